@@ -1,0 +1,139 @@
+"""The commands. Turns our errors into one message and an exit code.
+
+Nothing heavy is imported at the top: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_distill.errors import LLMDistillError
+
+app = typer.Typer(
+    name="llm-distill",
+    help="Make a small language model good at a task with the help of a large one.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+File = Annotated[str, typer.Argument(help="Pipeline file, such as pipelines/arte.yaml.")]
+Profile = Annotated[str | None, typer.Option(help="A profile of the file, merged over it.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Override a value: stages.x.n=5. Repeatable.", metavar="PLACE=VALUE"
+    ),
+]
+WorkspaceDir = Annotated[
+    Path,
+    typer.Option("--workspace", help="Holds artifacts and runs.", envvar="LLM_DISTILL_WORKSPACE"),
+]
+Until = Annotated[str | None, typer.Option(help="Stop after this stage.")]
+From = Annotated[
+    str | None, typer.Option("--from", help="Start here; everything before must be reusable.")
+]
+Force = Annotated[
+    list[str] | None,
+    typer.Option(help="Run this stage and what depends on it again. Repeatable."),
+]
+DEFAULT_WORKSPACE = Path("data")
+
+
+@app.command()
+def run(
+    file: File,
+    profile: Profile = None,
+    assignments: Sets = None,
+    until: Until = None,
+    start: From = None,
+    force: Force = None,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+) -> None:
+    """Run a pipeline; what is already done is reused."""
+    from llm_distill.commands import run_command
+    from llm_distill.runtime.plan import Selection
+
+    selection = Selection(start=start, until=until, force=tuple(force or ()))
+    run_command(file, profile, assignments or [], selection=selection, root=workspace)
+
+
+@app.command()
+def validate(file: File, profile: Profile = None, assignments: Sets = None) -> None:
+    """Check a pipeline file and say everything that is wrong with it."""
+    from llm_distill.pipeline.load import load_pipeline
+
+    pipeline = load_pipeline(file, profile=profile, assignments=assignments or [])
+    suffix = f", profile {profile}" if profile else ""
+    typer.echo(f"{pipeline.source}: valid ({len(pipeline.stages)} stages{suffix})")
+
+
+@app.command()
+def plan(
+    file: File,
+    profile: Profile = None,
+    assignments: Sets = None,
+    until: Until = None,
+    start: From = None,
+    force: Force = None,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+) -> None:
+    """Say for each stage whether it would be reused or run, and why."""
+    from llm_distill.commands import plan_command
+    from llm_distill.runtime.plan import Selection
+
+    selection = Selection(start=start, until=until, force=tuple(force or ()))
+    plan_command(file, profile, assignments or [], selection=selection, root=workspace)
+
+
+@app.command()
+def stages(
+    name: Annotated[str | None, typer.Argument(help="One stage, with all its settings.")] = None,
+) -> None:
+    """List the stages, or show one with its settings, their defaults and meaning."""
+    from llm_distill.describe import describe_stage, list_stages
+
+    if name is None:
+        list_stages()
+    else:
+        describe_stage(name)
+
+
+@app.command()
+def status(
+    run: Annotated[str | None, typer.Argument(help="A pipeline's name, or name/time.")] = None,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+) -> None:
+    """Show a run's stages: state, rows, dropped, tokens, seconds. The newest run by default."""
+    from llm_distill.commands import status_command
+
+    status_command(run, workspace)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        from llm_distill import __version__
+
+        typer.echo(f"llm-distill {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: our errors become one message; anything else keeps its traceback."""
+    try:
+        app()
+    except LLMDistillError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

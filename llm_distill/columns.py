@@ -1,0 +1,81 @@
+"""Column names and their types: the contract between stages.
+
+A stage adds columns; it never changes the meaning of one. `datasets` is imported late, because
+checking a pipeline needs the names only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+Row = dict[str, Any]
+
+# name -> (type, meaning). The types are those of `features`.
+COLUMNS: dict[str, tuple[str, str]] = {
+    "id": ("string", "unique in the dataset, stable under reordering"),
+    "parent_id": ("string", "the id of the row that this one was made from"),
+    "task": ("string", "the task that the row belongs to; methods work a task at a time"),
+    "prompt": ("string", "what the model is asked, as rendered"),
+    "completion": ("string", "what the model answered"),
+    "chosen": ("string", "the preferred answer to `prompt`"),
+    "rejected": ("string", "the answer that `chosen` is preferred to"),
+    "question": ("string", "the problem as it is posed"),
+    "reference_answer": ("string", "the answer that counts as right"),
+    "rationale": ("string", "the written way to an answer"),
+    "answer": ("string", "the final answer read out of a completion; null where none was found"),
+    "strategy": ("string", "the name of the template that asked for the row"),
+    "candidate_index": ("int64", "which of the n candidates of its parent this is, from 0"),
+    "score": ("float64", "the higher the better; the stage says what it measures"),
+    "n_items": ("int64", "how many items `score` is a mean over"),
+    "parse_failures": ("int64", "how many of these items had no readable answer"),
+    "is_correct": ("bool", "the answer equals the reference"),
+    "finish_reason": ("string", "stop, length or error"),
+    "skills": ("list[string]", "what solving the question needs"),
+    "weight": ("float64", "how much the row counts in a loss"),
+    "error": ("string", "why the row is bad; null for a good one"),
+    "kind": ("string", "what a preference pair is about: question or rationale"),
+    "margin": ("float64", "score of `chosen` minus score of `rejected`"),
+    "model": ("string", "the name of the model that answered"),
+    "shots": ("int64", "how many worked examples stood in the prompt"),
+    "discrimination": ("float64", "2PL slope: how sharply an item tells takers apart"),
+    "difficulty": ("float64", "2PL location: the ability at which half answer it"),
+    "n_prompt_tokens": ("int64", "tokens read"),
+    "n_completion_tokens": ("int64", "tokens written"),
+}
+
+
+def features(names: Iterable[str], *, like: Features | None = None) -> Features:
+    """`datasets.Features` for `names`, added to those of `like`.
+
+    A name that is not in COLUMNS is text (a tag that `parse` reads). A name that `like` has
+    already keeps its place but gets our type.
+    """
+    from datasets import Features, List, Value
+
+    types: dict[str, Any] = {
+        "string": Value("string"),
+        "int64": Value("int64"),
+        "float64": Value("float64"),
+        "bool": Value("bool"),
+        "list[string]": List(Value("string")),
+    }
+    merged: Mapping[str, Any] = dict(like) if like is not None else {}
+    wanted = {name: types[COLUMNS.get(name, ("string", ""))[0]] for name in names}
+    return Features({**merged, **wanted})
+
+
+def task_of(row: Mapping[str, Any]) -> str:
+    """The row's task; rows without one belong to a single unnamed task."""
+    return str(row.get("task") or "")
+
+
+def by_task(rows: Dataset | Iterable[Row]) -> dict[str, list[Row]]:
+    """Rows grouped by task, in order of first appearance."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(task_of(row), []).append(row)
+    return groups

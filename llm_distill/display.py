@@ -1,0 +1,133 @@
+"""What a person sees: a line a stage while it runs, tables of what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from llm_distill.runtime.artifact import Artifact
+from llm_distill.runtime.plan import Decision
+from llm_distill.runtime.progress import StageProgress, show_progress
+from llm_distill.runtime.record import RunRecord
+
+
+class TerminalDisplay:
+    """Implements `runner.Display` with Rich; plain lines where there is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def begins(self, decision: Decision) -> None:
+        self._console.print(f"[bold]▶ {decision.name}[/bold] [dim]({_plain(decision.why)})[/dim]")
+
+    def ends(self, name: str, artifact: Artifact, state: str, seconds: float) -> None:
+        summary = summarise(artifact.manifest)
+        if state == "reused":
+            self._console.print(f"[dim]• {name}: reused{', ' + summary if summary else ''}[/dim]")
+            return
+        self._console.print(f"[green]✓[/green] {name}: {_plain(summary)}, {seconds:.1f} s")
+        for warning in artifact.manifest.get("warnings", []):
+            self._console.print(f"  [yellow]warning:[/yellow] {_plain(warning)}")
+
+    def says(self, message: str) -> None:
+        self._console.print(f"[yellow]{_plain(message)}[/yellow]")
+
+    def progress(
+        self, description: str, total: int | None
+    ) -> AbstractContextManager[StageProgress]:
+        return show_progress(self._console, description, total)
+
+
+def console() -> Console:
+    """The terminal; without one, wide lines, so that a log file is not cut at 80 columns."""
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(highlight=False, width=160)
+
+
+def summarise(manifest: Mapping[str, Any]) -> str:
+    """`96 rows, dropped 4 (no <input>: 4), 2,310 tokens` from a manifest."""
+    parts = []
+    rows = manifest.get("rows_out")
+    if rows is not None:
+        parts.append(f"{rows:,} rows")
+    dropped = manifest.get("dropped") or {}
+    if dropped:
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
+        parts.append(f"dropped {sum(dropped.values()):,} ({reasons})")
+    if manifest.get("tokens_out"):
+        parts.append(f"{manifest['tokens_out']:,} tokens")
+    loss = (manifest.get("metrics") or {}).get("train_loss")
+    if isinstance(loss, float):
+        parts.append(f"train loss {loss:.3f}")
+    return ", ".join(parts)
+
+
+def plan_table(decisions: Sequence[Decision]) -> Table:
+    table = Table("stage", "", "why", box=box.SIMPLE_HEAD)
+    for decision in decisions:
+        colour = "dim" if decision.action == "reuse" else "bold"
+        table.add_row(
+            decision.name, f"[{colour}]{decision.action}[/{colour}]", _plain(decision.why)
+        )
+    return table
+
+
+def status_table(record: RunRecord) -> Table:
+    table = Table("stage", "state", box=box.SIMPLE_HEAD)
+    for name in ("rows", "dropped", "tokens", "seconds"):
+        table.add_column(name, justify="right")
+    for name, stage in record.stages.items():
+        table.add_row(
+            name,
+            stage.state,
+            "" if stage.rows is None else f"{stage.rows:,}",
+            f"{sum(stage.dropped.values()):,}" if stage.dropped else "",
+            f"{stage.tokens:,}" if stage.tokens else "",
+            f"{stage.seconds:.1f}" if stage.seconds else "",
+        )
+    return table
+
+
+def result_tables(name: str, metrics: Mapping[str, Any]) -> list[Table]:
+    """The tables of an evaluation: accuracies with intervals, and paired differences."""
+    tables = []
+    if metrics.get("results"):
+        table = Table("model", "shots", title=f"{name}: accuracy", box=box.SIMPLE_HEAD)
+        for column in ("accuracy", "95 % interval", "items", "unreadable", "truncated"):
+            table.add_column(column, justify="right")
+        for row in metrics["results"]:
+            table.add_row(
+                row["model"],
+                str(row["shots"]),
+                f"{row['accuracy']:.1%}",
+                f"{row['low']:.1%} to {row['high']:.1%}",
+                f"{row['n']:,}",
+                f"{row['parse_failures']:,}",
+                f"{row['truncated']:,}",
+            )
+        tables.append(table)
+    if metrics.get("differences"):
+        table = Table("difference", "shots", title="paired, same items", box=box.SIMPLE_HEAD)
+        for column in ("points", "95 % interval"):
+            table.add_column(column, justify="right")
+        for row in metrics["differences"]:
+            table.add_row(
+                f"{row['model']} − {row['baseline']}",
+                str(row["shots"]),
+                f"{100 * row['difference']:+.1f}",
+                f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}",
+            )
+        tables.append(table)
+    return tables
+
+
+def _plain(text: str) -> str:
+    """Text of others as it is, without reading square brackets as markup."""
+    from rich.markup import escape
+
+    return escape(text)

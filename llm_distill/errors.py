@@ -1,0 +1,49 @@
+"""Errors that a user can act on. The command line prints them without a traceback.
+
+Each message says what is wrong, where (file, place, row id), what is allowed and what to do.
+Anything else that escapes is a bug in llm-distill and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LLMDistillError(Exception):
+    """Base of every error that is the user's to mend. `exit_code` is the process's."""
+
+    exit_code = 1
+
+
+class ConfigError(LLMDistillError):
+    """The pipeline file, an override or the command line is wrong. Nothing has run."""
+
+    exit_code = 2
+
+
+class DataError(LLMDistillError):
+    """Rows that a stage cannot work with: a missing column, a null, an empty dataset."""
+
+    exit_code = 3
+
+
+class ModelError(LLMDistillError):
+    """A model that cannot be found, is unsafe to load, or cannot do what is asked of it."""
+
+    exit_code = 4
+
+
+class WorkspaceError(LLMDistillError):
+    """The workspace cannot be written to, or what lies in it cannot be used."""
+
+    exit_code = 5
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """The tail of a message: the nearest allowed name if there is one, then all of them."""
+    names = sorted(allowed)
+    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    listed = ", ".join(names) if names else "none"
+    return f"{hint}allowed: {listed}"

@@ -1,0 +1,1 @@
+"""The algorithms, as pure functions: no files, no engines, no stages."""

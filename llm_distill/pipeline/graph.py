@@ -1,0 +1,177 @@
+"""The graph is read off the stages' references and checked: names, kinds, order, columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llm_distill.errors import ConfigError, ModelError, nearest
+from llm_distill.models import check_model_dir
+from llm_distill.paths import find_resource
+from llm_distill.pipeline.problems import Path as Place
+from llm_distill.pipeline.problems import Problems
+from llm_distill.pipeline.schema import ModelConfig
+from llm_distill.prompts import load_template
+from llm_distill.stage import Columns, Stage, references
+
+
+def upstream(stage: Stage, stages: Mapping[str, Stage]) -> list[str]:
+    """The stages that a stage refers to, each once, in field order."""
+    names = [name for _, name, _ in references(stage) if name in stages]
+    return list(dict.fromkeys(names))
+
+
+def dependants(name: str, stages: Mapping[str, Stage]) -> set[str]:
+    """The stage and everything that depends on it."""
+    reached = {name}
+    for other, stage in stages.items():  # file order: what it refers to came before
+        if reached.intersection(upstream(stage, stages)):
+            reached.add(other)
+    return reached
+
+
+def base_model(name: str, stages: Mapping[str, Stage]) -> str:
+    """The entry under `models:` that a model or a trained stage goes back to."""
+    while name in stages:
+        name = next(target for _, target, kind in references(stages[name]) if kind == "model")
+    return name
+
+
+def check_graph(
+    stages: Mapping[str, Stage],
+    raw_stages: Any,
+    raw_models: Any,
+    models: Mapping[str, ModelConfig] | None,
+    problems: Problems,
+) -> None:
+    """Note every reference, column, template or model that does not fit.
+
+    `raw_stages` and `raw_models` are the file's own: a stage that was already found invalid counts
+    as declared, so that one mistake gives one problem and not one for each stage behind it.
+    """
+    declared = list(raw_stages) if isinstance(raw_stages, dict) else []
+    model_names = list(raw_models) if isinstance(raw_models, dict) else []
+    for name in set(model_names).intersection(declared):
+        problems.add(("models", name), f"'{name}' is also a stage; names must differ")
+    for name, config in (models or {}).items():
+        _check_model(name, config, problems)
+    cycles = _cycles(stages)
+    columns: dict[str, Columns] = {}
+    for name, stage in stages.items():
+        columns[name] = None
+        if name in cycles:
+            if cycles[name][0] == name:  # said once, at its first stage
+                circle = " → ".join([*cycles[name], name])
+                problems.add(("stages", name), f"stages refer to each other in a circle: {circle}")
+            continue
+        fits = True
+        for place, target, kind in references(stage):
+            message = _misfit(name, target, kind, stages, declared, model_names)
+            if message is not None:
+                problems.add(("stages", name, *_place(place)), message)
+                fits = False
+        if fits:
+            columns[name] = _check_columns(name, stage, columns, problems)
+
+
+def _misfit(
+    name: str,
+    target: str,
+    kind: str,
+    stages: Mapping[str, Stage],
+    declared: list[str],
+    model_names: list[str],
+) -> str | None:
+    """Why stage `name` cannot refer to `target` where `kind` (rows or model) is needed."""
+    wanted = "rows" if kind == "rows" else "a model"
+    if target in model_names:
+        return None if kind == "model" else f"'{target}' is a model; {wanted} are needed here"
+    if target not in declared:
+        earlier = [other for other in declared[: declared.index(name)] if other in stages]
+        fitting = [other for other in earlier if stages[other].output == kind]
+        allowed = fitting + (model_names if kind == "model" else [])
+        noun = "stage" if kind == "rows" else "model, nor a stage that trains one, named"
+        return f"no {noun} '{target}'; {nearest(target, allowed)}"
+    if target in stages and stages[target].output != kind:
+        return f"'{target}' gives {stages[target].output}, where {wanted} should be"
+    if declared.index(target) >= declared.index(name):
+        return f"'{target}' comes later in the file; put it before '{name}'"
+    return None
+
+
+def _cycles(stages: Mapping[str, Stage]) -> dict[str, list[str]]:
+    """For each stage on a cycle: the cycle, from its first stage in the file."""
+    found: dict[str, list[str]] = {}
+    for start in stages:
+        if start in found:
+            continue
+        trail = _way_back(start, start, stages, [start], set())
+        if trail is not None:
+            found.update(dict.fromkeys(trail, trail))
+    return found
+
+
+def _way_back(
+    at: str, goal: str, stages: Mapping[str, Stage], trail: list[str], seen: set[str]
+) -> list[str] | None:
+    for target in upstream(stages[at], stages):
+        if target == goal:
+            return trail
+        if target not in seen:
+            seen.add(target)
+            found = _way_back(target, goal, stages, [*trail, target], seen)
+            if found is not None:
+                return found
+    return None
+
+
+def _check_columns(
+    name: str, stage: Stage, columns: Mapping[str, Columns], problems: Problems
+) -> Columns:
+    inputs = {t: columns.get(t) for _, t, kind in references(stage) if kind == "rows"}
+    for target, needed in stage.required_columns().items():
+        there = inputs.get(target)
+        for column in sorted(set(needed) - there) if there is not None else ():
+            field = next(f for f, t, _ in references(stage) if t == target)
+            problems.add(
+                ("stages", name, *_place(field)),
+                f"'{target}' gives no column '{column}'; {nearest(column, there or ())}",
+            )
+    for template_name, offered in stage.template_variables(inputs).items():
+        try:
+            template = load_template(template_name)
+        except ConfigError as error:
+            problems.add(("stages", name), str(error))
+            continue
+        for variable in sorted(template.variables - offered) if offered is not None else ():
+            problems.add(
+                ("stages", name),
+                f"template {template_name} reads '{variable}', which is neither a column nor under "
+                f"variables:; {nearest(variable, offered or ())}",
+            )
+    return stage.output_columns(inputs) if stage.output == "rows" else None
+
+
+def _check_model(name: str, config: ModelConfig, problems: Problems) -> None:
+    if config.engine.kind == "scripted":
+        return
+    place: Place = ("models", name, "model_name_or_path")
+    path = find_resource(config.model_name_or_path)
+    if path is not None and path.is_dir():
+        try:
+            check_model_dir(path)
+        except ModelError as error:
+            problems.add(place, str(error))
+    elif not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", config.model_name_or_path) or Path(
+        config.model_name_or_path
+    ).parts[0] in ("data", ".", ".."):
+        problems.add(place, f"no directory {config.model_name_or_path}, and it is no Hub name")
+
+
+def _place(field: str) -> Place:
+    """`models[1]` as ("models", 1), `examples.rows` as ("examples", "rows")."""
+    return tuple(
+        int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", field) if part
+    )

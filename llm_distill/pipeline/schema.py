@@ -1,0 +1,53 @@
+"""The pipeline file as types: models, stages, and the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from llm_distill.engines.config import EngineSettings, TransformersSettings
+from llm_distill.models import DType, PromptFormat
+from llm_distill.stage import Stage
+
+
+class ModelConfig(BaseModel):
+    """One entry under `models:`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    model_name_or_path: str = Field(description="a directory, a bundled one, or a name on the Hub")
+    revision: str | None = Field(None, description="branch, tag or commit on the Hub")
+    dtype: DType = Field("auto", description="as saved, or cast to this")
+    prompt_format: PromptFormat = Field(
+        "chat", description="chat: through the chat template; text: continue plain text"
+    )
+    engine: EngineSettings = Field(default_factory=TransformersSettings)
+
+
+class Header(BaseModel):
+    """The pipeline file without its stages, which are validated by their own classes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names the runs")
+    seed: int = Field(0, ge=0, description="every random choice of the pipeline derives from it")
+    models: dict[str, ModelConfig] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """A checked pipeline: every reference, column and template was found to fit.
+
+    stages: in the order of the file, in which each stage refers to earlier ones only.
+    source: the file, for messages. profile: the one that was merged in, if any.
+    resolved: the merged and expanded file as plain values, for the run's record.
+    """
+
+    name: str
+    seed: int
+    models: dict[str, ModelConfig]
+    stages: dict[str, Stage]
+    source: str
+    profile: str | None
+    resolved: dict[str, object]

@@ -1,0 +1,224 @@
+"""Artifacts: a dataset or a model on disk with a manifest that is written last.
+
+An artifact lies in `<workspace>/artifacts/<stage>-<12 hex of its fingerprint>`. It is put together
+in a folder beside it and renamed as a whole, so that whatever has this name is complete. Every
+file's sha256 stands in the manifest, and the manifest's own stands in it too: damage is noticed
+before anything is reused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_distill.errors import WorkspaceError
+from llm_distill.runtime.fingerprint import FINGERPRINT_LENGTH, fingerprint
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+# Files that `datasets` writes with a random or machine-bound part; they hold no rows.
+NOT_CONTENT = frozenset({"state.json", "dataset_info.json", "README.md"})
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A complete artifact: where it is and what its manifest says."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def content_digest(self) -> str:
+        return str(self.manifest["content_digest"])
+
+
+class DamagedError(Exception):
+    """An artifact is there but is not what its manifest says. The message says how."""
+
+
+class Workspace:
+    """The folder that holds artifacts and runs (`data/` unless the command line says otherwise)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.artifacts = root / "artifacts"
+        self.runs = root / "runs"
+
+    def prepare(self) -> None:
+        """Create the folders.
+
+        Raises:
+            WorkspaceError: it cannot be written to.
+        """
+        try:
+            for folder in (self.artifacts / ".work", self.artifacts / ".locks", self.runs):
+                folder.mkdir(parents=True, exist_ok=True)
+            probe = self.artifacts / ".work" / f".probe-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise WorkspaceError(
+                f"cannot write to workspace {self.root}: {error.strerror or error}; "
+                "choose another with --workspace DIR"
+            ) from error
+
+    def address(self, stage: str, digest: str) -> str:
+        return f"{stage}-{digest[:FINGERPRINT_LENGTH]}"
+
+    def path(self, address: str) -> Path:
+        return self.artifacts / address
+
+    def work_dir(self, address: str) -> Path:
+        """Where the artifact is put together; survives a kill, for training checkpoints."""
+        return self.artifacts / ".work" / address
+
+    def find(self, address: str) -> Artifact | None:
+        """The artifact if it is complete and whole; None where there is none.
+
+        Raises:
+            DamagedError: it is there but does not agree with its manifest.
+        """
+        path = self.path(address)
+        if not path.exists():
+            return None
+        artifact = Artifact(path, _read_manifest(path))
+        recorded = str(artifact.manifest.get("fingerprint", ""))
+        if not address.endswith(f"-{recorded[:FINGERPRINT_LENGTH]}"):
+            raise DamagedError(f"{MANIFEST} belongs to another artifact")
+        _verify_files(artifact)
+        return artifact
+
+    def latest(self, stage: str) -> dict[str, Any] | None:
+        """The newest readable manifest of a stage name, to say what has changed since."""
+        newest: dict[str, Any] | None = None
+        for path in self.artifacts.glob(f"{stage}-*/{MANIFEST}"):
+            if path.parent.name.rpartition("-")[0] != stage:
+                continue
+            try:
+                manifest = _read_manifest(path.parent)
+            except DamagedError:
+                continue
+            if newest is None or manifest["created"] > newest["created"]:
+                newest = manifest
+        return newest
+
+    @contextmanager
+    def lock(self, address: str, *, on_wait: Any = None) -> Iterator[None]:
+        """Hold the artifact's lock. The system releases it if the process dies."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(str(self.artifacts / ".locks" / f"{address}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if on_wait is not None:
+                on_wait()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def publish(self, address: str, directory: Path, manifest: dict[str, Any]) -> Artifact:
+        """Write the manifest into `directory` and rename it into place.
+
+        What was there under the same address (a forced rebuild) is replaced.
+        """
+        files = {
+            str(path.relative_to(directory)): {
+                "sha256": _sha256(path),
+                "bytes": path.stat().st_size,
+            }
+            for path in sorted(directory.rglob("*"))
+            if path.is_file()
+        }
+        content = {n: f["sha256"] for n, f in files.items() if Path(n).name not in NOT_CONTENT}
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            **manifest,
+            "content_digest": fingerprint(content),
+            "files": files,
+            "created": time.time(),
+        }
+        manifest["manifest_digest"] = fingerprint(manifest)
+        text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        write_durably(directory / MANIFEST, text)
+        for path in directory.rglob("*"):
+            if path.is_file():
+                _sync(path)
+        target = self.path(address)
+        if target.exists():
+            shutil.rmtree(self.set_aside(target, "replaced"))
+        directory.rename(target)
+        _sync(self.artifacts)
+        return Artifact(target, manifest)
+
+    def set_aside(self, path: Path, why: str) -> Path:
+        """Move something out of the way; returns where to."""
+        folder = self.artifacts / f".{why}"
+        folder.mkdir(exist_ok=True)
+        target = folder / f"{path.name}-{time.time_ns()}"
+        path.rename(target)
+        return target
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Write a whole file or nothing: a temporary sibling, then one rename."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"{MANIFEST} is missing or unreadable") from error
+    if not isinstance(manifest, dict):
+        raise DamagedError(f"{MANIFEST} is no mapping")
+    stated = manifest.get("manifest_digest")
+    if stated != fingerprint({k: v for k, v in manifest.items() if k != "manifest_digest"}):
+        raise DamagedError(f"{MANIFEST} was edited: its digest does not match")
+    return manifest
+
+
+def _verify_files(artifact: Artifact) -> None:
+    for name, stated in artifact.manifest["files"].items():
+        path = artifact.path / name
+        if not path.is_file():
+            raise DamagedError(f"{name} is missing")
+        size = path.stat().st_size
+        if size != stated["bytes"]:
+            raise DamagedError(f"{name} has {size} bytes, not {stated['bytes']}")
+        if _sha256(path) != stated["sha256"]:
+            raise DamagedError(f"{name} has changed: its sha256 does not match")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def directory_digest(path: Path) -> str:
+    """One digest of a directory's files: a model's identity, wherever it lies."""
+    names = sorted(p for p in path.rglob("*") if p.is_file() and p.name not in NOT_CONTENT)
+    return fingerprint({str(p.relative_to(path)): _sha256(p) for p in names})

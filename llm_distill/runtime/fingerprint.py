@@ -1,0 +1,86 @@
+"""What makes two executions of a stage the same work. Pure.
+
+A fingerprint is the sha256 of the canonical JSON of a stage's identity: its kind and version, the
+settings that can change the result, and the digests of templates, models, sources and inputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+FINGERPRINT_LENGTH = 12
+
+
+def canonical_json(value: Any) -> str:
+    """The one spelling of a JSON value: sorted keys, no white space, no NaN."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def fingerprint(value: Any) -> str:
+    """64 hex digits of the sha256 of a JSON value's canonical spelling."""
+    return hashlib.sha256(canonical_json(value).encode("utf-8")).hexdigest()
+
+
+def result_settings(settings: BaseModel) -> dict[str, Any]:
+    """The settings without those that are marked as unable to change the result."""
+    kept: dict[str, Any] = {}
+    for name, field in type(settings).model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("affects_result") is False:
+            continue
+        value = getattr(settings, name)
+        kept[name] = (
+            result_settings(value) if isinstance(value, BaseModel) else _plain(settings, name)
+        )
+    return kept
+
+
+def _plain(settings: BaseModel, name: str) -> Any:
+    return settings.model_dump(mode="json", include={name})[name]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Where two identities differ, in words: `setting sampling.temperature: 1.0 → 0.7`."""
+    if old.get("stage") != new.get("stage"):
+        return [f"stage kind changed: {old.get('stage')} → {new.get('stage')}"]
+    found = []
+    if old.get("version") != new.get("version"):
+        found.append(f"version of {new['stage']}: {old.get('version')} → {new.get('version')}")
+    if old.get("seed") != new.get("seed"):
+        found.append(f"seed: {old.get('seed')} → {new.get('seed')}")
+    before, after = _flat(old.get("settings", {})), _flat(new.get("settings", {}))
+    for name in sorted({*before, *after}):
+        if before.get(name) != after.get(name):
+            found.append(f"setting {name}: {_short(before.get(name))} → {_short(after.get(name))}")
+    for part, noun in (
+        ("templates", "template"),
+        ("models", "model"),
+        ("sources", "source"),
+        ("inputs", "input"),
+    ):
+        a, b = old.get(part, {}), new.get(part, {})
+        found += [
+            f"{noun} {name} changed" for name in sorted({*a, *b}) if a.get(name) != b.get(name)
+        ]
+    return found
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for name, inner in value.items():
+        flat.update(_flat(inner, f"{prefix}.{name}" if prefix else str(name)))
+    return flat
+
+
+def _short(value: Any, limit: int = 40) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

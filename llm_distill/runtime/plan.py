@@ -1,0 +1,121 @@
+"""For each stage: reuse or run, and why. Looks, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llm_distill.errors import ConfigError, nearest
+from llm_distill.pipeline.graph import dependants, upstream
+from llm_distill.pipeline.schema import PipelineConfig
+from llm_distill.runtime.artifact import Artifact, DamagedError, Workspace
+from llm_distill.runtime.fingerprint import differences, fingerprint
+from llm_distill.runtime.resolve import Resolver
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done with a stage.
+
+    identity and address: None where they depend on a stage that has yet to run.
+    artifact: what is reused. damage: set where an artifact must be moved aside first.
+    """
+
+    name: str
+    action: Literal["reuse", "run"]
+    why: str
+    identity: dict[str, Any] | None = None
+    digest: str | None = None
+    artifact: Artifact | None = None
+    damage: str | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which stages a command is about: `--from`, `--until` and `--force`."""
+
+    start: str | None = None
+    until: str | None = None
+    force: tuple[str, ...] = ()
+
+    def stages(self, pipeline: PipelineConfig) -> list[str]:
+        """The stages to go through, in order.
+
+        Raises:
+            ConfigError: a name that is no stage, or `--from` after `--until`.
+        """
+        for option, name in (("--from", self.start), ("--until", self.until)):
+            if name is not None:
+                _check_stage(pipeline, option, name)
+        for name in self.force:
+            _check_stage(pipeline, "--force", name)
+        names = list(pipeline.stages)
+        end = names.index(self.until) + 1 if self.until else len(names)
+        if self.start and names.index(self.start) >= end:
+            raise ConfigError(f"--from {self.start} comes after --until {self.until}")
+        return names[:end]
+
+    def forced(self, pipeline: PipelineConfig) -> set[str]:
+        return {n for name in self.force for n in dependants(name, pipeline.stages)}
+
+    def must_be_ready(self, pipeline: PipelineConfig) -> set[str]:
+        """The stages before `--from`, which are not to be executed."""
+        names = list(pipeline.stages)
+        return set(names[: names.index(self.start)]) if self.start else set()
+
+
+def decide(
+    name: str, resolver: Resolver, workspace: Workspace, *, forced: bool = False
+) -> Decision:
+    """Reuse or run one stage whose inputs are ready."""
+    identity = resolver.identity(name)
+    digest = fingerprint(identity)
+    try:
+        artifact = workspace.find(workspace.address(name, digest))
+    except DamagedError as damaged:
+        why = f"its artifact is damaged ({damaged})"
+        return Decision(name, "run", why, identity, digest, damage=str(damaged))
+    if forced:
+        return Decision(name, "run", "forced", identity, digest)
+    if artifact is not None:
+        return Decision(name, "reuse", "nothing has changed", identity, digest, artifact)
+    return Decision(name, "run", _why(name, identity, workspace), identity, digest)
+
+
+def plan(
+    pipeline: PipelineConfig, workspace: Workspace, selection: Selection
+) -> Iterator[Decision]:
+    """Each selected stage's decision, as `run` would take it now."""
+    resolver = Resolver(pipeline)
+    forced = selection.forced(pipeline)
+    to_run: set[str] = set()
+    for name in selection.stages(pipeline):
+        waiting = [n for n in upstream(pipeline.stages[name], pipeline.stages) if n in to_run]
+        if waiting:
+            to_run.add(name)
+            noun = "upstream " + " and ".join(waiting)
+            yield Decision(name, "run", f"{noun} will run")
+            continue
+        decision = decide(name, resolver, workspace, forced=name in forced)
+        if decision.artifact is not None:
+            resolver.ready[name] = decision.artifact
+        else:
+            to_run.add(name)
+        yield decision
+
+
+def _why(name: str, identity: dict[str, Any], workspace: Workspace) -> str:
+    before = workspace.latest(name)
+    if before is None:
+        return "it has never run in this workspace"
+    changes = differences(before.get("identity", {}), identity)
+    if not changes:
+        return "its artifact is gone"
+    shown = "; ".join(changes[:3])
+    return shown + (f"; and {len(changes) - 3} more" if len(changes) > 3 else "")
+
+
+def _check_stage(pipeline: PipelineConfig, option: str, name: str) -> None:
+    if name not in pipeline.stages:
+        raise ConfigError(f"{option} {name}: no such stage; {nearest(name, pipeline.stages)}")

@@ -1,0 +1,145 @@
+"""What a stage's references stand for: artifacts, models, and the digests that identify them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llm_distill.models import ModelSource
+from llm_distill.paths import find_resource
+from llm_distill.pipeline.graph import base_model
+from llm_distill.pipeline.schema import ModelConfig, PipelineConfig
+from llm_distill.prompts import load_template
+from llm_distill.runtime.artifact import Artifact, directory_digest
+from llm_distill.runtime.fingerprint import result_settings
+from llm_distill.stage import Stage, references
+
+
+@dataclass
+class Resolver:
+    """Knows the artifacts that are ready so far, and answers what a reference is."""
+
+    pipeline: PipelineConfig
+    ready: dict[str, Artifact] = field(default_factory=dict)
+    _digests: dict[str, str] = field(default_factory=dict)
+
+    def identity(self, name: str) -> dict[str, Any]:
+        """Everything that can change the stage's result, as JSON. Its inputs must be ready."""
+        stage = self.pipeline.stages[name]
+        identity: dict[str, Any] = {
+            "stage": stage.stage,
+            "version": stage.version,
+            "settings": result_settings(stage),
+            "templates": {t: load_template(t).digest for t in sorted(_templates(stage))},
+            "sources": stage.source_digests(),
+            "inputs": {},
+            "models": {},
+        }
+        for _, target, kind in references(stage):
+            if kind == "rows":
+                identity["inputs"][target] = self.ready[target].content_digest
+            else:
+                identity["models"][target] = self._model_identity(target, stage.output == "rows")
+        if stage.is_seeded():
+            identity["seed"] = self.pipeline.seed
+        return identity
+
+    def model(self, name: str) -> ModelSource:
+        """Where the weights of a model, or of what a stage trained, are."""
+        if name not in self.pipeline.stages:
+            config = self.pipeline.models[name]
+            path = find_resource(config.model_name_or_path)
+            return ModelSource(
+                name=name,
+                path=str(path) if path is not None else config.model_name_or_path,
+                revision=config.revision,
+                dtype=config.dtype,
+                prompt_format=config.prompt_format,
+            )
+        artifact = self.ready[name]
+        trained = next(
+            t for _, t, kind in references(self.pipeline.stages[name]) if kind == "model"
+        )
+        base = self.model(trained)
+        is_adapter = (artifact.path / "adapter_config.json").is_file()
+        return ModelSource(
+            name=name,
+            path=base.path if is_adapter else str(artifact.path),
+            adapters=(*base.adapters, str(artifact.path)) if is_adapter else (),
+            revision=base.revision if is_adapter else None,
+            dtype=base.dtype,
+            prompt_format=base.prompt_format,
+        )
+
+    def model_config(self, name: str) -> ModelConfig:
+        return self.pipeline.models[base_model(name, self.pipeline.stages)]
+
+    def revisions(self, name: str) -> dict[str, Any]:
+        """What the manifest records of a model that a stage used."""
+        source = self.model(name)
+        return {
+            "path": source.path if not source.is_local else Path(source.path).name,
+            "revision": source.revision,
+            "adapters": [Path(adapter).name for adapter in source.adapters],
+            "identity": self._weights(name),
+        }
+
+    def _model_identity(self, name: str, writes_text: bool) -> dict[str, Any]:
+        config = self.model_config(name)
+        identity: dict[str, Any] = {
+            "weights": self._weights(name),
+            "prompt_format": config.prompt_format,
+            "dtype": config.dtype,
+        }
+        if writes_text:
+            identity["engine"] = result_settings(config.engine)
+        return identity
+
+    def _weights(self, name: str) -> Any:
+        """Content digests from the base model up; for the Hub, the name and its revision."""
+        if name in self.pipeline.stages:
+            digest = self.ready[name].content_digest
+            if not (self.ready[name].path / "adapter_config.json").is_file():
+                return digest
+            stage = self.pipeline.stages[name]
+            trained = next(t for _, t, kind in references(stage) if kind == "model")
+            return {"base": self._weights(trained), "adapter": digest}
+        config = self.pipeline.models[name]
+        if config.engine.kind == "scripted":
+            return _scripted_digest(config)
+        path = find_resource(config.model_name_or_path)
+        if path is None:
+            return {"hub": config.model_name_or_path, "revision": _hub_revision(config)}
+        if str(path) not in self._digests:
+            self._digests[str(path)] = directory_digest(path)
+        return self._digests[str(path)]
+
+
+def _templates(stage: Stage) -> list[str]:
+    """The templates' names; the variables that they are offered do not matter here."""
+    inputs = {target: None for _, target, kind in references(stage) if kind == "rows"}
+    return list(stage.template_variables(inputs))
+
+
+def _scripted_digest(config: ModelConfig) -> Any:
+    import hashlib
+
+    from llm_distill.engines.config import ScriptedSettings
+
+    assert isinstance(config.engine, ScriptedSettings)
+    path = find_resource(config.engine.answers) if config.engine.answers else None
+    table = hashlib.sha256(path.read_bytes()).hexdigest() if path is not None else None
+    return {"answers": table, "function": config.engine.function}
+
+
+def _hub_revision(config: ModelConfig) -> str:
+    """The commit that a Hub name stands for, as far as it is known without the network.
+
+    Read from the local cache, which a download fills; a name that was never downloaded is known
+    by its revision's name only.
+    """
+    from llm_distill.runtime.hub_cache import cached_commit
+
+    revision = config.revision or "main"
+    return cached_commit(config.model_name_or_path, revision) or revision

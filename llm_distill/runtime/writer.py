@@ -1,0 +1,54 @@
+"""Rows → a dataset on disk, streamed: memory does not grow with the number of rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm_distill.errors import DataError
+
+if TYPE_CHECKING:
+    from llm_distill.stage import RowsOutput
+
+
+def write_rows(output: RowsOutput, directory: Path) -> int:
+    """Write the rows to `directory` as `Dataset.load_from_disk` reads them; returns how many.
+
+    Raises:
+        DataError: a row lacks an id, repeats one, or has a value of another type than declared.
+    """
+    from datasets import Dataset
+    from datasets.arrow_writer import ArrowWriter
+
+    directory.mkdir(parents=True)
+    partial = directory.parent / "rows.arrow"
+    seen: set[str] = set()
+    count = 0
+    with ArrowWriter(features=output.features, path=str(partial)) as writer:
+        for row in output.rows:
+            _check_id(row, seen, count)
+            try:
+                writer.write(output.features.encode_example(row))
+            except (TypeError, ValueError, KeyError) as error:
+                raise DataError(f"row {row['id']}: {error}") from error
+            count += 1
+        writer.finalize()
+    rows = Dataset.from_file(str(partial)) if count else _empty(output.features)
+    rows.save_to_disk(str(directory))
+    partial.unlink(missing_ok=True)
+    return count
+
+
+def _empty(features: Any) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_dict({name: [] for name in features}, features=features)
+
+
+def _check_id(row: dict[str, Any], seen: set[str], index: int) -> None:
+    identity = row.get("id")
+    if not isinstance(identity, str) or not identity:
+        raise DataError(f"row {index} has no id; every row needs a text id")
+    if identity in seen:
+        raise DataError(f"the id '{identity}' stands twice (again at row {index})")
+    seen.add(identity)

@@ -1,0 +1,1 @@
+"""Glue to TRL, PEFT and accelerate."""

@@ -1,0 +1,115 @@
+"""Run one stage over rows in memory, through the same context and writer as a real run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_distill.columns import Row
+from llm_distill.engines.base import Completion, Engine, Request
+from llm_distill.models import ModelSource
+from llm_distill.runtime.context import StageContext
+from llm_distill.stage import ModelOutput, RowsOutput, Stage
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+class FakeEngine:
+    """Answers with a function of the request, in reverse order within a batch of 4."""
+
+    def __init__(self, answer: Callable[[Request], str]) -> None:
+        self._answer = answer
+        self.requests: list[Request] = []
+
+    def generate(self, requests: Any) -> Any:
+        batch: list[Request] = []
+        for request in requests:
+            batch.append(request)
+            if len(batch) == 4:
+                yield from self._answers(batch)
+                batch = []
+        yield from self._answers(batch)
+
+    def _answers(self, batch: list[Request]) -> Any:
+        for request in reversed(batch):
+            self.requests.append(request)
+            text = self._answer(request)
+            yield Completion(request.id, text, "stop", 3, len(text.split()))
+
+    def close(self) -> None: ...
+
+
+class _NoBar:
+    def advance(self, rows: int = 1, tokens: int = 0) -> None: ...
+
+
+@dataclass
+class StageRun:
+    """What a stage gave: its rows (or model), and what it counted."""
+
+    rows: list[Row]
+    model: ModelOutput | None
+    context: StageContext
+    features: Any = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def run_stage(tmp_path: Path) -> Callable[..., StageRun]:
+    """Give it the stage, rows by reference, and for each model a function that answers."""
+
+    def run(
+        stage: Stage,
+        rows: dict[str, list[Row]] | None = None,
+        answers: dict[str, Callable[[Request], str]] | None = None,
+        models: dict[str, ModelSource] | None = None,
+        engines: dict[str, Callable[[], Engine]] | None = None,
+        seed: int = 0,
+        work_dir: Path | None = None,
+    ) -> StageRun:
+        from datasets import Dataset
+
+        paths = {}
+        for name, given in (rows or {}).items():
+            paths[name] = tmp_path / "inputs" / name
+            Dataset.from_list(given).save_to_disk(str(paths[name]))
+        opened = dict(engines or {})
+        for name, answer in (answers or {}).items():
+            opened[name] = lambda answer=answer: FakeEngine(answer)  # type: ignore[misc]
+        sources = {name: ModelSource(name, f"scripted/{name}") for name in answers or {}}
+        context = StageContext(
+            seed=seed,
+            work_dir=work_dir or tmp_path / "work",
+            datasets=paths,
+            models={**sources, **(models or {})},
+            engines=opened,
+            progress_factory=lambda description, total: nullcontext(_NoBar()),
+        )
+        context.work_dir.mkdir(parents=True, exist_ok=True)
+        output = stage.run(context)
+        given_rows: list[Row] = []
+        if isinstance(output, RowsOutput):
+            given_rows = list(output.rows)
+            for row in given_rows:
+                assert set(row) == set(output.features), (sorted(row), sorted(output.features))
+            Dataset.from_list(given_rows, features=output.features)  # the types hold
+        context.close()
+        return StageRun(
+            rows=given_rows,
+            model=output if isinstance(output, ModelOutput) else None,
+            context=context,
+            features=output.features if isinstance(output, RowsOutput) else None,
+            metrics=context.metrics,
+            dropped=dict(context.dropped),
+            warnings=context.warnings,
+        )
+
+    return run
