@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import llm_distill.stages
 from llm_distill.columns import Row
 from llm_distill.engines.base import Completion, Engine, Request
 from llm_distill.models import ModelSource
@@ -18,6 +19,7 @@ from llm_distill.runtime.context import StageContext
 from llm_distill.stage import ModelOutput, RowsOutput, Stage
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+llm_distill.stages.__path__.append(str(Path(__file__).parent / "toy_stages"))
 
 
 class FakeEngine:

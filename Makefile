@@ -1,0 +1,38 @@
+# Two commands matter: `make run` and `make test`. Both set up what they need.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check format setup world
+
+setup: $(VENV)/.installed
+
+# pip puts the tested versions of constraints.txt into a virtual environment of the clone's own.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+run: setup
+	$(BIN)/llm-distill run pipelines/arte.yaml
+
+test: setup
+	$(BIN)/python -m pytest
+
+# What to run before each commit: seconds, not minutes.
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -m "not slow" -n 2
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Build the bundled data and models again from nothing, then check their figures.
+world: setup
+	$(BIN)/python scripts/make_word_problems.py
+	$(BIN)/python scripts/train_tiny_models.py
+	$(BIN)/python scripts/check_world.py

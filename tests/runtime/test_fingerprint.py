@@ -1,0 +1,74 @@
+"""Fingerprints: stable, and different exactly where the result can be."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from llm_distill.runtime.fingerprint import (
+    canonical_json,
+    differences,
+    fingerprint,
+    result_settings,
+)
+from llm_distill.stage import execution_setting
+
+
+class Inner(BaseModel):
+    temperature: float = 1.0
+    batch_size: int = execution_setting(8, "")
+
+
+class Settings(BaseModel):
+    n: int = 1
+    inner: Inner = Inner()
+
+
+def test_one_literal_fingerprint_is_pinned() -> None:
+    """If this changes, every artifact of every user is rebuilt: that must be meant."""
+    identity = {"stage": "generate", "version": 1, "settings": {"n": 4, "name": "é"}, "seed": 7}
+    assert canonical_json(identity) == (
+        '{"seed":7,"settings":{"n":4,"name":"é"},"stage":"generate","version":1}'
+    )
+    assert fingerprint(identity) == (
+        "e2775eb4bb0c1538841dad25ff3c904a962a4a7cc46ea1b1b1d7a69a22ca93d3"
+    )
+
+
+def test_order_of_keys_does_not_matter_and_nesting_does() -> None:
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert fingerprint({"a": {"b": 1}}) != fingerprint({"a": {"b": "1"}})
+    assert fingerprint(["ab", "c"]) != fingerprint(["a", "bc"])
+
+
+def test_settings_that_cannot_change_the_result_are_left_out() -> None:
+    assert result_settings(Settings()) == {"n": 1, "inner": {"temperature": 1.0}}
+    other = Settings(inner=Inner(batch_size=64))
+    assert result_settings(other) == result_settings(Settings())
+    assert result_settings(Settings(inner=Inner(temperature=0.5))) != result_settings(Settings())
+
+
+def test_differences_are_said_in_words() -> None:
+    old = {
+        "stage": "generate",
+        "version": 1,
+        "settings": {"n": 1, "sampling": {"temperature": 1.0}},
+        "templates": {"a.jinja": "1"},
+        "inputs": {"seeds": "x"},
+        "seed": 1,
+    }
+    new = {
+        "stage": "generate",
+        "version": 2,
+        "settings": {"n": 1, "sampling": {"temperature": 0.5}},
+        "templates": {"a.jinja": "2"},
+        "inputs": {"seeds": "y"},
+        "seed": 2,
+    }
+    assert differences(old, new) == [
+        "version of generate: 1 → 2",
+        "seed: 1 → 2",
+        "setting sampling.temperature: 1.0 → 0.5",
+        "template a.jinja changed",
+        "input seeds changed",
+    ]
+    assert differences(old, old) == []
