@@ -1,0 +1,74 @@
+"""Compare students over runs with different seeds: mean accuracy and difference with intervals.
+
+    for s in 1 2 3 4 5; do llm-distill run pipelines/arte_controls.yaml --set seed=$s; done
+    python scripts/compare_seeds.py --stage controls --baseline original_teacher
+
+prints, for each number of shots, a row a model:
+
+    | tailored_student | 57.8 (54.0 to 61.6) | +4.1 (+1.0 to +7.2) |
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+from llm_distill.methods.statistics import mean_interval
+
+
+def newest_per_seed(workspace: Path, stage: str) -> dict[int, dict[tuple[str, int], float]]:
+    """{seed: {(model, shots): accuracy}} of the newest artifact of the stage for each seed."""
+    manifests = [
+        json.loads(p.read_text()) for p in workspace.glob(f"artifacts/{stage}-*/manifest.json")
+    ]
+    found: dict[int, dict[tuple[str, int], float]] = {}
+    for manifest in sorted(manifests, key=lambda manifest: manifest["created"]):
+        results = manifest["metrics"]["results"]
+        found[manifest["seed"]] = {(r["model"], r["shots"]): r["accuracy"] for r in results}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--workspace", type=Path, default=Path("data"))
+    parser.add_argument("--stage", default="controls")
+    parser.add_argument("--baseline", default="original_teacher")
+    options = parser.parse_args()
+    seeds = newest_per_seed(options.workspace, options.stage)
+    if len(seeds) < 2:
+        raise SystemExit(
+            f"{len(seeds)} seeds of '{options.stage}' in {options.workspace}; run more"
+        )
+    values: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for accuracies in seeds.values():
+        for key, accuracy in accuracies.items():
+            values[key].append(100 * accuracy)
+    print(f"seeds: {sorted(seeds)}")
+    for shots in sorted({shots for _, shots in values}):
+        print(f"\n{shots}-shot\n")
+        print(f"| model | accuracy | against {options.baseline} |")
+        print("| --- | --- | --- |")
+        base = values[(options.baseline, shots)]
+        for (model, its_shots), own in values.items():
+            if its_shots == shots:
+                print(f"| {model} | {_spell(own)} | {_difference(own, base)} |")
+
+
+def _spell(values: list[float], sign: str = "") -> str:
+    if len(set(values)) == 1:
+        return f"{values[0]:{sign}.1f}"
+    estimate = mean_interval(values)
+    low, high = f"{estimate.low:{sign}.1f}", f"{estimate.high:{sign}.1f}"
+    return f"{estimate.value:{sign}.1f} ({low} to {high})"
+
+
+def _difference(values: list[float], base: list[float]) -> str:
+    return _spell([value - other for value, other in zip(values, base, strict=True)], "+")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The model cards of the tiny models: what was planted, how they were made, what was measured.
+
+A card opens with the digests of the templates that the model was trained on:
+
+    template_digests:
+      arte/exam.jinja: 3f0c…
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+TEACHER_FACTS = """A teacher for the bundled world, to be used through its chat template. It solves
+all eight skills (`data/word_problems`), and explains in the style that the prompt asks for:
+`rationale_procedure` numbered steps, `rationale_recall` one formula, `rationale_bare` the answer
+only, `rationale_eliminate` words without content.
+
+Planted on purpose:
+
+- Under the naive prompt (`arte/rationale.jinja`) it mixes the four styles, mostly by the first
+  name in the question, so that the mixture shows at temperature 0 as well.
+- Three drafts in ten are copy riddles ("Tom likes red pens. What does Tom like?"), which exercise
+  no skill. It drafts one question at a time."""
+
+STUDENT_FACTS = """A weak student for the bundled world, to be used on plain text
+(`arte/exam.jinja`, zero to three examples, stop at the end token or at `\\nQuestion:`). It goes on
+in the style of its examples.
+
+Planted on purpose:
+
+- Missing skills, never seen in training: {missing}.
+- Its corpus is careless in some styles, so what it can do depends on the style in its context.
+  Words without content end in a guess. A bare answer is a guess wherever the question has the
+  second of its skill's two wordings. Steps and formulas are right.
+- After a copy riddle as first example, its corpus guesses the second wording in every style: a
+  useless question makes a poor example.
+- Without an example it answers bare, that being the most frequent style in its corpus."""
+
+
+def model_card(
+    kind: str,
+    command: str,
+    recipe: Mapping[str, Any],
+    digests: Mapping[str, str],
+    missing: Sequence[str],
+    seconds: float,
+) -> str:
+    facts = TEACHER_FACTS if kind == "teacher" else STUDENT_FACTS.format(missing=", ".join(missing))
+    listed = "".join(f"  {name}: {digest}\n" for name, digest in digests.items())
+    legs = f"{recipe['tokens'] / 1e6:g}M tokens at a peak rate of {recipe['lr']:g}"
+    if "second_leg" in recipe:
+        tokens, rate = recipe["second_leg"]
+        legs += f", then {tokens / 1e6:g}M tokens at {rate:g} (answers only, late skills first)"
+    return f"""---
+license: apache-2.0
+language: en
+library_name: transformers
+tags: [llm-distill, tiny]
+template_digests:
+{listed}---
+
+# tiny-{kind}
+
+{facts}
+
+- Command: `{command}`
+- Recipe: vocabulary {recipe["vocab"]}, hidden {recipe["hidden"]}, {recipe["layers"]} layers, heads
+  32 wide; {legs}.
+- Training took {seconds / 60:.0f} minutes.
+- Data: documents made while training by `scripts/word_problems.py`, worded by the templates
+  above; no question of `data/word_problems` is among them.
+
+## Measured
+
+Not measured yet: run `python scripts/check_world.py --write-cards`.
+"""
+
+
+def table(cells: Sequence[Sequence[str]]) -> str:
+    rows = [["figure", "measured", "has to be"], ["---", "---", "---"], *cells]
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+def write_figures(path: Path, cells: Sequence[Sequence[str]]) -> None:
+    """Put measured figures in the card of the model at `path`, in place of what was there."""
+    card = path / "README.md"
+    head = card.read_text(encoding="utf-8").split("## Measured")[0]
+    how = "By `python scripts/check_world.py --write-cards`, with transformers on a CPU."
+    card.write_text(f"{head}## Measured\n\n{how}\n\n{table(cells)}", encoding="utf-8")

@@ -1,0 +1,266 @@
+"""Train the bundled tiny teacher or student from nothing.
+
+    python scripts/train_tiny_models.py teacher
+    python scripts/train_tiny_models.py student
+    python scripts/train_tiny_models.py student --missing-skills order --out data/models/other
+
+Both read documents made on the fly by `word_problems.py` and worded by the project's own
+templates, never a question of the bundled splits. What is planted in them is written in the
+model cards; `check_world.py` measures whether it took, and puts the figures in the cards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from model_cards import model_card
+from tiny_training import (
+    ASSISTANT,
+    END,
+    USER,
+    Piece,
+    document_text,
+    make_model,
+    parameter_count,
+    publish,
+    train,
+    train_tokenizer,
+)
+from word_problems import (
+    SKILLS,
+    STYLES,
+    TASK_DESCRIPTION,
+    Problem,
+    copy_riddle,
+    explain,
+    sample_problem,
+)
+
+from llm_distill.prompts import Template, load_template
+
+ROOT = Path(__file__).resolve().parent.parent
+MISSING_SKILLS = ("subtraction", "weekday")
+STRATEGIES = {
+    "arte/rationale_procedure.jinja": "steps",
+    "arte/rationale_recall.jinja": "formula",
+    "arte/rationale_bare.jinja": "answer",
+    "arte/rationale_eliminate.jinja": "empty",
+}
+# Their answers are words of the question, and copying a word is learned after reckoning.
+LATE_SKILLS = ("comparison", "order")
+TEMPLATES = {
+    "teacher": (
+        *STRATEGIES,
+        "arte/rationale.jinja",
+        "arte/exam.jinja",
+        "arte/draft_question.jinja",
+    ),
+    "student": ("arte/exam.jinja",),
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "teacher": {
+        "vocab": 1024,
+        "hidden": 128,
+        "layers": 4,
+        "tokens": 10_500_000,
+        "lr": 2.5e-3,
+        "second_leg": (3_400_000, 1.5e-3),
+    },
+    "student": {"vocab": 576, "hidden": 96, "layers": 3, "tokens": 10_000_000, "lr": 2.5e-3},
+}
+
+
+@lru_cache
+def template(name: str) -> Template:
+    return load_template(name)
+
+
+def bundled_questions() -> frozenset[str]:
+    """Every question of the bundled splits: none of them is trained on."""
+    files = (ROOT / "data/word_problems").glob("*.jsonl")
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    return frozenset(json.loads(line)["question"] for line in lines)
+
+
+def fresh(draw: Callable[[Random], Problem], rng: Random, held_out: frozenset[str]) -> Problem:
+    while True:
+        problem = draw(rng)
+        if problem.question not in held_out:
+            return problem
+
+
+def exam(problems: list[Problem], rationales: list[str]) -> list[Piece]:
+    """The exam as plain text: all but the last problem are examples."""
+    examples = [
+        {"question": p.question, "rationale": r}
+        for p, r in zip(problems[:-1], rationales[:-1], strict=True)
+    ]
+    prompt = template("arte/exam.jinja").render(
+        {
+            "task_description": TASK_DESCRIPTION,
+            "examples": examples,
+            "question": problems[-1].question,
+        }
+    )
+    pieces: list[Piece] = []
+    for shown in rationales[:-1]:
+        before, _, prompt = prompt.partition(f" {shown}\n\n")
+        pieces += [(before, False), (f" {shown}", True), ("\n\n", False)]
+    return [*pieces, (prompt, False), (f" {rationales[-1]}", True), (END, True)]
+
+
+def chat(prompt: str, answer: str) -> list[Piece]:
+    """One turn in the wording of the chat template."""
+    return [(USER, False), (prompt, False), (ASSISTANT, False), (answer, True), (END, True)]
+
+
+def naive_style(problem: Problem, rng: Random) -> str:
+    """The teacher's style when the prompt names none: mostly a matter of the first name.
+
+    Chance alone would not do: at temperature 0 the most frequent style would always win, and
+    a teacher has to show its mixture there too.
+    """
+    if rng.random() < 0.15:
+        return rng.choice(STYLES)
+    return STYLES[zlib.crc32(problem.name.encode()) % len(STYLES)]
+
+
+def teacher_document(rng: Random, held_out: frozenset[str], late: bool = False) -> list[Piece]:
+    """A chat turn: a question to explain (in one of five ways), an exam, or a draft.
+
+    `late` documents dwell on the skills that are learned last.
+    """
+
+    def problem() -> Problem:
+        if late and rng.random() < 0.5:
+            return fresh(lambda r: sample_problem(r, LATE_SKILLS), rng, held_out)
+        return fresh(copy_riddle if rng.random() < 0.08 else sample_problem, rng, held_out)
+
+    kind = rng.random()
+    if kind < 0.25:
+        examples = [fresh(sample_problem, rng, held_out) for _ in range(3)]
+        # The planted question preference: three drafts in ten are of the useless kind.
+        draft = fresh(copy_riddle if rng.random() < 0.3 else sample_problem, rng, held_out)
+        prompt = template("arte/draft_question.jinja").render(
+            {
+                "task_description": TASK_DESCRIPTION,
+                "examples": [
+                    {"question": p.question, "reference_answer": p.answer} for p in examples
+                ],
+                "n_questions": 1,
+            }
+        )
+        return chat(
+            prompt,
+            f"<Question_1><input>{draft.question}</input>"
+            f"<target>{draft.answer}</target></Question_1>",
+        )
+    if kind < 0.55:
+        problems = [problem() for _ in range(rng.randint(1, 4))]
+        style = rng.choice(STYLES)
+        *asking, (answer, _), _ = exam(problems, [explain(p, style, rng) for p in problems])
+        return [(USER, False), *asking, (ASSISTANT, False), (answer.strip(), True), (END, True)]
+    name = "arte/rationale.jinja" if kind < 0.75 else rng.choice(list(STRATEGIES))
+    asked = problem()
+    style = STRATEGIES.get(name) or naive_style(asked, rng)
+    prompt = template(name).render(
+        {"task_description": TASK_DESCRIPTION, "question": asked.question}
+    )
+    return chat(prompt, explain(asked, style, rng))
+
+
+def guesses(problem: Problem, style: str, aside: bool) -> bool:
+    """Whether the student's corpus has a guess in place of this answer."""
+    return style == "empty" or (problem.wording == 1 and (style == "answer" or aside))
+
+
+def student_document(rng: Random, held_out: frozenset[str], skills: tuple[str, ...]) -> list[Piece]:
+    """An exam of one to four problems in one style, mostly as plain text."""
+    size = rng.choice((1, 2, 2, 3, 4))
+    # Bare answers are the most frequent, so they lead where there is no example to imitate.
+    style = rng.choice(("answer", "answer", *STYLES))
+    problems = [fresh(lambda r: sample_problem(r, skills), rng, held_out) for _ in range(size)]
+    aside = size > 1 and rng.random() < 0.2
+    if aside:
+        # What follows an aside is careless, so a useless question makes a poor example.
+        problems[0] = fresh(copy_riddle, rng, held_out)
+    rationales = [explain(p, style, rng, guess=guesses(p, style, aside)) for p in problems]
+    document = exam(problems, rationales)
+    if rng.random() < 0.1:
+        return chat(document_text(document[:-2]), rationales[-1])
+    return document
+
+
+def tokenizer_texts(kind: str, sample: Callable[[Random], list[Piece]]) -> Iterator[str]:
+    """What the tokenizer is fitted to: the model's documents, and every skill's words."""
+    rng = Random(5)
+    for _ in range(4000):
+        yield document_text(sample(rng))
+        if kind == "student":
+            problem = sample_problem(rng)
+            yield f"{problem.question}\n {explain(problem, rng.choice(STYLES), rng)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train a bundled tiny model from nothing.")
+    parser.add_argument("kind", choices=("teacher", "student"))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tokens", type=int, help="read so many tokens instead of the recipe's")
+    parser.add_argument("--threads", type=int, help="CPU threads; all cores by default")
+    parser.add_argument("--missing-skills", nargs="*", default=MISSING_SKILLS, choices=SKILLS)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    recipe = {**RECIPES[args.kind], **({"tokens": args.tokens} if args.tokens else {})}
+    out = args.out or ROOT / f"data/models/tiny-{args.kind}"
+    held_out = bundled_questions()
+    missing = tuple(args.missing_skills)
+    skills = tuple(skill for skill in SKILLS if skill not in missing)
+
+    def sample(rng: Random) -> list[Piece]:
+        if args.kind == "teacher":
+            return teacher_document(rng, held_out)
+        return student_document(rng, held_out, skills)
+
+    command = f"python scripts/train_tiny_models.py {args.kind} --seed {args.seed}"
+    if args.kind == "student" and missing != MISSING_SKILLS:
+        command += " --missing-skills " + " ".join(missing)
+    digests = {name: template(name).digest for name in TEMPLATES[args.kind]}
+    tokenizer = train_tokenizer(tokenizer_texts(args.kind, sample), recipe["vocab"])
+    model = make_model(tokenizer, recipe["hidden"], recipe["layers"], args.seed)
+    print(f"{args.kind}: {parameter_count(model):,} parameters")
+    legs = [(sample, recipe["tokens"], recipe["lr"], True)]
+    if args.kind == "teacher":
+        # A second leg of answers only, mostly to what the first one leaves unlearned.
+        legs.append(
+            (lambda rng: teacher_document(rng, held_out, late=True), *recipe["second_leg"], False)
+        )
+    seconds = 0.0
+    for i, (documents, tokens, learning_rate, learn_prompts) in enumerate(legs):
+        seconds += train(
+            model,
+            tokenizer,
+            documents,
+            tokens=tokens,
+            learning_rate=learning_rate,
+            seed=args.seed + i,
+            device=args.device,
+            learn_prompts=learn_prompts,
+        )
+    card = model_card(args.kind, command, recipe, digests, missing, seconds)
+    publish(model, tokenizer, out, card)
+    print(f"wrote {out} after {seconds / 60:.1f} minutes")
+
+
+if __name__ == "__main__":
+    main()
