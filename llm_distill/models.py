@@ -94,8 +94,10 @@ def load_model(source: ModelSource, *, device: str = "cpu") -> PreTrainedModel:
         ModelError: it is not there, has no safetensors weights, or an adapter does not fit.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
     _check(source)
+    disable_progress_bar()  # a bar of its own for each file would tear ours
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             source.path,

@@ -1,0 +1,121 @@
+"""From a row to a request, and from requests back to what they were about.
+
+in:  {"id": "q1", "task": "sums", "question": "2 + 2?"} with variables {"task_description": "Add."}
+out: Request("q1-0", prompt="Add.\\n\\nQuestion: 2 + 2?", ...), as text or as chat messages
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from llm_distill.columns import Row, task_of
+from llm_distill.engines.base import Completion, Message, Request, SamplingSettings
+from llm_distill.errors import DataError
+from llm_distill.models import PromptFormat
+from llm_distill.prompts import Template, as_messages
+
+About = TypeVar("About")
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[About]):
+    """A request and what it is about, or why there can be no request (`error`)."""
+
+    id: str
+    about: About
+    request: Request | None
+    error: str | None = None
+
+
+def request_prompt(text: str, prompt_format: PromptFormat) -> str | Sequence[Message]:
+    """A rendered template as a model takes it: one user turn, or text to be continued."""
+    return text if prompt_format == "text" else as_messages(text)
+
+
+def template_values(
+    row: Row, variables: Mapping[str, Any], by_task: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What a template is given for a row: its columns, then the constants, then its task's own.
+
+    The later wins, so that a setting can stand in for a column.
+    """
+    return {**row, **variables, **by_task.get(task_of(row), {})}
+
+
+def offered_variables(
+    columns: frozenset[str] | None,
+    variables: Mapping[str, Any],
+    by_task: Mapping[str, Mapping[str, Any]],
+    *more: str,
+) -> frozenset[str] | None:
+    """The names that `template_values` gives, for the check before a run; None: not known yet."""
+    if columns is None:
+        return None
+    return columns.union(variables, *by_task.values(), more)
+
+
+def render_prompt(template: Template, values: Mapping[str, Any]) -> str:
+    """The prompt, unless a variable that the template reads is null or blank.
+
+    Raises:
+        DataError: naming these variables. A prompt with a hole in it would still be answered,
+            and nobody would notice.
+    """
+    empty = sorted(name for name in template.variables if _is_blank(values.get(name, "missing")))
+    if empty:
+        raise DataError(f"template {template.name}: {', '.join(empty)} is null or empty")
+    return template.render(values)
+
+
+def make_job(
+    identity: str,
+    about: About,
+    template: Template,
+    values: Mapping[str, Any],
+    prompt_format: PromptFormat,
+    sampling: SamplingSettings,
+    seed: int,
+) -> tuple[Job[About], str | None]:
+    """The job and its rendered text. A row that cannot be rendered is a job with an error."""
+    try:
+        text = render_prompt(template, values)
+    except DataError as error:
+        return Job(identity, about, None, str(error)), None
+    request = Request(identity, request_prompt(text, prompt_format), sampling, seed)
+    return Job(identity, about, request), text
+
+
+def answered(
+    jobs: Iterable[Job[About]],
+    ask: Callable[[Iterable[Request]], Iterable[tuple[Request, Completion]]],
+) -> Iterator[tuple[Job[About], Completion]]:
+    """Every job in order with its completion; a job without a request has an `error` completion.
+
+    ask: takes requests and gives completions in the order of the requests, as
+        `Context.generate` does. Jobs are read no further ahead than `ask` reads requests.
+    """
+    waiting: deque[Job[About]] = deque()
+
+    def requests() -> Iterator[Request]:
+        for job in jobs:
+            waiting.append(job)
+            if job.request is not None:
+                yield job.request
+
+    for request, completion in ask(requests()):
+        while waiting[0].request is not request:
+            yield _unasked(waiting.popleft())
+        yield waiting.popleft(), completion
+    while waiting:
+        yield _unasked(waiting.popleft())
+
+
+def _unasked(job: Job[About]) -> tuple[Job[About], Completion]:
+    return job, Completion(job.id, "", "error", error=job.error)
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())

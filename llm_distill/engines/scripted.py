@@ -1,0 +1,153 @@
+"""Answers from a table or a function: no model, the same text for the same request every time.
+
+A token is a word here, as white space separates them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm_distill.engines.base import Completion, FinishReason, Request, SamplingSettings
+from llm_distill.errors import ConfigError, nearest
+from llm_distill.paths import bundled_root, find_resource
+
+if TYPE_CHECKING:
+    from llm_distill.engines.config import ScriptedSettings
+
+ROW = '{"contains": "text of a prompt", "completion": "the answer"}'
+Answer = Callable[[Request], str | None]
+
+
+class ScriptedEngine:
+    """Answers each request by itself, in order; see `ScriptedSettings` for the two sources.
+
+    Temperature, seed and log-probabilities mean nothing here; `stop` and `max_tokens` do.
+
+    Raises:
+        ConfigError: neither or both sources are set, or the one that is cannot be used.
+    """
+
+    def __init__(self, settings: ScriptedSettings) -> None:
+        if (settings.answers is None) == (settings.function is None):
+            raise ConfigError(
+                "a scripted engine needs one of engine.answers (a JSON Lines file) and "
+                "engine.function (module:name), and not both"
+            )
+        if settings.answers is not None:
+            self._source = settings.answers
+            self._answer = _from_table(settings.answers)
+        else:
+            self._source = str(settings.function)
+            self._answer = _from_function(self._source)
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """One completion a request. What the function raises is not caught: it is a bug in it."""
+        for request in requests:
+            prompt = prompt_text(request)
+            text = self._answer(request)
+            if text is None:
+                error = f"{self._source} has no answer to a prompt that begins {prompt[:80]!r}"
+                n_words = len(prompt.split())
+                yield Completion(request.id, "", "error", n_words, error=error)
+            elif not isinstance(text, str):
+                raise ConfigError(
+                    f"{self._source} returned {type(text).__name__} for request {request.id!r}; "
+                    "expected a str, or None where it has no answer"
+                )
+            else:
+                text, reason, n_words = _cut(text, request.sampling)
+                yield Completion(request.id, text, reason, len(prompt.split()), n_words)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def prompt_text(request: Request) -> str:
+    """The prompt as one text; the contents of chat messages on lines of their own."""
+    if isinstance(request.prompt, str):
+        return request.prompt
+    return "\n".join(message["content"] for message in request.prompt)
+
+
+def _cut(text: str, sampling: SamplingSettings) -> tuple[str, FinishReason, int]:
+    """Text, reason and number of words after stop strings and `max_tokens`.
+
+    What would end first as the words come one by one does: a stop string behind the last word that
+    is allowed is never reached.
+    """
+    starts = [text.find(stop) for stop in sampling.stop if stop and stop in text]
+    stopped = text[: min(starts)] if starts else text
+    words = list(re.finditer(r"\S+", stopped))
+    if len(words) > sampling.max_tokens:
+        return stopped[: words[sampling.max_tokens - 1].end()], "length", sampling.max_tokens
+    return stopped, "stop", len(words)
+
+
+def _from_table(name: str) -> Answer:
+    path = find_resource(name)
+    if path is None or not path.is_file():
+        raise ConfigError(
+            f"engine.answers: {name} is not a file in {Path.cwd()} or among what the package "
+            f"bundles ({bundled_root()}); expected JSON Lines, one {ROW} a line"
+        )
+    entries = list(_entries(path))
+    if not entries:
+        raise ConfigError(f"{path} has no entries; expected one {ROW} a line")
+
+    def answer(request: Request) -> str | None:
+        prompt = prompt_text(request)
+        return next((completion for part, completion in entries if part in prompt), None)
+
+    return answer
+
+
+def _entries(path: Path) -> Iterator[tuple[str, str]]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row: Any = json.loads(line)
+        except ValueError as error:
+            raise ConfigError(f"{path}, line {number}: {error}; expected {ROW}") from error
+        if not isinstance(row, dict) or set(row) != {"contains", "completion"}:
+            found = ", ".join(sorted(row)) if isinstance(row, dict) else type(row).__name__
+            raise ConfigError(f"{path}, line {number}: found {found}; expected {ROW}")
+        for key, value in row.items():
+            if not isinstance(value, str):
+                raise ConfigError(
+                    f"{path}, line {number}: {key} is {json.dumps(value)}; expected a string"
+                )
+        yield row["contains"], row["completion"]
+
+
+def _from_function(name: str) -> Answer:
+    module_name, colon, attribute = name.partition(":")
+    if not (module_name and colon and attribute):
+        raise ConfigError(
+            f"engine.function: {name!r} is not module:name, such as my_package.answers:reply"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever the user's module raises as it is imported
+        raise ConfigError(
+            f"engine.function: cannot import {module_name}: {type(error).__name__}: {error}; "
+            "it must be installed or on PYTHONPATH"
+        ) from error
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        public = [n for n in vars(module) if not n.startswith("_") and callable(vars(module)[n])]
+        raise ConfigError(
+            f"engine.function: {module_name} has no function {attribute}; "
+            f"{nearest(attribute, public)}"
+        )
+    answer: Answer = function
+    return answer

@@ -1,0 +1,47 @@
+"""Notice a stop string as soon as its last token is written, without decoding at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+
+class StopStrings:
+    """A stop string can only be completed by a token whose text holds the string's last character.
+
+    So for each last character the tokens that hold it are found once, and text is decoded only when
+    one of them is written. A last character outside ASCII can be spread over byte tokens that hold
+    it nowhere; then every token is a candidate.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._pieces: list[str] | None = None
+
+    def candidates(self, stops: Sequence[tuple[str, ...]]) -> torch.Tensor | None:
+        """For each row's stop strings: which tokens can complete one, [rows, vocabulary] bool.
+
+        None where no row has any.
+        """
+        if not any(stops):
+            return None
+        masks = {row_stops: self._mask(row_stops) for row_stops in set(stops)}
+        return torch.stack([masks[row_stops] for row_stops in stops])
+
+    def found(self, tokens: list[int], stops: tuple[str, ...]) -> bool:
+        """Whether the text of `tokens` holds a stop string."""
+        text = self._tokenizer.decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return any(stop in text for stop in stops)
+
+    def _mask(self, stops: tuple[str, ...]) -> torch.Tensor:
+        if self._pieces is None:
+            ids = [[token] for token in range(len(self._tokenizer))]
+            self._pieces = self._tokenizer.batch_decode(ids, clean_up_tokenization_spaces=False)
+        ends = {stop[-1] for stop in stops if stop}
+        if any(not end.isascii() for end in ends):
+            return torch.ones(len(self._pieces), dtype=torch.bool)
+        return torch.tensor([any(end in piece for end in ends) for piece in self._pieces])
