@@ -1,0 +1,34 @@
+"""How many bad rows a run bears: some are data, too many are a broken run."""
+
+from __future__ import annotations
+
+from llm_distill.errors import DataError
+
+
+class ErrorBudget:
+    """Counts failures among `total` requests, and gives up once they are more than allowed.
+
+    It gives up as soon as the share cannot be met any more, so that no more tokens are paid for.
+    """
+
+    def __init__(self, max_error_rate: float, total: int) -> None:
+        self._max_error_rate = max_error_rate
+        self._total = total
+        self._first = ""
+        self.failed = 0
+
+    def count(self, identity: str, error: str | None) -> None:
+        """Note how one request came out; `error` is None where it went well.
+
+        Raises:
+            DataError: more than `max_error_rate` of all requests have failed.
+        """
+        if error is None:
+            return
+        self.failed += 1
+        self._first = self._first or f"{identity}: {error}"
+        if self.failed > self._max_error_rate * self._total:
+            raise DataError(
+                f"{self.failed} of {self._total} failed, more than max_error_rate: "
+                f"{self._max_error_rate} allows; first error: {self._first}"
+            )

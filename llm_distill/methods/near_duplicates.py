@@ -1,0 +1,110 @@
+"""Texts that say the same, and texts that were seen before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+PERMUTATIONS = 128
+RECALL = 0.999
+"""Chance, at the least, that a pair whose Jaccard is just the threshold is looked at."""
+
+# A number with its decimals, a word, a hyphen that is no part of a word (a minus), or any other
+# sign that carries meaning, such as +, <, ( or [. Sentence marks and quotes are left out.
+_TOKEN = re.compile(r"\d+(?:[.,]\d+)+|\w+|(?<![^\W\d_])-|[^\w\s.,;:!?'\"‘’“”…-]")
+
+
+def words(text: str) -> list[str]:
+    """Words, numbers and signs in lower case, without the marks that only punctuate."""
+    return _TOKEN.findall(text.casefold())
+
+
+def normalise(text: str) -> str:
+    """The words with single spaces; a text of punctuation only stays as it is, but trimmed."""
+    return " ".join(words(text)) or " ".join(text.split())
+
+
+def ngrams(text: str, n: int) -> set[str]:
+    """Word n-grams of the normalised text; a text shorter than n is one n-gram as a whole."""
+    tokens = normalise(text).split()
+    if len(tokens) < n:
+        return {" ".join(tokens)} if tokens else set()
+    return {" ".join(tokens[start : start + n]) for start in range(len(tokens) - n + 1)}
+
+
+def numbers(text: str) -> tuple[str, ...]:
+    """The words that hold a digit, in order."""
+    return tuple(word for word in words(text) if any(character.isdigit() for character in word))
+
+
+def jaccard(a: set[str], b: set[str]) -> float:
+    """Shared n-grams over all n-grams; two empty sets are equal."""
+    return len(a & b) / len(a | b) if a or b else 1.0
+
+
+def first_of_each(texts: Sequence[str]) -> list[int | None]:
+    """For each text the index of the first one that is equal once normalised, None for itself."""
+    seen: dict[str, int] = {}
+    found: list[int | None] = []
+    for index, text in enumerate(texts):
+        first = seen.setdefault(normalise(text), index)
+        found.append(first if first != index else None)
+    return found
+
+
+def near_duplicates(texts: Sequence[str], *, threshold: float, n: int) -> list[int | None]:
+    """For each text the index of an earlier kept one that is nearly equal, None for a kept one.
+
+    Nearly equal: Jaccard of the word n-grams ≥ threshold, and the same numbers in the same order,
+    for "Tom has 3 apples …" and "Tom has 4 apples …" are two problems however long they are.
+    MinHash with locality-sensitive hashing finds candidates; their true Jaccard decides, so there
+    are no false positives, and a pair at the threshold is missed with a chance below 0.1 %.
+    """
+    from rensa import RMinHash, RMinHashLSH
+
+    index = RMinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, num_bands=bands(threshold))
+    kept: dict[int, tuple[set[str], tuple[str, ...]]] = {}
+    found: list[int | None] = []
+    for position, text in enumerate(texts):
+        grams, figures = ngrams(text, n), numbers(text)
+        sketch = RMinHash(num_perm=PERMUTATIONS, seed=1)
+        sketch.update(sorted(grams))
+        near = [
+            key
+            for key in index.query(sketch)
+            if kept[key][1] == figures and jaccard(grams, kept[key][0]) >= threshold
+        ]
+        found.append(min(near) if near else None)
+        if not near:
+            index.insert(position, sketch)
+            kept[position] = (grams, figures)
+    return found
+
+
+def bands(threshold: float) -> int:
+    """The fewest bands of a sketch with which a pair at the threshold is found (`RECALL`).
+
+    With b bands of r rows a pair of Jaccard s shares a band with chance 1 - (1 - s^r)^b.
+    """
+    for count in (4, 8, 16, 32, 64):
+        rows = PERMUTATIONS // count
+        if 1 - (1 - threshold**rows) ** count >= RECALL:
+            return count
+    return PERMUTATIONS
+
+
+class SeenText:
+    """The n-grams of texts that must not turn up again."""
+
+    def __init__(self, texts: Iterable[str], n: int) -> None:
+        self._n = n
+        self._grams: set[str] = set()
+        for text in texts:
+            self._grams |= ngrams(text, n)
+
+    def overlaps(self, text: str) -> bool:
+        """Whether the text shares an n-gram with a seen one.
+
+        A text shorter than n is one shorter n-gram, so it overlaps only with its equal.
+        """
+        return not self._grams.isdisjoint(ngrams(text, self._n))

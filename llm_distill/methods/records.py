@@ -1,0 +1,174 @@
+"""Records out of the lines of a file, each with its place, and the types of their columns.
+
+Nothing here opens a file: lines and records come in as iterables, so memory stays flat.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from llm_distill.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+Record = tuple[str, dict[str, Any]]
+"""The place to name in a message, such as `train.jsonl:3`, and the row."""
+
+BATCH = 1000
+
+
+def split_and_slice(split: str) -> tuple[str, slice] | None:
+    """`train[3:103]` → ("train", slice(3, 103)); None where it is no name with whole numbers.
+
+    Negative and open ends are Python's.
+    """
+    match = re.fullmatch(r"([^\[\]+]+)(?:\[(-?\d*):(-?\d*)\])?", split)
+    if match is None or "-" in match.groups()[1:]:
+        return None
+    start, end = (int(text) if text else None for text in match.groups()[1:])
+    return match.group(1), slice(start, end)
+
+
+def numbered(
+    read: Callable[[], Iterator[Record]], part: slice
+) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """(number from 0, place, row) of the records in `part`; counts them all for negative ends."""
+    start, stop = part.start or 0, part.stop
+    if start < 0 or (stop is not None and stop < 0):
+        start, stop, _ = part.indices(sum(1 for _ in read()))
+    for number, (place, row) in islice(enumerate(read()), start, stop):
+        yield number, place, row
+
+
+def read_jsonl(lines: Iterable[bytes], where: str) -> Iterator[Record]:
+    """One object a line; empty lines are skipped, but count.
+
+    Raises:
+        DataError: a line is no UTF-8, no JSON or no object; it names the line.
+    """
+    for number, line in enumerate(_decoded(lines, where), 1):
+        if line.strip():
+            place = f"{where}:{number}"
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError(
+                    f"{place}: not JSON: {error}; one object a line is wanted"
+                ) from error
+            yield place, _object(row, place)
+
+
+def read_json(lines: Iterable[bytes], where: str) -> Iterator[Record]:
+    """A list of objects, or one object a line. A list is held in memory as a whole.
+
+    Raises:
+        DataError: it is neither; it names the line or the row.
+    """
+    text = "".join(_decoded(lines, where))
+    if not text.lstrip().startswith("["):
+        yield from read_jsonl(text.encode().split(b"\n"), where)
+        return
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}:{error.lineno}: not JSON: {error.msg}") from error
+    for index, row in enumerate(rows):
+        place = f"{where}, row {index}"
+        yield place, _object(row, place)
+
+
+def read_csv(lines: Iterable[bytes], where: str) -> Iterator[Record]:
+    """Comma-separated values under a header. Every value is text; an empty one is null.
+
+    Raises:
+        DataError: a row has not as many values as the header, a column has no name or that of
+            another, or the quotes do not match; it names the line.
+    """
+    reader = csv.reader(_decoded(lines, where), strict=True)
+    try:
+        header = next(reader, [])
+        if "" in header:
+            raise DataError(f"{where}:1: column {header.index('') + 1} of the header has no name")
+        if len(set(header)) < len(header):
+            twice = sorted({name for name in header if header.count(name) > 1})
+            raise DataError(f"{where}:1: the header names {', '.join(twice)} more than once")
+        for values in reader:
+            if not values:
+                continue
+            place = f"{where}:{reader.line_num}"
+            if len(values) != len(header):
+                raise DataError(f"{place}: {len(values)} values under {len(header)} column names")
+            yield place, {name: value or None for name, value in zip(header, values, strict=True)}
+    except csv.Error as error:
+        raise DataError(f"{where}:{reader.line_num}: not CSV: {error}") from error
+
+
+def column_types(records: Iterable[Record]) -> pa.Schema:
+    """The type that fits every value of each column: null is any, a whole number is a number.
+
+    Raises:
+        DataError: a value has another type than those above it; it names row and column.
+    """
+    import pyarrow as pa
+
+    types: dict[str, pa.DataType] = {}
+    remaining = iter(records)
+    while batch := list(islice(remaining, BATCH)):
+        for name in dict.fromkeys(name for _, row in batch for name in row):
+            values = [(place, row.get(name)) for place, row in batch]
+            known = types.get(name, pa.null())
+            try:
+                types[name] = _common(known, pa.array([value for _, value in values]).type)
+            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+                types[name] = _one_by_one(name, known, values)
+    # A column with nulls only must have some type on disk.
+    return pa.schema(
+        [(name, pa.string() if pa.types.is_null(kind) else kind) for name, kind in types.items()]
+    )
+
+
+def _one_by_one(name: str, known: pa.DataType, values: list[tuple[str, Any]]) -> pa.DataType:
+    """As for a batch, a value at a time, to find the one that does not fit."""
+    import pyarrow as pa
+
+    for place, value in values:
+        try:
+            known = _common(known, pa.array([value]).type)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            above = "" if pa.types.is_null(known) else f", but {known} in the rows above"
+            raise DataError(
+                f"{place}: column '{name}' is {type(value).__name__} ({_short(value)}){above}"
+            ) from error
+    return known
+
+
+def _common(a: pa.DataType, b: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    schemas = [pa.schema([("value", kind)]) for kind in (a, b)]
+    return pa.unify_schemas(schemas, promote_options="permissive").field("value").type
+
+
+def _decoded(lines: Iterable[bytes], where: str) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{where}:{number}: not UTF-8 text: {error.reason}") from error
+
+
+def _object(row: Any, place: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: a row is an object, but this is {type(row).__name__}")
+    return row
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,73 @@
+"""Intervals for what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+Z_95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson_interval(n_correct: int, n: int) -> Estimate:
+    """A share with Wilson's score interval (1927), which holds near 0 and 1 and for small n.
+
+    Raises:
+        ValueError: n is not positive, or n_correct is not within 0 to n.
+    """
+    if n <= 0 or not 0 <= n_correct <= n:
+        raise ValueError(f"{n_correct} of {n} is no share")
+    share, z2 = n_correct / n, Z_95**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z_95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def paired_bootstrap(
+    first: Sequence[float], second: Sequence[float], *, seed: int = 0, draws: int = 10_000
+) -> Estimate:
+    """Mean of second − first over the same items, with the percentile bootstrap interval.
+
+    Raises:
+        ValueError: the two differ in length, or are empty.
+    """
+    import numpy as np
+
+    if len(first) != len(second) or not first:
+        raise ValueError("paired values must be as many on both sides, and at least one")
+    difference = np.asarray(second, dtype=float) - np.asarray(first, dtype=float)
+    random = np.random.default_rng(seed)
+    block = max(1, 10_000_000 // len(difference))  # bounds the memory of the drawn indices
+    means: list[Any] = []
+    for start in range(0, draws, block):
+        size = (min(block, draws - start), len(difference))
+        means.append(difference[random.integers(0, len(difference), size)].mean(axis=1))
+    low, high = np.quantile(np.concatenate(means), (0.025, 0.975))
+    return Estimate(float(difference.mean()), float(low), float(high))
+
+
+def mean_interval(values: Sequence[float]) -> Estimate:
+    """The mean of independent runs with Student's t interval.
+
+    Raises:
+        ValueError: fewer than two values.
+    """
+    from scipy.stats import t
+
+    n = len(values)
+    if n < 2:
+        raise ValueError("an interval needs at least two values")
+    mean = sum(values) / n
+    deviation = sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
+    half = float(t.ppf(0.975, n - 1)) * deviation / sqrt(n)
+    return Estimate(mean, mean - half, mean + half)

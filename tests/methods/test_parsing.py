@@ -1,0 +1,64 @@
+"""Reading tags, blocks, patterns and JSON out of what a model may write."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_distill.methods.parsing import read_blocks, read_json, read_pattern, read_tag
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3 + 4 = 7. <ans> 7\n</ans> <ans>8</ans>", "7"),
+        ("in <ans> tags: <ans>8</ans>", "8"),
+        ("</ans> <ans>8</ans>", "8"),
+        ("<ans></ans><ans>8</ans>", ""),
+        ("<ans>two\nlines</ans>", "two\nlines"),
+        ("<ans>8", None),
+        ("8</ans>", None),
+        ("<answer>8</answer>", None),
+        ("", None),
+    ],
+)
+def test_the_first_closed_tag_is_read(text: str, value: str | None) -> None:
+    assert read_tag(text, "ans") == value
+
+
+@given(st.text(), st.text(alphabet=st.characters(blacklist_characters="<")), st.text())
+def test_what_is_put_between_tags_is_found(before: str, value: str, after: str) -> None:
+    before = before.replace("<ans>", "")
+    assert read_tag(f"{before}<ans>{value}</ans>{after}", "ans") == value.strip()
+
+
+def test_blocks_are_read_in_order_and_only_if_closed_by_their_own_name() -> None:
+    text = "<Question_1>a</Question_1> <Question_2>b <Question_3>c\nd</Question_3></Question_9>"
+    assert read_blocks(text, r"Question_\d+") == ["a", "c\nd"]
+    assert read_blocks(text, r"Question_(\d)|Other") == ["a", "c\nd"]
+    assert read_blocks("no block", r"Question_\d+") == []
+
+
+def test_patterns_give_their_named_groups() -> None:
+    pattern = re.compile(r"so (?P<answer>\d+)(?P<unit> \w+)?")
+    assert read_pattern("so 7 hats, so 8", pattern) == {"answer": "7", "unit": "hats"}
+    assert read_pattern("so 7.", pattern) == {"answer": "7", "unit": None}
+    assert read_pattern("none", pattern) == {"answer": None, "unit": None}
+
+
+def test_json_is_found_in_prose() -> None:
+    keys = {"answer": "a", "rest": "b"}
+    text = 'Sure {really}: {"x": 1} then {"a": 7, "b": {"c": "é"}} and {"a": 8}'
+    assert read_json(text, keys) == {"answer": "7", "rest": '{"c": "é"}'}
+    assert read_json('{"a": " x ", "b": null}', keys) == {"answer": "x", "rest": None}
+    assert read_json('{"a": ', keys) == {"answer": None, "rest": None}
+
+
+@given(st.text(alphabet='{}[]"a:1, <>/ns'))
+def test_nothing_raises(text: str) -> None:
+    read_json(text, {"answer": "a"})
+    read_tag(text, "ans")
+    read_blocks(text, "a|s")

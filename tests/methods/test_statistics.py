@@ -1,0 +1,58 @@
+"""Intervals against statsmodels' definitions, brute force and coverage."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, ttest_1samp
+
+from llm_distill.methods.statistics import mean_interval, paired_bootstrap, wilson_interval
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 5), (5, 5), (1, 40), (20, 40), (333, 1000)])
+def test_wilson_is_scipys(right: int, n: int) -> None:
+    found = wilson_interval(right, n)
+    expected = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    assert found.value == right / n
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 0), (3, 2), (-1, 2)])
+def test_no_share_is_refused(right: int, n: int) -> None:
+    with pytest.raises(ValueError, match="no share"):
+        wilson_interval(right, n)
+
+
+def test_bootstrap_against_every_resample() -> None:
+    first, second = [0.0, 1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0, 1.0]
+    difference = np.subtract(second, first)
+    every = [difference[list(i)].mean() for i in itertools.product(range(5), repeat=5)]
+    found = paired_bootstrap(first, second, seed=3, draws=20_000)
+    assert found.value == pytest.approx(0.2)
+    low, high = np.quantile(every, (0.025, 0.975))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)  # steps of 0.2
+
+
+def test_bootstrap_is_seeded_and_paired() -> None:
+    random = np.random.default_rng(0)
+    first = random.random(50).tolist()
+    shifted = [value + 0.25 for value in first]
+    constant = paired_bootstrap(first, shifted)
+    assert (constant.low, constant.high) == pytest.approx((0.25, 0.25))
+    other = random.random(50).tolist()
+    assert paired_bootstrap(first, other, seed=1) == paired_bootstrap(first, other, seed=1)
+    assert paired_bootstrap(first, other, seed=1) != paired_bootstrap(first, other, seed=2)
+    with pytest.raises(ValueError, match="as many"):
+        paired_bootstrap([1.0], [1.0, 0.0])
+
+
+def test_the_t_interval_is_scipys() -> None:
+    values = [0.31, 0.42, 0.39, 0.35, 0.44]
+    expected = ttest_1samp(values, 0).confidence_interval(0.95)
+    found = mean_interval(values)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.value == pytest.approx(np.mean(values))
+    with pytest.raises(ValueError, match="two"):
+        mean_interval([0.3])
