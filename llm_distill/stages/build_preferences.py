@@ -1,0 +1,250 @@
+"""Scores → pairs of a preferred and a rejected text, for DPO.
+
+in:  {"id": "q1-recall-0", "parent_id": "q1", "question": "1 + 2?", "rationale": "…", "score": 0.55}
+     and questions {"id": "q1", "prompt": "Write …", "question": "1 + 2?", "reference_answer": "3"}
+out: {"id": "rationale-q1", "kind": "rationale", "task": "sums", "prompt": "Question: 1 + 2? …",
+      "chosen": "…", "rejected": "…", "margin": 0.3}
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from llm_distill.columns import Row, by_task
+from llm_distill.engines.requests import offered_variables, render_prompt, template_values
+from llm_distill.errors import DataError
+from llm_distill.methods.answers import answers_equal, extract_answer
+from llm_distill.methods.in_context_score import mean_by, question_scores
+from llm_distill.methods.preference_pairs import (
+    Pair,
+    Pairs,
+    Scored,
+    question_pairs,
+    rationale_pairs,
+)
+from llm_distill.prompts import Template, load_template
+from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+
+COLUMNS = ("id", "prompt", "chosen", "rejected", "kind", "margin", "task")
+Kind = Literal["question", "rationale"]
+
+
+@dataclass
+class _Counts:
+    """What goes into the metrics, gathered task by task."""
+
+    margins: list[tuple[str, float]] = field(default_factory=list)
+    chosen_strategies: Counter[str] = field(default_factory=Counter)
+    rejected_strategies: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+class BuildPreferences(Stage):
+    """Builds preference pairs from scored candidates, a task at a time (ARTE, arXiv 2406.19227).
+
+    `question`: drafts of the top quantile against drafts of the bottom quantile by the mean score
+    of their rationales, under the prompt that the chosen one was drafted with.
+    `rationale`: a question's best against its worst rationale, under the plain prompt of
+    `rationale_template` and not the prompt that asked for the text, so that the teacher learns to
+    write in that way without being asked to.
+    Pairs without a margin are dropped and counted.
+    """
+
+    stage: Literal["build_preferences"]
+    rows: Rows = Field(description="scored candidates, as `score_in_context` gives them")
+    questions: Rows | None = Field(
+        None, description="the drafted questions with their `prompt`; needed for question pairs"
+    )
+    kinds: list[Kind] = Field(
+        ["question", "rationale"], min_length=1, description="which pairs are built"
+    )
+    rationale_template: str | None = Field(
+        None, description="the plain prompt of rationale pairs; needed for them"
+    )
+    question_template: str = Field(
+        "arte/question_block.jinja",
+        description="how a question is written back, so that `parse` reads it",
+    )
+    variables: dict[str, Any] = Field({}, description="constants for the templates")
+    by_task: dict[str, dict[str, Any]] = Field(
+        {}, description="constants for the rows of one task, in place of those of `variables`"
+    )
+    quantile: float = Field(
+        0.25, gt=0, le=0.5, description="the share of questions at the top, and at the bottom"
+    )
+    question_pairs: int = Field(50, ge=1, description="question pairs a task, at most")
+    rationale_pairs: int = Field(250, ge=1, description="rationale pairs a task, at most")
+    min_margin: float = Field(
+        0.0, ge=0, description="the least difference in score; a pair of equal scores never counts"
+    )
+    drop_wrong: bool = Field(
+        False, description="leave out rationales whose answer is not the reference answer"
+    )
+    answer_kind: Literal["exact", "choice", "math"] = Field(
+        "exact", description="how `drop_wrong` compares answers"
+    )
+
+    @model_validator(mode="after")
+    def _sources_are_there(self) -> Self:
+        if "question" in self.kinds and self.questions is None:
+            raise ValueError("question pairs need `questions`; or set kinds: [rationale]")
+        if "rationale" in self.kinds and self.rationale_template is None:
+            raise ValueError("rationale pairs need `rationale_template`; or set kinds: [question]")
+        return self
+
+    def required_columns(self) -> dict[str, set[str]]:
+        needed = {self.rows: {"id", "parent_id", "question", "rationale", "score"}}
+        if self.drop_wrong:
+            needed[self.rows].add("reference_answer")
+        if self.questions is not None and "question" in self.kinds:
+            needed.setdefault(self.questions, set()).update({"id", "prompt", "question"})
+        return needed
+
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        return frozenset(COLUMNS)
+
+    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
+        sources = []
+        if self.questions is not None and "question" in self.kinds:
+            sources.append((self.question_template, self.questions))
+        if self.rationale_template is not None and "rationale" in self.kinds:
+            sources.append((self.rationale_template, self.rows))
+        return {
+            template: offered_variables(inputs[rows], self.variables, self.by_task)
+            for template, rows in sources
+        }
+
+    def is_seeded(self) -> bool:
+        return True  # ties and what is over the limits
+
+    def run(self, context: Context) -> RowsOutput:
+        from llm_distill.columns import features
+
+        return RowsOutput(self._rows(context), features(COLUMNS))
+
+    def _rows(self, context: Context) -> Iterator[Row]:
+        counts = _Counts()
+        drafts = self._drafts(context)
+        for task, rows in by_task(context.rows(self.rows)).items():
+            candidates = self._candidates(rows, context)
+            if "question" in self.kinds:
+                yield from self._question_rows(task, candidates, drafts, counts, context.seed)
+            if "rationale" in self.kinds:
+                yield from self._rationale_rows(task, candidates, counts, context.seed)
+        for reason, count in counts.dropped.items():
+            context.drop(reason, count)
+        made = Counter(kind for kind, _ in counts.margins)
+        context.metrics.update(
+            pairs={kind: made[kind] for kind in self.kinds},
+            mean_margin=mean_by(counts.margins),
+            chosen_strategies=dict(counts.chosen_strategies),
+            rejected_strategies=dict(counts.rejected_strategies),
+            no_pair=dict(counts.dropped),
+        )
+        if not counts.margins:
+            raise DataError(self._nothing(counts.dropped))
+
+    def _nothing(self, dropped: Counter[str]) -> str:
+        reasons = "; ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items()))
+        return (
+            f"no pair of '{self.rows}' has a margin ({reasons or 'no scored candidate'}). "
+            f"Lower min_margin (now {self.min_margin}), score on more items (`n` of select_items), "
+            "or make candidates that differ more (`n` and sampling.temperature of generate)"
+        )
+
+    def _drafts(self, context: Context) -> dict[str, Row]:
+        if self.questions is None or "question" not in self.kinds:
+            return {}
+        drafts = {row["id"]: row for row in context.rows(self.questions)}
+        for row in drafts.values():
+            if not str(row["prompt"] or "").strip():
+                raise DataError(f"row {row['id']} of '{self.questions}' has no prompt")
+        return drafts
+
+    def _candidates(self, rows: list[Row], context: Context) -> list[Row]:
+        if not self.drop_wrong:
+            return rows
+        right = [row for row in rows if row["score"] is None or self._is_right(row)]
+        context.drop("rationale with a wrong answer", len(rows) - len(right))
+        return right
+
+    def _is_right(self, row: Row) -> bool:
+        answer = extract_answer(row["rationale"])
+        return answers_equal(answer, row["reference_answer"] or "", self.answer_kind)
+
+    def _question_rows(
+        self, task: str, rows: list[Row], drafts: dict[str, Row], counts: _Counts, seed: int
+    ) -> Iterator[Row]:
+        template = load_template(self.question_template)
+        questions = []
+        for identity, found in question_scores((r["parent_id"], r["score"]) for r in rows).items():
+            if identity not in drafts:
+                raise DataError(
+                    f"'{self.questions}' has no row '{identity}', which is the parent_id of a "
+                    f"candidate in '{self.rows}'; name the stage that the rationales were asked of"
+                )
+            text = self._render(template, drafts[identity])
+            questions.append(Scored(identity, found.score, text))
+        found_pairs = question_pairs(
+            questions,
+            quantile=self.quantile,
+            limit=self.question_pairs,
+            min_margin=self.min_margin,
+            seed=seed,
+        )
+        self._count("question", found_pairs, counts)
+        for pair in found_pairs.pairs:
+            identity = f"question-{pair.chosen.id}-{pair.rejected.id}"
+            yield _row(identity, drafts[pair.chosen.id]["prompt"], "question", task, pair)
+
+    def _rationale_rows(
+        self, task: str, rows: list[Row], counts: _Counts, seed: int
+    ) -> Iterator[Row]:
+        template = load_template(str(self.rationale_template))
+        candidates = {row["id"]: row for row in rows if row["score"] is not None}
+        groups: dict[str, list[Scored]] = {}
+        for row in candidates.values():
+            scored = Scored(row["id"], row["score"], row["rationale"])
+            groups.setdefault(row["parent_id"], []).append(scored)
+        unscored = {row["parent_id"] for row in rows}.difference(groups)
+        found = rationale_pairs(
+            {**groups, **{identity: [] for identity in unscored}},
+            limit=self.rationale_pairs,
+            min_margin=self.min_margin,
+            seed=seed,
+        )
+        self._count("rationale", found, counts)
+        for pair in found.pairs:
+            chosen, rejected = candidates[pair.chosen.id], candidates[pair.rejected.id]
+            counts.chosen_strategies[str(chosen.get("strategy") or "all")] += 1
+            counts.rejected_strategies[str(rejected.get("strategy") or "all")] += 1
+            prompt = self._render(template, chosen)
+            yield _row(f"rationale-{chosen['parent_id']}", prompt, "rationale", task, pair)
+
+    def _render(self, template: Template, row: Row) -> str:
+        try:
+            return render_prompt(template, template_values(row, self.variables, self.by_task))
+        except DataError as error:
+            raise DataError(f"row {row['id']}: {error}") from error
+
+    def _count(self, kind: Kind, found: Pairs, counts: _Counts) -> None:
+        counts.margins.extend((kind, pair.margin) for pair in found.pairs)
+        for reason, count in found.dropped.items():
+            counts.dropped[f"{kind} pair: {reason}"] += count
+
+
+def _row(identity: str, prompt: str, kind: Kind, task: str, pair: Pair) -> Row:
+    return {
+        "id": identity,
+        "prompt": prompt,
+        "chosen": pair.chosen.text,
+        "rejected": pair.rejected.text,
+        "kind": kind,
+        "margin": pair.margin,
+        "task": task,
+    }

@@ -1,0 +1,68 @@
+"""Drop rows that overlap rows which must stay unseen.
+
+in:  {"id": "a", "question": "Tom has 3 apples ..."}; against: {"question": "Tom has 3 apples ..."}
+out: nothing: the row is counted as "overlaps test"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from llm_distill.columns import Row
+from llm_distill.methods.near_duplicates import SeenText
+from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+
+
+class Decontaminate(Stage):
+    """Drops rows that share a word n-gram with any row of the named stages.
+
+    Case, white space and sentence punctuation do not count. A text with fewer than `ngram` words is
+    compared as a whole. Rows without a text go too. A row is counted for the first stage that it
+    overlaps.
+    """
+
+    stage: Literal["decontaminate"]
+    rows: Rows = Field(description="the stage whose rows are read")
+    against: tuple[Rows, ...] = Field(min_length=1, description="stages with rows to stay clear of")
+    column: str = Field("question", description="the text that is checked")
+    against_column: str = Field("question", description="the text that it is checked against")
+    ngram: int = Field(13, ge=1, description="words in an n-gram; GPT-3's data used 13")
+
+    @model_validator(mode="after")
+    def _check_not_itself(self) -> Self:
+        if self.rows in self.against:
+            raise ValueError(
+                f"against: '{self.rows}' are the rows themselves; all would be dropped"
+            )
+        return self
+
+    def required_columns(self) -> dict[str, set[str]]:
+        others = {name: {self.against_column} for name in self.against}
+        return {**others, self.rows: {"id", self.column}}
+
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        return inputs[self.rows]
+
+    def run(self, context: Context) -> RowsOutput:
+        rows = context.rows(self.rows)
+        return RowsOutput(self._clean(rows, context), rows.features)
+
+    def _clean(self, rows: Any, context: Context) -> Iterator[Row]:
+        seen = {
+            name: SeenText(
+                (text for text in context.rows(name)[self.against_column] if text), self.ngram
+            )
+            for name in self.against
+        }
+        with context.progress("decontaminate", len(rows)) as bar:
+            for row in rows:
+                bar.advance()
+                text = row[self.column]
+                hit = next((name for name, texts in seen.items() if texts.overlaps(text or "")), "")
+                if text and not hit:
+                    yield row
+                else:
+                    context.drop(f"overlaps {hit}" if text else f"no {self.column}")

@@ -1,0 +1,169 @@
+"""Models sit an exam with none or some worked examples in the prompt.
+
+in:  {"id": "t1", "question": "What is 2 + 2?", "reference_answer": "4"}
+out: {"id": "t1-student-3", "parent_id": "t1", "model": "student", "shots": 3,
+      "question": "What is 2 + 2?", "reference_answer": "4", "prompt": "…",
+      "completion": "… <ans>4</ans>", "answer": "4", "is_correct": true,
+      "finish_reason": "stop", "error": null}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from llm_distill.columns import Row, by_task
+from llm_distill.engines.base import Completion, SamplingSettings
+from llm_distill.engines.requests import (
+    Job,
+    answered,
+    make_job,
+    offered_variables,
+    template_values,
+)
+from llm_distill.errors import DataError
+from llm_distill.methods.answers import answers_equal, extract_answer
+from llm_distill.methods.error_budget import ErrorBudget
+from llm_distill.methods.exam_results import ExamResults
+from llm_distill.methods.examples import draw_examples, usable
+from llm_distill.methods.seeds import derive_seed
+from llm_distill.prompts import load_template
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+
+ADDED = (
+    "id", "parent_id", "model", "shots", "prompt", "completion", "answer", "is_correct",
+    "finish_reason", "error",
+)  # fmt: skip
+
+
+class Evaluate(Stage):
+    """Accuracy of models on the same items, with 95 % intervals, and every prediction as a row.
+
+    The first `<ans>…</ans>` of a completion is the answer; none is wrong, and counted apart. Worked
+    examples are drawn for each item from its task, never the item itself; every model sees the
+    same ones, and fewer shots see the first of what more shots see. With several models, the last
+    is compared with the first, item by item.
+    """
+
+    stage: Literal["evaluate"]
+    rows: Rows = Field(description="the items: question and reference_answer")
+    models: list[Model] = Field(min_length=1, description="who sits the exam")
+    shots: list[Annotated[int, Field(ge=0)]] = Field(
+        [0], min_length=1, description="numbers of worked examples in the prompt"
+    )
+    examples: Rows | None = Field(
+        None, description="worked examples (question, rationale); needed for shots above 0"
+    )
+    template: str = Field(description="the exam: reads `examples` and `question`")
+    variables: dict[str, Any] = Field({}, description="constants for the template")
+    by_task: dict[str, dict[str, Any]] = Field(
+        {}, description="constants for the items of one task, in place of those of `variables`"
+    )
+    sampling: SamplingSettings = Field(
+        SamplingSettings(temperature=0, max_tokens=256, stop=("\nQuestion:", "Question:")),
+        description="how answers are drawn; without the stops a model would go on to ask itself",
+    )
+    answer_kind: Literal["exact", "choice", "math"] = Field(
+        "exact", description="how an answer is compared with the reference_answer"
+    )
+    by: list[str] = Field(
+        [], description="columns to break the accuracy down by, such as task or skills"
+    )
+    max_error_rate: float = Field(
+        0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if max(self.shots) > 0 and self.examples is None:
+            raise ValueError("shots above 0 need `examples`: a stage with question and rationale")
+        for name, values in (("models", self.models), ("shots", self.shots)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}: each can be named once")
+        return self
+
+    def required_columns(self) -> dict[str, set[str]]:
+        needed = {self.rows: {"id", "question", "reference_answer", *self.by}}
+        if self.examples is not None:
+            needed.setdefault(self.examples, set()).update({"id", "question", "rationale"})
+        return needed
+
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        columns = inputs[self.rows]
+        return None if columns is None else columns.union(ADDED)
+
+    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
+        columns = inputs[self.rows]
+        offered = offered_variables(columns, self.variables, self.by_task, "examples")
+        return {self.template: offered}
+
+    def is_seeded(self) -> bool:
+        return self.sampling.temperature > 0 or max(self.shots) > 0
+
+    def run(self, context: Context) -> RowsOutput:
+        from llm_distill.columns import features
+
+        rows = context.rows(self.rows)
+        for row in rows:
+            if not str(row["reference_answer"] or "").strip():
+                raise DataError(f"item {row['id']} of '{self.rows}' has no reference_answer")
+        return RowsOutput(self._rows(context), features(ADDED, like=rows.features))
+
+    def _rows(self, context: Context) -> Iterator[Row]:
+        pools = self._example_pools(context)
+        a_model = len(context.rows(self.rows)) * len(self.shots)
+        budget = ErrorBudget(self.max_error_rate, a_model * len(self.models))
+        results = ExamResults(self.by)
+        for model in self.models:  # one after the other: one is in memory at a time
+            ask = partial(context.generate, model, total=a_model)
+            for job, completion in answered(self._jobs(context, model, pools), ask):
+                budget.count(job.id, completion.error)
+                row = self._judged(job.about, completion)
+                results.add(row)
+                yield row
+        context.metrics.update(results.tables())
+
+    def _judged(self, row: Row, completion: Completion) -> Row:
+        text = completion.text.strip() if completion.error is None else None
+        answer = extract_answer(text) if text is not None else None
+        return {
+            **row,
+            "completion": text,
+            "answer": answer,
+            "is_correct": answers_equal(answer, row["reference_answer"], self.answer_kind),
+            "finish_reason": completion.finish_reason,
+            "error": completion.error,
+        }
+
+    def _jobs(
+        self, context: Context, model: str, pools: Mapping[str, Sequence[Row]]
+    ) -> Iterator[Job[Row]]:
+        template = load_template(self.template)
+        prompt_format = context.model(model).prompt_format
+        for shots in self.shots:
+            for row in context.rows(self.rows):
+                name = f"{row['id']}-{model}-{shots}"
+                values = template_values(row, self.variables, self.by_task)
+                drawn_by = derive_seed(context.seed, row["id"], "examples")
+                values["examples"] = draw_examples(row, pools, shots, drawn_by) if shots else []
+                seed = derive_seed(context.seed, row["id"], shots)
+                about = {**row, "id": name, "parent_id": row["id"], "model": model, "shots": shots}
+                job, text = make_job(
+                    name, about, template, values, prompt_format, self.sampling, seed
+                )
+                about["prompt"] = text
+                yield job
+
+    def _example_pools(self, context: Context) -> dict[str, list[Row]]:
+        """Worked examples by task, without those that show no way to an answer."""
+        if self.examples is None or max(self.shots) == 0:
+            return {}
+        rows = context.rows(self.examples)
+        good = [row for row in rows if usable(row, ("question", "rationale"))]
+        if len(good) < len(rows):
+            unusable = len(rows) - len(good)
+            context.warn(f"{unusable} of {len(rows)} worked examples have no rationale; left out")
+        return by_task(good)

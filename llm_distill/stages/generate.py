@@ -1,0 +1,189 @@
+"""Ask a model n times about each row.
+
+in:  {"id": "q1", "question": "What is 2 + 2?"}
+out: {"id": "q1-recall-0", "parent_id": "q1", "strategy": "recall", "candidate_index": 0,
+      "question": "What is 2 + 2?", "prompt": "…", "completion": "… <ans>4</ans>",
+      "finish_reason": "stop", "error": null}
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from llm_distill.columns import Row, by_task
+from llm_distill.engines.base import SamplingSettings
+from llm_distill.engines.requests import (
+    Job,
+    answered,
+    make_job,
+    offered_variables,
+    template_values,
+)
+from llm_distill.errors import DataError
+from llm_distill.methods.error_budget import ErrorBudget
+from llm_distill.methods.examples import draw_examples, usable
+from llm_distill.methods.seeds import derive_seed
+from llm_distill.prompts import Template, load_template
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+
+ADDED = ("id", "parent_id", "prompt", "finish_reason", "candidate_index", "error")
+EXAMPLE_TEXTS = ("question", "reference_answer", "rationale")
+
+
+class ExampleSettings(BaseModel):
+    """Rows that are shown to the model, as the template's `examples`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rows: Rows = Field(description="the stage whose rows are examples")
+    n: int = Field(ge=1, description="how many are drawn for each request, all of the row's task")
+
+
+class Generate(Stage):
+    """Renders a template for each row and keeps what the model answers, one row a candidate.
+
+    A row is given back `n` times (for each named template `n` times), with a new `id` and the old
+    one as `parent_id`. A row that cannot be asked about (a variable of the template is null or
+    empty) or that the engine fails on is kept, with the reason in `error` and no completion.
+    """
+
+    stage: Literal["generate"]
+    rows: Rows = Field(description="the stage whose rows are asked about")
+    model: Model = Field(description="the model that answers")
+    template: str | dict[str, str] = Field(
+        description="a template, or several by name; the name goes into the column `strategy`"
+    )
+    variables: dict[str, Any] = Field({}, description="constants for the template")
+    by_task: dict[str, dict[str, Any]] = Field(
+        {}, description="constants for the rows of one task, in place of those of `variables`"
+    )
+    n: int = Field(1, ge=1, description="candidates a row (and template)")
+    sampling: SamplingSettings = Field(SamplingSettings(), description="how completions are drawn")
+    examples: ExampleSettings | None = Field(
+        None, description="rows to show, drawn anew for each request, never the row itself"
+    )
+    max_error_rate: float = Field(
+        0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
+    )
+    completion_column: str = Field("completion", description="where the model's text goes")
+
+    @field_validator("template")
+    @classmethod
+    def _named_plainly(cls, value: str | dict[str, str]) -> str | dict[str, str]:
+        if not value:
+            raise ValueError("name at least one template")
+        for name in value if isinstance(value, dict) else ():
+            if not re.fullmatch(r"\w+", name):  # it becomes a part of ids
+                raise ValueError(f"'{name}': letters, digits and underscores only")
+        return value
+
+    @field_validator("completion_column")
+    @classmethod
+    def _not_taken(cls, value: str) -> str:
+        if value in (*ADDED, "strategy"):
+            raise ValueError(f"'{value}' holds something else; choose another column")
+        return value
+
+    def required_columns(self) -> dict[str, set[str]]:
+        needed = {self.rows: {"id"}}
+        if self.examples is not None:
+            needed.setdefault(self.examples.rows, set()).add("id")
+        return needed
+
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        columns = inputs[self.rows]
+        return None if columns is None else columns.union(self._added())
+
+    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
+        more = ("examples",) if self.examples is not None else ()
+        offered = offered_variables(inputs[self.rows], self.variables, self.by_task, *more)
+        return dict.fromkeys(self._templates().values(), offered)
+
+    def is_seeded(self) -> bool:
+        return self.sampling.temperature > 0 or self.examples is not None
+
+    def run(self, context: Context) -> RowsOutput:
+        from llm_distill.columns import features
+
+        if self.n > 1 and not self.is_seeded():
+            context.warn(f"n is {self.n} at temperature 0: every candidate of a row is the same")
+        columns = features(self._added(), like=context.rows(self.rows).features)
+        return RowsOutput(self._rows(context), columns)
+
+    def _templates(self) -> dict[str, str]:
+        """By strategy; a single template has none and stands under the empty name."""
+        return self.template if isinstance(self.template, dict) else {"": self.template}
+
+    def _added(self) -> Sequence[str]:
+        strategy = ("strategy",) if isinstance(self.template, dict) else ()
+        return (*ADDED, *strategy, self.completion_column)
+
+    def _rows(self, context: Context) -> Iterator[Row]:
+        total = len(context.rows(self.rows)) * len(self._templates()) * self.n
+        budget = ErrorBudget(self.max_error_rate, total)
+        finished: Counter[str] = Counter()
+        ask = partial(context.generate, self.model, total=total)
+        for job, completion in answered(self._jobs(context), ask):
+            budget.count(job.id, completion.error)
+            finished[completion.finish_reason] += 1
+            text = completion.text.strip() if completion.error is None else None
+            yield {
+                **job.about,
+                self.completion_column: text,
+                "finish_reason": completion.finish_reason,
+                "error": completion.error,
+            }
+        context.metrics.update(requests=total, truncated=finished["length"], errors=budget.failed)
+
+    def _jobs(self, context: Context) -> Iterator[Job[Row]]:
+        templates = {name: load_template(t) for name, t in self._templates().items()}
+        pools = self._example_pools(context)
+        for row in context.rows(self.rows):
+            for strategy, template in templates.items():
+                for index in range(self.n):
+                    yield self._job(context, row, strategy, template, index, pools)
+
+    def _job(
+        self,
+        context: Context,
+        row: Row,
+        strategy: str,
+        template: Template,
+        index: int,
+        pools: Mapping[str, Sequence[Row]],
+    ) -> Job[Row]:
+        name = f"-{strategy}" if strategy else ""
+        about = {
+            **row,
+            "id": f"{row['id']}{name}-{index}",
+            "parent_id": row["id"],
+            "candidate_index": index,
+        }
+        if strategy:
+            about["strategy"] = strategy
+        seed = derive_seed(context.seed, row["id"], strategy, index)
+        values = template_values(row, self.variables, self.by_task)
+        if self.examples is not None:
+            drawn_by = derive_seed(seed, "examples")
+            try:
+                values["examples"] = draw_examples(row, pools, self.examples.n, drawn_by)
+            except DataError as error:
+                return Job(about["id"], {**about, "prompt": None}, None, str(error))
+        prompt_format = context.model(self.model).prompt_format
+        job, text = make_job(
+            about["id"], about, template, values, prompt_format, self.sampling, seed
+        )
+        about["prompt"] = text
+        return job
+
+    def _example_pools(self, context: Context) -> dict[str, list[Row]]:
+        if self.examples is None:
+            return {}
+        rows = context.rows(self.examples.rows)
+        return by_task(row for row in rows if usable(row, EXAMPLE_TEXTS))

@@ -1,0 +1,285 @@
+"""Read rows from files, a saved dataset or the Hub.
+
+in:  {"input": "What is 2 + 2?", "target": "4"} in test.jsonl, with columns: {question: input, ...}
+out: {"id": "test-0", "question": "What is 2 + 2?", "reference_answer": "4"}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from llm_distill.columns import Row
+from llm_distill.errors import DataError, nearest
+from llm_distill.methods import dataset_shapes as shapes
+from llm_distill.methods import records
+from llm_distill.paths import find_resource
+from llm_distill.stage import Columns, Context, RowsOutput, Stage
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+READERS: dict[str, Callable[[Iterable[bytes], str], Iterator[records.Record]]] = {
+    ".jsonl": records.read_jsonl,
+    ".json": records.read_json,
+    ".csv": records.read_csv,
+}
+ENDINGS = (*READERS, ".parquet")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One configuration's rows as they stand there: (row number in the split, place, row)."""
+
+    where: str
+    name: str | None
+    read: Callable[[], Iterator[tuple[int, str, Row]]]
+    features: Features | None  # None: to be found out by reading
+
+
+class LoadDataset(Stage):
+    """Reads a dataset: JSON Lines, JSON, CSV, Parquet, one saved by `save_to_disk`, or the Hub's.
+
+    A directory holds one file a split, such as `test.jsonl`, or a saved dataset. Alpaca rows become
+    `prompt` and `completion`, ShareGPT rows `messages`; other columns stay. CSV values are text,
+    but for columns that have another type here. Every row gets an `id`: its own, or its split and
+    its number in the split. A bad record ends the run with its file, line and column.
+    """
+
+    stage: Literal["load_dataset"]
+    path: str = Field(
+        min_length=1, description="a file, a directory, or a dataset's name on the Hub"
+    )
+    name: str | tuple[str, ...] | None = Field(
+        None,
+        description="configuration on the Hub or sub-folder of `path`; of several, each is a "
+        "task of its name, and its ids begin with it",
+    )
+    split: str = Field("train", description="split, or a slice of it such as train[3:103]")
+    revision: str | None = Field(None, description="branch, tag or commit on the Hub")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="our column: the dataset's column"
+    )
+    task: str | None = Field(None, description="the rows' task")
+    required: tuple[str, ...] | None = Field(
+        None,
+        description="columns in which no null may be; by default those in `columns`, and "
+        "question, prompt and messages where they are",
+    )
+    format: Literal["auto", "rows", "alpaca", "sharegpt"] = Field(
+        "auto", description="the shape of the rows; auto looks at their columns"
+    )
+    limit: int | None = Field(None, ge=1, description="at most this many rows in all")
+
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        """From the first row of a local JSON Lines or CSV file; otherwise known on reading only."""
+        file = self._file(self._names()[0])
+        if file is None or file.suffix not in (".jsonl", ".csv"):
+            return None
+        try:
+            _, first = next(_stream(file))
+        except (DataError, OSError, StopIteration):
+            return None  # said when the stage runs
+        names = shapes.rename(first, self.columns)
+        return frozenset({*shapes.shaped_columns(names, self._shape(names)), *self._own_columns()})
+
+    def source_digests(self) -> dict[str, str]:
+        digests: dict[str, str] = {}
+        for name in self._names():
+            local = self._file(name) or self._local(name)
+            if local is None:
+                return {self.path: _cached_commit(self.path, self.revision or "main")}
+            files = (
+                sorted(p for p in local.rglob("*") if p.is_file()) if local.is_dir() else [local]
+            )
+            for file in files:
+                with file.open("rb") as content:
+                    digest = hashlib.file_digest(content, "sha256").hexdigest()
+                digests[f"{name}/{file.name}" if name else file.name] = digest
+        return digests
+
+    def run(self, context: Context) -> RowsOutput:
+        from datasets import Features
+
+        parts = [self._part(name) for name in self._names()]
+        merged: dict[str, Any] = {}
+        for part in parts:
+            for column, kind in self._features(part).items():
+                if merged.setdefault(column, kind) != kind:
+                    raise DataError(
+                        f"{part.where}: column '{column}' is {kind}, but {merged[column]} in "
+                        f"{parts[0].where}"
+                    )
+        return RowsOutput(self._rows(parts, list(merged), context), Features(merged))
+
+    def _rows(self, parts: list[_Part], names: list[str], context: Context) -> Iterator[Row]:
+        places: dict[str, str] = {}
+        with context.progress("load") as bar:
+            for part in parts:
+                left = None if self.limit is None else self.limit - len(places)
+                for number, place, raw in islice(part.read(), left):
+                    row = self._row(raw, part, number, place)
+                    if row["id"] in places:
+                        raise DataError(
+                            f"{places[row['id']]} and {place} have the same id '{row['id']}'"
+                        )
+                    places[row["id"]] = place
+                    yield {name: row.get(name) for name in names}
+                    bar.advance()
+
+    def _row(self, raw: Row, part: _Part, number: int, place: str) -> Row:
+        row = shapes.rename(raw, self.columns)
+        if part.where.endswith(".csv"):
+            row = shapes.typed(row)
+        row = shapes.to_shape(row, self._shape(row), place)
+        if "task" in self._own_columns():
+            row["task"] = self.task or part.name
+        own = row.get("id") if "id" in row else f"{self._split_name()}-{number}"
+        if own is None or own == "":
+            raise DataError(f"{place}: its id is empty")
+        row["id"] = f"{part.name}-{own}" if isinstance(self.name, tuple) else str(own)
+        shapes.check_row(row, self._required(row), place)
+        return row
+
+    def _features(self, part: _Part) -> Features:
+        """The features of the part's rows as this stage gives them."""
+        from datasets import Features
+
+        theirs = part.features
+        if theirs is None:
+            chosen = ((place, row) for _, place, row in islice(part.read(), self.limit))
+            theirs = Features.from_arrow_schema(records.column_types(chosen))
+        if next(part.read(), None) is None:
+            raise DataError(f"{part.where}, split {self.split}: the dataset has no rows")
+        shape = None if self.format == "auto" else self.format
+        shapes.check_columns(theirs, self.columns, shape, part.where)
+        shape = self._shape(shapes.rename(theirs, self.columns))
+        ours = shapes.shaped_features(theirs, self.columns, shape, self._own_columns())
+        for name in self.required or ():
+            if name not in ours:
+                raise DataError(
+                    f"{part.where}: required: no column '{name}'; {nearest(name, ours)}"
+                )
+        return ours
+
+    def _part(self, name: str | None) -> _Part:
+        from llm_distill.datasets_io import from_hub, from_saved
+
+        chosen = records.split_and_slice(self.split)
+        file, local = self._file(name), self._local(name)
+        if file is None and local is None:
+            _check_is_no_file(
+                self.path if find_resource(self.path) is None else f"{self.path}/{name}"
+            )
+            where = f"{self.path} ({name})" if name else self.path
+            split, part = chosen or (self.split, slice(None))  # the Hub knows percentages too
+            return _of_dataset(from_hub(self.path, name, split, self.revision), where, name, part)
+        if chosen is None:
+            raise DataError(f"split '{self.split}': expected a name, or a slice like train[3:103]")
+        if file is not None:
+            if file.suffix not in ENDINGS:
+                raise DataError(f"{file}: unknown kind of file; {nearest(file.suffix, ENDINGS)}")
+            return _of_file(file, name, chosen[1])
+        assert local is not None
+        if not any((local / mark).is_file() for mark in ("state.json", "dataset_dict.json")):
+            there = {path.stem for path in local.iterdir() if path.suffix in ENDINGS}
+            raise DataError(
+                f"{local}: no file for split '{chosen[0]}'; {nearest(chosen[0], there)}"
+            )
+        try:
+            saved = from_saved(local, chosen[0])
+        except IndexError as error:  # how datasets meets a saved dataset without a shard
+            raise DataError(f"{local}: the dataset has no rows") from error
+        return _of_dataset(saved, str(local), name, chosen[1])
+
+    def _names(self) -> tuple[str | None, ...]:
+        return self.name if isinstance(self.name, tuple) else (self.name,)
+
+    def _shape(self, names: Iterable[str]) -> shapes.Shape:
+        return shapes.recognise(names) if self.format == "auto" else self.format
+
+    def _own_columns(self) -> tuple[str, ...]:
+        named = self.task is not None or isinstance(self.name, tuple)
+        return ("id", "task") if named else ("id",)
+
+    def _required(self, row: Row) -> tuple[str, ...]:
+        usual = (name for name in ("question", "prompt", "messages") if name in row)
+        return (*self.columns, *usual) if self.required is None else self.required
+
+    def _split_name(self) -> str:
+        return self.split.partition("[")[0]
+
+    def _local(self, name: str | None) -> Path | None:
+        return find_resource(self.path if name is None else f"{self.path}/{name}")
+
+    def _file(self, name: str | None) -> Path | None:
+        """The local file to read, if it is one: `path` itself, or the split's in a directory."""
+        local = self._local(name)
+        if local is None or local.is_file():
+            return local
+        files = (local / f"{self._split_name()}{ending}" for ending in ENDINGS)
+        return next((file for file in files if file.is_file()), None)
+
+
+def _of_file(file: Path, name: str | None, part: slice) -> _Part:
+    from datasets import Features
+
+    features = None
+    if file.suffix == ".parquet":
+        from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
+
+        try:
+            features = Features.from_arrow_schema(parquet.read_schema(file))
+        except (ArrowException, OSError) as error:
+            raise DataError(f"{file}: not a Parquet file: {error}") from error
+    return _Part(str(file), name, lambda: records.numbered(lambda: _stream(file), part), features)
+
+
+def _of_dataset(rows: Dataset, where: str, name: str | None, part: slice) -> _Part:
+    numbers = range(len(rows))[part]
+
+    def read() -> Iterator[tuple[int, str, Row]]:
+        for number, row in zip(numbers, rows.select(numbers), strict=True):
+            yield number, f"{where}, row {number}", row
+
+    return _Part(where, name, read, rows.features)
+
+
+def _stream(file: Path) -> Iterator[records.Record]:
+    """Rows as they are read, a few at a time."""
+    if file.suffix == ".parquet":
+        from pyarrow.parquet import ParquetFile  # type: ignore[import-untyped]
+
+        with ParquetFile(file) as table:
+            rows = (row for batch in table.iter_batches(1000) for row in batch.to_pylist())
+            yield from ((f"{file}, row {index}", row) for index, row in enumerate(rows))
+    else:
+        with file.open("rb") as lines:
+            yield from READERS[file.suffix](lines, str(file))
+
+
+def _check_is_no_file(path: str) -> None:
+    """Raise a DataError for a path that is not there but looks like a file's, not a Hub name."""
+    folder = find_resource(str(Path(path).parent))
+    has_folder = folder is not None and str(folder) != "."
+    if has_folder or Path(path).suffix in ENDINGS or path[0] in "./~" or path.count("/") > 1:
+        there = [p.name for p in folder.iterdir()] if folder and folder.is_dir() else []
+        raise DataError(f"no file or directory '{path}'; {nearest(Path(path).name, there)}")
+
+
+def _cached_commit(name: str, revision: str) -> str:
+    """The commit that a revision stood for when it was last downloaded; else the revision."""
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    cache = Path(os.environ.get("HF_HUB_CACHE", str(home / "hub")))
+    reference = cache / f"datasets--{name.replace('/', '--')}" / "refs" / revision
+    try:
+        return reference.read_text(encoding="utf-8").strip() or revision
+    except OSError:
+        return revision

@@ -1,0 +1,189 @@
+"""Let a student sit an exam with each candidate as its one worked example.
+
+in:  {"id": "q1-recall-0", "parent_id": "q1", "question": "1 + 2?", "rationale": "… <ans>3</ans>"}
+     and items {"id": "v1", "question": "2 + 2?", "reference_answer": "4"}
+out: {"id": "q1-recall-0", "parent_id": "q1", "question": "1 + 2?", "rationale": "… <ans>3</ans>",
+      "score": 0.55, "n_items": 40, "parse_failures": 3}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, Literal
+
+from pydantic import Field
+
+from llm_distill.columns import Row, by_task, task_of
+from llm_distill.engines.base import SamplingSettings
+from llm_distill.engines.requests import (
+    Job,
+    answered,
+    make_job,
+    offered_variables,
+    template_values,
+)
+from llm_distill.errors import DataError, nearest
+from llm_distill.methods.error_budget import ErrorBudget
+from llm_distill.methods.examples import question_key, usable
+from llm_distill.methods.in_context_score import Tally, mean_by
+from llm_distill.methods.seeds import derive_seed
+from llm_distill.prompts import load_template
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+
+ADDED = ("score", "n_items", "parse_failures")
+
+Candidate = tuple[str, str, str]
+"""Task, question and rationale: candidates that agree in all three are the same exam."""
+
+Exams = dict[Candidate, tuple[Row, list[Row]]]
+"""For each different candidate: the first row that has it, and the items that it is tried on."""
+
+
+class ScoreInContext(Stage):
+    """Scores each candidate by the student's accuracy with it as the single example in context.
+
+    The student answers every item of the candidate's task. The first `<ans>…</ans>` that it writes
+    counts; none is wrong, and counted in `parse_failures` as well. An item that asks the
+    candidate's own question is left out. A candidate without a rationale, or with an `error`, is
+    passed on with no score. Candidates that are equal are scored once.
+    """
+
+    stage: Literal["score_in_context"]
+    rows: Rows = Field(description="the stage whose rows are candidates: question and rationale")
+    items: Rows = Field(description="the stage whose rows are the exam's items")
+    model: Model = Field(description="the student")
+    template: str = Field(description="the exam: reads `examples` (one candidate) and `question`")
+    variables: dict[str, Any] = Field({}, description="constants for the template")
+    by_task: dict[str, dict[str, Any]] = Field(
+        {}, description="constants for the items of one task, in place of those of `variables`"
+    )
+    sampling: SamplingSettings = Field(
+        SamplingSettings(temperature=0, max_tokens=256, stop=("\nQuestion:", "Question:")),
+        description="how the student answers; without the stops it would go on to ask itself",
+    )
+    answer_kind: Literal["exact", "choice", "math"] = Field(
+        "exact", description="how an answer is compared with the item's reference_answer"
+    )
+    max_error_rate: float = Field(
+        0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
+    )
+
+    def required_columns(self) -> dict[str, set[str]]:
+        needed: dict[str, set[str]] = {}
+        needed.setdefault(self.rows, set()).update({"id", "question", "rationale"})
+        needed.setdefault(self.items, set()).update({"id", "question", "reference_answer"})
+        return needed
+
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        columns = inputs[self.rows]
+        return None if columns is None else columns.union(ADDED)
+
+    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
+        columns = inputs[self.items]
+        offered = offered_variables(columns, self.variables, self.by_task, "examples")
+        return {self.template: offered}
+
+    def is_seeded(self) -> bool:
+        return self.sampling.temperature > 0
+
+    def run(self, context: Context) -> RowsOutput:
+        from llm_distill.columns import features
+
+        columns = features(ADDED, like=context.rows(self.rows).features)
+        return RowsOutput(self._rows(context), columns)
+
+    def _rows(self, context: Context) -> Iterator[Row]:
+        """Every exam first, keeping the tallies only; then the candidates with theirs."""
+        tallies = self._tallies(context)
+        by_strategy: list[tuple[str, float]] = []
+        unscored = repeated = 0
+        seen: set[Candidate] = set()
+        for row in context.rows(self.rows):
+            candidate = _candidate(row)
+            tally = tallies[candidate] if candidate is not None else Tally()
+            if candidate is not None:
+                repeated += candidate in seen
+                seen.add(candidate)
+            if tally.score is None:
+                unscored += 1
+            else:
+                by_strategy.append((str(row.get("strategy") or "all"), tally.score))
+            yield {
+                **row,
+                "score": tally.score,
+                "n_items": tally.n_items,
+                "parse_failures": tally.parse_failures,
+            }
+        context.metrics.update(
+            candidates_scored=len(tallies),
+            candidates_repeated=repeated,
+            unscored=unscored,
+            answers=sum(tally.n_items for tally in tallies.values()),
+            parse_failures=sum(tally.parse_failures for tally in tallies.values()),
+            truncated=sum(tally.truncated for tally in tallies.values()),
+            mean_score=mean_by(by_strategy),
+        )
+
+    def _tallies(self, context: Context) -> dict[Candidate, Tally]:
+        from llm_distill.methods.answers import answers_equal, extract_answer
+
+        exams = self._exams(context)
+        tallies = {candidate: Tally() for candidate in exams}
+        total = sum(len(items) for _, items in exams.values())
+        budget = ErrorBudget(self.max_error_rate, total)
+        ask = partial(context.generate, self.model, total=total)
+        for job, completion in answered(self._jobs(context, exams), ask):
+            budget.count(job.id, completion.error)
+            if completion.error is not None:
+                continue
+            candidate, reference = job.about
+            answer = extract_answer(completion.text)
+            tallies[candidate].add(
+                answer=answer,
+                is_correct=answers_equal(answer, reference, self.answer_kind),
+                truncated=completion.finish_reason == "length",
+            )
+        context.metrics["errors"] = budget.failed
+        return tallies
+
+    def _exams(self, context: Context) -> Exams:
+        items = by_task(context.rows(self.items))
+        for item in (item for group in items.values() for item in group):
+            if not str(item["reference_answer"] or "").strip():
+                raise DataError(f"item {item['id']} of '{self.items}' has no reference_answer")
+        exams: Exams = {}
+        for row in context.rows(self.rows):
+            candidate = _candidate(row)
+            if candidate is None or candidate in exams:
+                continue
+            if task_of(row) not in items:
+                raise DataError(
+                    f"'{self.items}' has no item of task '{task_of(row)}' (row {row['id']}); "
+                    f"{nearest(task_of(row), items)}"
+                )
+            own = question_key(row["question"])
+            exam = [item for item in items[task_of(row)] if question_key(item["question"]) != own]
+            exams[candidate] = row, exam
+        return exams
+
+    def _jobs(self, context: Context, exams: Exams) -> Iterator[Job[tuple[Candidate, str]]]:
+        """One candidate's items follow each other: they share all but the end of the prompt."""
+        template = load_template(self.template)
+        prompt_format = context.model(self.model).prompt_format
+        for candidate, (row, exam) in exams.items():
+            example = {**row, "rationale": row["rationale"].strip()}
+            for index, item in enumerate(exam):
+                values = template_values(item, self.variables, self.by_task)
+                values["examples"] = [example]
+                seed = derive_seed(context.seed, row["id"], item["id"])
+                about = candidate, item["reference_answer"]
+                name = f"{row['id']}/{index}"
+                yield make_job(name, about, template, values, prompt_format, self.sampling, seed)[0]
+
+
+def _candidate(row: Row) -> Candidate | None:
+    """None where there is nothing to show the student."""
+    if not usable(row, ("question", "rationale")):
+        return None
+    return task_of(row), row["question"], row["rationale"].strip()

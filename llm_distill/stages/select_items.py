@@ -1,0 +1,133 @@
+"""Keep the exam items that tell takers apart.
+
+in:  {"id": "v1", "task": "sums", "question": "2 + 2?"} and predictions
+     {"id": "v1-student-0", "parent_id": "v1", "model": "student", "shots": 0, "is_correct": true}
+out: {"id": "v1", "task": "sums", "question": "2 + 2?", "discrimination": 1.7, "difficulty": -0.3}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from llm_distill.columns import Row, by_task
+from llm_distill.errors import DataError
+from llm_distill.methods.seeds import derive_seed
+from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+
+if TYPE_CHECKING:
+    from llm_distill.methods.item_response import Choice, Chosen
+
+Taker = tuple[str, str, int]
+
+
+class SelectItems(Stage):
+    """Keeps, for each task, the `n` items with the highest discrimination.
+
+    A two-parameter logistic item-response model is fitted to who (a model with a number of worked
+    examples in its prompt) answered what. Items that all or none answer tell nothing, and items
+    that better takers miss are never taken. With fewer than three takers that differ, items are
+    drawn at random; what is missing to `n` is drawn from the items that tell nothing.
+    """
+
+    stage: Literal["select_items"]
+    rows: Rows = Field(description="the stage whose rows are the items")
+    predictions: list[Rows] = Field(
+        min_length=1, description="`evaluate` stages over these items; their takers are joined"
+    )
+    n: int = Field(40, ge=1, description="items to keep for each task")
+
+    def required_columns(self) -> dict[str, set[str]]:
+        needed = {name: {"parent_id", "model", "shots", "is_correct"} for name in self.predictions}
+        return {**needed, self.rows: {"id", *needed.get(self.rows, ())}}
+
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        columns = inputs[self.rows]
+        return None if columns is None else columns | {"discrimination", "difficulty"}
+
+    def is_seeded(self) -> bool:
+        return True
+
+    def run(self, context: Context) -> RowsOutput:
+        from llm_distill.columns import features
+
+        rows = context.rows(self.rows)
+        takers = self._takers(context)
+        chosen: dict[str, Chosen] = {}
+        tables: list[dict[str, Any]] = []
+        for task, items in by_task(rows.select_columns(self._identifying(rows))).items():
+            ids = [item["id"] for item in items]
+            choice = self._choose(ids, takers, context.seed)
+            chosen.update({ids[item.index]: item for item in choice.items})
+            tables.append(self._report(task, len(ids), choice, context))
+        context.metrics["tasks"] = tables
+        context.drop("not selected", len(rows) - len(chosen))
+        columns = features(["discrimination", "difficulty"], like=rows.features)
+        return RowsOutput(self._rows(rows, chosen), columns)
+
+    def _identifying(self, rows: Any) -> list[str]:
+        return [name for name in ("id", "task") if name in rows.column_names]
+
+    def _takers(self, context: Context) -> dict[Taker, dict[str, bool]]:
+        """Each taker's answers by item; the same model in two stages is two takers."""
+        takers: dict[Taker, dict[str, bool]] = {}
+        for name in self.predictions:
+            columns = ["parent_id", "model", "shots", "is_correct"]
+            for row in context.rows(name).select_columns(columns):
+                answers = takers.setdefault((name, row["model"], row["shots"]), {})
+                answers[row["parent_id"]] = bool(row["is_correct"])
+        return takers
+
+    def _choose(self, ids: list[str], takers: dict[Taker, dict[str, bool]], seed: int) -> Choice:
+        import numpy as np
+
+        from llm_distill.methods.item_response import choose_items
+
+        matrix = np.zeros((len(takers), len(ids)))
+        for line, (taker, answers) in enumerate(takers.items()):
+            for column, identity in enumerate(ids):
+                if identity not in answers:
+                    raise DataError(
+                        f"item {identity} of '{self.rows}' has no answer by {taker[1]} with "
+                        f"{taker[2]} shots in '{taker[0]}'; evaluate the same rows there"
+                    )
+                matrix[line, column] = answers[identity]
+        order = [derive_seed(seed, "select_items", identity) for identity in ids]
+        return choose_items(matrix, self.n, order)
+
+    def _report(self, task: str, n_items: int, choice: Choice, context: Context) -> dict[str, Any]:
+        by_fit = sum(item.how == "discrimination" for item in choice.items)
+        at_random = len(choice.items) - by_fit
+        where = f"task '{task}': " if task else ""
+        if not choice.fitted:
+            context.warn(
+                f"{where}{choice.n_takers} takers that differ and "
+                f"{n_items - choice.n_uninformative} items that tell them apart are too few for "
+                f"item response; {at_random} items drawn at random"
+            )
+        elif at_random or len(choice.items) < self.n:
+            context.warn(
+                f"{where}{by_fit} of {n_items} items discriminate, {self.n} are wanted; "
+                f"{at_random} added at random"
+            )
+        return {
+            "task": task,
+            "items": n_items,
+            "takers": choice.n_takers,
+            "uninformative": choice.n_uninformative,
+            "negative_discrimination": choice.n_negative,
+            "by_discrimination": by_fit,
+            "at_random": at_random,
+        }
+
+    def _rows(self, rows: Any, chosen: dict[str, Chosen]) -> Iterator[Row]:
+        for row in rows:
+            item = chosen.get(row["id"])
+            if item is not None:
+                yield {
+                    **row,
+                    "discrimination": item.discrimination,
+                    "difficulty": item.difficulty,
+                }

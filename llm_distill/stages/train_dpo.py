@@ -1,0 +1,81 @@
+"""Align a model with preferences.
+
+in:  {"id": "p", "prompt": "Explain 2 + 2.", "chosen": "2 + 2 = 4.", "rejected": "It is clear."}
+out: an adapter directory, or a model directory
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from llm_distill.columns import Row
+from llm_distill.methods.seeds import derive_seed
+from llm_distill.stage import Context, Model, ModelOutput, Rows, Stage
+from llm_distill.training.settings import LoraSettings, TrainingSettings
+
+
+class TrainDpo(TrainingSettings, Stage):
+    """Direct preference optimisation (TRL's DPOTrainer, arXiv 2305.18290).
+
+    The reference is the model itself as it was: with an adapter it is the model without it. Pairs
+    with equal or empty sides, and pairs longer than max_length, are counted and left out.
+    """
+
+    output = "model"
+
+    stage: Literal["train_dpo"]
+    model: Model = Field(description="the model to align")
+    rows: Rows = Field(description="the stage whose pairs are read: prompt, chosen, rejected")
+    beta: float = Field(0.1, gt=0, description="the higher, the closer to the reference")
+    loss_type: Literal["sigmoid", "ipo", "hinge"] = Field("sigmoid", description="TRL's loss_type")
+    peft: LoraSettings | None = Field(
+        LoraSettings(), description="train a LoRA adapter; null trains all, and takes two models"
+    )
+    learning_rate: float = Field(
+        1e-5, gt=0, description="at its highest; 1e-6 is usual where all weights are trained"
+    )
+
+    def required_columns(self) -> dict[str, set[str]]:
+        return {self.rows: {"id", "prompt", "chosen", "rejected"}}
+
+    def is_seeded(self) -> bool:
+        return True
+
+    def run(self, context: Context) -> ModelOutput:
+        from llm_distill.training.data import dpo_example, pair_encoder, token_dataset
+        from llm_distill.training.train import train_and_save
+
+        source = context.model(self.model)
+        encoder = pair_encoder(source, self.max_length)
+
+        def encode(row: Row) -> dict[str, list[int]]:
+            return dpo_example(encoder, row)
+
+        dataset = token_dataset(context.rows(self.rows), encode, context.drop, self.rows)
+
+        def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
+            from llm_distill.training.dpo import dpo_trainer
+
+            preference = {"beta": self.beta, "loss_type": self.loss_type}
+            return dpo_trainer(
+                model,
+                self._reference(source),
+                dataset,
+                encoder.tokenizer,
+                {**arguments, **preference},
+                peft_config,
+            )
+
+        seed = derive_seed(context.seed, "train_dpo")
+        return train_and_save(self, source, dataset, trainer, context, seed)
+
+    def _reference(self, source: Any) -> Any:
+        """A second copy, with the source's adapters merged, which TRL's own would lack."""
+        from llm_distill.models import load_model
+        from llm_distill.training.weights import training_source
+
+        if self.peft is not None:
+            return None
+        return load_model(training_source(source, full=True))

@@ -1,0 +1,91 @@
+"""Fine-tune a model on rows.
+
+in:  {"id": "a", "question": "What is 2 + 2?", "rationale": "2 + 2 = 4. <ans>4</ans>"}
+out: a model directory, or an adapter directory
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from llm_distill.columns import Row
+from llm_distill.engines.requests import offered_variables, render_prompt, template_values
+from llm_distill.errors import DataError
+from llm_distill.methods.seeds import derive_seed
+from llm_distill.prompts import load_template
+from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage
+from llm_distill.training.settings import TrainingSettings
+
+
+class TrainSft(TrainingSettings, Stage):
+    """Supervised fine-tuning (TRL's SFTTrainer), with the loss on the completion only.
+
+    The prompt is a column, or a template over the row's columns. Rows without a prompt or a
+    completion, and rows longer than max_length, are counted and left out.
+    """
+
+    output = "model"
+
+    stage: Literal["train_sft"]
+    model: Model = Field(description="the model to start from")
+    rows: Rows = Field(description="the stage whose rows it is trained on")
+    prompt_template: str | None = Field(
+        None, description="makes the prompt; null takes the column `prompt`"
+    )
+    variables: dict[str, Any] = Field({}, description="constants for the template")
+    by_task: dict[str, dict[str, Any]] = Field(
+        {}, description="constants for the rows of one task, in place of those of `variables`"
+    )
+    completion_column: str = Field("completion", description="what the model is to answer")
+
+    def required_columns(self) -> dict[str, set[str]]:
+        prompt = set() if self.prompt_template else {"prompt"}
+        return {self.rows: {"id", self.completion_column, *prompt}}
+
+    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
+        if self.prompt_template is None:
+            return {}
+        offered = offered_variables(inputs[self.rows], self.variables, self.by_task, "examples")
+        return {self.prompt_template: offered}
+
+    def is_seeded(self) -> bool:
+        return True
+
+    def run(self, context: Context) -> ModelOutput:
+        from llm_distill.training.data import pair_encoder, sft_example, token_dataset
+        from llm_distill.training.train import train_and_save
+
+        source = context.model(self.model)
+        encoder = pair_encoder(source, self.max_length)
+        prompt = self._prompt()
+
+        def encode(row: Row) -> dict[str, list[int]]:
+            return sft_example(*encoder.encode(prompt(row), row[self.completion_column]))
+
+        dataset = token_dataset(context.rows(self.rows), encode, context.drop, self.rows)
+
+        def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
+            from llm_distill.training.sft import sft_trainer
+
+            return sft_trainer(model, dataset, encoder.tokenizer, arguments, peft_config)
+
+        seed = derive_seed(context.seed, "train_sft")
+        return train_and_save(self, source, dataset, trainer, context, seed)
+
+    def _prompt(self) -> Callable[[Row], str | None]:
+        """From a row to its prompt; None where a variable of the template is null or empty."""
+        if self.prompt_template is None:
+            return lambda row: row["prompt"]
+        template = load_template(self.prompt_template)
+
+        def rendered(row: Row) -> str | None:
+            values = template_values(row, self.variables, self.by_task)
+            try:
+                return render_prompt(template, {"examples": [], **values})
+            except DataError:
+                return None
+
+        return rendered

@@ -1,0 +1,193 @@
+"""Rows to tokens for training, exactly as the tokens are at inference.
+
+text, prompt "2 + 2 =", completion "4":   [2, +, 2, =]               [ 4, <end>]
+chat, the same:                           [<user>, 2, …, <assistant>] [4, <end>]
+
+The prompt's tokens are always those of the prompt alone, because that is what the model is given.
+Tokenizing both as one text can merge them at their border into a token that it is never asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llm_distill.columns import Row
+from llm_distill.errors import DataError, ModelError
+from llm_distill.models import ModelSource, PromptFormat, load_tokenizer
+from llm_distill.prompts import as_messages, continuation
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+NO_LOSS = -100
+"""The label that torch's cross entropy leaves out."""
+
+
+class UnusableRowError(Exception):
+    """A row that cannot be trained on. The message is the reason that it is counted under."""
+
+
+@dataclass(frozen=True)
+class PairEncoder:
+    """Prompt and completion to token ids, for one model.
+
+    ends: the tokens that end a completion at inference.
+    max_length: of prompt and completion together, in tokens.
+    """
+
+    tokenizer: Any
+    ends: frozenset[int]
+    prompt_format: PromptFormat
+    max_length: int
+
+    def encode(self, prompt: str | None, completion: str | None) -> tuple[list[int], list[int]]:
+        """The prompt's token ids, and the completion's with one end token behind them.
+
+        Raises:
+            UnusableRowError: a side is empty, both are too long, or the end stands in the middle.
+        """
+        if not prompt or not prompt.strip():
+            raise UnusableRowError("empty prompt")
+        if not completion or not completion.strip():
+            raise UnusableRowError("empty completion")
+        text_pair = self._as_text if self.prompt_format == "text" else self._as_chat
+        opening, body, special = text_pair(prompt, completion)
+        head, tail = self._tokens(opening, body, special)
+        tail = self._ended_once(tail)
+        if len(head) + len(tail) > self.max_length:
+            raise UnusableRowError("longer than max_length")
+        return head, tail
+
+    def _as_text(self, prompt: str, completion: str) -> tuple[str, str, bool]:
+        return prompt.rstrip(), continuation(completion), True
+
+    def _as_chat(self, prompt: str, completion: str) -> tuple[str, str, bool]:
+        from jinja2 import TemplateError
+
+        messages = list(as_messages(prompt))
+        answer = completion.strip()
+        answered = [*messages, {"role": "assistant", "content": answer}]
+        try:
+            opening: str = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
+            whole: str = self.tokenizer.apply_chat_template(answered, tokenize=False)
+        except TemplateError as error:
+            raise UnusableRowError("refused by the chat template") from error
+        # A template that opens a turn differently when it is to be written (with a think tag, say)
+        # gives no common beginning; the answer alone is then what follows.
+        body = whole.removeprefix(opening).rstrip() if whole.startswith(opening) else answer
+        return opening, body, False  # the template has written the special tokens
+
+    def _tokens(self, opening: str, body: str, special: bool) -> tuple[list[int], list[int]]:
+        """Both as tokens: of one text where that leaves the prompt's alone, else apart.
+
+        Apart only then, as some tokenizers put a space of their own before whatever they are given.
+        """
+        head = self._ids(opening, special)
+        whole = self._ids(opening + body, special)
+        if whole[: len(head)] == head and len(whole) > len(head):
+            return head, whole[len(head) :]
+        return head, self._ids(body, False)
+
+    def _ids(self, text: str, special: bool) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+
+    def _ended_once(self, tail: list[int]) -> list[int]:
+        """`tail` up to its end token; with one where it has none."""
+        ends = [index for index, token in enumerate(tail) if token in self.ends]
+        if not ends:
+            own = self.tokenizer.eos_token_id
+            return [*tail, own if own is not None else min(self.ends)]
+        first, last = ends[0], ends[-1]
+        behind = self.tokenizer.decode(tail[last + 1 :]).strip()
+        if last - first >= len(ends) or behind:  # something stands between two, or behind the last
+            raise UnusableRowError("end token inside the completion")
+        if first <= 1 and not self.tokenizer.decode(tail[:first]).strip():
+            raise UnusableRowError("empty completion")
+        return tail[: first + 1]
+
+
+def pair_encoder(source: ModelSource, max_length: int) -> PairEncoder:
+    """The encoder for a model; reads its tokenizer and settings, not its weights.
+
+    Raises:
+        ModelError: there is no tokenizer, or nothing says how a completion ends.
+    """
+    tokenizer = load_tokenizer(source)
+    ends = end_tokens(source, tokenizer)
+    return PairEncoder(tokenizer, ends, source.prompt_format, max_length)
+
+
+def end_tokens(source: ModelSource, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a completion: those of the generation config, and the tokenizer's eos."""
+    from transformers import AutoConfig, GenerationConfig
+
+    place = {"revision": source.revision} if source.revision else {}
+    try:
+        generation: Any = GenerationConfig.from_pretrained(source.path, **place)
+    except OSError:  # not every model has one
+        config = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **place)
+        generation = GenerationConfig.from_model_config(config)
+    declared = generation.eos_token_id
+    listed = declared if isinstance(declared, list) else [declared]
+    ends = frozenset(t for t in [*listed, tokenizer.eos_token_id] if t is not None)
+    if not ends:
+        raise ModelError(
+            f"model '{source.name}' has no end-of-text token, so it cannot learn to stop; "
+            "set eos_token in its tokenizer_config.json"
+        )
+    return ends
+
+
+def sft_example(head: Sequence[int], tail: Sequence[int]) -> dict[str, list[int]]:
+    """Token ids, and labels with no loss over the prompt."""
+    return {"input_ids": [*head, *tail], "labels": [NO_LOSS] * len(head) + [*tail]}
+
+
+def dpo_example(encoder: PairEncoder, row: Row) -> dict[str, list[int]]:
+    """Token ids of the prompt and of both answers to it.
+
+    Raises:
+        UnusableRowError: a side cannot be encoded, or both answers are the same.
+    """
+    prompt, chosen = encoder.encode(row["prompt"], row["chosen"])
+    _, rejected = encoder.encode(row["prompt"], row["rejected"])
+    if chosen == rejected:
+        raise UnusableRowError("chosen and rejected are the same")
+    return {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
+
+
+def token_dataset(
+    rows: Iterable[Row],
+    encode: Callable[[Row], Mapping[str, Sequence[int]]],
+    drop: Callable[[str], None],
+    name: str,
+) -> Dataset:
+    """What `encode` makes of each row; rows that it refuses are counted.
+
+    Raises:
+        DataError: no row is left; says how many were refused for what.
+    """
+    import numpy as np
+    from datasets import Dataset
+
+    columns: dict[str, list[Any]] = {}
+    refused: Counter[str] = Counter()
+    for row in rows:
+        try:
+            example = encode(row)
+        except UnusableRowError as error:
+            refused[str(error)] += 1
+            drop(str(error))
+            continue
+        for column, ids in example.items():
+            # As arrays: a list of Python's integers takes up to nine times the memory.
+            columns.setdefault(column, []).append(np.asarray(ids, dtype=np.int32))
+    if not columns:
+        why = ", ".join(f"{count} {reason}" for reason, count in refused.items()) or "it is empty"
+        raise DataError(f"no row of '{name}' can be trained on: {why}")
+    return Dataset.from_dict(columns)

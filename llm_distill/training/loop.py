@@ -1,0 +1,119 @@
+"""Run a TRL trainer: resume, show progress, keep the history, fail with a reason."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import PrinterCallback
+from transformers.utils import logging as transformers_logging
+
+from llm_distill.errors import ModelError
+from llm_distill.training.callbacks import ShowProgress, WholeHistory
+from llm_distill.training.checkpoints import last_complete
+
+if TYPE_CHECKING:
+    from llm_distill.stage import Context
+    from llm_distill.training.settings import TrainingSettings
+
+NOT_HISTORY = ("epoch", "num_tokens", "num_input_tokens_seen", "train_tokens_per_second")
+
+
+class Guarded:
+    """Mixed into TRL's trainers: stops at a loss that is no number, and sends nothing anywhere."""
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss: torch.Tensor = super().training_step(*args, **kwargs)  # type: ignore[misc]
+        if not torch.isfinite(loss):
+            trainer: Any = self
+            raise ModelError(
+                f"the loss is {loss.item()} at step {trainer.state.global_step + 1}; lower "
+                f"learning_rate (now {trainer.args.learning_rate:g}) or max_grad_norm, or raise "
+                "warmup_steps"
+            )
+        return loss
+
+    def _send_telemetry(self) -> None: ...
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+def run_trainer(trainer: Any, context: Context) -> None:
+    """Train to the end, from the last complete checkpoint if there is one; fills the metrics.
+
+    Raises:
+        ModelError: the loss or a weight is no number.
+    """
+    trainer.remove_callback(PrinterCallback)  # our bar and the history say it instead
+    trainer.add_callback(WholeHistory())
+    checkpoint = last_complete(Path(trainer.args.output_dir))
+    with ExitStack() as stack:
+        trainer.add_callback(ShowProgress(lambda total: context.progress("train", total), stack))
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trained = [p for p in trainer.model.parameters() if p.requires_grad]
+    if not all(torch.isfinite(p).all() for p in trained):
+        raise ModelError("the trained weights are not all numbers; lower learning_rate")
+    history = [_point(entry) for entry in trainer.state.log_history if "loss" in entry]
+    context.metrics.update(
+        train_loss=_mean_loss(history),
+        steps=trainer.state.global_step,
+        trainable_parameters=sum(p.numel() for p in trained),
+        resumed_from_step=int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
+        history=history,
+    )
+
+
+@contextmanager
+def explained(settings: TrainingSettings) -> Iterator[None]:
+    """Says what to lower where memory does not suffice; keeps libraries' chatter in the log.
+
+    Raises:
+        ModelError: instead of torch's and Python's out-of-memory errors.
+    """
+    transformers_logging.disable_default_handler()
+    transformers_logging.enable_propagation()
+    logging.captureWarnings(True)
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        advice = "" if settings.peft else ", train a LoRA adapter (peft)"
+        raise ModelError(
+            "training ran out of memory; lower per_device_train_batch_size (now "
+            f"{settings.per_device_train_batch_size}) and raise gradient_accumulation_steps by as "
+            f"much, lower max_length (now {settings.max_length}){advice}, or set "
+            "gradient_checkpointing: true"
+        ) from error
+    finally:
+        logging.captureWarnings(False)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether it is; on the CPU torch raises a RuntimeError that only its words tell apart."""
+    words = ("can't allocate memory", "not enough memory")
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or any(word in str(error) for word in words)
+
+
+def _point(entry: dict[str, Any]) -> dict[str, Any]:
+    """A point of the history as JSON can hold it. Its figures are means since the point before."""
+    return {
+        name: value
+        for name, value in entry.items()
+        if name not in NOT_HISTORY and math.isfinite(value)
+    }
+
+
+def _mean_loss(history: list[dict[str, Any]]) -> float | None:
+    """The mean over all steps, however many lie between two points."""
+    total, before = 0.0, 0
+    for point in history:
+        total += point["loss"] * (point["step"] - before)
+        before = point["step"]
+    return total / before if before else None

@@ -1,0 +1,122 @@
+"""Settings that every training stage has, under TRL's and PEFT's names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from llm_distill.errors import ConfigError, ModelError
+from llm_distill.stage import execution_setting
+
+if TYPE_CHECKING:
+    from llm_distill.stage import Context
+
+
+class LoraSettings(BaseModel):
+    """A low-rank adapter instead of all weights; PEFT's names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    r: int = Field(16, ge=1, description="rank")
+    lora_alpha: int = Field(32, ge=1, description="the update is scaled by lora_alpha / r")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the adapter's input")
+    target_modules: str | tuple[str, ...] = Field(
+        "all-linear", description="which layers get an adapter; not lm_head"
+    )
+
+
+class TrainingSettings(BaseModel):
+    """Named as in TRL; what they do is documented there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    peft: LoraSettings | None = Field(None, description="train a LoRA adapter; null trains all")
+    learning_rate: float = Field(2e-5, gt=0, description="at its highest")
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
+        "cosine", description="how the learning rate falls"
+    )
+    warmup_steps: float = Field(
+        0.0, ge=0, description="steps until the highest rate; below 1, a share of all steps"
+    )
+    num_train_epochs: float = Field(1.0, gt=0, description="passes over the rows")
+    max_steps: int = Field(-1, ge=-1, description="optimizer steps; above 0 overrides the epochs")
+    per_device_train_batch_size: int = Field(8, ge=1, description="rows in a forward pass")
+    gradient_accumulation_steps: int = Field(1, ge=1, description="forward passes in a step")
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    max_length: int = Field(1024, ge=2, description="longer rows, in tokens, are dropped")
+    bf16: bool = Field(False, description="compute in bfloat16; only where there is CUDA")
+    gradient_checkpointing: bool = execution_setting(False, "less memory for more time")
+    dataloader_num_workers: int = execution_setting(0, "processes that prepare batches", ge=0)
+    logging_steps: int = execution_setting(10, "steps between points of the loss history", ge=1)
+    save_steps: int = execution_setting(100, "steps between checkpoints to resume from", ge=1)
+    report_to: Literal["none", "trackio", "wandb", "tensorboard", "mlflow"] = execution_setting(
+        "none", "where curves are sent as well; the package must be installed"
+    )
+
+
+def trainer_arguments(settings: TrainingSettings, context: Context, seed: int) -> dict[str, Any]:
+    """The arguments that SFTConfig and DPOConfig share; checkpoints go to `work_dir/checkpoints`.
+
+    Raises:
+        ConfigError: the package behind report_to is not installed.
+        ModelError: several GPUs are visible, which TRL uses only under a launcher.
+    """
+    import torch
+
+    cuda = torch.cuda.is_available()
+    _check_report_to(settings.report_to)
+    _check_device_count(torch.cuda.device_count() if cuda else 0)
+    if settings.bf16 and not cuda:
+        context.warn("bf16 is left off: there is no CUDA device")
+    own = settings.model_dump(exclude={"peft"}, include=set(TrainingSettings.model_fields))
+    return {
+        **own,
+        "output_dir": str(Path(context.work_dir) / "checkpoints"),
+        "save_strategy": "steps",
+        "save_total_limit": 2,
+        "seed": seed,
+        "data_seed": seed,
+        "use_cpu": not cuda,
+        "dataloader_pin_memory": cuda,
+        "bf16": settings.bf16 and cuda,
+        "disable_tqdm": True,
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,  # it would show another figure in place of NaN
+        "include_num_input_tokens_seen": "non_padding",
+        "push_to_hub": False,
+        "trust_remote_code": False,
+    }
+
+
+def lora_config(settings: TrainingSettings) -> Any:
+    """PEFT's LoraConfig, or None for full fine-tuning."""
+    if settings.peft is None:
+        return None
+    from peft import LoraConfig
+
+    values = settings.peft.model_dump()
+    if not isinstance(values["target_modules"], str):
+        values["target_modules"] = list(values["target_modules"])
+    return LoraConfig(task_type="CAUSAL_LM", **values)
+
+
+def _check_report_to(name: str) -> None:
+    from importlib.util import find_spec
+
+    if name != "none" and find_spec(name) is None:
+        raise ConfigError(
+            f"report_to: {name}: the package is not installed; pip install {name}, or set "
+            "report_to: none"
+        )
+
+
+def _check_device_count(n: int) -> None:
+    import os
+
+    if n > 1 and "WORLD_SIZE" not in os.environ:
+        raise ModelError(
+            f"{n} GPUs are visible, and training uses one; choose it with CUDA_VISIBLE_DEVICES"
+        )

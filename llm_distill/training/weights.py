@@ -1,0 +1,84 @@
+"""The model that training starts from, and the directory that it ends in."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from llm_distill.models import ModelSource, load_model
+
+NOT_SAFE = (".bin", ".pt", ".pth", ".pkl")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model to be trained, and its own configs, which trainers change (pad token and others)."""
+
+    model: Any
+    config: Any
+    generation_config: Any
+
+
+def training_source(source: ModelSource, *, full: bool) -> ModelSource:
+    """`source` with the dtype that it is trained in.
+
+    Weights that change are float32: at a usual learning rate a step is smaller than what bfloat16
+    can tell apart, and float16 overflows. Weights that lie still under an adapter keep their dtype,
+    but on the CPU, which is slow at anything but float32. An explicit `dtype: bfloat16` is obeyed.
+    """
+    import torch
+
+    if source.dtype == "auto" and (full or not torch.cuda.is_available()):
+        return replace(source, dtype="float32")
+    if source.dtype == "float16" and full:
+        return replace(source, dtype="float32")
+    return source
+
+
+def load_start(source: ModelSource) -> Start:
+    """The model, its adapters merged, on the CPU; the trainer moves it."""
+    model: Any = load_model(source)
+    return Start(model, copy.deepcopy(model.config), copy.deepcopy(model.generation_config))
+
+
+def save_full(start: Start, source: ModelSource, directory: Path) -> None:
+    """A model directory: safetensors, configs as the model came with them, its tokenizer."""
+    model = start.model
+    model.config, model.generation_config = start.config, start.generation_config
+    model.save_pretrained(str(directory))
+    _save_tokenizer(source, directory)
+    _only_safe(directory)
+
+
+def save_adapter(peft_model: Any, source: ModelSource, directory: Path) -> None:
+    """A PEFT adapter directory with the tokenizer.
+
+    PEFT notes where the base was loaded from; a path of this machine means nothing on another.
+    """
+    base = Path(source.path).name if source.is_local else source.path
+    for config in peft_model.peft_config.values():
+        config.base_model_name_or_path = base
+        config.revision = source.revision
+    # False: the vocabulary is as it was, and PEFT would ask the Hub to find that out.
+    peft_model.save_pretrained(str(directory), save_embedding_layers=False)
+    _save_tokenizer(source, directory)
+    _only_safe(directory)
+
+
+def _save_tokenizer(source: ModelSource, directory: Path) -> None:
+    """As the model came with it, not with the padding that we set for our own use."""
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(
+        source.path, revision=source.revision, trust_remote_code=False
+    )
+    tokenizer.save_pretrained(str(directory))
+
+
+def _only_safe(directory: Path) -> None:
+    (directory / "README.md").unlink(missing_ok=True)  # PEFT's, empty but for a path
+    for path in directory.iterdir():
+        if path.suffix in NOT_SAFE:
+            path.unlink()

@@ -1,0 +1,64 @@
+"""decontaminate: what overlaps goes, and is counted for the source that it overlaps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from llm_distill.stages.decontaminate import Decontaminate
+
+Run = Callable[..., Any]
+TEXT = "a farmer has seven cows and three hens and sells two of them to his old friend"
+WORDS = TEXT.split()
+
+
+def stage(**settings: Any) -> Decontaminate:
+    given = {"rows": "rows", "against": ["seeds", "test"], **settings}
+    return Decontaminate(stage="decontaminate", **given)
+
+
+def rows(*texts: str | None, column: str = "question") -> list[dict[str, Any]]:
+    return [{"id": f"r{i}", column: text} for i, text in enumerate(texts)]
+
+
+def test_overlaps_are_counted_by_source(run_stage: Run) -> None:
+    given = rows(
+        " ".join(["Once", *WORDS[:13], "x"]),  # 13 words in a row of the test's
+        " ".join(["Once", *WORDS[:12], "x", *WORDS[13:]]),  # 12 only
+        "What is 2 + 2",
+        "What is 2 - 2?",
+        "He asks: what is 2 + 2?",  # a short text is compared as a whole
+        None,
+        "new",
+    )
+    run = run_stage(
+        stage(),
+        {
+            "rows": given,
+            "seeds": rows("what is 2 + 2?", None),
+            "test": rows(" ".join(WORDS).upper(), "what is 2 + 2?"),
+        },
+    )
+    assert [row["id"] for row in run.rows] == ["r1", "r3", "r4", "r6"]
+    assert run.dropped == {"overlaps test": 1, "overlaps seeds": 1, "no question": 1}
+
+
+def test_ngram_and_columns_are_settings(run_stage: Run) -> None:
+    texts = rows(" ".join(WORDS[:12]), " ".join(WORDS[:11]), column="text")
+    given = {"rows": texts, "test": rows(" ".join(WORDS))}
+    tight = stage(against=["test"], column="text", ngram=12)
+    assert [row["id"] for row in run_stage(tight, given).rows] == ["r1"]
+    assert len(run_stage(stage(against=["test"], column="text"), given).rows) == 2
+
+
+def test_columns_and_mistakes() -> None:
+    settings = stage(column="text", against_column="q")
+    assert settings.required_columns() == {"rows": {"id", "text"}, "seeds": {"q"}, "test": {"q"}}
+    assert settings.output_columns({"rows": frozenset({"id"})}) == {"id"}
+    with pytest.raises(ValidationError, match="are the rows themselves"):
+        stage(against=["rows"])
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        stage(against=[])

@@ -1,0 +1,184 @@
+"""evaluate: predictions as rows, few-shot examples, and the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from llm_distill.engines.base import Request
+from llm_distill.errors import DataError
+from llm_distill.models import ModelSource
+from llm_distill.stages.evaluate import Evaluate
+
+Run = Callable[..., Any]
+
+ITEMS = [
+    {"id": f"t{i}", "task": "sums", "question": f"{i} + 1?", "reference_answer": str(i + 1),
+     "skills": ["even" if i % 2 == 0 else "odd"]}
+    for i in range(8)
+]  # fmt: skip
+WORKED = [
+    {"id": f"w{i}-0", "parent_id": f"w{i}", "task": "sums", "question": f"{i} + 9?",
+     "rationale": f" = {i + 9}", "error": None}
+    for i in range(6)
+]  # fmt: skip
+TEXT = "{% for e in examples %}\nQuestion: {{ e.question }} {{ e.rationale }}\n{% endfor %}\nQuestion: {{ question }}"  # noqa: E501
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Callable[..., Evaluate]:
+    path = tmp_path / "exam.jinja"
+    path.write_text(TEXT)
+
+    def make(models: tuple[str, ...] = ("weak",), **settings: Any) -> Evaluate:
+        if max(settings.get("shots", [0])) > 0:
+            settings.setdefault("examples", "worked")
+        return Evaluate(
+            stage="evaluate", rows="rows", models=list(models), template=str(path), **settings
+        )
+
+    return make
+
+
+def number(request: Request) -> int:
+    assert not isinstance(request.prompt, str)
+    return int(request.prompt[0]["content"].split("Question: ")[-1].split(" ")[0])
+
+
+def weak(request: Request) -> str:
+    """Right for even numbers; writes no answer for 7; goes on to another question."""
+    n = number(request)
+    if n == 7:
+        return " I do not know. 8"
+    return f" <ans>{n + 1 if n % 2 == 0 else 0}</ans> Question: x <ans>{n + 1}</ans>"
+
+
+def strong(request: Request) -> str:
+    return f" <ans>{number(request) + 1}</ans>"
+
+
+def test_predictions_and_accuracy(run_stage: Run, stage: Callable[..., Evaluate]) -> None:
+    run = run_stage(stage(by=["skills"]), {"rows": ITEMS}, {"weak": weak})
+    assert [row["id"] for row in run.rows] == [f"t{i}-weak-0" for i in range(8)]
+    assert [row["is_correct"] for row in run.rows] == [True, False] * 4  # the first answer counts
+    assert (run.rows[7]["answer"], run.rows[7]["is_correct"]) == (None, False)
+    assert run.rows[0]["completion"] == "<ans>1</ans> Question: x <ans>1</ans>"
+    assert (run.rows[3]["parent_id"], run.rows[3]["question"]) == ("t3", "3 + 1?")
+    (result,) = run.metrics["results"]
+    assert (result["accuracy"], result["n"], result["parse_failures"]) == (0.5, 8, 1)
+    assert 0.2 < result["low"] < 0.5 < result["high"] < 0.8
+    by_skill = {row["skills"]: row["accuracy"] for row in run.metrics["by_skills"]}
+    assert by_skill == {"even": 1.0, "odd": 0.0}
+
+
+def test_models_are_compared_on_the_same_prompts(
+    run_stage: Run, stage: Callable[..., Evaluate]
+) -> None:
+    answers = {"weak": weak, "strong": strong}
+    run = run_stage(
+        stage(("weak", "strong"), shots=[0, 3]), {"rows": ITEMS, "worked": WORKED}, answers
+    )
+    assert len(run.rows) == len({row["id"] for row in run.rows}) == 32
+    prompts = {(row["model"], row["parent_id"], row["shots"]): row["prompt"] for row in run.rows}
+    for item in ITEMS:
+        for shots in (0, 3):
+            assert prompts["weak", item["id"], shots] == prompts["strong", item["id"], shots]
+    assert [(r["shots"], r["difference"]) for r in run.metrics["differences"]] == [
+        (0, 0.5),
+        (3, 0.5),
+    ]
+    assert [(r["model"], r["shots"]) for r in run.metrics["results"]] == [
+        ("weak", 0), ("weak", 3), ("strong", 0), ("strong", 3)
+    ]  # fmt: skip
+
+
+def test_few_shot_examples_are_seeded_and_fewer_are_the_first_of_more(
+    run_stage: Run, stage: Callable[..., Evaluate]
+) -> None:
+    settings = stage(shots=[1, 3])
+    assert settings.is_seeded()
+    given = {"rows": ITEMS, "worked": WORKED}
+    run = run_stage(settings, given, {"weak": weak})
+    prompts = {(row["parent_id"], row["shots"]): row["prompt"] for row in run.rows}
+    assert prompts["t0", 3].count("Question:") == 4
+    for item in ITEMS:
+        one = prompts[item["id"], 1].rpartition("Question:")[0]
+        assert prompts[item["id"], 3].startswith(one.rstrip())
+    assert len({prompts[f"t{i}", 3].rpartition("Question:")[0] for i in range(8)}) > 1
+    assert run_stage(settings, given, {"weak": weak}).rows == run.rows
+    assert run_stage(settings, given, {"weak": weak}, seed=5).rows != run.rows
+
+
+def test_an_item_is_not_its_own_example(run_stage: Run, stage: Callable[..., Evaluate]) -> None:
+    worked = [{**row, "rationale": f"shown {row['id']}"} for row in ITEMS[:4]]
+    made = [{**row, "id": row["id"] + "-0", "parent_id": row["id"]} for row in worked]
+    for examples in (worked, made):
+        given = {"rows": ITEMS[:4], "worked": examples}
+        run = run_stage(stage(shots=[3]), given, {"weak": weak})
+        for row in run.rows:
+            assert f"shown {row['parent_id']}" not in row["prompt"]
+            assert row["prompt"].count("shown") == 3
+
+
+def test_examples_without_a_rationale_are_left_out_and_too_few_are_an_error(
+    run_stage: Run, stage: Callable[..., Evaluate]
+) -> None:
+    worked = [{**row, "rationale": None if i > 2 else row["rationale"]}
+              for i, row in enumerate(WORKED)]  # fmt: skip
+    run = run_stage(stage(shots=[3]), {"rows": ITEMS, "worked": worked}, {"weak": weak})
+    assert not any("None" in row["prompt"] for row in run.rows)
+    assert "3 of 6 worked examples have no rationale" in run.warnings[0]
+    with pytest.raises(DataError, match="row t0: 4 examples of task 'sums' are wanted and 3 of 3"):
+        run_stage(stage(shots=[4]), {"rows": ITEMS, "worked": worked}, {"weak": weak})
+
+
+def test_a_text_model_is_given_text_and_is_stopped_at_the_next_question(
+    run_stage: Run, stage: Callable[..., Evaluate]
+) -> None:
+    asked: list[Request] = []
+
+    def answer(request: Request) -> str:
+        asked.append(request)
+        return "x"
+
+    models = {"weak": ModelSource("weak", "x", prompt_format="text")}
+    run_stage(stage(), {"rows": ITEMS[:1]}, {"weak": answer}, models=models)
+    assert asked[0].prompt == "Question: 0 + 1?"
+    assert "\nQuestion:" in asked[0].sampling.stop
+    assert asked[0].sampling.temperature == 0
+
+
+def test_bad_rows(run_stage: Run, stage: Callable[..., Evaluate]) -> None:
+    without = [*ITEMS, {**ITEMS[0], "id": "t9", "reference_answer": ""}]
+    with pytest.raises(DataError, match="item t9 of 'rows' has no reference_answer"):
+        run_stage(stage(), {"rows": without}, {"weak": weak})
+    null = [{**ITEMS[0], "id": "t9", "question": None}, *ITEMS]
+    with pytest.raises(DataError, match="1 of 9 failed"):
+        run_stage(stage(), {"rows": null}, {"weak": weak})
+    run = run_stage(stage(max_error_rate=0.2), {"rows": null}, {"weak": weak})
+    assert (run.rows[0]["error"] is None, run.rows[0]["is_correct"]) == (False, False)
+    (result,) = run.metrics["results"]
+    assert (result["n"], result["errors"], result["parse_failures"]) == (9, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"shots": [0, 3]}, {"models": []}, {"models": ["a", "a"]}, {"shots": []}, {"shots": [-1]},
+     {"shots": [0, 0]}],
+)  # fmt: skip
+def test_settings_that_cannot_be(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Evaluate(**{"stage": "evaluate", "rows": "r", "models": ["a"], "template": "t", **settings})
+
+
+def test_columns_before_a_run_are_those_of_a_run(
+    run_stage: Run, stage: Callable[..., Evaluate]
+) -> None:
+    run = run_stage(stage(), {"rows": ITEMS}, {"weak": weak})
+    assert stage().output_columns({"rows": frozenset(ITEMS[0])}) == set(run.rows[0])
+    assert "skills" in stage(by=["skills"]).required_columns()["rows"]
+    assert not stage().is_seeded()

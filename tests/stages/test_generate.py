@@ -1,0 +1,190 @@
+"""generate: what is asked, what comes back, and what a bad row does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from llm_distill.engines.base import Completion, Request
+from llm_distill.errors import DataError
+from llm_distill.models import ModelSource
+from llm_distill.stages.generate import Generate
+
+Run = Callable[..., Any]
+
+ROWS = [
+    {"id": "q1", "task": "sums", "question": "1 + 1?", "prompt": "drafted by"},
+    {"id": "q2", "task": "dates", "question": "Which day?", "prompt": "drafted by"},
+]
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Callable[[str, str], str]:
+    def write(name: str, text: str) -> str:
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def plain(template: Callable[[str, str], str]) -> str:
+    return template("plain.jinja", "{{ task_description }}|{{ question }}")
+
+
+def stage(template: str | dict[str, str], **settings: Any) -> Generate:
+    settings.setdefault("variables", {"task_description": "Solve."})
+    return Generate(stage="generate", rows="rows", model="m", template=template, **settings)
+
+
+def test_n_candidates_a_row(run_stage: Run, plain: str) -> None:
+    run = run_stage(stage(plain, n=3), {"rows": ROWS}, {"m": lambda r: f" seen {r.seed} \n"})
+    assert [row["id"] for row in run.rows] == ["q1-0", "q1-1", "q1-2", "q2-0", "q2-1", "q2-2"]
+    first = run.rows[0]
+    assert (first["parent_id"], first["candidate_index"], first["task"]) == ("q1", 0, "sums")
+    assert first["prompt"] == "Solve.|1 + 1?"
+    assert first["completion"] == first["completion"].strip()
+    assert (first["finish_reason"], first["error"]) == ("stop", None)
+    assert "strategy" not in first
+    assert len({row["completion"] for row in run.rows}) == 6  # every request has its own seed
+    assert run.metrics == {"requests": 6, "truncated": 0, "errors": 0}
+
+
+def test_seeds_belong_to_the_row_and_not_to_its_place(run_stage: Run, plain: str) -> None:
+    def seeds(rows: list[dict[str, Any]], seed: int) -> dict[str, str]:
+        run = run_stage(stage(plain, n=2), {"rows": rows}, {"m": lambda r: str(r.seed)}, seed=seed)
+        return {row["id"]: row["completion"] for row in run.rows}
+
+    assert seeds(ROWS[::-1], 1) == seeds(ROWS, 1)
+    assert not set(seeds(ROWS, 1).values()) & set(seeds(ROWS, 2).values())
+
+
+def test_strategies(run_stage: Run, template: Callable[[str, str], str]) -> None:
+    templates = {
+        "steps": template("a", "S {{ question }}"),
+        "bare": template("b", "{{ question }}"),
+    }
+    run = run_stage(
+        stage(templates, n=2), {"rows": ROWS[:1]}, {"m": lambda r: r.prompt[0]["content"]}
+    )
+    assert [row["id"] for row in run.rows] == ["q1-steps-0", "q1-steps-1", "q1-bare-0", "q1-bare-1"]
+    assert [row["strategy"] for row in run.rows] == ["steps", "steps", "bare", "bare"]
+    assert run.rows[0]["completion"] == "S 1 + 1?"
+    assert run.rows[2]["completion"] == "1 + 1?"
+
+
+def test_a_text_model_is_given_the_text_itself(run_stage: Run, plain: str) -> None:
+    asked: list[Any] = []
+
+    def answer(request: Request) -> str:
+        asked.append(request.prompt)
+        return "x"
+
+    models = {"m": ModelSource("m", "scripted/m", prompt_format="text")}
+    run_stage(stage(plain), {"rows": ROWS[:1]}, {"m": answer}, models=models)
+    run_stage(stage(plain), {"rows": ROWS[:1]}, {"m": answer})
+    assert asked == ["Solve.|1 + 1?", [{"role": "user", "content": "Solve.|1 + 1?"}]]
+
+
+def test_a_tasks_own_constants(run_stage: Run, plain: str) -> None:
+    by_task = {"dates": {"task_description": "Find the day."}}
+    run = run_stage(stage(plain, by_task=by_task), {"rows": ROWS}, {"m": lambda r: "x"})
+    assert [row["prompt"] for row in run.rows] == ["Solve.|1 + 1?", "Find the day.|Which day?"]
+
+
+def test_examples_are_of_the_task_seeded_and_never_the_row_itself(
+    run_stage: Run, template: Callable[[str, str], str]
+) -> None:
+    seeds = [
+        {"id": f"s{i}", "task": task, "question": f"{task} {i}", "reference_answer": answer}
+        for i, (task, answer) in enumerate(
+            [("sums", "1"), ("sums", "2"), ("sums", "3"), ("dates", "4"), ("dates", "5"),
+             ("dates", "6"), ("sums", None)]
+        )
+    ]  # fmt: skip
+    shown = template(
+        "e", "{% for e in examples %}{{ e.question }}:{{ e.reference_answer }};{% endfor %}"
+    )
+    settings = stage(shown, n=8, examples={"rows": "rows", "n": 2})
+    assert settings.is_seeded()
+    answers = {"m": lambda r: "x"}
+    run = run_stage(settings, {"rows": seeds[:6]}, answers)
+    assert len({row["prompt"] for row in run.rows if row["parent_id"] == "s0"}) > 1
+    for row in run.rows:
+        assert row["question"] + ":" not in row["prompt"]
+        assert row["prompt"].count(row["task"]) == 2
+    assert run_stage(settings, {"rows": seeds[:6]}, answers).rows == run.rows
+    with_null = run_stage(settings, {"rows": seeds}, answers)  # s6 has no answer to show
+    assert not any("None" in row["prompt"] for row in with_null.rows)
+
+
+def test_a_null_variable_is_a_bad_row_and_not_an_exception(run_stage: Run, plain: str) -> None:
+    rows = [{"id": f"q{i}", "question": "1 + 1?" if i else None} for i in range(10)]
+    run = run_stage(stage(plain), {"rows": rows}, {"m": lambda r: "2"})
+    assert [row["id"] for row in run.rows] == [f"q{i}-0" for i in range(10)]
+    bad = run.rows[0]
+    assert (bad["completion"], bad["prompt"], bad["finish_reason"]) == (None, None, "error")
+    assert "question is null or empty" in bad["error"]
+    assert run.metrics["errors"] == 1
+    with pytest.raises(DataError, match=r"1 of 10 failed.*q0-0: .*question is null"):
+        run_stage(stage(plain, max_error_rate=0.05), {"rows": rows}, {"m": lambda r: "2"})
+
+
+class _Half:
+    """Fails on the first request and cuts the second."""
+
+    def generate(self, requests: Any) -> Any:
+        for index, request in enumerate(requests):
+            if index == 0:
+                yield Completion(request.id, "", "error", error="prompt too long")
+            else:
+                yield Completion(request.id, " cut", "length")
+
+    def close(self) -> None: ...
+
+
+def test_what_the_engine_fails_on_and_cuts_is_counted(run_stage: Run, plain: str) -> None:
+    models = {"m": ModelSource("m", "scripted/m")}
+    run = run_stage(
+        stage(plain, max_error_rate=0.5), {"rows": ROWS}, models=models, engines={"m": _Half}
+    )
+    assert [(r["completion"], r["error"]) for r in run.rows] == [
+        (None, "prompt too long"), ("cut", None)
+    ]  # fmt: skip
+    assert run.metrics == {"requests": 2, "truncated": 1, "errors": 1}
+    with pytest.raises(DataError, match="prompt too long"):
+        run_stage(stage(plain), {"rows": ROWS}, models=models, engines={"m": _Half})
+
+
+def test_columns_before_a_run_are_those_of_a_run(run_stage: Run, plain: str) -> None:
+    settings = stage({"a": plain}, completion_column="rationale")
+    run = run_stage(settings, {"rows": ROWS}, {"m": lambda r: "x"})
+    said = settings.output_columns({"rows": frozenset(ROWS[0])})
+    assert said == set(run.rows[0])
+    assert run.rows[0]["rationale"] == "x"
+    offered = settings.template_variables({"rows": frozenset({"question"})})
+    assert offered == {plain: {"question", "task_description"}}
+    both = stage(plain, examples={"rows": "rows", "n": 1})
+    assert both.required_columns() == {"rows": {"id"}}
+
+
+def test_greedy_needs_no_seed_and_n_of_the_same_is_said(run_stage: Run, plain: str) -> None:
+    greedy = stage(plain, sampling={"temperature": 0}, n=2)
+    assert not greedy.is_seeded()
+    assert stage(plain).is_seeded()
+    run = run_stage(greedy, {"rows": ROWS}, {"m": lambda r: "x"})
+    assert "temperature 0" in run.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"template": {}}, {"template": {"a-b": "x"}}, {"completion_column": "id"},
+                 {"n": 0}, {"examples": {"rows": "rows", "n": 0}}]
+)  # fmt: skip
+def test_settings_that_cannot_be(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        stage(**{"template": "x", **settings})

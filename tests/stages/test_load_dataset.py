@@ -1,0 +1,323 @@
+"""load_dataset: every kind of source gives the same rows, and bad input names its place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_distill.errors import DataError
+from llm_distill.stages.load_dataset import LoadDataset
+
+Run = Callable[..., Any]
+RAW = [{"input": f"What is {i} + 1?", "target": str(i + 1), "level": i} for i in range(8)]
+MAPPED = {"question": "input", "reference_answer": "target"}
+
+
+def stage(path: Path | str, **settings: Any) -> LoadDataset:
+    return LoadDataset(stage="load_dataset", path=str(path), **settings)
+
+
+def write_lines(path: Path, rows: list[Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = (row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def write(kind: str, folder: Path) -> Path:
+    from datasets import Dataset, DatasetDict
+
+    rows = Dataset.from_list(RAW)
+    path = folder / f"test.{kind}"
+    if kind == "jsonl":
+        return write_lines(path, RAW)
+    if kind == "json":
+        path.write_text(json.dumps(RAW, indent=1), encoding="utf-8")
+    elif kind == "csv":
+        rows.to_csv(str(path))
+    elif kind == "parquet":
+        rows.to_parquet(str(path))
+    elif kind == "saved":
+        rows.save_to_disk(str(path))
+    else:
+        DatasetDict({"test": rows}).save_to_disk(str(path))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet", "saved", "saved_dict"])
+def test_each_kind_of_source_gives_the_same_rows(kind: str, tmp_path: Path, run_stage: Run) -> None:
+    settings = stage(write(kind, tmp_path), split="test[2:5]", columns=MAPPED, task="sums")
+    run = run_stage(settings)
+    assert [row["id"] for row in run.rows] == ["test-2", "test-3", "test-4"]
+    level = "4" if kind == "csv" else 4  # a CSV does not say that it is a number
+    assert run.rows[-1] == {
+        "id": "test-4",
+        "question": "What is 4 + 1?",
+        "reference_answer": "5",
+        "level": level,
+        "task": "sums",
+    }
+    known = settings.output_columns({})
+    assert known is None if kind not in ("jsonl", "csv") else known == set(run.features)
+
+
+def test_the_bundled_problems_keep_their_ids_and_skills(run_stage: Run) -> None:
+    settings = stage("data/word_problems", split="seeds")
+    run = run_stage(settings)
+    assert run.rows[0]["id"] == "seeds-0000"
+    assert isinstance(run.rows[0]["skills"], list)
+    assert str(run.features["skills"].feature) == "Value('string')"
+    assert settings.output_columns({}) == set(run.features)
+    assert len(settings.source_digests()["seeds.jsonl"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"), [("t[-2:]", [6, 7]), ("t[:-6]", [0, 1]), ("t[6:99]", [6, 7]), ("t", 8)]
+)
+def test_slices_are_pythons(split: str, expected: Any, tmp_path: Path, run_stage: Run) -> None:
+    for kind in ("jsonl", "saved"):
+        rows = run_stage(stage(write(kind, tmp_path), split=split)).rows
+        levels = [row["level"] for row in rows]
+        assert levels == (expected if isinstance(expected, list) else list(range(expected)))
+
+
+def test_several_sub_folders_are_tasks(tmp_path: Path, run_stage: Run) -> None:
+    for task in ("sums", "days"):
+        write_lines(tmp_path / "bench" / task / "test.jsonl", RAW[:2])
+    settings = stage(tmp_path / "bench", name=("sums", "days"), split="test", columns=MAPPED)
+    run = run_stage(settings)
+    assert [(row["id"], row["task"]) for row in run.rows] == [
+        ("sums-test-0", "sums"),
+        ("sums-test-1", "sums"),
+        ("days-test-0", "days"),
+        ("days-test-1", "days"),
+    ]
+    assert len(settings.source_digests()) == 2
+    assert "task" in (settings.output_columns({}) or ())
+    limited = stage(tmp_path / "bench", name=("sums", "days"), split="test", limit=3)
+    assert len(run_stage(limited).rows) == 3
+
+
+def test_columns_can_be_swapped_and_replaced(tmp_path: Path, run_stage: Run) -> None:
+    path = write_lines(tmp_path / "a.jsonl", [{"a": "1", "b": "2", "c": "3"}])
+    run = run_stage(stage(path, columns={"a": "b", "b": "a", "question": "c"}))
+    assert run.rows == [{"id": "train-0", "a": "2", "b": "1", "question": "3"}]
+
+
+def test_alpaca_and_sharegpt_shapes(tmp_path: Path, run_stage: Run) -> None:
+    alpaca = [
+        {"instruction": "Add.", "input": "1 2", "output": "3", "source": "x"},
+        {"instruction": "Say hi.", "input": "", "output": "hi", "source": "y"},
+    ]
+    settings = stage(write_lines(tmp_path / "alpaca.jsonl", alpaca))
+    rows = run_stage(settings).rows
+    assert [(r["prompt"], r["completion"]) for r in rows] == [
+        ("Add.\n\n1 2", "3"),
+        ("Say hi.", "hi"),
+    ]
+    assert settings.output_columns({}) == {"id", "source", "prompt", "completion"} == set(rows[0])
+    turns = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
+    settings = stage(write_lines(tmp_path / "share.jsonl", [{"id": 5, "conversations": turns}]))
+    run = run_stage(settings)
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    assert run.rows == [{"id": "5", "messages": messages}]
+    assert settings.output_columns({}) == {"id", "messages"}
+
+
+def test_extra_columns_of_changing_types_and_keys(tmp_path: Path, run_stage: Run) -> None:
+    rows = [
+        {"id": "a", "x": None, "tags": [], "meta": {"p": 1}},
+        {"id": "b", "x": 1, "tags": ["t"], "meta": {"q": "s"}},
+        {"id": "c", "x": 2.5, "empty": None},
+    ]
+    run = run_stage(stage(write_lines(tmp_path / "a.jsonl", rows)))
+    assert [row["x"] for row in run.rows] == [None, 1, 2.5]
+    assert str(run.features["x"]) == "Value('float64')"
+    assert str(run.features["empty"]) == "Value('string')"
+    assert set(run.features["meta"]) == {"p", "q"}
+
+
+def test_a_csv_column_of_ours_gets_our_type(tmp_path: Path, run_stage: Run) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('id,score,is_correct,note\na,0.5,true,"two\nlines"\nb,,False,7\n')
+    run = run_stage(stage(path))
+    assert run.rows == [
+        {"id": "a", "score": 0.5, "is_correct": True, "note": "two\nlines"},
+        {"id": "b", "score": None, "is_correct": False, "note": "7"},
+    ]
+    path.write_text("id,score\na,much\n")
+    with pytest.raises(DataError, match=r"a.csv:2: column 'score' should be float64, but 'much'"):
+        run_stage(stage(path))
+
+
+GOOD = {"id": "a", "question": "q", "reference_answer": "1"}
+BAD_LINES: list[tuple[str, list[Any], dict[str, Any], str]] = [
+    ("broken line", [GOOD, "", '{"id": "b"'], {}, r"a\.jsonl:3: not JSON"),
+    ("no object", [GOOD, "[1]"], {}, r"a\.jsonl:2: a row is an object, but this is list"),
+    ("empty", [], {}, r"a\.jsonl, split train: the dataset has no rows"),
+    ("empty slice", [GOOD], {"split": "train[5:]"}, r"train\[5:\]: the dataset has no rows"),
+    ("null", [GOOD, {**GOOD, "id": "b", "question": None}], {}, r":2: column 'question' is null"),
+    (
+        "null in a column that is asked for",
+        [GOOD, {"id": "b", "question": "q"}],
+        {"required": ["reference_answer"]},
+        r":2: column 'reference_answer' is null",
+    ),
+    (
+        "null in a renamed column",
+        [{"answer_": "1"}, {"answer_": None}],
+        {"columns": {"answer": "answer_"}},
+        r":2: column 'answer' is null",
+    ),
+    ("no such required column", [GOOD], {"required": ["qestion"]}, "did you mean 'question'"),
+    ("wrong type", [{**GOOD, "question": 7}], {}, r":1: column 'question' should be string"),
+    (
+        "type that changes",
+        [GOOD, {**GOOD, "id": "b", "question": 7}],
+        {},
+        r":2: column 'question' is int \(7\), but string in the rows above",
+    ),
+    ("truth is no number", [{"score": True}], {}, r":1: column 'score' should be float64"),
+    (
+        "list of another type",
+        [{**GOOD, "skills": [1]}],
+        {},
+        r":1: column 'skills' should be list\[string\]",
+    ),
+    ("same id twice", [GOOD, {**GOOD, "question": "r"}], {}, r"a\.jsonl:1 and .*a\.jsonl:2 have"),
+    ("id that is empty", [GOOD, {**GOOD, "id": ""}], {}, r":2: its id is empty"),
+    (
+        "missing column",
+        [GOOD],
+        {"columns": {"question": "questions"}},
+        r"no column 'questions' \(for 'question'\); did you mean 'question'\? its columns: id, q",
+    ),
+    ("shape", [GOOD], {"format": "alpaca"}, "no column 'instruction', which format alpaca needs"),
+    (
+        "role",
+        [{"conversations": [{"from": "humn", "value": "x"}]}],
+        {},
+        r":1: unknown role 'humn'; did you mean 'human'",
+    ),
+    ("turns", [{"conversations": []}], {}, ":1: 'conversations' holds no turns"),
+    ("text", [{"instruction": "x", "output": 3}], {}, ":1: 'output' should be text, but is 3"),
+    ("split", [GOOD], {"split": "train[:10%]"}, r"expected a name, or a slice like train\[3:103\]"),
+]
+
+
+@pytest.mark.parametrize(
+    ("lines", "settings", "message"), [c[1:] for c in BAD_LINES], ids=[c[0] for c in BAD_LINES]
+)
+def test_bad_records_are_named(
+    lines: list[Any], settings: dict[str, Any], message: str, tmp_path: Path, run_stage: Run
+) -> None:
+    path = write_lines(tmp_path / "a.jsonl", lines)
+    with pytest.raises(DataError, match=message):
+        run_stage(stage(path, **settings))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b'{"id": "a"}\n{"id": "\xff"}\n', r"a\.jsonl:2: not UTF-8"),
+        ("a.json", b'[{"id": "a"},\n {"id" 3}]', r"a\.json:2: not JSON"),
+        ("a.json", b'[{"id": "a"}, 3]', r"a\.json, row 1: a row is an object"),
+        ("a.csv", b"id,x\na,1\nb\n", r"a\.csv:3: 1 values under 2 column names"),
+        ("a.csv", b"id,id\na,1\n", r"a\.csv:1: the header names id more than once"),
+        ("a.csv", b'id,x\na,"1\n', r"a\.csv:2: not CSV"),
+        ("a.csv", b"id,x\n", "the dataset has no rows"),
+        ("a.parquet", b"not parquet", r"a\.parquet: not a Parquet file"),
+        ("a.txt", b"x", r"unknown kind of file; .*\.csv"),
+    ],
+)
+def test_bad_files_are_named(
+    name: str, content: bytes, message: str, tmp_path: Path, run_stage: Run
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    settings = stage(path)
+    settings.output_columns({})  # does not fail: validate has other things to say
+    with pytest.raises(DataError, match=message):
+        run_stage(settings)
+
+
+def test_an_empty_saved_dataset_and_a_bad_split(tmp_path: Path, run_stage: Run) -> None:
+    from datasets import Dataset
+
+    Dataset.from_dict({"question": []}).save_to_disk(str(tmp_path / "none"))
+    with pytest.raises(DataError, match="the dataset has no rows"):
+        run_stage(stage(tmp_path / "none"))
+    path = write("saved_dict", tmp_path)
+    with pytest.raises(DataError, match="no split 'tests'; did you mean 'test'"):
+        run_stage(stage(path, split="tests"))
+
+
+def test_missing_files_are_answered_with_the_nearest(tmp_path: Path, run_stage: Run) -> None:
+    write_lines(tmp_path / "train.jsonl", RAW)
+    with pytest.raises(DataError, match=r"no file .*trian.jsonl'; did you mean 'train.jsonl'"):
+        run_stage(stage(tmp_path / "trian.jsonl"))
+    with pytest.raises(DataError, match="no file for split 'tain'; did you mean 'train'"):
+        run_stage(stage(tmp_path, split="tain"))
+    with pytest.raises(DataError, match=r"'data/word_problem'; did you mean 'word_problems'"):
+        run_stage(stage("data/word_problem"))
+
+
+def test_an_unreachable_hub_is_said(run_stage: Run) -> None:
+    settings = stage("nobody/nothing-of-this-name")
+    with pytest.raises(DataError, match="is no local file or directory, and the Hub gave"):
+        run_stage(settings)
+    assert settings.output_columns({}) is None
+
+
+def test_a_hub_name_is_known_by_its_cached_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    settings = stage("some/set", revision="v1")
+    assert settings.source_digests() == {"some/set": "v1"}
+    reference = tmp_path / "datasets--some--set" / "refs" / "v1"
+    reference.parent.mkdir(parents=True)
+    reference.write_text("abc123\n")
+    assert settings.source_digests() == {"some/set": "abc123"}
+
+
+def test_hub_rows_are_sliced_and_numbered_here(
+    monkeypatch: pytest.MonkeyPatch, run_stage: Run
+) -> None:
+    from datasets import Dataset
+
+    asked: list[Any] = []
+
+    def load_dataset(path: str, name: str | None, **settings: Any) -> Dataset:
+        asked.append((path, name, settings))
+        return Dataset.from_list(RAW)
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    settings = stage("some/set", name=("a", "b"), split="test[3:5]", revision="v1", columns=MAPPED)
+    ids = [row["id"] for row in run_stage(settings).rows]
+    assert ids == ["a-test-3", "a-test-4", "b-test-3", "b-test-4"]
+    assert asked == [("some/set", name, {"split": "test", "revision": "v1"}) for name in "ab"]
+
+
+def test_checking_columns_does_not_import_datasets() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from llm_distill.stages.load_dataset import LoadDataset as L;"
+        "s = L(stage='load_dataset', path='data/word_problems', split='test');"
+        "assert 'question' in s.output_columns({}); s.source_digests();"
+        "assert not {'datasets', 'pyarrow', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_changed_file_has_another_digest(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", RAW)
+    before = stage(path).source_digests()
+    write_lines(path, RAW[:-1])
+    assert stage(path).source_digests() != before

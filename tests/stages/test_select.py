@@ -1,0 +1,83 @@
+"""select: which rows are kept, by group, and what happens when there are too few."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from llm_distill.errors import DataError
+from llm_distill.stages.select import Select
+
+Run = Callable[..., Any]
+SCORES = [0.1, None, 0.9, 0.5, 0.9, float("nan"), -1.0, 0.7]
+
+
+def rows() -> list[dict[str, Any]]:
+    return [
+        {"id": f"r{i}", "task": "ab"[i % 2], "score": score, "skills": ["x", "y"][: i % 2 + 1]}
+        for i, score in enumerate(SCORES)
+    ]
+
+
+def stage(**settings: Any) -> Select:
+    return Select(stage="select", rows="rows", **settings)
+
+
+def kept(run: Any) -> list[int]:
+    return [int(row["id"][1:]) for row in run.rows]
+
+
+def test_first(run_stage: Run) -> None:
+    run = run_stage(stage(n=3), {"rows": rows()})
+    assert kept(run) == [0, 1, 2]
+    assert run.dropped == {"not selected": 5}
+    assert run.warnings == []
+
+
+def test_highest_by_score_with_the_first_of_equals(run_stage: Run) -> None:
+    assert kept(run_stage(stage(n=1, order="highest"), {"rows": rows()})) == [2]
+    assert kept(run_stage(stage(n=4, order="highest"), {"rows": rows()})) == [2, 3, 4, 7]
+    assert kept(run_stage(stage(n=6, order="highest"), {"rows": rows()})) == [0, 2, 3, 4, 6, 7]
+
+
+def test_per_group(run_stage: Run) -> None:
+    by_task = stage(n=2, order="highest", per="task")
+    assert kept(run_stage(by_task, {"rows": rows()})) == [2, 3, 4, 7]
+    assert kept(run_stage(stage(n=1, per="skills"), {"rows": rows()})) == [0, 1]
+
+
+def test_random_depends_on_the_seed_and_the_ids_only(run_stage: Run) -> None:
+    many = [{"id": f"r{i}"} for i in range(200)]
+    settings = stage(n=100, order="random")
+    first = kept(run_stage(settings, {"rows": many}, seed=1))
+    assert first == sorted(first)
+    assert first == sorted(kept(run_stage(settings, {"rows": many[::-1]}, seed=1)))
+    assert first != kept(run_stage(settings, {"rows": many}, seed=2))
+    assert 35 < sum(i < 100 for i in first) < 65
+    assert settings.is_seeded()
+    assert not stage(n=1).is_seeded()
+
+
+def test_too_few_is_said(run_stage: Run) -> None:
+    run = run_stage(stage(n=5, per="task"), {"rows": rows()})
+    assert len(run.rows) == 8
+    assert run.warnings == [f"4 rows with task '{task}', where 5 are wanted" for task in "ab"]
+    with pytest.raises(DataError, match="8 rows, where 9 are wanted; lower n"):
+        run_stage(stage(n=9, strict=True), {"rows": rows()})
+
+
+def test_nulls_go_first(run_stage: Run) -> None:
+    run = run_stage(stage(n=2, drop_where_null=["score"]), {"rows": rows()})
+    assert kept(run) == [0, 2]
+    assert run.dropped == {"no score": 1, "not selected": 5}
+    empty = [{"id": "a", "score": None}, {"id": "b", "score": None}]
+    with pytest.raises(DataError, match="0 rows, where 1 are wanted"):
+        run_stage(stage(n=1, drop_where_null=["score"], strict=True), {"rows": empty})
+
+
+def test_columns() -> None:
+    settings = stage(n=1, order="highest", by="margin", per="task", drop_where_null=["answer"])
+    assert settings.required_columns() == {"rows": {"id", "margin", "task", "answer"}}
+    assert settings.output_columns({"rows": frozenset({"id"})}) == {"id"}

@@ -1,0 +1,75 @@
+"""verify: right, wrong, missing and unusable, each counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from llm_distill.stages.verify import Verify
+
+Run = Callable[..., Any]
+
+
+def stage(**settings: Any) -> Verify:
+    return Verify(stage="verify", rows="rows", **settings)
+
+
+def rows(*pairs: tuple[Any, Any]) -> list[dict[str, Any]]:
+    return [
+        {"id": f"r{i}", "answer": answer, "reference_answer": reference}
+        for i, (answer, reference) in enumerate(pairs)
+    ]
+
+
+GIVEN = rows(("7.", "7"), ("8", "7"), (None, "7"), ("7", None), ("7", " "), ("", "7"))
+
+
+def test_answers_are_marked_and_counted(run_stage: Run) -> None:
+    run = run_stage(stage(), {"rows": GIVEN})
+    assert [(row["id"], row["is_correct"]) for row in run.rows] == [
+        ("r0", True),
+        ("r1", False),
+        ("r2", False),
+        ("r5", False),
+    ]
+    assert run.metrics == {
+        "n": 4,
+        "accuracy": 0.25,
+        "parse_failures": 1,
+        "unusable_references": 2,
+    }
+    assert run.dropped == {"unusable reference": 2}
+    (warning,) = run.warnings
+    assert "2 rows" in warning
+    assert "'r3'" in warning
+
+
+def test_wrong_answers_can_be_dropped(run_stage: Run) -> None:
+    run = run_stage(stage(drop_wrong=True), {"rows": GIVEN[:3]})
+    assert [row["id"] for row in run.rows] == ["r0"]
+    assert run.dropped == {"wrong answer": 1, "no answer": 1}
+    assert run.metrics["accuracy"] == pytest.approx(1 / 3)
+    assert run.warnings == []
+
+
+@pytest.mark.parametrize(("kind", "right"), [("exact", 1), ("choice", 2), ("math", 2)])
+def test_kinds_differ(kind: str, right: int, run_stage: Run) -> None:
+    given = rows(("(A) cat", "(A)"), ("1/2", "0.5"), ("x", "x"))
+    run = run_stage(stage(kind=kind), {"rows": given})
+    assert sum(row["is_correct"] for row in run.rows) == right
+    assert run.metrics["unusable_references"] == 0
+
+
+def test_numbers_in_other_columns_are_compared_as_written(run_stage: Run) -> None:
+    given = [{"id": "a", "said": 7, "label": "7"}, {"id": "b", "said": 8, "label": "7"}]
+    run = run_stage(stage(answer_column="said", reference_column="label"), {"rows": given})
+    assert [row["is_correct"] for row in run.rows] == [True, False]
+
+
+def test_columns() -> None:
+    settings = stage(answer_column="a", reference_column="b")
+    assert settings.required_columns() == {"rows": {"id", "a", "b"}}
+    assert settings.output_columns({"rows": frozenset({"id"})}) == {"id", "is_correct"}
+    assert settings.output_columns({"rows": None}) is None
