@@ -102,7 +102,8 @@ def run_stage(tmp_path: Path) -> Callable[..., StageRun]:
             given_rows = list(output.rows)
             for row in given_rows:
                 assert set(row) == set(output.features), (sorted(row), sorted(output.features))
-            Dataset.from_list(given_rows, features=output.features)  # the types hold
+            if given_rows:
+                Dataset.from_list(given_rows, features=output.features)  # the types hold
         context.close()
         return StageRun(
             rows=given_rows,

@@ -48,12 +48,11 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Place, str]]:
 def _values(node: yaml.Node, place: Place, source: str, lines: dict[Place, str]) -> Any:
     lines[place] = f"{source}:{node.start_mark.line + 1}"
     if isinstance(node, yaml.MappingNode):
+        _refuse_repeated_keys(node, source)
+        yaml.SafeLoader("").flatten_mapping(node)  # `<<: *anchor`, before the node's own keys
         result: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             key = _scalar(key_node)
-            if key in result:
-                line = key_node.start_mark.line + 1
-                raise ConfigError(f"{source}:{line}: '{key}' stands twice; keep one")
             result[key] = _values(value_node, (*place, key), source, lines)
             lines[(*place, key)] = f"{source}:{key_node.start_mark.line + 1}"
         return result
@@ -62,6 +61,15 @@ def _values(node: yaml.Node, place: Place, source: str, lines: dict[Place, str])
             _values(item, (*place, index), source, lines) for index, item in enumerate(node.value)
         ]
     return _scalar(node)
+
+
+def _refuse_repeated_keys(node: yaml.MappingNode, source: str) -> None:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        if key_node.value in seen:
+            line = key_node.start_mark.line + 1
+            raise ConfigError(f"{source}:{line}: '{key_node.value}' stands twice; keep one")
+        seen.add(key_node.value)
 
 
 def _scalar(node: yaml.Node) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from llm_distill.engines.base import Engine
 from llm_distill.engines.config import open_engine
-from llm_distill.errors import DataError, LLMDistillError, WorkspaceError
+from llm_distill.errors import DataError, LLMDistillError, WorkspaceError, nearest
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.context import StageContext
@@ -193,6 +193,7 @@ def _context(stage: Stage, work: Path, resolver: Resolver, display: Display) -> 
                 f"its input '{target}' has no rows; "
                 f"dropped there: {resolver.ready[target].manifest['dropped'] or 'none'}"
             )
+    _check_columns(stage, resolver)
     return StageContext(
         seed=resolver.pipeline.seed,
         work_dir=work,
@@ -201,6 +202,16 @@ def _context(stage: Stage, work: Path, resolver: Resolver, display: Display) -> 
         engines={target: _opener(target, resolver) for target in models},
         progress_factory=display.progress,
     )
+
+
+def _check_columns(stage: Stage, resolver: Resolver) -> None:
+    """What `validate` could not know: the columns of data that had yet to be read."""
+    for target, needed in stage.required_columns().items():
+        there = resolver.ready[target].manifest["features"] or {}
+        for column in sorted(set(needed) - set(there)):
+            raise DataError(
+                f"its input '{target}' has no column '{column}'; {nearest(column, there)}"
+            )
 
 
 def _opener(target: str, resolver: Resolver) -> Callable[[], Engine]:

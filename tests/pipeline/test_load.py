@@ -87,6 +87,15 @@ def test_extends_in_a_circle(load: Load, tmp_path: Path) -> None:
     assert "leads back" in failure(load, "extends: base.yaml\nname: y\n")
 
 
+def test_anchors_and_merge_keys(load: Load) -> None:
+    text = GOOD.replace("  answers:\n", "  more: {<<: *toy, n: 5}\n  answers:\n").replace(
+        "  numbers:\n", "  numbers: &toy\n", 1
+    )
+    pipeline = load(text)
+    assert pipeline.stages["more"].n == 5  # type: ignore[attr-defined]
+    assert pipeline.stages["numbers"].n == 4  # type: ignore[attr-defined]
+
+
 def test_another_kind_replaces_the_settings_of_the_old(load: Load) -> None:
     text = GOOD.replace(
         "{model_name_or_path: org/teacher}",
@@ -98,9 +107,7 @@ def test_another_kind_replaces_the_settings_of_the_old(load: Load) -> None:
     assert load(text, profile="big").models["teacher"].engine.kind == "scripted"
 
 
-def test_variables_come_from_the_environment(
-    load: Load, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_variables_come_from_the_environment(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     text = GOOD.replace("org/teacher", "'${TEACHER}'")
     assert "toy.yaml:4: models.teacher.model_name_or_path: ${TEACHER} is not set" in failure(
         load, text
@@ -109,9 +116,7 @@ def test_variables_come_from_the_environment(
     assert load(text).models["teacher"].model_name_or_path == "org/other"
 
 
-def test_secrets_are_refused_and_not_printed(
-    load: Load, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_secrets_are_refused_and_not_printed(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_very_secret")
     message = failure(load, GOOD.replace("org/teacher", "'${HF_TOKEN}'"))
     assert "looks like a secret" in message
@@ -138,9 +143,7 @@ def test_secrets_are_refused_and_not_printed(
         ("org/teacher", "data/models/none", "no directory data/models/none"),
     ],
 )  # fmt: skip
-def test_mistakes_are_said_with_their_place(
-    load: Load, old: str, new: str, expected: str
-) -> None:
+def test_mistakes_are_said_with_their_place(load: Load, old: str, new: str, expected: str) -> None:
     assert old in GOOD
     assert expected in failure(load, GOOD.replace(old, new, 1))
 
@@ -186,8 +189,10 @@ def test_templates_are_checked(load: Load, tmp_path: Path) -> None:
 
 
 def test_all_problems_are_said_at_once(load: Load) -> None:
-    text = GOOD.replace("n: 4", "m: 4").replace("rows: numbers", "rows: nothing").replace(
-        "seed: 3", "seed: -3"
+    text = (
+        GOOD.replace("n: 4", "m: 4")
+        .replace("rows: numbers", "rows: nothing")
+        .replace("seed: 3", "seed: -3")
     )
     message = failure(load, text)
     assert message.startswith("3 problems in")

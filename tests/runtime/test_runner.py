@@ -145,7 +145,14 @@ def _remove_manifest(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [_remove_arrow, _truncate_arrow, _flip_a_byte, _edit_manifest, _break_manifest, _remove_manifest],
+    [
+        _remove_arrow,
+        _truncate_arrow,
+        _flip_a_byte,
+        _edit_manifest,
+        _break_manifest,
+        _remove_manifest,
+    ],
 )
 def test_damage_is_noticed_said_set_aside_and_rebuilt(
     bench: MakeBench, damage: Callable[[Path], None]
@@ -187,12 +194,12 @@ def test_the_run_keeps_logs_and_resolved_settings(bench: MakeBench) -> None:
     ("error", "expected", "message"),
     [
         ("disk_full", WorkspaceError, "is full .* GiB free"),
-        ("interrupt", KeyboardInterrupt, ""),
+        ("interrupt", KeyboardInterrupt, None),
         ("crash", RuntimeError, "a bug"),
     ],
 )
 def test_a_failure_leaves_nothing_that_is_taken_for_complete(
-    bench: MakeBench, error: str, expected: type[BaseException], message: str
+    bench: MakeBench, error: str, expected: type[BaseException], message: str | None
 ) -> None:
     toy = bench(TOY)
     with pytest.raises(expected, match=message):
@@ -212,6 +219,16 @@ def test_an_input_without_rows_is_an_error_that_says_why(bench: MakeBench) -> No
         toy.run("stages.numbers.n=0")
 
 
+def test_a_column_that_only_the_data_shows_to_be_missing(bench: MakeBench) -> None:
+    toy = bench(
+        TOY.replace("n: 4}", "n: 4, mode: odd}").replace("drop_odd: true", "column: qestion")
+    )
+    with pytest.raises(
+        DataError, match="'numbers' has no column 'qestion'; did you mean 'question'"
+    ):
+        toy.run()
+
+
 def test_an_unwritable_workspace(bench: MakeBench, tmp_path: Path) -> None:
     toy = bench(TOY)
     (tmp_path / "workspace").write_text("a file where a folder should be")
@@ -219,9 +236,7 @@ def test_an_unwritable_workspace(bench: MakeBench, tmp_path: Path) -> None:
         toy.run()
 
 
-def test_sigkill_leaves_nothing_and_the_next_run_goes_on(
-    bench: MakeBench, tmp_path: Path
-) -> None:
+def test_sigkill_leaves_nothing_and_the_next_run_goes_on(bench: MakeBench, tmp_path: Path) -> None:
     toy = bench(TOY)
     trace = tmp_path / "trace"
     process = toy.start("--set", "stages.others.pause=30", "--set", f"stages.others.trace={trace}")

@@ -24,7 +24,7 @@ class ToyRows(Stage):
     error: Literal["disk_full", "interrupt", "crash"] | None = execution_setting(None, "what fails")
 
     def output_columns(self, inputs: Any) -> Columns:
-        return frozenset({"id", "question"})
+        return None if self.mode == "odd" else frozenset({"id", "question"})
 
     def is_seeded(self) -> bool:
         return self.mode == "odd"
