@@ -19,6 +19,7 @@ from llm_distill.runtime.context import StageContext
 from llm_distill.stage import ModelOutput, RowsOutput, Stage
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 llm_distill.stages.__path__.append(str(Path(__file__).parent / "toy_stages"))
 
 
