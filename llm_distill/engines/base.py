@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 FinishReason = Literal["stop", "length", "error"]
 Message = dict[str, str]
@@ -21,7 +21,9 @@ class SamplingSettings(BaseModel):
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus: the smallest set of this mass")
     top_k: int = Field(0, ge=0, description="only the k likeliest tokens; 0 keeps all")
     max_tokens: int = Field(256, ge=1, description="the completion is cut after this many tokens")
-    stop: tuple[str, ...] = Field((), description="text that ends a completion; it is not kept")
+    stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
+        (), description="texts that end a completion; they are not kept"
+    )
 
 
 @dataclass(frozen=True, slots=True)

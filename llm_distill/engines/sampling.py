@@ -37,10 +37,10 @@ class RowSampler:
         scaled = logits / temperature.clamp(min=1e-6)[:, None]
         probabilities = self._truncate(scaled, rows).softmax(-1)
         cumulative = probabilities.cumsum(-1)
-        # Scaled by the sum, which rounding keeps from being 1, so that a token is always found.
+        # Scaled by the sum, which rounding keeps from being 1. The numbers are at most 1 - 2^-24:
+        # the product, rounded as well, is below the sum, and finds no token that was taken out.
         point = self._numbers(rows, step).to(logits.device) * cumulative[:, -1]
         drawn = torch.searchsorted(cumulative, point[:, None], right=True)[:, 0]
-        drawn = drawn.clamp(max=logits.shape[-1] - 1)
         return torch.where(temperature > 0, drawn, greedy)
 
     def _numbers(self, rows: torch.Tensor, step: int) -> torch.Tensor:
@@ -60,6 +60,8 @@ class RowSampler:
         ordered = ordered.masked_fill(rank >= k[:, None], -torch.inf)
         mass = ordered.softmax(-1)
         before = mass.cumsum(-1) - mass
-        outside = (before >= top_p.to(logits.device)[:, None]) & (rank > 0)
+        # Not 1: the sum of rounded figures may reach 1 before the last token does.
+        top_p = torch.where(top_p < 1, top_p, torch.inf).to(logits.device)
+        outside = (before >= top_p[:, None]) & (rank > 0)
         ordered = ordered.masked_fill(outside, -torch.inf)
         return torch.empty_like(logits).scatter_(-1, order, ordered)

@@ -6,6 +6,7 @@ A token is a word here, as white space separates them.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -80,7 +81,7 @@ def _cut(text: str, sampling: SamplingSettings) -> tuple[str, FinishReason, int]
     What would end first as the words come one by one does: a stop string behind the last word that
     is allowed is never reached.
     """
-    starts = [text.find(stop) for stop in sampling.stop if stop and stop in text]
+    starts = [text.find(stop) for stop in sampling.stop if stop in text]
     stopped = text[: min(starts)] if starts else text
     words = list(re.finditer(r"\S+", stopped))
     if len(words) > sampling.max_tokens:
@@ -127,6 +128,15 @@ def _entries(path: Path) -> Iterator[tuple[str, str]]:
                     f"{path}, line {number}: {key} is {json.dumps(value)}; expected a string"
                 )
         yield row["contains"], row["completion"]
+
+
+def module_file(function: str) -> Path | None:
+    """The source file of `module:name`, without running it; None where there is none."""
+    try:
+        spec = importlib.util.find_spec(function.partition(":")[0])
+    except (ImportError, ValueError):  # a parent package that cannot be imported; an odd name
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin is not None else None
 
 
 def _from_function(name: str) -> Answer:

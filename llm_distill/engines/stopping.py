@@ -13,7 +13,8 @@ class StopStrings:
 
     So for each last character the tokens that hold it are found once, and text is decoded only when
     one of them is written. A last character outside ASCII can be spread over byte tokens that hold
-    it nowhere; then every token is a candidate.
+    it nowhere, and some tokenizers drop a space from a token that is decoded alone; then every
+    token is a candidate.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -41,7 +42,7 @@ class StopStrings:
         if self._pieces is None:
             ids = [[token] for token in range(len(self._tokenizer))]
             self._pieces = self._tokenizer.batch_decode(ids, clean_up_tokenization_spaces=False)
-        ends = {stop[-1] for stop in stops if stop}
-        if any(not end.isascii() for end in ends):
+        ends = {stop[-1] for stop in stops}
+        if any(not end.isascii() or end == " " for end in ends):
             return torch.ones(len(self._pieces), dtype=torch.bool)
         return torch.tensor([any(end in piece for end in ends) for piece in self._pieces])

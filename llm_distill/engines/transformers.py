@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jinja2 import TemplateError
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from llm_distill.engines.base import Completion, FinishReason, Request
+from llm_distill.engines.cache import roomy_cache
+from llm_distill.engines.record import Record
 from llm_distill.engines.sampling import RowSampler
 from llm_distill.engines.stopping import StopStrings
 from llm_distill.errors import ModelError
@@ -39,10 +40,6 @@ class _Prompt:
     request: Request
     tokens: list[int]
     limit: int
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        return tuple(filter(None, self.request.sampling.stop))  # "" would stop everything
 
     @property
     def cost(self) -> tuple[bool, int, int]:
@@ -153,8 +150,13 @@ class TransformersEngine:
         position_ids = (mask.cumsum(1) - 1).clamp(min=0)
         sampling = [prompt.request.sampling for prompt in batch]
         sampler = RowSampler(sampling, [prompt.request.seed for prompt in batch])
-        record = _Record(batch, self._stops, self._ends)
-        cache = _cache(self._model.config)
+        record = Record(
+            [prompt.request for prompt in batch],
+            [prompt.limit for prompt in batch],
+            self._stops,
+            self._ends,
+        )
+        cache = roomy_cache(self._model.config)
         rows = torch.arange(len(batch))
         for step in range(max(prompt.limit for prompt in batch)):
             output = self._model(
@@ -180,12 +182,12 @@ class TransformersEngine:
                 input_ids, position_ids, mask = input_ids[kept], position_ids[kept], mask[kept]
         return [self._completion(prompt, record, row) for row, prompt in enumerate(batch)]
 
-    def _completion(self, prompt: _Prompt, record: _Record, row: int) -> Completion:
+    def _completion(self, prompt: _Prompt, record: Record, row: int) -> Completion:
         length = int(record.lengths[row])
         tokens = record.tokens[row, :length].tolist()
         text = self._text(tokens[:-1] if tokens[-1] in self._ends else tokens)
         reason: FinishReason = "stop" if record.stopped[row] else "length"
-        starts = [text.find(stop) for stop in prompt.stops if stop in text]
+        starts = [text.find(stop) for stop in prompt.request.sampling.stop if stop in text]
         if starts:
             text, reason = text[: min(starts)], "stop"
         logprobs = None
@@ -214,97 +216,6 @@ class TransformersEngine:
         ones = [[0] * (longest - len(tokens)) + [1] * len(tokens) for tokens in prompts]
         device = self._device
         return torch.tensor(ids, device=device), torch.tensor(ones, device=device)
-
-
-class _Record:
-    """What the rows of a batch have written so far, on the CPU.
-
-    tokens, logprobs: [rows, most tokens]; of a row, the first `lengths` count.
-    stopped: whether a row ended by itself (an end token or a stop string).
-    """
-
-    def __init__(self, batch: list[_Prompt], stops: StopStrings, ends: torch.Tensor) -> None:
-        self._finder, self._ends = stops, ends
-        self._stops = [prompt.stops for prompt in batch]
-        self._candidates = stops.candidates(self._stops)
-        self._limits = torch.tensor([prompt.limit for prompt in batch])
-        most = int(self._limits.max())
-        self._wants_logprobs = any(prompt.request.logprobs for prompt in batch)
-        self.tokens = torch.zeros(len(batch), most, dtype=torch.long)
-        self.logprobs = torch.zeros(len(batch), most if self._wants_logprobs else 0)
-        self.lengths = torch.zeros(len(batch), dtype=torch.long)
-        self.stopped = torch.zeros(len(batch), dtype=torch.bool)
-
-    def add(
-        self, step: int, rows: torch.Tensor, drawn: torch.Tensor, logits: torch.Tensor
-    ) -> torch.Tensor:
-        """Note the tokens `drawn` [n] from logits [n, vocabulary] for `rows` [n] of the batch.
-
-        Returns which of `rows` go on, [n] bool.
-        """
-        tokens = drawn.cpu()
-        self.tokens[rows, step] = tokens
-        if self._wants_logprobs:
-            chosen = logits.log_softmax(-1).gather(1, drawn[:, None])[:, 0]
-            self.logprobs[rows, step] = chosen.cpu()
-        going = self.lengths[rows] == 0
-        ended = torch.isin(tokens, self._ends)
-        if self._candidates is not None:
-            # A model may have more ids than its tokenizer; those have no text.
-            known = tokens.clamp(max=self._candidates.shape[1] - 1)
-            look = going & ~ended & self._candidates[rows, known]
-            for index in look.nonzero()[:, 0].tolist():
-                row = int(rows[index])
-                written = self.tokens[row, : step + 1].tolist()
-                ended[index] = self._finder.found(written, self._stops[row])
-        now = going & (ended | (step + 1 >= self._limits[rows]))
-        self.lengths[rows[now]] = step + 1
-        self.stopped[rows[now]] = ended[now]
-        return going & ~now
-
-
-class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
-    """A cache layer that writes a token into room kept free for it.
-
-    transformers' own copies all keys and values at every token, most of the time on a small model.
-    `keys` and `values` are views [rows, heads, tokens, head size] of the room.
-    """
-
-    keys: torch.Tensor | None
-    values: torch.Tensor | None
-    _key_room: torch.Tensor | None = None
-    _value_room: torch.Tensor | None = None
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        keys = self.keys = self._append("_key_room", self.keys, key_states)
-        values = self.values = self._append("_value_room", self.values, value_states)
-        self.is_initialized = True
-        return keys, values
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        super().batch_select_indices(indices)
-        self._key_room = self._value_room = None  # the kept rows no longer lie in them
-
-    def _append(self, name: str, old: torch.Tensor | None, new: torch.Tensor) -> torch.Tensor:
-        length = 0 if old is None else old.shape[2]
-        total = length + new.shape[2]
-        room: torch.Tensor | None = getattr(self, name)
-        if room is None or room.shape[2] < total:
-            room = new.new_empty(*new.shape[:2], total + max(64, total // 2), new.shape[3])
-            if old is not None:
-                room[:, :, :length] = old
-            setattr(self, name, room)
-        room[:, :, length:total] = new
-        return room[:, :, :total]
-
-
-def _cache(config: Any) -> Any:
-    """An empty cache for a model; layers with a window or a state stay as transformers has them."""
-    cache = DynamicCache(config=config)
-    cache.layers = [_RoomyLayer() if type(x) is DynamicLayer else x for x in cache.layers]
-    return cache
 
 
 def _device(wanted: str) -> str:

@@ -123,14 +123,27 @@ def _templates(stage: Stage) -> list[str]:
 
 
 def _scripted_digest(config: ModelConfig) -> Any:
+    """Digests of what answers: the table, or the module that the function stands in."""
+    from llm_distill.engines.config import ScriptedSettings
+    from llm_distill.engines.scripted import module_file
+
+    settings = config.engine
+    assert isinstance(settings, ScriptedSettings)
+    table = find_resource(settings.answers) if settings.answers else None
+    module = module_file(settings.function) if settings.function else None
+    return {
+        "answers": _file_digest(table),
+        "function": settings.function,
+        "module": _file_digest(module),
+    }
+
+
+def _file_digest(path: Path | None) -> str | None:
     import hashlib
 
-    from llm_distill.engines.config import ScriptedSettings
-
-    assert isinstance(config.engine, ScriptedSettings)
-    path = find_resource(config.engine.answers) if config.engine.answers else None
-    table = hashlib.sha256(path.read_bytes()).hexdigest() if path is not None else None
-    return {"answers": table, "function": config.engine.function}
+    if path is None or not path.is_file():
+        return None  # the engine says what is wrong with it
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _hub_revision(config: ModelConfig) -> str:

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from llm_distill.stage import Context
     from llm_distill.training.settings import TrainingSettings
 
-NOT_HISTORY = ("epoch", "num_tokens", "num_input_tokens_seen", "train_tokens_per_second")
+NOT_HISTORY = (
+    "epoch",
+    "num_tokens",
+    "num_input_tokens_seen",
+    "train_runtime",
+    "train_tokens_per_second",
+)
 
 
 class Guarded:

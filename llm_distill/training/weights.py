@@ -40,6 +40,7 @@ def training_source(source: ModelSource, *, full: bool) -> ModelSource:
 def load_start(source: ModelSource) -> Start:
     """The model, its adapters merged, on the CPU; the trainer moves it."""
     model: Any = load_model(source)
+    model.requires_grad_(True)  # PEFT freezes what an adapter is merged into
     return Start(model, copy.deepcopy(model.config), copy.deepcopy(model.generation_config))
 
 

@@ -70,7 +70,7 @@ def test_a_prompt_without_an_answer_is_a_bad_row(table: Path) -> None:
     ("sampling", "text", "reason", "words"),
     [
         ({"stop": ("\n",)}, " twelve apples", "stop", 2),
-        ({"stop": ("left", "apples", "")}, " twelve ", "stop", 1),
+        ({"stop": ("left", "apples")}, " twelve ", "stop", 1),
         ({"stop": (" ",)}, "", "stop", 0),
         ({"max_tokens": 3}, " twelve apples\nare", "length", 3),
         ({"max_tokens": 4}, " twelve apples\nare left.", "stop", 4),

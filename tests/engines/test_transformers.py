@@ -187,7 +187,7 @@ def test_a_stop_string_at_the_start_leaves_nothing(tiny: ModelSource, complete: 
 def test_the_first_of_several_stop_strings_counts(tiny: ModelSource, complete: Complete) -> None:
     full = one(complete, tiny, greedy())
     late, early = full.text[9:12], full.text[4:6]
-    cut = one(complete, tiny, greedy(stop=(late, early, "")))
+    cut = one(complete, tiny, greedy(stop=(late, early)))
     assert cut.text == full.text[: min(full.text.index(late), full.text.index(early))]
     # Two that end together: the one that begins first.
     end = next(i for i in range(2, 20) if full.text[i] not in full.text[:i])

@@ -63,6 +63,19 @@ def test_dependants_of_an_equal_result_are_reused(bench: MakeBench) -> None:
     assert toy.display.ran == ["numbers"]
 
 
+def test_an_edited_function_of_a_scripted_model_reruns_what_it_answers(
+    bench: MakeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "my_answers.py"
+    module.write_text("def reply(request): return 'one'\n")
+    toy = bench(TOY.replace("a:b", "my_answers:reply"))
+    toy.run()
+    module.write_text("def reply(request): return 'another'\n")
+    toy.run()
+    assert toy.display.ran == ["trained"]
+
+
 def test_settings_that_cannot_change_the_result_do_not_rerun(bench: MakeBench) -> None:
     toy = bench(TOY)
     toy.run()
