@@ -48,7 +48,7 @@ class ExamResults:
                 groups[(*sitting, str(name))].add(**judged)
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
-        """`results`, `differences` (of the last model from the first), and `by_<column>` each."""
+        """`results`, `differences` (of each model from the first), and `by_<column>` each."""
         results = [
             {
                 "model": model,
@@ -68,29 +68,24 @@ class ExamResults:
         return {"results": results, "differences": self._differences(), **by}
 
     def _differences(self) -> list[dict[str, Any]]:
-        models = list(dict.fromkeys(model for model, _ in self._correct))
-        if len(models) < 2:
-            return []
-        first, last = models[0], models[-1]
-        table = []
-        for shots in dict.fromkeys(shots for _, shots in self._correct):
-            before, after = self._correct[(first, shots)], self._correct[(last, shots)]
-            items = list(before)
-            found = paired_bootstrap(
-                [float(before[item]) for item in items], [float(after[item]) for item in items]
-            )
-            table.append(
-                {
-                    "model": last,
-                    "baseline": first,
-                    "shots": shots,
-                    "difference": found.value,
-                    "low": found.low,
-                    "high": found.high,
-                    "n": len(items),
-                }
-            )
-        return table
+        first, *others = dict.fromkeys(model for model, _ in self._correct)
+        shots = dict.fromkeys(shots for _, shots in self._correct)
+        return [self._difference(first, model, n) for model in others for n in shots]
+
+    def _difference(self, baseline: str, model: str, shots: int) -> dict[str, Any]:
+        before, after = self._correct[baseline, shots], self._correct[model, shots]
+        found = paired_bootstrap(
+            [float(before[item]) for item in before], [float(after[item]) for item in before]
+        )
+        return {
+            "model": model,
+            "baseline": baseline,
+            "shots": shots,
+            "difference": found.value,
+            "low": found.low,
+            "high": found.high,
+            "n": len(before),
+        }
 
 
 def _accuracy(tally: Tally) -> dict[str, Any]:

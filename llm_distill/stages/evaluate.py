@@ -44,8 +44,8 @@ class Evaluate(Stage):
 
     The first `<ans>…</ans>` of a completion is the answer; none is wrong, and counted apart. Worked
     examples are drawn for each item from its task, never the item itself; every model sees the
-    same ones, and fewer shots see the first of what more shots see. With several models, the last
-    is compared with the first, item by item.
+    same ones, and fewer shots see the first of what more shots see. Every model after
+    the first is compared with the first, item by item.
     """
 
     stage: Literal["evaluate"]

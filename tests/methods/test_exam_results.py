@@ -41,12 +41,13 @@ def test_a_row_counts_for_each_of_its_skills() -> None:
     assert [(row["task"], row["n"]) for row in results.tables()["by_task"]] == [("x", 2)]
 
 
-def test_the_last_model_is_compared_with_the_first_item_by_item() -> None:
+def test_each_model_is_compared_with_the_first_item_by_item() -> None:
     results = ExamResults()
     for model, right in (("old", {0, 1}), ("between", set(range(8))), ("new", {0, 1, 2, 3, 4})):
         for item in range(8) if model != "new" else range(7, -1, -1):  # another order
             results.add(prediction(str(item), model, item in right))
-    (row,) = results.tables()["differences"]
+    between, row = results.tables()["differences"]
+    assert (between["model"], between["difference"]) == ("between", 6 / 8)
     assert (row["model"], row["baseline"], row["shots"], row["n"]) == ("new", "old", 0, 8)
     assert row["difference"] == pytest.approx(3 / 8)
     assert row["low"] >= 0  # the new one is never worse: unpaired, this would be below 0
