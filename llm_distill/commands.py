@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def run_command(
     workspace = Workspace(root)
     out = console()
     _quiet_libraries()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a job scheduler sends first
     out.print(f"[bold]{pipeline.name}[/bold] from {pipeline.source}, workspace {root}")
     resume = "the same command goes on from there"
     try:

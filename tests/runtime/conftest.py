@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,10 +79,18 @@ class Bench:
         return list(load_from_disk(str(self.workspace.path(address))))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """`llm-distill run` in another process."""
+        """`llm-distill run` in another process.
+
+        Ctrl-C reaches it even where the tests run in the background of a shell, which makes all
+        that it starts ignore the signal.
+        """
         command = [*CLI, "run", str(self.file), "--workspace", str(self.workspace.root)]
         return subprocess.Popen(
-            [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*command, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 

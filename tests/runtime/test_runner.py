@@ -263,12 +263,15 @@ def test_sigkill_leaves_nothing_and_the_next_run_goes_on(bench: MakeBench, tmp_p
     assert not list((toy.workspace.artifacts / ".work").iterdir())
 
 
-def test_ctrl_c_says_what_is_kept(bench: MakeBench, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_a_job_schedulers_signal_says_what_is_kept(
+    bench: MakeBench, tmp_path: Path, number: signal.Signals
+) -> None:
     toy = bench(TOY)
     trace = tmp_path / "trace"
     process = toy.start("--set", "stages.others.pause=30", "--set", f"stages.others.trace={trace}")
     _wait_for(trace)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "stopped: finished stages are kept" in output
