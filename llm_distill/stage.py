@@ -143,6 +143,10 @@ class Stage(BaseModel):
         """Digests (or revisions) of what is read from outside the pipeline, such as files."""
         return {}
 
+    def hub_datasets(self) -> list[tuple[str, str | None]]:
+        """(name, revision) of what is read from the Hub."""
+        return []
+
     def run(self, context: Context) -> RowsOutput | ModelOutput:
         raise TypeError(f"{type(self).__name__} has no run()")
 

@@ -1,7 +1,7 @@
 """Compare students over runs with different seeds: mean accuracy and difference with intervals.
 
     for s in 1 2 3 4 5; do llm-distill run pipelines/arte_controls.yaml --set seed=$s; done
-    python scripts/compare_seeds.py --stage controls --baseline original_teacher
+    python scripts/compare_seeds.py --baseline original_teacher
 
 prints, for each number of shots, a row a model:
 
@@ -13,20 +13,27 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from llm_distill.methods.statistics import mean_interval
 
+Accuracies = dict[tuple[str, int], float]
+"""Of a run: {(model, shots): accuracy}."""
 
-def newest_per_seed(workspace: Path, stage: str) -> dict[int, dict[tuple[str, int], float]]:
-    """{seed: {(model, shots): accuracy}} of the newest artifact of the stage for each seed."""
-    manifests = [
-        json.loads(p.read_text()) for p in workspace.glob(f"artifacts/{stage}-*/manifest.json")
-    ]
-    found: dict[int, dict[tuple[str, int], float]] = {}
-    for manifest in sorted(manifests, key=lambda manifest: manifest["created"]):
-        results = manifest["metrics"]["results"]
-        found[manifest["seed"]] = {(r["model"], r["shots"]): r["accuracy"] for r in results}
+
+def newest_per_seed(
+    workspace: Path, pipeline: str, profile: str | None, stage: str
+) -> dict[int, Accuracies]:
+    """What the exam of each seed's newest finished run found."""
+    found: dict[int, Accuracies] = {}
+    for path in sorted(workspace.glob(f"runs/{pipeline}/*/run.json")):
+        run = json.loads(path.read_text())
+        if run["state"] != "done" or run["profile"] != profile or stage not in run["stages"]:
+            continue
+        artifact = workspace / "artifacts" / run["stages"][stage]["artifact"]
+        results = json.loads((artifact / "manifest.json").read_text())["metrics"]["results"]
+        found[run["seed"]] = {(r["model"], r["shots"]): r["accuracy"] for r in results}
     return found
 
 
@@ -35,19 +42,23 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--workspace", type=Path, default=Path("data"))
+    parser.add_argument("--pipeline", default="arte_controls")
+    parser.add_argument("--profile")
     parser.add_argument("--stage", default="controls")
     parser.add_argument("--baseline", default="original_teacher")
+    parser.add_argument("--seeds", type=int, nargs="*", help="only these; all by default")
     options = parser.parse_args()
-    seeds = newest_per_seed(options.workspace, options.stage)
+    found = newest_per_seed(options.workspace, options.pipeline, options.profile, options.stage)
+    seeds = {s: found[s] for s in sorted(found) if not options.seeds or s in options.seeds}
     if len(seeds) < 2:
         raise SystemExit(
-            f"{len(seeds)} seeds of '{options.stage}' in {options.workspace}; run more"
+            f"{len(seeds)} seeds of '{options.pipeline}' in {options.workspace}; run more"
         )
     values: dict[tuple[str, int], list[float]] = defaultdict(list)
     for accuracies in seeds.values():
         for key, accuracy in accuracies.items():
             values[key].append(100 * accuracy)
-    print(f"seeds: {sorted(seeds)}")
+    print(f"seeds: {list(seeds)}")
     for shots in sorted({shots for _, shots in values}):
         print(f"\n{shots}-shot\n")
         print(f"| model | accuracy | against {options.baseline} |")
@@ -58,7 +69,7 @@ def main() -> None:
                 print(f"| {model} | {_spell(own)} | {_difference(own, base)} |")
 
 
-def _spell(values: list[float], sign: str = "") -> str:
+def _spell(values: Sequence[float], sign: str = "") -> str:
     if len(set(values)) == 1:
         return f"{values[0]:{sign}.1f}"
     estimate = mean_interval(values)
@@ -66,7 +77,7 @@ def _spell(values: list[float], sign: str = "") -> str:
     return f"{estimate.value:{sign}.1f} ({low} to {high})"
 
 
-def _difference(values: list[float], base: list[float]) -> str:
+def _difference(values: Sequence[float], base: Sequence[float]) -> str:
     return _spell([value - other for value, other in zip(values, base, strict=True)], "+")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llm_distill.hub import cached_commit, learn_commit
 from llm_distill.models import ModelSource
 from llm_distill.paths import find_resource
 from llm_distill.pipeline.graph import base_model
@@ -45,6 +47,17 @@ class Resolver:
             identity["seed"] = self.pipeline.seed
         return identity
 
+    def learn_commits(self, names: Iterable[str]) -> None:
+        """Ask the Hub, once, what the names stand for that these stages read from it."""
+        stages = [self.pipeline.stages[name] for name in names]
+        for path, revision in {source for stage in stages for source in stage.hub_datasets()}:
+            learn_commit("dataset", path, revision)
+        models = {t for stage in stages for _, t, kind in references(stage) if kind == "model"}
+        for config in [self.pipeline.models[m] for m in models if m in self.pipeline.models]:
+            is_local = find_resource(config.model_name_or_path) is not None
+            if not is_local and config.engine.kind != "scripted":
+                learn_commit("model", config.model_name_or_path, config.revision)
+
     def model(self, name: str) -> ModelSource:
         """Where the weights of a model, or of what a stage trained, are."""
         if name not in self.pipeline.stages:
@@ -53,7 +66,7 @@ class Resolver:
             return ModelSource(
                 name=name,
                 path=str(path) if path is not None else config.model_name_or_path,
-                revision=config.revision,
+                revision=_hub_revision(config) if path is None else None,
                 dtype=config.dtype,
                 prompt_format=config.prompt_format,
             )
@@ -110,7 +123,7 @@ class Resolver:
             return _scripted_digest(config)
         path = find_resource(config.model_name_or_path)
         if path is None:
-            return {"hub": config.model_name_or_path, "revision": _hub_revision(config)}
+            return {"hub": config.model_name_or_path, "revision": _hub_revision(config) or "main"}
         if str(path) not in self._digests:
             self._digests[str(path)] = directory_digest(path)
         return self._digests[str(path)]
@@ -146,13 +159,7 @@ def _file_digest(path: Path | None) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _hub_revision(config: ModelConfig) -> str:
-    """The commit that a Hub name stands for, as far as it is known without the network.
-
-    Read from the local cache, which a download fills; a name that was never downloaded is known
-    by its revision's name only.
-    """
-    from llm_distill.runtime.hub_cache import cached_commit
-
-    revision = config.revision or "main"
-    return cached_commit(config.model_name_or_path, revision) or revision
+def _hub_revision(config: ModelConfig) -> str | None:
+    """The commit that a Hub name stands for, where the local cache knows it."""
+    cached = cached_commit("model", config.model_name_or_path, config.revision)
+    return cached or config.revision

@@ -55,6 +55,7 @@ def run_pipeline(
     workspace.prepare()
     record = RunRecord.begin(workspace, pipeline, names)
     resolver = Resolver(pipeline)
+    resolver.learn_commits(names)
     forced = selection.forced(pipeline)
     must_be_ready = selection.must_be_ready(pipeline)
     for name in names:

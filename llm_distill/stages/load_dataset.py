@@ -7,41 +7,24 @@ out: {"id": "test-0", "question": "What is 2 + 2?", "reference_answer": "4"}
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from llm_distill import datasets_io as io
 from llm_distill.columns import Row
 from llm_distill.errors import DataError, nearest
+from llm_distill.hub import cached_commit
 from llm_distill.methods import dataset_shapes as shapes
 from llm_distill.methods import records
 from llm_distill.paths import find_resource
 from llm_distill.stage import Columns, Context, RowsOutput, Stage
 
 if TYPE_CHECKING:
-    from datasets import Dataset, Features
-
-READERS: dict[str, Callable[[Iterable[bytes], str], Iterator[records.Record]]] = {
-    ".jsonl": records.read_jsonl,
-    ".json": records.read_json,
-    ".csv": records.read_csv,
-}
-ENDINGS = (*READERS, ".parquet")
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One configuration's rows as they stand there: (row number in the split, place, row)."""
-
-    where: str
-    name: str | None
-    read: Callable[[], Iterator[tuple[int, str, Row]]]
-    features: Features | None  # None: to be found out by reading
+    from datasets import Features
 
 
 class LoadDataset(Stage):
@@ -84,7 +67,7 @@ class LoadDataset(Stage):
         if file is None or file.suffix not in (".jsonl", ".csv"):
             return None
         try:
-            _, first = next(_stream(file))
+            _, first = next(io.stream(file))
         except (DataError, OSError, StopIteration):
             return None  # said when the stage runs
         names = shapes.rename(first, self.columns)
@@ -95,7 +78,8 @@ class LoadDataset(Stage):
         for name in self._names():
             local = self._file(name) or self._local(name)
             if local is None:
-                return {self.path: _cached_commit(self.path, self.revision or "main")}
+                commit = cached_commit("dataset", self.path, self.revision)
+                return {self.path: commit or self.revision or "main"}
             files = (
                 sorted(p for p in local.rglob("*") if p.is_file()) if local.is_dir() else [local]
             )
@@ -104,6 +88,10 @@ class LoadDataset(Stage):
                     digest = hashlib.file_digest(content, "sha256").hexdigest()
                 digests[f"{name}/{file.name}" if name else file.name] = digest
         return digests
+
+    def hub_datasets(self) -> list[tuple[str, str | None]]:
+        is_local = any(self._file(name) or self._local(name) for name in self._names())
+        return [] if is_local else [(self.path, self.revision)]
 
     def run(self, context: Context) -> RowsOutput:
         from datasets import Features
@@ -119,7 +107,7 @@ class LoadDataset(Stage):
                     )
         return RowsOutput(self._rows(parts, list(merged), context), Features(merged))
 
-    def _rows(self, parts: list[_Part], names: list[str], context: Context) -> Iterator[Row]:
+    def _rows(self, parts: list[io.Part], names: list[str], context: Context) -> Iterator[Row]:
         places: dict[str, str] = {}
         with context.progress("load") as bar:
             for part in parts:
@@ -134,7 +122,7 @@ class LoadDataset(Stage):
                     yield {name: row.get(name) for name in names}
                     bar.advance()
 
-    def _row(self, raw: Row, part: _Part, number: int, place: str) -> Row:
+    def _row(self, raw: Row, part: io.Part, number: int, place: str) -> Row:
         row = shapes.rename(raw, self.columns)
         if part.where.endswith(".csv"):
             row = shapes.typed(row)
@@ -148,7 +136,7 @@ class LoadDataset(Stage):
         shapes.check_row(row, self._required(row), place)
         return row
 
-    def _features(self, part: _Part) -> Features:
+    def _features(self, part: io.Part) -> Features:
         """The features of the part's rows as this stage gives them."""
         from datasets import Features
 
@@ -169,35 +157,34 @@ class LoadDataset(Stage):
                 )
         return ours
 
-    def _part(self, name: str | None) -> _Part:
-        from llm_distill.datasets_io import from_hub, from_saved
-
+    def _part(self, name: str | None) -> io.Part:
         chosen = records.split_and_slice(self.split)
         file, local = self._file(name), self._local(name)
         if file is None and local is None:
-            _check_is_no_file(
+            io.check_is_no_file(
                 self.path if find_resource(self.path) is None else f"{self.path}/{name}"
             )
             where = f"{self.path} ({name})" if name else self.path
             split, part = chosen or (self.split, slice(None))  # the Hub knows percentages too
-            return _of_dataset(from_hub(self.path, name, split, self.revision), where, name, part)
+            revision = cached_commit("dataset", self.path, self.revision) or self.revision
+            return io.of_dataset(io.from_hub(self.path, name, split, revision), where, name, part)
         if chosen is None:
             raise DataError(f"split '{self.split}': expected a name, or a slice like train[3:103]")
         if file is not None:
-            if file.suffix not in ENDINGS:
-                raise DataError(f"{file}: unknown kind of file; {nearest(file.suffix, ENDINGS)}")
-            return _of_file(file, name, chosen[1])
+            if file.suffix not in io.ENDINGS:
+                raise DataError(f"{file}: unknown kind of file; {nearest(file.suffix, io.ENDINGS)}")
+            return io.of_file(file, name, chosen[1])
         assert local is not None
         if not any((local / mark).is_file() for mark in ("state.json", "dataset_dict.json")):
-            there = {path.stem for path in local.iterdir() if path.suffix in ENDINGS}
+            there = {path.stem for path in local.iterdir() if path.suffix in io.ENDINGS}
             raise DataError(
                 f"{local}: no file for split '{chosen[0]}'; {nearest(chosen[0], there)}"
             )
         try:
-            saved = from_saved(local, chosen[0])
+            saved = io.from_saved(local, chosen[0])
         except IndexError as error:  # how datasets meets a saved dataset without a shard
             raise DataError(f"{local}: the dataset has no rows") from error
-        return _of_dataset(saved, str(local), name, chosen[1])
+        return io.of_dataset(saved, str(local), name, chosen[1])
 
     def _names(self) -> tuple[str | None, ...]:
         return self.name if isinstance(self.name, tuple) else (self.name,)
@@ -224,62 +211,5 @@ class LoadDataset(Stage):
         local = self._local(name)
         if local is None or local.is_file():
             return local
-        files = (local / f"{self._split_name()}{ending}" for ending in ENDINGS)
+        files = (local / f"{self._split_name()}{ending}" for ending in io.ENDINGS)
         return next((file for file in files if file.is_file()), None)
-
-
-def _of_file(file: Path, name: str | None, part: slice) -> _Part:
-    from datasets import Features
-
-    features = None
-    if file.suffix == ".parquet":
-        from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
-
-        try:
-            features = Features.from_arrow_schema(parquet.read_schema(file))
-        except (ArrowException, OSError) as error:
-            raise DataError(f"{file}: not a Parquet file: {error}") from error
-    return _Part(str(file), name, lambda: records.numbered(lambda: _stream(file), part), features)
-
-
-def _of_dataset(rows: Dataset, where: str, name: str | None, part: slice) -> _Part:
-    numbers = range(len(rows))[part]
-
-    def read() -> Iterator[tuple[int, str, Row]]:
-        for number, row in zip(numbers, rows.select(numbers), strict=True):
-            yield number, f"{where}, row {number}", row
-
-    return _Part(where, name, read, rows.features)
-
-
-def _stream(file: Path) -> Iterator[records.Record]:
-    """Rows as they are read, a few at a time."""
-    if file.suffix == ".parquet":
-        from pyarrow.parquet import ParquetFile  # type: ignore[import-untyped]
-
-        with ParquetFile(file) as table:
-            rows = (row for batch in table.iter_batches(1000) for row in batch.to_pylist())
-            yield from ((f"{file}, row {index}", row) for index, row in enumerate(rows))
-    else:
-        with file.open("rb") as lines:
-            yield from READERS[file.suffix](lines, str(file))
-
-
-def _check_is_no_file(path: str) -> None:
-    """Raise a DataError for a path that is not there but looks like a file's, not a Hub name."""
-    folder = find_resource(str(Path(path).parent))
-    has_folder = folder is not None and str(folder) != "."
-    if has_folder or Path(path).suffix in ENDINGS or path[0] in "./~" or path.count("/") > 1:
-        there = [p.name for p in folder.iterdir()] if folder and folder.is_dir() else []
-        raise DataError(f"no file or directory '{path}'; {nearest(Path(path).name, there)}")
-
-
-def _cached_commit(name: str, revision: str) -> str:
-    """The commit that a revision stood for when it was last downloaded; else the revision."""
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    cache = Path(os.environ.get("HF_HUB_CACHE", str(home / "hub")))
-    reference = cache / f"datasets--{name.replace('/', '--')}" / "refs" / revision
-    try:
-        return reference.read_text(encoding="utf-8").strip() or revision
-    except OSError:
-        return revision
