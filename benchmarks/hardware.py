@@ -1,0 +1,25 @@
+"""What a figure was measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+
+def describe() -> str:
+    """One line: processor, cores, load, versions."""
+    try:
+        cpuinfo = Path("/proc/cpuinfo").read_text()
+        model = next(line for line in cpuinfo.splitlines() if line.startswith("model name"))
+        processor = model.partition(": ")[2]
+    except (OSError, StopIteration):
+        processor = platform.processor()
+    load = os.getloadavg()[0]
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl"))
+    return (
+        f"{processor}, {os.cpu_count()} cores, load {load:.1f}; "
+        f"Python {sys.version.split()[0]}, {versions}"
+    )
