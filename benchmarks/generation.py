@@ -2,9 +2,9 @@
 
     python benchmarks/generation.py
 
-As in ARTE's scoring: one worked example in the prompt, greedy, the exam's stop string, in batches of
-one size on one thread. Prints tokens a CPU second of both, their ratio, and how many answers are the
-same. Not compared, as generate has no such thing: an own seed a request.
+As in ARTE's scoring: one worked example in the prompt, greedy, the exam's stop string, in batches
+of one size on one thread. Prints tokens a CPU second of both, their ratio, and how many answers are
+the same. Not compared, as generate has no such thing: an own seed a request.
 """
 
 from __future__ import annotations
