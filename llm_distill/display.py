@@ -38,9 +38,9 @@ class TerminalDisplay:
         self._console.print(f"[yellow]{_plain(message)}[/yellow]")
 
     def progress(
-        self, description: str, total: int | None
+        self, description: str, total: int | None, unit: str, done: int
     ) -> AbstractContextManager[StageProgress]:
-        return show_progress(self._console, description, total)
+        return show_progress(self._console, description, total, unit, done)
 
 
 def console() -> Console:

@@ -76,7 +76,7 @@ class ModelOutput:
 class Progress(Protocol):
     """A bar, or plain lines where there is no terminal."""
 
-    def advance(self, rows: int = 1, tokens: int = 0) -> None: ...
+    def advance(self, n: int = 1, tokens: int = 0) -> None: ...
 
 
 class Context(Protocol):
@@ -108,8 +108,10 @@ class Context(Protocol):
     def warn(self, message: str) -> None: ...
 
     def progress(
-        self, description: str, total: int | None = None
-    ) -> AbstractContextManager[Progress]: ...
+        self, description: str, total: int | None = None, unit: str = "rows", done: int = 0
+    ) -> AbstractContextManager[Progress]:
+        """A bar of `total` units, `done` of which were done before it was opened."""
+        ...
 
 
 class Stage(BaseModel):

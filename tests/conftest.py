@@ -49,7 +49,7 @@ class FakeEngine:
 
 
 class _NoBar:
-    def advance(self, rows: int = 1, tokens: int = 0) -> None: ...
+    def advance(self, n: int = 1, tokens: int = 0) -> None: ...
 
 
 @dataclass
@@ -94,7 +94,7 @@ def run_stage(tmp_path: Path) -> Callable[..., StageRun]:
             datasets=paths,
             models={**sources, **(models or {})},
             engines=opened,
-            progress_factory=lambda description, total: nullcontext(_NoBar()),
+            progress_factory=lambda description, total, unit, done: nullcontext(_NoBar()),
         )
         context.work_dir.mkdir(parents=True, exist_ok=True)
         output = stage.run(context)

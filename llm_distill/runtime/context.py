@@ -35,7 +35,7 @@ class StageContext:
     datasets: dict[str, Path]
     models: dict[str, ModelSource]
     engines: dict[str, Callable[[], Engine]]
-    progress_factory: Callable[[str, int | None], AbstractContextManager[StageProgress]]
+    progress_factory: Callable[[str, int | None, str, int], AbstractContextManager[StageProgress]]
     metrics: dict[str, Any] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
@@ -98,9 +98,9 @@ class StageContext:
         log.warning(message)
 
     def progress(
-        self, description: str, total: int | None = None
+        self, description: str, total: int | None = None, unit: str = "rows", done: int = 0
     ) -> AbstractContextManager[StageProgress]:
-        return self.progress_factory(description, total)
+        return self.progress_factory(description, total, unit, done)
 
     def close(self) -> None:
         """Free the engines' memory."""

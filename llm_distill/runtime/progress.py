@@ -15,9 +15,8 @@ from rich.progress import (
     ProgressColumn,
     SpinnerColumn,
     Task,
+    TaskID,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
@@ -25,71 +24,96 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class StageProgress(Protocol):
-    def advance(self, rows: int = 1, tokens: int = 0) -> None: ...
+    def advance(self, n: int = 1, tokens: int = 0) -> None: ...
 
 
 class _Rates(ProgressColumn):
-    """`12.3 rows/s 4,100 tokens/s`, over the whole of the bar's life."""
+    """`12.3 rows/s, 4,100 tokens/s, 17 s left`, over the whole of the bar's life."""
 
     def render(self, task: Task) -> Text:
         seconds = task.elapsed or 0.0
         if seconds <= 0:
             return Text("")
-        rates = f"{task.completed / seconds:,.1f} rows/s"
-        if task.fields.get("tokens"):
-            rates += f" {task.fields['tokens'] / seconds:,.0f} tokens/s"
-        return Text(rates, style="cyan")
+        new, total = task.completed - task.fields["done"], task.total
+        left = None if total is None else total - task.completed
+        text = _rates(new, task.fields["tokens"], left, seconds, task.fields["unit"])
+        return Text(text, style="cyan")
 
 
 class _Bar:
-    def __init__(self, progress: Progress, task_id: int) -> None:
+    def __init__(self, progress: Progress, task_id: TaskID) -> None:
         self._progress, self._task_id, self._tokens = progress, task_id, 0
 
-    def advance(self, rows: int = 1, tokens: int = 0) -> None:
+    def advance(self, n: int = 1, tokens: int = 0) -> None:
         self._tokens += tokens
-        self._progress.update(self._task_id, advance=rows, tokens=self._tokens)  # type: ignore[arg-type]
+        self._progress.update(self._task_id, advance=n, tokens=self._tokens)
 
 
 class _Lines:
     """A line every few seconds, so that a log file stays readable."""
 
-    def __init__(self, console: Console, description: str, total: int | None) -> None:
-        self._console, self._description, self._total = console, description, total
+    def __init__(
+        self, console: Console, description: str, total: int | None, unit: str, done: int
+    ) -> None:
+        self._console, self._description, self._unit = console, description, unit
+        self._total, self._before = total, done
         self._started = self._printed = time.monotonic()
-        self._rows = self._tokens = 0
+        self._new = self._tokens = 0
 
-    def advance(self, rows: int = 1, tokens: int = 0) -> None:
-        self._rows += rows
+    def advance(self, n: int = 1, tokens: int = 0) -> None:
+        self._new += n
         self._tokens += tokens
         now = time.monotonic()
         if now - self._printed < SECONDS_BETWEEN_LINES:
             return
         self._printed = now
-        seconds = now - self._started
-        done = f"{self._rows:,}" + (f"/{self._total:,}" if self._total else "")
-        parts = [f"{done} rows", f"{self._rows / seconds:,.1f} rows/s"]
-        if self._tokens:
-            parts.append(f"{self._tokens / seconds:,.0f} tokens/s")
-        if self._total and self._rows:
-            left = (self._total - self._rows) * seconds / self._rows
-            parts.append(f"{left:,.0f} s left")
-        self._console.print(f"  {self._description}: {', '.join(parts)}", highlight=False)
+        done = self._before + self._new
+        left = None if self._total is None else self._total - done
+        of = "" if self._total is None else f"/{self._total:,}"
+        rates = _rates(self._new, self._tokens, left, now - self._started, self._unit)
+        line = f"  {self._description}: {done:,}{of} {self._unit}, {rates}"
+        self._console.print(line, highlight=False)
+
+
+def _rates(new: float, tokens: int, left: float | None, seconds: float, unit: str) -> str:
+    parts = [f"{new / seconds:,.1f} {unit}/s"]
+    if tokens:
+        parts.append(f"{tokens / seconds:,.0f} tokens/s")
+    if left is not None and new:
+        parts.append(f"{_spell(left * seconds / new)} left")
+    return ", ".join(parts)
+
+
+def _spell(seconds: float) -> str:
+    """`17 s`, `2 min 05 s`, `3 h 20 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
 
 
 @contextmanager
-def show_progress(console: Console, description: str, total: int | None) -> Iterator[StageProgress]:
-    """A bar with rows/s, tokens/s and time left; plain lines where there is no terminal."""
+def show_progress(
+    console: Console, description: str, total: int | None, unit: str = "rows", done: int = 0
+) -> Iterator[StageProgress]:
+    """A bar with units/s, tokens/s and time left; plain lines where there is no terminal.
+
+    done: units of `total` that were done before; they do not count in the rate.
+    """
     if not console.is_terminal:
-        yield _Lines(console, description, total)
+        yield _Lines(console, description, total, unit, done)
         return
     columns = (
         SpinnerColumn(),
         TextColumn("  {task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=24),
         MofNCompleteColumn(),
         _Rates(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        yield _Bar(progress, progress.add_task(description, total=total, tokens=0))
+        task = progress.add_task(
+            description, total=total, completed=done, tokens=0, unit=unit, done=done
+        )
+        yield _Bar(progress, task)

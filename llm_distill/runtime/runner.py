@@ -38,7 +38,7 @@ class Display(Protocol):
     def says(self, message: str) -> None: ...
 
     def progress(
-        self, description: str, total: int | None
+        self, description: str, total: int | None, unit: str, done: int
     ) -> AbstractContextManager[StageProgress]: ...
 
 

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from typing import Any
 
 from transformers import TrainerCallback
 
-from llm_distill.stage import Progress
+from llm_distill.stage import Context, Progress
 
 
 class ShowProgress(TrainerCallback):  # type: ignore[misc]
     """A bar over the optimizer steps. It is opened once the loop knows how many there are.
 
-    open_bar: from the number of steps to a bar. stack: closes it, however training ends.
+    stack: closes it, however training ends.
     """
 
-    def __init__(
-        self, open_bar: Callable[[int], AbstractContextManager[Progress]], stack: ExitStack
-    ) -> None:
-        self._open_bar, self._stack = open_bar, stack
+    def __init__(self, context: Context, stack: ExitStack) -> None:
+        self._context, self._stack = context, stack
         self._bar: Progress | None = None
         self._tokens = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._bar = self._stack.enter_context(self._open_bar(state.max_steps))
-        if state.global_step:
-            self._bar.advance(state.global_step)  # done before the kill
+        bar = self._context.progress("train", state.max_steps, "steps", state.global_step)
+        self._bar = self._stack.enter_context(bar)
         self._tokens = state.num_input_tokens_seen
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -59,7 +59,7 @@ def run_trainer(trainer: Any, context: Context) -> None:
     trainer.add_callback(WholeHistory())
     checkpoint = last_complete(Path(trainer.args.output_dir))
     with ExitStack() as stack:
-        trainer.add_callback(ShowProgress(lambda total: context.progress("train", total), stack))
+        trainer.add_callback(ShowProgress(context, stack))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trained = [p for p in trainer.model.parameters() if p.requires_grad]
     if not all(torch.isfinite(p).all() for p in trained):

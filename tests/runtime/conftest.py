@@ -23,7 +23,7 @@ CLI = [sys.executable, str(Path(__file__).parents[1] / "cli_with_toys.py")]
 
 
 class _NoBar:
-    def advance(self, rows: int = 1, tokens: int = 0) -> None: ...
+    def advance(self, n: int = 1, tokens: int = 0) -> None: ...
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Recorder:
     def says(self, message: str) -> None:
         self.said.append(message)
 
-    def progress(self, description: str, total: int | None) -> Any:
+    def progress(self, description: str, total: int | None, unit: str, done: int) -> Any:
         return nullcontext(_NoBar())
 
 

@@ -112,19 +112,25 @@ def test_the_bar_goes_on_where_it_was(run_stage, rows, text_model, cut_at, tmp_p
     from llm_distill.runtime.context import StageContext
 
     advanced: list[int] = []
+    opened: list[tuple[int, int]] = []
 
     class Bar:
-        def advance(self, rows: int = 1, tokens: int = 0) -> None:
-            advanced.append(rows)
+        def advance(self, n: int = 1, tokens: int = 0) -> None:
+            advanced.append(n)
 
-    monkeypatch.setattr(StageContext, "progress", lambda self, what, total: nullcontext(Bar()))
+    def progress(self, what, total, unit, done):
+        opened.append((total, done))
+        return nullcontext(Bar())
+
+    monkeypatch.setattr(StageContext, "progress", progress)
     cut_at(5)
     with pytest.raises(Cut):
         run_stage(stages(None)["sft"], {"r": rows}, models={"m": text_model})
     advanced.clear()
     cut_at(None)
     run_stage(stages(None)["sft"], {"r": rows}, models={"m": text_model})
-    assert advanced == [3, *[1] * 7]
+    assert opened == [(10, 0), (10, 3)]
+    assert advanced == [1] * 7
 
 
 KILLED = """
@@ -139,7 +145,7 @@ from llm_distill.stages.train_sft import TrainSft
 from llm_distill.training.callbacks import WholeHistory
 
 class Bar:
-    def advance(self, rows=1, tokens=0): ...
+    def advance(self, n=1, tokens=0): ...
 
 told = json.loads(sys.argv[1])
 original = WholeHistory.on_step_end
@@ -150,7 +156,7 @@ def on_step_end(self, args, state, control, **kwargs):
 WholeHistory.on_step_end = on_step_end
 work = Path(told["work_dir"])
 work.mkdir()
-bar = lambda what, total: nullcontext(Bar())
+bar = lambda *_: nullcontext(Bar())
 paths, models = {"r": Path(told["rows"])}, {"m": ModelSource(**told["model"])}
 TrainSft(**told["stage"]).run(StageContext(0, work, paths, models, {}, bar))
 """

@@ -293,11 +293,11 @@ def test_the_bar_counts_steps_and_tokens(run_stage, rows, text_model, monkeypatc
     totals: list[int | None] = []
 
     class Bar:
-        def advance(self, rows: int = 1, tokens: int = 0) -> None:
-            seen.append((rows, tokens))
+        def advance(self, n: int = 1, tokens: int = 0) -> None:
+            seen.append((n, tokens))
 
-    def progress(self, description, total=None):
-        totals.append(total)
+    def progress(self, description, total=None, unit="rows", done=0):
+        totals.append((total, unit, done))
         return nullcontext(Bar())
 
     monkeypatch.setattr(StageContext, "progress", progress)
@@ -306,6 +306,6 @@ def test_the_bar_counts_steps_and_tokens(run_stage, rows, text_model, monkeypatc
         {"r": rows},
         models={"m": text_model},
     )
-    assert totals == [6]
+    assert totals == [(6, "steps", 0)]
     assert [n for n, _ in seen] == [1] * 6
     assert sum(tokens for _, tokens in seen) == 2 * run.metrics["n_tokens"]
