@@ -15,6 +15,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from llm_distill.methods.statistics import mean_interval
 
@@ -22,19 +23,29 @@ Accuracies = dict[tuple[str, int], float]
 """Of a run: {(model, shots): accuracy}."""
 
 
-def newest_per_seed(
-    workspace: Path, pipeline: str, profile: str | None, stage: str
-) -> dict[int, Accuracies]:
-    """What the exam of each seed's newest finished run found."""
-    found: dict[int, Accuracies] = {}
+def finished_runs(
+    workspace: Path, pipeline: str, profile: str | None
+) -> dict[int, dict[str, Path]]:
+    """{seed: {stage: its artifact}} of each seed's newest finished run."""
+    found: dict[int, dict[str, Path]] = {}
     for path in sorted(workspace.glob(f"runs/{pipeline}/*/run.json")):
         run = json.loads(path.read_text())
-        if run["state"] != "done" or run["profile"] != profile or stage not in run["stages"]:
-            continue
-        artifact = workspace / "artifacts" / run["stages"][stage]["artifact"]
-        results = json.loads((artifact / "manifest.json").read_text())["metrics"]["results"]
-        found[run["seed"]] = {(r["model"], r["shots"]): r["accuracy"] for r in results}
-    return found
+        if run["state"] == "done" and run["profile"] == profile:
+            stages = run["stages"].items()
+            found[run["seed"]] = {
+                name: workspace / "artifacts" / stage["artifact"] for name, stage in stages
+            }
+    return dict(sorted(found.items()))
+
+
+def metrics(artifact: Path) -> dict[str, Any]:
+    """What the manifest of an artifact says that was measured."""
+    manifest: dict[str, Any] = json.loads((artifact / "manifest.json").read_text())
+    return manifest["metrics"]  # type: ignore[no-any-return]
+
+
+def exam(artifact: Path) -> Accuracies:
+    return {(r["model"], r["shots"]): r["accuracy"] for r in metrics(artifact)["results"]}
 
 
 def main() -> None:
@@ -48,8 +59,12 @@ def main() -> None:
     parser.add_argument("--baseline", default="original_teacher")
     parser.add_argument("--seeds", type=int, nargs="*", help="only these; all by default")
     options = parser.parse_args()
-    found = newest_per_seed(options.workspace, options.pipeline, options.profile, options.stage)
-    seeds = {s: found[s] for s in sorted(found) if not options.seeds or s in options.seeds}
+    runs = finished_runs(options.workspace, options.pipeline, options.profile)
+    seeds = {
+        seed: exam(artifacts[options.stage])
+        for seed, artifacts in runs.items()
+        if options.stage in artifacts and (not options.seeds or seed in options.seeds)
+    }
     if len(seeds) < 2:
         raise SystemExit(
             f"{len(seeds)} seeds of '{options.pipeline}' in {options.workspace}; run more"

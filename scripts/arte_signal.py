@@ -1,0 +1,59 @@
+"""Is there something for ARTE to find, and did the teacher move? Over all runs of the controls.
+
+    python scripts/arte_signal.py --workspace data
+
+Prints, as means over the seeds: the student's score by strategy, pairs and their margins, which
+strategies were preferred, and the styles that the teacher writes in under the naive prompt, before
+and after DPO, about the same drafts.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+
+from compare_seeds import finished_runs, metrics
+from datasets import load_from_disk
+from word_problems import STYLES, style_of
+
+
+def style_shares(artifact: Path) -> dict[str, float]:
+    texts: Sequence[str] = load_from_disk(str(artifact))["completion"]
+    found = [style_of(text) for text in texts]
+    return {style: found.count(style) / len(found) for style in STYLES}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--workspace", type=Path, default=Path("data"))
+    parser.add_argument("--seeds", type=int, nargs="*", help="only these; all by default")
+    options = parser.parse_args()
+    runs = finished_runs(options.workspace, "arte_controls", None)
+    chosen = {s: runs[s] for s in runs if not options.seeds or s in options.seeds}
+    if not chosen:
+        raise SystemExit(f"no finished run of arte_controls in {options.workspace}")
+    figures: dict[str, list[float]] = defaultdict(list)
+    for artifacts in chosen.values():
+        for strategy, score in metrics(artifacts["in_context_scores"])["mean_score"].items():
+            figures[f"mean score, {strategy}"].append(score)
+        pairs = metrics(artifacts["preferences"])
+        for kind, count in pairs["pairs"].items():
+            figures[f"pairs, {kind}"].append(count)
+            figures[f"mean margin, {kind}"].append(pairs["mean_margin"][kind])
+        for strategy, count in pairs["chosen_strategies"].items():
+            figures[f"chosen, {strategy}"].append(count)
+        for stage, when in (("naive_texts", "before"), ("rationale_only_texts", "after")):
+            for style, share in style_shares(artifacts[stage]).items():
+                figures[f"naive prompt, {style}, {when}"].append(share)
+    print(f"seeds: {list(chosen)}\n")
+    for name, values in figures.items():
+        print(f"{name:36} {mean(values):8.3f}   {min(values):8.3f} to {max(values):8.3f}")
+
+
+if __name__ == "__main__":
+    main()
