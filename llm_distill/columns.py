@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from llm_distill.errors import DataError
+
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
@@ -79,3 +81,14 @@ def by_task(rows: Dataset | Iterable[Row]) -> dict[str, list[Row]]:
     for row in rows:
         groups.setdefault(task_of(row), []).append(row)
     return groups
+
+
+def check_references(rows: Dataset | Iterable[Row], name: str) -> None:
+    """Refuse items that nobody can answer rightly.
+
+    Raises:
+        DataError: a row of the stage `name` has a null or blank reference_answer.
+    """
+    for row in rows:
+        if not str(row["reference_answer"] or "").strip():
+            raise DataError(f"item {row['id']} of '{name}' has no reference_answer")

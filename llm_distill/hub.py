@@ -32,12 +32,18 @@ def cached_commit(kind: Kind, name: str, revision: str | None) -> str | None:
         return None
 
 
+def is_offline() -> bool:
+    """Whether the Hub's client is told to stay off the network."""
+    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in names)
+
+
 def learn_commit(kind: Kind, name: str, revision: str | None) -> None:
     """Make the cache know a name's commit, by downloading a small file of it.
 
     Failing is not an error here: whatever loads the name says what is wrong with it.
     """
-    if cached_commit(kind, name, revision) is not None:
+    if is_offline() or cached_commit(kind, name, revision) is not None:
         return
     from huggingface_hub import hf_hub_download
 

@@ -43,7 +43,8 @@ class Template:
 
         try:
             return str(_compiled(self.source).render(**variables)).rstrip()
-        except TemplateError as error:
+        # What a template may compute on a row's values: 1 / 0, text + 1, a missing key.
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise DataError(
                 f"template {self.name}: {error}; it was given: {', '.join(sorted(variables))}"
             ) from error
@@ -77,11 +78,20 @@ def load_template(name: str) -> Template:
             f"and {bundled_root() / 'prompts'}; {_listed(name)}"
         )
     raw = path.read_bytes()
-    source = raw.decode("utf-8")
     try:
-        names = meta.find_undeclared_variables(Environment().parse(source))
+        source = raw.decode("utf-8")
+        parsed = Environment().parse(source)
+        names = meta.find_undeclared_variables(parsed)
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigError(f"template {path}:{line}: not UTF-8; save it as UTF-8") from error
     except TemplateSyntaxError as error:
-        raise ConfigError(f"template {path}, line {error.lineno}: {error.message}") from error
+        raise ConfigError(f"template {path}:{error.lineno}: {error.message}") from error
+    if any(True for _ in meta.find_referenced_templates(parsed)):
+        raise ConfigError(
+            f"template {path}: include, import and extends are not allowed: a template is one "
+            "file, so that its digest says when it changed"
+        )
     return Template(
         name=name,
         path=path,

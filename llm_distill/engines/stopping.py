@@ -20,6 +20,7 @@ class StopStrings:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._pieces: list[str] | None = None
+        self._masks: dict[tuple[str, ...], torch.Tensor] = {}
 
     def candidates(self, stops: Sequence[tuple[str, ...]]) -> torch.Tensor | None:
         """For each row's stop strings: which tokens can complete one, [rows, vocabulary] bool.
@@ -28,8 +29,9 @@ class StopStrings:
         """
         if not any(stops):
             return None
-        masks = {row_stops: self._mask(row_stops) for row_stops in set(stops)}
-        return torch.stack([masks[row_stops] for row_stops in stops])
+        for row_stops in set(stops).difference(self._masks):
+            self._masks[row_stops] = self._mask(row_stops)
+        return torch.stack([self._masks[row_stops] for row_stops in stops])
 
     def found(self, tokens: list[int], stops: tuple[str, ...]) -> bool:
         """Whether the text of `tokens` holds a stop string."""

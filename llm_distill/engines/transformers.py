@@ -20,7 +20,7 @@ from llm_distill.engines.record import Record
 from llm_distill.engines.sampling import RowSampler
 from llm_distill.engines.stopping import StopStrings
 from llm_distill.errors import ModelError
-from llm_distill.models import load_model, load_tokenizer
+from llm_distill.models import end_tokens, is_out_of_memory, load_model, load_tokenizer
 
 if TYPE_CHECKING:
     from llm_distill.engines.config import TransformersSettings
@@ -63,7 +63,7 @@ class TransformersEngine:
         self._tokenizer: Any = load_tokenizer(source)
         self._model: Any = load_model(source, device=self._device)
         self._stops = StopStrings(self._tokenizer)
-        self._ends = torch.tensor(_end_tokens(self._model, self._tokenizer), dtype=torch.long)
+        self._ends = torch.tensor(sorted(end_tokens(source, self._tokenizer)))
         self._anchor: list[int] = self._tokenizer("a", add_special_tokens=False)["input_ids"]
         config = self._model.config.get_text_config(decoder=True)
         self._context: int = getattr(config, "max_position_embeddings", None) or 10**9
@@ -132,7 +132,7 @@ class TransformersEngine:
             with torch.inference_mode():
                 return self._decode(batch)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             longest = max(len(prompt.tokens) for prompt in batch)
             raise ModelError(
@@ -224,16 +224,3 @@ def _device(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return wanted
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    declared = model.generation_config.eos_token_id
-    ends = declared if isinstance(declared, list) else [declared]
-    return sorted({token for token in [*ends, tokenizer.eos_token_id] if token is not None})
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether it is; on the CPU torch raises a RuntimeError that only its words tell apart."""
-    words = ("can't allocate memory", "not enough memory")
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or any(word in str(error) for word in words)

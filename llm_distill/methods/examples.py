@@ -1,4 +1,4 @@
-"""Worked examples for a prompt: drawn at random, of the row's task, and never the row itself."""
+"""Worked examples for a prompt: drawn at random, of the row's task."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ def usable(row: Row, columns: Iterable[str]) -> bool:
     return all(str(row[name] or "").strip() for name in columns if name in row)
 
 
-def draw_examples(row: Row, pools: Mapping[str, Sequence[Row]], n: int, seed: int) -> list[Row]:
+def draw_examples(
+    row: Row, pools: Mapping[str, Sequence[Row]], n: int, seed: int, *, may_be_itself: bool = False
+) -> list[Row]:
     """`n` different examples of the row's task, the same for the same seed.
 
     A smaller `n` gives the beginning of what a larger one gives, so that results with more and
-    fewer examples are comparable. The row itself, what was made from it, and a second example
-    with the same question are passed over.
+    fewer examples are comparable. The row itself, what was made from it (but see `may_be_itself`),
+    and a second example with the same question are passed over.
 
     pools: examples by task.
 
@@ -35,13 +37,14 @@ def draw_examples(row: Row, pools: Mapping[str, Sequence[Row]], n: int, seed: in
         DataError: the task has fewer than `n` fitting examples.
     """
     pool = pools.get(task_of(row), ())
-    used = {question_key(row["question"])} if row.get("question") else set()
+    apart = not may_be_itself
+    used = {question_key(row["question"])} if apart and row.get("question") else set()
     drawn: list[Row] = []
     for index in _random_order(len(pool), random.Random(seed)):
         if len(drawn) == n:
             break
         example = pool[index]
-        if row["id"] in (example["id"], example.get("parent_id")):
+        if apart and row["id"] in (example["id"], example.get("parent_id")):
             continue
         key = question_key(example.get("question"))
         if key and key in used:

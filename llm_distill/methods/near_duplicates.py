@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 PERMUTATIONS = 128
@@ -94,17 +95,23 @@ def bands(threshold: float) -> int:
 
 
 class SeenText:
-    """The n-grams of texts that must not turn up again."""
+    """The texts that must not turn up again, as their n-grams.
+
+    An n-gram that several different texts share is how a task is worded, not what an item is: it
+    would drop every new question of a task whose questions all begin with the same instructions.
+    So only n-grams of a single text count, and every text as a whole.
+    """
 
     def __init__(self, texts: Iterable[str], n: int) -> None:
         self._n = n
-        self._grams: set[str] = set()
-        for text in texts:
-            self._grams |= ngrams(text, n)
+        self._whole = {normalise(text) for text in texts} - {""}
+        counts = Counter(gram for text in self._whole for gram in ngrams(text, n))
+        self._grams = {gram for gram, count in counts.items() if count == 1}
 
     def overlaps(self, text: str) -> bool:
-        """Whether the text shares an n-gram with a seen one.
+        """Whether the text equals a seen one once normalised, or shares an n-gram of one alone.
 
         A text shorter than n is one shorter n-gram, so it overlaps only with its equal.
         """
-        return not self._grams.isdisjoint(ngrams(text, self._n))
+        whole = normalise(text)
+        return whole in self._whole or not self._grams.isdisjoint(ngrams(whole, self._n))

@@ -71,6 +71,7 @@ def read_json(text: str, keys: dict[str, str]) -> dict[str, str | None]:
 
 
 def _spell(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value.strip() if value else value
-    return json.dumps(value, ensure_ascii=False)
+    if value is None:
+        return None
+    text = value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.encode("utf-8", "replace").decode()  # "\\ud83d" alone is JSON, but no text

@@ -57,10 +57,13 @@ def read_jsonl(lines: Iterable[bytes], where: str) -> Iterator[Record]:
             place = f"{where}:{number}"
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except json.JSONDecodeError as error:
                 raise DataError(
-                    f"{place}: not JSON: {error}; one object a line is wanted"
+                    f"{place}: not JSON: {error.msg} at column {error.colno}; one object a line "
+                    "is wanted"
                 ) from error
+            except (ValueError, RecursionError) as error:  # a number too long; nested too deep
+                raise DataError(f"{place}: cannot be read: {error}") from error
             yield place, _object(row, place)
 
 
@@ -77,7 +80,10 @@ def read_json(lines: Iterable[bytes], where: str) -> Iterator[Record]:
     try:
         rows = json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{where}:{error.lineno}: not JSON: {error.msg}") from error
+        place = f"{where}:{error.lineno}"
+        raise DataError(f"{place}: not JSON: {error.msg} at column {error.colno}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: cannot be read: {error}") from error
     for index, row in enumerate(rows):
         place = f"{where}, row {index}"
         yield place, _object(row, place)
@@ -109,6 +115,13 @@ def read_csv(lines: Iterable[bytes], where: str) -> Iterator[Record]:
         raise DataError(f"{where}:{reader.line_num}: not CSV: {error}") from error
 
 
+def _no_type() -> tuple[type[Exception], ...]:
+    """What Arrow raises on a value that fits no type, such as half of a surrogate pair."""
+    import pyarrow as pa
+
+    return pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError
+
+
 def column_types(records: Iterable[Record]) -> pa.Schema:
     """The type that fits every value of each column: null is any, a whole number is a number.
 
@@ -125,7 +138,7 @@ def column_types(records: Iterable[Record]) -> pa.Schema:
             known = types.get(name, pa.null())
             try:
                 types[name] = _common(known, pa.array([value for _, value in values]).type)
-            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            except _no_type():
                 types[name] = _one_by_one(name, known, values)
     # A column with nulls only must have some type on disk.
     return pa.schema(
@@ -140,7 +153,7 @@ def _one_by_one(name: str, known: pa.DataType, values: list[tuple[str, Any]]) ->
     for place, value in values:
         try:
             known = _common(known, pa.array([value]).type)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        except _no_type() as error:
             above = "" if pa.types.is_null(known) else f", but {known} in the rows above"
             raise DataError(
                 f"{place}: column '{name}' is {type(value).__name__} ({_short(value)}){above}"

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from llm_distill.columns import Row, by_task
 from llm_distill.engines.requests import offered_variables, render_prompt, template_values
 from llm_distill.errors import DataError
-from llm_distill.methods.answers import answers_equal, extract_answer
+from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
 from llm_distill.methods.in_context_score import mean_by, question_scores
 from llm_distill.methods.preference_pairs import (
     Pair,
@@ -42,6 +42,7 @@ class _Counts:
     chosen_strategies: Counter[str] = field(default_factory=Counter)
     rejected_strategies: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+    unscored: int = 0
 
 
 class BuildPreferences(Stage):
@@ -85,9 +86,7 @@ class BuildPreferences(Stage):
     drop_wrong: bool = Field(
         False, description="leave out rationales whose answer is not the reference answer"
     )
-    answer_kind: Literal["exact", "choice", "math"] = Field(
-        "exact", description="how `drop_wrong` compares answers"
-    )
+    answer_kind: AnswerKind = Field("exact", description="how `drop_wrong` compares answers")
 
     @model_validator(mode="after")
     def _sources_are_there(self) -> Self:
@@ -132,6 +131,7 @@ class BuildPreferences(Stage):
         drafts = self._drafts(context)
         for task, rows in by_task(context.rows(self.rows)).items():
             candidates = self._candidates(rows, context)
+            counts.unscored += sum(row["score"] is None for row in candidates)
             if "question" in self.kinds:
                 yield from self._question_rows(task, candidates, drafts, counts, context.seed)
             if "rationale" in self.kinds:
@@ -145,16 +145,20 @@ class BuildPreferences(Stage):
             chosen_strategies=dict(counts.chosen_strategies),
             rejected_strategies=dict(counts.rejected_strategies),
             no_pair=dict(counts.dropped),
+            unscored_candidates=counts.unscored,
         )
         if not counts.margins:
             raise DataError(self._nothing(counts.dropped))
 
     def _nothing(self, dropped: Counter[str]) -> str:
         reasons = "; ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items()))
+        lower = (
+            f"Lower min_margin (now {self.min_margin}), or score" if self.min_margin else "Score"
+        )
         return (
             f"no pair of '{self.rows}' has a margin ({reasons or 'no scored candidate'}). "
-            f"Lower min_margin (now {self.min_margin}), score on more items (`n` of select_items), "
-            "or make candidates that differ more (`n` and sampling.temperature of generate)"
+            f"{lower} on more items (`n` of select_items), or make candidates that differ more "
+            "(`n` and sampling.temperature of generate)"
         )
 
     def _drafts(self, context: Context) -> dict[str, Row]:

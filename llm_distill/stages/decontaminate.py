@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.columns import Row
+from llm_distill.columns import Row, task_of
 from llm_distill.methods.near_duplicates import SeenText
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
@@ -19,9 +19,10 @@ from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 class Decontaminate(Stage):
     """Drops rows that share a word n-gram with any row of the named stages.
 
-    Case, white space and sentence punctuation do not count. A text with fewer than `ngram` words is
-    compared as a whole. Rows without a text go too. A row is counted for the first stage that it
-    overlaps.
+    Case, white space and sentence punctuation do not count. An n-gram that several of the named
+    rows share is a task's wording, and does not count either. A text with fewer than `ngram` words
+    is compared as a whole. Rows without a text go too. A row is counted for the first stage that it
+    overlaps. A task that loses all its rows is a warning.
     """
 
     stage: Literal["decontaminate"]
@@ -57,12 +58,18 @@ class Decontaminate(Stage):
             )
             for name in self.against
         }
+        lost: set[str] = set()
+        kept: set[str] = set()
         with context.progress("decontaminate", len(rows)) as bar:
             for row in rows:
                 bar.advance()
                 text = row[self.column]
                 hit = next((name for name, texts in seen.items() if texts.overlaps(text or "")), "")
                 if text and not hit:
+                    kept.add(task_of(row))
                     yield row
                 else:
+                    lost.add(task_of(row))
                     context.drop(f"overlaps {hit}" if text else f"no {self.column}")
+        for task in sorted(lost - kept):
+            context.warn(f"no row of task '{task}' is left; raise ngram (now {self.ngram})")

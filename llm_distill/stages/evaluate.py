@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.columns import Row, by_task
+from llm_distill.columns import Row, by_task, check_references
 from llm_distill.engines.base import Completion, SamplingSettings
 from llm_distill.engines.requests import (
     Job,
@@ -24,8 +24,7 @@ from llm_distill.engines.requests import (
     offered_variables,
     template_values,
 )
-from llm_distill.errors import DataError
-from llm_distill.methods.answers import answers_equal, extract_answer
+from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.exam_results import ExamResults
 from llm_distill.methods.examples import draw_examples, usable
@@ -66,7 +65,7 @@ class Evaluate(Stage):
         SamplingSettings(temperature=0, max_tokens=256, stop=("\nQuestion:", "Question:")),
         description="how answers are drawn; without the stops a model would go on to ask itself",
     )
-    answer_kind: Literal["exact", "choice", "math"] = Field(
+    answer_kind: AnswerKind = Field(
         "exact", description="how an answer is compared with the reference_answer"
     )
     by: list[str] = Field(
@@ -107,13 +106,13 @@ class Evaluate(Stage):
         from llm_distill.columns import features
 
         rows = context.rows(self.rows)
-        for row in rows:
-            if not str(row["reference_answer"] or "").strip():
-                raise DataError(f"item {row['id']} of '{self.rows}' has no reference_answer")
+        check_references(rows, self.rows)
         return RowsOutput(self._rows(context), features(ADDED, like=rows.features))
 
     def _rows(self, context: Context) -> Iterator[Row]:
         pools = self._example_pools(context)
+        for row in context.rows(self.rows) if pools else ():  # before anything is paid for
+            draw_examples(row, pools, max(self.shots), 0)
         a_model = len(context.rows(self.rows)) * len(self.shots)
         budget = ErrorBudget(self.max_error_rate, a_model * len(self.models))
         results = ExamResults(self.by)

@@ -43,6 +43,9 @@ class ExampleSettings(BaseModel):
 
     rows: Rows = Field(description="the stage whose rows are examples")
     n: int = Field(ge=1, description="how many are drawn for each request, all of the row's task")
+    may_be_itself: bool = Field(
+        False, description="the row can be its own example: where it is not what the prompt asks"
+    )
 
 
 class Generate(Stage):
@@ -66,7 +69,7 @@ class Generate(Stage):
     n: int = Field(1, ge=1, description="candidates a row (and template)")
     sampling: SamplingSettings = Field(SamplingSettings(), description="how completions are drawn")
     examples: ExampleSettings | None = Field(
-        None, description="rows to show, drawn anew for each request, never the row itself"
+        None, description="rows to show, drawn anew for each request"
     )
     max_error_rate: float = Field(
         0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
@@ -167,12 +170,19 @@ class Generate(Stage):
         }
         if strategy:
             about["strategy"] = strategy
-        seed = derive_seed(context.seed, row["id"], strategy, index)
+        # With the model's name: two models asked the same are to write independently.
+        seed = derive_seed(context.seed, self.model, row["id"], strategy, index)
         values = template_values(row, self.variables, self.by_task)
         if self.examples is not None:
             drawn_by = derive_seed(seed, "examples")
             try:
-                values["examples"] = draw_examples(row, pools, self.examples.n, drawn_by)
+                values["examples"] = draw_examples(
+                    row,
+                    pools,
+                    self.examples.n,
+                    drawn_by,
+                    may_be_itself=self.examples.may_be_itself,
+                )
             except DataError as error:
                 return Job(about["id"], {**about, "prompt": None}, None, str(error))
         prompt_format = context.model(self.model).prompt_format

@@ -86,7 +86,8 @@ class LoadDataset(Stage):
             for file in files:
                 with file.open("rb") as content:
                     digest = hashlib.file_digest(content, "sha256").hexdigest()
-                digests[f"{name}/{file.name}" if name else file.name] = digest
+                place = file.relative_to(local).as_posix() if local.is_dir() else file.name
+                digests[f"{name}/{place}" if name else place] = digest
         return digests
 
     def hub_datasets(self) -> list[tuple[str, str | None]]:
@@ -201,7 +202,9 @@ class LoadDataset(Stage):
         return (*self.columns, *usual) if self.required is None else self.required
 
     def _split_name(self) -> str:
-        return self.split.partition("[")[0]
+        """Begins the ids. A slice that is not counted in rows is a part of it: `train[50%:]`."""
+        chosen = records.split_and_slice(self.split)
+        return self.split if chosen is None else chosen[0]
 
     def _local(self, name: str | None) -> Path | None:
         return find_resource(self.path if name is None else f"{self.path}/{name}")

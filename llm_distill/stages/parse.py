@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.columns import Row
+from llm_distill.columns import COLUMNS, Row
 from llm_distill.errors import DataError
 from llm_distill.methods.parsing import (
     block_pattern,
@@ -72,6 +72,12 @@ class Parse(Stage):
             raise ValueError(f"required: {sorted(unknown)} are not among {self._columns()}")
         if "id" in (*self._columns(), *self.drop_columns, self.keep_text_as):
             raise ValueError("the column id can be neither read nor dropped")
+        for name in (*self._columns(), *filter(None, [self.keep_text_as])):
+            if COLUMNS.get(name, ("string",))[0] != "string":
+                raise ValueError(
+                    f"'{name}' holds {COLUMNS[name][0]} everywhere, and what is read is text; "
+                    "choose another name"
+                )
         return self
 
     def required_columns(self) -> dict[str, set[str]]:
@@ -108,7 +114,8 @@ class Parse(Stage):
             for row in rows:
                 for made, error in self._read_row(row):
                     if error and self.on_failure == "drop":
-                        context.drop(error)
+                        # Not the error of the model: that is another for each row.
+                        context.drop("an error upstream" if row.get("error") else error)
                     else:
                         made["error"] = error
                         yield {k: v for k, v in made.items() if k not in self.drop_columns}

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from llm_distill.columns import Row, by_task, task_of
+from llm_distill.columns import Row, by_task, check_references, task_of
 from llm_distill.engines.base import SamplingSettings
 from llm_distill.engines.requests import (
     Job,
@@ -24,6 +24,7 @@ from llm_distill.engines.requests import (
     template_values,
 )
 from llm_distill.errors import DataError, nearest
+from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.examples import question_key, usable
 from llm_distill.methods.in_context_score import Tally, mean_by
@@ -62,7 +63,7 @@ class ScoreInContext(Stage):
         SamplingSettings(temperature=0, max_tokens=256, stop=("\nQuestion:", "Question:")),
         description="how the student answers; without the stops it would go on to ask itself",
     )
-    answer_kind: Literal["exact", "choice", "math"] = Field(
+    answer_kind: AnswerKind = Field(
         "exact", description="how an answer is compared with the item's reference_answer"
     )
     max_error_rate: float = Field(
@@ -115,6 +116,13 @@ class ScoreInContext(Stage):
                 "n_items": tally.n_items,
                 "parse_failures": tally.parse_failures,
             }
+        if not by_strategy:
+            raise DataError(
+                f"no candidate of '{self.rows}' has a score: none has a question, a rationale and "
+                f"an item of '{self.items}' that asks something else"
+            )
+        if unscored:
+            context.warn(f"{unscored} of {len(context.rows(self.rows))} candidates have no score")
         context.metrics.update(
             candidates_scored=len(tallies),
             candidates_repeated=repeated,
@@ -126,8 +134,6 @@ class ScoreInContext(Stage):
         )
 
     def _tallies(self, context: Context) -> dict[Candidate, Tally]:
-        from llm_distill.methods.answers import answers_equal, extract_answer
-
         exams = self._exams(context)
         tallies = {candidate: Tally() for candidate in exams}
         total = sum(len(items) for _, items in exams.values())
@@ -149,9 +155,8 @@ class ScoreInContext(Stage):
 
     def _exams(self, context: Context) -> Exams:
         items = by_task(context.rows(self.items))
-        for item in (item for group in items.values() for item in group):
-            if not str(item["reference_answer"] or "").strip():
-                raise DataError(f"item {item['id']} of '{self.items}' has no reference_answer")
+        for group in items.values():
+            check_references(group, self.items)
         exams: Exams = {}
         for row in context.rows(self.rows):
             candidate = _candidate(row)

@@ -20,7 +20,7 @@ from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 class Select(Stage):
     """Keeps n rows of the whole, or n for each value of a column, in the order that they came.
 
-    Rows with a null in one of `drop_where_null` are out first. Of equal scores the first row wins;
+    Rows with a null in one of `drop_where_null` are out first. Of equal scores a random row wins;
     a row without a score comes last. Fewer rows than wanted is a warning, or an error if `strict`.
     """
 
@@ -44,7 +44,7 @@ class Select(Stage):
         return inputs[self.rows]
 
     def is_seeded(self) -> bool:
-        return self.order == "random"
+        return self.order != "first"
 
     def run(self, context: Context) -> RowsOutput:
         rows = context.rows(self.rows)
@@ -74,14 +74,17 @@ class Select(Stage):
             left = whole
         return left
 
-    def _ranks(self, rows: Any, seed: int) -> list[float]:
+    def _ranks(self, rows: Any, seed: int) -> list[tuple[float, int]]:
         """A row's place in its group: the lowest are kept."""
+        if self.order == "first":
+            return [(0.0, index) for index in range(len(rows))]
+        # By id, not by position: the same rows are drawn whatever their order.
+        drawn = [derive_seed(seed, identity) for identity in rows["id"]]
         if self.order == "random":
-            # By id, not by position: the same rows are drawn whatever their order.
-            return [float(derive_seed(seed, identity)) for identity in rows["id"]]
-        if self.order == "highest":
-            return [-_worth(score) for score in rows[self.by]]
-        return [float(index) for index in range(len(rows))]
+            return [(0.0, number) for number in drawn]
+        # Of equals not the first: candidates often come in the order of their strategies.
+        scores = [-_worth(score) for score in rows[self.by]]
+        return list(zip(scores, drawn, strict=True))
 
     def _too_few(self, value: str, count: int, context: Context) -> None:
         where = f" with {self.per} '{value}'" if self.per else ""

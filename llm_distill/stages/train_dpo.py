@@ -58,7 +58,13 @@ class TrainDpo(TrainingSettings, Stage):
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
             from llm_distill.training.dpo import dpo_trainer
 
-            preference = {"beta": self.beta, "loss_type": self.loss_type}
+            # TRL turns all dropout off by default, an adapter's too.
+            keeps_dropout = self.peft is not None and self.peft.lora_dropout > 0
+            preference = {
+                "beta": self.beta,
+                "loss_type": self.loss_type,
+                "disable_dropout": not keeps_dropout,
+            }
             return dpo_trainer(
                 model,
                 self._reference(source),

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.columns import Row
-from llm_distill.errors import DataError, ModelError
-from llm_distill.models import ModelSource, PromptFormat, load_tokenizer
+from llm_distill.errors import DataError
+from llm_distill.models import ModelSource, PromptFormat, end_tokens, load_tokenizer
 from llm_distill.prompts import as_messages, continuation
 
 if TYPE_CHECKING:
@@ -120,27 +120,6 @@ def pair_encoder(source: ModelSource, max_length: int) -> PairEncoder:
     tokenizer = load_tokenizer(source)
     ends = end_tokens(source, tokenizer)
     return PairEncoder(tokenizer, ends, source.prompt_format, max_length)
-
-
-def end_tokens(source: ModelSource, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end a completion: those of the generation config, and the tokenizer's eos."""
-    from transformers import AutoConfig, GenerationConfig
-
-    place = {"revision": source.revision} if source.revision else {}
-    try:
-        generation: Any = GenerationConfig.from_pretrained(source.path, **place)
-    except OSError:  # not every model has one
-        config = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **place)
-        generation = GenerationConfig.from_model_config(config)
-    declared = generation.eos_token_id
-    listed = declared if isinstance(declared, list) else [declared]
-    ends = frozenset(t for t in [*listed, tokenizer.eos_token_id] if t is not None)
-    if not ends:
-        raise ModelError(
-            f"model '{source.name}' has no end-of-text token, so it cannot learn to stop; "
-            "set eos_token in its tokenizer_config.json"
-        )
-    return ends
 
 
 def sft_example(head: Sequence[int], tail: Sequence[int]) -> dict[str, list[int]]:

@@ -14,6 +14,7 @@ from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
 from llm_distill.errors import ModelError
+from llm_distill.models import is_out_of_memory
 from llm_distill.training.callbacks import ShowProgress, WholeHistory
 from llm_distill.training.checkpoints import last_complete
 
@@ -87,7 +88,7 @@ def explained(settings: TrainingSettings) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         advice = "" if settings.peft else ", train a LoRA adapter (peft)"
         raise ModelError(
@@ -98,13 +99,6 @@ def explained(settings: TrainingSettings) -> Iterator[None]:
         ) from error
     finally:
         logging.captureWarnings(False)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether it is; on the CPU torch raises a RuntimeError that only its words tell apart."""
-    words = ("can't allocate memory", "not enough memory")
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or any(word in str(error) for word in words)
 
 
 def _point(entry: dict[str, Any]) -> dict[str, Any]:

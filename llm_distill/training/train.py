@@ -46,7 +46,7 @@ def train_and_save(
         try:
             trainer = make_trainer(start.model, arguments, lora_config(settings))
         except ValueError as error:
-            if settings.peft is None:
+            if settings.peft is None or "target modules" not in str(error).lower():
                 raise
             raise ModelError(
                 f"no LoRA adapter for model '{source.name}' with peft.target_modules "

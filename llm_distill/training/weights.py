@@ -25,16 +25,16 @@ def training_source(source: ModelSource, *, full: bool) -> ModelSource:
     """`source` with the dtype that it is trained in.
 
     Weights that change are float32: at a usual learning rate a step is smaller than what bfloat16
-    can tell apart, and float16 overflows. Weights that lie still under an adapter keep their dtype,
-    but on the CPU, which is slow at anything but float32. An explicit `dtype: bfloat16` is obeyed.
+    can tell apart, and float16 overflows (`bf16` computes in half precision all the same). So are
+    weights that an earlier adapter is merged into. Weights that lie still under an adapter keep
+    their dtype, but for `auto` on the CPU, which is slow at anything but float32.
     """
     import torch
 
-    if source.dtype == "auto" and (full or not torch.cuda.is_available()):
-        return replace(source, dtype="float32")
-    if source.dtype == "float16" and full:
-        return replace(source, dtype="float32")
-    return source
+    lies_still = not full and not source.adapters
+    if lies_still and (source.dtype != "auto" or torch.cuda.is_available()):
+        return source
+    return replace(source, dtype="float32")
 
 
 def load_start(source: ModelSource) -> Start:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import shutil
 from collections import Counter
@@ -149,13 +150,10 @@ def test_end_tokens_of_both_configs_end_a_completion(tiny: ModelSource, tmp_path
     tokens = reference(tiny, PROMPTS[1], 24)
     path = tmp_path / "model"
     shutil.copytree(tiny.path, path)
-    engine = TransformersEngine(replace(tiny, path=str(path)), TransformersSettings(device="cpu"))
     ending = tokens[6]
     assert ending not in tokens[:6]
-    engine._model.generation_config.eos_token_id = [2, ending]  # as generation_config.json has it
-    from llm_distill.engines.transformers import _end_tokens
-
-    engine._ends = torch.tensor(_end_tokens(engine._model, engine._tokenizer))
+    (path / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, ending]}))
+    engine = TransformersEngine(replace(tiny, path=str(path)), TransformersSettings(device="cpu"))
     assert engine._ends.tolist() == sorted([2, ending])
     request = Request("one", PROMPTS[1], greedy(), logprobs=True)
     (completion,) = engine.generate([request])

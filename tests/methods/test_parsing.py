@@ -62,3 +62,10 @@ def test_nothing_raises(text: str) -> None:
     read_json(text, {"answer": "a"})
     read_tag(text, "ans")
     read_blocks(text, "a|s")
+
+
+def test_half_a_surrogate_pair_in_json_becomes_a_question_mark() -> None:
+    assert read_json('{"a": "x\\ud83d", "b": ["\\ud83d"]}', {"a": "a", "b": "b"}) == {
+        "a": "x?",
+        "b": '["?"]',
+    }

@@ -62,3 +62,23 @@ def test_columns_and_mistakes() -> None:
         stage(against=["rows"])
     with pytest.raises(ValidationError, match="at least 1 item"):
         stage(against=[])
+
+
+def test_a_tasks_own_wording_is_no_overlap(run_stage: Run) -> None:
+    """Every question of the task begins with the same 18 words; only an item's own words count."""
+    seen = [f"{TEXT} who lives in {place} near the sea" for place in ("Rome", "Oslo", "Lima")]
+    new = f"{TEXT} who lives in Bern far from the sea"
+    given = rows(new, seen[1].upper(), f"{new} and far, so he says, from each and every lake")
+    run = run_stage(stage(against=["test"]), {"rows": given, "test": rows(*seen, None)})
+    assert [row["id"] for row in run.rows] == ["r0", "r2"]
+    near = f"near {WORDS[0]} b c d who lives in Rome near the sea as well as he ever could"
+    run = run_stage(stage(against=["test"], ngram=6), {"rows": rows(near), "test": rows(*seen)})
+    assert run.dropped == {"overlaps test": 1}
+
+
+def test_a_task_that_is_lost_is_said(run_stage: Run) -> None:
+    given = [{**row, "task": "cows"} for row in rows(TEXT)] + [
+        {"id": "x", "question": "What?", "task": "words"}
+    ]
+    run = run_stage(stage(against=["test"]), {"rows": given, "test": rows(TEXT)})
+    assert run.warnings == ["no row of task 'cows' is left; raise ngram (now 13)"]

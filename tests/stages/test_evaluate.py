@@ -182,3 +182,14 @@ def test_columns_before_a_run_are_those_of_a_run(
     assert stage().output_columns({"rows": frozenset(ITEMS[0])}) == set(run.rows[0])
     assert "skills" in stage(by=["skills"]).required_columns()["rows"]
     assert not stage().is_seeded()
+
+
+def test_too_few_examples_are_said_before_anything_is_asked(
+    run_stage: Run, stage: Callable[..., Evaluate]
+) -> None:
+    def never(request: Request) -> str:
+        raise AssertionError("asked")
+
+    items = [*ITEMS, {**ITEMS[0], "id": "d", "task": "dates", "question": "Which day?"}]
+    with pytest.raises(DataError, match="row d: 2 examples of task 'dates' are wanted and 0 of 0"):
+        run_stage(stage(shots=[0, 2]), {"rows": items, "worked": WORKED}, {"weak": never})

@@ -188,3 +188,25 @@ def test_greedy_needs_no_seed_and_n_of_the_same_is_said(run_stage: Run, plain: s
 def test_settings_that_cannot_be(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         stage(**{"template": "x", **settings})
+
+
+def test_two_models_draw_independently(run_stage: Run, plain: str) -> None:
+    """The aligned teacher's drafts would else repeat the teacher's where alignment moved little."""
+    seeds = {}
+    for model in ("m", "other"):
+        settings = stage(plain).model_copy(update={"model": model})
+        run = run_stage(settings, {"rows": ROWS}, {model: lambda r: str(r.seed)})
+        seeds[model] = {row["completion"] for row in run.rows}
+    assert not seeds["m"] & seeds["other"]
+
+
+def test_a_row_may_be_its_own_example_where_it_is_not_asked_about(
+    run_stage: Run, template: Callable[[str, str], str]
+) -> None:
+    text = template("draft.jinja", "{% for e in examples %}{{ e.question }};{% endfor %}")
+    three = [{"id": str(i), "question": f"{i}?"} for i in range(3)]
+    for may, errors in ((True, 0), (False, 3)):
+        examples = {"rows": "rows", "n": 3, "may_be_itself": may}
+        settings = stage(text, examples=examples, max_error_rate=1.0)
+        run = run_stage(settings, {"rows": three}, {"m": lambda r: "x"})
+        assert run.metrics["errors"] == errors

@@ -321,3 +321,26 @@ def test_a_changed_file_has_another_digest(tmp_path: Path) -> None:
     before = stage(path).source_digests()
     write_lines(path, RAW[:-1])
     assert stage(path).source_digests() != before
+
+
+def test_every_split_of_a_saved_dataset_has_its_own_digest(tmp_path: Path) -> None:
+    from datasets import Dataset, DatasetDict
+
+    digests = []
+    for text in ("one", "two"):
+        train, test = (
+            Dataset.from_dict({"question": ["q"]}),
+            Dataset.from_dict({"question": [text]}),
+        )
+        DatasetDict(train=train, test=test).save_to_disk(str(tmp_path / text))
+        digests.append(stage(tmp_path / text, split="test").source_digests())
+    assert digests[0].keys() == digests[1].keys()
+    assert digests[0] != digests[1]
+
+
+def test_odd_text_in_json_is_named(tmp_path: Path, run_stage: Run) -> None:
+    for name, content in (("a", '{"question": "\\ud800"}'), ("b", "[" * 100_000)):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text(f'{{"question": "fine"}}\n{content}\n')
+        with pytest.raises(DataError, match=rf"{name}\.jsonl:2"):
+            run_stage(stage(path))

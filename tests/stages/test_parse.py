@@ -35,7 +35,7 @@ def test_tags_are_read_and_failures_counted(run_stage: Run) -> None:
     (row,) = run.rows
     assert (row["id"], row["answer"], row["rationale"]) == ("r0", "7", "3 <ans> 7 </ans>")
     assert row["error"] is None
-    assert run.dropped == {"no <answer>": 2, "too long": 1}
+    assert run.dropped == {"no <answer>": 2, "an error upstream": 1}
     assert settings.output_columns({"rows": frozenset(rows("x")[0])}) == set(run.features)
 
 
@@ -124,3 +124,9 @@ def test_columns_that_are_needed() -> None:
     settings = stage(tags={"answer": "ans"}, drop_columns=["prompt", "answer"])
     assert settings.required_columns() == {"rows": {"id", "completion", "prompt"}}
     assert settings.output_columns({"rows": None}) is None
+
+
+@pytest.mark.parametrize("column", ["skills", "score", "is_correct"])
+def test_a_column_of_another_type_is_no_place_for_text(column: str) -> None:
+    with pytest.raises(ValidationError, match=f"'{column}' holds .* and what is read is text"):
+        Parse(stage="parse", rows="rows", tags={column: "x"})

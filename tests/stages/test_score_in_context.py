@@ -182,3 +182,11 @@ def test_columns(stage: Callable[..., ScoreInContext]) -> None:
     }  # fmt: skip
     offered = settings.template_variables({"rows": frozenset(), "items": frozenset({"question"})})
     assert list(offered.values()) == [{"question", "task_description", "hint", "examples"}]
+
+
+def test_nothing_that_can_be_scored_is_an_error(
+    run_stage: Run, stage: Callable[..., ScoreInContext]
+) -> None:
+    unusable = [candidate("a-0", None)]
+    with pytest.raises(DataError, match="no candidate of 'rows' has a score"):
+        run_stage(stage(), {"rows": unusable, "items": ITEMS}, {"student": student})

@@ -36,8 +36,7 @@ def test_first(run_stage: Run) -> None:
     assert run.warnings == []
 
 
-def test_highest_by_score_with_the_first_of_equals(run_stage: Run) -> None:
-    assert kept(run_stage(stage(n=1, order="highest"), {"rows": rows()})) == [2]
+def test_highest_by_score(run_stage: Run) -> None:
     assert kept(run_stage(stage(n=4, order="highest"), {"rows": rows()})) == [2, 3, 4, 7]
     assert kept(run_stage(stage(n=6, order="highest"), {"rows": rows()})) == [0, 2, 3, 4, 6, 7]
 
@@ -81,3 +80,15 @@ def test_columns() -> None:
     settings = stage(n=1, order="highest", by="margin", per="task", drop_where_null=["answer"])
     assert settings.required_columns() == {"rows": {"id", "margin", "task", "answer"}}
     assert settings.output_columns({"rows": frozenset({"id"})}) == {"id"}
+
+
+def test_of_equal_scores_no_strategy_is_favoured(run_stage: Run) -> None:
+    """Candidates come in the order of their strategies: the first would always win."""
+    many = [
+        {"id": f"q{i}-{strategy}", "parent_id": f"q{i}", "strategy": strategy, "score": 0.5}
+        for i in range(100)
+        for strategy in ("a", "b", "c", "d")
+    ]
+    run = run_stage(stage(n=1, per="parent_id", order="highest"), {"rows": many})
+    chosen = [row["strategy"] for row in run.rows]
+    assert all(12 <= chosen.count(strategy) <= 38 for strategy in "abcd")

@@ -130,3 +130,14 @@ def test_only_equal_pairs_is_an_error_with_the_count(run_stage, pairs, text_mode
     same = [{**pair, "rejected": pair["chosen"]} for pair in pairs]
     with pytest.raises(DataError, match="8 chosen and rejected are the same"):
         run_stage(stage(), {"r": same}, models={"m": text_model})
+
+
+def test_dropout_of_an_adapter_is_used(run_stage, pairs, text_model, weights, tmp_path):
+    """TRL turns it off unless it is told not to."""
+    found = []
+    for dropout in (0.0, 0.5):
+        settings = stage(max_steps=2, peft={"r": 8, "lora_dropout": dropout}, learning_rate=1e-2)
+        work = tmp_path / str(dropout)
+        run = run_stage(settings, {"r": pairs}, models={"m": text_model}, work_dir=work)
+        found.append(weights(run.model.directory))
+    assert any(not torch.equal(found[0][name], found[1][name]) for name in found[0])

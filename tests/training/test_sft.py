@@ -254,8 +254,11 @@ def test_half_precision_weights_are_trained_in_float32(run_stage, rows, text_mod
         )
     source = replace(text_model, path=str(tmp_path / "half"))
     assert load_model(source).dtype == torch.bfloat16
-    run = run_stage(stage(max_steps=2), {"r": rows}, models={"m": source})
-    assert load_model(replace(source, path=str(run.model.directory))).dtype == torch.float32
+    for dtype in ("auto", "bfloat16"):
+        told = replace(source, dtype=dtype)
+        run = run_stage(stage(max_steps=2), {"r": rows}, models={"m": told})
+        found = load_model(replace(text_model, path=str(run.model.directory)))
+        assert found.dtype == torch.float32
 
 
 def test_the_same_seed_gives_the_same_weights(run_stage, rows, text_model, weights, tmp_path):
