@@ -9,6 +9,8 @@ class ErrorBudget:
     """Counts failures among `total` requests, and gives up once they are more than allowed.
 
     It gives up as soon as the share cannot be met any more, so that no more tokens are paid for.
+
+    max_error_rate: the share of `total` that may fail, in [0, 1]. total: number of requests.
     """
 
     def __init__(self, max_error_rate: float, total: int) -> None:

@@ -21,7 +21,10 @@ ROUNDING = 1e-9  # 0.3 - 0.2 is a little less than 0.1
 
 @dataclass(frozen=True)
 class Scored:
-    """A text that can be preferred. Ids are unique among what is compared."""
+    """A text that can be preferred. Ids are unique among what is compared.
+
+    score: the student's mean accuracy with the text in its context, in [0, 1].
+    """
 
     id: str
     score: float
@@ -30,7 +33,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two texts with chosen.score > rejected.score."""
+    """Two texts with chosen.score > rejected.score; their margin is the difference, in (0, 1]."""
 
     chosen: Scored
     rejected: Scored
@@ -85,7 +88,9 @@ def question_pairs(
 def rationale_pairs(
     groups: Mapping[str, Sequence[Scored]], *, limit: int, min_margin: float, seed: int
 ) -> Pairs:
-    """For each question its best against its worst rationale; at most `limit`, drawn at random.
+    """For each question its best against its worst rationale.
+
+    At most `limit` of them, drawn at random; margins below `min_margin` are dropped and counted.
 
     groups: the scored rationales by question id. A question with one gives no pair.
     """

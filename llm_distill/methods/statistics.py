@@ -38,6 +38,8 @@ def paired_bootstrap(
 ) -> Estimate:
     """Mean of second − first over the same items, with the percentile bootstrap interval.
 
+    Items are drawn with replacement, each with both its values (Efron & Tibshirani 1993, ch. 13).
+
     Raises:
         ValueError: the two differ in length, or are empty.
     """

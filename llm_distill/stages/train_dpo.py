@@ -19,6 +19,8 @@ from llm_distill.training.settings import LoraSettings, TrainingSettings
 class TrainDpo(TrainingSettings, Stage):
     """Direct preference optimisation (TRL's DPOTrainer, arXiv 2305.18290).
 
+    For loss_type sigmoid, equation 7: the mean of -log sigmoid(beta * (log p(chosen) / q(chosen) -
+    log p(rejected) / q(rejected))), with p the model, q the reference, given the prompt.
     The reference is the model itself as it was: with an adapter it is the model without it. Pairs
     with equal or empty sides, and pairs longer than max_length, are counted and left out.
     """

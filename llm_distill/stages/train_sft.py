@@ -1,6 +1,6 @@
 """Fine-tune a model on rows.
 
-in:  {"id": "a", "question": "What is 2 + 2?", "rationale": "2 + 2 = 4. <ans>4</ans>"}
+in:  {"id": "a", "prompt": "What is 2 + 2?", "completion": "2 + 2 = 4. <ans>4</ans>"}
 out: a model directory, or an adapter directory
 """
 
