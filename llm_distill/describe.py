@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -15,12 +16,21 @@ from rich.table import Table
 from llm_distill.display import console
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.pipeline.registry import find_stage, stage_names
-from llm_distill.stage import Stage
+from llm_distill.stage import Reference, Stage
+
+_TYPES = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "true or false",
+    Any: "anything",
+    type(None): "null",
+}
 
 
 def list_stages() -> None:
     """A line a stage."""
-    table = Table("stage", "gives", "what it does", box=box.SIMPLE_HEAD)
+    table = _table("stage", "gives", "what it does")
     for name in stage_names():
         stage = find_stage(name)
         if stage is not None:
@@ -45,9 +55,18 @@ def describe_stage(name: str) -> None:
     module_doc = inspect.getdoc(sys.modules[stage.__module__])
     if module_doc:
         out.print("\n" + module_doc, markup=False, style="dim")
-    table = Table("setting", "type", "default", "meaning", box=box.SIMPLE_HEAD)
+    table = _table("setting", "type", "default", "meaning")
     _add_settings(table, stage, "")
     out.print(table)
+
+
+def _table(name: str, *others: str) -> Table:
+    """A table whose names are never cut: the other columns give way on a narrow terminal."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(name, no_wrap=True)
+    for other in others:
+        table.add_column(other, overflow="fold")
+    return table
 
 
 def _add_settings(table: Table, settings: type[BaseModel], prefix: str) -> None:
@@ -79,19 +98,29 @@ def _settings_class(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _type_name(annotation: Any, metadata: list[Any]) -> str:
+def _type_name(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+    """A type in words: `list of text`, `'low' or 'high'`, `text or null`."""
     for item in metadata:
-        if hasattr(item, "to"):
+        if isinstance(item, Reference):
             return "a stage's rows" if item.to == "rows" else "a model"
-    text = str(annotation) if not isinstance(annotation, type) else annotation.__name__
-    for word in ("typing.", "llm_distill.stages.", "llm_distill.engines.base.", "collections.abc."):
-        text = text.replace(word, "")
-    text = text.replace("Annotated[str, Reference(to='rows')]", "rows")
-    return text.replace("Annotated[str, Reference(to='model')]", "model")
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_name(arguments[0], arguments[1:])
+    if origin in (list, tuple):
+        return f"list of {_type_name(arguments[0])}"
+    if origin is dict:
+        return f"mapping of {_type_name(arguments[1])}"
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    if arguments:  # X | Y
+        return " or ".join(_type_name(argument) for argument in arguments)
+    return _TYPES.get(annotation) or str(getattr(annotation, "__name__", annotation))
 
 
 def _default(field: Any) -> str:
     if field.default is not PydanticUndefined:
+        if field.default is None:
+            return "null"
         return "" if isinstance(field.default, BaseModel) else repr(field.default)
     return "required" if field.is_required() else ""
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MOST_LISTED = 40
+
 
 class LLMDistillError(Exception):
     """Base of every error that is the user's to mend. `exit_code` is the process's."""
@@ -41,9 +43,13 @@ class WorkspaceError(LLMDistillError):
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The tail of a message: the nearest allowed name if there is one, then all of them."""
-    names = sorted(allowed)
-    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    """The tail of a message: the nearest allowed name if there is one, then all of them.
+
+    Names out of a user's file may be numbers or null; of very many names the first are listed.
+    """
+    names = sorted(map(str, allowed))
+    close = get_close_matches(str(name), names, n=1, cutoff=0.6)
     hint = f"did you mean '{close[0]}'? " if close else ""
-    listed = ", ".join(names) if names else "none"
-    return f"{hint}allowed: {listed}"
+    listed = ", ".join(names[:MOST_LISTED]) if names else "none"
+    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    return f"{hint}allowed: {listed}{more}"

@@ -18,7 +18,10 @@ def find_resource(path: str) -> Path | None:
 
     Returns None where it is in neither; the caller says what it was looking for.
     """
-    here = Path(path).expanduser()
+    try:
+        here = Path(path).expanduser()
+    except RuntimeError:  # ~name of nobody on this machine
+        here = Path(path)
     if here.exists():
         return here
     if here.is_absolute():

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from llm_distill import describe
+from llm_distill.describe import describe_stage
 
 TOY = """\
 name: toy
@@ -58,6 +63,15 @@ def test_a_users_mistake_is_one_message_without_a_traceback(folder: Path) -> Non
     assert usage.returncode == 2
 
 
+def test_a_secret_is_refused_before_anything_is_written(folder: Path) -> None:
+    secret = "hf_abcdefGHIJKLmnop1234567890"
+    run = llm_distill("run", "toy.yaml", "--set", f"stages.answers.column={secret}", cwd=folder)
+    assert run.returncode == 2
+    assert "looks like a secret" in run.stderr
+    assert secret not in run.stdout + run.stderr
+    assert [path.name for path in folder.iterdir()] == ["toy.yaml"]
+
+
 def test_a_bug_keeps_its_traceback(folder: Path) -> None:
     crash = llm_distill("run", "toy.yaml", "--set", "stages.numbers.error=crash", cwd=folder)
     assert crash.returncode == 1
@@ -72,6 +86,34 @@ def test_stages_lists_and_describes(folder: Path) -> None:
     unknown = llm_distill("stages", "toy_mop", cwd=folder)
     assert unknown.returncode == 2
     assert "did you mean 'toy_map'?" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("stage", "setting", "shown"),
+    [
+        ("generate", "sampling.stop", "list of text"),
+        ("generate", "template", "text or mapping of text"),
+        ("generate", "by_task", "mapping of mapping of anything"),
+        ("evaluate", "models", "list of a model"),
+        ("evaluate", "answer_kind", "'exact' or 'choice' or 'math'"),
+        ("train_dpo", "peft", "LoraSettings or null"),
+        ("toy_map", "also", "list of a stage's rows"),
+    ],
+)
+def test_types_are_shown_in_words(
+    stage: str, setting: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    describe_stage(stage)
+    assert re.search(rf"^ +{setting} +{shown} ", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("width", [80, 50])
+def test_names_of_settings_are_never_cut(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(describe, "console", lambda: Console(width=width))
+    describe_stage("train_dpo")
+    assert " per_device_train_batch_size " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

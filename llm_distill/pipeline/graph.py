@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from llm_distill.errors import ConfigError, ModelError, nearest
-from llm_distill.models import check_model_dir
-from llm_distill.paths import find_resource
+from llm_distill.errors import ConfigError, nearest
+from llm_distill.pipeline.outside import check_data, check_model, place_of
 from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.schema import ModelConfig
@@ -41,38 +39,42 @@ def base_model(name: str, stages: Mapping[str, Stage]) -> str:
 
 def check_graph(
     stages: Mapping[str, Stage],
+    incomplete: Collection[str],
     raw_stages: Any,
     raw_models: Any,
-    models: Mapping[str, ModelConfig] | None,
+    models: Mapping[str, ModelConfig],
     problems: Problems,
 ) -> None:
-    """Note every reference, column, template or model that does not fit.
+    """Note every reference, column, template, model or file that does not fit.
 
-    `raw_stages` and `raw_models` are the file's own: a stage that was already found invalid counts
+    Of an `incomplete` stage (settings of it are wrong, and None here) the references and templates
+    are checked. `raw_stages` and `raw_models` are the file's own: a stage of an unknown kind counts
     as declared, so that one mistake gives one problem and not one for each stage behind it.
     """
     declared = list(raw_stages) if isinstance(raw_stages, dict) else []
     model_names = list(raw_models) if isinstance(raw_models, dict) else []
-    for name in set(model_names).intersection(declared):
-        problems.add(("models", name), f"'{name}' is also a stage; names must differ")
-    for name, config in (models or {}).items():
-        _check_model(name, config, problems)
+    for name in declared:
+        if name in model_names:
+            problems.add(("models", name), f"'{name}' is also a stage; names must differ")
+    for name, config in models.items():
+        check_model(name, config, problems)
     cycles = _cycles(stages)
     columns: dict[str, Columns] = {}
     for name, stage in stages.items():
-        columns[name] = None
-        if name in cycles:
-            if cycles[name][0] == name:  # said once, at its first stage
-                circle = " → ".join([*cycles[name], name])
-                problems.add(("stages", name), f"stages refer to each other in a circle: {circle}")
-            continue
-        fits = True
+        cycle = cycles.get(name, [])
+        if cycle and cycle[0] == name:  # said once, at its first stage
+            circle = " → ".join([*cycle, name])
+            problems.add(("stages", name), f"stages refer to each other in a circle: {circle}")
         for place, target, kind in references(stage):
             message = _misfit(name, target, kind, stages, declared, model_names)
-            if message is not None:
+            if message is not None and target not in cycle:
                 problems.add(("stages", name, *_place(place)), message)
-                fits = False
-        if fits:
+        columns[name] = None
+        if name in incomplete:
+            for inner, template in _templates_named_in(raw_stages[name]):
+                _check_template(("stages", name, *inner), template, None, problems)
+        else:
+            check_data(name, stage, problems)
             columns[name] = _check_columns(name, stage, columns, problems)
 
 
@@ -86,17 +88,19 @@ def _misfit(
 ) -> str | None:
     """Why stage `name` cannot refer to `target` where `kind` (rows or model) is needed."""
     wanted = "rows" if kind == "rows" else "a model"
+    earlier = declared[: declared.index(name)]
+    allowed = [other for other in earlier if other in stages and stages[other].output == kind]
+    if kind == "model":
+        allowed += model_names
+    hint = nearest(target, allowed)
     if target in model_names:
-        return None if kind == "model" else f"'{target}' is a model; {wanted} are needed here"
+        return None if kind == "model" else f"'{target}' is a model; rows are needed here; {hint}"
     if target not in declared:
-        earlier = [other for other in declared[: declared.index(name)] if other in stages]
-        fitting = [other for other in earlier if stages[other].output == kind]
-        allowed = fitting + (model_names if kind == "model" else [])
         noun = "stage" if kind == "rows" else "model, nor a stage that trains one, named"
-        return f"no {noun} '{target}'; {nearest(target, allowed)}"
+        return f"no {noun} '{target}'; {hint}"
     if target in stages and stages[target].output != kind:
-        return f"'{target}' gives {stages[target].output}, where {wanted} should be"
-    if declared.index(target) >= declared.index(name):
+        return f"'{target}' gives {stages[target].output}, where {wanted} should be; {hint}"
+    if target not in earlier:
         return f"'{target}' comes later in the file; put it before '{name}'"
     return None
 
@@ -139,35 +143,34 @@ def _check_columns(
                 ("stages", name, *_place(field)),
                 f"'{target}' gives no column '{column}'; {nearest(column, there or ())}",
             )
-    for template_name, offered in stage.template_variables(inputs).items():
-        try:
-            template = load_template(template_name)
-        except ConfigError as error:
-            problems.add(("stages", name), str(error))
-            continue
-        for variable in sorted(template.variables - offered) if offered is not None else ():
-            problems.add(
-                ("stages", name),
-                f"template {template_name} reads '{variable}', which is neither a column nor under "
-                f"variables:; {nearest(variable, offered or ())}",
-            )
+    for template, offered in stage.template_variables(inputs).items():
+        place = ("stages", name, *place_of(template, stage))
+        _check_template(place, template, offered, problems)
     return stage.output_columns(inputs) if stage.output == "rows" else None
 
 
-def _check_model(name: str, config: ModelConfig, problems: Problems) -> None:
-    if config.engine.kind == "scripted":
+def _check_template(place: Place, name: str, offered: Columns, problems: Problems) -> None:
+    try:
+        template = load_template(name)
+    except ConfigError as error:
+        problems.add(place, str(error))
         return
-    place: Place = ("models", name, "model_name_or_path")
-    path = find_resource(config.model_name_or_path)
-    if path is not None and path.is_dir():
-        try:
-            check_model_dir(path)
-        except ModelError as error:
-            problems.add(place, str(error))
-    elif not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", config.model_name_or_path) or Path(
-        config.model_name_or_path
-    ).parts[0] in ("data", ".", ".."):
-        problems.add(place, f"no directory {config.model_name_or_path}, and it is no Hub name")
+    for variable in sorted(template.variables - offered) if offered is not None else ():
+        problems.add(
+            place,
+            f"template {name} reads '{variable}', which is neither a column nor under "
+            f"variables:; {nearest(variable, offered or ())}",
+        )
+
+
+def _templates_named_in(raw: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+    """What a stage that is not complete has under `template`, `prompt_template` and the like."""
+    for field, value in raw.items():
+        if field == "template" or str(field).endswith("_template"):
+            named = value.items() if isinstance(value, dict) else [(None, value)]
+            for key, name in named:
+                if isinstance(name, str):
+                    yield (field,) if key is None else (field, key), name
 
 
 def _place(field: str) -> Place:

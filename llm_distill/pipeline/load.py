@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.paths import bundled_root, find_resource
@@ -14,8 +15,9 @@ from llm_distill.pipeline.graph import check_graph
 from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.registry import find_stage, stage_names
-from llm_distill.pipeline.schema import Header, PipelineConfig
-from llm_distill.pipeline.yaml_file import apply_set, expand_variables, merge, read_yaml
+from llm_distill.pipeline.schema import Header, ModelConfig, PipelineConfig
+from llm_distill.pipeline.values import apply_profile, apply_set, expand_variables, lay_over
+from llm_distill.pipeline.yaml_file import read_yaml
 from llm_distill.stage import Stage
 
 
@@ -30,17 +32,18 @@ def load_pipeline(
         ConfigError: with every problem that was found, each with its place.
     """
     path = _find_file(file)
-    values, lines = _read_with_base(path)
-    values, lines = _apply_profile(values, lines, profile, path)
-    for assignment in assignments:
-        values, place = apply_set(values, assignment)
-        lines[place] = f"--set {assignment}"
+    lines: dict[Place, str] = {}
     problems = Problems(str(path), lines)
+    values = _read_with_base(path, lines, problems)
+    values = apply_profile(values, lines, profile, problems)
+    for assignment in assignments:
+        values = apply_set(values, lines, assignment, problems)
     values = expand_variables(values, (), problems)
-    stages = _read_stages(values.get("stages"), problems)
+    stages, incomplete = _read_stages(values.get("stages"), problems)
     header = _read_header(values, problems)
-    models = header.models if header is not None else None
-    check_graph(stages, values.get("stages"), values.get("models"), models, problems)
+    models = header.models if header is not None else _valid_models(values.get("models"))
+    raw_models = values.get("models")
+    check_graph(stages, incomplete, values.get("stages"), raw_models, models, problems)
     problems.raise_if_any()
     assert header is not None
     return PipelineConfig(
@@ -56,50 +59,41 @@ def load_pipeline(
 
 def profile_names(file: str) -> list[str]:
     """The profiles that a file has, its base's included."""
-    values, _ = _read_with_base(_find_file(file))
+    values = _read_with_base(_find_file(file), {}, Problems(file, {}))
     return list(values.get("profiles") or {})
 
 
 def _find_file(file: str) -> Path:
     path = find_resource(file)
-    if path is None or not path.is_file():
-        shipped = sorted(
-            f"pipelines/{p.name}" for p in (bundled_root() / "pipelines").glob("*.yaml")
-        )
-        raise ConfigError(f"no pipeline file {file}; {nearest(file, shipped)}")
-    return path
+    if path is not None and path.is_file():
+        return path
+    is_folder = path is not None and path.is_dir()
+    folder = Path(file).expanduser() if is_folder else Path(file).expanduser().parent
+    near = [str(p) for ending in ("*.yaml", "*.yml") for p in folder.glob(ending)]
+    shipped = (f"pipelines/{p.name}" for p in (bundled_root() / "pipelines").glob("*.yaml"))
+    what = f"{file} is a directory, no pipeline file" if is_folder else f"no pipeline file {file}"
+    hint = nearest(file, {*near, *shipped}).replace("allowed:", "there are:")
+    raise ConfigError(f"{what}; {hint}")
 
 
 def _read_with_base(
-    path: Path, seen: tuple[Path, ...] = ()
-) -> tuple[dict[str, Any], dict[Place, str]]:
-    values, lines = read_yaml(path)
+    path: Path, lines: dict[Place, str], problems: Problems, seen: tuple[Path, ...] = ()
+) -> dict[str, Any]:
+    """The file over the one that it extends. `lines` gets the places of both."""
+    values, own_lines = read_yaml(path)
     base = values.pop("extends", None)
     if base is None:
-        return values, lines
+        lines.update(own_lines)
+        return values
+    where = f"{own_lines[('extends',)]}: extends"
     base_path = path.parent / str(base)
     if base_path.resolve() in seen or base_path.resolve() == path.resolve():
-        raise ConfigError(f"{lines[('extends',)]}: extends: {base} leads back to this file")
+        raise ConfigError(f"{where}: {base} leads back to this file")
     if not base_path.is_file():
-        raise ConfigError(f"{lines[('extends',)]}: extends: no file {base_path}")
-    base_values, base_lines = _read_with_base(base_path, (*seen, path.resolve()))
-    return merge(base_values, values), {**base_lines, **lines}
-
-
-def _apply_profile(
-    values: dict[str, Any], lines: dict[Place, str], profile: str | None, path: Path
-) -> tuple[dict[str, Any], dict[Place, str]]:
-    profiles = values.pop("profiles", None) or {}
-    if profile is None:
-        return values, lines
-    if profile not in profiles:
-        raise ConfigError(f"{path}: no profile '{profile}'; {nearest(profile, profiles)}")
-    moved = {
-        place[2:]: line
-        for place, line in lines.items()
-        if place[:2] == ("profiles", profile) and len(place) > 2
-    }
-    return merge(values, profiles[profile] or {}), {**lines, **moved}
+        raise ConfigError(f"{where}: no file {base_path}")
+    base_values = _read_with_base(base_path, lines, problems, (*seen, path.resolve()))
+    lines.update(own_lines)
+    return lay_over(base_values, values, (), problems)
 
 
 def _read_header(values: dict[str, Any], problems: Problems) -> Header | None:
@@ -111,12 +105,22 @@ def _read_header(values: dict[str, Any], problems: Problems) -> Header | None:
         return None
 
 
-def _read_stages(raw_stages: Any, problems: Problems) -> dict[str, Stage]:
-    """The stages that are valid by themselves; the others are in `problems`."""
+def _valid_models(raw_models: Any) -> dict[str, ModelConfig]:
+    """What is valid under `models:` where something else of the header is not."""
+    models: dict[str, ModelConfig] = {}
+    for name, raw in raw_models.items() if isinstance(raw_models, dict) else ():
+        with suppress(ValidationError):  # said already
+            models[name] = ModelConfig.model_validate(raw)
+    return models
+
+
+def _read_stages(raw_stages: Any, problems: Problems) -> tuple[dict[str, Stage], set[str]]:
+    """The stages of a known kind, and the names of those with settings that do not fit."""
     if not isinstance(raw_stages, dict) or not raw_stages:
         problems.add(("stages",), "a pipeline needs stages: a mapping of names to settings")
-        return {}
+        return {}, set()
     stages: dict[str, Stage] = {}
+    incomplete: set[str] = set()
     for name, raw in raw_stages.items():
         place: Place = ("stages", name)
         if not isinstance(name, str) or not name.replace("_", "").isalnum():
@@ -135,4 +139,17 @@ def _read_stages(raw_stages: Any, problems: Problems) -> dict[str, Stage]:
                 stages[name] = kind.model_validate(raw)
             except ValidationError as error:
                 problems.add_validation(place, error, kind, raw)
-    return stages
+                stages[name] = _what_fits(kind, raw)
+                incomplete.add(name)
+    return stages, incomplete
+
+
+def _what_fits(kind: type[Stage], raw: dict[Any, Any]) -> Stage:
+    """The stage with None for what does not fit, so that its references can still be checked."""
+    values: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        try:
+            values[name] = TypeAdapter[Any](field.annotation or Any).validate_python(raw.get(name))
+        except ValidationError:
+            values[name] = None
+    return kind.model_construct(**values)

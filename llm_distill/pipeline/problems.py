@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -12,25 +12,40 @@ from llm_distill.errors import ConfigError, nearest
 
 Path = tuple[str | int, ...]
 
+_WORDS = {
+    "string_type": "should be text",
+    "dict_type": "should be a mapping",
+    "model_type": "should be a mapping of settings",
+    "model_attributes_type": "should be a mapping of settings",
+    "list_type": "should be a list",
+    "tuple_type": "should be a list",
+}
+
 
 def spell(path: Path) -> str:
     """`("stages", "x", "models", 1)` as `stages.x.models[1]`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text
 
 
 @dataclass
 class Problems:
-    """Collects problems. `lines` says where each place of the merged file was written."""
+    """Collects problems. `lines` says where each place of the merged file was written.
+
+    unknown: places whose value could not be told; what else is wrong there would only follow.
+    """
 
     source: str
     lines: Mapping[Path, str]
     found: list[str] = field(default_factory=list)
+    unknown: set[Path] = field(default_factory=set)
 
     def add(self, path: Path, message: str) -> None:
         """Note a problem at `path`, or at the nearest enclosing place that has a line."""
+        if path in self.unknown:
+            return
         self.found.append(f"{self.where(path)}: {spell(path) or 'the file'}: {message}")
 
     def where(self, path: Path) -> str:
@@ -42,10 +57,21 @@ class Problems:
     def add_validation(
         self, path: Path, error: ValidationError, model: type[BaseModel], raw: Any
     ) -> None:
-        """Note each of Pydantic's errors in the words of the pipeline file."""
+        """Note each of Pydantic's errors in the words of the pipeline file.
+
+        Where a setting may be one thing or another, Pydantic says for each why it is not that one;
+        here it is one problem, at the innermost place that is wrong.
+        """
+        found: dict[Path, list[Any]] = {}
         for item in error.errors(include_url=False, include_context=True):
-            inner = _without_tags(item["loc"], raw)
-            self.add(path + inner, _explain(item, _class_at(model, inner[:-1])))
+            found.setdefault(_without_tags(item, raw), []).append(item)
+        for inner, items in found.items():
+            is_union = items[0]["loc"][-1:] != inner[-1:]  # a member's tag was cut off
+            if is_union and any(o[: len(inner)] == inner and o != inner for o in found):
+                continue
+            owner = _class_at(model, raw, inner[:-1])
+            messages = dict.fromkeys(_explain(item, owner) for item in items)
+            self.add(path + inner, " or ".join(messages) + _got(items[0]))
 
     def raise_if_any(self) -> None:
         if not self.found:
@@ -69,47 +95,60 @@ def _explain(item: Any, owner: type[BaseModel] | None) -> str:
         return f"got {item['ctx']['tag']!r}; allowed: {item['ctx']['expected_tags']}"
     if kind == "union_tag_not_found":
         return f"needs {item['ctx']['discriminator']} to say which kind it is"
-    message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if isinstance(value, (str, int, float, bool)) or value is None:
-        return f"{message}, got {value!r}"
-    return str(message)
+    if kind in _WORDS:
+        return _WORDS[kind]
+    return str(item["msg"]).removeprefix("Value error, ").removeprefix("Input ")
 
 
-def _without_tags(location: Sequence[str | int], raw: Any) -> Path:
+def _got(item: Any) -> str:
+    value = item["input"]
+    says_it = item["type"] in ("literal_error", "union_tag_invalid", "extra_forbidden", "missing")
+    is_plain = isinstance(value, (str, int, float, bool)) or value is None
+    return f", got {value!r}" if is_plain and not says_it else ""
+
+
+def _without_tags(item: Any, raw: Any) -> Path:
     """Pydantic puts union tags into its locations; the file has no such level."""
     path: list[str | int] = []
     value = raw
-    for index, part in enumerate(location):
-        is_last = index == len(location) - 1
-        if isinstance(value, dict) and part not in value and not is_last:
-            continue  # a discriminator's tag
-        if not isinstance(value, (dict, list)) and not is_last:
-            continue  # a member of a plain union
-        if not isinstance(value, (dict, list)) and isinstance(part, str) and path:
+    for index, part in enumerate(item["loc"]):
+        is_missing = item["type"] == "missing" and index == len(item["loc"]) - 1
+        if isinstance(value, dict):
+            if part not in value and not is_missing:
+                continue  # a discriminator's tag, or a member of a plain union
+            value = value.get(part)
+        elif isinstance(value, (list, tuple)):
+            if not isinstance(part, int):
+                continue
+            value = value[part] if part < len(value) else None
+        elif path:
             continue
         path.append(part)
-        if isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
     return tuple(path)
 
 
-def _class_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
-    """The settings class that lies at `path`, to list the names it allows."""
-    current: type[BaseModel] | None = model
+def _class_at(model: type[BaseModel], raw: Any, path: Path) -> type[BaseModel] | None:
+    """The settings class that lies at `path` of the raw settings, to list the names it allows."""
+    annotation: Any = model
     for part in path:
-        if current is None or part not in current.model_fields:
-            return None
-        current = _model_in(current.model_fields[str(part)].annotation)
-    return current
+        if get_origin(annotation) in (dict, list, tuple):
+            annotation = get_args(annotation)[1 if get_origin(annotation) is dict else 0]
+        else:
+            owner = _model_in(annotation, raw)
+            if owner is None or part not in owner.model_fields:
+                return None
+            annotation = owner.model_fields[str(part)].annotation
+        raw = raw[part]
+    return _model_in(annotation, raw)
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _model_in(annotation: Any, raw: Any) -> type[BaseModel] | None:
+    """The settings class inside `X | None` or `dict[str, X]`; of several, the one of raw's kind."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _model_in(argument)
-        if found is not None:
-            return found
-    return None
+    found = [m for m in (_model_in(a, raw) for a in get_args(annotation)) if m is not None]
+    kind = raw.get("kind") if isinstance(raw, dict) else None
+    for model in found:
+        if "kind" in model.model_fields and kind in get_args(model.model_fields["kind"].annotation):
+            return model
+    return found[0] if found else None

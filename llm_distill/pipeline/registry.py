@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import pkgutil
 from importlib.metadata import entry_points
 
@@ -14,16 +13,13 @@ ENTRY_POINT_GROUP = "llm_distill.stages"
 
 def stage_names() -> list[str]:
     """Every stage that can be named behind `stage:`."""
-    import llm_distill.stages as package
-
-    own = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    return sorted({*own, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))})
+    return sorted({*_own(), *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))})
 
 
 def find_stage(name: str) -> type[Stage] | None:
     """The stage's class, or None where no module and no entry point has the name."""
     module_name = f"llm_distill.stages.{name}"
-    if name.isidentifier() and importlib.util.find_spec(module_name) is not None:
+    if name in _own():
         module = importlib.import_module(module_name)
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, Stage) and value is not Stage:
@@ -34,3 +30,10 @@ def find_stage(name: str) -> type[Stage] | None:
             loaded: type[Stage] = point.load()
             return loaded
     return None
+
+
+def _own() -> set[str]:
+    """The modules of the package; a special name such as `__init__` is none."""
+    import llm_distill.stages as package
+
+    return {module.name for module in pkgutil.iter_modules(package.__path__)}

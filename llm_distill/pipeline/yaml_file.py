@@ -1,25 +1,22 @@
-"""YAML with positions: plain values, and for each place where it was written.
-
-Also what happens to values before they are typed: `extends`, profiles, `--set` and `${VAR}`.
-"""
+"""YAML with positions: plain values, and for each place where it was written."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from llm_distill.errors import ConfigError, nearest
+from llm_distill.errors import ConfigError
 from llm_distill.pipeline.problems import Path as Place
-from llm_distill.pipeline.problems import Problems
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|API_?KEY", re.IGNORECASE)
+_DEEPEST = 100
+_QUOTE = "put quotes around it if it is meant as text"
+
+At = Callable[[int], str]
+"""From a line's number, counted from 0, to what a message says about where it is."""
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Place, str]]:
@@ -29,115 +26,103 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Place, str]]:
         ConfigError: it cannot be read, is not YAML, repeats a key or is not a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read pipeline file {path}: {error}") from error
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read pipeline file {path}: {error.strerror}") from error
     try:
-        node = yaml.compose(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from error
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{path}: a pipeline file is a mapping with name, models and stages")
-    lines: dict[Place, str] = {}
-    values = _values(node, (), str(path), lines)
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from error
+    values, lines = parse_yaml(text, lambda line: f"{path}:{line + 1}")
+    if not isinstance(values, dict):
+        found = "the file is empty; " if values is None else ""
+        raise ConfigError(
+            f"{path}:1: {found}a pipeline file is a mapping with name, models and stages"
+        )
     return values, lines
 
 
-def _values(node: yaml.Node, place: Place, source: str, lines: dict[Place, str]) -> Any:
-    lines[place] = f"{source}:{node.start_mark.line + 1}"
+def parse_yaml(text: str, at: At) -> tuple[Any, dict[Place, str]]:
+    """The text's values, and where each place of them is.
+
+    Raises:
+        ConfigError: it is not YAML, or it repeats a key.
+    """
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.reader.ReaderError as error:
+        line = text.encode()[: error.position].count(b"\n")
+        raise ConfigError(
+            f"{at(line)}: not YAML: a control character (number {error.character}); delete it"
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line if mark else 0
+        hint = _hint(text, line)
+        raise ConfigError(f"{at(line)}: not YAML: {error.problem}{hint}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{at(0)}: nested too deeply") from error
+    lines: dict[Place, str] = {}
+    return (_values(node, (), at, lines) if node is not None else None), lines
+
+
+def _hint(text: str, number: int) -> str:
+    """What to do about a line that is not YAML, where it has a usual mistake."""
+    line = "".join(text.split("\n")[number : number + 1])
+    if "\t" in line:
+        return "; the line has a tab: indent with spaces"
+    if "${" in line:
+        return '; put quotes around "${…}" inside {…} and […]'
+    return ""
+
+
+def _values(node: yaml.Node, place: Place, at: At, lines: dict[Place, str]) -> Any:
+    where = at(node.start_mark.line)
+    lines[place] = where
+    if len(place) > _DEEPEST:
+        raise ConfigError(f"{where}: nested too deeply, or an alias that contains itself")
     if isinstance(node, yaml.MappingNode):
-        _refuse_repeated_keys(node, source)
-        yaml.SafeLoader("").flatten_mapping(node)  # `<<: *anchor`, before the node's own keys
+        _check_keys(node, at)
+        _flatten(node, where)
         result: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key = _scalar(key_node)
-            result[key] = _values(value_node, (*place, key), source, lines)
-            lines[(*place, key)] = f"{source}:{key_node.start_mark.line + 1}"
+            key = _scalar(key_node, at)
+            result[key] = _values(value_node, (*place, key), at, lines)
+            lines[(*place, key)] = at(key_node.start_mark.line)
         return result
     if isinstance(node, yaml.SequenceNode):
-        return [
-            _values(item, (*place, index), source, lines) for index, item in enumerate(node.value)
-        ]
-    return _scalar(node)
+        return [_values(item, (*place, index), at, lines) for index, item in enumerate(node.value)]
+    return _scalar(node, at)
 
 
-def _refuse_repeated_keys(node: yaml.MappingNode, source: str) -> None:
-    seen: set[Any] = set()
+def _check_keys(node: yaml.MappingNode, at: At) -> None:
+    seen: set[str] = set()
     for key_node, _ in node.value:
+        where = at(key_node.start_mark.line)
+        if not isinstance(key_node, yaml.ScalarNode):  # such as {{ x }} that YAML takes for two
+            raise ConfigError(
+                f"{where}: a mapping or a list cannot be a name; "
+                "put quotes around braces if they are meant as text"
+            )
         if key_node.value in seen:
-            line = key_node.start_mark.line + 1
-            raise ConfigError(f"{source}:{line}: '{key_node.value}' stands twice; keep one")
+            raise ConfigError(f"{where}: '{key_node.value}' stands twice; keep one")
         seen.add(key_node.value)
 
 
-def _scalar(node: yaml.Node) -> Any:
-    return yaml.SafeLoader("").construct_object(node)
-
-
-def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`, mapping by mapping; lists and scalars are replaced.
-
-    A mapping that names another `kind` or `stage` replaces the old one: their settings differ.
-    """
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, Mapping):
-            other_kind = any(
-                tag in value and value[tag] != old.get(tag) for tag in ("kind", "stage")
-            )
-            merged[key] = dict(value) if other_kind else merge(old, value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def apply_set(values: dict[str, Any], assignment: str) -> tuple[dict[str, Any], Place]:
-    """`stages.x.n=5` on top of `values`; the value is read as YAML.
-
-    Raises:
-        ConfigError: it is not `place=value`, or leads through something that is no mapping.
-    """
-    place_text, equals, text = assignment.partition("=")
-    parts = tuple(place_text.strip().split("."))
-    if not equals or not all(parts):
-        raise ConfigError(f"--set {assignment}: expected place=value, as in --set stages.x.n=5")
-    if parts[0] == "stages" and len(parts) > 1 and parts[1] not in values.get("stages", {}):
-        raise ConfigError(
-            f"--set {assignment}: no stage '{parts[1]}'; {nearest(parts[1], values['stages'])}"
-        )
+def _flatten(node: yaml.MappingNode, where: str) -> None:
+    """Put what `<<: *anchor` names before the node's own keys."""
     try:
-        value: Any = yaml.load(text, Loader=_Loader)
+        yaml.SafeLoader("").flatten_mapping(node)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {assignment}: the value is not YAML: {error}") from error
-    for part in reversed(parts[1:]):
-        value = {part: value}
-    return merge(values, {parts[0]: value}), parts
+        raise ConfigError(f"{where}: '<<' wants an anchor of another mapping: <<: *name") from error
 
 
-def expand_variables(value: Any, place: Place, problems: Problems) -> Any:
-    """`${VAR}` in every text, from the environment.
-
-    A name that looks like a secret is refused: what stands in the file is written to the run's
-    record, and the libraries read tokens and keys from the environment themselves.
-    """
-    if isinstance(value, dict):
-        return {k: expand_variables(v, (*place, k), problems) for k, v in value.items()}
-    if isinstance(value, list):
-        return [expand_variables(v, (*place, i), problems) for i, v in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-
-    def replace(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if _SECRET.search(name):
-            problems.add(place, f"${{{name}}} looks like a secret; secrets stay in the environment")
-        elif name not in os.environ:
-            problems.add(place, f"${{{name}}} is not set in the environment")
-        else:
-            return os.environ[name]
-        return match.group(0)
-
-    return _VARIABLE.sub(replace, value)
+def _scalar(node: yaml.Node, at: At) -> Any:
+    try:
+        return yaml.SafeLoader("").construct_object(node)
+    except (yaml.YAMLError, ValueError) as error:
+        kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        raise ConfigError(
+            f"{at(node.start_mark.line)}: {node.value!r} cannot be read as {kind}; {_QUOTE}"
+        ) from error

@@ -1,0 +1,165 @@
+"""What happens to a file's values before they are typed: profiles, `--set` and `${VAR}`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from llm_distill.errors import ConfigError, nearest
+from llm_distill.pipeline.problems import Path as Place
+from llm_distill.pipeline.problems import Problems
+from llm_distill.pipeline.yaml_file import parse_yaml
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SECRET_NAME = re.compile(  # whole words of a name: MAX_TOKENS and TOKENIZER_DIR hold no secret
+    r"(TOKEN|SECRETS?|PASSWORD|PASSWD|PGPASS|API_?KEY|CREDENTIALS?)(_|$)|(^|_)(KEY|PASS|AUTH)(_|$)",
+    re.IGNORECASE,
+)
+_SECRET_TEXT = re.compile(
+    r"(?<![A-Za-z0-9])(hf_[A-Za-z0-9]{16,}|sk-(?=[\w-]*\d)[\w-]{16,}|gh[pousr]_[A-Za-z0-9]{16,}"
+    r"|github_pat_\w{16,}|AKIA[A-Z0-9]{12,}|xox[a-z]-[\w-]{10,})"
+)
+_SECRET_ADVICE = (
+    "looks like a secret, and this file is copied into the run's record; "
+    "take it out: the library that needs it reads it from the environment"
+)
+
+
+def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` on top of `base`, mapping by mapping; lists and scalars are replaced.
+
+    A mapping that names another `kind` or `stage` replaces the old one: their settings differ.
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, Mapping):
+            other_kind = any(
+                tag in value and value[tag] != old.get(tag) for tag in ("kind", "stage")
+            )
+            merged[key] = dict(value) if other_kind else merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def lay_over(
+    base: dict[str, Any], over: Mapping[str, Any], place: Place, problems: Problems
+) -> dict[str, Any]:
+    """Merge a profile, a `--set` or an extending file over what it changes.
+
+    `place` is where `over` itself stands. A stage or model that it wants to change and that is not
+    there is noted and left out: it would look like a new one that is incomplete.
+    """
+    known = dict(over)
+    for section, noun, needed in (
+        ("stages", "stage", "stage"),
+        ("models", "model", "model_name_or_path"),
+    ):
+        there, changed = base.get(section) or {}, over.get(section)
+        if not isinstance(there, dict) or not isinstance(changed, dict):
+            continue
+        known[section] = dict(changed)
+        for name, settings in changed.items():
+            if name not in there and not (isinstance(settings, dict) and needed in settings):
+                del known[section][name]
+                problems.add(
+                    (*place, section, name),
+                    f"no {noun} '{name}'; {nearest(name, there)}; a new one needs {needed}:",
+                )
+    return merge(base, known)
+
+
+def apply_profile(
+    values: dict[str, Any], lines: dict[Place, str], profile: str | None, problems: Problems
+) -> dict[str, Any]:
+    """The values with a profile's over them, and `profiles:` taken out.
+
+    Raises:
+        ConfigError: there is no such profile.
+    """
+    values = dict(values)
+    profiles = values.pop("profiles", None) or {}
+    if not isinstance(profiles, dict):
+        problems.add(("profiles",), "is a mapping of names to settings")
+        return values
+    for name, settings in profiles.items():
+        place: Place = ("profiles", name)
+        if not isinstance(name, str):
+            problems.add(place, f"a profile's name is text; put quotes around {name}")
+        elif not isinstance(settings, dict | None):
+            problems.add(place, f"a profile is a mapping of settings, got {settings!r}")
+    if profile is None:
+        return values
+    if profile not in map(str, profiles):
+        raise ConfigError(
+            f"{problems.where(('profiles',))}: no profile '{profile}'; {nearest(profile, profiles)}"
+        )
+    settings = profiles.get(profile)
+    if not isinstance(settings, dict):
+        return values
+    merged = lay_over(values, settings, ("profiles", profile), problems)
+    at = ("profiles", profile)
+    lines.update({p[2:]: line for p, line in lines.items() if p[:2] == at and len(p) > 2})
+    return merged
+
+
+def apply_set(
+    values: dict[str, Any], lines: dict[Place, str], assignment: str, problems: Problems
+) -> dict[str, Any]:
+    """`stages.x.n=5` on top of the values; the value is read as YAML.
+
+    Raises:
+        ConfigError: it is not `place=value`.
+    """
+    where = "--set " + _SECRET_TEXT.sub("…", assignment)
+    place_text, equals, text = assignment.partition("=")
+    place = tuple(place_text.strip().split("."))
+    if not equals or not all(place):
+        raise ConfigError(f"{where}: expected place=value, as in --set stages.x.n=5")
+    value, inner = parse_yaml(text, lambda _: where)
+    lines.update({(*place, *below): where for below in ((), *inner)})
+    above: Any = values
+    for end, part in enumerate(place, start=1):  # levels that it makes are its own as well
+        above = above.get(part) if isinstance(above, dict) else None
+        if not isinstance(above, dict):
+            lines[place[:end]] = where
+    for part in reversed(place[1:]):
+        value = {part: value}
+    return lay_over(values, {place[0]: value}, (), problems)
+
+
+def expand_variables(value: Any, place: Place, problems: Problems) -> Any:
+    """`${VAR}` in every text, from the environment.
+
+    What looks like a secret, by the variable's name or by the text itself, is refused and not
+    passed on: what stands in the file is written to the run's record.
+    """
+    if isinstance(value, dict):
+        return {k: expand_variables(v, (*place, k), problems) for k, v in value.items()}
+    if isinstance(value, list):
+        return [expand_variables(v, (*place, i), problems) for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    n_before = len(problems.found)
+
+    def replace(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if _SECRET_NAME.search(name):
+            problems.add(place, f"${{{name}}} {_SECRET_ADVICE}")
+        elif name not in os.environ:
+            problems.add(place, f"${{{name}}} is not set in the environment")
+        else:
+            return os.environ[name]
+        return match.group(0)
+
+    text = _VARIABLE.sub(replace, value)
+    if _SECRET_TEXT.search(text):
+        problems.add(place, f"its text {_SECRET_ADVICE}")
+        text = _SECRET_TEXT.sub("…", text)
+    if len(problems.found) > n_before:
+        problems.unknown.add(place)
+    return text

@@ -1,0 +1,78 @@
+"""Models, answers and data that are not there, or are no such thing, are found before a run."""
+
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Failure = Callable[..., str]
+PLACE = "toy.yaml:4: models.teacher.model_name_or_path: "
+ENGINE = "toy.yaml:4: models.teacher.engine"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("good", "untokenized", "broken"):
+        (tmp_path / "m" / name).mkdir(parents=True)
+        (tmp_path / "m" / name / "config.json").write_text("{}")
+        (tmp_path / "m" / name / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
+        (tmp_path / "m" / name / "tokenizer.json").write_text("{}")
+    (tmp_path / "m" / "untokenized" / "tokenizer.json").unlink()
+    (tmp_path / "m" / "broken" / "config.json").write_text("{")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "answers.jsonl").write_text(json.dumps({"contains": "", "completion": "x"}))
+    (tmp_path / "damaged.jsonl").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("file", "file is a file; a model is a directory with config.json, or a Hub name"),
+        ("./nope", "no directory ./nope, and it is no Hub name"),
+        ("/nope/x", "no directory /nope/x"),
+        ("~/nope", "no directory ~/nope"),
+        ("~nobody/nope", "no directory ~nobody/nope"),
+        ("a/b/c", "no directory a/b/c"),
+        ("data/models/nope", "did you mean"),
+        ("m/untokenized", "m/untokenized has no tokenizer"),
+        ("m/broken", "m/broken/config.json is damaged"),
+    ],
+)  # fmt: skip
+def test_models(failure: Failure, good: str, model: str, expected: str) -> None:
+    message = failure(good.replace("org/teacher", model))
+    assert message.partition("\n  ")[2].startswith(PLACE)
+    assert expected in message
+
+
+@pytest.mark.parametrize("model", ["m/good", "./m/good", "org/teacher", "gpt2"])
+def test_models_that_are_fine(load: Callable[..., object], good: str, model: str) -> None:
+    assert load(good.replace("org/teacher", model))
+
+
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [
+        ("answers: nope.jsonl", f"{ENGINE}.answers: nope.jsonl is not a file in"),
+        ("answers: damaged.jsonl", f"{ENGINE}.answers: damaged.jsonl, line 1:"),
+        ("", f"{ENGINE}: a scripted engine needs one of engine.answers"),
+        ("answers: answers.jsonl, function: 'a:b'", "and not both"),
+    ],
+)
+def test_scripted_models(failure: Failure, good: str, engine: str, expected: str) -> None:
+    text = good.replace("org/teacher", f"org/teacher, engine: {{kind: scripted, {engine}}}")
+    assert expected in failure(text)
+    unnamed = failure(text.replace("name: toy\n", "seed: 1\n").replace("seed: 3", "x: 1"))
+    assert expected in unnamed  # though the header is wrong as well
+
+
+def test_data(load: Callable[..., object], failure: Failure, good: str) -> None:
+    text = good.replace("stage: toy_rows\n    n: 4", "stage: load_dataset\n    path: answer.jsonl")
+    text = text[: text.index("profiles:")]
+    assert "toy.yaml:8: stages.numbers.path: no file or directory 'answer.jsonl'" in failure(text)
+    assert load(text.replace("answer.jsonl", "org/data"))

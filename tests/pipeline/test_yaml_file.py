@@ -1,0 +1,58 @@
+"""Text that is not YAML, or YAML that means nothing here: file:line and what to do."""
+
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+Failure = Callable[..., str]
+QUOTE = "put quotes around it if it is meant as text"
+BRACES = "a mapping or a list cannot be a name; put quotes around braces"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "toy.yaml:1: the file is empty; a pipeline file is a mapping with"),
+        ("# only a comment\n", "toy.yaml:1: the file is empty"),
+        ("- a", "toy.yaml:1: a pipeline file is a mapping with"),
+        ("name: [", "toy.yaml:2: not YAML: did not find expected node content"),
+        ("name: a\nname: b\n", "toy.yaml:2: 'name' stands twice; keep one"),
+        ("name: a\nstages:\n\ta: 1\n", "toy.yaml:3: not YAML: found character that cannot start any token; the line has a tab: indent with spaces"),
+        ("name: a\nx: {a: ${HOME}/x}\n", 'put quotes around "${…}" inside {…}'),
+        (b"name: a\nseed: \xff\n", "toy.yaml:2: not UTF-8 text; save the file as UTF-8"),
+        ("name: a\nseed: \0\n", "toy.yaml:2: not YAML: a control character (number 0); delete it"),
+        ("name: a\nx: {y: {{foo}}}\n", f"toy.yaml:2: {BRACES}"),
+        ("name: a\nx: {{foo}}\n", f"toy.yaml:2: {BRACES}"),
+        ("name: a\n? [a, b]\n: 1\n", f"toy.yaml:2: {BRACES}"),
+        ("name: a\nx: !foo y\n", f"toy.yaml:2: 'y' cannot be read as !foo; {QUOTE}"),
+        ("name: a\nx: 2024-13-45\n", f"toy.yaml:2: '2024-13-45' cannot be read as timestamp; {QUOTE}"),
+        ("name: a\nx: !!int abc\n", f"toy.yaml:2: 'abc' cannot be read as int; {QUOTE}"),
+        ("name: a\n!!int abc: 1\n", f"toy.yaml:2: 'abc' cannot be read as int; {QUOTE}"),
+        ("name: a\nx:\n  <<: 3\n", "toy.yaml:3: '<<' wants an anchor of another mapping"),
+        ("name: a\nx: &s\n  y: *s\n", "nested too deeply, or an alias that contains itself"),
+        ("name: a\nx: " + "[" * 900 + "]" * 900, "toy.yaml:2: nested too deeply"),
+    ],
+)  # fmt: skip
+def test_files_that_are_no_pipeline(failure: Failure, text: str | bytes, expected: str) -> None:
+    assert expected in failure(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("[1", "not YAML: did not find expected ',' or ']'"),
+        ("!foo 5", f"'5' cannot be read as !foo; {QUOTE}"),
+        ("2024-13-45", f"'2024-13-45' cannot be read as timestamp; {QUOTE}"),
+        ("{{x}}", BRACES),
+    ],
+)
+def test_values_of_set_that_are_not_yaml(
+    failure: Failure, good: str, value: str, expected: str
+) -> None:
+    message = failure(good, assignments=[f"stages.numbers.n={value}"])
+    assert message.startswith(f"--set stages.numbers.n={value}: {expected}")
+    assert "\n" not in message
