@@ -5,30 +5,19 @@ Safe by default: safetensors only, and no code from a model repository is ever r
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from llm_distill.errors import ModelError
 from llm_distill.hub import cached_commit, is_offline
+from llm_distill.model_files import check_model_dir
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PromptFormat = Literal["chat", "text"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "spiece.model",
-    "vocab.json",
-    "vocab.txt",
-    "tokenizer_config.json",
-)
-MOST_HEADER = 100_000_000
-"""Bytes; safetensors' own limit."""
 
 
 @dataclass(frozen=True)
@@ -50,74 +39,6 @@ class ModelSource:
     @property
     def is_local(self) -> bool:
         return Path(self.path).is_dir()
-
-
-def check_model_dir(path: Path) -> None:
-    """Refuse a directory that cannot be loaded, or only by running code out of it.
-
-    Cheap, so that `validate` can ask it: of the weights, only the tables of contents are read.
-
-    Raises:
-        ModelError: with what was found and what to do.
-    """
-    if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
-        raise ModelError(
-            f"{path} is a PEFT adapter, not a whole model; merge it into its base with "
-            "merge_and_unload() and save that"
-        )
-    _read_json(path / "config.json", path)
-    if not any((path / name).is_file() for name in TOKENIZER_FILES):
-        raise ModelError(f"{path} has no tokenizer: expected one of {', '.join(TOKENIZER_FILES)}")
-    for index in path.glob("*.safetensors.index.json"):
-        for shard in sorted(set(_read_json(index, path).get("weight_map", {}).values())):
-            if not (path / shard).is_file():
-                raise ModelError(f"{path} has no {shard}, which {index.name} names; copy it again")
-    weights = sorted(path.glob("*.safetensors"))
-    for file in weights:
-        _check_whole(file)
-    if weights:
-        return
-    pickles = sorted(p.name for ending in ("*.bin", "*.pt", "*.pth") for p in path.glob(ending))
-    if pickles:
-        raise ModelError(
-            f"{path} has pickle weights only ({', '.join(pickles)}), which can run code when "
-            "loaded; save it again with model.save_pretrained(path, safe_serialization=True)"
-        )
-    raise ModelError(f"{path} has no weights: expected model.safetensors")
-
-
-def _read_json(file: Path, directory: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{directory} is not a model directory: it has no {file.name}") from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} is damaged: {error}; copy the model again") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{file} is damaged: it holds no JSON object; copy the model again")
-    return content
-
-
-def _check_whole(file: Path) -> None:
-    """A safetensors file is the length of its header, the header, then bytes up to its last offset.
-
-    Raises:
-        ModelError: it is no such file, or shorter or longer than its header says.
-    """
-    try:
-        with file.open("rb") as content:
-            length = int.from_bytes(content.read(8), "little")
-            if length > min(file.stat().st_size, MOST_HEADER):
-                raise ValueError("the header is longer than the file")
-            header = json.loads(content.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name[:2] != "__"]
-        size, wanted = file.stat().st_size, 8 + length + max(ends, default=0)
-        if size != wanted:
-            raise ValueError(f"{size:,} bytes where its header says {wanted:,}")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelError(
-            f"{file} is damaged or no safetensors file: {error}; copy the model again"
-        ) from error
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from llm_distill.errors import ModelError
-from llm_distill.models import ModelSource, check_model_dir, load_model, load_tokenizer
+from llm_distill.model_files import check_model_dir
+from llm_distill.models import ModelSource, load_model, load_tokenizer
 from llm_distill.paths import bundled_root
 
 TEACHER = bundled_root() / "data" / "models" / "tiny-teacher"

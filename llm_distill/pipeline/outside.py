@@ -8,7 +8,7 @@ from pathlib import Path
 from llm_distill.datasets_io import check_is_no_file
 from llm_distill.engines.scripted import ScriptedEngine
 from llm_distill.errors import ConfigError, DataError, ModelError, nearest
-from llm_distill.models import check_model_dir
+from llm_distill.model_files import check_model_dir
 from llm_distill.paths import find_resource
 from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems

@@ -1,7 +1,5 @@
 """Models, answers and data that are not there, or are no such thing, are found before a run."""
 
-# ruff: noqa: E501
-
 from __future__ import annotations
 
 import json
