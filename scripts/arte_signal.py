@@ -3,8 +3,9 @@
     python scripts/arte_signal.py --workspace data
 
 Prints, as means over the seeds: the student's score by strategy, pairs and their margins, which
-strategies were preferred, and the styles that the teacher writes in under the naive prompt, before
-and after DPO, about the same drafts.
+strategies were preferred, the styles that the teacher writes in under the naive prompt, before and
+after DPO, about the same drafts, the share of copy riddles among its drafts, and how well two
+students do each skill in the exam without examples.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from statistics import mean
 
 from compare_seeds import finished_runs, metrics
 from datasets import load_from_disk
-from word_problems import STYLES, style_of
+from word_problems import STYLES, is_copy_riddle, style_of
+
+STUDENTS = ("original_teacher", "tailored_student")
 
 
 def style_shares(artifact: Path) -> dict[str, float]:
@@ -50,6 +53,13 @@ def main() -> None:
         for stage, when in (("naive_texts", "before"), ("rationale_only_texts", "after")):
             for style, share in style_shares(artifacts[stage]).items():
                 figures[f"naive prompt, {style}, {when}"].append(share)
+        for stage, when in (("draft_questions", "before"), ("tailored_questions", "after")):
+            questions = load_from_disk(str(artifacts[stage]))["question"]
+            riddles = sum(map(is_copy_riddle, questions)) / len(questions)
+            figures[f"drafts, copy riddles, {when}"].append(riddles)
+        for row in metrics(artifacts["controls"])["by_skills"]:
+            if row["shots"] == 0 and row["model"] in STUDENTS:
+                figures[f"{row['model']}, {row['skills']}"].append(row["accuracy"])
     print(f"seeds: {list(chosen)}\n")
     for name, values in figures.items():
         print(f"{name:36} {mean(values):8.3f}   {min(values):8.3f} to {max(values):8.3f}")
