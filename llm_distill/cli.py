@@ -5,6 +5,7 @@ Nothing heavy is imported at the top: `--help` answers at once.
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -30,9 +31,24 @@ Sets = Annotated[
         "--set", help="Override a value: stages.x.n=5. Repeatable.", metavar="PLACE=VALUE"
     ),
 ]
+
+
+def _folder(name: str | Path) -> Path:
+    """An empty name, such as that of a variable that is not set, would be the current folder."""
+    if not str(name).strip():
+        raise typer.BadParameter("the name is empty; write . for the current folder")
+    return Path(name)
+
+
 WorkspaceDir = Annotated[
     Path,
-    typer.Option("--workspace", help="Holds artifacts and runs.", envvar="LLM_DISTILL_WORKSPACE"),
+    typer.Option(
+        "--workspace",
+        help="Holds artifacts and runs.",
+        envvar="LLM_DISTILL_WORKSPACE",
+        parser=_folder,
+        metavar="DIR",
+    ),
 ]
 Until = Annotated[str | None, typer.Option(help="Stop after this stage.")]
 From = Annotated[
@@ -70,7 +86,9 @@ def validate(file: File, profile: Profile = None, assignments: Sets = None) -> N
 
     pipeline = load_pipeline(file, profile=profile, assignments=assignments or [])
     suffix = f", profile {profile}" if profile else ""
-    typer.echo(f"{pipeline.source}: valid ({len(pipeline.stages)} stages{suffix})")
+    count = len(pipeline.stages)
+    stages = "1 stage" if count == 1 else f"{count} stages"
+    typer.echo(f"{pipeline.source}: valid ({stages}{suffix})")
 
 
 @app.command()
@@ -128,6 +146,9 @@ def _version(
 
 def main() -> None:
     """Entry point: our errors become one message; anything else keeps its traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a sign that it has not must not end a run
+            stream.reconfigure(errors="replace")
     try:
         app()
     except LLMDistillError as error:

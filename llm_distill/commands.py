@@ -7,17 +7,20 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from llm_distill.display import (
     TerminalDisplay,
     console,
+    plain,
     plan_table,
     result_tables,
     status_table,
 )
-from llm_distill.errors import LLMDistillError
 from llm_distill.pipeline.load import load_pipeline
+from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Workspace
+from llm_distill.runtime.disk import explained
 from llm_distill.runtime.plan import Selection, plan
 from llm_distill.runtime.record import RunRecord, read_run
 from llm_distill.runtime.runner import run_pipeline
@@ -34,25 +37,35 @@ def run_command(
     """Run and show each stage, then every evaluation's tables and where the run is kept."""
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
     workspace = Workspace(root)
+    selection.stages(pipeline)  # what keeps the run from beginning is said before its first line
+    workspace.prepare()
     out = console()
+    display = TerminalDisplay(out)
     _quiet_libraries()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a job scheduler sends first
-    out.print(f"[bold]{pipeline.name}[/bold] from {pipeline.source}, workspace {root}")
-    resume = "the same command goes on from there"
+    _stop_as_after_ctrl_c()
+    out.print(
+        f"[bold]{pipeline.name}[/bold] from {plain(pipeline.source)}, "
+        f"workspace {plain(str(workspace.root))}"
+    )
     try:
-        record = run_pipeline(pipeline, workspace, selection, TerminalDisplay(out))
+        record = run_pipeline(pipeline, workspace, selection, display)
     except KeyboardInterrupt:
         out.print(
-            f"\n[yellow]stopped[/yellow]: finished stages are kept in {workspace.artifacts}, "
-            f"a training also its checkpoints; {resume}"
+            "\n[yellow]stopped[/yellow]: finished stages are kept in "
+            f"{plain(str(workspace.artifacts))}, a training also its checkpoints; "
+            f"{_how_to_go_on(selection, pipeline, display)}"
         )
         raise SystemExit(130) from None
-    except LLMDistillError:
-        out.print(f"[red]failed[/red]: finished stages are kept; once it is mended, {resume}")
+    except Exception:
+        if display.begun:
+            out.print(
+                "[red]failed[/red]: finished stages are kept; once it is mended, "
+                f"{_how_to_go_on(selection, pipeline, display)}"
+            )
         raise
     _show_results(record, workspace)
     out.print(
-        f"done: {record.name}, kept in {record.directory}; "
+        f"done: {record.name}, kept in {plain(str(record.directory))}; "
         f"its stages: llm-distill status {record.name}"
     )
 
@@ -67,7 +80,9 @@ def plan_command(
 ) -> None:
     """Show what `run` would do now."""
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
-    decisions = list(plan(pipeline, Workspace(root), selection))
+    workspace = Workspace(root)
+    with explained(workspace.root):
+        decisions = list(plan(pipeline, workspace, selection))
     out = console()
     out.print(plan_table(decisions))
     to_run = sum(decision.action == "run" for decision in decisions)
@@ -76,17 +91,23 @@ def plan_command(
 
 def status_command(name: str | None, root: Path) -> None:
     """Show a run's stages, and why it stopped if it did."""
-    record = read_run(Workspace(root), name)
     out = console()
-    state = record.state
-    if state == "running" and not _is_alive(record.pid):
-        state = "interrupted"
+    record = read_run(
+        Workspace(root), name, on_damaged=lambda text: out.print(f"[yellow]{plain(text)}[/yellow]")
+    )
+    if record.state == "running" and not _is_alive(record.pid):
+        record.state = "interrupted"
+        for stage in record.stages.values():
+            stage.state = "interrupted" if stage.state == "running" else stage.state
     profile = f", profile {record.profile}" if record.profile else ""
-    out.print(f"[bold]{record.name}[/bold]: {state} ({record.pipeline}{profile})")
+    out.print(
+        f"[bold]{record.name}[/bold]: {record.state} ({plain(f'{record.pipeline}{profile}')})"
+    )
     out.print(status_table(record))
     for stage_name, stage in record.stages.items():
         if stage.state == "failed":
-            out.print(f"{stage_name} failed: {stage.why}", markup=False)
+            why = stage.why.removeprefix(f"stage '{stage_name}': ")
+            out.print(f"{stage_name} failed: {why}", markup=False)
             out.print(f"log: {record.directory / 'logs' / f'{stage_name}.log'}", markup=False)
 
 
@@ -98,6 +119,32 @@ def _show_results(record: RunRecord, workspace: Workspace) -> None:
             continue
         for table in result_tables(name, artifact.manifest.get("metrics", {})):
             out.print(table)
+
+
+def _how_to_go_on(selection: Selection, pipeline: PipelineConfig, display: TerminalDisplay) -> str:
+    if not selection.force:
+        return "the same command goes on from there"
+    left = selection.still_forced(pipeline, display.ended)
+    forces = " ".join(f"--force {name}" for name in left)
+    change = f"with {forces} as its only --force" if left else "without --force"
+    return f"the same command {change} goes on from there"
+
+
+def _stop_as_after_ctrl_c() -> None:
+    """Do so at a job scheduler's SIGTERM and when the terminal is closed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: the run shall go on
+        return
+    terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        gone = [descriptor for descriptor in terminals if not os.isatty(descriptor)]
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in gone:  # an error of the last words' must not hide that it was stopped
+            os.dup2(nowhere, descriptor)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGHUP, hang_up)
 
 
 def _quiet_libraries() -> None:

@@ -21,21 +21,25 @@ class TerminalDisplay:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self.begun: list[str] = []
+        self.ended: list[str] = []
 
     def begins(self, decision: Decision) -> None:
-        self._console.print(f"[bold]▶ {decision.name}[/bold] [dim]({_plain(decision.why)})[/dim]")
+        self.begun.append(decision.name)
+        self._console.print(f"[bold]▶ {decision.name}[/bold] [dim]({plain(decision.why)})[/dim]")
 
     def ends(self, name: str, artifact: Artifact, state: str, seconds: float) -> None:
+        self.ended.append(name)
         summary = summarise(artifact.manifest)
         if state == "reused":
             self._console.print(f"[dim]• {name}: reused{', ' + summary if summary else ''}[/dim]")
             return
-        self._console.print(f"[green]✓[/green] {name}: {_plain(summary)}, {seconds:.1f} s")
+        self._console.print(f"[green]✓[/green] {name}: {plain(summary)}, {seconds:.1f} s")
         for warning in artifact.manifest.get("warnings", []):
-            self._console.print(f"  [yellow]warning:[/yellow] {_plain(warning)}")
+            self._console.print(f"  [yellow]warning:[/yellow] {plain(warning)}")
 
     def says(self, message: str) -> None:
-        self._console.print(f"[yellow]{_plain(message)}[/yellow]")
+        self._console.print(f"[yellow]{plain(message)}[/yellow]")
 
     def progress(
         self, description: str, total: int | None, unit: str, done: int
@@ -44,9 +48,16 @@ class TerminalDisplay:
 
 
 def console() -> Console:
-    """The terminal; without one, wide lines, so that a log file is not cut at 80 columns."""
-    plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(highlight=False, width=160)
+    """The terminal; without one, wide tables, and lines that are not cut at any column."""
+    terminal = Console(highlight=False)
+    if terminal.is_terminal:
+        return terminal
+    return Console(highlight=False, width=160, soft_wrap=True)
+
+
+def counted(n: int, noun: str) -> str:
+    """`1 row`, `1,200 rows`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def summarise(manifest: Mapping[str, Any]) -> str:
@@ -54,13 +65,13 @@ def summarise(manifest: Mapping[str, Any]) -> str:
     parts = []
     rows = manifest.get("rows_out")
     if rows is not None:
-        parts.append(f"{rows:,} rows")
+        parts.append(counted(rows, "row"))
     dropped = manifest.get("dropped") or {}
     if dropped:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
         parts.append(f"dropped {sum(dropped.values()):,} ({reasons})")
     if manifest.get("tokens_out"):
-        parts.append(f"{manifest['tokens_out']:,} tokens")
+        parts.append(counted(manifest["tokens_out"], "token"))
     loss = (manifest.get("metrics") or {}).get("train_loss")
     if isinstance(loss, float):
         parts.append(f"train loss {loss:.3f}")
@@ -71,9 +82,7 @@ def plan_table(decisions: Sequence[Decision]) -> Table:
     table = Table("stage", "", "why", box=box.SIMPLE_HEAD)
     for decision in decisions:
         colour = "dim" if decision.action == "reuse" else "bold"
-        table.add_row(
-            decision.name, f"[{colour}]{decision.action}[/{colour}]", _plain(decision.why)
-        )
+        table.add_row(decision.name, f"[{colour}]{decision.action}[/{colour}]", plain(decision.why))
     return table
 
 
@@ -126,7 +135,7 @@ def result_tables(name: str, metrics: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text of others as it is, without reading square brackets as markup."""
     from rich.markup import escape
 

@@ -1,17 +1,13 @@
-"""Engine settings as the pipeline file has them, and the one place that turns them into an engine.
+"""Engine settings as the pipeline file has them.
 
 No heavy import here: checking a pipeline needs the settings only.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-
-if TYPE_CHECKING:
-    from llm_distill.engines.base import Engine
-    from llm_distill.models import ModelSource
 
 
 class TransformersSettings(BaseModel):
@@ -49,14 +45,3 @@ class ScriptedSettings(BaseModel):
 
 
 EngineSettings = Annotated[TransformersSettings | ScriptedSettings, Field(discriminator="kind")]
-
-
-def open_engine(settings: TransformersSettings | ScriptedSettings, source: ModelSource) -> Engine:
-    """The engine for a model. Loads the weights; close it to free them."""
-    if isinstance(settings, ScriptedSettings):
-        from llm_distill.engines.scripted import ScriptedEngine
-
-        return ScriptedEngine(settings)
-    from llm_distill.engines.transformers import TransformersEngine
-
-    return TransformersEngine(source, settings)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -20,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from llm_distill.errors import WorkspaceError
+from llm_distill.runtime.disk import full_disk, sync, write_durably
 from llm_distill.runtime.fingerprint import FINGERPRINT_LENGTH, fingerprint
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
+PROBE_BYTES = 16384  # an empty file can be made on a full disk, too
 # Files that `datasets` writes with a random or machine-bound part; they hold no rows.
 NOT_CONTENT = frozenset({"state.json", "dataset_info.json", "README.md"})
 
@@ -48,9 +49,12 @@ class Workspace:
     """The folder that holds artifacts and runs (`data/` unless the command line says otherwise)."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self.artifacts = root / "artifacts"
-        self.runs = root / "runs"
+        try:
+            self.root = root.expanduser()  # a shell leaves the ~ of a quoted name as it is
+        except RuntimeError as error:
+            raise WorkspaceError(f"--workspace {root}: there is no such home folder") from error
+        self.artifacts = self.root / "artifacts"
+        self.runs = self.root / "runs"
 
     def prepare(self) -> None:
         """Create the folders.
@@ -61,11 +65,11 @@ class Workspace:
         try:
             for folder in (self.artifacts / ".work", self.artifacts / ".locks", self.runs):
                 folder.mkdir(parents=True, exist_ok=True)
-            probe = self.artifacts / ".work" / f".probe-{os.getpid()}"
-            probe.write_bytes(b"")
-            probe.unlink()
+            probe = self.artifacts / ".work" / ".probe"
+            write_durably(probe, " " * PROBE_BYTES)
+            probe.unlink(missing_ok=True)  # another run may have been quicker
         except OSError as error:
-            raise WorkspaceError(
+            raise full_disk(error, self.root) or WorkspaceError(
                 f"cannot write to workspace {self.root}: {error.strerror or error}; "
                 "choose another with --workspace DIR"
             ) from error
@@ -151,14 +155,19 @@ class Workspace:
         manifest["manifest_digest"] = fingerprint(manifest)
         text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_durably(directory / MANIFEST, text)
-        for path in directory.rglob("*"):
-            if path.is_file():
-                _sync(path)
+        for path in (*directory.rglob("*"), directory):
+            sync(path)
         target = self.path(address)
-        if target.exists():
-            shutil.rmtree(self.set_aside(target, "replaced"))
-        directory.rename(target)
-        _sync(self.artifacts)
+        before = self.set_aside(target, "replaced") if target.exists() else None
+        try:
+            directory.rename(target)
+        except BaseException:
+            if before is not None and not target.exists():
+                before.rename(target)
+            raise
+        sync(self.artifacts)
+        if before is not None:  # only now: until the new one is in its place, it is the only one
+            shutil.rmtree(before, ignore_errors=True)
         return Artifact(target, manifest)
 
     def set_aside(self, path: Path, why: str) -> Path:
@@ -170,33 +179,15 @@ class Workspace:
         return target
 
 
-def write_durably(path: Path, text: str) -> None:
-    """Write a whole file or nothing: a temporary sibling, then one rename."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict):
+            raise DamagedError(f"{MANIFEST} is no mapping")
+        digest = fingerprint({k: v for k, v in manifest.items() if k != "manifest_digest"})
     except (OSError, ValueError) as error:
         raise DamagedError(f"{MANIFEST} is missing or unreadable") from error
-    if not isinstance(manifest, dict):
-        raise DamagedError(f"{MANIFEST} is no mapping")
-    stated = manifest.get("manifest_digest")
-    if stated != fingerprint({k: v for k, v in manifest.items() if k != "manifest_digest"}):
+    if manifest.get("manifest_digest") != digest:
         raise DamagedError(f"{MANIFEST} was edited: its digest does not match")
     return manifest
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,7 +43,8 @@ class Selection:
         """The stages to go through, in order.
 
         Raises:
-            ConfigError: a name that is no stage, or `--from` after `--until`.
+            ConfigError: a name that is no stage, `--from` after `--until`, or a `--force` that
+                lies before the one or after the other and so would do nothing.
         """
         for option, name in (("--from", self.start), ("--until", self.until)):
             if name is not None:
@@ -54,10 +55,25 @@ class Selection:
         end = names.index(self.until) + 1 if self.until else len(names)
         if self.start and names.index(self.start) >= end:
             raise ConfigError(f"--from {self.start} comes after --until {self.until}")
+        begin = names.index(self.start) if self.start else 0
+        for name in self.force:
+            if names.index(name) < begin:
+                where = f"comes before --from {self.start}"
+            elif names.index(name) >= end:
+                where = f"comes after --until {self.until}"
+            else:
+                continue
+            raise ConfigError(f"--force {name} {where} and would not be run; leave one of them out")
         return names[:end]
 
     def forced(self, pipeline: PipelineConfig) -> set[str]:
         return {n for name in self.force for n in dependants(name, pipeline.stages)}
+
+    def still_forced(self, pipeline: PipelineConfig, finished: Collection[str]) -> list[str]:
+        """What to force so that a run that has finished these stages is gone on with."""
+        left = self.forced(pipeline).intersection(self.stages(pipeline)).difference(finished)
+        implied = {n for name in left for n in dependants(name, pipeline.stages) if n != name}
+        return [name for name in pipeline.stages if name in left - implied]
 
     def must_be_ready(self, pipeline: PipelineConfig) -> set[str]:
         """The stages before `--from`, which are not to be executed."""

@@ -18,6 +18,7 @@ from rich.progress import (
     TaskID,
     TextColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -28,7 +29,14 @@ class StageProgress(Protocol):
 
 
 class _Rates(ProgressColumn):
-    """`12.3 rows/s, 4,100 tokens/s, 17 s left`, over the whole of the bar's life."""
+    """`12.3 rows/s, 4,100 tokens/s, 17 s left`, over the whole of the bar's life.
+
+    Without the tokens where that does not fit into `room` columns: the time left counts more.
+    """
+
+    def __init__(self, room: int) -> None:
+        super().__init__(Column(no_wrap=True, max_width=room))
+        self._room = room
 
     def render(self, task: Task) -> Text:
         seconds = task.elapsed or 0.0
@@ -36,7 +44,10 @@ class _Rates(ProgressColumn):
             return Text("")
         new, total = task.completed - task.fields["done"], task.total
         left = None if total is None else total - task.completed
-        text = _rates(new, task.fields["tokens"], left, seconds, task.fields["unit"])
+        unit = task.fields["unit"]
+        text = _rates(new, task.fields["tokens"], left, seconds, unit)
+        if len(text) > self._room:
+            text = _rates(new, 0, left, seconds, unit)
         return Text(text, style="cyan")
 
 
@@ -105,12 +116,15 @@ def show_progress(
     if not console.is_terminal:
         yield _Lines(console, description, total, unit, done)
         return
+    # Where the line is too long the bar shrinks, and nothing wraps: redrawing needs one line.
     columns = (
         SpinnerColumn(),
-        TextColumn("  {task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        _Rates(),
+        TextColumn(
+            "{task.description}", table_column=Column(no_wrap=True, max_width=console.width // 4)
+        ),
+        BarColumn(bar_width=None, table_column=Column(max_width=24)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        _Rates(console.width // 2),
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(

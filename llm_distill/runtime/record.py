@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,12 @@ import yaml
 
 from llm_distill.errors import WorkspaceError, nearest
 from llm_distill.pipeline.schema import PipelineConfig
-from llm_distill.runtime.artifact import Artifact, Workspace, write_durably
+from llm_distill.runtime.artifact import Artifact, Workspace
+from llm_distill.runtime.disk import explained, write_durably
+
+log = logging.getLogger("llm_distill")
+
+SHOWN_RUNS = 10
 
 State = Literal["waiting", "running", "reused", "done", "failed", "interrupted"]
 
@@ -56,31 +62,54 @@ class RunRecord:
 
     @classmethod
     def begin(cls, workspace: Workspace, pipeline: PipelineConfig, names: list[str]) -> RunRecord:
-        """Make the run's folder and write down the settings."""
+        """Make the run's folder and write down the settings.
+
+        Raises:
+            WorkspaceError: they cannot be written; no folder is left then.
+        """
         folder = workspace.runs / pipeline.name
-        folder.mkdir(parents=True, exist_ok=True)
-        directory = _new_directory(folder)
-        (directory / "logs").mkdir()
-        text = yaml.safe_dump(pipeline.resolved, sort_keys=False, allow_unicode=True)
-        write_durably(directory / "pipeline.yaml", text)
-        record = cls(
-            directory=directory,
-            name=f"{pipeline.name}/{directory.name}",
-            state="running",
-            pipeline=pipeline.source,
-            profile=pipeline.profile,
-            seed=pipeline.seed,
-            pid=os.getpid(),
-            started=time.time(),
-            stages={name: StageRecord() for name in names},
-        )
-        record.save()
+        with explained(workspace.root, "the run's record: "):
+            folder.mkdir(parents=True, exist_ok=True)
+            directory = _new_directory(folder)
+            record = cls(
+                directory=directory,
+                name=f"{pipeline.name}/{directory.name}",
+                state="running",
+                pipeline=pipeline.source,
+                profile=pipeline.profile,
+                seed=pipeline.seed,
+                pid=os.getpid(),
+                started=time.time(),
+                stages={name: StageRecord() for name in names},
+            )
+            try:
+                (directory / "logs").mkdir()
+                text = yaml.safe_dump(pipeline.resolved, sort_keys=False, allow_unicode=True)
+                write_durably(directory / "pipeline.yaml", text)
+                record.save()
+            except BaseException:
+                shutil.rmtree(directory, ignore_errors=True)
+                raise
         return record
 
     def save(self) -> None:
+        """Write run.json anew.
+
+        Raises:
+            WorkspaceError: it cannot be written; the one from before is still there.
+        """
         values = asdict(self)
         del values["directory"]
-        write_durably(self.directory / "run.json", json.dumps(values, indent=2) + "\n")
+        with explained(self.directory, "the run's record: "):
+            write_durably(self.directory / "run.json", json.dumps(values, indent=2) + "\n")
+
+    def stopped(self, name: str, error: BaseException) -> None:
+        """Note what stopped the run at a stage."""
+        state: State = "failed" if isinstance(error, Exception) else "interrupted"
+        self.state = self.stages[name].state = state
+        self.stages[name].why = str(error) or type(error).__name__
+        with suppress(WorkspaceError):  # a full disk must not hide what stopped the run
+            self.save()
 
     def used(self, name: str, artifact: Artifact, state: State, seconds: float, why: str) -> None:
         """Note the artifact that a stage of this run stands on."""
@@ -99,7 +128,7 @@ class RunRecord:
     @contextmanager
     def logging(self, stage: str) -> Iterator[None]:
         """Send what is logged meanwhile to the stage's own file."""
-        handler = logging.FileHandler(self.directory / "logs" / f"{stage}.log", encoding="utf-8")
+        handler = _LogFile(self.directory / "logs" / f"{stage}.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
         level = root.level
@@ -108,18 +137,33 @@ class RunRecord:
         logging.captureWarnings(True)
         try:
             yield
+        except Exception:
+            log.exception("stage '%s' failed", stage)
+            raise
         finally:
             logging.captureWarnings(False)
             root.setLevel(level)
             root.removeHandler(handler)
-            handler.close()
+            with suppress(OSError):  # as in `_LogFile`
+                handler.close()
 
 
-def read_run(workspace: Workspace, name: str | None) -> RunRecord:
+class _LogFile(logging.FileHandler):
+    """A stage's log. Where the disk is full, its lines are lost and the stage says why."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Print nothing; the library would print a traceback for each line."""
+
+
+def read_run(
+    workspace: Workspace, name: str | None, *, on_damaged: Callable[[str], None] = log.warning
+) -> RunRecord:
     """A run by `pipeline/time`, a pipeline's newest, or with None the newest of all.
 
+    on_damaged: is told of a newer run that is passed over since it cannot be read.
+
     Raises:
-        WorkspaceError: there is none of that name.
+        WorkspaceError: there is none of that name, or none that can be read.
     """
     runs = sorted(workspace.runs.glob("*/*/run.json"), key=lambda path: path.parent.name)
     wanted = [
@@ -128,17 +172,40 @@ def read_run(workspace: Workspace, name: str | None) -> RunRecord:
         if name in (None, path.parent.parent.name, f"{path.parent.parent.name}/{path.parent.name}")
     ]
     if not wanted:
-        if not runs:
-            raise WorkspaceError(f"no run in {workspace.runs} yet")
-        names = {path.parent.parent.name for path in runs}
-        raise WorkspaceError(f"no run '{name}' in {workspace.runs}; {nearest(str(name), names)}")
-    path = wanted[-1]
+        raise WorkspaceError(_no_run(workspace, name, runs))
+    for path in reversed(wanted[1:]):
+        try:
+            return _read(path)
+        except WorkspaceError as damaged:
+            on_damaged(f"{damaged}; this is the run before it")
+    return _read(wanted[0])
+
+
+def _read(path: Path) -> RunRecord:
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("no mapping")
         stages = {n: StageRecord(**s) for n, s in values.pop("stages").items()}
         return RunRecord(directory=path.parent, stages=stages, **values)
-    except (ValueError, TypeError, KeyError) as error:
-        raise WorkspaceError(f"{path} is damaged: {error}") from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise WorkspaceError(
+            f"{path} is damaged ({error}); remove the folder {path.parent}, or name another run"
+        ) from error
+
+
+def _no_run(workspace: Workspace, name: str | None, runs: list[Path]) -> str:
+    """What there is instead: the runs of that pipeline, newest first, or the pipelines."""
+    if not runs:
+        return f"no run in {workspace.runs} yet"
+    pipeline = str(name).partition("/")[0]
+    times = [path.parent.name for path in runs if path.parent.parent.name == pipeline]
+    if not times:
+        names = {path.parent.parent.name for path in runs}
+        return f"no run '{name}' in {workspace.runs}; {nearest(str(name), names)}"
+    shown = ", ".join(f"{pipeline}/{time}" for time in times[: -SHOWN_RUNS - 1 : -1])
+    more = f" and {len(times) - SHOWN_RUNS} older ones" if len(times) > SHOWN_RUNS else ""
+    return f"no run '{name}' in {workspace.runs}; there are {shown}{more}"
 
 
 def _new_directory(folder: Path) -> Path:

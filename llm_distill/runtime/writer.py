@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from llm_distill.errors import DataError
 
 if TYPE_CHECKING:
     from llm_distill.stage import RowsOutput
+
+UNFIT = (TypeError, ValueError, KeyError, OverflowError)
 
 
 def write_rows(output: RowsOutput, directory: Path) -> int:
@@ -23,20 +26,29 @@ def write_rows(output: RowsOutput, directory: Path) -> int:
     directory.mkdir(parents=True)
     partial = directory.parent / "rows.arrow"
     seen: set[str] = set()
-    count = 0
+    count, last = 0, None
     with ArrowWriter(features=output.features, path=str(partial)) as writer:
         for row in output.rows:
             _check_id(row, seen, count)
             try:
-                writer.write(output.features.encode_example(row))
-            except (TypeError, ValueError, KeyError) as error:
+                example = output.features.encode_example(row)
+            except UNFIT as error:
                 raise DataError(f"row {row['id']}: {error}") from error
-            count += 1
-        writer.finalize()
+            count, last = count + 1, row["id"]
+            _write(writer.write, f"a row at or before {last}", example)
+        _write(writer.finalize, f"a row at or before {last}")
     rows = Dataset.from_file(str(partial)) if count else _empty(output.features)
     rows.save_to_disk(str(directory))
     partial.unlink(missing_ok=True)
     return count
+
+
+def _write(write: Callable[..., Any], where: str, *values: Any) -> None:
+    """Rows are written many at a time, so that which of them does not fit is not known."""
+    try:
+        write(*values)
+    except UNFIT as error:
+        raise DataError(f"{where}: {error}") from error
 
 
 def _empty(features: Any) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from llm_distill.engines.base import Completion, Request, SamplingSettings
-from llm_distill.engines.config import ScriptedSettings, open_engine
+from llm_distill.engines.config import ScriptedSettings
+from llm_distill.engines.opening import open_engine
 from llm_distill.engines.scripted import ScriptedEngine
 from llm_distill.errors import ConfigError
 from llm_distill.models import ModelSource

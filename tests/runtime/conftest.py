@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,8 +81,8 @@ class Bench:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """`llm-distill run` in another process.
 
-        Ctrl-C reaches it even where the tests run in the background of a shell, which makes all
-        that it starts ignore the signal.
+        Signals reach it even where the tests run in the background of a shell or under nohup,
+        which make all that they start ignore them.
         """
         command = [*CLI, "run", str(self.file), "--workspace", str(self.workspace.root)]
         return subprocess.Popen(
@@ -90,8 +90,46 @@ class Bench:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=_heed_signals,
         )
+
+
+def _heed_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+@dataclass
+class Said:
+    """What a command left: its exit code, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Said]]:
+    """The command line in this process. An error that is a bug comes out of it as it is."""
+    import llm_distill.commands
+    from llm_distill.cli import main
+
+    def call(*arguments: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["llm-distill", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Said(code, *capsys.readouterr())
+
+    monkeypatch.setattr(llm_distill.commands, "_quiet_libraries", lambda: None)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield call
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

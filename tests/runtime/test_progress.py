@@ -56,3 +56,20 @@ def test_on_a_terminal_a_bar_that_goes_away():
     assert "15/30" in out.getvalue()
     assert "steps/s" in out.getvalue()
     assert out.getvalue().endswith("\x1b[2K")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+@pytest.mark.parametrize("description", ["generate (teacher)", "score in context (a-long-name)"])
+def test_a_bar_is_one_line_however_narrow_the_terminal(width, description):
+    console = Console(file=io.StringIO(), width=width, force_terminal=True)
+    with show_progress(console, description, 123456) as bar:
+        task = bar._progress.tasks[0]
+        task._get_time, task.start_time = lambda: 100.0, 0.0
+        bar.advance(12345, 10**6)
+        with console.capture() as captured:
+            console.print(bar._progress.get_renderable())
+    assert captured.get().count("\n") == 1
+    if width >= 80:
+        assert f"{description[:19]}" in captured.get()
+        assert "12345/123456" in captured.get()
+        assert "15 min 00 s left" in captured.get()

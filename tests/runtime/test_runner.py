@@ -106,6 +106,10 @@ def test_force_from_until(bench: MakeBench) -> None:
         toy.run(start="trained", until="answers")
     with pytest.raises(ConfigError, match="--force anwsers: no such stage; did you mean 'answers'"):
         toy.run(force=("anwsers",))
+    with pytest.raises(ConfigError, match="--force trained comes after --until answers"):
+        toy.run(force=("trained",), until="answers")
+    with pytest.raises(ConfigError, match="--force numbers comes before --from answers"):
+        toy.plan(force=("numbers",), start="answers")
 
 
 def test_plan_says_what_and_why(bench: MakeBench, tmp_path: Path) -> None:
@@ -201,6 +205,22 @@ def test_the_run_keeps_logs_and_resolved_settings(bench: MakeBench) -> None:
     assert read_run(toy.workspace, "toy").stages["answers"].dropped == {"odd": 2}
     with pytest.raises(WorkspaceError, match="no run 'ty'.*did you mean 'toy'"):
         read_run(toy.workspace, "ty")
+    with pytest.raises(WorkspaceError, match=f"no run 'toy/1' in .*; there are {record.name}$"):
+        read_run(toy.workspace, "toy/1")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"stages": []}', '{"stages": {"a": 1}}'])
+def test_a_damaged_record_does_not_hide_the_runs_before_it(bench: MakeBench, content: str) -> None:
+    toy = bench(TOY)
+    record = toy.run(until="numbers")
+    damaged = record.directory.with_name("9999")
+    shutil.copytree(record.directory, damaged)
+    (damaged / "run.json").write_text(content)
+    said: list[str] = []
+    assert read_run(toy.workspace, "toy", on_damaged=said.append).name == record.name
+    assert f"remove the folder {damaged}" in said[0]
+    with pytest.raises(WorkspaceError, match="9999/run.json is damaged .* name another run"):
+        read_run(toy.workspace, "toy/9999")
 
 
 @pytest.mark.parametrize(
@@ -222,6 +242,7 @@ def test_a_failure_leaves_nothing_that_is_taken_for_complete(
     assert record.stages["others"].state == ("interrupted" if error == "interrupt" else "failed")
     assert record.stages["answers"].state == "waiting"
     assert not list(toy.workspace.artifacts.glob("others-*"))
+    assert not list((toy.workspace.artifacts / ".work").iterdir())
     toy.run()
     assert toy.display.ran == ["others", "answers", "trained"]
 
@@ -249,13 +270,17 @@ def test_an_unwritable_workspace(bench: MakeBench, tmp_path: Path) -> None:
         toy.run()
 
 
-def test_sigkill_leaves_nothing_and_the_next_run_goes_on(bench: MakeBench, tmp_path: Path) -> None:
+def test_sigkill_leaves_nothing_and_the_next_run_goes_on(
+    bench: MakeBench, tmp_path: Path, cli: Any
+) -> None:
     toy = bench(TOY)
     trace = tmp_path / "trace"
     process = toy.start("--set", "stages.others.pause=30", "--set", f"stages.others.trace={trace}")
     _wait_for(trace)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    status = cli("status", "--workspace", toy.workspace.root).out
+    assert (status.count("interrupted"), status.count("running")) == (2, 0)  # the run, the stage
     assert not list(toy.workspace.artifacts.glob("others-*"))
     record = toy.run()
     assert toy.display.ran == ["others", "answers", "trained"]
@@ -263,7 +288,7 @@ def test_sigkill_leaves_nothing_and_the_next_run_goes_on(bench: MakeBench, tmp_p
     assert not list((toy.workspace.artifacts / ".work").iterdir())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_or_a_job_schedulers_signal_says_what_is_kept(
     bench: MakeBench, tmp_path: Path, number: signal.Signals
 ) -> None:
