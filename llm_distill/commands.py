@@ -138,10 +138,9 @@ def _stop_as_after_ctrl_c() -> None:
     terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
 
     def hang_up(number: int, frame: FrameType | None) -> None:
-        gone = [descriptor for descriptor in terminals if not os.isatty(descriptor)]
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for descriptor in gone:  # an error of the last words' must not hide that it was stopped
-            os.dup2(nowhere, descriptor)
+        for descriptor in terminals:
+            if not os.isatty(descriptor):  # gone: printing would fail and hide why the run stops
+                os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGHUP, hang_up)
