@@ -36,6 +36,7 @@ def test_arte_runs_end_to_end_and_then_reuses_everything(tmp_path: Path) -> None
     (pairs,) = artifacts.glob("preferences-*/manifest.json")
     # The planted answer: the student learns from the formula and the steps, never from empty words.
     strategies = json.loads(pairs.read_text())["metrics"]
+    assert strategies["pairs"]["rationale"] > 5
     assert set(strategies["chosen_strategies"]) <= {"recall", "procedure"}
     (teacher,) = artifacts.glob("aligned_teacher-*")
     assert (teacher / "adapter_model.safetensors").is_file()
