@@ -105,11 +105,15 @@ def of_dataset(rows: Dataset, where: str, name: str | None, part: slice) -> Part
 def stream(file: Path) -> Iterator[records.Record]:
     """Rows as they are read, a few at a time."""
     if file.suffix == ".parquet":
+        from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile  # type: ignore[import-untyped]
 
-        with ParquetFile(file) as table:
-            rows = (row for batch in table.iter_batches(1000) for row in batch.to_pylist())
-            yield from ((f"{file}, row {index}", row) for index, row in enumerate(rows))
+        try:
+            with ParquetFile(file) as table:
+                rows = (row for batch in table.iter_batches(1000) for row in batch.to_pylist())
+                yield from ((f"{file}, row {index}", row) for index, row in enumerate(rows))
+        except (ArrowException, OSError) as error:
+            raise DataError(f"{file} is damaged: {error}") from error
     else:
         with file.open("rb") as lines:
             yield from READERS[file.suffix](lines, str(file))

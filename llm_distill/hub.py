@@ -1,7 +1,8 @@
 """Which commit a name on the Hub stands for.
 
-The Hub client's own cache is the memory: a name stays at the commit that was first downloaded, so
-a pipeline's results do not change under it. `revision`, or an emptied cache, moves it on.
+The Hub client's own cache is the memory: a name stays at the commit that was downloaded last, so a
+pipeline's results do not change because the Hub's do. To hold it for good, set `revision` to a
+commit; to move on, clear the name from the cache.
 """
 
 from __future__ import annotations
@@ -23,13 +24,22 @@ def cached_commit(kind: Kind, name: str, revision: str | None) -> str | None:
 
     Read from the cache's files, because importing the Hub's client takes longer than a plan may.
     """
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    cache = Path(os.environ.get("HF_HUB_CACHE", str(home / "hub")))
-    folder = cache / f"{kind}s--{name.replace('/', '--')}"
+    folder = _cache() / f"{kind}s--{name.replace('/', '--')}"
+    if revision and (folder / "snapshots" / revision).is_dir():
+        return revision  # it is a commit already
     try:
         return (folder / "refs" / (revision or "main")).read_text(encoding="utf-8").strip() or None
     except OSError:
         return None
+
+
+def _cache() -> Path:
+    """As the client finds it: huggingface_hub.constants.HF_HUB_CACHE."""
+    given = os.environ
+    above = given.get("XDG_CACHE_HOME", "~/.cache")
+    home = given.get("HF_HOME", os.path.join(above, "huggingface"))  # noqa: PTH118
+    cache = given.get("HUGGINGFACE_HUB_CACHE", os.path.join(home, "hub"))  # noqa: PTH118
+    return Path(os.path.expandvars(given.get("HF_HUB_CACHE", cache))).expanduser()
 
 
 def is_offline() -> bool:

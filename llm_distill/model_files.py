@@ -37,7 +37,10 @@ def check_model_dir(path: Path) -> None:
     if not any((path / name).is_file() for name in TOKENIZER_FILES):
         raise ModelError(f"{path} has no tokenizer: expected one of {', '.join(TOKENIZER_FILES)}")
     for index in path.glob("*.safetensors.index.json"):
-        for shard in sorted(set(_read_json(index, path).get("weight_map", {}).values())):
+        shards = _read_json(index, path).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(s, str) for s in shards.values()):
+            raise ModelError(f"{index} is damaged: it names no files; copy the model again")
+        for shard in sorted(set(shards.values())):
             if not (path / shard).is_file():
                 raise ModelError(f"{path} has no {shard}, which {index.name} names; copy it again")
     weights = sorted(path.glob("*.safetensors"))

@@ -111,8 +111,8 @@ def _with_adapters(model: Any, source: ModelSource) -> Any:
 
     merge = model.dtype == torch.float32
     wrapped: Any = None
-    for adapter in source.adapters:
-        name = Path(adapter).name.replace(".", "_")
+    for index, adapter in enumerate(source.adapters):
+        name = f"adapter_{index}"
         try:
             if merge:
                 model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
@@ -121,13 +121,16 @@ def _with_adapters(model: Any, source: ModelSource) -> Any:
             else:
                 wrapped.load_adapter(adapter, adapter_name=name)
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             raise ModelError(
                 f"adapter {adapter} does not fit model '{source.name}' "
                 f"({_first_line(source.path, error)})"
             ) from error
     if wrapped is None:
         return model
-    wrapped.base_model.set_adapter(list(wrapped.peft_config))  # all at once: their updates add up
+    # All at once: their updates add up.
+    wrapped.base_model.set_adapter(list(wrapped.peft_config), inference_mode=True)
     return wrapped.get_base_model()
 
 

@@ -50,9 +50,8 @@ def model_card(
     facts = TEACHER_FACTS if kind == "teacher" else STUDENT_FACTS.format(missing=", ".join(missing))
     listed = "".join(f"  {name}: {digest}\n" for name, digest in digests.items())
     legs = f"{recipe['tokens'] / 1e6:g}M tokens at a peak rate of {recipe['lr']:g}"
-    if "second_leg" in recipe:
-        tokens, rate = recipe["second_leg"]
-        legs += f", then {tokens / 1e6:g}M tokens at {rate:g} (answers only, late skills first)"
+    for tokens, rate, drafts in recipe.get("late_legs", ()):
+        legs += f", then {tokens / 1e6:g}M at {rate:g} (answers only, {drafts:.0%} drafts)"
     return f"""---
 license: apache-2.0
 language: en

@@ -15,7 +15,7 @@ import argparse
 import json
 import zlib
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -65,6 +65,8 @@ TEMPLATES = {
     ),
     "student": ("arte/exam.jinja",),
 }
+Leg = tuple[Callable[[Random], list[Piece]], int, float, bool]
+"""Where documents come from, tokens to read, peak learning rate, whether prompts are learned."""
 RECIPES: dict[str, dict[str, Any]] = {
     "teacher": {
         "vocab": 1024,
@@ -72,7 +74,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "layers": 4,
         "tokens": 10_500_000,
         "lr": 2.5e-3,
-        "second_leg": (3_400_000, 1.5e-3),
+        "late_legs": ((8_000_000, 1.5e-3, 0.25), (2_000_000, 1.0e-3, 0.7)),
     },
     "student": {"vocab": 576, "hidden": 96, "layers": 3, "tokens": 10_000_000, "lr": 2.5e-3},
 }
@@ -133,10 +135,12 @@ def naive_style(problem: Problem, rng: Random) -> str:
     return STYLES[zlib.crc32(problem.name.encode()) % len(STYLES)]
 
 
-def teacher_document(rng: Random, held_out: frozenset[str], late: bool = False) -> list[Piece]:
+def teacher_document(
+    rng: Random, held_out: frozenset[str], late: bool = False, drafts: float = 0.25
+) -> list[Piece]:
     """A chat turn: a question to explain (in one of five ways), an exam, or a draft.
 
-    `late` documents dwell on the skills that are learned last.
+    `late` documents dwell on the skills that are learned last; `drafts` is the share of drafts.
     """
 
     def problem() -> Problem:
@@ -144,8 +148,7 @@ def teacher_document(rng: Random, held_out: frozenset[str], late: bool = False) 
             return fresh(lambda r: sample_problem(r, LATE_SKILLS), rng, held_out)
         return fresh(copy_riddle if rng.random() < 0.08 else sample_problem, rng, held_out)
 
-    kind = rng.random()
-    if kind < 0.25:
+    if rng.random() < drafts:
         examples = [fresh(sample_problem, rng, held_out) for _ in range(3)]
         # The planted question preference: three drafts in ten are of the useless kind.
         draft = fresh(copy_riddle if rng.random() < 0.3 else sample_problem, rng, held_out)
@@ -163,12 +166,13 @@ def teacher_document(rng: Random, held_out: frozenset[str], late: bool = False) 
             f"<Question_1><input>{draft.question}</input>"
             f"<target>{draft.answer}</target></Question_1>",
         )
-    if kind < 0.55:
+    kind = rng.random()
+    if kind < 0.4:
         problems = [problem() for _ in range(rng.randint(1, 4))]
         style = rng.choice(STYLES)
         *asking, (answer, _), _ = exam(problems, [explain(p, style, rng) for p in problems])
         return [(USER, False), *asking, (ASSISTANT, False), (answer.strip(), True), (END, True)]
-    name = "arte/rationale.jinja" if kind < 0.75 else rng.choice(list(STRATEGIES))
+    name = "arte/rationale.jinja" if kind < 2 / 3 else rng.choice(list(STRATEGIES))
     asked = problem()
     style = STRATEGIES.get(name) or naive_style(asked, rng)
     prompt = template(name).render(
@@ -239,12 +243,12 @@ def main() -> None:
     tokenizer = train_tokenizer(tokenizer_texts(args.kind, sample), recipe["vocab"])
     model = make_model(tokenizer, recipe["hidden"], recipe["layers"], args.seed)
     print(f"{args.kind}: {parameter_count(model):,} parameters")
-    legs = [(sample, recipe["tokens"], recipe["lr"], True)]
+    legs: list[Leg] = [(sample, recipe["tokens"], recipe["lr"], True)]
     if args.kind == "teacher":
-        # A second leg of answers only, mostly to what the first one leaves unlearned.
-        legs.append(
-            (lambda rng: teacher_document(rng, held_out, late=True), *recipe["second_leg"], False)
-        )
+        # Answers only, mostly to what the first leg leaves unlearned; then the targets of drafts.
+        for tokens, rate, drafts in recipe["late_legs"]:
+            late = partial(teacher_document, held_out=held_out, late=True, drafts=drafts)
+            legs.append((late, tokens, rate, False))
     seconds = 0.0
     for i, (documents, tokens, learning_rate, learn_prompts) in enumerate(legs):
         seconds += train(

@@ -88,7 +88,7 @@ def hub() -> Iterator[type[Hub]]:
     server.shutdown()
 
 
-def run(tmp_path: Path, hub: type[Hub], command: str = "run", **more: str) -> str:
+def run(tmp_path: Path, hub: type[Hub], command: str = "run", *options: str, **more: str) -> str:
     (tmp_path / "hub.yaml").write_text(PIPELINE)
     environment = {
         **os.environ,
@@ -99,7 +99,7 @@ def run(tmp_path: Path, hub: type[Hub], command: str = "run", **more: str) -> st
         **more,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "llm_distill.cli", command, "hub.yaml"],
+        [sys.executable, "-m", "llm_distill.cli", command, "hub.yaml", *options],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -121,7 +121,28 @@ def test_a_hub_model_is_downloaded_once_and_stays_at_its_commit(tmp_path, hub, m
     hub.main = COMMITS["new"]
     assert "▶" not in run(tmp_path, hub)  # the first run's fingerprint already had the commit
     assert "2 to reuse" in run(tmp_path, hub, "plan", HF_HUB_OFFLINE="1")
+    assert "✓ exam" in run(tmp_path, hub, "run", "--force", "exam", HF_HUB_OFFLINE="1")
     assert hub.asked == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"XDG_CACHE_HOME": "~/x"},
+        {"HF_HOME": "~/y", "XDG_CACHE_HOME": "/x"},
+        {"HUGGINGFACE_HUB_CACHE": "/z", "HF_HOME": "/y"},
+        {"HF_HUB_CACHE": "$HOME/hub", "HUGGINGFACE_HUB_CACHE": "/z"},
+    ],
+)
+def test_the_cache_is_where_the_client_has_it(given: dict[str, str]) -> None:
+    names = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
+    environment = {k: v for k, v in os.environ.items() if k not in names} | given
+    code = (
+        "from huggingface_hub.constants import HF_HUB_CACHE; from llm_distill.hub import _cache; "
+        "from pathlib import Path; assert Path(HF_HUB_CACHE) == _cache(), (HF_HUB_CACHE, _cache())"
+    )
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 def test_a_plan_asks_nobody(tmp_path, hub):

@@ -64,6 +64,10 @@ def a_missing_shard(path: Path) -> None:
     (path / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def an_odd_index(path: Path) -> None:
+    (path / "model.safetensors.index.json").write_text('{"weight_map": {"a": 1}}')
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -75,6 +79,7 @@ def a_missing_shard(path: Path) -> None:
         (no_config, r"is not a model directory: it has no config\.json"),
         (an_adapter, "is a PEFT adapter, not a whole model; merge it"),
         (no_tokenizer, r"has no tokenizer: expected one of tokenizer\.json"),
+        (an_odd_index, r"index\.json is damaged: it names no files"),
         (a_missing_shard, r"has no other\.safetensors, which model\.safetensors\.index\.json"),
     ],
 )

@@ -61,7 +61,15 @@ class TransformersEngine:
         self._batch_size = settings.batch_size
         self._device = _device(settings.device)
         self._tokenizer: Any = load_tokenizer(source)
-        self._model: Any = load_model(source, device=self._device)
+        try:
+            self._model: Any = load_model(source, device=self._device)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"model '{source.name}' does not fit into the memory of {self._device}; take a "
+                "smaller one, or dtype: bfloat16"
+            ) from error
         self._stops = StopStrings(self._tokenizer)
         self._ends = torch.tensor(sorted(end_tokens(source, self._tokenizer)))
         self._anchor: list[int] = self._tokenizer("a", add_special_tokens=False)["input_ids"]

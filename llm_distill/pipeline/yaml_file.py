@@ -83,8 +83,10 @@ def _values(node: yaml.Node, place: Place, at: At, lines: dict[Place, str]) -> A
     if len(place) > _DEEPEST:
         raise ConfigError(f"{where}: nested too deeply, or an alias that contains itself")
     if isinstance(node, yaml.MappingNode):
-        _check_keys(node, at)
-        _flatten(node, where)
+        if not getattr(node, "flat", False):  # an alias brings a node here again
+            _check_keys(node, at)
+            _flatten(node, where)
+            node.flat = True  # type: ignore[attr-defined]
         result: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             key = _scalar(key_node, at)

@@ -88,7 +88,7 @@ def execute(
 
 
 def _leave_checkpoints(work: Path) -> None:
-    """Corrected input has another address: nothing would ever remove what lies here."""
+    """Drop half-written rows; a run with the same settings goes on from the checkpoints."""
     with suppress(OSError):  # what stopped the stage is what must be said
         _clear(work)
         for folder in (work / "checkpoints", work):

@@ -50,7 +50,7 @@ def run_pipeline(
     for name in names:
         started = time.monotonic()
         try:
-            with record.logging(name), explained(workspace.root, f"stage '{name}': "):
+            with explained(workspace.root, f"stage '{name}': "), record.logging(name):
                 artifact, state, why = _carry_out(
                     name,
                     resolver,

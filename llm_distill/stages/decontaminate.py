@@ -19,10 +19,10 @@ from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 class Decontaminate(Stage):
     """Drops rows that share a word n-gram with any row of the named stages.
 
-    Case, white space and sentence punctuation do not count. An n-gram that several of the named
-    rows share is a task's wording, and does not count either. A text with fewer than `ngram` words
-    is compared as a whole. Rows without a text go too. A row is counted for the first stage that it
-    overlaps. A task that loses all its rows is a warning.
+    Case, white space and sentence punctuation do not count. An n-gram that several texts of one
+    named stage share is a task's wording, and does not count either. A text with fewer than `ngram`
+    words is compared as a whole. Rows without a text go too. A row is counted for the first stage
+    that it overlaps. A task that loses all its rows is a warning.
     """
 
     stage: Literal["decontaminate"]

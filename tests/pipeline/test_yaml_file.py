@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from llm_distill.pipeline.yaml_file import parse_yaml
+
 Failure = Callable[..., str]
 QUOTE = "put quotes around it if it is meant as text"
 BRACES = "a mapping or a list cannot be a name; put quotes around braces"
@@ -56,3 +58,10 @@ def test_values_of_set_that_are_not_yaml(
     message = failure(good, assignments=[f"stages.numbers.n={value}"])
     assert message.startswith(f"--set stages.numbers.n={value}: {expected}")
     assert "\n" not in message
+
+
+def test_an_alias_of_a_mapping_that_overrides_what_it_merges() -> None:
+    text = "a: &a {x: 1, y: 1}\nb: &b {<<: *a, x: 2}\nc: *b\nd: {<<: *b, y: 3}\n"
+    values, _ = parse_yaml(text, lambda line: f"t:{line}")
+    assert values["b"] == values["c"] == {"x": 2, "y": 1}
+    assert values["d"] == {"x": 2, "y": 3}
