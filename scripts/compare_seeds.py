@@ -26,7 +26,10 @@ Accuracies = dict[tuple[str, int], float]
 def finished_runs(
     workspace: Path, pipeline: str, profile: str | None
 ) -> dict[int, dict[str, Path]]:
-    """{seed: {stage: its artifact}} of each seed's newest finished run."""
+    """{seed: {stage: its artifact}} of each seed's newest finished run.
+
+    A run with another `--set` counts as well: compare in a workspace that holds none.
+    """
     found: dict[int, dict[str, Path]] = {}
     for path in sorted(workspace.glob(f"runs/{pipeline}/*/run.json")):
         run = json.loads(path.read_text())

@@ -18,7 +18,7 @@ from llm_distill.runtime.resolve import Resolver
 class Decision:
     """What is to be done with a stage.
 
-    identity and address: None where they depend on a stage that has yet to run.
+    identity and digest: None where they depend on a stage that has yet to run.
     artifact: what is reused. damage: set where an artifact must be moved aside first.
     """
 
