@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 FinishReason = Literal["stop", "length", "error"]
 Message = dict[str, str]
@@ -26,6 +26,26 @@ class SamplingSettings(BaseModel):
     )
 
 
+class StructuredOutput(BaseModel):
+    """The form that a completion must have: exactly one of the three."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    json_schema: dict[str, Any] | None = Field(None, description="a JSON Schema of the answer")
+    choice: tuple[str, ...] | None = Field(
+        None, min_length=1, description="the answer is one of these texts"
+    )
+    regex: str | None = Field(None, description="a regular expression of the whole answer")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(f"set one of json_schema, choice and regex; found {found}")
+        return self
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One completion that is wanted.
@@ -33,6 +53,7 @@ class Request:
     prompt: text to be continued as it stands, or chat messages for the model's chat template.
     seed: this request's own; the same request gives the same text again in any batch.
     logprobs: also return each completion token's log-probability.
+    structure: the form that the text must have; engines that cannot hold it raise a ModelError.
     """
 
     id: str
@@ -40,6 +61,7 @@ class Request:
     sampling: SamplingSettings
     seed: int = 0
     logprobs: bool = False
+    structure: StructuredOutput | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +72,7 @@ class Completion:
         (a plain-text continuation usually begins with a space).
     finish_reason: `stop` (end token or stop string), `length` (max_tokens), `error`.
     logprobs: natural logarithms under the model's own distribution (temperature 1), one a token.
+    cost: what a server charges for it, in the currency of its `price`; 0 for local models.
     error: why there is no text; such a completion is a bad row, not an exception.
     """
 
@@ -59,6 +82,32 @@ class Completion:
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
     logprobs: tuple[float, ...] | None = None
+    cost: float = 0.0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """A completion whose likelihood is wanted. The model writes nothing."""
+
+    id: str
+    prompt: str | Sequence[Message]
+    completion: str
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How likely the completion of the request with the same id is.
+
+    token_ids, logprobs: of the completion's tokens as they stand behind the prompt's, without an
+        end token; natural logarithms under the model's own distribution (temperature 1).
+    error: why there are none; a bad row, not an exception.
+    """
+
+    id: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    n_prompt_tokens: int = 0
     error: str | None = None
 
 
@@ -69,5 +118,7 @@ class Engine(Protocol):
     """
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]: ...
+
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]: ...
 
     def close(self) -> None: ...

@@ -13,8 +13,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_distill.engines.base import Completion, FinishReason, Request, SamplingSettings
-from llm_distill.errors import ConfigError, nearest
+from llm_distill.engines.base import (
+    Completion,
+    FinishReason,
+    Request,
+    SamplingSettings,
+    Score,
+    ScoreRequest,
+)
+from llm_distill.errors import ConfigError, ModelError, nearest
 from llm_distill.paths import bundled_root, find_resource
 
 if TYPE_CHECKING:
@@ -63,6 +70,16 @@ class ScriptedEngine:
             else:
                 text, reason, n_words = _cut(text, request.sampling)
                 yield Completion(request.id, text, reason, len(prompt.split()), n_words)
+
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
+        """Not possible.
+
+        Raises:
+            ModelError: always; a table has no likelihoods.
+        """
+        raise ModelError(
+            f"a scripted engine ({self._source}) has no likelihoods; score with kind: transformers"
+        )
 
     def close(self) -> None:
         """Nothing to free."""

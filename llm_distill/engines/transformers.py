@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jinja2 import TemplateError
 
-from llm_distill.engines.base import Completion, FinishReason, Request
+from llm_distill.engines.base import Completion, FinishReason, Request, Score, ScoreRequest
 from llm_distill.engines.cache import roomy_cache
 from llm_distill.engines.record import Record
 from llm_distill.engines.sampling import RowSampler
@@ -95,6 +95,10 @@ class TransformersEngine:
             prompts.sort(key=lambda prompt: prompt.cost, reverse=True)
             for start in range(0, len(prompts), self._batch_size):
                 yield from self._run(prompts[start : start + self._batch_size])
+
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
+        """See `engines.base.Engine`."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Free the weights, and the device's memory with them."""
