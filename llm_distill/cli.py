@@ -133,6 +133,49 @@ def status(
     status_command(run, workspace)
 
 
+cache_app = typer.Typer(help="What models have written: kept, and never paid for twice.")
+app.add_typer(cache_app, name="cache", no_args_is_help=True)
+
+
+@cache_app.command("stats")
+def cache_stats(workspace: WorkspaceDir = DEFAULT_WORKSPACE) -> None:
+    """Show what is kept of each model: completions, tokens, cost."""
+    from llm_distill.cache import stats_command
+
+    stats_command(workspace)
+
+
+@cache_app.command("prune")
+def cache_prune(
+    model: Annotated[
+        str | None, typer.Option(help="Only this model's, named as `cache stats` does.")
+    ] = None,
+    older_than: Annotated[
+        float | None,
+        typer.Option("--older-than", help="Only what is older than this.", metavar="DAYS", min=0),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it, only count.")] = False,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+) -> None:
+    """Delete completions that are no longer needed, and make the file smaller."""
+    from llm_distill.cache import prune_command
+
+    prune_command(workspace, model, older_than, delete=yes)
+
+
+@cache_app.command("verify")
+def cache_verify(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set a damaged file aside and save what can be read.")
+    ] = False,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+) -> None:
+    """Read all that is kept and check it."""
+    from llm_distill.cache import verify_command
+
+    verify_command(workspace, repair=repair)
+
+
 @app.callback(invoke_without_command=True)
 def _version(
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,

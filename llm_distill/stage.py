@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
 
     from llm_distill.columns import Row
-    from llm_distill.engines.base import Completion, Request
+    from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
     from llm_distill.models import ModelSource
 
 
@@ -76,7 +76,7 @@ class ModelOutput:
 class Progress(Protocol):
     """A bar, or plain lines where there is no terminal."""
 
-    def advance(self, n: int = 1, tokens: int = 0) -> None: ...
+    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None: ...
 
 
 class Context(Protocol):
@@ -98,7 +98,16 @@ class Context(Protocol):
     def generate(
         self, model: str, requests: Iterable[Request], *, total: int | None = None
     ) -> Iterator[tuple[Request, Completion]]:
-        """Completions in the order of the requests, with a bar; tokens are counted."""
+        """Completions in the order of the requests, with a bar; tokens and cost are counted.
+
+        What was written for the same request before, in any run of the workspace, is reused.
+        """
+        ...
+
+    def score(
+        self, model: str, requests: Iterable[ScoreRequest], *, total: int | None = None
+    ) -> Iterator[tuple[ScoreRequest, Score]]:
+        """As `generate`, for the likelihoods of given completions."""
         ...
 
     def drop(self, reason: str, count: int = 1) -> None:

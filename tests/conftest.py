@@ -49,7 +49,7 @@ class FakeEngine:
 
 
 class _NoBar:
-    def advance(self, n: int = 1, tokens: int = 0) -> None: ...
+    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None: ...
 
 
 @dataclass
@@ -94,6 +94,8 @@ def run_stage(tmp_path: Path) -> Callable[..., StageRun]:
             datasets=paths,
             models={**sources, **(models or {})},
             engines=opened,
+            identities={},  # nothing is kept
+            store=tmp_path / "store.sqlite",
             progress_factory=lambda description, total, unit, done: nullcontext(_NoBar()),
         )
         context.work_dir.mkdir(parents=True, exist_ok=True)

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from llm_distill.errors import WorkspaceError
+from llm_distill.methods.canonical import fingerprint
 from llm_distill.runtime.disk import full_disk, sync, write_durably
-from llm_distill.runtime.fingerprint import FINGERPRINT_LENGTH, fingerprint
+from llm_distill.runtime.fingerprint import FINGERPRINT_LENGTH
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -55,6 +56,7 @@ class Workspace:
             raise WorkspaceError(f"--workspace {root}: there is no such home folder") from error
         self.artifacts = self.root / "artifacts"
         self.runs = self.root / "runs"
+        self.completions = self.root / "completions" / "store.sqlite"
 
     def prepare(self) -> None:
         """Create the folders.

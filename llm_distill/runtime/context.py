@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_distill.engines.base import Completion, Engine, Request
+from llm_distill.engines.asking import Came, complete, score
+from llm_distill.engines.base import Completion, Engine, Request, Score, ScoreRequest
+from llm_distill.engines.store import CompletionStore, StoredAnswers
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -28,6 +30,10 @@ class StageContext:
     datasets: reference -> directory of a dataset artifact.
     models: reference -> where its weights are.
     engines: reference -> a function that opens its engine.
+    identities: reference -> (JSON of all that can change what the model writes, name); models
+        whose answers cost nothing are not among them, and nothing of them is kept.
+    store: where completions are kept.
+    cost: what servers charged, in the currency of their price.
     """
 
     seed: int
@@ -35,15 +41,20 @@ class StageContext:
     datasets: dict[str, Path]
     models: dict[str, ModelSource]
     engines: dict[str, Callable[[], Engine]]
+    identities: dict[str, tuple[Any, str]]
+    store: Path
     progress_factory: Callable[[str, int | None, str, int], AbstractContextManager[StageProgress]]
     metrics: dict[str, Any] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
+    completions: Counter[Came] = field(default_factory=Counter)
+    cost: float = 0.0
     rows_read: int = 0
     _loaded: dict[str, Dataset] = field(default_factory=dict)
     _open: dict[str, Engine] = field(default_factory=dict)
+    _store: CompletionStore | None = None
 
     def rows(self, reference: str) -> Dataset:
         from datasets import load_from_disk
@@ -59,36 +70,30 @@ class StageContext:
     def generate(
         self, model: str, requests: Iterable[Request], *, total: int | None = None
     ) -> Iterator[tuple[Request, Completion]]:
-        """Completions in request order. What arrives early waits; ids must be unique."""
-        engine = self._engine(model)
-        waiting: list[Request] = []
-        arrived: dict[str, Completion] = {}
-        asked: set[str] = set()
-
-        def recorded() -> Iterator[Request]:
-            for request in requests:
-                if request.id in asked:
-                    raise ValueError(f"request id {request.id!r} is used twice")
-                asked.add(request.id)
-                waiting.append(request)
-                yield request
-
-        next_index = 0
+        """Completions in request order, from the store where they were made before."""
         with self.progress(f"generate ({model})", total) as bar:
-            for completion in engine.generate(recorded()):
-                self.n_prompt_tokens += completion.n_prompt_tokens
-                self.n_completion_tokens += completion.n_completion_tokens
-                bar.advance(1, completion.n_completion_tokens)
-                arrived[completion.id] = completion
-                while next_index < len(waiting) and waiting[next_index].id in arrived:
-                    request = waiting[next_index]
-                    yield request, arrived.pop(request.id)
-                    next_index += 1
-                if next_index > 4096:
-                    del waiting[:next_index]
-                    next_index = 0
-        if next_index < len(waiting):
-            raise RuntimeError(f"the engine lost request {waiting[next_index].id!r}")
+
+            def note(completion: Completion, came: Came) -> None:
+                made = came == "made"
+                self.completions[came] += 1
+                self.n_prompt_tokens += completion.n_prompt_tokens * made
+                self.n_completion_tokens += completion.n_completion_tokens * made
+                self.cost += completion.cost * made
+                bar.advance(1, completion.n_completion_tokens * made, self.cost)
+
+            yield from complete(requests, lambda: self._engine(model), self._stored(model), note)
+
+    def score(
+        self, model: str, requests: Iterable[ScoreRequest], *, total: int | None = None
+    ) -> Iterator[tuple[ScoreRequest, Score]]:
+        """As `generate`, for the likelihoods of given completions."""
+        with self.progress(f"score ({model})", total) as bar:
+
+            def note(found: Score, came: Came) -> None:
+                self.completions[came] += 1
+                bar.advance(1, len(found.token_ids) if came == "made" else 0)
+
+            yield from score(requests, lambda: self._engine(model), self._stored(model), note)
 
     def drop(self, reason: str, count: int = 1) -> None:
         self.dropped[reason] += count
@@ -103,11 +108,13 @@ class StageContext:
         return self.progress_factory(description, total, unit, done)
 
     def close(self) -> None:
-        """Free the engines' memory."""
+        """Free the engines' memory, and let go of the store."""
         for engine in self._open.values():
             engine.close()
         self._open.clear()
         self._loaded.clear()
+        if self._store is not None:
+            self._store.close()
 
     def _engine(self, model: str) -> Engine:
         if model not in self._open:
@@ -116,3 +123,10 @@ class StageContext:
             self._open.clear()
             self._open[model] = self.engines[model]()
         return self._open[model]
+
+    def _stored(self, model: str) -> StoredAnswers | None:
+        if model not in self.identities:
+            return None
+        if self._store is None:
+            self._store = CompletionStore(self.store, on_damage=self.warn)
+        return StoredAnswers(self._store, *self.identities[model])

@@ -48,7 +48,7 @@ def execute(
         with explained(workspace.root):
             work.mkdir(parents=True, exist_ok=True)
             _clear(work)
-            context = _context(stage, work, resolver, progress)
+            context = _context(stage, work, resolver, workspace, progress)
             try:
                 output = stage.run(context)
                 directory, rows_out = _collect(name, output, work)
@@ -72,6 +72,8 @@ def execute(
                 "dropped": dict(context.dropped),
                 "tokens_in": context.n_prompt_tokens,
                 "tokens_out": context.n_completion_tokens,
+                "completions": dict(context.completions),
+                "cost": context.cost,
                 "metrics": context.metrics,
                 "warnings": context.warnings,
                 "seconds": round(time.monotonic() - started, 3),
@@ -107,7 +109,9 @@ def _clear(work: Path) -> None:
             path.unlink()
 
 
-def _context(stage: Stage, work: Path, resolver: Resolver, progress: MakeProgress) -> StageContext:
+def _context(
+    stage: Stage, work: Path, resolver: Resolver, workspace: Workspace, progress: MakeProgress
+) -> StageContext:
     rows = [target for _, target, kind in references(stage) if kind == "rows"]
     models = [target for _, target, kind in references(stage) if kind == "model"]
     for target in rows:
@@ -123,6 +127,13 @@ def _context(stage: Stage, work: Path, resolver: Resolver, progress: MakeProgres
         datasets={target: resolver.ready[target].path for target in rows},
         models={target: resolver.model(target) for target in models},
         engines={target: _opener(target, resolver) for target in models},
+        identities={
+            target: resolver.writer_identity(target)
+            for target in models
+            # A table's answers are free, and a function may look at more than the request's key.
+            if resolver.model_config(target).engine.kind != "scripted"
+        },
+        store=workspace.completions,
         progress_factory=progress,
     )
 

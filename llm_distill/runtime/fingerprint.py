@@ -1,12 +1,11 @@
 """What makes two executions of a stage the same work. Pure.
 
-A fingerprint is the sha256 of the canonical JSON of a stage's identity: its kind and version, the
-settings that can change the result, and the digests of templates, models, sources and inputs.
+A stage's identity is its kind and version, the settings that can change the result, and the digests
+of templates, models, sources and inputs; its fingerprint is `methods.canonical.fingerprint` of it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -14,18 +13,6 @@ from typing import Any
 from pydantic import BaseModel
 
 FINGERPRINT_LENGTH = 12
-
-
-def canonical_json(value: Any) -> str:
-    """The one spelling of a JSON value: sorted keys, no white space, no NaN."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-
-
-def fingerprint(value: Any) -> str:
-    """64 hex digits of the sha256 of a JSON value's canonical spelling."""
-    return hashlib.sha256(canonical_json(value).encode("utf-8")).hexdigest()
 
 
 def result_settings(settings: BaseModel) -> dict[str, Any]:

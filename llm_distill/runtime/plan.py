@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llm_distill.errors import ConfigError, nearest
+from llm_distill.methods.canonical import fingerprint
 from llm_distill.pipeline.graph import dependants, upstream
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, DamagedError, Workspace
-from llm_distill.runtime.fingerprint import differences, fingerprint
+from llm_distill.runtime.fingerprint import differences
 from llm_distill.runtime.resolve import Resolver
 
 

@@ -25,7 +25,8 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class StageProgress(Protocol):
-    def advance(self, n: int = 1, tokens: int = 0) -> None: ...
+    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
+        """Count n units and tokens more; cost: what all of them have cost so far."""
 
 
 class _Rates(ProgressColumn):
@@ -45,9 +46,10 @@ class _Rates(ProgressColumn):
         new, total = task.completed - task.fields["done"], task.total
         left = None if total is None else total - task.completed
         unit = task.fields["unit"]
-        text = _rates(new, task.fields["tokens"], left, seconds, unit)
+        cost = task.fields["cost"]
+        text = _rates(new, task.fields["tokens"], left, seconds, unit, cost)
         if len(text) > self._room:
-            text = _rates(new, 0, left, seconds, unit)
+            text = _rates(new, 0, left, seconds, unit, cost)
         return Text(text, style="cyan")
 
 
@@ -55,9 +57,9 @@ class _Bar:
     def __init__(self, progress: Progress, task_id: TaskID) -> None:
         self._progress, self._task_id, self._tokens = progress, task_id, 0
 
-    def advance(self, n: int = 1, tokens: int = 0) -> None:
+    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
         self._tokens += tokens
-        self._progress.update(self._task_id, advance=n, tokens=self._tokens)
+        self._progress.update(self._task_id, advance=n, tokens=self._tokens, cost=cost)
 
 
 class _Lines:
@@ -71,7 +73,7 @@ class _Lines:
         self._started = self._printed = time.monotonic()
         self._new = self._tokens = 0
 
-    def advance(self, n: int = 1, tokens: int = 0) -> None:
+    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
         self._new += n
         self._tokens += tokens
         now = time.monotonic()
@@ -81,15 +83,19 @@ class _Lines:
         done = self._before + self._new
         left = None if self._total is None else self._total - done
         of = "" if self._total is None else f"/{self._total:,}"
-        rates = _rates(self._new, self._tokens, left, now - self._started, self._unit)
+        rates = _rates(self._new, self._tokens, left, now - self._started, self._unit, cost)
         line = f"  {self._description}: {done:,}{of} {self._unit}, {rates}"
         self._console.print(line, highlight=False)
 
 
-def _rates(new: float, tokens: int, left: float | None, seconds: float, unit: str) -> str:
+def _rates(
+    new: float, tokens: int, left: float | None, seconds: float, unit: str, cost: float
+) -> str:
     parts = [f"{new / seconds:,.1f} {unit}/s"]
     if tokens:
         parts.append(f"{tokens / seconds:,.0f} tokens/s")
+    if cost:
+        parts.append(f"cost {cost:,.2f}")
     if left is not None and new:
         parts.append(f"{_spell(left * seconds / new)} left")
     return ", ".join(parts)
@@ -128,6 +134,6 @@ def show_progress(
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(
-            description, total=total, completed=done, tokens=0, unit=unit, done=done
+            description, total=total, completed=done, tokens=0, cost=0.0, unit=unit, done=done
         )
         yield _Bar(progress, task)

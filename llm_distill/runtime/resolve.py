@@ -98,6 +98,13 @@ class Resolver:
             "identity": self._weights(name),
         }
 
+    def writer_identity(self, name: str) -> tuple[dict[str, Any], str]:
+        """All that can change what a model writes, and a name for people."""
+        source = self.model(name)
+        trained = [Path(adapter).name for adapter in source.adapters]
+        path = Path(source.path).name if source.is_local else source.path
+        return self._model_identity(name, writes_text=True), " + ".join([path, *trained])
+
     def _model_identity(self, name: str, writes_text: bool) -> dict[str, Any]:
         config = self.model_config(name)
         identity: dict[str, Any] = {

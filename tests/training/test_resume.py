@@ -115,7 +115,7 @@ def test_the_bar_goes_on_where_it_was(run_stage, rows, text_model, cut_at, tmp_p
     opened: list[tuple[int, int]] = []
 
     class Bar:
-        def advance(self, n: int = 1, tokens: int = 0) -> None:
+        def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
             advanced.append(n)
 
     def progress(self, what, total, unit, done):
@@ -145,7 +145,7 @@ from llm_distill.stages.train_sft import TrainSft
 from llm_distill.training.callbacks import WholeHistory
 
 class Bar:
-    def advance(self, n=1, tokens=0): ...
+    def advance(self, n=1, tokens=0, cost=0.0): ...
 
 told = json.loads(sys.argv[1])
 original = WholeHistory.on_step_end

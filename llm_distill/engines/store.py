@@ -1,0 +1,177 @@
+"""The completion store: what a model has written is kept as it arrives, and never paid for twice.
+
+One SQLite file a workspace. A row's key is the digest of the rendered request, its sampling
+settings, its seed and the model's identity, so an edited prompt redoes the rows that it changes and
+another pipeline with the same requests makes no calls. `max_tokens` is not in the key: a completion
+that ended by itself stays valid under any limit that it fits into, one that was cut only under the
+limit that cut it.
+
+It is written in WAL mode, one transaction a completion: a killed process loses what was in flight
+and nothing else, and several runs may share the file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
+from llm_distill.engines.store_file import CONTENT, checksum, connect, explained, is_damage
+from llm_distill.methods.canonical import digest, fingerprint
+
+Key = tuple[bytes, int]
+"""sha256 of a request without its max_tokens, and these."""
+
+INSERT = f"""
+INSERT INTO completions (key, truncated_at, model, created, checksum, {", ".join(CONTENT)})
+VALUES ({", ".join("?" * (5 + len(CONTENT)))})
+ON CONFLICT (key, truncated_at) DO UPDATE SET checksum = excluded.checksum,
+{", ".join(f"{name} = excluded.{name}" for name in CONTENT)}
+"""
+SELECT = f"""
+SELECT truncated_at, checksum, {", ".join(CONTENT)} FROM completions
+WHERE key = ?1 AND (truncated_at = ?2 OR (truncated_at = 0 AND n_completion_tokens <= ?2))
+"""
+NO_LIMIT = 2**31
+
+
+class CompletionStore:
+    """The store's file, open. Processes may share the file, threads not this object.
+
+    Every method may raise a WorkspaceError: the file was written by a newer version, or cannot be
+    written to.
+    """
+
+    def __init__(self, path: Path, on_damage: Callable[[str], None]) -> None:
+        """on_damage: told in words when the file had to be set aside and made anew."""
+        self._path, self._on_damage = path, on_damage
+        self._models: dict[str, int] = {}
+        self._db: sqlite3.Connection | None = None
+
+    def find(self, key: bytes, limit: int) -> tuple[bool, list[Any]] | None:
+        """Whether it was cut, and the content, of what is valid under a limit of tokens."""
+        for cut, stated, *content in self._run(SELECT, (key, limit)):
+            # One whose checksum is wrong is asked again; `cache verify` counts it.
+            if stated == checksum(key, cut, content):
+                return bool(cut), content
+        return None
+
+    def keep(self, key: bytes, cut: int, model: tuple[str, str], content: Sequence[Any]) -> None:
+        """Write an answer down, over one of the same key and cut.
+
+        cut: max_tokens where that ended it, else 0. model: (digest, name).
+        """
+        place = key, cut, self._model_id(*model), time.time(), checksum(key, cut, content)
+        self._run(INSERT, (*place, *content))
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _model_id(self, model_digest: str, name: str) -> int:
+        if model_digest not in self._models:
+            values = (model_digest, name)
+            self._run("INSERT OR IGNORE INTO models (digest, name) VALUES (?, ?)", values)
+            ((found,),) = self._run("SELECT id FROM models WHERE digest = ?", values[:1])
+            self._models[model_digest] = found
+        return self._models[model_digest]
+
+    def _run(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        """Execute one statement; if the file turns out to be damaged, mend it and try again."""
+        try:
+            return self._execute(sql, values)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise explained(error, self._path) from error
+        from llm_distill.engines.store_repair import mend
+
+        self.close()
+        self._models.clear()
+        self._on_damage(mend(self._path))
+        try:
+            return self._execute(sql, values)
+        except sqlite3.DatabaseError as error:
+            raise explained(error, self._path) from error
+
+    def _execute(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        if self._db is None:
+            self._db = connect(self._path)
+        return self._db.execute(sql, values).fetchall()
+
+
+class StoredAnswers:
+    """The answers of one model in the store."""
+
+    def __init__(self, store: CompletionStore, identity: Any, name: str) -> None:
+        """identity: JSON of whatever can change what the model writes. name: for people."""
+        self._store, self._model = store, (fingerprint(identity), name)
+
+    def key(self, request: Request) -> Key:
+        """Digest and max_tokens: equal where the model would write the same.
+
+        Greedy decoding draws nothing, so there the seed does not count.
+        """
+        sampling = request.sampling
+        structure = request.structure
+        return digest(
+            {
+                "model": self._model[0],
+                "prompt": request.prompt,
+                "sampling": sampling.model_dump(mode="json", exclude={"max_tokens"}),
+                "seed": request.seed if sampling.temperature > 0 else None,
+                "logprobs": request.logprobs,
+                "structure": structure.model_dump(mode="json") if structure else None,
+            }
+        ), sampling.max_tokens
+
+    def completion(self, key: Key, request: Request) -> Completion | None:
+        """What was written for the same request before."""
+        found = self._store.find(*key)
+        if found is None:
+            return None
+        was_cut, (text, _, logprobs, n_prompt, n_completion, _) = found
+        numbers = None if logprobs is None else _numbers("d", logprobs)
+        reason: Any = "length" if was_cut else "stop"
+        return Completion(request.id, text, reason, n_prompt, n_completion, numbers)
+
+    def keep(self, key: Key, done: Completion) -> None:
+        """Write a completion down, unless it is an error."""
+        if done.error is not None:
+            return
+        request, limit = key
+        logprobs = None if done.logprobs is None else array("d", done.logprobs).tobytes()
+        tokens = done.n_prompt_tokens, done.n_completion_tokens
+        content = [done.text, None, logprobs, *tokens, done.cost]
+        cut = limit if done.finish_reason == "length" else 0
+        self._store.keep(request, cut, self._model, content)
+
+    def score_key(self, request: ScoreRequest) -> Key:
+        """As `key`, for a completion that is scored."""
+        asked = {"prompt": request.prompt, "completion": request.completion}
+        return digest({"model": self._model[0], "score": asked}), NO_LIMIT
+
+    def score(self, key: Key, request: ScoreRequest) -> Score | None:
+        """The likelihoods that were found before."""
+        found = self._store.find(*key)
+        if found is None:
+            return None
+        _, ids, logprobs, n_prompt, *_ = found[1]
+        return Score(request.id, _numbers("i", ids), _numbers("d", logprobs), n_prompt)
+
+    def keep_score(self, key: Key, score: Score) -> None:
+        """Write likelihoods down, unless they are an error."""
+        if score.error is None:
+            ids, logprobs = array("i", score.token_ids), array("d", score.logprobs)
+            numbers = [ids.tobytes(), logprobs.tobytes(), score.n_prompt_tokens, len(ids), 0.0]
+            self._store.keep(key[0], 0, self._model, ["", *numbers])
+
+
+def _numbers(kind: str, data: bytes) -> tuple[Any, ...]:
+    numbers: array[Any] = array(kind)
+    numbers.frombytes(data)
+    return tuple(numbers)
