@@ -125,7 +125,7 @@ def _rows(db: sqlite3.Connection, first: int, last: int) -> Iterator[tuple[Any, 
     try:
         if last - first >= 1000:
             raise sqlite3.DatabaseError  # not all of a large file at once
-        rows = db.execute(sql, (first, last)[: ids.count('?')]).fetchall()
+        rows = db.execute(sql, (first, last)[: ids.count("?")]).fetchall()
     except (sqlite3.DatabaseError, UnicodeDecodeError):
         if first == last:
             yield None, False

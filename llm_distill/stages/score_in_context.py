@@ -28,11 +28,18 @@ from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answe
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.examples import question_key, usable
 from llm_distill.methods.in_context_score import Tally, mean_by
+from llm_distill.methods.racing import Standing, still_racing
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
 
 ADDED = ("score", "n_items", "parse_failures")
+
+LAPS = 8
+"""With racing, candidates are compared after each eighth of the items."""
+
+RACING_ERROR = 0.01
+"""How often one comparison that racing takes for sure may turn out wrong; docs/decisions/0009."""
 
 Candidate = tuple[str, str, str]
 """Task, question and rationale: candidates that agree in all three are the same exam."""
@@ -48,6 +55,10 @@ class ScoreInContext(Stage):
     counts; none is wrong, and counted in `parse_failures` as well. An item that asks the
     candidate's own question is left out. A candidate without a rationale, or with an `error`, is
     passed on with no score. Candidates that are equal are scored once.
+
+    With `racing`, a candidate in the middle is asked fewer items, as `n_items` says: it stops once
+    it is all but sure to be neither the best nor the worst of its question, and its question to
+    stay at the top, at the bottom or between them.
     """
 
     stage: Literal["score_in_context"]
@@ -69,10 +80,18 @@ class ScoreInContext(Stage):
     max_error_rate: float = Field(
         0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
     )
+    racing: bool = Field(
+        False, description="stop early with candidates that no preference pair will use"
+    )
+    quantile: float = Field(
+        0.25, gt=0, le=0.5, description="for racing: the `quantile` of build_preferences"
+    )
 
     def required_columns(self) -> dict[str, set[str]]:
         needed: dict[str, set[str]] = {}
         needed.setdefault(self.rows, set()).update({"id", "question", "rationale"})
+        if self.racing:
+            needed[self.rows].add("parent_id")
         needed.setdefault(self.items, set()).update({"id", "question", "reference_answer"})
         return needed
 
@@ -86,7 +105,7 @@ class ScoreInContext(Stage):
         return {self.template: offered}
 
     def is_seeded(self) -> bool:
-        return self.sampling.temperature > 0
+        return self.sampling.temperature > 0 or self.racing
 
     def run(self, context: Context) -> RowsOutput:
         from llm_distill.columns import features
@@ -138,20 +157,56 @@ class ScoreInContext(Stage):
         tallies = {candidate: Tally() for candidate in exams}
         total = sum(len(items) for _, items in exams.values())
         budget = ErrorBudget(self.max_error_rate, total)
-        ask = partial(context.generate, self.model, total=total)
-        for job, completion in answered(self._jobs(context, exams), ask):
-            budget.count(job.id, completion.error)
-            if completion.error is not None:
-                continue
-            candidate, reference = job.about
-            answer = extract_answer(completion.text)
-            tallies[candidate].add(
-                answer=answer,
-                is_correct=answers_equal(answer, reference, self.answer_kind),
-                truncated=completion.finish_reason == "length",
-            )
+        for lap in self._race(context, exams, tallies) if self.racing else (exams,):
+            size = sum(len(items) for _, items in lap.values())
+            ask = partial(context.generate, self.model, total=size)
+            for job, completion in answered(self._jobs(context, lap), ask):
+                budget.count(job.id, completion.error)
+                if completion.error is not None:
+                    continue
+                candidate, reference = job.about
+                answer = extract_answer(completion.text)
+                tallies[candidate].add(
+                    answer=answer,
+                    is_correct=answers_equal(answer, reference, self.answer_kind),
+                    truncated=completion.finish_reason == "length",
+                )
         context.metrics["errors"] = budget.failed
+        if self.racing:
+            asked = sum(tally.n_items for tally in tallies.values()) + budget.failed
+            context.metrics.update(exact_answers=total, answers_saved=total - asked)
         return tallies
+
+    def _race(
+        self, context: Context, exams: Exams, tallies: Mapping[Candidate, Tally]
+    ) -> Iterator[Exams]:
+        """The next items of the candidates that are still in the race, lap by lap."""
+        questions: dict[str, dict[str, list[Candidate]]] = {}
+        for row in context.rows(self.rows):
+            candidate = _candidate(row)
+            if candidate is not None:
+                group = questions.setdefault(task_of(row), {})
+                group.setdefault(str(row["parent_id"]), []).append(candidate)
+        racing = set(exams)
+        for lap in range(LAPS):
+            yield {
+                candidate: (row, _lap(items, lap, context.seed))
+                for candidate, (row, items) in exams.items()
+                if candidate in racing
+            }
+            standings = {
+                candidate: Standing(
+                    tallies[candidate].n_correct, tallies[candidate].n_items, len(items)
+                )
+                for candidate, (_, items) in exams.items()
+            }
+            racing = {
+                candidate
+                for group in questions.values()
+                for candidate in still_racing(
+                    group, standings, quantile=self.quantile, error=RACING_ERROR
+                )
+            }
 
     def _exams(self, context: Context) -> Exams:
         items = by_task(context.rows(self.items))
@@ -185,6 +240,12 @@ class ScoreInContext(Stage):
                 about = candidate, item["reference_answer"]
                 name = f"{row['id']}/{index}"
                 yield make_job(name, about, template, values, prompt_format, self.sampling, seed)[0]
+
+
+def _lap(items: list[Row], lap: int, seed: int) -> list[Row]:
+    """An eighth of the items in an order by chance, which is the same for every candidate."""
+    drawn = sorted(items, key=lambda item: derive_seed(seed, "lap", item["id"]))
+    return drawn[lap * len(items) // LAPS : (lap + 1) * len(items) // LAPS]
 
 
 def _candidate(row: Row) -> Candidate | None:
