@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -11,7 +12,6 @@ from typing import Any
 
 import pytest
 
-import llm_distill.stages
 from llm_distill.columns import Row
 from llm_distill.engines.base import Completion, Engine, Request
 from llm_distill.models import ModelSource
@@ -20,7 +20,7 @@ from llm_distill.stage import ModelOutput, RowsOutput, Stage
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-llm_distill.stages.__path__.append(str(Path(__file__).parent / "toy_stages"))
+sys.path.insert(0, str(Path(__file__).parent / "toy_stages"))  # as an installed third party's
 
 
 class FakeEngine:

@@ -5,27 +5,21 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from llm_distill.engines.base import Engine
-from llm_distill.engines.opening import open_engine
 from llm_distill.errors import DataError, LLMDistillError, nearest
 from llm_distill.runtime.artifact import Artifact, Workspace
-from llm_distill.runtime.context import StageContext
 from llm_distill.runtime.disk import explained
-from llm_distill.runtime.environment import environment
+from llm_distill.runtime.perform import Job, MakeProgress, perform
 from llm_distill.runtime.plan import Decision
-from llm_distill.runtime.progress import StageProgress
 from llm_distill.runtime.resolve import Resolver
-from llm_distill.runtime.writer import write_rows
-from llm_distill.stage import ModelOutput, RowsOutput, Stage, references
+from llm_distill.runtime.worker import perform_in_worker
+from llm_distill.stage import Stage, references
 
 log = logging.getLogger("llm_distill")
-
-MakeProgress = Callable[[str, int | None, str, int], AbstractContextManager[StageProgress]]
 
 
 def execute(
@@ -48,12 +42,10 @@ def execute(
         with explained(workspace.root):
             work.mkdir(parents=True, exist_ok=True)
             _clear(work)
-            context = _context(stage, work, resolver, workspace, progress)
-            try:
-                output = stage.run(context)
-                directory, rows_out = _collect(name, output, work)
-            finally:
-                context.close()
+            job = _job(stage, work, resolver, workspace)
+            done = perform_in_worker(job, progress) if job.models else perform(job, progress)
+            if done.rows == 0:
+                log.warning("stage '%s' gave no rows", name)
             manifest = {
                 "name": name,
                 "stage": stage.stage,
@@ -66,20 +58,12 @@ def execute(
                 "models": {
                     t: resolver.revisions(t) for _, t, kind in references(stage) if kind == "model"
                 },
-                "features": _features(output),
-                "rows_in": context.rows_read,
-                "rows_out": rows_out,
-                "dropped": dict(context.dropped),
-                "tokens_in": context.n_prompt_tokens,
-                "tokens_out": context.n_completion_tokens,
-                "completions": dict(context.completions),
-                "cost": context.cost,
-                "metrics": context.metrics,
-                "warnings": context.warnings,
+                "features": done.features,
+                "rows_out": done.rows,
                 "seconds": round(time.monotonic() - started, 3),
-                **environment(),
+                **done.manifest,
             }
-            artifact = workspace.publish(address, directory, manifest)
+            artifact = workspace.publish(address, done.directory, manifest)
             shutil.rmtree(work, ignore_errors=True)
             return artifact
     except BaseException as error:
@@ -109,9 +93,7 @@ def _clear(work: Path) -> None:
             path.unlink()
 
 
-def _context(
-    stage: Stage, work: Path, resolver: Resolver, workspace: Workspace, progress: MakeProgress
-) -> StageContext:
+def _job(stage: Stage, work: Path, resolver: Resolver, workspace: Workspace) -> Job:
     rows = [target for _, target, kind in references(stage) if kind == "rows"]
     models = [target for _, target, kind in references(stage) if kind == "model"]
     for target in rows:
@@ -121,20 +103,21 @@ def _context(
                 f"dropped there: {resolver.ready[target].manifest['dropped'] or 'none'}"
             )
     _check_columns(stage, resolver)
-    return StageContext(
+    engines = {target: resolver.model_config(target).engine for target in models}
+    return Job(
+        stage=stage,
         seed=resolver.pipeline.seed,
         work_dir=work,
         datasets={target: resolver.ready[target].path for target in rows},
         models={target: resolver.model(target) for target in models},
-        engines={target: _opener(target, resolver) for target in models},
+        engines=engines,
         identities={
             target: resolver.writer_identity(target)
-            for target in models
+            for target, engine in engines.items()
             # A table's answers are free, and a function may look at more than the request's key.
-            if resolver.model_config(target).engine.kind != "scripted"
+            if engine.kind != "scripted"
         },
         store=workspace.completions,
-        progress_factory=progress,
     )
 
 
@@ -148,21 +131,6 @@ def _check_columns(stage: Stage, resolver: Resolver) -> None:
             )
 
 
-def _opener(target: str, resolver: Resolver) -> Callable[[], Engine]:
-    return lambda: open_engine(resolver.model_config(target).engine, resolver.model(target))
-
-
-def _collect(name: str, output: RowsOutput | ModelOutput, work: Path) -> tuple[Path, int | None]:
-    """The directory to publish, and the number of rows if it holds rows."""
-    if isinstance(output, ModelOutput):
-        return output.directory, None
-    directory = work / "artifact"
-    rows = write_rows(output, directory)
-    if rows == 0:
-        log.warning("stage '%s' gave no rows", name)
-    return directory, rows
-
-
 def _inputs(stage: Stage, resolver: Resolver) -> dict[str, Mapping[str, Any]]:
     return {
         target: {
@@ -172,7 +140,3 @@ def _inputs(stage: Stage, resolver: Resolver) -> dict[str, Mapping[str, Any]]:
         for _, target, _ in references(stage)
         if target in resolver.ready
     }
-
-
-def _features(output: RowsOutput | ModelOutput) -> dict[str, Any] | None:
-    return output.features.to_dict() if isinstance(output, RowsOutput) else None

@@ -28,7 +28,6 @@ from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answe
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.examples import question_key, usable
 from llm_distill.methods.in_context_score import Tally, mean_by
-from llm_distill.methods.racing import Standing, still_racing
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
@@ -181,6 +180,8 @@ class ScoreInContext(Stage):
         self, context: Context, exams: Exams, tallies: Mapping[Candidate, Tally]
     ) -> Iterator[Exams]:
         """The next items of the candidates that are still in the race, lap by lap."""
+        from llm_distill.methods.racing import Standing, still_racing
+
         questions: dict[str, dict[str, list[Candidate]]] = {}
         for row in context.rows(self.rows):
             candidate = _candidate(row)

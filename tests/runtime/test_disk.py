@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llm_distill.errors import DataError, WorkspaceError
-from llm_distill.runtime import artifact, disk, execute, record
+from llm_distill.runtime import artifact, disk, perform, record
 from llm_distill.runtime.disk import explained, write_durably
 
 TOY = """\
@@ -90,7 +90,7 @@ def test_the_room_is_measured_before_the_failed_stages_rows_are_removed(
         full = list(toy.workspace.artifacts.rglob("rows.arrow"))
         return SimpleNamespace(free=0 if full else 2**40)
 
-    monkeypatch.setattr(execute, "write_rows", fill)
+    monkeypatch.setattr(perform, "write_rows", fill)
     monkeypatch.setattr(disk.shutil, "disk_usage", usage)
     with pytest.raises(
         WorkspaceError, match=r"^stage 'numbers': the disk of .* is full \(0.00 GiB"

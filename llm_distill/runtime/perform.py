@@ -1,0 +1,100 @@
+"""Does a stage's work, in this process or in a worker: inputs in, a folder and its figures out.
+
+It knows nothing of the workspace; what it leaves in the folder is published by `execute`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from llm_distill.engines.config import EngineSettings
+from llm_distill.engines.opening import open_engine
+from llm_distill.models import ModelSource
+from llm_distill.runtime.context import StageContext
+from llm_distill.runtime.environment import environment
+from llm_distill.runtime.progress import StageProgress
+from llm_distill.runtime.writer import write_rows
+from llm_distill.stage import RowsOutput, Stage
+
+MakeProgress = Callable[[str, int | None, str, int], AbstractContextManager[StageProgress]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a stage needs to run; it can be sent to another process.
+
+    datasets, models, engines, identities: by reference, see `StageContext`.
+    """
+
+    stage: Stage
+    seed: int
+    work_dir: Path
+    datasets: dict[str, Path]
+    models: dict[str, ModelSource]
+    engines: dict[str, EngineSettings]
+    identities: dict[str, tuple[Any, str]]
+    store: Path
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a stage left.
+
+    directory: what is to be published. rows, features: None where it is a model.
+    manifest: the figures that only the execution knows.
+    """
+
+    directory: Path
+    rows: int | None
+    features: dict[str, Any] | None
+    manifest: dict[str, Any]
+
+
+def perform(job: Job, progress: MakeProgress) -> Done:
+    """Run the stage and write what it gives into its folder."""
+    context = StageContext(
+        seed=job.seed,
+        work_dir=job.work_dir,
+        datasets=job.datasets,
+        models=job.models,
+        engines={
+            name: partial(open_engine, settings, job.models[name])
+            for name, settings in job.engines.items()
+        },
+        identities=job.identities,
+        store=job.store,
+        progress_factory=progress,
+    )
+    try:
+        output = job.stage.run(context)
+        if isinstance(output, RowsOutput):
+            directory = job.work_dir / "artifact"
+            rows, features = write_rows(output, directory), output.features.to_dict()
+        else:
+            directory, rows, features = output.directory, None, None
+    finally:
+        context.close()
+    return Done(directory, rows, features, {**figures(context), **environment()})
+
+
+def figures(context: StageContext) -> dict[str, Any]:
+    """What the context counted, as the manifest has it."""
+    counts: dict[str, Counter[Any]] = {
+        "dropped": context.dropped,
+        "completions": context.completions,
+    }
+    return {
+        "rows_in": context.rows_read,
+        **{name: dict(count) for name, count in counts.items()},
+        "tokens_in": context.n_prompt_tokens,
+        "tokens_out": context.n_completion_tokens,
+        "cost": context.cost,
+        "metrics": context.metrics,
+        "warnings": context.warnings,
+    }

@@ -1,0 +1,23 @@
+"""What workers have imported before they start: see `runtime.worker`. Nothing is run.
+
+A package that is missing or broken says so in the stage that needs it.
+"""
+
+from contextlib import suppress
+from importlib import import_module
+
+PACKAGES = (
+    "datasets",
+    "torch",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.llama.modeling_llama",
+    "transformers.generation",
+    "peft",
+    "llm_distill.runtime.perform",
+    "llm_distill.engines.transformers",
+)
+
+for package in PACKAGES:
+    with suppress(Exception):
+        import_module(package)

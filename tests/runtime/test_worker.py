@@ -1,0 +1,156 @@
+"""A stage in a process of its own: its figures, logs, errors and death reach the parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_distill.errors import ModelError
+
+STAGE = """
+import logging, os, signal, sys, time
+from typing import Literal
+from llm_distill.errors import DataError
+from llm_distill.stage import Context, Model, ModelOutput, Rows, Stage
+
+class Odd(Exception):
+    def __init__(self, one, two):  # cannot be unpickled
+        super().__init__(one)
+
+class Probe(Stage):
+    output = "model"
+    stage: Literal["probe"]
+    model: Model
+    rows: Rows
+    does: str
+
+    def run(self, context: Context) -> ModelOutput:
+        directory = context.work_dir / "model"
+        directory.mkdir()
+        (directory / "config.json").write_text(str(os.getpid()))
+        (directory / "model.safetensors").write_text(os.getcwd())
+        logging.getLogger("some.library").info("%s said", "the library")
+        context.warn("a warning")
+        context.metrics["pid"] = os.getpid()
+        with context.progress("works", 3) as bar:
+            bar.advance(3, tokens=7)
+        if self.does == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.does == "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self.does == "exit":
+            os._exit(7)
+        if self.does == "mistake":
+            raise DataError("row r1: the user's mistake")
+        if self.does == "bug":
+            raise KeyError("a bug")
+        if self.does == "odd":
+            raise Odd("cannot be sent", 2)
+        if self.does == "hangs":
+            (directory / "README.md").write_text("hangs")
+            print("hangs", flush=True)
+            time.sleep(600)
+        return ModelOutput(directory)
+"""
+FILE = """\
+name: probing
+models:
+  student: {model_name_or_path: scripted/x, engine: {kind: scripted, function: "json:dumps"}}
+stages:
+  numbers: {stage: toy_rows, n: 2}
+  probed: {stage: probe, model: student, rows: numbers, does: nothing}
+"""
+
+
+@pytest.fixture
+def probing(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    plugin = tmp_path / "plugin"
+    info = plugin / "probe-0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: probe\nVersion: 0\n")
+    (info / "entry_points.txt").write_text("[llm_distill.stages]\nprobe = probe:Probe\n")
+    (plugin / "probe.py").write_text(STAGE)
+    monkeypatch.syspath_prepend(plugin)
+    monkeypatch.setenv("PYTHONPATH", str(plugin))
+    yield bench(FILE)
+    sys.modules.pop("probe", None)
+
+
+def log_of(record: Any) -> str:
+    return (record.directory / "logs" / "probed.log").read_text()
+
+
+def test_what_a_worker_did_reaches_the_manifest_and_the_log(probing: Any) -> None:
+    record = probing.run()
+    manifest = probing.workspace.find(record.stages["probed"].artifact).manifest
+    assert manifest["metrics"]["pid"] != os.getpid()
+    assert manifest["warnings"] == ["a warning"]
+    log = log_of(record)
+    assert "INFO some.library: the library said" in log
+    assert "WARNING llm_distill: a warning" in log
+
+
+def test_a_worker_is_gone_when_its_stage_is_done(probing: Any) -> None:
+    record = probing.run()
+    pid = probing.workspace.find(record.stages["probed"].artifact).manifest["metrics"]["pid"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_worker_works_where_the_run_was_started(
+    probing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server that forks workers is older than that."""
+    monkeypatch.chdir(tmp_path)
+    record = probing.run()
+    weights = probing.workspace.path(record.stages["probed"].artifact) / "model.safetensors"
+    assert weights.read_text() == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("does", "kind", "message"),
+    [
+        ("killed", ModelError, r"stage 'probed': .*killed \(SIGKILL\).*batch_size"),
+        ("segfault", ModelError, "stage 'probed': its process died of SIGSEGV"),
+        ("exit", ModelError, r"without a result \(exit code 7\)"),
+        ("mistake", Exception, "^stage 'probed': row r1: the user's mistake$"),
+        ("bug", KeyError, "a bug"),
+        ("odd", RuntimeError, "cannot be sent"),
+    ],
+)
+def test_what_ends_a_worker_is_said(
+    probing: Any, does: str, kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message) as failure:
+        probing.run(f"stages.probed.does={does}")
+    if does in ("bug", "odd"):
+        assert "probe.py" in "".join(failure.value.__notes__)  # where in the worker
+    record = sorted(probing.workspace.runs.glob("*/*/logs/probed.log"))[-1]
+    assert "the library said" in record.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_worker_ends_with_the_process_that_started_it(
+    probing: Any, number: signal.Signals
+) -> None:
+    process = probing.start("--set", "stages.probed.does=hangs")
+    assert process.stdout is not None
+    while "hangs" not in process.stdout.readline():
+        assert process.poll() is None
+    (folder,) = (probing.workspace.artifacts / ".work").glob("probed-*/model")
+    pid = int((folder / "config.json").read_text())
+    process.send_signal(number)
+    process.wait(timeout=60)
+    deadline = time.monotonic() + 60
+    while subprocess.run(["kill", "-0", str(pid)], capture_output=True).returncode == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert process.returncode == (-9 if number == signal.SIGKILL else 130)
+    process.stdout.close()
