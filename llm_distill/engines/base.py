@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol, Self
@@ -43,6 +44,11 @@ class StructuredOutput(BaseModel):
         if len(given) != 1:
             found = " and ".join(given) or "none"
             raise ValueError(f"set one of json_schema, choice and regex; found {found}")
+        if self.regex is not None:
+            try:
+                re.compile(self.regex)
+            except re.error as error:
+                raise ValueError(f"regex: {error}") from error
         return self
 
 

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from llm_distill.columns import Row, task_of
-from llm_distill.engines.base import Completion, Message, Request, SamplingSettings
+from llm_distill.engines.base import (
+    Completion,
+    Message,
+    Request,
+    SamplingSettings,
+    StructuredOutput,
+)
 from llm_distill.errors import DataError
 from llm_distill.models import PromptFormat
 from llm_distill.prompts import Template, as_messages
@@ -78,13 +84,15 @@ def make_job(
     prompt_format: PromptFormat,
     sampling: SamplingSettings,
     seed: int,
+    structure: StructuredOutput | None = None,
 ) -> tuple[Job[About], str | None]:
     """The job and its rendered text. A row that cannot be rendered is a job with an error."""
     try:
         text = render_prompt(template, values)
     except DataError as error:
         return Job(identity, about, None, str(error)), None
-    request = Request(identity, request_prompt(text, prompt_format), sampling, seed)
+    prompt = request_prompt(text, prompt_format)
+    request = Request(identity, prompt, sampling, seed, structure=structure)
     return Job(identity, about, request), text
 
 

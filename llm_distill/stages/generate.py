@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from llm_distill.columns import Row, by_task
-from llm_distill.engines.base import SamplingSettings
+from llm_distill.engines.base import SamplingSettings, StructuredOutput
 from llm_distill.engines.requests import (
     Job,
     answered,
@@ -68,6 +68,9 @@ class Generate(Stage):
     )
     n: int = Field(1, ge=1, description="candidates a row (and template)")
     sampling: SamplingSettings = Field(SamplingSettings(), description="how completions are drawn")
+    structured_output: StructuredOutput | None = Field(
+        None, description="the form that every completion must have; not with kind: transformers"
+    )
     examples: ExampleSettings | None = Field(
         None, description="rows to show, drawn anew for each request"
     )
@@ -187,7 +190,14 @@ class Generate(Stage):
                 return Job(about["id"], {**about, "prompt": None}, None, str(error))
         prompt_format = context.model(self.model).prompt_format
         job, text = make_job(
-            about["id"], about, template, values, prompt_format, self.sampling, seed
+            about["id"],
+            about,
+            template,
+            values,
+            prompt_format,
+            self.sampling,
+            seed,
+            self.structured_output,
         )
         about["prompt"] = text
         return job

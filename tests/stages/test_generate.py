@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from llm_distill.engines.base import Completion, Request
+from llm_distill.engines.base import Completion, Request, StructuredOutput
 from llm_distill.errors import DataError
 from llm_distill.models import ModelSource
 from llm_distill.stages.generate import Generate
@@ -210,3 +210,29 @@ def test_a_row_may_be_its_own_example_where_it_is_not_asked_about(
         settings = stage(text, examples=examples, max_error_rate=1.0)
         run = run_stage(settings, {"rows": three}, {"m": lambda r: "x"})
         assert run.metrics["errors"] == errors
+
+
+def test_the_form_of_an_answer_reaches_every_request(run_stage: Run, plain: str) -> None:
+    seen = []
+
+    def answer(request: Request) -> str:
+        seen.append(request.structure)
+        return "4"
+
+    settings = stage(plain, structured_output={"choice": ["4", "5"]})
+    run_stage(settings, {"rows": ROWS}, {"m": answer})
+    assert seen == [StructuredOutput(choice=("4", "5"))] * 2
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({}, "set one of json_schema, choice and regex; found none"),
+        ({"regex": "a", "choice": ["b"]}, "found choice and regex"),
+        ({"regex": "(a"}, "regex: missing \\)"),
+        ({"choice": []}, "at least 1 item"),
+    ],
+)
+def test_a_form_that_is_none_is_refused(plain: str, form: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        stage(plain, structured_output=form)
