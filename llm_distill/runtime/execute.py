@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_distill.engines.base import Engine
+from llm_distill.engines.budget import Budget
 from llm_distill.engines.opening import open_engine
 from llm_distill.errors import DataError, LLMDistillError, nearest
 from llm_distill.runtime.artifact import Artifact, Workspace
@@ -138,7 +139,8 @@ def _check_columns(stage: Stage, resolver: Resolver) -> None:
 
 
 def _opener(target: str, resolver: Resolver) -> Callable[[], Engine]:
-    return lambda: open_engine(resolver.model_config(target).engine, resolver.model(target))
+    settings = resolver.model_config(target).engine
+    return lambda: open_engine(settings, resolver.model(target), Budget(None))
 
 
 def _collect(name: str, output: RowsOutput | ModelOutput, work: Path) -> tuple[Path, int | None]:
