@@ -39,6 +39,7 @@ class OpenAIEngine:
         self._most = settings.max_concurrency
         self._server = Server(settings, source.name, settings.model or source.path, budget)
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_report)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Completions as they come.
@@ -188,3 +189,9 @@ class _Flight:
             self.refusal = error
         else:
             self._bug = error
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Not a Ctrl-C that struck inside one of aiohttp's own tasks: it is on its way already."""
+    if not isinstance(context.get("exception"), (KeyboardInterrupt, SystemExit)):
+        loop.default_exception_handler(context)
