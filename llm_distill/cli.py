@@ -70,13 +70,24 @@ def run(
     start: From = None,
     force: Force = None,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(
+            "--max-cost",
+            help="Stop before servers charge more than this, by their price.",
+            min=0,
+            metavar="AMOUNT",
+        ),
+    ] = None,
 ) -> None:
     """Run a pipeline; what is already done is reused."""
     from llm_distill.commands import run_command
     from llm_distill.runtime.plan import Selection
 
     selection = Selection(start=start, until=until, force=tuple(force or ()))
-    run_command(file, profile, assignments or [], selection=selection, root=workspace)
+    run_command(
+        file, profile, assignments or [], selection=selection, root=workspace, max_cost=max_cost
+    )
 
 
 @app.command()

@@ -33,6 +33,7 @@ def run_command(
     *,
     selection: Selection,
     root: Path,
+    max_cost: float | None,
 ) -> None:
     """Run and show each stage, then every evaluation's tables and where the run is kept."""
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
@@ -48,7 +49,7 @@ def run_command(
         f"workspace {plain(str(workspace.root))}"
     )
     try:
-        record = run_pipeline(pipeline, workspace, selection, display)
+        record = run_pipeline(pipeline, workspace, selection, display, max_cost)
     except KeyboardInterrupt:
         out.print(
             "\n[yellow]stopped[/yellow]: finished stages are kept in "

@@ -72,6 +72,11 @@ def summarise(manifest: Mapping[str, Any]) -> str:
         parts.append(f"dropped {sum(dropped.values()):,} ({reasons})")
     if manifest.get("tokens_out"):
         parts.append(counted(manifest["tokens_out"], "token"))
+    reused = (manifest.get("completions") or {}).get("reused")
+    if reused:
+        parts.append(f"{counted(reused, 'completion')} known before")
+    if manifest.get("cost"):
+        parts.append(f"cost {manifest['cost']:,.2f}")
     loss = (manifest.get("metrics") or {}).get("train_loss")
     if isinstance(loss, float):
         parts.append(f"train loss {loss:.3f}")

@@ -42,6 +42,12 @@ class WorkspaceError(LLMDistillError):
     exit_code = 5
 
 
+class BudgetError(LLMDistillError):
+    """The next request could cost more than `--max-cost` leaves. What was answered is kept."""
+
+    exit_code = 6
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """The tail of a message: the nearest allowed name if there is one, then all of them.
 

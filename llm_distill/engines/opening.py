@@ -4,19 +4,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llm_distill.engines.config import ScriptedSettings, TransformersSettings
+from llm_distill.engines.config import OpenAISettings, ScriptedSettings, TransformersSettings
+from llm_distill.errors import ModelError
 
 if TYPE_CHECKING:
     from llm_distill.engines.base import Engine
+    from llm_distill.engines.budget import Budget
     from llm_distill.models import ModelSource
 
 
-def open_engine(settings: TransformersSettings | ScriptedSettings, source: ModelSource) -> Engine:
-    """The engine for a model. Loads the weights; close it to free them."""
+def open_engine(
+    settings: TransformersSettings | ScriptedSettings | OpenAISettings,
+    source: ModelSource,
+    budget: Budget,
+) -> Engine:
+    """The engine for a model. Loads the weights; close it to free them.
+
+    budget: what the engines of a run may spend together; only a server costs anything.
+    """
     if isinstance(settings, ScriptedSettings):
         from llm_distill.engines.scripted import ScriptedEngine
 
         return ScriptedEngine(settings)
+    if isinstance(settings, OpenAISettings):
+        try:
+            from llm_distill.engines.openai import OpenAIEngine
+        except ModuleNotFoundError as error:
+            if error.name != "aiohttp":
+                raise
+            raise ModelError(
+                f"model '{source.name}': engine kind openai needs aiohttp, which is not "
+                "installed; pip install 'llm-distill[openai]'"
+            ) from error
+        return OpenAIEngine(settings, source, budget)
     from llm_distill.engines.transformers import TransformersEngine
 
     return TransformersEngine(source, settings)

@@ -66,7 +66,7 @@ def check_graph(
             circle = " → ".join([*cycle, name])
             problems.add(("stages", name), f"stages refer to each other in a circle: {circle}")
         for place, target, kind in references(stage):
-            message = _misfit(name, target, kind, stages, declared, model_names)
+            message = _misfit(name, target, kind, stages, declared, model_names, models)
             if message is not None and target not in cycle:
                 problems.add(("stages", name, *_place(place)), message)
         columns[name] = None
@@ -85,14 +85,19 @@ def _misfit(
     stages: Mapping[str, Stage],
     declared: list[str],
     model_names: list[str],
+    models: Mapping[str, ModelConfig],
 ) -> str | None:
     """Why stage `name` cannot refer to `target` where `kind` (rows or model) is needed."""
+    served = {model for model, config in models.items() if config.engine.kind == "openai"}
+    needs_weights = stages[name].output == "model"
     wanted = "rows" if kind == "rows" else "a model"
     earlier = declared[: declared.index(name)]
     allowed = [other for other in earlier if other in stages and stages[other].output == kind]
     if kind == "model":
-        allowed += model_names
+        allowed += [m for m in model_names if not (needs_weights and m in served)]
     hint = nearest(target, allowed)
+    if kind == "model" and needs_weights and target in served:
+        return f"'{target}' is behind a server (engine kind openai): no weights to train; {hint}"
     if target in model_names:
         return None if kind == "model" else f"'{target}' is a model; rows are needed here; {hint}"
     if target not in declared:

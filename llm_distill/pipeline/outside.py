@@ -27,6 +27,8 @@ def check_model(name: str, config: ModelConfig, problems: Problems) -> None:
                 message = str(error).removeprefix("engine.answers: ")
                 problems.add(("models", name, "engine", *at), message)
         return  # a function's module is the user's code: imported when it is asked, not here
+    if config.engine.kind == "openai":
+        return  # a name on the server, which is asked in the run only
     wanted = config.model_name_or_path
     place: Place = ("models", name, "model_name_or_path")
     path = find_resource(wanted)

@@ -7,9 +7,11 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from typing import Any
 
+from llm_distill.engines.budget import Budget
 from llm_distill.errors import DataError, LLMDistillError, nearest
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.disk import explained
@@ -29,8 +31,11 @@ def execute(
     resolver: Resolver,
     workspace: Workspace,
     progress: MakeProgress,
+    budget: Budget,
 ) -> Artifact:
     """Run the stage and publish what it gives. The artifact's lock must be held.
+
+    budget: the run's; what the stage costs is taken from it.
 
     Raises:
         LLMDistillError: the message begins with the stage's name.
@@ -42,8 +47,9 @@ def execute(
         with explained(workspace.root):
             work.mkdir(parents=True, exist_ok=True)
             _clear(work)
-            job = _job(stage, work, resolver, workspace)
-            done = perform_in_worker(job, progress) if job.models else perform(job, progress)
+            job = _job(stage, work, resolver, workspace, budget)
+            done = (perform_in_worker if _holds_weights(job) else perform)(job, progress)
+            budget.spent = done.spent
             if done.rows == 0:
                 log.warning("stage '%s' gave no rows", name)
             manifest = {
@@ -93,7 +99,13 @@ def _clear(work: Path) -> None:
             path.unlink()
 
 
-def _job(stage: Stage, work: Path, resolver: Resolver, workspace: Workspace) -> Job:
+def _holds_weights(job: Job) -> bool:
+    """Whether memory must be given back after it; one that asks a server starts quicker here."""
+    kinds = {engine.kind for engine in job.engines.values()}
+    return bool(kinds - {"openai", "scripted"}) or (bool(kinds) and job.stage.output == "model")
+
+
+def _job(stage: Stage, work: Path, resolver: Resolver, workspace: Workspace, budget: Budget) -> Job:
     rows = [target for _, target, kind in references(stage) if kind == "rows"]
     models = [target for _, target, kind in references(stage) if kind == "model"]
     for target in rows:
@@ -118,6 +130,7 @@ def _job(stage: Stage, work: Path, resolver: Resolver, workspace: Workspace) -> 
             if engine.kind != "scripted"
         },
         store=workspace.completions,
+        budget=copy(budget),
     )
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from llm_distill.engines.budget import Budget
 from llm_distill.engines.config import EngineSettings
 from llm_distill.engines.opening import open_engine
 from llm_distill.models import ModelSource
@@ -30,6 +31,7 @@ class Job:
     """Everything that a stage needs to run; it can be sent to another process.
 
     datasets, models, engines, identities: by reference, see `StageContext`.
+    budget: a copy of the run's; what is spent then comes back.
     """
 
     stage: Stage
@@ -40,6 +42,7 @@ class Job:
     engines: dict[str, EngineSettings]
     identities: dict[str, tuple[Any, str]]
     store: Path
+    budget: Budget
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,14 @@ class Done:
 
     directory: what is to be published. rows, features: None where it is a model.
     manifest: the figures that only the execution knows.
+    spent: what the run has spent now, with the worst case of calls whose price nobody knows.
     """
 
     directory: Path
     rows: int | None
     features: dict[str, Any] | None
     manifest: dict[str, Any]
+    spent: float
 
 
 def perform(job: Job, progress: MakeProgress) -> Done:
@@ -64,7 +69,7 @@ def perform(job: Job, progress: MakeProgress) -> Done:
         datasets=job.datasets,
         models=job.models,
         engines={
-            name: partial(open_engine, settings, job.models[name])
+            name: partial(open_engine, settings, job.models[name], job.budget)
             for name, settings in job.engines.items()
         },
         identities=job.identities,
@@ -80,7 +85,8 @@ def perform(job: Job, progress: MakeProgress) -> Done:
             directory, rows, features = output.directory, None, None
     finally:
         context.close()
-    return Done(directory, rows, features, {**figures(context), **environment()})
+    manifest = {**figures(context), **environment()}
+    return Done(directory, rows, features, manifest, job.budget.spent)
 
 
 def figures(context: StageContext) -> dict[str, Any]:

@@ -55,13 +55,16 @@ class Resolver:
         models = {t for stage in stages for _, t, kind in references(stage) if kind == "model"}
         for config in [self.pipeline.models[m] for m in models if m in self.pipeline.models]:
             is_local = find_resource(config.model_name_or_path) is not None
-            if not is_local and config.engine.kind != "scripted":
+            if not is_local and config.engine.kind not in ("scripted", "openai"):
                 learn_commit("model", config.model_name_or_path, config.revision)
 
     def model(self, name: str) -> ModelSource:
         """Where the weights of a model, or of what a stage trained, are."""
         if name not in self.pipeline.stages:
             config = self.pipeline.models[name]
+            if config.engine.kind == "openai":
+                served = config.engine.model or config.model_name_or_path
+                return ModelSource(name, served, prompt_format=config.prompt_format)
             path = find_resource(config.model_name_or_path)
             return ModelSource(
                 name=name,
@@ -117,7 +120,7 @@ class Resolver:
         return identity
 
     def _weights(self, name: str) -> Any:
-        """Content digests from the base model up; for the Hub, the name and its revision."""
+        """Content digests from the base model up; the name where the weights are elsewhere."""
         if name in self.pipeline.stages:
             digest = self.ready[name].content_digest
             if not (self.ready[name].path / "adapter_config.json").is_file():
@@ -128,6 +131,8 @@ class Resolver:
         config = self.pipeline.models[name]
         if config.engine.kind == "scripted":
             return _scripted_digest(config)
+        if config.engine.kind == "openai":  # all that can be known of it; the address may change
+            return {"served": config.engine.model or config.model_name_or_path}
         path = find_resource(config.model_name_or_path)
         if path is None:
             return {"hub": config.model_name_or_path, "revision": _hub_revision(config) or "main"}

@@ -6,6 +6,7 @@ import time
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from llm_distill.engines.budget import Budget
 from llm_distill.errors import WorkspaceError
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, Workspace
@@ -32,9 +33,15 @@ class Display(Protocol):
 
 
 def run_pipeline(
-    pipeline: PipelineConfig, workspace: Workspace, selection: Selection, display: Display
+    pipeline: PipelineConfig,
+    workspace: Workspace,
+    selection: Selection,
+    display: Display,
+    max_cost: float | None = None,
 ) -> RunRecord:
     """Run the selected stages and return the run's record.
+
+    max_cost: the most that servers may charge, in the currency of their `price`.
 
     Raises:
         LLMDistillError: a stage failed; the record says which, and what was done is kept.
@@ -47,6 +54,7 @@ def run_pipeline(
     resolver = Resolver(pipeline)
     resolver.learn_commits(names)
     record = RunRecord.begin(workspace, pipeline, names)
+    budget = Budget(max_cost)
     for name in names:
         started = time.monotonic()
         try:
@@ -57,6 +65,7 @@ def run_pipeline(
                     workspace,
                     record,
                     display,
+                    budget,
                     forced=name in forced,
                     may_run=name not in must_be_ready,
                 )
@@ -78,6 +87,7 @@ def _carry_out(
     workspace: Workspace,
     record: RunRecord,
     display: Display,
+    budget: Budget,
     *,
     forced: bool,
     may_run: bool,
@@ -103,5 +113,5 @@ def _carry_out(
         display.begins(again)
         record.stages[name].state = "running"
         record.save()
-        artifact = execute(name, again, address, resolver, workspace, display.progress)
+        artifact = execute(name, again, address, resolver, workspace, display.progress, budget)
     return artifact, "done", again.why

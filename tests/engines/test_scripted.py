@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from llm_distill.engines.base import Completion, Request, SamplingSettings
+from llm_distill.engines.budget import Budget
 from llm_distill.engines.config import ScriptedSettings
 from llm_distill.engines.opening import open_engine
 from llm_distill.engines.scripted import ScriptedEngine
@@ -146,7 +147,7 @@ def test_one_source_is_needed() -> None:
 
 def test_requests_are_answered_one_by_one_through_open_engine(table: Path) -> None:
     settings = ScriptedSettings(kind="scripted", answers=str(table))
-    engine = open_engine(settings, ModelSource("none", "nowhere"))
+    engine = open_engine(settings, ModelSource("none", "nowhere"), Budget(None))
 
     def endless() -> Iterator[Request]:
         for i in count():

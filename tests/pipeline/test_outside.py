@@ -69,6 +69,40 @@ def test_scripted_models(failure: Failure, good: str, engine: str, expected: str
     assert expected in unnamed  # though the header is wrong as well
 
 
+SERVED = "org/teacher, engine: {kind: openai, base_url: 'http://localhost:8000/v1'}"
+
+
+def test_a_served_model_is_looked_for_nowhere(load: Callable[..., object], good: str) -> None:
+    untrained = good[: good.index("  trained:")] + good[good.index("profiles:") :]
+    for name in ("org/teacher", "a/b/c:8b", "m/broken", "file"):
+        assert load(untrained.replace("org/teacher", SERVED.replace("org/teacher", name)))
+
+
+def test_a_served_model_cannot_be_trained(failure: Failure, good: str) -> None:
+    message = failure(good.replace("org/teacher", SERVED))
+    assert "stages.trained.model: 'teacher' is behind a server" in message
+    assert message.count("behind a server") == 1  # not of what is trained from it, too
+
+
+@pytest.mark.parametrize(
+    ("engine", "place", "expected"),
+    [
+        ("base_url: 'localhost:8000'", ".base_url", "expected an address such as http://local"),
+        ("base_url: 'http://h/v1', prize: 3", ".prize", "did you mean 'price'?"),
+        ("base_url: 'http://h/v1', price: {input: 1}", ".price.output", "is required and missing"),
+        ("model: x", ".base_url", "is required and missing"),
+    ],
+)
+def test_settings_of_a_server(
+    failure: Failure, good: str, engine: str, place: str, expected: str
+) -> None:
+    message = failure(
+        good.replace("org/teacher", f"org/teacher, engine: {{kind: openai, {engine}}}")
+    )
+    assert f"{ENGINE}{place}: " in message
+    assert expected in message
+
+
 def test_data(load: Callable[..., object], failure: Failure, good: str) -> None:
     text = good.replace("stage: toy_rows\n    n: 4", "stage: load_dataset\n    path: answer.jsonl")
     text = text[: text.index("profiles:")]

@@ -1,0 +1,197 @@
+"""Completions from a server that speaks OpenAI's protocol, as many at once as it takes.
+
+An event loop of the engine's own runs while somebody waits for the next completion, and at no
+other time: no threads. aiohttp is used as it is. The official client spends several times the
+processor time on a request, which then bounds the rows a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
+from llm_distill.engines.openai_server import Server, UselessError
+from llm_distill.errors import BudgetError, ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from llm_distill.engines.budget import Budget
+    from llm_distill.engines.config import OpenAISettings
+    from llm_distill.models import ModelSource
+
+
+class OpenAIEngine:
+    """Text for prompts, chat completions for messages; see `docs/engines.md`.
+
+    Raises:
+        ConfigError: there is a limit to the cost, but no price.
+    """
+
+    def __init__(self, settings: OpenAISettings, source: ModelSource, budget: Budget) -> None:
+        if budget.limit is not None and settings.price is None:
+            raise ConfigError(
+                f"model '{source.name}': --max-cost needs engine.price: {{input, output}}, "
+                "per million tokens; price: {input: 0, output: 0} where it costs nothing"
+            )
+        self._name = source.name
+        self._most = settings.max_concurrency
+        self._server = Server(settings, source.name, settings.model or source.path, budget)
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_report)
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """Completions as they come.
+
+        Raises:
+            ModelError: the server is not there, or will answer no request.
+            BudgetError: the budget does not hold the next request; all that were sent are answered.
+        """
+        flight = _Flight(self._loop, self._server, iter(requests), self._most)
+        n_came = 0
+        try:
+            while True:
+                flight.fill()
+                if flight.is_over:
+                    break
+                flight.wait()
+                if flight.done:
+                    n_came += 1
+                    yield flight.done.popleft()
+            if flight.useless is not None:
+                raise self._loop.run_until_complete(
+                    self._server.explain(flight.useless)
+                ) from flight.useless
+            if flight.refusal is not None:
+                raise BudgetError(
+                    f"model '{self._name}': {flight.refusal}; {n_came} completions came. "
+                    "A higher --max-cost goes on from here"
+                )
+        finally:
+            flight.cancel()
+
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
+        """Not possible.
+
+        Raises:
+            ModelError: always; the protocol has no likelihoods of a given text.
+        """
+        raise ModelError(
+            f"model '{self._name}': a server (engine kind openai) gives no likelihoods of given "
+            "completions; score with kind: transformers or vllm"
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._loop.is_closed():
+            return
+        self._loop.run_until_complete(self._server.close())
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+
+class _Flight:
+    """The requests of one `generate` that are in flight, and the completions that came.
+
+    refusal: the budget's, of the next request. useless: why no request will be answered.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, server: Server, source: Iterator[Request], most: int
+    ) -> None:
+        self.done: deque[Completion] = deque()
+        self.refusal: BudgetError | None = None
+        self.useless: UselessError | None = None
+        self._loop = loop
+        self._server = server
+        self._source = source
+        self._most = most
+        self._next: Request | None = None
+        self._bug: BaseException | None = None
+        self._is_closed = False
+        self._tasks: set[asyncio.Task[Completion]] = set()
+        self._waiting: asyncio.Task[None] | None = None
+        self._came = asyncio.Event()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come, or should: answers that are here are taken first."""
+        return not self.done and (not self._tasks or self.useless is not None)
+
+    def fill(self) -> None:
+        """Send requests until as many are in flight as may be, or the budget refuses the next.
+
+        Where only the worst cases of others leave no room for it, it is tried again as they come.
+        Answers that nobody has taken count too: a slow reader must not pile them up.
+        """
+        while (
+            not self._is_closed
+            and len(self._tasks) < self._most
+            and len(self._tasks) + len(self.done) < 2 * self._most
+        ):
+            if self._next is None:
+                self._next = next(self._source, None)
+                if self._next is None:
+                    self._is_closed = True
+                    return
+            try:
+                reserved = self._server.reserve(self._next)
+            except BudgetError as error:
+                self.refusal = error
+                return
+            self.refusal = None
+            task = self._loop.create_task(self._server.complete(self._next, reserved))
+            task.add_done_callback(self._ended)
+            self._tasks.add(task)
+            self._next = None
+
+    def wait(self) -> None:
+        """Run the loop until a completion is here; if one is, for one pass.
+
+        That pass sends what was just filled in and reads what has come meanwhile, so that the
+        server is kept busy while the completions are taken one by one.
+        """
+        self._waiting = self._loop.create_task(self._turn())
+        self._loop.run_until_complete(self._waiting)
+
+    async def _turn(self) -> None:
+        await asyncio.sleep(0)
+        while not self.done and self._tasks and self.useless is None and self._bug is None:
+            self._came.clear()
+            await self._came.wait()
+        if self._bug is not None:
+            raise self._bug
+
+    def cancel(self) -> None:
+        """Give up what is in flight, and wait until it has let go of its connection."""
+        left: set[asyncio.Task[Any]] = set(self._tasks)
+        if self._waiting is not None and not self._waiting.done():  # Ctrl-C
+            left.add(self._waiting)
+        for task in left:
+            task.cancel()
+        if left:
+            self._loop.run_until_complete(asyncio.wait(left))
+
+    def _ended(self, task: asyncio.Task[Completion]) -> None:
+        self._tasks.discard(task)
+        self._came.set()
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self.done.append(task.result())
+            return
+        self._is_closed = True
+        if isinstance(error, UselessError):
+            self.useless = self.useless or error
+        elif isinstance(error, BudgetError):
+            self.refusal = error
+        else:
+            self._bug = error
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Not a Ctrl-C that struck inside one of aiohttp's own tasks: it is on its way already."""
+    if not isinstance(context.get("exception"), (KeyboardInterrupt, SystemExit)):
+        loop.default_exception_handler(context)

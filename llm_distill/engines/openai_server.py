@@ -1,0 +1,317 @@
+"""One server: attempts at a request over HTTP until there is a completion, and what they cost."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from asyncio import sleep
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+
+from llm_distill.engines.base import Completion, Request
+from llm_distill.engines.openai_format import (
+    BadAnswerError,
+    Refusal,
+    endpoint,
+    is_about_model,
+    is_about_structure,
+    judge,
+    most_prompt_tokens,
+    read_answer,
+    read_refusal,
+    request_body,
+)
+from llm_distill.engines.pace import Pace
+from llm_distill.engines.retries import read_retry_after, wait_before
+from llm_distill.errors import ModelError, nearest
+
+if TYPE_CHECKING:
+    from llm_distill.engines.budget import Budget
+    from llm_distill.engines.config import OpenAISettings
+
+log = logging.getLogger("llm_distill")
+
+MOST_PATIENCE = 600.0  # seconds of Retry-After; a server that asks for more is a run's end
+CONNECT_TIMEOUT = 30.0
+# Shorter than servers keep an idle connection (5 s at the least): a request that is sent into one
+# which is just being closed is lost.
+KEEPALIVE = 4.0
+SECONDS_BETWEEN_WARNINGS = 60.0
+
+
+class AttemptError(Exception):
+    """An attempt that failed in a way that another may not.
+
+    is_lost: it was sent and no answer came that could be read: it may have been charged.
+    is_malformed: what came was no JSON. A server that says so twice will say it again.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        retry_after: float | None = None,
+        is_lost: bool = False,
+        is_malformed: bool = False,
+    ) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+        self.is_lost = is_lost
+        self.is_malformed = is_malformed
+
+
+class UselessError(Exception):
+    """No request will be answered here: `refusal` by the server, or it cannot be reached."""
+
+    def __init__(self, reason: str, refusal: Refusal | None, request: Request) -> None:
+        super().__init__(reason)
+        self.refusal = refusal
+        self.request = request
+
+
+class Server:
+    """The address, the key, the rates and the session. Everything runs in one event loop."""
+
+    def __init__(self, settings: OpenAISettings, name: str, model: str, budget: Budget) -> None:
+        """name: the model's in the pipeline. model: its name on the server."""
+        self._settings = settings
+        self._name = name
+        self._model = model
+        self._budget = budget
+        self._key = _read_key(settings.api_key_env)
+        self._requests = _pace(settings.requests_per_minute)
+        self._tokens = _pace(settings.tokens_per_minute)
+        self._session: aiohttp.ClientSession | None = None
+        self._was_reached = False
+        self._hold_until = 0.0
+        self._warned_at = -SECONDS_BETWEEN_WARNINGS
+
+    def reserve(self, request: Request) -> float:
+        """Set the worst case of a request aside, and return it.
+
+        Raises:
+            BudgetError: the budget does not hold it.
+        """
+        amount = self._cost(most_prompt_tokens(request), request.sampling.max_tokens)
+        self._budget.reserve(amount)
+        return amount
+
+    async def complete(self, request: Request, reserved: float) -> Completion:
+        """The completion, or a bad row after the last attempt.
+
+        An attempt that was lost counts with its worst case: the server may have charged for it.
+
+        reserved: what `reserve` returned; it is settled here.
+
+        Raises:
+            UselessError: no request will be answered.
+            BudgetError: the budget does not hold another attempt.
+        """
+        body = json.dumps(request_body(request, self._model)).encode()
+        held, lost, n_malformed = reserved, 0.0, 0
+        actual = reserved  # whoever stops us, the server may go on
+        try:
+            for attempt in range(1, self._settings.max_attempts + 1):
+                try:
+                    await self._wait_for_turn(request)
+                    completion = await self._attempt(request, body, reserved)
+                    break
+                except AttemptError as error:
+                    if error.is_lost:
+                        self._budget.settle(held, held)
+                        lost, held, actual = lost + held, 0.0, 0.0
+                    n_malformed += error.is_malformed
+                    if attempt == self._settings.max_attempts or n_malformed == 2:
+                        completion = self._given_up(request, attempt, error)
+                        break
+                    if error.is_lost:
+                        self._budget.reserve(reserved)
+                        held = actual = reserved
+                    await self._back_off(attempt, error)
+            actual = completion.cost
+            return replace(completion, cost=actual + lost) if lost else completion
+        except UselessError:
+            actual = 0.0
+            raise
+        finally:
+            self._budget.settle(held, actual)
+
+    async def _wait_for_turn(self, request: Request) -> None:
+        if self._requests is not None:
+            await self._requests.wait(1)
+        if self._tokens is not None:
+            await self._tokens.wait(most_prompt_tokens(request) + request.sampling.max_tokens)
+        wait = self._hold_until - time.monotonic()
+        if wait > 0:
+            await sleep(wait)
+
+    async def _back_off(self, attempt: int, error: AttemptError) -> None:
+        now = time.monotonic()
+        wait = wait_before(attempt, error.retry_after)
+        if error.retry_after is not None:  # it is the server's wish, not this request's
+            self._hold_until = max(self._hold_until, now + error.retry_after)
+        if now - self._warned_at >= SECONDS_BETWEEN_WARNINGS:
+            self._warned_at = now
+            reason = self._without_key(str(error))
+            log.warning("model '%s': %s; asking again in %.0f s", self._name, reason, wait)
+        await sleep(wait)
+
+    async def _attempt(self, request: Request, body: bytes, worst: float) -> Completion:
+        session = self._open_session()
+        url = f"{self._settings.base_url}/{endpoint(request)}"
+        try:
+            async with session.post(url, data=body, allow_redirects=False) as response:
+                self._was_reached = True
+                content = await response.read()
+                retry_after = read_retry_after(response.headers.get("Retry-After"))
+                moved_to = response.headers.get("Location", "")
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            reason = f"{self._settings.base_url} cannot be reached ({_words(error)})"
+            if not self._was_reached:
+                raise UselessError(reason, None, request) from error
+            raise AttemptError(reason) from error  # it may be restarting
+        except TimeoutError as error:
+            reason = f"no answer in {self._settings.timeout:g} s"
+            raise AttemptError(reason, is_lost=True) from error
+        except (aiohttp.ClientError, OSError) as error:
+            reason = f"the connection broke off ({_words(error)})"
+            raise AttemptError(reason, is_lost=True) from error
+        if response.status == 200:
+            return self._read(request, content, worst)
+        if 300 <= response.status < 400:
+            content = f"moved to {moved_to}; correct base_url".encode()
+        return self._read_refusal(request, response.status, content, retry_after)
+
+    def _read(self, request: Request, content: bytes, worst: float) -> Completion:
+        try:
+            completion, is_known = read_answer(request, content)
+        except BadAnswerError as error:
+            raise AttemptError(str(error), is_lost=True, is_malformed=True) from error
+        if not is_known:
+            return replace(completion, cost=worst)
+        n_prompt, n_completion = completion.n_prompt_tokens, completion.n_completion_tokens
+        if self._tokens is not None:
+            most = most_prompt_tokens(request) + request.sampling.max_tokens
+            self._tokens.give_back(most - n_prompt - n_completion)
+        return replace(completion, cost=self._cost(n_prompt, n_completion))
+
+    def _read_refusal(
+        self, request: Request, status: int, content: bytes, retry_after: float | None
+    ) -> Completion:
+        refusal = read_refusal(status, content)
+        refusal = replace(refusal, words=self._without_key(refusal.words))
+        reason = f"HTTP {status}: {refusal.words}"
+        verdict = judge(refusal, request)
+        if verdict == "bad row":
+            return Completion(request.id, "", "error", error=f"the server answers {reason}")
+        if verdict == "retry" and retry_after is not None and retry_after > MOST_PATIENCE:
+            reason += f" (it asks to wait {retry_after:.0f} s; run it again then)"
+            raise UselessError(reason, refusal, request)
+        if verdict == "retry":
+            raise AttemptError(f"the server answers {reason}", retry_after=retry_after)
+        raise UselessError(reason, refusal, request)
+
+    def _given_up(self, request: Request, attempt: int, error: AttemptError) -> Completion:
+        attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
+        reason = self._without_key(f"gave up after {attempts}; at last {error}")
+        return Completion(request.id, "", "error", error=reason)
+
+    async def explain(self, error: UselessError) -> ModelError:
+        """The one message for the user, whose server this is."""
+        url, variable = self._settings.base_url, self._settings.api_key_env
+        start = f"model '{self._name}': "
+        refusal = error.refusal
+        if refusal is None:
+            return ModelError(
+                f"{start}{error}; it should serve '{self._model}': start it, or correct "
+                f"engine.base_url"
+            )
+        said = f"{url} answers {error}"
+        if is_about_model(refusal):
+            return ModelError(f"{start}{said}; {await self._what_is_served(error.request)}")
+        if refusal.status in (401, 403):
+            todo = f"it refuses the key in the environment variable {variable}"
+            if self._key is None:
+                todo = f"set the environment variable {variable} to a key for it"
+            return ModelError(f"{start}{said}; asked for '{self._model}': {todo}")
+        if is_about_structure(refusal, error.request):
+            return ModelError(f"{start}{said}; it does not take the structure of the answers")
+        if refusal.code == "insufficient_quota" or refusal.status == 402:
+            return ModelError(f"{start}{said}; the account has no credit left: add to it, go on")
+        return ModelError(f"{start}{said}; no request for '{self._model}' would fare better")
+
+    async def _what_is_served(self, request: Request) -> str:
+        """What to do about a 404, by the list of models that the server gives."""
+        wrong = "is engine.base_url right? It usually ends in /v1"
+        url, patience = f"{self._settings.base_url}/models", aiohttp.ClientTimeout(CONNECT_TIMEOUT)
+        try:
+            async with self._open_session().get(url, timeout=patience) as response:
+                answer = json.loads(await response.read())
+            models = [str(entry["id"]) for entry in answer["data"]]
+        except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError):
+            return f"asked for '{self._model}'; the server gives no list of its models; {wrong}"
+        if self._model in models:
+            return f"it serves '{self._model}', but has no /{endpoint(request)}; {wrong}"
+        hint = nearest(self._model, models).replace("allowed:", "it serves:")
+        return f"it does not serve '{self._model}' (engine.model); {hint}"
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            headers = {"Content-Type": "application/json"}
+            if self._key is not None:
+                headers["Authorization"] = f"Bearer {self._key}"
+            timeout = self._settings.timeout
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=headers,
+                proxy=_proxy(self._settings.base_url),
+                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT),
+            )
+        return self._session
+
+    def _cost(self, n_prompt: int, n_completion: int) -> float:
+        price = self._settings.price
+        if price is None:
+            return 0.0
+        return (n_prompt * price.input + n_completion * price.output) / 1e6
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key else text
+
+
+def _read_key(variable: str) -> str | None:
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ModelError(f"the environment variable {variable} holds no key: odd characters in it")
+    return key or None
+
+
+def _pace(per_minute: float | None) -> Pace | None:
+    return Pace(per_minute) if per_minute is not None else None
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names.
+
+    aiohttp's own way (`trust_env`) also reads .netrc, whose entry would clash with the key.
+    """
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    return getproxies().get(parts.scheme)
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__

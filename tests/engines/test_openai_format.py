@@ -1,0 +1,204 @@
+"""What is sent, how answers are read, and what an error means."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from llm_distill.engines.base import Completion, Request, SamplingSettings, StructuredOutput
+from llm_distill.engines.openai_format import (
+    BadAnswerError,
+    Refusal,
+    fold_seed,
+    judge,
+    most_prompt_tokens,
+    read_answer,
+    read_refusal,
+    request_body,
+)
+
+MESSAGES = [{"role": "user", "content": "2 + 2?"}]
+TEXT = Request("a", "2 + 2?", SamplingSettings())
+CHAT = Request("a", MESSAGES, SamplingSettings())
+SCHEMA = {"type": "object"}
+
+
+def test_defaults_are_sent_but_for_what_not_every_server_knows() -> None:
+    common = {"model": "m", "max_tokens": 256, "temperature": 1.0, "top_p": 1.0, "seed": 0}
+    assert request_body(TEXT, "m") == {**common, "prompt": "2 + 2?"}
+    assert request_body(CHAT, "m") == {**common, "messages": MESSAGES}
+
+
+def test_all_settings() -> None:
+    sampling = SamplingSettings(temperature=0, top_p=0.5, top_k=3, max_tokens=7, stop=("\n", "b"))
+    body = request_body(Request("a", "x", sampling, seed=5, logprobs=True), "m")
+    assert body == {
+        **{"model": "m", "prompt": "x", "max_tokens": 7, "temperature": 0, "top_p": 0.5},
+        **{"top_k": 3, "stop": ["\n", "b"], "seed": 5, "logprobs": 1},
+    }
+    assert request_body(Request("a", MESSAGES, sampling, logprobs=True), "m")["logprobs"] is True
+
+
+@pytest.mark.parametrize(
+    ("structure", "field", "expected"),
+    [
+        (
+            {"json_schema": SCHEMA},
+            "response_format",
+            {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True},
+            },
+        ),
+        ({"choice": ("yes", "no")}, "structured_outputs", {"choice": ["yes", "no"]}),
+        ({"regex": "a+"}, "structured_outputs", {"regex": "a+"}),
+    ],
+)
+def test_structure(structure: Any, field: str, expected: Any) -> None:
+    request = Request("a", "x", SamplingSettings(), structure=StructuredOutput(**structure))
+    assert request_body(request, "m")[field] == expected
+
+
+def test_a_seed_has_31_bits_that_depend_on_all() -> None:
+    assert fold_seed(12345) == 12345
+    seeds = [fold_seed(1 << bit) for bit in range(64)]
+    assert all(0 < seed < 2**31 for seed in seeds)
+    assert fold_seed(2**64 - 1) < 2**31
+
+
+def test_no_prompt_has_more_tokens_than_are_reckoned_with() -> None:
+    assert most_prompt_tokens(Request("a", "ö" * 100, SamplingSettings())) >= 200
+    assert most_prompt_tokens(Request("a", MESSAGES * 9, SamplingSettings())) >= 9 * 16
+    plain = Request("a", "x", SamplingSettings())
+    long = StructuredOutput(regex="a" * 500)
+    structured = Request("a", "x", SamplingSettings(), structure=long)
+    assert most_prompt_tokens(structured) >= most_prompt_tokens(plain) + 500
+
+
+def answer(**choice: Any) -> bytes:
+    whole = {"index": 0, "finish_reason": "stop", "text": "four", **choice}
+    usage = {"prompt_tokens": 4, "completion_tokens": 2}
+    return json.dumps({"choices": [whole], "usage": usage}).encode()
+
+
+def test_a_good_answer_is_read() -> None:
+    assert read_answer(TEXT, answer()) == (Completion("a", "four", "stop", 4, 2), True)
+    chat = answer(message={"content": "", "refusal": None}, finish_reason="length")
+    assert read_answer(CHAT, chat) == (Completion("a", "", "length", 4, 2), True)
+    bare, is_known = read_answer(
+        TEXT, b'{"choices": [{"text": "x", "finish_reason": "stop"}], "usage": null}'
+    )
+    assert (bare.text, is_known) == ("x", False)
+    assert read_answer(TEXT, answer(text="\ud83d ü"))[0].text == "\ufffd ü"
+
+
+def test_log_probabilities_of_both_forms() -> None:
+    text = Request("a", "x", SamplingSettings(), logprobs=True)
+    chat = Request("a", MESSAGES, SamplingSettings(), logprobs=True)
+    given = answer(logprobs={"token_logprobs": [-1, -0.5], "tokens": ["a", "b"]})
+    assert read_answer(text, given)[0].logprobs == (-1.0, -0.5)
+    content = [{"token": "a", "logprob": -1}, {"token": "b", "logprob": -0.5}]
+    given = answer(message={"content": "x"}, logprobs={"content": content})
+    assert read_answer(chat, given)[0].logprobs == (-1.0, -0.5)
+    for bad in ({}, {"logprobs": None}, {"logprobs": {"token_logprobs": [None]}}):
+        completion = read_answer(text, answer(**bad))[0]
+        assert "logprob" in str(completion.error) or "log-prob" in str(completion.error)
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ({"message": {"content": None}}, "content is null"),
+        ({"message": {"content": None, "refusal": "I cannot"}}, "the model refused: I cannot"),
+        ({"message": {"content": "x"}, "finish_reason": "content_filter"}, "content_filter"),
+        ({"message": {"content": "x"}, "finish_reason": "tool_calls"}, "'tool_calls'"),
+        ({"message": {"content": "x"}, "finish_reason": None}, "finish_reason is None"),
+        ({"message": {"content": 4}}, "content is 4, no str"),
+        ({"message": {}}, "no content"),
+        ({"message": None}, "message is None"),
+        ({}, "no message"),
+    ],
+)
+def test_an_answer_without_what_was_asked_for_is_a_bad_row(choice: Any, expected: str) -> None:
+    completion, is_known = read_answer(CHAT, answer(**choice))
+    assert (completion.text, completion.finish_reason) == ("", "error")
+    assert (completion.n_prompt_tokens, completion.n_completion_tokens, is_known) == (4, 2, True)
+    assert expected in str(completion.error)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, "no choices"),
+        ({"choices": []}, "no finish_reason"),
+        ({"choices": 3}, "choices is 3"),
+        ({"choices": [{"text": "x", "finish_reason": "stop"}], "usage": {}}, "no prompt_tokens"),
+        ({"choices": [], "usage": {"prompt_tokens": True}}, "prompt_tokens is True"),
+        (
+            {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": -1}},
+            "fewer than no tokens",
+        ),
+        ({"error": {"message": "upstream is down"}}, "an error: upstream is down"),
+    ],
+)
+def test_an_answer_of_another_shape_is_a_bad_row(body: Any, expected: str) -> None:
+    completion, is_known = read_answer(TEXT, json.dumps(body).encode())
+    assert not is_known
+    assert expected in str(completion.error)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"\xff{}", b"[" * 100_000])
+def test_what_is_no_json_object_is_said_with_its_beginning(body: bytes) -> None:
+    with pytest.raises(BadAnswerError, match="JSON") as error:
+        read_answer(TEXT, body)
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            '{"error": {"message": "a\\n b", "code": 400, "type": "Bad", "param": "top_p"}}',
+            Refusal(400, "a b", "Bad", "top_p"),
+        ),
+        ('{"error": {"message": "a", "code": "c", "param": null}}', Refusal(400, "a", "c")),
+        ('{"message": "a", "object": "error"}', Refusal(400, "a")),
+        ('{"detail": "Not Found"}', Refusal(400, "Not Found")),
+        ('{"error": "a"}', Refusal(400, "a")),
+        ("plain", Refusal(400, "plain")),
+        ("", Refusal(400, "(nothing)")),
+    ],
+)
+def test_errors_of_several_servers_are_read(body: str, expected: Refusal) -> None:
+    assert read_refusal(400, body.encode()) == expected
+
+
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [
+        (Refusal(408, ""), "retry"),
+        (Refusal(429, ""), "retry"),
+        (Refusal(429, "", "insufficient_quota"), "fatal"),
+        (Refusal(500, ""), "retry"),
+        (Refusal(529, ""), "retry"),
+        (Refusal(401, ""), "fatal"),
+        (Refusal(404, ""), "fatal"),
+        (Refusal(405, ""), "fatal"),
+        (Refusal(400, "maximum context length is 8", field="input_tokens"), "bad row"),
+        (Refusal(400, "longer than the maximum model length of 8"), "bad row"),
+        (Refusal(413, "too large"), "bad row"),
+        (Refusal(400, "odd role", field="messages[0].role"), "bad row"),
+        (Refusal(400, "out of range", field="temperature"), "fatal"),
+        (Refusal(400, "a schema"), "bad row"),  # none was asked for: it is the prompt's word
+    ],
+)
+def test_what_an_error_means(refusal: Refusal, expected: str) -> None:
+    assert judge(refusal, TEXT) == expected
+
+
+def test_an_error_about_the_structure_that_was_asked_for_is_every_rows() -> None:
+    structured = Request("a", "x", SamplingSettings(), structure=StructuredOutput(regex="(?<=a)b"))
+    assert judge(Refusal(400, "Failed to compile the regex"), structured) == "fatal"
+    assert judge(Refusal(400, "maximum context length; structured"), structured) == "bad row"
