@@ -43,7 +43,7 @@ def main() -> None:
             "plan, all done": ([tool, "plan", FILE, "--workspace", workspace], None),
             "run, all done": (run, 2.0),
         }
-        print(describe())
+        print(describe("torch", "transformers", "trl"))
         print(f"{'run, from nothing':18} {first:7.2f} s")
         print(f"{'python -c pass':18} {nothing:7.3f} s")
         for name, (command, bar) in bars.items():

@@ -106,7 +106,7 @@ def main() -> None:
     ours, our_answers = rate(engine(), texts)
     theirs, their_answers = rate(generate(), texts)
     same = sum(a == b for a, b in zip(our_answers, their_answers, strict=True))
-    print(describe())
+    print(describe("torch", "transformers", "trl"))
     print(f"engine          {ours:7,.0f} tokens a CPU second (best of {REPEATS})")
     print(f"model.generate  {theirs:7,.0f} tokens a CPU second (best of {REPEATS})")
     print(f"ratio           {ours / theirs:7.2f}; {same} of {len(texts)} answers are the same")

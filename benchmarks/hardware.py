@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 
-def describe() -> str:
-    """One line: processor, cores, load, versions."""
+def describe(*packages: str) -> str:
+    """One line: processor, cores, load, versions of Python and of these packages."""
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text()
         model = next(line for line in cpuinfo.splitlines() if line.startswith("model name"))
@@ -18,7 +18,7 @@ def describe() -> str:
     except (OSError, StopIteration):
         processor = platform.processor()
     load = os.getloadavg()[0]
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl"))
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return (
         f"{processor}, {os.cpu_count()} cores, load {load:.1f}; "
         f"Python {sys.version.split()[0]}, {versions}"
