@@ -94,16 +94,15 @@ class Job:
                 start_new_session=True,
             )
 
-    def result(self, process: subprocess.Popen[bytes], timeout: float) -> tuple[int, float]:
+    def result(self, process: subprocess.Popen[bytes]) -> tuple[int, float]:
         """Rows that were answered, and seconds by the tool's own account, when it has ended.
 
         Of llm-distill these are the seconds of the stage `answers`, from its manifest.
 
         Raises:
             RuntimeError: it failed; with the end of what it said.
-            subprocess.TimeoutExpired: it did not end; it still runs.
         """
-        code = process.wait(timeout)
+        code = process.wait()
         said = self._log.read_text(encoding="utf-8", errors="replace")
         if code != 0:
             raise RuntimeError(f"{self.tool} ended with {code}:\n{said[-2000:]}")
@@ -116,8 +115,8 @@ class Job:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         return manifest["rows_out"] - manifest["metrics"]["errors"], manifest["seconds"]
 
-    def run(self, timeout: float = 3600) -> tuple[int, float, float]:
+    def run(self) -> tuple[int, float, float]:
         """Rows, seconds by the tool's own account, and seconds of the whole process."""
         began = time.perf_counter()
-        rows, seconds = self.result(self.start(), timeout)
+        rows, seconds = self.result(self.start())
         return rows, seconds, time.perf_counter() - began
