@@ -37,6 +37,7 @@ def killed_at(share: float, tool: str, n_rows: int, concurrency: int, patience: 
         with _group(job) as process:
             while server.counts()["calls"] < share * n_rows:
                 if process.poll() is not None:
+                    job.result(process)  # says why, if it failed
                     raise RuntimeError(f"{tool} ended before {share:.0%} of {n_rows} calls")
                 time.sleep(0.01)
         while server.counts()["now"]:
