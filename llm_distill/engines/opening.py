@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llm_distill.engines.config import ScriptedSettings, TransformersSettings
+from llm_distill.engines.config import EngineSettings, ScriptedSettings, VLLMSettings
+from llm_distill.errors import ModelError
 
 if TYPE_CHECKING:
     from llm_distill.engines.base import Engine
     from llm_distill.models import ModelSource
 
 
-def open_engine(settings: TransformersSettings | ScriptedSettings, source: ModelSource) -> Engine:
-    """The engine for a model. Loads the weights; close it to free them."""
+def open_engine(settings: EngineSettings, source: ModelSource) -> Engine:
+    """The engine for a model. Loads the weights; close it to free them.
+
+    Raises:
+        ModelError: the model cannot be loaded, or the engine's package is not installed.
+    """
     if isinstance(settings, ScriptedSettings):
         from llm_distill.engines.scripted import ScriptedEngine
 
         return ScriptedEngine(settings)
+    if isinstance(settings, VLLMSettings):
+        try:
+            from llm_distill.engines.vllm import VLLMEngine
+        except ImportError as error:
+            raise ModelError(
+                f"model '{source.name}' has engine.kind: vllm, and vLLM cannot be imported "
+                f"({error}); on a machine with a GPU: pip install 'llm-distill[vllm]'; on a CPU: "
+                "make setup-vllm in a clone of the repository"
+            ) from error
+        return VLLMEngine(source, settings)
     from llm_distill.engines.transformers import TransformersEngine
 
     return TransformersEngine(source, settings)
