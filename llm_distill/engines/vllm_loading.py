@@ -48,7 +48,7 @@ def load(source: ModelSource, settings: VLLMSettings) -> tuple[Any, LoRARequest 
     adapter = _adapter(source)
     set_num_threads, excepthook = torch.set_num_threads, sys.excepthook
     try:
-        arguments = _arguments(source, settings)
+        arguments = engine_arguments(source, settings)
         if adapter is not None:
             arguments |= {"enable_lora": True, "max_lora_rank": _rank(source)}
         engine = LLMEngine.from_engine_args(
@@ -89,7 +89,8 @@ def reason(error: Exception) -> str:
     return line or type(error).__name__
 
 
-def _arguments(source: ModelSource, settings: VLLMSettings) -> dict[str, Any]:
+def engine_arguments(source: ModelSource, settings: VLLMSettings) -> dict[str, Any]:
+    """VLLM's `EngineArgs` for a model, without its adapter."""
     arguments: dict[str, Any] = {
         "model": source.path,
         "revision": source.revision,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -22,3 +23,15 @@ def test_without_vllm_the_message_says_how_to_install_it(
         open_engine(VLLMSettings(kind="vllm"), tiny)
     assert "pip install 'llm-distill[vllm]'" in str(caught.value)
     assert "make setup-vllm" in str(caught.value)
+
+
+def test_vllm_settings_are_checked_by_name_without_vllm() -> None:
+    check = (
+        "import sys; from llm_distill.engines.config import VLLMSettings as S\n"
+        "try: S(kind='vllm', tensor_paralel_size=2)\n"
+        "except ValueError as error: print(error)\n"
+        "assert not {'vllm', 'torch', 'transformers'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "tensor_paralel_size" in done.stdout
