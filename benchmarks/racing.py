@@ -96,7 +96,7 @@ def pairs(answers: dict[Name, list[bool]], asked: dict[Name, int]) -> tuple[set[
 def main() -> None:
     """Print the table."""
     console = Console(width=120)
-    console.print(describe())
+    console.print(describe("scipy"))
     table = Table("candidates", "error", box=box.SIMPLE_HEAD)
     for column in ("answers saved", "equal question pairs", "equal rationale pairs"):
         table.add_column(column, justify="right")

@@ -10,6 +10,14 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from llm_distill.stage import execution_setting
+
+LongPrompt = Literal["skip", "truncate", "fail"]
+LONG_PROMPT: LongPrompt = Field(
+    "skip",
+    description="a prompt that fills the context: a bad row, or its end is kept, or an error",
+)
+
 
 class TransformersSettings(BaseModel):
     """Generation with transformers, in process: one CPU or one GPU."""
@@ -17,17 +25,40 @@ class TransformersSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["transformers"] = "transformers"
-    batch_size: int = Field(
-        64,
-        ge=1,
-        description="prompts in one batch on the device",
-        json_schema_extra={"affects_result": False},
+    batch_size: int = execution_setting(64, "prompts in one batch on the device", ge=1)
+    device: Literal["auto", "cpu", "cuda"] = execution_setting(
+        "auto", "auto takes a GPU where there is one"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto",
-        description="auto takes a GPU where there is one",
-        json_schema_extra={"affects_result": False},
+    long_prompt: LongPrompt = LONG_PROMPT
+
+
+class VLLMSettings(BaseModel):
+    """Generation with vLLM, in process, on GPUs or the CPU. Names and defaults are vLLM's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["vllm"]
+    tensor_parallel_size: int = execution_setting(1, "GPUs that share each layer", ge=1)
+    pipeline_parallel_size: int = execution_setting(
+        1, "GPUs, or groups, that share the layers", ge=1
     )
+    gpu_memory_utilization: float | None = execution_setting(
+        None, "share of a GPU's memory for weights and cache", gt=0, le=1
+    )
+    kv_cache_memory_bytes: int | None = execution_setting(
+        None, "the cache's size instead; on a CPU 2 GiB unless set", ge=1
+    )
+    max_num_seqs: int | None = execution_setting(None, "requests that are decoded together", ge=1)
+    max_num_batched_tokens: int | None = execution_setting(None, "tokens in one step", ge=1)
+    enable_prefix_caching: bool | None = execution_setting(None, "beginnings are computed once")
+    enforce_eager: bool = execution_setting(False, "no compilation: starts sooner, runs slower")
+    max_model_len: int | None = Field(
+        None, ge=2, description="tokens of prompt and completion together; the model's if unset"
+    )
+    quantization: str | None = Field(
+        None, description="vLLM's name of a method, such as fp8; as the weights say if unset"
+    )
+    long_prompt: LongPrompt = LONG_PROMPT
 
 
 class ScriptedSettings(BaseModel):
@@ -63,56 +94,45 @@ class OpenAISettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     kind: Literal["openai"]
-    base_url: str = Field(
-        description="address of the API, such as http://localhost:8000/v1",
-        json_schema_extra={"affects_result": False},
-    )
-    model: str | None = Field(
+    base_url: str = execution_setting(..., "address of the API, such as http://localhost:8000/v1")
+    model: str | None = execution_setting(
         None,
+        "the model's name on the server; default: model_name_or_path",
         min_length=1,
-        description="the model's name on the server; default: model_name_or_path",
-        json_schema_extra={"affects_result": False},
     )
-    api_key_env: str = Field(
+    api_key_env: str = execution_setting(
         "OPENAI_API_KEY",
+        "environment variable with the key; it may be unset for a server without one",
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        description="environment variable with the key; it may be unset for a server without one",
-        json_schema_extra={"affects_result": False},
     )
-    max_concurrency: int = Field(
+    max_concurrency: int = execution_setting(
         64,
+        "requests in flight at once",
         ge=1,
-        description="requests in flight at once",
-        json_schema_extra={"affects_result": False},
     )
-    requests_per_minute: float | None = Field(
+    requests_per_minute: float | None = execution_setting(
         None,
+        "no more requests than this, evenly spaced",
         gt=0,
-        description="no more requests than this, evenly spaced",
-        json_schema_extra={"affects_result": False},
     )
-    tokens_per_minute: float | None = Field(
+    tokens_per_minute: float | None = execution_setting(
         None,
+        "no more prompt and completion tokens than this",
         gt=0,
-        description="no more prompt and completion tokens than this",
-        json_schema_extra={"affects_result": False},
     )
-    price: Price | None = Field(
+    price: Price | None = execution_setting(
         None,
-        description="needed for --max-cost and for the cost of a run",
-        json_schema_extra={"affects_result": False},
+        "needed for --max-cost and for the cost of a run",
     )
-    timeout: float = Field(
+    timeout: float = execution_setting(
         600,
+        "seconds for one attempt",
         gt=0,
-        description="seconds for one attempt",
-        json_schema_extra={"affects_result": False},
     )
-    max_attempts: int = Field(
+    max_attempts: int = execution_setting(
         6,
+        "attempts at a request before its row is bad",
         ge=1,
-        description="attempts at a request before its row is bad",
-        json_schema_extra={"affects_result": False},
     )
 
     @field_validator("base_url")
@@ -134,5 +154,6 @@ class OpenAISettings(BaseModel):
 
 
 EngineSettings = Annotated[
-    TransformersSettings | ScriptedSettings | OpenAISettings, Field(discriminator="kind")
+    TransformersSettings | VLLMSettings | OpenAISettings | ScriptedSettings,
+    Field(discriminator="kind"),
 ]

@@ -6,18 +6,19 @@ own seed, a row that has ended leaves the batch, and a stop string ends only its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from jinja2 import TemplateError
 
-from llm_distill.engines.base import Completion, FinishReason, Request, Score, ScoreRequest
+from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
 from llm_distill.engines.cache import roomy_cache
+from llm_distill.engines.codec import Codec, Prompt, Scored
 from llm_distill.engines.record import Record
 from llm_distill.engines.sampling import RowSampler
+from llm_distill.engines.scoring import score_batch
 from llm_distill.engines.stopping import StopStrings
 from llm_distill.errors import ModelError
 from llm_distill.models import end_tokens, is_out_of_memory, load_model, load_tokenizer
@@ -32,21 +33,9 @@ BATCHES_AHEAD = 16
 STILL_GOING = 0.75
 """The cache is copied without the rows that have ended once at most this share is still going."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Prompt:
-    """A request as token ids, and how many tokens may be written for it."""
-
-    request: Request
-    tokens: list[int]
-    limit: int
-
-    @property
-    def cost(self) -> tuple[bool, int, int]:
-        """What is alike in it runs together well: kind of sampling, then length."""
-        sampling = self.request.sampling
-        truncates = sampling.temperature > 0 and (sampling.top_k > 0 or sampling.top_p < 1)
-        return truncates, self.limit, len(self.tokens)
+Row = TypeVar("Row", Prompt, Scored)
+Asked = TypeVar("Asked", Request, ScoreRequest)
+Answer = TypeVar("Answer", Completion, Score)
 
 
 class TransformersEngine:
@@ -71,10 +60,11 @@ class TransformersEngine:
                 "smaller one, or dtype: bfloat16"
             ) from error
         self._stops = StopStrings(self._tokenizer)
-        self._ends = torch.tensor(sorted(end_tokens(source, self._tokenizer)))
-        self._anchor: list[int] = self._tokenizer("a", add_special_tokens=False)["input_ids"]
+        ends = end_tokens(source, self._tokenizer)
+        self._ends = torch.tensor(sorted(ends))
         config = self._model.config.get_text_config(decoder=True)
-        self._context: int = getattr(config, "max_position_embeddings", None) or 10**9
+        context: int = getattr(config, "max_position_embeddings", None) or 10**9
+        self._codec = Codec(source.name, self._tokenizer, ends, context, settings.long_prompt)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Completions in the order in which batches end; see `engines.base.Engine`.
@@ -82,23 +72,17 @@ class TransformersEngine:
         Raises:
             ModelError: a batch does not fit into memory, or the model computes no numbers.
         """
-        source = iter(requests)
-        while window := list(islice(source, self._batch_size * BATCHES_AHEAD)):
-            prompts = []
-            for request in window:
-                read = self._read(request)
-                if isinstance(read, Completion):
-                    yield read
-                else:
-                    prompts.append(read)
-            # Longest first: what does not fit into memory fails at once.
-            prompts.sort(key=lambda prompt: prompt.cost, reverse=True)
-            for start in range(0, len(prompts), self._batch_size):
-                yield from self._run(prompts[start : start + self._batch_size])
+        yield from self._answers(requests, self._read, _cost, self._decode)
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
-        """See `engines.base.Engine`."""
-        raise NotImplementedError
+        """Scores in the order in which batches end; see `engines.base.Engine`.
+
+        Raises:
+            ModelError: a batch does not fit into memory, or the model computes no numbers.
+        """
+        yield from self._answers(
+            requests, self._codec.read_scored, lambda row: len(row.tokens), self._scores
+        )
 
     def close(self) -> None:
         """Free the weights, and the device's memory with them."""
@@ -106,53 +90,59 @@ class TransformersEngine:
         if self._device == "cuda":
             torch.cuda.empty_cache()
 
-    def _read(self, request: Request) -> _Prompt | Completion:
-        """The request's tokens, or a completion that says why it cannot be answered."""
-        try:
-            tokens = self._tokens(request.prompt)
-        except TemplateError as error:
-            message = f"the chat template of model '{self._name}' refuses the messages: {error}"
-            return Completion(request.id, "", "error", error=message)
-        room = self._context - len(tokens)
-        if tokens and room > 0:
-            return _Prompt(request, tokens, min(request.sampling.max_tokens, room))
-        message = "the prompt is empty: the model needs a token to continue from"
-        if tokens:
-            message = (
-                f"the prompt has {len(tokens)} tokens; model '{self._name}' has a context of "
-                f"{self._context}, and the completion needs at least one of them"
-            )
-        return Completion(request.id, "", "error", len(tokens), error=message)
-
-    def _tokens(self, prompt: str | Sequence[dict[str, str]]) -> list[int]:
-        if isinstance(prompt, str):
-            return list(self._tokenizer(prompt, verbose=False)["input_ids"])
-        if not self._tokenizer.chat_template:
+    def _read(self, request: Request) -> Prompt | Completion:
+        if request.structure is not None:
             raise ModelError(
-                f"model '{self._name}' has no chat template, but was given messages; "
-                "set prompt_format: text for it under models:"
+                f"request '{request.id}' asks for structured output, which kind: transformers "
+                f"cannot hold; set engine.kind of model '{self._name}' to vllm or openai"
             )
-        text = self._tokenizer.apply_chat_template(
-            list(prompt), tokenize=False, add_generation_prompt=True
-        )
-        # The template writes the special tokens itself.
-        ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return list(ids)
+        return self._codec.read(request)
 
-    def _run(self, batch: list[_Prompt]) -> list[Completion]:
+    def _answers(
+        self,
+        requests: Iterable[Asked],
+        read: Callable[[Asked], Row | Answer],
+        cost: Callable[[Row], Any],
+        answer: Callable[[list[Row]], list[Answer]],
+    ) -> Iterator[Answer]:
+        """Read a window of requests, and answer it in batches of rows that cost alike."""
+        source = iter(requests)
+        while window := list(islice(source, self._batch_size * BATCHES_AHEAD)):
+            rows: list[Row] = []
+            for request in window:
+                found = read(request)
+                if isinstance(found, Prompt | Scored):
+                    rows.append(found)
+                else:
+                    yield found
+            # Longest first: what does not fit into memory fails at once.
+            rows.sort(key=cost, reverse=True)
+            for start in range(0, len(rows), self._batch_size):
+                yield from self._batch(rows[start : start + self._batch_size], answer)
+
+    def _batch(self, batch: list[Row], answer: Callable[[list[Row]], list[Answer]]) -> list[Answer]:
         try:
             with torch.inference_mode():
-                return self._decode(batch)
+                return answer(batch)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            longest = max(len(prompt.tokens) for prompt in batch)
+            longest = max(len(row.tokens) for row in batch)
             raise ModelError(
                 f"model '{self._name}' ran out of memory with {len(batch)} prompts of up to "
                 f"{longest} tokens; lower engine.batch_size (now {self._batch_size})"
             ) from error
 
-    def _decode(self, batch: list[_Prompt]) -> list[Completion]:
+    def _scores(self, batch: list[Scored]) -> list[Score]:
+        found = score_batch(self._model, batch)
+        if any(math.isnan(logprob) for logprobs in found for logprob in logprobs):
+            raise ModelError(f"model '{self._name}' computes NaN; try another dtype for it")
+        return [
+            Score(row.request.id, tuple(row.tokens[row.start :]), logprobs, row.start)
+            for row, logprobs in zip(batch, found, strict=True)
+        ]
+
+    def _decode(self, batch: list[Prompt]) -> list[Completion]:
         """Decode one batch to its end.
 
         `rows` maps the rows of the tensors to those of `batch`. A row that has ended stays in the
@@ -194,31 +184,13 @@ class TransformersEngine:
                 input_ids, position_ids, mask = input_ids[kept], position_ids[kept], mask[kept]
         return [self._completion(prompt, record, row) for row, prompt in enumerate(batch)]
 
-    def _completion(self, prompt: _Prompt, record: Record, row: int) -> Completion:
+    def _completion(self, prompt: Prompt, record: Record, row: int) -> Completion:
         length = int(record.lengths[row])
-        tokens = record.tokens[row, :length].tolist()
-        text = self._text(tokens[:-1] if tokens[-1] in self._ends else tokens)
-        reason: FinishReason = "stop" if record.stopped[row] else "length"
-        starts = [text.find(stop) for stop in prompt.request.sampling.stop if stop in text]
-        if starts:
-            text, reason = text[: min(starts)], "stop"
         logprobs = None
         if prompt.request.logprobs:
             logprobs = tuple(record.logprobs[row, :length].tolist())
-        return Completion(
-            prompt.request.id, text, reason, len(prompt.tokens), length, logprobs=logprobs
-        )
-
-    def _text(self, tokens: list[int]) -> str:
-        """The text of completion tokens, decoded behind a letter.
-
-        Some tokenizers (those of Llama 2 and Mistral) drop the space before a text's first word;
-        behind a letter it stays.
-        """
-        whole: str = self._tokenizer.decode(
-            self._anchor + tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return whole.removeprefix("a")
+        tokens = record.tokens[row, :length].tolist()
+        return self._codec.completion(prompt, tokens, bool(record.stopped[row]), logprobs)
 
     def _pad(self, prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Left-padded ids and mask, both [batch, longest]."""
@@ -228,6 +200,13 @@ class TransformersEngine:
         ones = [[0] * (longest - len(tokens)) + [1] * len(tokens) for tokens in prompts]
         device = self._device
         return torch.tensor(ids, device=device), torch.tensor(ones, device=device)
+
+
+def _cost(prompt: Prompt) -> tuple[bool, int, int]:
+    """What is alike in it runs together well: kind of sampling, then length."""
+    sampling = prompt.request.sampling
+    truncates = sampling.temperature > 0 and (sampling.top_k > 0 or sampling.top_p < 1)
+    return truncates, prompt.limit, len(prompt.tokens)
 
 
 def _device(wanted: str) -> str:

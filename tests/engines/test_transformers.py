@@ -219,7 +219,7 @@ def _tokens_drawn(source: ModelSource, request: Request) -> list[int]:
     """The very tokens: a text need not be tokenised again as it was written."""
     engine = TransformersEngine(source, TransformersSettings(device="cpu"))
     seen: list[list[int]] = []
-    engine._text = lambda tokens: seen.append(tokens) or ""  # type: ignore[method-assign,func-returns-value]
+    engine._codec.text = lambda tokens: seen.append(tokens) or ""  # type: ignore[method-assign,func-returns-value]
     list(engine.generate([request]))
     return seen[0]
 
@@ -320,7 +320,7 @@ def test_messages_that_cannot_be_rendered(tiny: ModelSource) -> None:
 
 def test_an_empty_prompt_is_a_bad_row(tiny: ModelSource) -> None:
     engine = TransformersEngine(tiny, TransformersSettings(device="cpu"))
-    engine._tokens = lambda prompt: [] if prompt == "" else [1, 9]  # type: ignore[method-assign,assignment]
+    engine._codec._tokens = lambda prompt: [] if prompt == "" else [1, 9]  # type: ignore[method-assign,assignment]
     requests = [Request("empty", "", greedy()), Request("fine", "x", greedy())]
     given = {completion.id: completion for completion in engine.generate(requests)}
     assert given["empty"].finish_reason == "error"
@@ -411,18 +411,3 @@ def test_other_failures_and_nan_are_not_hidden(tiny: ModelSource) -> None:
     del engine._model.model.norm
     with pytest.raises(AttributeError):
         list(engine.generate(requests_for(greedy())))
-
-
-def test_the_space_before_the_first_word_is_kept(tiny: ModelSource) -> None:
-    """With a tokenizer that drops it from a text's start, as Llama 2's does."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    words = Tokenizer(models.BPE({"a": 0, "\u2581": 1, "b": 2, "\u2581b": 3}, [("\u2581", "b")]))
-    words.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
-    words.decoder = decoders.Metaspace(prepend_scheme="first")
-    engine = TransformersEngine(tiny, TransformersSettings(device="cpu"))
-    engine._tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
-    engine._anchor = engine._tokenizer("a", add_special_tokens=False)["input_ids"]
-    assert engine._tokenizer.decode([3, 2]) == "bb"
-    assert engine._text([3, 2]) == " bb"

@@ -1,0 +1,149 @@
+"""Between requests and tokens: the same for every engine that runs a model in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import TemplateError
+
+from llm_distill.engines.base import Completion, FinishReason, Message, Request, Score, ScoreRequest
+from llm_distill.errors import ModelError
+
+if TYPE_CHECKING:
+    from llm_distill.engines.config import LongPrompt
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A request as token ids, and how many tokens may be written for it."""
+
+    request: Request
+    tokens: list[int]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A prompt's tokens with those of the completion behind them, of which there is at least one.
+
+    start: where the completion begins.
+    """
+
+    request: ScoreRequest
+    tokens: list[int]
+    start: int
+
+
+class Codec:
+    """Encodes requests for a model and decodes what it writes.
+
+    context: tokens that prompt and completion may have together.
+    ends: the tokens that end a completion.
+    """
+
+    def __init__(
+        self, name: str, tokenizer: Any, ends: frozenset[int], context: int, long_prompt: LongPrompt
+    ) -> None:
+        self._name, self._tokenizer, self._ends = name, tokenizer, ends
+        self._context, self._long_prompt = context, long_prompt
+        self._anchor: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
+
+    def read(self, request: Request) -> Prompt | Completion:
+        """The request's tokens, or a completion that says why it cannot be answered.
+
+        Raises:
+            ModelError: messages without a chat template; the prompt is too long, and that fails.
+        """
+        wanted = min(request.sampling.max_tokens, self._context // 2)
+        tokens, error = self._prompt(request, 1, wanted)
+        if error is not None:
+            return Completion(request.id, "", "error", len(tokens), error=error)
+        limit = min(request.sampling.max_tokens, self._context - len(tokens))
+        return Prompt(request, tokens, limit)
+
+    def read_scored(self, request: ScoreRequest) -> Scored | Score:
+        """The tokens of prompt and completion, or a score that needs no model: none, or an error.
+
+        Raises:
+            ModelError: as `read` does.
+        """
+        completion = self._ids(request.completion)
+        tokens, error = self._prompt(request, len(completion), len(completion))
+        if error is not None or not completion:
+            return Score(request.id, n_prompt_tokens=len(tokens), error=error)
+        return Scored(request, tokens + completion, len(tokens))
+
+    def completion(
+        self, prompt: Prompt, tokens: list[int], stopped: bool, logprobs: tuple[float, ...] | None
+    ) -> Completion:
+        """What the model wrote, up to the first stop string.
+
+        tokens: with the end token and those of a stop string. stopped: not by the limit.
+        """
+        text = self.text(tokens[:-1] if tokens and tokens[-1] in self._ends else tokens)
+        reason: FinishReason = "stop" if stopped else "length"
+        starts = [text.find(stop) for stop in prompt.request.sampling.stop if stop in text]
+        if starts:
+            text, reason = text[: min(starts)], "stop"
+        return Completion(
+            prompt.request.id, text, reason, len(prompt.tokens), len(tokens), logprobs=logprobs
+        )
+
+    def text(self, tokens: list[int]) -> str:
+        """The text of completion tokens, decoded behind a letter.
+
+        Some tokenizers (those of Llama 2 and Mistral) drop the space before a text's first word;
+        behind a letter it stays.
+        """
+        whole: str = self._tokenizer.decode(
+            self._anchor + tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return whole.removeprefix("a")
+
+    def _prompt(
+        self, request: Request | ScoreRequest, needed: int, wanted: int
+    ) -> tuple[list[int], str | None]:
+        """The prompt's tokens, and why the request cannot be answered or None.
+
+        needed: tokens without which the completion is none. wanted: what truncation leaves it.
+        """
+        try:
+            tokens = self._tokens(request.prompt)
+        except TemplateError as error:
+            return [], f"the chat template of model '{self._name}' refuses the messages: {error}"
+        if not tokens:
+            return tokens, "the prompt is empty: the model needs a token to continue from"
+        if len(tokens) + needed <= self._context:
+            return tokens, None
+        if self._long_prompt == "truncate" and wanted < self._context:
+            return tokens[wanted - self._context :], None
+        count = "at least one" if needed == 1 else str(needed)
+        message = (
+            f"the prompt has {len(tokens)} tokens; model '{self._name}' has a context of "
+            f"{self._context}, and the completion needs {count} of them"
+        )
+        if self._long_prompt == "fail":
+            raise ModelError(
+                f"request '{request.id}': {message}; engine.long_prompt: skip leaves such rows "
+                "out, truncate keeps the end of the prompt"
+            )
+        return tokens, message
+
+    def _tokens(self, prompt: str | Sequence[Message]) -> list[int]:
+        if isinstance(prompt, str):
+            return list(self._tokenizer(prompt, verbose=False)["input_ids"])
+        if not self._tokenizer.chat_template:
+            raise ModelError(
+                f"model '{self._name}' has no chat template, but was given messages; "
+                "set prompt_format: text for it under models:"
+            )
+        text = self._tokenizer.apply_chat_template(
+            list(prompt), tokenize=False, add_generation_prompt=True
+        )
+        return self._ids(text)  # the template writes the special tokens itself
+
+    def _ids(self, text: str) -> list[int]:
+        """Token ids of a text, without special tokens of the tokenizer's own."""
+        return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

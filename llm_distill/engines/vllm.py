@@ -1,0 +1,192 @@
+"""Generation with vLLM, in process: its queue is kept full, and completions come as they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from vllm import SamplingParams
+from vllm.exceptions import VLLMClientError
+from vllm.inputs import tokens_input
+from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
+from llm_distill.engines.codec import Codec, Prompt, Scored
+from llm_distill.engines.vllm_loading import close, load, reason
+from llm_distill.errors import ModelError
+from llm_distill.models import end_tokens, is_out_of_memory, load_tokenizer
+
+if TYPE_CHECKING:
+    from llm_distill.engines.config import VLLMSettings
+    from llm_distill.models import ModelSource
+
+QUEUE = 2
+"""Requests that are in vLLM at once, as a multiple of those that it decodes together."""
+
+Asked = TypeVar("Asked", Request, ScoreRequest)
+Row = TypeVar("Row", Prompt, Scored)
+Answer = TypeVar("Answer", Completion, Score)
+
+
+class VLLMEngine:
+    """One model. `generate` and `score` may be called many times; `close` frees the memory.
+
+    Raises:
+        ModelError: the model or its adapter cannot be loaded, or does not fit into memory.
+    """
+
+    def __init__(self, source: ModelSource, settings: VLLMSettings) -> None:
+        self._name = source.name
+        tokenizer: Any = load_tokenizer(source)
+        ends = end_tokens(source, tokenizer)
+        self._ends = sorted(ends)
+        self._engine, self._adapter = load(source, settings)
+        config = self._engine.vllm_config
+        self._most = QUEUE * config.scheduler_config.max_num_seqs
+        context: int = config.model_config.max_model_len
+        self._codec = Codec(source.name, tokenizer, ends, context, settings.long_prompt)
+        self._numbers = count()
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """Completions in the order in which they end; see `engines.base.Engine`.
+
+        Raises:
+            ModelError: vLLM refuses a request (its schema, say), or runs out of memory.
+        """
+        yield from self._answers(requests, self._codec.read, self._sampling, self._completion)
+
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
+        """Scores in the order in which they end; see `engines.base.Engine`.
+
+        Raises:
+            ModelError: vLLM runs out of memory.
+        """
+        yield from self._answers(requests, self._codec.read_scored, _forced, _score)
+
+    def close(self) -> None:
+        """Free the memory; another engine may be opened then."""
+        if self._engine is not None:
+            close(self._engine)
+            self._engine = None
+
+    def _answers(
+        self,
+        requests: Iterable[Asked],
+        read: Callable[[Asked], Row | Answer],
+        sampling: Callable[[Row], SamplingParams],
+        answer: Callable[[Row, Any], Answer],
+    ) -> Iterator[Answer]:
+        """Add requests while there is room in the queue, make a step, give what has ended."""
+        source, more = iter(requests), True
+        running: dict[str, Row] = {}
+        try:
+            while more or running:
+                while more and len(running) < self._most:
+                    request = next(source, None)
+                    if request is None:
+                        more = False
+                        break
+                    row = read(request)
+                    if not isinstance(row, Prompt | Scored):
+                        yield row
+                        continue
+                    key = str(next(self._numbers))
+                    self._add(key, row, sampling)
+                    running[key] = row
+                for output in self._step() if running else ():
+                    yield answer(running.pop(output.request_id), output)
+        finally:  # the caller wants no more, or something failed
+            if self._engine is not None:
+                self._engine.abort_request(list(running))
+
+    def _add(self, key: str, row: Row, sampling: Callable[[Row], SamplingParams]) -> None:
+        tokens = row.tokens if isinstance(row, Prompt) else row.tokens[:-1]
+        try:
+            self._engine.add_request(
+                key, tokens_input(tokens), sampling(row), lora_request=self._adapter
+            )
+        except (ValueError, VLLMClientError) as error:
+            raise ModelError(
+                f"model '{self._name}': vLLM refuses request '{row.request.id}': {reason(error)}"
+            ) from error
+
+    def _step(self) -> list[Any]:
+        """The requests that ended with this step."""
+        try:
+            return [output for output in self._engine.step() if output.finished]
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"model '{self._name}' ran out of memory in vLLM; lower engine.max_num_seqs, "
+                "engine.max_num_batched_tokens or engine.gpu_memory_utilization"
+            ) from error
+
+    def _sampling(self, prompt: Prompt) -> SamplingParams:
+        request, wanted = prompt.request, prompt.request.sampling
+        structure = None
+        if request.structure is not None:
+            structure = StructuredOutputsParams(
+                json=request.structure.json_schema,
+                choice=list(request.structure.choice) if request.structure.choice else None,
+                regex=request.structure.regex,
+            )
+        return SamplingParams(
+            temperature=wanted.temperature,
+            top_p=wanted.top_p,
+            top_k=wanted.top_k,
+            max_tokens=prompt.limit,
+            stop=list(wanted.stop),
+            stop_token_ids=self._ends,
+            seed=request.seed % 2**63,  # vLLM takes -1 for none
+            logprobs=0 if request.logprobs else None,  # of the chosen token only
+            structured_outputs=structure,
+            detokenize=bool(wanted.stop),  # to find stop strings; the text is decoded from tokens
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_clone=True,  # no other request has it
+        )
+
+    def _completion(self, prompt: Prompt, output: Any) -> Completion:
+        (written,) = output.outputs
+        tokens = list(written.token_ids)
+        if written.finish_reason not in ("stop", "length"):
+            error = f"vLLM gave the request up ({written.finish_reason})"
+            return Completion(
+                prompt.request.id, "", "error", len(prompt.tokens), len(tokens), error=error
+            )
+        logprobs = None
+        if prompt.request.logprobs:
+            steps = zip(tokens, written.logprobs, strict=False)
+            logprobs = tuple(step[token].logprob for token, step in steps)
+        stopped = written.finish_reason == "stop"
+        return self._codec.completion(prompt, tokens, stopped, logprobs)
+
+
+def _forced(row: Scored) -> SamplingParams:
+    """Of the completion, all but the last token is prompt; the last is all that may be written.
+
+    So a text that fills the context can be scored as well, and the log-probabilities, which vLLM
+    takes before it looks at what is allowed, are the model's own.
+    """
+    return SamplingParams(
+        temperature=0,
+        max_tokens=1,
+        allowed_token_ids=row.tokens[-1:],
+        logprobs=0,
+        prompt_logprobs=0 if row.start < len(row.tokens) - 1 else None,
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,
+    )
+
+
+def _score(row: Scored, output: Any) -> Score:
+    (written,) = output.outputs
+    tokens = tuple(row.tokens[row.start :])
+    if written.finish_reason not in ("stop", "length"):
+        error = f"vLLM gave the request up ({written.finish_reason})"
+        return Score(row.request.id, n_prompt_tokens=row.start, error=error)
+    steps = [*(output.prompt_logprobs or [])[row.start :], *written.logprobs]
+    logprobs = tuple(step[token].logprob for token, step in zip(tokens, steps, strict=True))
+    return Score(row.request.id, tokens, logprobs, row.start)

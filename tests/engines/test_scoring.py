@@ -1,0 +1,134 @@
+"""Likelihoods of given completions against a forward pass over one row, whole and unpadded."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from llm_distill.engines import scoring
+from llm_distill.engines.base import Score, ScoreRequest
+from llm_distill.engines.config import TransformersSettings
+from llm_distill.engines.transformers import BATCHES_AHEAD, TransformersEngine
+from llm_distill.errors import ModelError
+from llm_distill.models import ModelSource, load_model, load_tokenizer
+
+PAIRS = [
+    ("The", " quick brown fox"),
+    ("Question: a farmer has twelve apples and gives five away.\nAnswer:", " seven"),
+    ("jumps over the lazy dog; 0 1 2", " 3 4 5 6 7 8 9 + - * / = ?! and on until it ends."),
+    ("ö", "e"),
+    ("The text goes on", ""),
+]
+REQUESTS = [ScoreRequest(f"r{i}", prompt, text) for i, (prompt, text) in enumerate(PAIRS)]
+
+
+def scores(source: ModelSource, requests: list[ScoreRequest], batch_size: int) -> dict[str, Score]:
+    engine = TransformersEngine(source, TransformersSettings(batch_size=batch_size, device="cpu"))
+    given = list(engine.score(requests))
+    assert len(given) == len(requests)
+    return {score.id: score for score in given}
+
+
+def brute_force(source: ModelSource, request: ScoreRequest) -> tuple[list[int], torch.Tensor]:
+    """The completion's tokens, and the log-softmax of one forward pass at their places."""
+    tokenizer = load_tokenizer(source)
+    prompt = tokenizer(str(request.prompt))["input_ids"]
+    completion = tokenizer(request.completion, add_special_tokens=False)["input_ids"]
+    with torch.inference_mode():
+        logits = load_model(source)(torch.tensor([prompt + completion])).logits[0].float()
+    logprobs = logits.log_softmax(-1)[len(prompt) - 1 : -1]
+    return completion, logprobs[range(len(completion)), completion]
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+@pytest.mark.parametrize("most_logits", [2**26, 1])  # at once, and token by token
+def test_scores_are_those_of_a_plain_forward_pass(
+    build: Callable[..., ModelSource],
+    monkeypatch: pytest.MonkeyPatch,
+    batch_size: int,
+    most_logits: int,
+) -> None:
+    monkeypatch.setattr(scoring, "MOST_LOGITS", most_logits)
+    source = build(num_key_value_heads=2)
+    given = scores(source, REQUESTS, batch_size)
+    for request in REQUESTS:
+        tokens, expected = brute_force(source, request)
+        score = given[request.id]
+        assert score.error is None
+        assert list(score.token_ids) == tokens
+        torch.testing.assert_close(torch.tensor(score.logprobs), expected, atol=1e-4, rtol=0)
+
+
+def test_learned_positions_are_not_moved_by_padding(tiny: ModelSource, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    tokenizer = load_tokenizer(tiny)
+    torch.manual_seed(1)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_positions=96, n_embd=32, n_layer=2, n_head=2, bos_token_id=1
+    )
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    source = replace(tiny, path=str(tmp_path))
+    given = scores(source, REQUESTS, 5)
+    for request in REQUESTS:
+        _, expected = brute_force(source, request)
+        found = torch.tensor(given[request.id].logprobs)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_the_batch_does_not_change_a_score(tiny: ModelSource) -> None:
+    requests = [
+        ScoreRequest(f"{r.id}/{i}", str(r.prompt) + "!" * i, r.completion)
+        for i in range(4)
+        for r in REQUESTS
+    ]
+    alone = scores(tiny, requests, 1)
+    random.Random(1).shuffle(requests)
+    together = scores(tiny, requests, 7)
+    for key, score in alone.items():
+        found = torch.tensor(together[key].logprobs)
+        torch.testing.assert_close(found, torch.tensor(score.logprobs), atol=1e-4, rtol=0)
+
+
+def test_bad_rows_and_chat_prompts(tiny: ModelSource) -> None:
+    chat = [{"role": "user", "content": "twelve apples"}]
+    requests = [
+        ScoreRequest("chat", chat, " seven"),
+        ScoreRequest("same", "<|user|>twelve apples<|assistant|>", " seven"),
+        ScoreRequest("long", "The", " word" * 200),
+    ]
+    given = scores(tiny, requests, 2)
+    assert given["chat"] == Score(
+        "chat", given["same"].token_ids, given["same"].logprobs, given["same"].n_prompt_tokens
+    )
+    assert "context of 96" in str(given["long"].error)
+    assert given["long"].logprobs == ()
+
+
+def test_requests_are_read_lazily(tiny: ModelSource) -> None:
+    read: list[int] = []
+
+    def endless() -> Iterator[ScoreRequest]:
+        for index in itertools.count():
+            read.append(index)
+            yield ScoreRequest(str(index), "The", " fox")
+
+    engine = TransformersEngine(tiny, TransformersSettings(batch_size=2, device="cpu"))
+    next(engine.score(endless()))
+    assert len(read) == 2 * BATCHES_AHEAD
+
+
+def test_nan_is_not_a_score(tiny: ModelSource) -> None:
+    engine = TransformersEngine(tiny, TransformersSettings(device="cpu"))
+    with torch.no_grad():
+        engine._model.model.norm.weight.fill_(torch.nan)
+    with pytest.raises(ModelError, match="computes NaN"):
+        list(engine.score(REQUESTS))
