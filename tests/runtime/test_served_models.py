@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from llm_distill.errors import ModelError
+from llm_distill.pipeline.load import load_pipeline
 from llm_distill.runtime import resolve
 from tests.engines.loopback import Loopback, refuse
 
@@ -50,6 +51,8 @@ def test_the_name_on_the_server_identifies_it_and_the_address_does_not(
     (tmp_path / "ask.jinja").write_text("{{ question }}?")
     one, other = servers
     toy = bench(PIPELINE.replace("URL", one.url))
+    elsewhere = load_pipeline(str(toy.file), assignments=["models.teacher.model_name_or_path=x/y"])
+    resolve.Resolver(elsewhere).learn_commits(["answers"])
     record = toy.run()
     texts = [row["completion"] for row in toy.rows(record, "answers")]
     assert texts == [f"echo question {index}?" for index in range(4)]
