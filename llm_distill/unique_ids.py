@@ -1,4 +1,4 @@
-"""Which ids have been seen, in a few bytes each: a set of a million texts takes a hundred megabytes."""
+"""Which ids have been seen, in a few bytes each: a million texts in a set take 100 MB."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ RECENT = 65_536
 
 
 class UniqueIds:
-    """Remembers ids by 64 bits of a digest. Two of a million different ones collide once in 10^7."""
+    """Remembers ids by 64 bits of a digest: of a million, two are mixed up once in 10^7 times."""
 
     def __init__(self) -> None:
         import numpy as np

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_distill import unique_ids
 from llm_distill.unique_ids import UniqueIds
 
 
+@settings(deadline=None)  # the first call imports numpy
 @given(st.lists(st.text(max_size=2), max_size=60))
 def test_it_is_a_set_that_knows_the_order(names: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patched:
