@@ -2,7 +2,8 @@
 
 Workers are forked from a server process that has imported the heavy packages and run nothing, so
 that a worker starts in milliseconds and no device was touched before. What a worker logs, counts
-and raises comes back through a pipe; it dies with the process that started it.
+and raises comes back through a pipe, and what it prints through another; it dies with the process
+that started it.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ from llm_distill.errors import LLMDistillError, ModelError
 from llm_distill.runtime.perform import Done, Job, MakeProgress, perform
 from llm_distill.runtime.progress import StageProgress
 
+log = logging.getLogger("llm_distill")
+
 SECONDS_BETWEEN_REPORTS = 0.1
 SECONDS_TO_STOP = 30.0
+SECONDS_FOR_LAST_WORDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -61,15 +65,23 @@ def perform_in_worker(job: Job, progress: MakeProgress) -> Done:
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["llm_distill.runtime.preload"])
     ours, theirs = processes.Pipe()
-    worker = processes.Process(target=_work, args=(job, _Surroundings.here(), theirs), daemon=False)
+    output, printed = processes.Pipe(duplex=False)
+    surroundings = _Surroundings.here()
+    arguments = job, surroundings, theirs, printed
+    worker = processes.Process(target=_work, args=arguments, daemon=False)
     worker.start()
     theirs.close()
+    printed.close()
+    listener = threading.Thread(target=_log_output, args=(output,), daemon=True)
+    listener.start()
     try:
         done = _follow(ours, progress)
     except BaseException:
         _stop(worker)
         raise
-    worker.join()
+    finally:
+        worker.join()
+        listener.join(SECONDS_FOR_LAST_WORDS)  # a process that a library left may hold the pipe
     if done is None:
         raise ModelError(_how_it_died(worker.exitcode))
     if isinstance(done, Done):
@@ -104,6 +116,14 @@ def _follow(messages: Connection, progress: MakeProgress) -> Done | BaseExceptio
                 return done
 
 
+def _log_output(output: Connection) -> None:
+    """Log what a worker prints: compiled code knows no logger, and would tear the bar."""
+    with open(output.fileno(), errors="replace", closefd=False) as lines:
+        for line in lines:
+            if line.strip():
+                log.info("printed: %s", line.rstrip())
+
+
 def _stop(worker: Any) -> None:
     """End a worker; one that does not heed SIGTERM is killed."""
     worker.terminate()
@@ -129,11 +149,16 @@ def _how_it_died(code: int | None) -> str:
 # --- in the worker ---
 
 
-def _work(job: Job, surroundings: _Surroundings, messages: Connection) -> None:
+def _work(
+    job: Job, surroundings: _Surroundings, messages: Connection, printed: Connection
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop_once)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    for descriptor in (1, 2):
+        os.dup2(printed.fileno(), descriptor)
+    printed.close()
     surroundings.enter()
     report = _Report(messages)
     logging.getLogger().addHandler(_Send(report))

@@ -30,6 +30,7 @@ from llm_distill.engines.base import (
     ScoreRequest,
     StructuredOutput,
 )
+from llm_distill.engines.budget import Budget
 from llm_distill.engines.codec import Prompt
 from llm_distill.engines.config import TransformersSettings, VLLMSettings
 from llm_distill.engines.opening import open_engine
@@ -67,7 +68,7 @@ def opened() -> Iterator[Open]:
         if (source, settings) not in now:
             while now:
                 now.popitem()[1].close()
-            now[source, settings] = open_engine(settings, source)
+            now[source, settings] = open_engine(settings, source, Budget(None))
         return now[source, settings]
 
     yield run

@@ -37,6 +37,7 @@ class Probe(Stage):
         (directory / "config.json").write_text(str(os.getpid()))
         (directory / "model.safetensors").write_text(os.getcwd())
         logging.getLogger("some.library").info("%s said", "the library")
+        os.write(2, b"compiled code said\\n")
         context.warn("a warning")
         context.metrics["pid"] = os.getpid()
         with context.progress("works", 3) as bar:
@@ -55,7 +56,6 @@ class Probe(Stage):
             raise Odd("cannot be sent", 2)
         if self.does == "hangs":
             (directory / "README.md").write_text("hangs")
-            print("hangs", flush=True)
             time.sleep(600)
         return ModelOutput(directory)
 """
@@ -78,7 +78,7 @@ def probing(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (info / "entry_points.txt").write_text("[llm_distill.stages]\nprobe = probe:Probe\n")
     (plugin / "probe.py").write_text(STAGE)
     monkeypatch.syspath_prepend(plugin)
-    monkeypatch.setenv("PYTHONPATH", str(plugin))
+    monkeypatch.setenv("PYTHONPATH", str(plugin), prepend=os.pathsep)
     yield bench(FILE)
     sys.modules.pop("probe", None)
 
@@ -95,6 +95,7 @@ def test_what_a_worker_did_reaches_the_manifest_and_the_log(probing: Any) -> Non
     log = log_of(record)
     assert "INFO some.library: the library said" in log
     assert "WARNING llm_distill: a warning" in log
+    assert "INFO llm_distill: printed: compiled code said" in log
 
 
 def test_a_worker_is_gone_when_its_stage_is_done(probing: Any) -> None:
@@ -134,6 +135,7 @@ def test_what_ends_a_worker_is_said(
         assert "probe.py" in "".join(failure.value.__notes__)  # where in the worker
     record = sorted(probing.workspace.runs.glob("*/*/logs/probed.log"))[-1]
     assert "the library said" in record.read_text()
+    assert "compiled code said" in record.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -141,10 +143,11 @@ def test_a_worker_ends_with_the_process_that_started_it(
     probing: Any, number: signal.Signals
 ) -> None:
     process = probing.start("--set", "stages.probed.does=hangs")
-    assert process.stdout is not None
-    while "hangs" not in process.stdout.readline():
+    work = probing.workspace.artifacts / ".work"
+    while not list(work.glob("probed-*/model/README.md")):
         assert process.poll() is None
-    (folder,) = (probing.workspace.artifacts / ".work").glob("probed-*/model")
+        time.sleep(0.05)
+    (folder,) = work.glob("probed-*/model")
     pid = int((folder / "config.json").read_text())
     process.send_signal(number)
     process.wait(timeout=60)
@@ -153,4 +156,6 @@ def test_a_worker_ends_with_the_process_that_started_it(
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert process.returncode == (-9 if number == signal.SIGKILL else 130)
+    assert process.stdout is not None
+    assert "said" not in process.stdout.read()
     process.stdout.close()
