@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from llm_distill.engines.budget import Budget
 from llm_distill.engines.config import VLLMSettings
 from llm_distill.engines.opening import open_engine
 from llm_distill.errors import ModelError
@@ -20,7 +21,7 @@ def test_without_vllm_the_message_says_how_to_install_it(
     for name in [n for n in sys.modules if n.startswith("llm_distill.engines.vllm")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ModelError) as caught:
-        open_engine(VLLMSettings(kind="vllm"), tiny)
+        open_engine(VLLMSettings(kind="vllm"), tiny, Budget(None))
     assert "pip install 'llm-distill[vllm]'" in str(caught.value)
     assert "make setup-vllm" in str(caught.value)
 
