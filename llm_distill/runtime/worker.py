@@ -149,9 +149,7 @@ def _how_it_died(code: int | None) -> str:
 # --- in the worker ---
 
 
-def _work(
-    job: Job, surroundings: _Surroundings, messages: Connection, printed: Connection
-) -> None:
+def _work(job: Job, surroundings: _Surroundings, messages: Connection, printed: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop_once)
