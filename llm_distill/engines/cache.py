@@ -50,3 +50,8 @@ def roomy_cache(config: Any) -> Any:
     cache = DynamicCache(config=config)
     cache.layers = [_RoomyLayer() if type(x) is DynamicLayer else x for x in cache.layers]
     return cache
+
+
+def is_all_roomy(cache: Any) -> bool:
+    """Whether no layer has a window or a state."""
+    return all(isinstance(layer, _RoomyLayer) for layer in cache.layers)

@@ -123,13 +123,10 @@ class _Flight:
         """Send requests until as many are in flight as may be, or the budget refuses the next.
 
         Where only the worst cases of others leave no room for it, it is tried again as they come.
-        Answers that nobody has taken count too: a slow reader must not pile them up.
+        Answers that nobody has taken count too: they are not kept yet, and a process that is killed
+        shall have no more to ask again than may be in flight.
         """
-        while (
-            not self._is_closed
-            and len(self._tasks) < self._most
-            and len(self._tasks) + len(self.done) < 2 * self._most
-        ):
+        while not self._is_closed and len(self._tasks) + len(self.done) < self._most:
             if self._next is None:
                 self._next = next(self._source, None)
                 if self._next is None:

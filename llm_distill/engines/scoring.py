@@ -19,15 +19,14 @@ MOST_LOGITS = 2**26
 def score_batch(model: Any, batch: Sequence[Scored]) -> list[tuple[float, ...]]:
     """Log-probabilities of each row's completion tokens under the model, at temperature 1.
 
-    The rows are padded on the right, where a causal model does not look. The text goes through the
-    model piece by piece over a cache, so that no tensor is [rows, longest, vocabulary].
+    The rows are padded on the right, where a causal model does not look: no mask is needed. The
+    text goes through the model piece by piece over a cache, so that no tensor is [rows, longest,
+    vocabulary].
     """
     device = model.device
     longest = max(len(row.tokens) for row in batch)
     ids = torch.tensor([row.tokens + [0] * (longest - len(row.tokens)) for row in batch])
     ids = ids.to(device)
-    lengths = torch.tensor([len(row.tokens) for row in batch], device=device)
-    mask = (torch.arange(longest, device=device) < lengths[:, None]).long()
     first = min(row.start for row in batch) - 1  # its logits predict the first completion token
     vocabulary = model.config.get_text_config(decoder=True).vocab_size
     piece = max(1, MOST_LOGITS // (vocabulary * len(batch)))
@@ -40,7 +39,6 @@ def score_batch(model: Any, batch: Sequence[Scored]) -> list[tuple[float, ...]]:
             continue
         output = model(
             input_ids=ids[:, start:end],
-            attention_mask=mask[:, :end],
             position_ids=torch.arange(start, end, device=device).expand(len(batch), -1),
             past_key_values=cache,
             use_cache=True,

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
-from llm_distill.engines.cache import roomy_cache
+from llm_distill.engines.cache import is_all_roomy, roomy_cache
 from llm_distill.engines.codec import Codec, Prompt, Scored
 from llm_distill.engines.record import Record
 from llm_distill.engines.sampling import RowSampler
 from llm_distill.engines.scoring import score_batch
+from llm_distill.engines.shared_prefix import groups_by_prefix, prefix_length
 from llm_distill.engines.stopping import StopStrings
 from llm_distill.errors import ModelError
 from llm_distill.models import end_tokens, is_out_of_memory, load_model, load_tokenizer
@@ -115,8 +116,7 @@ class TransformersEngine:
                     rows.append(found)
                 else:
                     yield found
-            # Longest first: what does not fit into memory fails at once.
-            rows.sort(key=cost, reverse=True)
+            rows = _in_order(rows, cost)
             for start in range(0, len(rows), self._batch_size):
                 yield from self._batch(rows[start : start + self._batch_size], answer)
 
@@ -148,8 +148,6 @@ class TransformersEngine:
         `rows` maps the rows of the tensors to those of `batch`. A row that has ended stays in the
         tensors, unread, until enough have ended that copying the cache without them pays.
         """
-        input_ids, mask = self._pad([prompt.tokens for prompt in batch])
-        position_ids = (mask.cumsum(1) - 1).clamp(min=0)
         sampling = [prompt.request.sampling for prompt in batch]
         sampler = RowSampler(sampling, [prompt.request.seed for prompt in batch])
         record = Record(
@@ -159,6 +157,8 @@ class TransformersEngine:
             self._ends,
         )
         cache = roomy_cache(self._model.config)
+        input_ids, mask = self._without_shared([prompt.tokens for prompt in batch], cache)
+        position_ids = _positions(mask)[:, -input_ids.shape[1] :]
         rows = torch.arange(len(batch))
         for step in range(max(prompt.limit for prompt in batch)):
             output = self._model(
@@ -192,6 +192,36 @@ class TransformersEngine:
         tokens = record.tokens[row, :length].tolist()
         return self._codec.completion(prompt, tokens, bool(record.stopped[row]), logprobs)
 
+    def _without_shared(
+        self, prompts: list[list[int]], cache: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute what prompts begin with alike, once a group; the rest of each, and the mask.
+
+        The mask is over both: [batch, longest prefix + longest rest]. A layer with a window or a
+        state counts places, not positions, and gets each prompt in one piece.
+        """
+        groups = groups_by_prefix(prompts)
+        prefixes = [prefix_length([prompts[index] for index in group]) for group in groups]
+        if len(groups) == len(prompts) or not is_all_roomy(cache):
+            return self._pad(prompts)
+        group_of = torch.empty(len(prompts), dtype=torch.long, device=self._device)
+        for number, group in enumerate(groups):
+            group_of[torch.tensor(group)] = number
+        heads = [prompts[g[0]][:length] for g, length in zip(groups, prefixes, strict=True)]
+        input_ids, mask = self._pad(heads)
+        self._model(
+            input_ids=input_ids,
+            attention_mask=mask,
+            position_ids=_positions(mask),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache.batch_select_indices(group_of)
+        rest = [tokens[prefixes[group_of[i]] :] for i, tokens in enumerate(prompts)]
+        input_ids, rest_mask = self._pad(rest)
+        return input_ids, torch.cat([mask[group_of], rest_mask], dim=1)
+
     def _pad(self, prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Left-padded ids and mask, both [batch, longest]."""
         longest = max(len(tokens) for tokens in prompts)
@@ -200,6 +230,20 @@ class TransformersEngine:
         ones = [[0] * (longest - len(tokens)) + [1] * len(tokens) for tokens in prompts]
         device = self._device
         return torch.tensor(ids, device=device), torch.tensor(ones, device=device)
+
+
+def _positions(mask: torch.Tensor) -> torch.Tensor:
+    """Of each token among those that the mask keeps, [batch, length]."""
+    return (mask.cumsum(1) - 1).clamp(min=0)
+
+
+def _in_order(rows: list[Row], cost: Callable[[Row], Any]) -> list[Row]:
+    """Longest first: what does not fit into memory fails at once. Prompts alike side by side."""
+    groups = [[rows[i] for i in group] for group in groups_by_prefix([r.tokens for r in rows])]
+    for group in groups:
+        group.sort(key=cost, reverse=True)
+    groups.sort(key=lambda group: cost(group[0]), reverse=True)
+    return [row for group in groups for row in group]
 
 
 def _cost(prompt: Prompt) -> tuple[bool, int, int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import DataError
+from llm_distill.unique_ids import UniqueIds
 
 if TYPE_CHECKING:
     from llm_distill.stage import RowsOutput
@@ -25,7 +26,7 @@ def write_rows(output: RowsOutput, directory: Path) -> int:
 
     directory.mkdir(parents=True)
     partial = directory.parent / "rows.arrow"
-    seen: set[str] = set()
+    seen = UniqueIds()
     count, last = 0, None
     with ArrowWriter(features=output.features, path=str(partial)) as writer:
         for row in output.rows:
@@ -57,10 +58,10 @@ def _empty(features: Any) -> Any:
     return Dataset.from_dict({name: [] for name in features}, features=features)
 
 
-def _check_id(row: dict[str, Any], seen: set[str], index: int) -> None:
+def _check_id(row: dict[str, Any], seen: UniqueIds, index: int) -> None:
     identity = row.get("id")
     if not isinstance(identity, str) or not identity:
         raise DataError(f"row {index} has no id; every row needs a text id")
-    if identity in seen:
-        raise DataError(f"the id '{identity}' stands twice (again at row {index})")
-    seen.add(identity)
+    before = seen.add(identity)
+    if before is not None:
+        raise DataError(f"the id '{identity}' stands twice (rows {before} and {index})")

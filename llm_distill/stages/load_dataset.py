@@ -22,6 +22,7 @@ from llm_distill.methods import dataset_shapes as shapes
 from llm_distill.methods import records
 from llm_distill.paths import find_resource
 from llm_distill.stage import Columns, Context, RowsOutput, Stage
+from llm_distill.unique_ids import UniqueIds
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -109,17 +110,16 @@ class LoadDataset(Stage):
         return RowsOutput(self._rows(parts, list(merged), context), Features(merged))
 
     def _rows(self, parts: list[io.Part], names: list[str], context: Context) -> Iterator[Row]:
-        places: dict[str, str] = {}
+        ids = UniqueIds()
         with context.progress("load") as bar:
             for part in parts:
-                left = None if self.limit is None else self.limit - len(places)
+                left = None if self.limit is None else self.limit - len(ids)
                 for number, place, raw in islice(part.read(), left):
                     row = self._row(raw, part, number, place)
-                    if row["id"] in places:
-                        raise DataError(
-                            f"{places[row['id']]} and {place} have the same id '{row['id']}'"
-                        )
-                    places[row["id"]] = place
+                    before = ids.add(row["id"])
+                    if before is not None:
+                        first = _place(parts, before)
+                        raise DataError(f"{first} and {place} have the same id '{row['id']}'")
                     yield {name: row.get(name) for name in names}
                     bar.advance()
 
@@ -216,3 +216,9 @@ class LoadDataset(Stage):
             return local
         files = (local / f"{self._split_name()}{ending}" for ending in io.ENDINGS)
         return next((file for file in files if file.is_file()), None)
+
+
+def _place(parts: list[io.Part], index: int) -> str:
+    """Where the row of this index stands; read again, since to remember all would take room."""
+    rows = (place for part in parts for _, place, _ in part.read())
+    return next(islice(rows, index, None))

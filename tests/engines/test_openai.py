@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from llm_distill.engines import openai_server, retries
+from llm_distill.engines import openai_server, pace, retries
 from llm_distill.engines.base import (
     Completion,
     Request,
@@ -135,6 +136,7 @@ def test_requests_are_read_no_further_than_needed(server: Loopback) -> None:
     for n_taken in range(1, 30):
         next(completions)
         assert read <= n_taken + 6  # in flight, and answered but not taken
+        time.sleep(0.005)  # a slow reader: all that are in flight are answered meanwhile
     completions.close()
 
 
@@ -355,6 +357,37 @@ def test_the_budget_is_never_passed_and_what_is_in_flight_is_kept(server: Loopba
         assert part in str(error.value)
     budget.limit = 28
     assert len(list(itertools.islice(engine.generate(requests(9)), 1))) == 1
+
+
+def test_a_budget_that_holds_one_request_at_a_time_is_enough(server: Loopback) -> None:
+    engine = open_on(server.url, price={"input": 0, "output": 1e6})
+    engine._server._budget.limit = 16  # two of three are spent when the last sets 10 aside
+    assert len(list(engine.generate(requests(3)))) == 3
+    assert server.most_at_once == 1
+    assert engine._server._budget.spent == 9
+
+
+def test_a_refused_request_costs_nothing(server: Loopback) -> None:
+    server.answer = refuse(401)
+    engine = open_on(server.url, price={"input": 0, "output": 1e6}, max_concurrency=1)
+    with pytest.raises(ModelError):
+        list(engine.generate(requests(3)))
+    assert engine._server._budget.spent == 0
+
+
+def test_the_rates_hold_requests_back(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    async def record(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(pace, "sleep", record)
+    list(open_on(server.url, requests_per_minute=0.06).generate(requests(3)))
+    assert waits == [pytest.approx(1000, abs=20), pytest.approx(2000, abs=20)]
+    waits.clear()
+    engine = open_on(server.url, tokens_per_minute=0.48, max_concurrency=1)
+    list(engine.generate(requests(2)))
+    assert waits == [pytest.approx(1000, abs=20)]  # for the 8 tokens that were used
 
 
 def test_an_attempt_that_was_lost_counts_as_charged(server: Loopback) -> None:

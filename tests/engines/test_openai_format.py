@@ -38,6 +38,7 @@ def test_all_settings() -> None:
         **{"model": "m", "prompt": "x", "max_tokens": 7, "temperature": 0, "top_p": 0.5},
         **{"top_k": 3, "stop": ["\n", "b"], "seed": 5, "logprobs": 1},
     }
+    assert body["logprobs"] is not True  # a number here, and a flag for chat
     assert request_body(Request("a", MESSAGES, sampling, logprobs=True), "m")["logprobs"] is True
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from llm_distill.engines.base import Completion, Request, SamplingSettings
+from llm_distill.engines.base import Completion, Request, SamplingSettings, StructuredOutput
 from llm_distill.engines.config import TransformersSettings
 from llm_distill.engines.transformers import TransformersEngine
 from llm_distill.errors import ModelError
@@ -411,3 +411,10 @@ def test_other_failures_and_nan_are_not_hidden(tiny: ModelSource) -> None:
     del engine._model.model.norm
     with pytest.raises(AttributeError):
         list(engine.generate(requests_for(greedy())))
+
+
+def test_structured_output_is_refused_and_says_who_can(tiny: ModelSource) -> None:
+    engine = TransformersEngine(tiny, TransformersSettings(device="cpu"))
+    request = Request("r", "The", greedy(), structure=StructuredOutput(choice=("a", "b")))
+    with pytest.raises(ModelError, match=r"request 'r'.*model 'tiny' to vllm or openai"):
+        list(engine.generate([request]))

@@ -277,8 +277,8 @@ def test_a_json_schema_holds(opened: Open) -> None:
 @pytest.mark.parametrize(
     "structure",
     [
-        StructuredOutput(regex="(open"),
         StructuredOutput(json_schema={"type": "nonsense"}),
+        StructuredOutput(regex="(?P<a>b)(?P=a)"),
     ],
 )
 def test_a_form_that_is_none_is_refused_and_the_engine_lives(
