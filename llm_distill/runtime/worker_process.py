@@ -1,0 +1,150 @@
+"""What a worker does: the stage's work, and telling the process that started it."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from llm_distill.errors import LLMDistillError
+from llm_distill.runtime.perform import Done, Job, perform
+from llm_distill.runtime.progress import StageProgress
+
+SECONDS_BETWEEN_REPORTS = 0.1
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the server process does not know, since it may be older."""
+
+    folder: str
+    environ: dict[str, str]
+    log_level: int
+
+    @classmethod
+    def here(cls) -> Surroundings:
+        return cls(str(Path.cwd()), dict(os.environ), logging.getLogger().level)
+
+    def enter(self) -> None:
+        os.chdir(self.folder)
+        os.environ.clear()
+        os.environ.update(self.environ)
+        logging.getLogger().setLevel(self.log_level)
+        logging.captureWarnings(True)
+
+
+def work(job: Job, surroundings: Surroundings, messages: Connection, printed: Connection) -> None:
+    """The worker's whole life. messages: for reports; printed: for whatever is printed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop_once)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    for descriptor in (1, 2):
+        os.dup2(printed.fileno(), descriptor)
+    printed.close()
+    surroundings.enter()
+    report = _Report(messages)
+    logging.getLogger().addHandler(_Send(report))
+    try:
+        done: Done | BaseException = perform(job, report.progress)
+    except KeyboardInterrupt:
+        return
+    except BaseException as error:
+        done = _sendable(error)
+    report.send("done", done)
+
+
+def _stop_once(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _sendable(error: BaseException) -> BaseException:
+    """The error with its traceback as a note; one that cannot be sent, as another that can."""
+    if isinstance(error, LLMDistillError):  # a user's mistake; its message says it all
+        return error
+    note = "".join(traceback.format_exception(error))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever its class makes of it
+        error = RuntimeError(repr(error))
+    error.add_note(f"In the stage's own process:\n{note}")
+    return error
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+class _Report:
+    """Sends what happens to the parent. Threads of libraries may log at the same time."""
+
+    def __init__(self, messages: Connection) -> None:
+        self._messages, self._lock = messages, threading.Lock()
+        self._opened = 0
+
+    def send(self, kind: str, *values: Any) -> None:
+        with self._lock:
+            self._messages.send((kind, *values))
+
+    @contextmanager
+    def progress(
+        self, description: str, total: int | None, unit: str, done: int
+    ) -> Iterator[StageProgress]:
+        self._opened += 1
+        bar = _Bar(self, self._opened)
+        self.send("open", self._opened, description, total, unit, done)
+        try:
+            yield bar
+        finally:
+            bar.flush()
+            self.send("close")
+
+
+class _Bar:
+    """A bar of the parent's, told of progress a few times a second."""
+
+    def __init__(self, report: _Report, number: int) -> None:
+        self._report, self._number = report, number
+        self._n = self._tokens = 0
+        self._cost, self._told = 0.0, time.monotonic()
+
+    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
+        self._n += n
+        self._tokens += tokens
+        self._cost = cost
+        if time.monotonic() - self._told >= SECONDS_BETWEEN_REPORTS:
+            self.flush()
+
+    def flush(self) -> None:
+        self._report.send("advance", self._number, self._n, self._tokens, self._cost)
+        self._n = self._tokens = 0
+        self._told = time.monotonic()
+
+
+class _Send(logging.Handler):
+    """Gives log records to the parent, with their arguments and tracebacks made text."""
+
+    def __init__(self, report: _Report) -> None:
+        super().__init__()
+        self._report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = self.format(record)
+        values = {**record.__dict__, "msg": message, "args": None, "exc_info": None}
+        self._report.send("log", logging.makeLogRecord({**values, "exc_text": None}))
