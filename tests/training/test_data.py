@@ -35,7 +35,7 @@ def test_the_prompts_tokens_are_those_that_the_engine_reads(text_model, chat_mod
 
     engine = TransformersEngine(text_model, TransformersSettings(device="cpu"))
     for prompt in ("How old is Ann?\nAnswer:", "ab", "1 + 1 ="):
-        assert text.encode(prompt, "ab")[0] == engine._tokens(prompt)
+        assert text.encode(prompt, "ab")[0] == engine._codec._tokens(prompt)
         assert chat.encode(prompt, "ab")[0] == engine._tokens(as_messages(prompt))
 
 
