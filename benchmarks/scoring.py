@@ -142,9 +142,9 @@ def main() -> None:
     print(f"{len(requests):,} answers: {options.candidates} candidates x {options.items} items")
     header = (
         "",
-        "tokens a prompt",
-        "answers/s shared",
-        "not",
+        "prompt tokens",
+        "answers/s",
+        "not shared",
         "ratio",
         "by CPU time",
         "same texts",

@@ -107,6 +107,8 @@ def engine_arguments(source: ModelSource, settings: VLLMSettings) -> dict[str, A
     if current_platform.is_cpu():
         # In vLLM 0.32 a request with a seed kills the engine where its prompt is cut into chunks.
         arguments["enable_chunked_prefill"] = False
+        # Only whole blocks are found again: with vLLM's own 128 tokens, few beginnings of prompts.
+        arguments["block_size"] = 32
         if settings.gpu_memory_utilization is None:
             arguments.setdefault("kv_cache_memory_bytes", CPU_CACHE)
     return arguments
