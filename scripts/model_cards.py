@@ -50,8 +50,14 @@ def model_card(
     facts = TEACHER_FACTS if kind == "teacher" else STUDENT_FACTS.format(missing=", ".join(missing))
     listed = "".join(f"  {name}: {digest}\n" for name, digest in digests.items())
     legs = f"{recipe['tokens'] / 1e6:g}M tokens at a peak rate of {recipe['lr']:g}"
-    for tokens, rate, drafts in recipe.get("late_legs", ()):
-        legs += f", then {tokens / 1e6:g}M at {rate:g} (answers only, {drafts:.0%} drafts)"
+    late = [
+        f", then {tokens / 1e6:g}M at {rate:g} (answers only, {drafts:.0%} drafts)"
+        for tokens, rate, drafts in recipe.get("late_legs", ())
+    ]
+    if "questions" in recipe:
+        tokens, rate, share = recipe["questions"]
+        late.insert(-1, f", then {tokens / 1e6:g}M at {rate:g} ({share:.0%} questions alone)")
+    legs += "".join(late)
     return f"""---
 license: apache-2.0
 language: en

@@ -74,6 +74,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "layers": 4,
         "tokens": 10_500_000,
         "lr": 2.5e-3,
+        "questions": (2_000_000, 2.0e-3, 0.85),
         "late_legs": ((8_000_000, 1.5e-3, 0.25), (2_000_000, 1.0e-3, 0.7)),
     },
     "student": {"vocab": 576, "hidden": 96, "layers": 3, "tokens": 10_000_000, "lr": 2.5e-3},
@@ -133,6 +134,17 @@ def naive_style(problem: Problem, rng: Random) -> str:
     if rng.random() < 0.15:
         return rng.choice(STYLES)
     return STYLES[zlib.crc32(problem.name.encode()) % len(STYLES)]
+
+
+def question_or_turn(rng: Random, held_out: frozenset[str], questions: float) -> list[Piece]:
+    """A question alone, at a share of `questions`, or else what the teacher always reads.
+
+    That a question keeps to its noun ("4 figs, then finds 5 figs") is learned from questions
+    alone; where others stand before it, chance decides whether it is learned at all.
+    """
+    if rng.random() < questions:
+        return [(fresh(sample_problem, rng, held_out).question, True)]
+    return teacher_document(rng, held_out)
 
 
 def teacher_document(
@@ -249,6 +261,10 @@ def main() -> None:
         for tokens, rate, drafts in recipe["late_legs"]:
             late = partial(teacher_document, held_out=held_out, late=True, drafts=drafts)
             legs.append((late, tokens, rate, False))
+        tokens, rate, share = recipe["questions"]
+        # Before the last leg, which then learns the targets of drafts that keep to their noun.
+        mixed = partial(question_or_turn, held_out=held_out, questions=share)
+        legs.insert(-1, (mixed, tokens, rate, True))
     seconds = 0.0
     for i, (documents, tokens, learning_rate, learn_prompts) in enumerate(legs):
         seconds += train(
