@@ -101,7 +101,7 @@ class Context(Protocol):
     def rows(self, reference: str) -> Dataset: ...
 
     def each_row(self, reference: str) -> Iterator[Row]:
-        """The rows one by one: quicker than a loop over `rows`, and memory stays flat."""
+        """The rows one by one: quicker than a loop over `rows`, a batch in memory at a time."""
         ...
 
     def training_rows(self, model: str) -> Mapping[str, Iterator[Row]]:

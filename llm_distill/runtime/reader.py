@@ -1,4 +1,4 @@
-"""Rows of a dataset on disk, streamed: memory does not grow with the number of rows."""
+"""Rows of a dataset on disk, streamed: one batch is in memory at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def read_rows(directory: Path) -> Iterator[Row]:
     """The rows that `write_rows` wrote, in order.
 
     Files are read, not mapped: pages of a map count as the process's memory. And a dataset's own
-    loop, which makes a table of each row, takes twenty times as long.
+    loop, which makes a table of each row, takes 5 (long texts) to 20 times (short ones) as long.
     """
     import pyarrow as pa
 

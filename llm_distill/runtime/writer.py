@@ -1,4 +1,4 @@
-"""Rows → a dataset on disk, streamed: memory does not grow with the number of rows."""
+"""Rows → a dataset on disk, streamed: one batch is in memory, and of older rows 12 bytes each."""
 
 from __future__ import annotations
 
