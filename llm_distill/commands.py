@@ -14,6 +14,7 @@ from llm_distill.display import (
     console,
     plain,
     plan_table,
+    say,
     status_table,
 )
 from llm_distill.pipeline.load import load_pipeline
@@ -67,7 +68,7 @@ def run_command(
             f"{plain(str(workspace.artifacts))}, a training also its checkpoints; "
             f"{_how_to_go_on(selection, pipeline, display)}"
         )
-        _name_report(_report(display.record, workspace, _say), display.record)
+        _name_report(_report(display.record, workspace, say), display.record)
         raise SystemExit(130) from None
     except Exception:
         if display.begun:
@@ -75,14 +76,14 @@ def run_command(
                 "[red]failed[/red]: finished stages are kept; once it is mended, "
                 f"{_how_to_go_on(selection, pipeline, display)}"
             )
-        _name_report(_report(display.record, workspace, _say), display.record)
+        _name_report(_report(display.record, workspace, say), display.record)
         raise
     _show_results(record, workspace)
     out.print(
         f"done: {record.name}, kept in {plain(str(record.directory))}; "
         f"its stages: llm-distill status {record.name}"
     )
-    _name_report(_report(record, workspace, _say), record)
+    _name_report(_report(record, workspace, say), record)
 
 
 def _prepared(
@@ -118,7 +119,7 @@ def plan_command(
 def status_command(name: str | None, root: Path) -> None:
     """Show a run's stages, and why it stopped if it did."""
     out = console()
-    record = read_run(Workspace(root), name, on_damaged=_say)
+    record = read_run(Workspace(root), name, on_damaged=say)
     record.settle()
     profile = f", profile {record.profile}" if record.profile else ""
     out.print(
@@ -137,7 +138,7 @@ def report_command(name: str | None, root: Path, output: Path | None) -> None:
     from llm_distill.report.write import write_report
 
     workspace = Workspace(root)
-    record = read_run(workspace, name, on_damaged=_say)
+    record = read_run(workspace, name, on_damaged=say)
     record.settle()
     _name_report(write_report(record, workspace, output))
 
@@ -174,10 +175,6 @@ def _name_report(path: Path | None, record: RunRecord | None = None) -> None:
     else:
         note = "" if available() else f" (tables only; for plots: {INSTALL})"
     console().print(f"report: {plain(str(path))}{plain(note)}")
-
-
-def _say(message: str) -> None:
-    console().print(f"[yellow]{plain(message)}[/yellow]")
 
 
 def _show_results(record: RunRecord, workspace: Workspace) -> None:

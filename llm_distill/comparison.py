@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from llm_distill.display import console, plain
+from llm_distill.display import console, plain, say
 from llm_distill.report import differences
 from llm_distill.report.charts import Share
 from llm_distill.report.collect import RunView, StageView, collect
@@ -24,7 +23,6 @@ def compare_command(first: str, second: str, root: Path) -> None:
     """Show how two runs differ in settings, stages and results."""
     workspace = Workspace(root)
     out = console()
-    say = partial(_say, out)
     a, b = (
         collect(read_run(workspace, name, on_damaged=say), workspace) for name in (first, second)
     )
@@ -94,7 +92,3 @@ def _accuracy(share: Share | None) -> str:
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
-
-
-def _say(out: Console, message: str) -> None:
-    out.print(f"[yellow]{plain(message)}[/yellow]")

@@ -44,7 +44,7 @@ class TerminalDisplay:
             self._console.print(f"  [yellow]warning:[/yellow] {plain(warning)}")
 
     def says(self, message: str) -> None:
-        self._console.print(f"[yellow]{plain(message)}[/yellow]")
+        say(message, self._console)
 
     def progress(
         self, description: str, total: int | None, unit: str, done: int
@@ -58,6 +58,11 @@ def console() -> Console:
     if terminal.is_terminal:
         return terminal
     return Console(highlight=False, width=160, soft_wrap=True)
+
+
+def say(message: str, out: Console | None = None) -> None:
+    """What a person should know beside the result, a line on `out` or on the terminal."""
+    (out or console()).print(f"[yellow]{plain(message)}[/yellow]")
 
 
 def counted(n: int, noun: str) -> str:

@@ -15,7 +15,7 @@ from llm_distill.delivery.lineage import Lineage, is_model, read_lineage, read_m
 from llm_distill.delivery.model_card import names_of
 from llm_distill.delivery.package import Package, package
 from llm_distill.delivery.push import check_can_push, check_repo_id, push
-from llm_distill.display import console, counted, plain
+from llm_distill.display import console, counted, plain, say
 from llm_distill.errors import ConfigError, ModelError, WorkspaceError, nearest
 from llm_distill.runtime.artifact import Artifact, DamagedError, Workspace
 from llm_distill.runtime.record import RunRecord, read_run
@@ -43,7 +43,7 @@ def push_command(
         check_license(license_id)
     workspace = Workspace(root)
     out = console()
-    record = read_run(workspace, run, on_damaged=lambda text: out.print(text, markup=False))
+    record = read_run(workspace, run, on_damaged=say)
     artifact = _artifact(workspace, record, stage)
     if merge and not is_model(artifact.manifest):
         raise ConfigError(f"--merge: stage '{stage}' gives rows, no adapter")

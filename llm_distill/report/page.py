@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from llm_distill import __version__
+from llm_distill.display import counted
 from llm_distill.report import plots
 from llm_distill.report.charts import Table
 from llm_distill.report.collect import RunView, StageView
@@ -52,7 +53,7 @@ def render(run: RunView) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=_count, duration=_duration, points=_points)
+    environment.filters.update(count=counted, duration=_duration, points=_points)
     style = (HERE / "page.css").read_text(encoding="utf-8")
     script = (HERE / "page.js").read_text(encoding="utf-8")
     draws = plots.available()
@@ -143,10 +144,6 @@ def _models(stages: Iterable[StageView]) -> Table:
                 weights = identity if isinstance(identity, str) else yaml.safe_dump(identity)
                 rows[name, path, str(said.get("revision") or ""), weights.strip()[:16]] = None
     return Table(("model", "weights", "revision", "digest"), tuple(rows), n_names=4)
-
-
-def _count(n: float, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def _duration(seconds: float) -> str:
