@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from llm_distill.methods import agreement
 from llm_distill.methods.agreement import Label, Level, Table
-from llm_distill.methods.statistics import Estimate, paired_bootstrap
+from llm_distill.methods.statistics import Estimate, bootstrap
 
 FigureName = Literal["agreement", "kappa", "alpha", "label_loyalty", "probability_loyalty"]
 Figure = dict[str, Any]
@@ -39,7 +39,7 @@ def label_figures(
 
 def loyalty_figure(teacher: str, student: str, loyalties: Sequence[float]) -> Figure:
     """`probability_loyalty`, the mean of the items' with its bootstrap interval."""
-    found = paired_bootstrap([0.0] * len(loyalties), loyalties) if loyalties else None
+    found = bootstrap(loyalties) if loyalties else None
     return _with_interval("probability_loyalty", (teacher, student), found, len(loyalties))
 
 
