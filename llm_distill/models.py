@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PromptFormat = Literal["chat", "text"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
+Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,22 @@ def _with_adapters(model: Any, source: ModelSource) -> Any:
     # All at once: their updates add up.
     wrapped.base_model.set_adapter(list(wrapped.peft_config), inference_mode=True)
     return wrapped.get_base_model()
+
+
+def choose_device(wanted: Device, setting: str) -> Literal["cpu", "cuda"]:
+    """The device that is meant: `auto` takes the GPU where there is one.
+
+    setting: what the user calls it, for the message.
+
+    Raises:
+        ModelError: there is no GPU and one is asked for.
+    """
+    import torch
+
+    there_is_one = torch.cuda.is_available()
+    if wanted == "cuda" and not there_is_one:
+        raise ModelError(f"{setting} is cuda, but there is no CUDA device; use auto or cpu")
+    return "cuda" if there_is_one and wanted != "cpu" else "cpu"
 
 
 def end_tokens(source: ModelSource, tokenizer: Any) -> frozenset[int]:

@@ -104,8 +104,8 @@ class Context(Protocol):
         """The rows one by one: quicker than a loop over `rows`, a batch in memory at a time."""
         ...
 
-    def training_rows(self, model: str) -> Mapping[str, Iterator[Row]]:
-        """By stage, the rows that a model was trained on, as far as this pipeline trained it."""
+    def training_rows(self, models: Sequence[str]) -> Mapping[str, Iterator[Row]]:
+        """By stage, the rows that the models were trained on, as far as this pipeline did it."""
         ...
 
     def model(self, reference: str) -> ModelSource: ...

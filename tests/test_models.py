@@ -13,7 +13,7 @@ import pytest
 
 from llm_distill.errors import ModelError
 from llm_distill.model_files import check_model_dir
-from llm_distill.models import ModelSource, load_model, load_tokenizer
+from llm_distill.models import ModelSource, choose_device, load_model, load_tokenizer
 from llm_distill.paths import bundled_root
 
 TEACHER = bundled_root() / "data" / "models" / "tiny-teacher"
@@ -157,3 +157,24 @@ def test_adapters_add_up_the_same_merged_or_not(tmp_path: Path) -> None:
     one = change(replace(source, dtype="float32"), adapters[:1])
     assert torch.cosine_similarity(exact.flatten(), found.flatten(), dim=0) > 0.99
     assert torch.cosine_similarity(exact.flatten(), one.flatten(), dim=0) < 0.95
+
+
+@pytest.mark.parametrize("there_is_one", [True, False])
+def test_auto_takes_the_gpu_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, there_is_one: bool
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there_is_one)
+    assert choose_device("auto", "device") == ("cuda" if there_is_one else "cpu")
+    assert choose_device("cpu", "device") == "cpu"
+
+
+def test_a_gpu_that_is_not_there_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("cuda", "engine.device") == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError, match=r"^engine\.device is cuda, but there is no CUDA device"):
+        choose_device("cuda", "engine.device")

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from llm_distill.models import Device
 from llm_distill.stage import execution_setting
 
 LongPrompt = Literal["skip", "truncate", "fail"]
@@ -26,9 +27,7 @@ class TransformersSettings(BaseModel):
 
     kind: Literal["transformers"] = "transformers"
     batch_size: int = execution_setting(64, "prompts in one batch on the device", ge=1)
-    device: Literal["auto", "cpu", "cuda"] = execution_setting(
-        "auto", "auto takes a GPU where there is one"
-    )
+    device: Device = execution_setting("auto", "auto takes a GPU where there is one")
     long_prompt: LongPrompt = LONG_PROMPT
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,8 +78,9 @@ class StageContext:
         self.rows(reference)  # which counts them as read
         return read_rows(self.datasets[reference])
 
-    def training_rows(self, model: str) -> dict[str, Iterator[Row]]:
-        return {name: read_rows(self.datasets[name]) for name in self.training.get(model, ())}
+    def training_rows(self, models: Sequence[str]) -> dict[str, Iterator[Row]]:
+        stages = (stage for model in models for stage in self.training.get(model, ()))
+        return {stage: read_rows(self.datasets[stage]) for stage in dict.fromkeys(stages)}
 
     def model(self, reference: str) -> ModelSource:
         return self.models[reference]

@@ -152,10 +152,7 @@ class Evaluate(Stage):
     def _contamination(
         self, context: Context, pools: Mapping[str, Sequence[Row]]
     ) -> dict[str, Any]:
-        seen: dict[str, Iterable[Row]] = {}
-        for model in self.models:
-            for name, trained_on in context.training_rows(model).items():
-                seen.setdefault(name, trained_on)
+        seen: dict[str, Iterable[Row]] = {**context.training_rows(self.models)}
         if self.examples is not None and pools:
             shown = (row for pool in pools.values() for row in pool)
             seen.setdefault(self.examples, shown)

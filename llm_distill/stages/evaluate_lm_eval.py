@@ -10,7 +10,7 @@ out: {"id": "sums-0-student", "parent_id": "sums-0", "task": "sums", "model": "s
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -32,7 +32,14 @@ from llm_distill.lm_eval_tasks import (
     seed,
 )
 from llm_distill.methods.lm_eval_results import figures, sample_row
-from llm_distill.models import ModelSource, is_out_of_memory, load_model, load_tokenizer
+from llm_distill.models import (
+    Device,
+    ModelSource,
+    choose_device,
+    is_out_of_memory,
+    load_model,
+    load_tokenizer,
+)
 from llm_distill.paths import find_resource
 from llm_distill.stage import (
     Columns,
@@ -87,9 +94,7 @@ class EvaluateLmEval(Stage):
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = execution_setting(
         8, "prompts at once"
     )
-    device: Literal["auto", "cpu", "cuda"] = execution_setting(
-        "auto", "auto takes the GPU where there is one"
-    )
+    device: Device = execution_setting("auto", "auto takes the GPU where there is one")
 
     @field_validator("include_path")
     @classmethod
@@ -149,10 +154,7 @@ class EvaluateLmEval(Stage):
 
     def _contamination(self, context: Context, tasks: Tasks) -> dict[str, Any]:
         """Items are what a task asks, without worked examples."""
-        seen: dict[str, Iterable[Row]] = {}
-        for model in self.models:
-            for name, trained_on in context.training_rows(model).items():
-                seen.setdefault(name, trained_on)
+        seen = context.training_rows(self.models)
         if not seen:  # an item is only worded where there is something to compare it with
             return {"ngram": self.contamination.ngram, "n_items": 0, "rows": {}, "items": {}}
         texts = {
@@ -171,7 +173,7 @@ class EvaluateLmEval(Stage):
         from lm_eval.models.huggingface import HFLM
 
         # Loaded here and not by lm-eval: safetensors only, every adapter, no look at the Hub.
-        model: Any = load_model(source, device=_device(self.device))
+        model: Any = load_model(source, device=choose_device(self.device, "device"))
         lm = HFLM(pretrained=model, tokenizer=load_tokenizer(source), batch_size=self.batch_size)
         lm.set_cache_hook(_Counter(bar))
         seed(tasks)
@@ -217,11 +219,3 @@ def _choices(tasks: Tasks, task: str, sample: dict[str, Any]) -> list[str] | Non
     if known.OUTPUT_TYPE != "multiple_choice":
         return None
     return [str(choice) for choice in known.doc_to_choice(sample["doc"])]
-
-
-def _device(wanted: str) -> str:
-    import torch
-
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ModelError("device is cuda, but there is no CUDA device; use auto or cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted

@@ -231,7 +231,7 @@ def test_items_that_were_trained_on_are_counted(
     ]
     given = {"rows": items, "seen": seen, "clean": seen[1:]}
     answers = {"weak": lambda request: "x", "strong": lambda request: "x"}
-    training = {"strong": ["clean", "seen"]}
+    training = {"weak": ["clean"], "strong": ["seen", "clean"]}
     both = ("weak", "strong")
     run = run_stage(stage(both), given, answers, training=training)
     found = run.metrics["contamination"]

@@ -22,7 +22,13 @@ from llm_distill.engines.transformers.scoring import score_batch
 from llm_distill.engines.transformers.shared_prefix import groups_by_prefix, prefix_length
 from llm_distill.engines.transformers.stopping import StopStrings
 from llm_distill.errors import ModelError
-from llm_distill.models import end_tokens, is_out_of_memory, load_model, load_tokenizer
+from llm_distill.models import (
+    choose_device,
+    end_tokens,
+    is_out_of_memory,
+    load_model,
+    load_tokenizer,
+)
 
 if TYPE_CHECKING:
     from llm_distill.engines.config import TransformersSettings
@@ -49,7 +55,7 @@ class TransformersEngine:
     def __init__(self, source: ModelSource, settings: TransformersSettings) -> None:
         self._name = source.name
         self._batch_size = settings.batch_size
-        self._device = _device(settings.device)
+        self._device = choose_device(settings.device, "engine.device")
         self._tokenizer: Any = load_tokenizer(source)
         try:
             self._model: Any = load_model(source, device=self._device)
@@ -251,11 +257,3 @@ def _cost(prompt: Prompt) -> tuple[bool, int, int]:
     sampling = prompt.request.sampling
     truncates = sampling.temperature > 0 and (sampling.top_k > 0 or sampling.top_p < 1)
     return truncates, prompt.limit, len(prompt.tokens)
-
-
-def _device(wanted: str) -> str:
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ModelError("engine.device is cuda, but there is no CUDA device; use auto or cpu")
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted
