@@ -6,7 +6,6 @@ interrupted, the next is killed, the third ends; and each test looks at one part
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import sqlite3
@@ -23,22 +22,17 @@ import pytest
 
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.record import RunRecord, read_run
+from tests.engines.vllm.shared import NEEDS_VLLM, ROOT, SECONDS_TO_START, SMOLLM2, need_smollm2
 
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
-]
+pytestmark = NEEDS_VLLM
 
-ROOT = Path(__file__).parents[2]
-SMOLLM2 = ROOT / "data/models/SmolLM2-135M-Instruct"
 N_ROWS = 24
 FILE = f"""\
 name: taught
 seed: 5
 models:
   teacher:
-    model_name_or_path: {SMOLLM2}
+    model_name_or_path: {SMOLLM2.path}
     dtype: float32
     engine:
       kind: vllm
@@ -64,7 +58,6 @@ stages:
 """
 LINES = ("taught from", "▶ ", "✓ ", "• ", "  generate (teacher): ", "done: ", "report: ")
 """How each line of a run that goes well begins."""
-SECONDS_TO_START = 400
 SECONDS_TO_STOP = 25  # a worker that heeds no signal is killed after 30
 
 
@@ -152,8 +145,7 @@ class Stopped:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    if not SMOLLM2.is_dir():
-        pytest.fail("python scripts/smollm2.py writes the model that these tests need")
+    need_smollm2()
     folder = tmp_path_factory.mktemp("clone")
     (folder / "taught.yaml").write_text(FILE)
     (folder / "question.jinja").write_text("{{ question }}")

