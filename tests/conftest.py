@@ -1,14 +1,15 @@
-"""Run one stage over rows in memory, through the same context and writer as a real run."""
+"""One stage over rows in memory, with the context of a real run; and the command line."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -123,3 +124,35 @@ def run_stage(tmp_path: Path) -> Callable[..., StageRun]:
         )
 
     return run
+
+
+class Said(NamedTuple):
+    """What a command left: its exit code, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Said]]:
+    """The command line in this process. An error that is a bug comes out of it as it is."""
+    import llm_distill.commands
+    from llm_distill.cli import main
+
+    def call(*arguments: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["llm-distill", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Said(code, *capsys.readouterr())
+
+    monkeypatch.setattr(llm_distill.commands, "_quiet_libraries", lambda: None)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield call
+    for number, handler in before.items():
+        signal.signal(number, handler)

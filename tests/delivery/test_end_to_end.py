@@ -155,20 +155,13 @@ def test_a_pipeline_pushes_and_another_one_works_with_what_it_pushed(tmp_path, s
 
 
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, hub: LoopbackHub) -> Any:
-    """`llm-distill …` in this process, in a folder of its own: exit code and output."""
-    from llm_distill.cli import main
-
+def cli(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: LoopbackHub) -> Any:
+    """As everywhere, in a folder of its own and with a Hub: exit code and output."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["llm-distill", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, "".join(capsys.readouterr())
+        code, out, err = cli(*arguments)
+        return code, out + err
 
     return run
 

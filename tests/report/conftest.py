@@ -1,11 +1,10 @@
-"""A run of each kind, and the command line in this process."""
+"""A run of each kind, and the command line in an empty folder."""
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,24 +111,8 @@ def whole_page(whole_run: Made) -> str:
 
 @pytest.fixture
 def cli(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Callable[..., tuple[int, str, str]]]:
-    """The command line in this process and in an empty folder: (exit code, stdout, stderr)."""
-    import llm_distill.commands
-    from llm_distill.cli import main
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["llm-distill", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return (code, *capsys.readouterr())
-
+    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Any]:
+    """As everywhere, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(llm_distill.commands, "_quiet_libraries", lambda: None)
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    yield call
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    return cli

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,39 +99,6 @@ class Bench:
 def _heed_signals() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-
-
-@dataclass
-class Said:
-    """What a command left: its exit code, and what it wrote."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def cli(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Said]]:
-    """The command line in this process. An error that is a bug comes out of it as it is."""
-    import llm_distill.commands
-    from llm_distill.cli import main
-
-    def call(*arguments: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["llm-distill", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return Said(code, *capsys.readouterr())
-
-    monkeypatch.setattr(llm_distill.commands, "_quiet_libraries", lambda: None)
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    yield call
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
