@@ -66,7 +66,7 @@ class PushToHub(Stage):
         return frozenset(COLUMNS)
 
     def source_digests(self) -> dict[str, str]:
-        """Another Hub does not have what this one was given."""
+        """The Hub: what is before `--from` is not pushed again, and another Hub has not got it."""
         import os
 
         endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
