@@ -11,12 +11,13 @@ import yaml
 
 from llm_distill.delivery.cards import Origin
 from llm_distill.delivery.licenses import check_license
-from llm_distill.delivery.lineage import Lineage, is_model, read_lineage, read_manifest
+from llm_distill.delivery.lineage import Lineage, is_model, read_lineage
 from llm_distill.delivery.model_card import names_of
 from llm_distill.delivery.package import Package, package
 from llm_distill.delivery.push import check_can_push, check_repo_id, push
 from llm_distill.display import console, counted, plain, say
 from llm_distill.errors import ConfigError, ModelError, WorkspaceError, nearest
+from llm_distill.manifests import read_manifest
 from llm_distill.runtime.artifact import Artifact, DamagedError, Workspace
 from llm_distill.runtime.record import RunRecord, read_run
 

@@ -6,7 +6,6 @@ any more is a gap that the cards say, not an error.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_distill.errors import DataError
+from llm_distill.manifests import read_manifest
 
 Manifest = Mapping[str, Any]
 DIGEST_LENGTH = 64  # of a file's sha256; a commit of the Hub has 40 digits
@@ -154,15 +154,6 @@ def read_lineage(path: Path) -> Lineage:
 
     visit(path.name, own)
     return Lineage(path, manifests, tuple(missing))
-
-
-def read_manifest(path: Path) -> Manifest | None:
-    """An artifact's manifest; None where there is none that can be read."""
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return manifest if isinstance(manifest, dict) else None
 
 
 def inputs(manifest: Manifest) -> Iterator[str]:

@@ -11,6 +11,7 @@ from llm_distill.delivery.dataset_card import dataset_card
 from llm_distill.delivery.lineage import Lineage, is_model
 from llm_distill.delivery.model_card import model_card
 from llm_distill.errors import ModelError
+from llm_distill.manifests import MANIFEST
 
 RepoType = Literal["model", "dataset"]
 CARD = "README.md"
@@ -19,7 +20,7 @@ BYTES_A_FILE = 500_000_000
 """Of a dataset's rows in memory; what `Dataset.push_to_hub` takes too."""
 
 # The manifest has this machine's paths in its settings; what matters of it is in the card.
-_NOT_PUSHED = frozenset({"manifest.json", CARD, RECIPE})
+_NOT_PUSHED = frozenset({MANIFEST, CARD, RECIPE})
 _RUNS_CODE = (".bin", ".pt", ".pth", ".pkl", ".py")
 
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from llm_distill.errors import WorkspaceError
+from llm_distill.manifests import MANIFEST, read_manifest
 from llm_distill.methods.canonical import fingerprint
 from llm_distill.runtime.disk import full_disk, sync, write_durably
 from llm_distill.runtime.fingerprint import FINGERPRINT_LENGTH
 
-MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 PROBE_BYTES = 16384  # an empty file can be made on a full disk, too
 # Files that `datasets` writes with a random or machine-bound part; they hold no rows.
@@ -99,7 +99,7 @@ class Workspace:
         path = self.path(address)
         if not path.exists():
             return None
-        artifact = Artifact(path, _read_manifest(path))
+        artifact = Artifact(path, _checked_manifest(path))
         recorded = str(artifact.manifest.get("fingerprint", ""))
         if not address.endswith(f"-{recorded[:FINGERPRINT_LENGTH]}"):
             raise DamagedError(f"{MANIFEST} belongs to another artifact")
@@ -113,7 +113,7 @@ class Workspace:
             if path.parent.name.rpartition("-")[0] != stage:
                 continue
             try:
-                manifest = _read_manifest(path.parent)
+                manifest = _checked_manifest(path.parent)
             except DamagedError:
                 continue
             if newest is None or manifest["created"] > newest["created"]:
@@ -185,14 +185,14 @@ class Workspace:
         return target
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _checked_manifest(path: Path) -> dict[str, Any]:
+    manifest = read_manifest(path)
+    if manifest is None:
+        raise DamagedError(f"{MANIFEST} is missing or unreadable")
     try:
-        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        if not isinstance(manifest, dict):
-            raise DamagedError(f"{MANIFEST} is no mapping")
         digest = fingerprint({k: v for k, v in manifest.items() if k != "manifest_digest"})
-    except (OSError, ValueError) as error:
-        raise DamagedError(f"{MANIFEST} is missing or unreadable") from error
+    except ValueError as error:  # NaN, which no manifest of ours holds
+        raise DamagedError(f"{MANIFEST} was edited: {error}") from error
     if manifest.get("manifest_digest") != digest:
         raise DamagedError(f"{MANIFEST} was edited: its digest does not match")
     return manifest

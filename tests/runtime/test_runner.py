@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from llm_distill.errors import ConfigError, DataError, WorkspaceError
+from llm_distill.manifests import MANIFEST
 from llm_distill.pipeline.load import load_pipeline
-from llm_distill.runtime.artifact import MANIFEST
 from llm_distill.runtime.record import read_run
 
 Bench = Any
