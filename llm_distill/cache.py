@@ -1,4 +1,4 @@
-"""What `cache stats`, `cache prune` and `cache verify` do with the completion store."""
+"""What `cache stats`, `cache prune` and `cache verify` do, above all with the completion store."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from llm_distill.engines.store.file import connect, explained, is_damage
 from llm_distill.engines.store.repair import mend, problems
 from llm_distill.errors import ConfigError, WorkspaceError, nearest
 from llm_distill.runtime.artifact import Workspace
+from llm_distill.runtime.disk import explained as disk_explained
+from llm_distill.runtime.unfinished import prune_unfinished
 
 SECONDS_A_DAY = 86_400
+HOW = "; add --yes to do so"
 PER_MODEL = """
 SELECT models.name, count(*), sum(truncated_at > 0), sum(n_prompt_tokens),
        sum(n_completion_tokens), sum(cost), max(created)
@@ -47,13 +50,19 @@ def stats_command(root: Path) -> None:
 def prune_command(root: Path, model: str | None, older_than: float | None, *, delete: bool) -> None:
     """Delete what was chosen; without `delete`, say how much that would be.
 
+    By age alone, what stopped stages left is chosen too.
+
     Raises:
         ConfigError: nothing was chosen, or no model has this name.
     """
     if model is None and older_than is None:
         raise ConfigError("cache prune: say what to delete with --model NAME, --older-than DAYS")
-    path = _existing(root)
     before = time.time() + 1 if older_than is None else time.time() - older_than * SECONDS_A_DAY
+    workspace = Workspace(root)
+    there_was_some = model is None and _prune_unfinished(workspace, before, delete=delete)
+    if there_was_some and not workspace.completions.is_file():
+        return
+    path = _existing(root)
     chosen = "WHERE created < ?"
     values: list[float | str] = [before]
     out = console()
@@ -68,7 +77,7 @@ def prune_command(root: Path, model: str | None, older_than: float | None, *, de
             values.append(model)
         (count,) = db.execute(f"SELECT count(*) FROM completions {chosen}", values).fetchone()
         if not delete:
-            out.print(f"{counted(count, 'completion')} would be deleted; add --yes to do so")
+            out.print(f"{counted(count, 'completion')} would be deleted{HOW}")
             return
         size = _megabytes(path)
         db.execute(f"DELETE FROM completions {chosen}", values)
@@ -78,6 +87,18 @@ def prune_command(root: Path, model: str | None, older_than: float | None, *, de
     out.print(
         f"{counted(count, 'completion')} deleted, {size:,.1f} MB are now {_megabytes(path):,.1f}"
     )
+
+
+def _prune_unfinished(workspace: Workspace, before: float, *, delete: bool) -> bool:
+    """Say what stopped stages left, if they did."""
+    with disk_explained(workspace.root):
+        found = prune_unfinished(workspace, before, delete=delete)
+    if found.n_stages:
+        what = (
+            f"what {counted(found.n_stages, 'stopped stage')} left, {found.n_bytes / 1e6:,.1f} MB,"
+        )
+        console().print(f"{what} {'is' if delete else 'would be'} deleted{'' if delete else HOW}")
+    return found.n_stages > 0
 
 
 def verify_command(root: Path, *, repair: bool) -> None:

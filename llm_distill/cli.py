@@ -255,7 +255,10 @@ def cache_prune(
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it, only count.")] = False,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
 ) -> None:
-    """Delete completions that are no longer needed, and make the file smaller."""
+    """Delete completions that are no longer needed, and make the file smaller.
+
+    With --older-than alone also what stopped stages left, a training's checkpoints among it.
+    """
     from llm_distill.cache import prune_command
 
     prune_command(workspace, model, older_than, delete=yes)

@@ -16,13 +16,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import WorkspaceError
 from llm_distill.manifests import MANIFEST, read_manifest
 from llm_distill.methods.canonical import fingerprint
 from llm_distill.runtime.disk import full_disk, sync, write_durably
 from llm_distill.runtime.fingerprint import FINGERPRINT_LENGTH
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 SCHEMA_VERSION = 1
 PROBE_BYTES = 16384  # an empty file can be made on a full disk, too
@@ -55,6 +58,7 @@ class Workspace:
         except RuntimeError as error:
             raise WorkspaceError(f"--workspace {root}: there is no such home folder") from error
         self.artifacts = self.root / "artifacts"
+        self.work = self.artifacts / ".work"
         self.runs = self.root / "runs"
         self.tracking = self.root / "tracking"
         self.completions = self.root / "completions" / "store.sqlite"
@@ -66,9 +70,9 @@ class Workspace:
             WorkspaceError: it cannot be written to.
         """
         try:
-            for folder in (self.artifacts / ".work", self.artifacts / ".locks", self.runs):
+            for folder in (self.work, self.artifacts / ".locks", self.runs):
                 folder.mkdir(parents=True, exist_ok=True)
-            probe = self.artifacts / ".work" / ".probe"
+            probe = self.work / ".probe"
             write_durably(probe, " " * PROBE_BYTES)
             probe.unlink(missing_ok=True)  # another run may have been quicker
         except OSError as error:
@@ -85,7 +89,7 @@ class Workspace:
 
     def work_dir(self, address: str) -> Path:
         """Where the artifact is put together; survives a kill, for training checkpoints."""
-        return self.artifacts / ".work" / address
+        return self.work / address
 
     def find(self, address: str, *, read_files: bool = True) -> Artifact | None:
         """The artifact if it is complete and whole; None where there is none.
@@ -120,12 +124,18 @@ class Workspace:
                 newest = manifest
         return newest
 
+    def file_lock(self, address: str) -> FileLock:
+        """Held by whoever puts the artifact together."""
+        from filelock import FileLock
+
+        return FileLock(str(self.artifacts / ".locks" / f"{address}.lock"))
+
     @contextmanager
     def lock(self, address: str, *, on_wait: Any = None) -> Iterator[None]:
         """Hold the artifact's lock. The system releases it if the process dies."""
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
 
-        lock = FileLock(str(self.artifacts / ".locks" / f"{address}.lock"))
+        lock = self.file_lock(address)
         try:
             lock.acquire(timeout=0)
         except Timeout:
