@@ -58,3 +58,17 @@ def test_compare_two_runs(cli: Cli, tmp_path: Path) -> None:
     assert "both are the same run" in cli("compare", "toy", f"toy/{second}")[1]
     code, _, err = cli("compare", "toy", "tyo")
     assert (code, "did you mean 'toy'" in err) == (5, True)
+
+
+def test_a_damaged_run_is_named_and_the_one_before_it_compared(cli: Cli, tmp_path: Path) -> None:
+    toy = tmp_path / "toy.yaml"
+    toy.write_text("name: toy\nstages: {a: {stage: toy_rows}}\n")
+    cli("run", toy)
+    cli("run", toy)
+    first, second = sorted(Path("data/runs/toy").iterdir())
+    (second / "run.json").write_text("{")
+    code, out, _ = cli("compare", f"toy/{first.name}", "toy")
+    assert code == 0
+    assert f"{second.name}/run.json is damaged" in out
+    assert "this is the run before it" in out
+    assert "both are the same run" in out
