@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Literal
 
@@ -82,4 +83,8 @@ class Names:
             allowed.update(
                 m for m in self.model_names if not needs_weights or not self._is_served(m)
             )
-        return nearest(target if at_start else self.rounds.written(target, name), allowed)
+        meant = target if at_start else self.rounds.written(target, name)
+        if "@" not in meant:  # a slip is as near to `x@previous` as to `x`
+            stages = {each.partition("@")[0]: each for each in sorted(allowed, reverse=True)}
+            meant = next((stages[s] for s in get_close_matches(meant, stages, n=1)), meant)
+        return nearest(meant, allowed)

@@ -64,16 +64,16 @@ def unroll(raw_stages: Any, problems: Problems) -> tuple[Any, Rounds]:
         if is_block(raw):
             blocks[name] = _read_block(name, raw, [*outside, *rounds.blocks], problems)
             rounds.blocks.update(dict.fromkeys(blocks[name].stages, blocks[name]))
+    clashing = {n for n in outside if str(n).partition("@")[0] in rounds.blocks}
+    for name in clashing:
+        problems.add(("stages", name), "'@' and a round are not written into a stage's name")
     flat: dict[Any, Any] = {}
     for name, raw in raw_stages.items():
         if name in blocks:
             flat.update(_unrolled(blocks[name], raw["repeat"]["stages"], rounds, problems))
-        elif isinstance(name, str) and name.partition("@")[0] in rounds.blocks and "@" in name:
-            problems.add(("stages", name), "'@' and a round are not written into a name")
-        elif "@" in str(raw):  # else it cannot name a round
-            flat[name] = _written_out(name, raw, _references(raw), None, rounds)
-        else:
-            flat[name] = raw
+        elif name not in clashing:
+            found = _references(raw) if "@" in str(raw) else []  # else it names no round
+            flat[name] = _written_out(name, raw, found, None, rounds)
     return flat, rounds
 
 

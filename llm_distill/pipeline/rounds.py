@@ -114,7 +114,7 @@ class Rounds:
         times = len(block.numbers)
         rounds = "1 round" if times == 1 else f"{times} rounds"
         what = f"'{stage}' has {rounds}" if mark else f"'{stage}' stands in a repeat"
-        return f"{what}; {nearest(reference, allowed)}"
+        return f"{what}; {nearest('', allowed)}"
 
 
 def seed_of(stage: str, seed: int) -> int:
