@@ -11,7 +11,7 @@ rounds:                                      answers@1: {…, model: student}
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -70,7 +70,7 @@ def unroll(raw_stages: Any, problems: Problems) -> tuple[Any, Rounds]:
     flat: dict[Any, Any] = {}
     for name, raw in raw_stages.items():
         if name in blocks:
-            flat.update(_unrolled(blocks[name], raw["repeat"]["stages"], rounds, problems))
+            flat.update(_unrolled(blocks[name], raw["repeat"], rounds, problems))
         elif name not in clashing:
             found = _references(raw) if "@" in str(raw) else []  # else it names no round
             flat[name] = _written_out(name, raw, found, None, rounds)
@@ -109,10 +109,9 @@ def _read_block(name: Any, raw: Any, taken: Iterable[Any], problems: Problems) -
     return Block(str(name), tuple(known), times, texts)
 
 
-def _unrolled(
-    block: Block, raw_stages: Mapping[str, Any], rounds: Rounds, problems: Problems
-) -> dict[str, Any]:
-    found = {stage: _references(raw_stages[stage]) for stage in block.stages}
+def _unrolled(block: Block, raw: Any, rounds: Rounds, problems: Problems) -> dict[str, Any]:
+    raw_stages = {stage: raw["stages"][stage] for stage in block.stages}
+    found = {stage: _references(settings) for stage, settings in raw_stages.items()}
     flat = {}
     for number in block.numbers:
         for stage in block.stages:

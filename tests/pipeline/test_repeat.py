@@ -237,6 +237,9 @@ def test_what_comes_later_in_the_file(failure: Failure) -> None:
 )
 def test_a_block_without_stages(failure: Failure, stages: str, says: str) -> None:
     text = TOY[: TOY.index("      start:")] + f"      stages:{stages}\n"
+    assert "stages.rounds.repeat: should be a mapping" in failure(
+        TOY[: TOY.index("      times:")].replace("repeat:", "repeat: 3")
+    )
     message = failure(text)
     assert f"toy.yaml:11: stages.rounds.repeat.stages: {says}" in message.replace("a repeat ", "")
     assert message.startswith("1 problem")
