@@ -84,7 +84,7 @@ class Context(Protocol):
     """What a running stage is given: inputs, models, counters. It writes no artifact."""
 
     seed: int
-    """The pipeline's seed. Derive from it with `methods.seeds.derive_seed`."""
+    """The pipeline's seed, or the round's in a `repeat`. Derive from it with `derive_seed`."""
 
     work_dir: Path
     """This stage's own folder. What lies in `work_dir/checkpoints` survives a kill."""

@@ -17,6 +17,15 @@ def _block(page: str, language: str) -> str:
     return found.group(1)
 
 
+def test_repeat(tmp_path: Path) -> None:
+    from llm_distill.pipeline.load import load_pipeline
+
+    (tmp_path / "rounds.yaml").write_text(_block("repeat.md", "yaml"))
+    stages = load_pipeline(str(tmp_path / "rounds.yaml")).stages
+    assert list(stages)[2:4] == ["drawn@1", "texts@1"]
+    assert list(stages)[-2:] == ["trained@3", "exam"]
+
+
 def test_add_a_stage(tmp_path: Path) -> None:
     """The example as a third party's package: a module and an entry point, both on the path."""
     package = tmp_path / "site" / "my_package"

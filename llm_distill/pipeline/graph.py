@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from llm_distill.errors import ConfigError, nearest
+from llm_distill.pipeline.names import Names
 from llm_distill.pipeline.outside import check_data, check_model, place_of
 from llm_distill.pipeline.problems import Path as Place
-from llm_distill.pipeline.problems import Problems
+from llm_distill.pipeline.problems import Problems, parts
+from llm_distill.pipeline.rounds import Rounds
 from llm_distill.pipeline.schema import ModelConfig
 from llm_distill.prompts import load_template
 from llm_distill.stage import Columns, Stage, references
@@ -52,101 +53,105 @@ def check_graph(
     raw_stages: Any,
     raw_models: Any,
     models: Mapping[str, ModelConfig],
+    rounds: Rounds,
     problems: Problems,
 ) -> None:
     """Note every reference, column, template, model or file that does not fit.
 
     Of an `incomplete` stage (settings of it are wrong, and None here) the references and templates
-    are checked. `raw_stages` and `raw_models` are the file's own: a stage of an unknown kind counts
-    as declared, so that one mistake gives one problem and not one for each stage behind it.
+    are checked. `raw_stages` and `raw_models` are the file's own, with every `repeat` unrolled: a
+    stage of an unknown kind counts as declared, so that one mistake gives one problem and not one
+    for each stage behind it.
     """
     declared = list(raw_stages) if isinstance(raw_stages, dict) else []
     model_names = list(raw_models) if isinstance(raw_models, dict) else []
-    for name in declared:
-        if name in model_names:
+    for name in model_names:
+        if name in declared or name in rounds.blocks:
             problems.add(("models", name), f"'{name}' is also a stage; names must differ")
+        elif "@" in str(name):
+            problems.add(("models", name), "a model's name has no '@', which stands before a round")
     for name, config in models.items():
         check_model(name, config, problems)
+    names = Names(stages, declared, models, model_names, rounds)
+    bad_starts = _check_starts(names, problems)
     cycles = _cycles(stages)
     columns: dict[str, Columns] = {}
     for name, stage in stages.items():
         cycle = cycles.get(name, [])
         if cycle and cycle[0] == name:  # said once, at its first stage
-            circle = " → ".join([*cycle, name])
+            circle = " → ".join(rounds.written(each, name) for each in [*cycle, name])
             problems.add(("stages", name), f"stages refer to each other in a circle: {circle}")
         for place, target, kind in references(stage):
-            message = _misfit(name, target, kind, stages, declared, model_names, models)
-            if message is not None and target not in cycle:
-                problems.add(("stages", name, *_place(place)), message)
+            message = names.misfit(target, kind, name)
+            is_said = target in cycle or (name, place) in bad_starts
+            if message is not None and not is_said:
+                problems.add(("stages", name, *parts(place)), message)
         columns[name] = None
         if name in incomplete:
             for inner, template in _templates_named_in(raw_stages[name]):
                 _check_template(("stages", name, *inner), template, None, problems)
         else:
             check_data(name, stage, problems)
-            columns[name] = _check_columns(name, stage, columns, problems)
+            columns[name] = _check_columns(name, stage, columns, rounds, problems)
 
 
-def _misfit(
-    name: str,
-    target: str,
-    kind: str,
-    stages: Mapping[str, Stage],
-    declared: list[str],
-    model_names: list[str],
-    models: Mapping[str, ModelConfig],
-) -> str | None:
-    """Why stage `name` cannot refer to `target` where `kind` (rows or model) is needed."""
-    served = {model for model, config in models.items() if config.engine.kind == "openai"}
-    needs_weights = stages[name].output == "model" or stages[name].needs_weights
-    wanted = "rows" if kind == "rows" else "a model"
-    earlier = declared[: declared.index(name)]
-    allowed = [other for other in earlier if other in stages and stages[other].output == kind]
-    if kind == "model":
-        allowed += [m for m in model_names if not (needs_weights and m in served)]
-    hint = nearest(target, allowed)
-    if kind == "model" and needs_weights and target in served:
-        return f"'{target}' is behind a server (engine kind openai): no weights to load; {hint}"
-    if target in model_names:
-        return None if kind == "model" else f"'{target}' is a model; rows are needed here; {hint}"
-    if target not in declared:
-        noun = "stage" if kind == "rows" else "model, nor a stage that trains one, named"
-        return f"no {noun} '{target}'; {hint}"
-    if target in stages and stages[target].output != kind:
-        return f"'{target}' gives {stages[target].output}, where {wanted} should be; {hint}"
-    if target not in earlier:
-        return f"'{target}' comes later in the file; put it before '{name}'"
-    return None
+def _check_starts(names: Names, problems: Problems) -> set[tuple[str, str]]:
+    """Note what a `repeat` cannot start with; returns the references that it would stand for."""
+    rounds, bad = names.rounds, set()
+    blocks = {each.block.name: each.block for each in rounds.of.values()}
+    for block in blocks.values():
+        for stage in block.start:
+            place = ("stages", block.name, "repeat", "start", stage)
+            message = None
+            if stage not in block.stages:
+                message = f"no stage '{stage}' in this repeat; {nearest(stage, block.stages)}"
+            elif f"{stage}@1" in names.stages:
+                target, first = rounds.start(block, stage) or "", f"{block.stages[0]}@1"
+                kind = names.stages[f"{stage}@1"].output
+                message = names.misfit(target, kind, first, at_start=True)
+            if message is not None:
+                problems.add(place, message)
+                bad.add((block.name, stage))
+    return {
+        at for at, stage in rounds.starts.items() if (rounds.of[at[0]].block.name, stage) in bad
+    }
 
 
 def _cycles(stages: Mapping[str, Stage]) -> dict[str, list[str]]:
     """For each stage on a cycle: the cycle, from its first stage in the file."""
+    reads = {name: upstream(stage, stages) for name, stage in stages.items()}
     found: dict[str, list[str]] = {}
     for start in stages:
-        if start in found:
-            continue
-        trail = _way_back(start, start, stages, [start], set())
-        if trail is not None:
+        if start not in found:
+            trail = _way_back(start, reads)
             found.update(dict.fromkeys(trail, trail))
     return found
 
 
-def _way_back(
-    at: str, goal: str, stages: Mapping[str, Stage], trail: list[str], seen: set[str]
-) -> list[str] | None:
-    for target in upstream(stages[at], stages):
-        if target == goal:
+def _way_back(start: str, reads: Mapping[str, list[str]]) -> list[str]:
+    """The stages from one by way of what it reads back to itself; none where it does not."""
+    trail, ways = [start], [iter(reads[start])]
+    seen = set()
+    while ways:
+        target = next(ways[-1], None)
+        if target is None:
+            trail.pop()
+            ways.pop()
+        elif target == start:
             return trail
-        if target not in seen:
+        elif target not in seen:
             seen.add(target)
-            found = _way_back(target, goal, stages, [*trail, target], seen)
-            if found is not None:
-                return found
-    return None
+            trail.append(target)
+            ways.append(iter(reads[target]))
+    return []
 
 
 def _check_columns(
-    name: str, stage: Stage, columns: Mapping[str, Columns], problems: Problems
+    name: str,
+    stage: Stage,
+    columns: Mapping[str, Columns],
+    rounds: Rounds,
+    problems: Problems,
 ) -> Columns:
     inputs = {t: columns.get(t) for _, t, kind in references(stage) if kind == "rows"}
     for target, needed in stage.required_columns().items():
@@ -154,8 +159,9 @@ def _check_columns(
         for column in sorted(set(needed) - there) if there is not None else ():
             field = next(f for f, t, _ in references(stage) if t == target)
             problems.add(
-                ("stages", name, *_place(field)),
-                f"'{target}' gives no column '{column}'; {nearest(column, there or ())}",
+                ("stages", name, *parts(field)),
+                f"'{rounds.written(target, name)}' gives no column '{column}'; "
+                f"{nearest(column, there or ())}",
             )
     for template, offered in stage.template_variables(inputs).items():
         place = ("stages", name, *place_of(template, stage))
@@ -185,10 +191,3 @@ def _templates_named_in(raw: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
             for key, name in named:
                 if isinstance(name, str):
                     yield (field,) if key is None else (field, key), name
-
-
-def _place(field: str) -> Place:
-    """`models[1]` as ("models", 1), `examples.rows` as ("examples", "rows")."""
-    return tuple(
-        int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", field) if part
-    )

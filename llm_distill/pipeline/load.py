@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.paths import bundled_root, find_resource
@@ -15,7 +15,8 @@ from llm_distill.pipeline.graph import check_graph
 from llm_distill.pipeline.outside import check_trackers
 from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems
-from llm_distill.pipeline.registry import find_stage, stage_names
+from llm_distill.pipeline.registry import find_stage, read_stage, stage_names
+from llm_distill.pipeline.repeat import unroll
 from llm_distill.pipeline.schema import Header, ModelConfig, PipelineConfig
 from llm_distill.pipeline.values import apply_profile, apply_set, expand_variables, lay_over
 from llm_distill.pipeline.yaml_file import read_yaml
@@ -28,7 +29,8 @@ def load_pipeline(
 ) -> PipelineConfig:
     """Read, merge, expand, type and check a pipeline file.
 
-    Order: the file that it `extends`, the file, the profile, each `--set`, then `${VAR}`.
+    Order: the file that it `extends`, the file, the profile, each `--set`, then `${VAR}`, and then
+    every `repeat` is unrolled.
 
     Raises:
         ConfigError: with every problem that was found, each with its place.
@@ -41,11 +43,12 @@ def load_pipeline(
     for assignment in assignments:
         values = apply_set(values, lines, assignment, problems)
     values = expand_variables(values, (), problems)
-    stages, incomplete = _read_stages(values.get("stages"), problems)
+    raw_stages, rounds = unroll(values.get("stages"), problems)
+    stages, incomplete = _read_stages(raw_stages, problems)
     header = _read_header(values, problems)
     models = header.models if header is not None else _valid_models(values.get("models"))
     raw_models = values.get("models")
-    check_graph(stages, incomplete, values.get("stages"), raw_models, models, problems)
+    check_graph(stages, incomplete, raw_stages, raw_models, models, rounds, problems)
     if header is not None:
         check_trackers(header.report_to, stages, problems)
     problems.raise_if_any()
@@ -128,7 +131,8 @@ def _read_stages(raw_stages: Any, problems: Problems) -> tuple[dict[str, Stage],
     incomplete: set[str] = set()
     for name, raw in raw_stages.items():
         place: Place = ("stages", name)
-        if not isinstance(name, str) or not name.replace("_", "").isalnum():
+        plain = problems.in_file(place)[-1]
+        if not isinstance(plain, str) or not plain.replace("_", "").isalnum():
             problems.add(place, "a stage's name has letters, digits and underscores only")
         elif not isinstance(raw, dict) or "stage" not in raw:
             problems.add(
@@ -140,11 +144,9 @@ def _read_stages(raw_stages: Any, problems: Problems) -> tuple[dict[str, Stage],
                 hint = nearest(str(raw["stage"]), stage_names())
                 problems.add((*place, "stage"), f"no stage '{raw['stage']}'; {hint}")
                 continue
-            try:
-                stages[name] = kind.model_validate(raw)
-            except ValidationError as error:
+            stages[name], error = read_stage(kind, raw)
+            if error is not None:
                 problems.add_validation(place, error, kind, raw)
-                stages[name] = _what_fits(kind, raw)
                 incomplete.add(name)
     return stages, incomplete
 
@@ -157,14 +159,3 @@ def _with_tracker(stages: dict[str, Stage], tracker: Tracker) -> dict[str, Stage
         else stage
         for name, stage in stages.items()
     }
-
-
-def _what_fits(kind: type[Stage], raw: dict[Any, Any]) -> Stage:
-    """The stage with None for what does not fit, so that its references can still be checked."""
-    values: dict[str, Any] = {}
-    for name, field in kind.model_fields.items():
-        try:
-            values[name] = TypeAdapter[Any](field.annotation or Any).validate_python(raw.get(name))
-        except ValidationError:
-            values[name] = None
-    return kind.model_construct(**values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin
@@ -30,23 +31,39 @@ def spell(path: Path) -> str:
     return text
 
 
+def parts(field: str) -> Path:
+    """`models[1]` as ("models", 1), `examples.rows` as ("examples", "rows")."""
+    return tuple(
+        int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", field) if part
+    )
+
+
 @dataclass
 class Problems:
     """Collects problems. `lines` says where each place of the merged file was written.
 
     unknown: places whose value could not be told; what else is wrong there would only follow.
+    rounds: where the stages of a repeat's rounds stand in the file: ("stages", "x@2") and its place
+        there. What is wrong with a setting is said of the first round in which it is.
     """
 
     source: str
     lines: Mapping[Path, str]
     found: list[str] = field(default_factory=list)
     unknown: set[Path] = field(default_factory=set)
+    rounds: dict[Path, Path] = field(default_factory=dict)
+    _said_of: dict[Path, Path] = field(default_factory=dict)
 
     def add(self, path: Path, message: str) -> None:
         """Note a problem at `path`, or at the nearest enclosing place that has a line."""
-        if path in self.unknown:
+        place = self.in_file(path)
+        if place in self.unknown or self._said_of.setdefault(place, path[:2]) != path[:2]:
             return
-        self.found.append(f"{self.where(path)}: {spell(path) or 'the file'}: {message}")
+        self.found.append(f"{self.where(place)}: {spell(place) or 'the file'}: {message}")
+
+    def in_file(self, path: Path) -> Path:
+        """The place in the file, where `path` may be one of an unrolled stage."""
+        return (*self.rounds.get(path[:2], path[:2]), *path[2:])
 
     def where(self, path: Path) -> str:
         for end in range(len(path), -1, -1):

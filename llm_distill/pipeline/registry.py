@@ -1,10 +1,14 @@
-"""Stages by name: a module under `llm_distill/stages`, or a third party's entry point."""
+"""Stages by name, a module under `llm_distill/stages` or a third party's entry point; and typed."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from importlib.metadata import entry_points
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from llm_distill.stage import Stage
 
@@ -30,6 +34,27 @@ def find_stage(name: str) -> type[Stage] | None:
             loaded: type[Stage] = point.load()
             return loaded
     return None
+
+
+def read_stage(kind: type[Stage], raw: Mapping[Any, Any]) -> tuple[Stage, ValidationError | None]:
+    """The stage; with what is wrong, and None for what does not fit, where its settings do not.
+
+    So the references of a stage that is not complete can still be checked.
+    """
+    try:
+        return kind.model_validate(raw), None
+    except ValidationError as error:
+        return _what_fits(kind, raw), error
+
+
+def _what_fits(kind: type[Stage], raw: Mapping[Any, Any]) -> Stage:
+    values: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        try:
+            values[name] = TypeAdapter[Any](field.annotation or Any).validate_python(raw.get(name))
+        except ValidationError:
+            values[name] = None
+    return kind.model_construct(**values)
 
 
 def _own() -> set[str]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llm_distill.engines.config import EngineSettings, TransformersSettings
 from llm_distill.models import DType, PromptFormat
+from llm_distill.pipeline.rounds import seed_of
 from llm_distill.stage import Stage
 from llm_distill.tracking import Tracker
 
@@ -43,9 +44,11 @@ class Header(BaseModel):
 class PipelineConfig:
     """A checked pipeline: every reference, column and template was found to fit.
 
-    stages: in the order of the file, in which each stage refers to earlier ones only.
+    stages: in the order of the file, in which each stage refers to earlier ones only; those of a
+        `repeat` once for each round, as `x@1`, `x@2`.
     source: the file, for messages. profile: the one that was merged in, if any.
-    resolved: the merged and expanded file as plain values, for the run's record.
+    resolved: the merged and expanded file as plain values, for the run's record; its `repeat`s as
+        they stand there.
     """
 
     name: str
@@ -56,3 +59,7 @@ class PipelineConfig:
     source: str
     profile: str | None
     resolved: dict[str, object]
+
+    def seed_of(self, stage: str) -> int:
+        """The seed that a stage derives its own from; each round of a `repeat` has another."""
+        return seed_of(stage, self.seed)

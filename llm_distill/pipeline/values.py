@@ -53,6 +53,13 @@ def lay_over(
     `place` is where `over` itself stands. A stage or model that it wants to change and that is not
     there is noted and left out: it would look like a new one that is incomplete.
     """
+    return merge(base, _known(base, over, place, problems))
+
+
+def _known(
+    base: Mapping[str, Any], over: Mapping[str, Any], place: Place, problems: Problems
+) -> dict[str, Any]:
+    """`over` without the stages and models that it wants to change and that are not there."""
     known = dict(over)
     for section, noun, needed in (
         ("stages", "stage", "stage"),
@@ -63,13 +70,29 @@ def lay_over(
             continue
         known[section] = dict(changed)
         for name, settings in changed.items():
-            if name not in there and not (isinstance(settings, dict) and needed in settings):
+            at = (*place, section, name)
+            if name in there:
+                old, new = _repeat(there[name]), _repeat(settings)
+                if old is not None and new is not None:  # it has stages of its own
+                    inner = _known(old, new, (*at, "repeat"), problems)
+                    known[section][name] = {**settings, "repeat": inner}
+            elif not isinstance(settings, dict) or not (needed in settings or _is_new(settings)):
                 del known[section][name]
                 problems.add(
-                    (*place, section, name),
-                    f"no {noun} '{name}'; {nearest(name, there)}; a new one needs {needed}:",
+                    at, f"no {noun} '{name}'; {nearest(name, there)}; a new one needs {needed}:"
                 )
-    return merge(base, known)
+    return known
+
+
+def _repeat(entry: Any) -> dict[str, Any] | None:
+    """What stands behind `repeat:` of an entry under `stages:`."""
+    inner = entry.get("repeat") if isinstance(entry, dict) else None
+    return inner if isinstance(inner, dict) else None
+
+
+def _is_new(entry: Any) -> bool:
+    """Whether it is a whole block, and not a change of one."""
+    return {"times", "stages"} <= set(_repeat(entry) or ())
 
 
 def apply_profile(

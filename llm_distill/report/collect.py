@@ -13,7 +13,9 @@ from typing import Any
 
 import yaml
 
+from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.registry import find_stage
+from llm_distill.pipeline.repeat import unroll
 from llm_distill.runtime.artifact import DamagedError, Workspace
 from llm_distill.runtime.record import RunRecord, StageRecord, State
 from llm_distill.stage import references
@@ -80,12 +82,20 @@ class RunView:
 def collect(record: RunRecord, workspace: Workspace) -> RunView:
     """Read all that is left of a run."""
     text, settings = _settings(record.directory / "pipeline.yaml")
-    stated = settings.get("stages")
-    stated = stated if isinstance(stated, dict) else {}
+    stated = _stated(settings.get("stages"))
     stages = tuple(
         _stage(name, stage, stated.get(name), workspace) for name, stage in record.stages.items()
     )
     return RunView(record, stages, settings, text)
+
+
+def _stated(raw_stages: Any) -> dict[Any, Any]:
+    """What the file says of each stage and of each round's; nothing if it fits no more."""
+    try:
+        stated, _ = unroll(raw_stages, Problems("", {}))
+    except (ValueError, ImportError):
+        return {}
+    return stated if isinstance(stated, dict) else {}
 
 
 def _settings(path: Path) -> tuple[str, dict[str, Any]]:

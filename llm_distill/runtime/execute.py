@@ -52,7 +52,7 @@ def execute(
         with explained(workspace.root):
             work.mkdir(parents=True, exist_ok=True)
             _clear(work)
-            job = _job(stage, work, resolver, workspace, budget, tracked)
+            job = _job(name, work, resolver, workspace, budget, tracked)
             done = (perform_in_worker if _holds_weights(job) else perform)(job, progress)
             budget.spent = done.spent
             if done.rows == 0:
@@ -64,7 +64,7 @@ def execute(
                 "fingerprint": decision.digest,
                 "identity": decision.identity,
                 "settings": stage.model_dump(mode="json"),
-                "seed": resolver.pipeline.seed,
+                "seed": resolver.pipeline.seed_of(name),
                 "inputs": _inputs(stage, resolver),
                 "models": {
                     t: resolver.revisions(t) for _, t, kind in references(stage) if kind == "model"
@@ -112,13 +112,14 @@ def _holds_weights(job: Job) -> bool:
 
 
 def _job(
-    stage: Stage,
+    name: str,
     work: Path,
     resolver: Resolver,
     workspace: Workspace,
     budget: Budget,
     tracked: TrackedRun,
 ) -> Job:
+    stage = resolver.pipeline.stages[name]
     rows = [target for _, target, kind in references(stage) if kind == "rows"]
     models = [target for _, target, kind in references(stage) if kind == "model"]
     for target in rows:
@@ -132,7 +133,7 @@ def _job(
     training = {target: training_inputs(target, resolver.pipeline.stages) for target in models}
     return Job(
         stage=stage,
-        seed=resolver.pipeline.seed,
+        seed=resolver.pipeline.seed_of(name),
         work_dir=work,
         datasets={
             target: resolver.ready[target].path for target in chain(rows, *training.values())

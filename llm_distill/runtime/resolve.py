@@ -45,7 +45,7 @@ class Resolver:
                 asks = stage.output == "rows" and not stage.needs_weights
                 identity["models"][target] = self._model_identity(target, writes_text=asks)
         if stage.is_seeded():
-            identity["seed"] = self.pipeline.seed
+            identity["seed"] = self.pipeline.seed_of(name)
         return identity
 
     def learn_commits(self, names: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ from llm_distill.runtime.progress import StageProgress
 from llm_distill.runtime.record import RunRecord, State
 from llm_distill.runtime.reporting import report_to
 from llm_distill.runtime.resolve import Resolver
-from llm_distill.runtime.scalars import stage_scalars
+from llm_distill.runtime.scalars import plain_name, stage_scalars
 from llm_distill.tracking import TrackedRun
 
 
@@ -86,7 +86,7 @@ def run_pipeline(
                 raise
             display.ends(name, artifact, state, seconds)
             figures = stage_scalars(artifact.manifest, made=state == "done")
-            send({f"{name}/{figure}": value for figure, value in figures.items()}, step)
+            send({f"{plain_name(name)}/{figure}": value for figure, value in figures.items()}, step)
     record.state = "done"
     record.save()
     return record

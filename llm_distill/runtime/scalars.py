@@ -15,6 +15,11 @@ from typing import Any
 NOT_ALLOWED = re.compile(r"[^0-9A-Za-z_\-. /]")  # mlflow takes no more
 
 
+def plain_name(name: str) -> str:
+    """A name that every tracker takes: `trained@2` as `trained-2`, other signs as `_`."""
+    return NOT_ALLOWED.sub("_", name.replace("@", "-"))
+
+
 def stage_scalars(manifest: Mapping[str, Any], *, made: bool) -> dict[str, float]:
     """Rows and dropped rows, what it took where the stage was executed now, and the metrics.
 
@@ -58,7 +63,7 @@ def metric_scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
     named: dict[str, float] = {}
     seen: Counter[str] = Counter()
     for name, value in found.items():
-        plain = NOT_ALLOWED.sub("_", name)  # two names may become one
+        plain = plain_name(name)  # two names may become one
         seen[plain] += 1
         named[plain if seen[plain] == 1 else f"{plain} {seen[plain]}"] = value
     return named

@@ -76,6 +76,14 @@ def test_figures_of_every_stage_are_sent(bench: MakeBench) -> None:
     assert "answers/seconds" not in found  # nothing was done in this run
 
 
+def test_a_round_has_a_name_that_every_tracker_takes(bench: MakeBench) -> None:
+    repeated = "  rounds: {repeat: {times: 2, stages: {drawn: {stage: toy_rows, n: 3}}}}\n"
+    toy = bench(TOY + repeated)
+    record = toy.run()
+    found = curves(toy.workspace.root / "tracking" / "tensorboard" / record.name)
+    assert found["drawn-2/rows"] == [(4, 3.0)]
+
+
 def test_where_figures_go_does_not_change_what_is_reused(bench: MakeBench) -> None:
     toy = bench(TOY)
     toy.run("report_to=none")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_distill.runtime.scalars import metric_scalars, stage_scalars
+from llm_distill.runtime.scalars import metric_scalars, plain_name, stage_scalars
 
 EVALUATED = {
     "results": [
@@ -50,6 +50,7 @@ def test_a_trainings_history_and_what_is_no_number_are_left_out() -> None:
 def test_names_have_only_signs_that_every_tracker_takes() -> None:
     metrics = {"results": [{"model": "a:b (c)", "shots": 0, "accuracy": 1.0}]}
     assert metric_scalars(metrics) == {"results/a_b _c_/0-shot/accuracy": 1.0}
+    assert plain_name("trained@2") == "trained-2"  # no stage of the file can be called so
 
 
 def test_what_a_stage_took_counts_only_where_it_ran() -> None:

@@ -1,0 +1,155 @@
+"""`repeat` in a pipeline file: a block of stages becomes one stage a round, by name and in order.
+
+rounds:                                      answers@1: {…, model: student}
+  repeat:                                    trained@1: {…, rows: answers@1}
+    times: 2                                 answers@2: {…, model: trained@1}
+    start: {trained: student}                trained@2: {…, rows: answers@2}
+    stages:
+      answers: {…, model: trained@previous}
+      trained: {…, rows: answers}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from llm_distill.pipeline.problems import Path as Place
+from llm_distill.pipeline.problems import Problems, parts
+from llm_distill.pipeline.registry import find_stage, read_stage
+from llm_distill.pipeline.rounds import Block, Round, Rounds
+from llm_distill.stage import references
+
+MOST_ROUNDS = 100
+"""More is taken for a slip."""
+
+
+class Repeat(BaseModel):
+    """What stands behind `repeat:`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    times: int = Field(ge=1, le=MOST_ROUNDS, description="how many rounds")
+    start: dict[str, str] = Field({}, description="what `stage@previous` is in the first round")
+    stages: dict[str, Any] = Field(description="the stages of a round, in order")
+
+
+class Entry(BaseModel):
+    """An entry under `stages:` that is a block."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    repeat: Repeat
+
+
+def is_block(raw: Any) -> bool:
+    """Whether an entry under `stages:` is a block; a stage may have a setting `repeat`."""
+    return isinstance(raw, dict) and "repeat" in raw and "stage" not in raw
+
+
+def unroll(raw_stages: Any, problems: Problems) -> tuple[Any, Rounds]:
+    """The stages with each block's rounds in its place, and what the rounds are.
+
+    References are written out as far as they mean something; the graph's check says which do not.
+    `problems` learns where in the file the stages of the rounds stand.
+    """
+    rounds = Rounds()
+    if not isinstance(raw_stages, dict):
+        return raw_stages, rounds
+    blocks: dict[Any, Block] = {}
+    outside = [name for name, raw in raw_stages.items() if not is_block(raw)]
+    for name, raw in raw_stages.items():
+        if is_block(raw):
+            blocks[name] = _read_block(name, raw, [*outside, *rounds.blocks], problems)
+            rounds.blocks.update(dict.fromkeys(blocks[name].stages, blocks[name]))
+    clashing = {n for n in outside if str(n).partition("@")[0] in rounds.blocks}
+    for name in clashing:
+        problems.add(("stages", name), "'@' and a round are not written into a stage's name")
+    flat: dict[Any, Any] = {}
+    for name, raw in raw_stages.items():
+        if name in blocks:
+            flat.update(_unrolled(blocks[name], raw["repeat"], rounds, problems))
+        elif name not in clashing:
+            found = _references(raw) if "@" in str(raw) else []  # else it names no round
+            flat[name] = _written_out(name, raw, found, None, rounds)
+    return flat, rounds
+
+
+def _read_block(name: Any, raw: Any, taken: Iterable[Any], problems: Problems) -> Block:
+    """The block, with what fits of it where something does not.
+
+    taken: the names of stages that stand elsewhere.
+    """
+    place: Place = ("stages", name)
+    if not str(name).replace("_", "").isalnum():
+        problems.add(place, "a repeat's name has letters, digits and underscores only")
+    times: int | None = None
+    try:
+        times = Entry.model_validate(raw).repeat.times
+    except ValidationError as error:
+        problems.add_validation(place, error, Entry, raw)
+    inner = raw["repeat"] if isinstance(raw["repeat"], dict) else {}
+    stages = inner["stages"] if isinstance(inner.get("stages"), dict) else {}
+    start = inner["start"] if isinstance(inner.get("start"), dict) else {}
+    if stages == inner.get("stages") == {}:
+        problems.add((*place, "repeat", "stages"), "a repeat needs at least one stage")
+    known = []
+    for stage, settings in stages.items():
+        at = (*place, "repeat", "stages", stage)
+        if stage in taken:
+            problems.add(at, f"there is another stage '{stage}' in the file; names must differ")
+        elif isinstance(stage, str):
+            known.append(stage)
+            if is_block(settings):
+                problems.add(at, "a repeat cannot stand in a repeat")
+                problems.unknown.add(at)
+    texts = {k: v for k, v in start.items() if isinstance(k, str) and isinstance(v, str)}
+    return Block(str(name), tuple(known), times, texts)
+
+
+def _unrolled(block: Block, raw: Any, rounds: Rounds, problems: Problems) -> dict[str, Any]:
+    raw_stages = {stage: raw["stages"][stage] for stage in block.stages}
+    found = {stage: _references(settings) for stage, settings in raw_stages.items()}
+    flat = {}
+    for number in block.numbers:
+        for stage in block.stages:
+            name, by = f"{stage}@{number}", Round(block, stage, number)
+            rounds.of[name] = by
+            problems.rounds[("stages", name)] = ("stages", block.name, "repeat", "stages", stage)
+            flat[name] = _written_out(name, raw_stages[stage], found[stage], by, rounds)
+    return flat
+
+
+def _references(raw: Any) -> list[tuple[str, str]]:
+    """(place such as `models[1]`, what is written there) of a stage's references."""
+    kind = find_stage(str(raw.get("stage"))) if isinstance(raw, dict) else None
+    if kind is None:
+        return []
+    stage, _ = read_stage(kind, raw)
+    return [(place, name) for place, name, _ in references(stage)]
+
+
+def _written_out(
+    name: str, raw: Any, found: Iterable[tuple[str, str]], by: Round | None, rounds: Rounds
+) -> Any:
+    """The stage's settings with unrolled names."""
+    for place, reference in found:
+        stage, _, which = reference.partition("@")
+        if by is not None and which == "previous" and by.number == 1 and stage in by.block.start:
+            rounds.starts[name, place] = stage
+        raw = _with(raw, parts(place), rounds.resolve(reference, by))
+    return raw
+
+
+def _with(raw: Any, place: Place, value: str) -> Any:
+    """A copy with another value at a place; as it is where it has no such place."""
+    if not place:
+        return value
+    first, *rest = place
+    if isinstance(raw, dict) and first in raw:
+        return {**raw, first: _with(raw[first], tuple(rest), value)}
+    if isinstance(raw, list):
+        return [_with(v, tuple(rest), value) if i == first else v for i, v in enumerate(raw)]
+    return raw

@@ -1,0 +1,126 @@
+"""What names mean where stages are repeated: `x`, `x@previous`, `x@2`, `x@last`. Pure.
+
+Stage `x` of a `repeat` is the stage `x@1` in its first round, `x@2` in its second, and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from llm_distill.errors import nearest
+from llm_distill.methods.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Block:
+    """A `repeat` of the file.
+
+    stages: their names in the file. times: None where the file does not say it properly.
+    start: by stage, what `@previous` means in the first round.
+    """
+
+    name: str
+    stages: tuple[str, ...]
+    times: int | None
+    start: Mapping[str, str]
+
+    @property
+    def numbers(self) -> range:
+        return range(1, (self.times or 1) + 1)
+
+
+@dataclass(frozen=True)
+class Round:
+    """Which stage of which block, and in which round, counted from 1."""
+
+    block: Block
+    stage: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The repeated stages of a file.
+
+    blocks: by the stage's name in the file. of: by the unrolled name.
+    starts: (unrolled stage, place such as `models[1]`) of the references that a block's `start:`
+        stands for, with the name that it stands for.
+    """
+
+    blocks: dict[str, Block] = field(default_factory=dict)
+    of: dict[str, Round] = field(default_factory=dict)
+    starts: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def resolve(self, reference: str, by: Round | None) -> str:
+        """The unrolled name; the reference as it is where it means no round of anything."""
+        stage, mark, which = reference.partition("@")
+        block = self.blocks.get(stage)
+        if block is None:
+            return reference
+        if by is None or by.block is not block:
+            if which == "last" or (block.times is None and which.isdecimal()):
+                return f"{stage}@{block.numbers[-1]}"
+            return reference
+        if not mark:
+            return f"{stage}@{by.number}"
+        if which != "previous":  # `explain` says that it is not allowed
+            return stage
+        if by.number > 1:
+            return f"{stage}@{by.number - 1}"
+        return self.start(block, stage) or reference
+
+    def start(self, block: Block, stage: str) -> str | None:
+        """What `stage@previous` means in the first round, None where the file does not say it."""
+        target = block.start.get(stage)
+        if target is None:
+            return None
+        named = target.partition("@")[0]
+        return named if self.blocks.get(named) is block else self.resolve(target, None)
+
+    def written(self, target: str, by: str) -> str:
+        """How stage `by` writes an unrolled name: plain in its round, `x@previous` for others."""
+        there, here = self.of.get(target), self.of.get(by)
+        if there is None or here is None or there.block is not here.block:
+            return target
+        return there.stage if there.number == here.number else f"{there.stage}@previous"
+
+    def explain(self, reference: str, by: str) -> str | None:
+        """Why a name means nothing at stage `by`, where it is a name of a repeated stage."""
+        stage, mark, which = reference.partition("@")
+        block, here = self.blocks.get(stage), self.of.get(by)
+        own = here.block if here is not None else None
+        if which == "previous" and own is not None:
+            if stage in own.stages:
+                return (
+                    f"no round comes before the first; say what '{reference}' is there: "
+                    f"start: {{{stage}: …}} beside times:"
+                )
+            return f"no stage '{stage}' in this repeat; {nearest(stage, own.stages)}"
+        if reference in {each.name for each in self.blocks.values()}:
+            suffix = "" if own is not None and own.name == reference else "@last"
+            of_it = [f"{n}{suffix}" for n, each in self.blocks.items() if each.name == reference]
+            return f"'{reference}' is a repeat; name a stage of it: {', '.join(of_it)}"
+        if block is None:
+            return None
+        if block is own:
+            return (
+                f"inside its repeat, '{stage}' is that of the same round and '{stage}@previous' "
+                "that of the round before; no other can be named"
+            )
+        allowed = [*(f"{stage}@{number}" for number in block.numbers), f"{stage}@last"]
+        if which == "previous":
+            return f"'@previous' has a meaning inside a repeat only; {nearest('', allowed)}"
+        times = len(block.numbers)
+        rounds = "1 round" if times == 1 else f"{times} rounds"
+        what = f"'{stage}' has {rounds}" if mark else f"'{stage}' stands in a repeat"
+        return f"{what}; {nearest('', allowed)}"
+
+
+def seed_of(stage: str, seed: int) -> int:
+    """The seed of a stage by its unrolled name: the pipeline's, or one of its round's own.
+
+    With the pipeline's, each round would draw what the first has drawn.
+    """
+    number = stage.partition("@")[2]
+    return derive_seed(seed, "round", int(number)) if number else seed
