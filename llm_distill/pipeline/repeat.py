@@ -104,7 +104,6 @@ def _read_block(name: Any, raw: Any, taken: Iterable[Any], problems: Problems) -
             known.append(stage)
             if is_block(settings):
                 problems.add(at, "a repeat cannot stand in a repeat")
-                problems.unknown.add(at)
     texts = {k: v for k, v in start.items() if isinstance(k, str) and isinstance(v, str)}
     return Block(str(name), tuple(known), times, texts)
 
