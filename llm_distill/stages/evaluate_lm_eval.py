@@ -32,7 +32,13 @@ from llm_distill.lm_eval_tasks import (
     seed,
 )
 from llm_distill.methods.lm_eval_results import figures, sample_row
-from llm_distill.models import ModelSource, is_out_of_memory, load_model, load_tokenizer
+from llm_distill.models import (
+    ModelSource,
+    is_out_of_memory,
+    load_model,
+    load_tokenizer,
+    pick_device,
+)
 from llm_distill.paths import find_resource
 from llm_distill.stage import (
     Columns,
@@ -171,7 +177,7 @@ class EvaluateLmEval(Stage):
         from lm_eval.models.huggingface import HFLM
 
         # Loaded here and not by lm-eval: safetensors only, every adapter, no look at the Hub.
-        model: Any = load_model(source, device=_device(self.device))
+        model: Any = load_model(source, device=pick_device(self.device))
         lm = HFLM(pretrained=model, tokenizer=load_tokenizer(source), batch_size=self.batch_size)
         lm.set_cache_hook(_Counter(bar))
         seed(tasks)
@@ -217,11 +223,3 @@ def _choices(tasks: Tasks, task: str, sample: dict[str, Any]) -> list[str] | Non
     if known.OUTPUT_TYPE != "multiple_choice":
         return None
     return [str(choice) for choice in known.doc_to_choice(sample["doc"])]
-
-
-def _device(wanted: str) -> str:
-    import torch
-
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ModelError("device is cuda, but there is no CUDA device; use auto or cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
