@@ -75,7 +75,8 @@ def check_graph(
             circle = " → ".join([*cycle, name])
             problems.add(("stages", name), f"stages refer to each other in a circle: {circle}")
         for place, target, kind in references(stage):
-            message = _misfit(name, target, kind, stages, declared, model_names, models)
+            loads = stage.loads(place)
+            message = _misfit(name, target, kind, loads, stages, declared, model_names, models)
             if message is not None and target not in cycle:
                 problems.add(("stages", name, *_place(place)), message)
         columns[name] = None
@@ -91,6 +92,7 @@ def _misfit(
     name: str,
     target: str,
     kind: str,
+    needs_weights: bool,
     stages: Mapping[str, Stage],
     declared: list[str],
     model_names: list[str],
@@ -98,7 +100,6 @@ def _misfit(
 ) -> str | None:
     """Why stage `name` cannot refer to `target` where `kind` (rows or model) is needed."""
     served = {model for model, config in models.items() if config.engine.kind == "openai"}
-    needs_weights = stages[name].output == "model" or stages[name].needs_weights
     wanted = "rows" if kind == "rows" else "a model"
     earlier = declared[: declared.index(name)]
     allowed = [other for other in earlier if other in stages and stages[other].output == kind]
