@@ -157,3 +157,17 @@ def test_adapters_add_up_the_same_merged_or_not(tmp_path: Path) -> None:
     one = change(replace(source, dtype="float32"), adapters[:1])
     assert torch.cosine_similarity(exact.flatten(), found.flatten(), dim=0) > 0.99
     assert torch.cosine_similarity(exact.flatten(), one.flatten(), dim=0) < 0.95
+
+
+def test_weights_that_are_missing_are_not_made_up(model_dir: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = model_dir / "model.safetensors"
+    source = ModelSource("teacher", str(model_dir))
+    load_model(source, with_head=False)
+    kept = {name: t for name, t in load_file(file).items() if ".layers.1.mlp" not in name}
+    save_file(kept, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"no weights for .*mlp\S+ and \d+ more; is it a causal"):
+        load_model(source)
+    with pytest.raises(ModelError, match=r"no weights for .*mlp\S+ and \d+ more; is it a model of"):
+        load_model(source, with_head=False)
