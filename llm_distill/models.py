@@ -71,31 +71,46 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(source: ModelSource, *, device: str = "cpu") -> PreTrainedModel:
+def load_model(
+    source: ModelSource, *, device: str = "cpu", with_head: bool = True
+) -> PreTrainedModel:
     """The model on `device` in evaluation mode, with its adapters.
 
+    with_head: with the layer that gives a causal model's logits; without, it gives hidden states.
+
     Raises:
-        ModelError: it is not there, has no safetensors weights, or an adapter does not fit.
+        ModelError: it is not there, has no safetensors weights or not all that it needs, or an
+            adapter does not fit.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModel, AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     _check(source)
     transformers_logging.disable_progress_bar()  # one a file would tear ours
     transformers_logging.disable_default_handler()  # what it reports goes into the stage's log
     transformers_logging.enable_propagation()
+    kind = AutoModelForCausalLM if with_head else AutoModel
+    model: Any
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
+        model, loading = kind.from_pretrained(
             source.path,
             revision=source.revision,
             dtype=source.dtype,
             trust_remote_code=False,
             use_safetensors=True,
+            output_loading_info=True,
         )
     except Exception as error:  # files of others: whatever the library makes of them
         if is_out_of_memory(error):
             raise
         raise ModelError(f"model '{source.name}' at {_first_line(source.path, error)}") from error
+    missing = sorted(loading["missing_keys"])
+    if missing:  # they would be random numbers
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelError(
+            f"model '{source.name}' ({source.path}) has no weights for {missing[0]}{more}; is it a "
+            f"{'causal language ' if with_head else ''}model of type {model.config.model_type}?"
+        )
     loaded: PreTrainedModel = _with_adapters(model, source).to(device).eval()
     return loaded
 
@@ -174,6 +189,24 @@ def end_tokens(source: ModelSource, tokenizer: Any) -> frozenset[int]:
             "set eos_token in its tokenizer_config.json"
         )
     return ends
+
+
+def context_length(source: ModelSource) -> int:
+    """Tokens that the model takes at most, as its config says.
+
+    Raises:
+        ModelError: it has no config that can be read.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config: Any = AutoConfig.from_pretrained(
+            source.path, revision=source.revision, trust_remote_code=False
+        )
+    except Exception as error:  # files of others: whatever the library makes of them
+        raise ModelError(f"model '{source.name}' at {_first_line(source.path, error)}") from error
+    text = config.get_text_config(decoder=True)
+    return getattr(text, "max_position_embeddings", None) or 10**9
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -129,6 +129,10 @@ class Context(Protocol):
         """As `generate`, for the likelihoods of given completions."""
         ...
 
+    def close_engines(self) -> None:
+        """Free the memory of the models that were asked, before the stage loads one itself."""
+        ...
+
     def drop(self, reason: str, count: int = 1) -> None:
         """Count rows that were read and are not passed on."""
         ...
@@ -149,13 +153,17 @@ class Stage(BaseModel):
 
     output: ClassVar[Literal["rows", "model"]] = "rows"
     needs_weights: ClassVar[bool] = False
-    """Whether it loads its models itself, as every training does: no server will do then."""
+    """Whether it loads all of its models itself, as every training does; see `loads`."""
     version: ClassVar[int] = 1
     """Raise it when the same settings would give another result: old artifacts are not reused."""
     is_repeated: ClassVar[bool] = False
     """Whether it is done anew in every run: what it changes lies outside the workspace."""
 
     stage: str
+
+    def loads(self, place: str) -> bool:
+        """Whether it loads the model at this place of its settings itself: no server will do."""
+        return self.output == "model" or self.needs_weights
 
     def required_columns(self) -> Mapping[str, Iterable[str]]:
         """Columns that each input must have, by the reference's value."""

@@ -178,3 +178,17 @@ def test_a_gpu_that_is_not_there_is_one_message(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match=r"^engine\.device is cuda, but there is no CUDA device"):
         choose_device("cuda", "engine.device")
+
+
+def test_weights_that_are_missing_are_not_made_up(model_dir: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = model_dir / "model.safetensors"
+    source = ModelSource("teacher", str(model_dir))
+    load_model(source, with_head=False)
+    kept = {name: t for name, t in load_file(file).items() if ".layers.1.mlp" not in name}
+    save_file(kept, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"no weights for .*mlp\S+ and \d+ more; is it a causal"):
+        load_model(source)
+    with pytest.raises(ModelError, match=r"no weights for .*mlp\S+ and \d+ more; is it a model of"):
+        load_model(source, with_head=False)

@@ -27,17 +27,26 @@ def budgets(n: int) -> list[int]:
     return [*(2**i for i in range(n.bit_length()) if 2**i < n), n]
 
 
-def majority(answers: Sequence[str | None], kind: AnswerKind = "exact") -> int | None:
-    """The index of the first answer that the most answers equal (Wang et al. 2022).
+def votes(answers: Sequence[str | None], kind: AnswerKind = "exact") -> dict[int, int]:
+    """How many answers equal each different one, which its first index stands for.
 
-    Answers that could not be read (None, blank) have no vote; None where nobody has one. Of two
-    answers with as many votes, the one that was given first is taken.
+    Answers that could not be read (None, blank) have no vote.
     """
-    votes: dict[int, int] = {}
+    found: dict[int, int] = {}
     for index, answer in enumerate(answers):
         if answer is None or not answer.strip():
             continue
-        same = (first for first in votes if answers_equal(answer, answers[first] or "", kind))
+        same = (first for first in found if answers_equal(answer, answers[first] or "", kind))
         first = next(same, index)
-        votes[first] = votes.get(first, 0) + 1
-    return max(votes, key=lambda first: votes[first], default=None)
+        found[first] = found.get(first, 0) + 1
+    return found
+
+
+def majority(answers: Sequence[str | None], kind: AnswerKind = "exact") -> int | None:
+    """The index of the first answer that the most answers equal (Wang et al. 2022).
+
+    None where nobody has a vote. Of two answers with as many votes, the one that was given first
+    is taken.
+    """
+    counts = votes(answers, kind)
+    return max(counts, key=lambda first: counts[first], default=None)

@@ -82,7 +82,8 @@ def check_graph(
             circle = " → ".join(rounds.written(each, name) for each in [*cycle, name])
             problems.add(("stages", name), f"stages refer to each other in a circle: {circle}")
         for place, target, kind in references(stage):
-            message = names.misfit(target, kind, name)
+            loads = stage.loads(place)
+            message = names.misfit(target, kind, name, needs_weights=loads)
             is_said = target in cycle or (name, place) in bad_starts
             if message is not None and not is_said:
                 problems.add(("stages", name, *parts(place)), message)

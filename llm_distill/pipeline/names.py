@@ -29,13 +29,19 @@ class Names:
     rounds: Rounds
 
     def misfit(
-        self, target: str, kind: Literal["rows", "model"], name: str, *, at_start: bool = False
+        self,
+        target: str,
+        kind: Literal["rows", "model"],
+        name: str,
+        *,
+        needs_weights: bool = False,
+        at_start: bool = False,
     ) -> str | None:
         """Why `target` cannot be named where stage `name` needs `kind`.
 
+        needs_weights: it is loaded by the stage itself, so that no server will do.
         at_start: it is named under `start:` of the repeat whose first stage is `name`.
         """
-        needs_weights = not at_start and self._needs_weights(name)
         is_model = target in self.model_names
         is_kind = target not in self.stages or self.stages[target].output == kind
         if is_model and kind == "model" and not (needs_weights and self._is_served(target)):
@@ -65,9 +71,6 @@ class Names:
     @cached_property
     def _line(self) -> dict[str, int]:
         return {name: line for line, name in enumerate(self.declared)}
-
-    def _needs_weights(self, name: str) -> bool:
-        return self.stages[name].output == "model" or self.stages[name].needs_weights
 
     def _is_served(self, model: str) -> bool:
         return model in self.models and self.models[model].engine.kind == "openai"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -160,12 +160,18 @@ def _class_at(model: type[BaseModel], raw: Any, path: Path) -> type[BaseModel] |
 
 
 def _model_in(annotation: Any, raw: Any) -> type[BaseModel] | None:
-    """The settings class inside `X | None` or `dict[str, X]`; of several, the one of raw's kind."""
+    """The settings class inside `X | None` or `dict[str, X]`; of several, the one of raw."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     found = [m for m in (_model_in(a, raw) for a in get_args(annotation)) if m is not None]
-    kind = raw.get("kind") if isinstance(raw, dict) else None
-    for model in found:
-        if "kind" in model.model_fields and kind in get_args(model.model_fields["kind"].annotation):
-            return model
-    return found[0] if found else None
+    return next((model for model in found if _is_named_by(raw, model)), found[0] if found else None)
+
+
+def _is_named_by(raw: Any, model: type[BaseModel]) -> bool:
+    """Whether raw has the class's tag: a setting such as `kind` that allows one value."""
+    tags = {
+        name: get_args(setting.annotation)
+        for name, setting in model.model_fields.items()
+        if get_origin(setting.annotation) is Literal and len(get_args(setting.annotation)) == 1
+    }
+    return isinstance(raw, dict) and any(raw.get(name) in allowed for name, allowed in tags.items())

@@ -116,6 +116,12 @@ class StageContext:
 
             yield from score(requests, lambda: self._engine(model), self._stored(model), note)
 
+    def close_engines(self) -> None:
+        """Free the engines' memory."""
+        for engine in self._open.values():
+            engine.close()
+        self._open.clear()
+
     def drop(self, reason: str, count: int = 1) -> None:
         self.dropped[reason] += count
 
@@ -130,18 +136,14 @@ class StageContext:
 
     def close(self) -> None:
         """Free the engines' memory, and let go of the store."""
-        for engine in self._open.values():
-            engine.close()
-        self._open.clear()
+        self.close_engines()
         self._loaded.clear()
         if self._store is not None:
             self._store.close()
 
     def _engine(self, model: str) -> Engine:
         if model not in self._open:
-            for other in self._open.values():  # one model in memory at a time
-                other.close()
-            self._open.clear()
+            self.close_engines()  # one model in memory at a time
             self._open[model] = self.engines[model]()
         return self._open[model]
 

@@ -107,8 +107,10 @@ def _clear(work: Path) -> None:
 def _holds_weights(job: Job) -> bool:
     """Whether memory must be given back after it; one that asks a server starts quicker here."""
     kinds = {engine.kind for engine in job.engines.values()}
-    loads = job.stage.output == "model" or job.stage.needs_weights
-    return bool(kinds - {"openai", "scripted"}) or (bool(kinds) and loads)
+    loads = any(
+        job.stage.loads(place) for place, _, kind in references(job.stage) if kind == "model"
+    )
+    return bool(kinds - {"openai", "scripted"}) or loads
 
 
 def _job(

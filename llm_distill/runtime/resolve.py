@@ -38,12 +38,15 @@ class Resolver:
             "inputs": {},
             "models": {},
         }
-        for _, target, kind in references(stage):
+        found = references(stage)
+        asked = {t for place, t, kind in found if kind == "model" and not stage.loads(place)}
+        for _, target, kind in found:
             if kind == "rows":
                 identity["inputs"][target] = self.ready[target].content_digest
             else:
-                asks = stage.output == "rows" and not stage.needs_weights
-                identity["models"][target] = self._model_identity(target, writes_text=asks)
+                identity["models"][target] = self._model_identity(
+                    target, writes_text=target in asked
+                )
         if stage.is_seeded():
             identity["seed"] = self.pipeline.seed_of(name)
         return identity

@@ -1,0 +1,309 @@
+"""A student answers in steps; which questions are difficult for it?
+
+in:  {"id": "v1", "question": "What is 3 + 4 + 2?"}, and a reference_answer where there is one
+out: {"id": "v1", "question": "What is 3 + 4 + 2?", "prompt": "…",
+      "completion": "3 + 4 = 7.\\n\\n7 + 2 = 8. <ans>8</ans>",
+      "steps": ["3 + 4 = 7.", "7 + 2 = 8. <ans>8</ans>"], "answer": "8",
+      "step_scores": [0.97, 0.21], "is_correct": null, "is_difficult": true,
+      "difficulty_reason": "last step", "finish_reason": "stop", "error": null}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from llm_distill.columns import Row, by_task, check_references
+from llm_distill.engines.base import Completion, SamplingSettings
+from llm_distill.engines.process_reward.config import ProcessRewardSettings
+from llm_distill.engines.requests import (
+    Job,
+    answered,
+    make_job,
+    offered_variables,
+    template_values,
+)
+from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
+from llm_distill.methods.difficulty import Verdicts, by_consistency, by_reference, by_rewards
+from llm_distill.methods.error_budget import ErrorBudget
+from llm_distill.methods.examples import draw_examples, usable
+from llm_distill.methods.seeds import derive_seed
+from llm_distill.methods.steps import BLANK_LINE, split_steps
+from llm_distill.prompts import load_template
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+
+if TYPE_CHECKING:
+    from llm_distill.engines.process_reward.scoring import Rewards
+
+ADDED = (
+    "prompt", "completion", "steps", "answer", "step_scores", "is_correct", "is_difficult",
+    "difficulty_reason", "finish_reason", "error",
+)  # fmt: skip
+
+
+class Gold(BaseModel):
+    """Difficult where the answer is not the reference_answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: Literal["gold"]
+
+
+class Consistency(BaseModel):
+    """Difficult where the most common of several answers is given too rarely."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: Literal["consistency"]
+    samples: int = Field(5, ge=2, description="answers drawn for each question")
+    least_votes: int = Field(2, ge=2, description="so many equal answers are enough")
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Self:
+        if self.least_votes > self.samples:
+            raise ValueError(f"least_votes: {self.least_votes} of {self.samples} samples")
+        return self
+
+
+class ProcessReward(ProcessRewardSettings):
+    """Difficult where a process reward model doubts the answer or one of its steps."""
+
+    by: Literal["process_reward"]
+    answer_threshold: float = Field(
+        0.85, ge=0, le=1, description="the last step's reward, or the mean: difficult up to this"
+    )
+    step_threshold: float = Field(
+        0.7, ge=0, le=1, description="any other step's reward: difficult up to this"
+    )
+
+
+Difficulty = Annotated[Gold | Consistency | ProcessReward, Field(discriminator="by")]
+
+
+class Assess(Stage):
+    """The student's answers with their steps, and which questions are difficult for it.
+
+    The first `<ans>…</ans>` of a completion is the answer; a question without one is difficult,
+    whatever the rule. With `by: consistency` the first sample is the row's, and "no answer" means
+    that none of them has one.
+
+    A row whose request failed, or whose answer the reward model cannot take, is neither difficult
+    nor not: both are null, and the reason is in `error`. The figures are over the others.
+    """
+
+    stage: Literal["assess"]
+    rows: Rows = Field(description="the questions")
+    model: Model = Field(description="the student")
+    difficulty: Difficulty = Field(
+        description="what makes a question difficult; by: gold, consistency or process_reward"
+    )
+    template: str = Field(description="the prompt: reads `question`, and `examples` if it likes")
+    variables: dict[str, Any] = Field({}, description="constants for the template")
+    by_task: dict[str, dict[str, Any]] = Field(
+        {}, description="constants for the questions of one task, in place of those of `variables`"
+    )
+    shots: int = Field(0, ge=0, description="worked examples in the prompt")
+    examples: Rows | None = Field(
+        None, description="worked examples (question, rationale); needed for shots above 0"
+    )
+    sampling: SamplingSettings = Field(
+        SamplingSettings(temperature=0.1, max_tokens=256, stop=("\nQuestion:", "Question:")),
+        description="how answers are drawn; without the stops a model would go on to ask itself",
+    )
+    steps: str = Field(
+        BLANK_LINE,
+        description=r"regular expression that separates steps; (?<=\.)(?= \d+\. ) for numbered "
+        "ones on one line",
+    )
+    answer_kind: AnswerKind = Field(
+        "exact", description="how answers are compared, with references and with each other"
+    )
+    max_error_rate: float = Field(
+        0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
+    )
+
+    @field_validator("steps")
+    @classmethod
+    def _is_a_pattern(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        if not value:
+            raise ValueError("it matches between any two letters, which are no steps")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.shots > 0 and self.examples is None:
+            raise ValueError("shots above 0 need `examples`: a stage with question and rationale")
+        if self.difficulty.by == "consistency" and self.sampling.temperature == 0:
+            raise ValueError(
+                "difficulty.by: consistency at temperature 0 would see the same answer every time; "
+                "set sampling: {temperature: …}"
+            )
+        return self
+
+    def loads(self, place: str) -> bool:
+        return place == "difficulty.model"
+
+    def required_columns(self) -> dict[str, set[str]]:
+        needed = {self.rows: {"id", "question"}}
+        if self.difficulty.by == "gold":
+            needed[self.rows].add("reference_answer")
+        if self.examples is not None:
+            needed.setdefault(self.examples, set()).update({"id", "question", "rationale"})
+        return needed
+
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        columns = inputs[self.rows]
+        return None if columns is None else columns.union(ADDED)
+
+    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
+        offered = offered_variables(inputs[self.rows], self.variables, self.by_task, "examples")
+        return {self.template: offered}
+
+    def is_seeded(self) -> bool:
+        return self.sampling.temperature > 0 or self.shots > 0
+
+    def run(self, context: Context) -> RowsOutput:
+        from llm_distill.columns import features
+
+        rows = context.rows(self.rows)
+        if self.difficulty.by == "gold":
+            check_references(rows, self.rows)
+        return RowsOutput(self._rows(context), features(ADDED, like=rows.features))
+
+    def _rows(self, context: Context) -> Iterator[Row]:
+        verdicts = Verdicts()
+        errors = truncated = 0
+        for row in self._judged(context):
+            truncated += row["finish_reason"] == "length"
+            if row["error"] is None:
+                verdicts.add(row["difficulty_reason"], row["is_correct"])
+            else:
+                errors += 1
+            yield row
+        context.metrics.update(verdicts.figures(), errors=errors, truncated=truncated)
+
+    def _judged(self, context: Context) -> Iterator[Row]:
+        how = self.difficulty
+        if isinstance(how, ProcessReward):
+            answers = [self._answer(group) for group in self._groups(context, 1)]
+            context.close_engines()  # one model in memory at a time
+            yield from self._rewarded(context, answers, how)
+            return
+        for group in self._groups(context, how.samples if isinstance(how, Consistency) else 1):
+            row = self._answer(group)
+            if row["error"] is None:
+                if isinstance(how, Consistency):
+                    answers_given = [extract_answer(completion.text) for _, completion in group]
+                    reason = by_consistency(answers_given, self.answer_kind, how.least_votes)
+                else:
+                    reason = by_reference(row["answer"], row["is_correct"])
+                row.update(is_difficult=reason is not None, difficulty_reason=reason)
+            yield row
+
+    def _rewarded(
+        self, context: Context, rows: list[Row], settings: ProcessReward
+    ) -> Iterator[Row]:
+        """The rows with their steps' rewards; one without an answer needs none."""
+        asked = [row for row in rows if row["error"] is None and row["answer"] is not None]
+        budget = ErrorBudget(self.max_error_rate, len(rows))
+        for row, rewards in zip(asked, self._rewards(context, asked, settings), strict=True):
+            budget.count(row["id"], rewards.error)
+            row["error"] = rewards.error
+            row["step_scores"] = list(rewards.steps) if rewards.error is None else None
+        for row in rows:
+            if row["error"] is None:
+                reason = by_rewards(
+                    row["answer"],
+                    row["step_scores"] or [],
+                    settings.answer_threshold,
+                    settings.step_threshold,
+                )
+                row.update(is_difficult=reason is not None, difficulty_reason=reason)
+            yield row
+
+    def _rewards(self, context: Context, rows: list[Row], settings: ProcessReward) -> list[Rewards]:
+        if not rows:
+            return []  # nothing to load a model for
+        from llm_distill.engines.process_reward.scoring import ProcessRewardModel
+
+        source = context.model(settings.model)
+        with context.progress(f"score steps ({settings.model})", len(rows)) as bar:
+            model = ProcessRewardModel(source, settings.form, settings.batch_size, settings.device)
+            try:
+                return model.score([(row["question"], row["steps"]) for row in rows], bar.advance)
+            finally:
+                model.close()
+
+    def _groups(
+        self, context: Context, samples: int
+    ) -> Iterator[list[tuple[Job[Row], Completion]]]:
+        """The samples of each question, in the order of the questions."""
+        total = len(context.rows(self.rows)) * samples
+        budget = ErrorBudget(self.max_error_rate, total)
+        ask = partial(context.generate, self.model, total=total)
+        answers = answered(self._jobs(context, samples), ask)
+        while group := list(islice(answers, samples)):
+            for job, completion in group:
+                budget.count(job.id, completion.error)
+            yield group
+
+    def _answer(self, group: Sequence[tuple[Job[Row], Completion]]) -> Row:
+        """The row of the first sample, without a verdict; bad where any sample is."""
+        job, completion = group[0]
+        row = job.about
+        text = completion.text.strip() if completion.error is None else None
+        answer = extract_answer(text) if text is not None else None
+        error = next((c.error for _, c in group if c.error is not None), None)
+        reference = str(row.get("reference_answer") or "").strip()
+        known = error is None and reference
+        return {
+            **row,
+            "completion": text,
+            "steps": split_steps(text, self.steps) if text is not None else None,
+            "answer": answer,
+            "step_scores": None,
+            "is_correct": answers_equal(answer, reference, self.answer_kind) if known else None,
+            "is_difficult": None,
+            "difficulty_reason": None,
+            "finish_reason": completion.finish_reason,
+            "error": error,
+        }
+
+    def _jobs(self, context: Context, samples: int) -> Iterator[Job[Row]]:
+        template = load_template(self.template)
+        prompt_format = context.model(self.model).prompt_format
+        pools = self._example_pools(context)
+        for row in context.each_row(self.rows) if self.shots else ():  # before anything is paid for
+            draw_examples(row, pools, self.shots, 0)
+        for row in context.each_row(self.rows):
+            values = template_values(row, self.variables, self.by_task)
+            drawn_by = derive_seed(context.seed, row["id"], "examples")
+            values["examples"] = draw_examples(row, pools, self.shots, drawn_by)
+            for index in range(samples):
+                about = dict(row)
+                seed = derive_seed(context.seed, self.model, row["id"], index)
+                name = f"{row['id']}-{index}"
+                job, about["prompt"] = make_job(
+                    name, about, template, values, prompt_format, self.sampling, seed
+                )
+                yield job
+
+    def _example_pools(self, context: Context) -> dict[str, list[Row]]:
+        """Worked examples by task, without those that show no way to an answer."""
+        if self.examples is None or self.shots == 0:
+            return {}
+        rows = context.rows(self.examples)
+        good = [row for row in rows if usable(row, ("question", "rationale"))]
+        if len(good) < len(rows):
+            unusable = len(rows) - len(good)
+            context.warn(f"{unusable} of {len(rows)} worked examples have no rationale; left out")
+        return by_task(good)
