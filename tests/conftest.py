@@ -79,6 +79,7 @@ def run_stage(tmp_path: Path) -> Callable[..., StageRun]:
         seed: int = 0,
         work_dir: Path | None = None,
         training: dict[str, list[str]] | None = None,
+        structured: frozenset[str] = frozenset(),
     ) -> StageRun:
         from datasets import Dataset
 
@@ -101,6 +102,7 @@ def run_stage(tmp_path: Path) -> Callable[..., StageRun]:
             store=tmp_path / "store.sqlite",
             progress_factory=lambda description, total, unit, done: nullcontext(_NoBar()),
             tracked=TrackedRun("test", "test/now/stage", tmp_path / "tracking"),
+            structured=structured,
         )
         context.work_dir.mkdir(parents=True, exist_ok=True)
         output = stage.run(context)

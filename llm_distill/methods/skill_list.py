@@ -66,9 +66,7 @@ def _root(text: str, where: str) -> yaml.Node:
     return root
 
 
-def _tasks(
-    root: yaml.Node, where: str, problems: list[str]
-) -> list[tuple[str, yaml.SequenceNode]]:
+def _tasks(root: yaml.Node, where: str, problems: list[str]) -> list[tuple[str, yaml.SequenceNode]]:
     """Tasks and the lists that stand behind them."""
     if isinstance(root, yaml.SequenceNode):
         return [("", root)]
@@ -85,9 +83,7 @@ def _tasks(
     return found
 
 
-def _names(
-    entries: yaml.SequenceNode, task: str, where: str, problems: list[str]
-) -> list[str]:
+def _names(entries: yaml.SequenceNode, task: str, where: str, problems: list[str]) -> list[str]:
     lines: dict[str, int] = {}
     for entry in entries.value:
         line = entry.start_mark.line + 1

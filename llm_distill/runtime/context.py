@@ -37,6 +37,7 @@ class StageContext:
     identities: reference -> (JSON of all that can change what the model writes, name); models
         whose answers cost nothing are not among them, and nothing of them is kept.
     store: where completions are kept.
+    structured: references of the models whose engines can hold a completion to a form.
     artifacts: reference -> its artifact's folder, for what a stage of the pipeline made.
     pipeline: the pipeline file as it was resolved.
     cost: what servers charged, in the currency of their price.
@@ -52,6 +53,7 @@ class StageContext:
     store: Path
     progress_factory: Callable[[str, int | None, str, int], AbstractContextManager[StageProgress]]
     tracked: TrackedRun
+    structured: frozenset[str] = frozenset()
     artifacts: dict[str, Path] = field(default_factory=dict)
     pipeline: Mapping[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -114,6 +116,9 @@ class StageContext:
                 bar.advance(1, len(found.token_ids) if came == "made" else 0)
 
             yield from score(requests, lambda: self._engine(model), self._stored(model), note)
+
+    def holds_structure(self, model: str) -> bool:
+        return model in self.structured
 
     def drop(self, reason: str, count: int = 1) -> None:
         self.dropped[reason] += count
