@@ -64,6 +64,7 @@ class StageRun:
     metrics: dict[str, Any] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
 
 
 @pytest.fixture
@@ -122,6 +123,7 @@ def run_stage(tmp_path: Path) -> Callable[..., StageRun]:
             metrics=context.metrics,
             dropped=dict(context.dropped),
             warnings=context.warnings,
+            files=dict(output.files or {}) if isinstance(output, RowsOutput) else {},
         )
 
     return run
