@@ -23,8 +23,11 @@ def _profile(stage: StageView) -> Figure | None:
     rows = [row for row in stated if _is_skill(row)] if isinstance(stated, list) else []
     if not rows:
         return None
+    several = len({row.get("task") for row in rows}) > 1  # the skill first: long names are cut
     shares = {
-        str(row["id"]): {"weight": Share(*(float(row[name]) for name in SHARES))}
+        f"{row['skill']} ({row.get('task')})" if several else str(row["skill"]): {
+            "weight": Share(*(float(row[name]) for name in SHARES))
+        }
         for row in rows[:MOST_GROUPS]
     }
     highest = max(float(row["weight_high"]) for row in rows[:MOST_GROUPS])
@@ -42,6 +45,6 @@ def _profile(stage: StageView) -> Figure | None:
 def _is_skill(row: Any) -> bool:
     return (
         isinstance(row, dict)
-        and "id" in row
+        and "skill" in row
         and all(isinstance(row.get(name), int | float) for name in SHARES)
     )
