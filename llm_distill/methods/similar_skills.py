@@ -53,8 +53,7 @@ def _same_word(a: str, b: str) -> bool:
         return True
     if a[0] != b[0] or re.search(r"\d", a + b):
         return False
-    one, other = sorted((a, b))  # the ratio depends on which text comes first
-    return SequenceMatcher(None, one, other, autojunk=False).ratio() >= LIKENESS
+    return SequenceMatcher(None, a, b, autojunk=False).ratio() >= LIKENESS
 
 
 def _singulars(word: str) -> set[str]:

@@ -38,6 +38,7 @@ DIFFERENT = [
     ("addition", "basic_addition"),
     ("rates", "rats"),
     ("plans", "planes"),
+    ("symmetry", "asymmetry"),
 ]
 
 

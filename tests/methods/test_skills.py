@@ -39,7 +39,7 @@ from llm_distill.methods.skills import (
         ("f(x) = 2", "f_x_2"),
         ("Straße", "strasse"),
         ("ﬁnite ﬁelds", "finite_fields"),
-        ("भिन्नों का जोड़", canonical("भिन्नों_का_जोड़")),
+        ("हिन्दी गिनती", "हिन्दी_गिनती"),
         ("...", ""),
         ("\ud83d", ""),
     ],

@@ -120,7 +120,10 @@ def test_a_wrong_list_is_said_with_its_place_before_anything_runs(
 
 def test_a_student_that_is_right_is_no_error(flow: Callable[[str], Any], cli: Any) -> None:
     write_answers(0)
-    toy = flow(FLOW)
+    again = (
+        FLOW.split("  profile:")[0].split("  missing:")[1].replace("rows: answers", "rows: missing")
+    )
+    toy = flow(f"{FLOW}  again:{again}")
     done = cli("run", toy.file, "--workspace", toy.workspace.root)
     assert (done.code, done.err) == (0, "")
     said = "'missing' finds no difficult question: the student is already right; nothing to teach"
@@ -128,6 +131,7 @@ def test_a_student_that_is_right_is_no_error(flow: Callable[[str], Any], cli: An
     manifest = toy.workspace.latest("profile")
     assert (manifest["rows_out"], manifest["warnings"]) == (0, [said])
     assert toy.workspace.latest("missing")["dropped"] == {"not difficult": N_ROWS}
+    assert toy.workspace.latest("again")["rows_out"] == 0
 
 
 @pytest.fixture
