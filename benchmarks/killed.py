@@ -17,12 +17,12 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hardware import describe
-from loopback import OURS, PEERS, Job, Server, serving
+from loopback import FILES, OURS, PEERS, Job, Server, serving
 from peers.environments import version
 from table import show
 
@@ -30,10 +30,18 @@ LATENCY = 20.0
 """Milliseconds: calls are open when the kill comes, as they would be with a real model."""
 
 
-def killed_at(share: float, tool: str, n_rows: int, concurrency: int, patience: float) -> list[str]:
+def killed_at(
+    share: float,
+    tool: str,
+    n_rows: int,
+    concurrency: int,
+    patience: float,
+    files: Mapping[str, str] = FILES,
+    answer: str | None = None,
+) -> list[str]:
     """One line of the table: calls before the kill, calls in all, calls twice, rows in the end."""
-    with tempfile.TemporaryDirectory() as folder, serving(LATENCY) as server:
-        job = Job(tool, Path(folder) / "job", n_rows, server.url, concurrency)
+    with tempfile.TemporaryDirectory() as folder, serving(LATENCY, answer) as server:
+        job = Job(tool, Path(folder) / "job", n_rows, server.url, concurrency, files)
         with _group(job) as process:
             while server.counts()["calls"] < share * n_rows:
                 if process.poll() is not None:

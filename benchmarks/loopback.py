@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ stages:
     template: question.jinja
     sampling: {{temperature: 0, max_tokens: 256}}
 """
+FILES = {"pipeline.yaml": PIPELINE, "question.jinja": "{{ question }}"}
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,10 @@ class Server:
 
 
 @contextmanager
-def serving(latency: float) -> Iterator[Server]:
+def serving(latency: float, answer: str | None = None) -> Iterator[Server]:
     """A server of its own process. latency: milliseconds."""
     command = [sys.executable, str(HERE / "loopback_server.py"), "--latency", str(latency)]
+    command += [] if answer is None else ["--answer", answer]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -59,9 +61,21 @@ def serving(latency: float) -> Iterator[Server]:
 
 
 class Job:
-    """Prompts in a folder, to be answered by one tool; run again, the tool goes on."""
+    """Prompts in a folder, to be answered by one tool; run again, the tool goes on.
 
-    def __init__(self, tool: str, folder: Path, n_rows: int, url: str, concurrency: int) -> None:
+    files: what llm-distill needs, by name; pipeline.yaml is a format, and the calls are those of
+        its stage `answers`.
+    """
+
+    def __init__(
+        self,
+        tool: str,
+        folder: Path,
+        n_rows: int,
+        url: str,
+        concurrency: int,
+        files: Mapping[str, str] = FILES,
+    ) -> None:
         self.tool, self.n_rows, self._folder = tool, n_rows, folder
         self._log = folder / "log.txt"
         folder.mkdir(parents=True)
@@ -71,9 +85,9 @@ class Job:
                 row = {"id": f"q{i}", "question": f"What is {i} plus {i}?"}
                 out.write(json.dumps(row) + "\n")
         if tool == OURS:
-            pipeline = PIPELINE.format(url=url, concurrency=concurrency)
-            (folder / "pipeline.yaml").write_text(pipeline, encoding="utf-8")
-            (folder / "question.jinja").write_text("{{ question }}", encoding="utf-8")
+            pipeline = files["pipeline.yaml"].format(url=url, concurrency=concurrency)
+            for name, text in {**files, "pipeline.yaml": pipeline}.items():
+                (folder / name).write_text(text, encoding="utf-8")
             llm_distill = str(Path(sys.executable).with_name("llm-distill"))
             self._command = [llm_distill, "run", "pipeline.yaml", "--workspace", "data"]
         else:

@@ -36,16 +36,17 @@ def _body(kind: str, choice: dict[str, Any]) -> bytes:
     return json.dumps({**head, "choices": [choice], "usage": USAGE}).encode()
 
 
-CHAT = _body("chat.completion", {"message": {"role": "assistant", "content": ANSWER}})
-TEXT = _body("text_completion", {"text": ANSWER})
 MODELS = json.dumps({"object": "list", "data": [{"id": MODEL, "object": "model"}]}).encode()
 
 
 class Loopback:
     """What has been asked, over all connections. latency: in seconds, from a request's arrival."""
 
-    def __init__(self, latency: float) -> None:
+    def __init__(self, latency: float, answer: str) -> None:
         self.latency = latency
+        message = {"role": "assistant", "content": answer}
+        self.chat = _body("chat.completion", {"message": message})
+        self.text = _body("text_completion", {"text": answer})
         self.now = self.most = 0
         self._calls: Counter[str] = Counter()
 
@@ -96,7 +97,7 @@ class Connection(asyncio.Protocol):
             asked = json.loads(self._body)
             is_chat = self._url == b"/v1/chat/completions"
             self._loopback.asked(asked["messages"][-1]["content"] if is_chat else asked["prompt"])
-            answer = CHAT if is_chat else TEXT
+            answer = self._loopback.chat if is_chat else self._loopback.text
             loop = asyncio.get_running_loop()
             if self._loopback.latency:
                 self._waiting = loop.call_later(self._loopback.latency, self._answer, answer)
@@ -112,8 +113,8 @@ class Connection(asyncio.Protocol):
         self._transport.write(HEAD % len(body) + body)
 
 
-async def serve(latency: float) -> None:
-    loopback = Loopback(latency)
+async def serve(latency: float, answer: str) -> None:
+    loopback = Loopback(latency, answer)
     server = await asyncio.get_running_loop().create_server(
         lambda: Connection(loopback), "127.0.0.1", 0, backlog=WAITING_CONNECTIONS
     )
@@ -124,7 +125,9 @@ async def serve(latency: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--latency", type=float, default=0.0, help="milliseconds")
-    asyncio.run(serve(parser.parse_args().latency / 1000))
+    parser.add_argument("--answer", default=ANSWER)
+    options = parser.parse_args()
+    asyncio.run(serve(options.latency / 1000, options.answer))
 
 
 if __name__ == "__main__":

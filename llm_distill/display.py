@@ -40,6 +40,8 @@ class TerminalDisplay:
             self._console.print(f"[dim]• {name}: reused{', ' + summary if summary else ''}[/dim]")
             return
         self._console.print(f"[green]✓[/green] {name}: {plain(summary)}, {seconds:.1f} s")
+        for text in artifact.manifest.get("texts", []):
+            self._console.print(f"  to read: {plain(str(artifact.path / text))}")
         for warning in artifact.manifest.get("warnings", []):
             self._console.print(f"  [yellow]warning:[/yellow] {plain(warning)}")
 

@@ -10,9 +10,11 @@ from rich.table import Table
 
 from llm_distill.display import plain
 
+MOST_SKILLS = 30
+
 
 def result_tables(name: str, metrics: Mapping[str, Any]) -> list[Table]:
-    """The tables of an evaluation: figures with intervals, and paired differences."""
+    """The tables of an evaluation or a skill profile: figures with intervals, and differences."""
     tables = []
     results = metrics.get("results") or []
     if harness := [row for row in results if "metric" in row]:
@@ -34,6 +36,8 @@ def result_tables(name: str, metrics: Mapping[str, Any]) -> list[Table]:
         tables.append(table)
     if metrics.get("agreement"):
         tables.append(_agreement_table(name, metrics["agreement"]))
+    if metrics.get("skill_profile"):
+        tables.append(_skill_table(name, metrics["skill_profile"]))
     return tables
 
 
@@ -89,6 +93,21 @@ def _agreement_table(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
         value = "undefined" if row["value"] is None else f"{row['value']:.3f}"
         annotators = plain(", ".join(row["annotators"]))
         table.add_row(row["figure"], annotators, value, _interval(row), f"{row['n']:,}")
+    return table
+
+
+def _skill_table(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Of `skill_profile`: what the student lacks, the most frequent first."""
+    left = len(rows) - MOST_SKILLS
+    more = f"and {left:,} more" if left > 0 else None
+    table = Table(
+        "missing skill", title=f"{name}: missing skills", caption=more, box=box.SIMPLE_HEAD
+    )
+    for column in ("questions", "weight", "95 % interval"):
+        table.add_column(column, justify="right")
+    for row in rows[:MOST_SKILLS]:
+        interval = f"{row['weight_low']:.1%} to {row['weight_high']:.1%}"
+        table.add_row(plain(row["id"]), f"{row['count']:,}", f"{row['weight']:.1%}", interval)
     return table
 
 

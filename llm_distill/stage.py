@@ -56,10 +56,14 @@ def execution_setting(default: Any, description: str, **constraints: Any) -> Any
 
 @dataclass(frozen=True)
 class RowsOutput:
-    """Rows that a stage gives, written as they come. `features` names and types every column."""
+    """Rows that a stage gives, written as they come. `features` names and types every column.
+
+    files: texts for people that lie beside the rows, by file name. They are a part of the artifact.
+    """
 
     rows: Iterable[Row]
     features: Features
+    files: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,10 @@ class Context(Protocol):
         """Free the memory of the models that were asked, before the stage loads one itself."""
         ...
 
+    def holds_structure(self, model: str) -> bool:
+        """Whether its engine can hold a completion to a form (`Request.structure`)."""
+        ...
+
     def drop(self, reason: str, count: int = 1) -> None:
         """Count rows that were read and are not passed on."""
         ...
@@ -158,6 +166,8 @@ class Stage(BaseModel):
     """Raise it when the same settings would give another result: old artifacts are not reused."""
     is_repeated: ClassVar[bool] = False
     """Whether it is done anew in every run: what it changes lies outside the workspace."""
+    accepts_no_rows: ClassVar[bool] = False
+    """Whether inputs without rows are fine: there was nothing to do, rather than a mistake."""
 
     stage: str
 

@@ -65,6 +65,7 @@ class StageRun:
     metrics: dict[str, Any] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
 
 
 @pytest.fixture
@@ -80,6 +81,7 @@ def run_stage(tmp_path: Path) -> Callable[..., StageRun]:
         seed: int = 0,
         work_dir: Path | None = None,
         training: dict[str, list[str]] | None = None,
+        structured: frozenset[str] = frozenset(),
     ) -> StageRun:
         from datasets import Dataset
 
@@ -102,6 +104,7 @@ def run_stage(tmp_path: Path) -> Callable[..., StageRun]:
             store=tmp_path / "store.sqlite",
             progress_factory=lambda description, total, unit, done: nullcontext(_NoBar()),
             tracked=TrackedRun("test", "test/now/stage", tmp_path / "tracking"),
+            structured=structured,
         )
         context.work_dir.mkdir(parents=True, exist_ok=True)
         output = stage.run(context)
@@ -121,6 +124,7 @@ def run_stage(tmp_path: Path) -> Callable[..., StageRun]:
             metrics=context.metrics,
             dropped=dict(context.dropped),
             warnings=context.warnings,
+            files=dict(output.files or {}) if isinstance(output, RowsOutput) else {},
         )
 
     return run

@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from llm_distill.methods.skill_list import read_skill_list
+from llm_distill.pipeline.load import load_pipeline
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -58,3 +61,13 @@ def test_add_a_stage(tmp_path: Path) -> None:
         timeout=120,
     )
     assert "max_words" in shown.stdout
+
+
+def test_skills(tmp_path: Path) -> None:
+    """The pipeline is valid, and the list can be read."""
+    (tmp_path / "skills_page.yaml").write_text(_block("skills.md", "yaml"))
+    assert list(load_pipeline(str(tmp_path / "skills_page.yaml")).stages)[-1] == "labelled_train"
+    blocks = re.findall(r"```yaml\n(.*?)```", (DOCS / "skills.md").read_text(), re.DOTALL)
+    assert read_skill_list(blocks[-1], "x") == {
+        "word_problems": ["addition", "subtraction", "making_change"]
+    }

@@ -5,7 +5,7 @@ No heavy import here: checking a pipeline needs the settings only.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -21,9 +21,13 @@ LONG_PROMPT: LongPrompt = Field(
 
 
 class TransformersSettings(BaseModel):
-    """Generation with transformers, in process: one CPU or one GPU."""
+    """Generation with transformers, in process: one CPU or one GPU.
+
+    holds_structure: of every engine, whether it heeds a request's `structure`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    holds_structure: ClassVar[bool] = False
 
     kind: Literal["transformers"] = "transformers"
     batch_size: int = execution_setting(64, "prompts in one batch on the device", ge=1)
@@ -35,6 +39,7 @@ class VLLMSettings(BaseModel):
     """Generation with vLLM, in process, on GPUs or the CPU. Names and defaults are vLLM's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    holds_structure: ClassVar[bool] = True
 
     kind: Literal["vllm"]
     tensor_parallel_size: int = execution_setting(1, "GPUs that share each layer", ge=1)
@@ -69,6 +74,7 @@ class ScriptedSettings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    holds_structure: ClassVar[bool] = False
 
     kind: Literal["scripted"]
     answers: str | None = Field(None, description="JSON Lines file of contains/completion pairs")
@@ -91,6 +97,7 @@ class OpenAISettings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    holds_structure: ClassVar[bool] = True
 
     kind: Literal["openai"]
     base_url: str = execution_setting(..., "address of the API, such as http://localhost:8000/v1")

@@ -57,6 +57,36 @@ def bootstrap(values: Sequence[float], *, seed: int = 0, draws: int = 10_000) ->
     return Estimate(float(array.mean()), float(low), float(high))
 
 
+def bootstrap_shares(
+    counts: Sequence[Sequence[float]], *, seed: int = 0, draws: int = 10_000
+) -> list[Estimate]:
+    """Each column's share of the sum of all counts, with the percentile bootstrap interval.
+
+    counts: a row an item, such as which labels it has. Items are drawn with replacement, as in
+    `bootstrap`: the counts of one item are not independent of each other.
+
+    Raises:
+        ValueError: there are no items, a count is negative, or an item has none: were it drawn
+            alone, no share would be defined.
+    """
+    import numpy as np
+
+    table = np.asarray(counts, dtype=float)
+    if table.ndim != 2 or not len(table) or (table < 0).any() or (table.sum(axis=1) == 0).any():
+        raise ValueError("shares need items, and every item a positive count")
+    n = len(table)
+    random = np.random.default_rng(seed)
+    block = max(1, 10_000_000 // n)  # bounds the memory of how often each item is drawn
+    found: list[Any] = []
+    for start in range(0, draws, block):
+        often = random.multinomial(n, np.full(n, 1 / n), size=min(block, draws - start))
+        sums = often @ table
+        found.append(sums / sums.sum(axis=1, keepdims=True))
+    low, high = np.quantile(np.concatenate(found), (0.025, 0.975), axis=0)
+    shares = table.sum(axis=0) / table.sum()
+    return [Estimate(*map(float, ends)) for ends in zip(shares, low, high, strict=True)]
+
+
 def paired_bootstrap(
     first: Sequence[float], second: Sequence[float], *, seed: int = 0, draws: int = 10_000
 ) -> Estimate:

@@ -39,12 +39,16 @@ class Share:
 
 @dataclass(frozen=True)
 class Shares:
-    """Shares of each series in each group, such as models (series) by skill (group)."""
+    """Shares of each series in each group, such as models (series) by skill (group).
+
+    end: where the axis ends, for shares that are all small.
+    """
 
     first_colour: ClassVar[int] = 0  # that of what the others are compared with
 
     group: str
     shares: Mapping[str, Mapping[str, Share]]
+    end: float = 1.0
 
     @property
     def series(self) -> tuple[str, ...]:

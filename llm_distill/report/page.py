@@ -24,6 +24,7 @@ from llm_distill.report.charts import Table
 from llm_distill.report.collect import RunView, StageView
 from llm_distill.report.figures import Figure, distributions, exams, trainings
 from llm_distill.report.picture import picture
+from llm_distill.report.profiles import profiles
 from llm_distill.report.samples import MOST_CARDS, samples
 
 HERE = Path(__file__).parent
@@ -75,7 +76,7 @@ def render(run: RunView) -> str:
         stopped=[s for s in run.stages if s.state in ("failed", "interrupted") and s.record.why],
         exams=[(exam, [drawn(figure) for figure in exam.charts]) for exam in exams(run)],
         lanes=Markup(picture([(s.name, s.inputs, s.state) for s in run.stages])),
-        distributions=[drawn(figure) for figure in distributions(run)],
+        distributions=[drawn(figure) for figure in (*profiles(run), *distributions(run))],
         trainings=[drawn(figure) for figure in trainings(run)],
         samples=samples(run),
         most_cards=MOST_CARDS,

@@ -37,6 +37,7 @@ class StageContext:
     identities: reference -> (JSON of all that can change what the model writes, name); models
         whose answers cost nothing are not among them, and nothing of them is kept.
     store: where completions are kept.
+    structured: references of the models whose engines can hold a completion to a form.
     artifacts: reference -> its artifact's folder, for what a stage of the pipeline made.
     pipeline: the pipeline file as it was resolved.
     cost: what servers charged, in the currency of their price.
@@ -52,6 +53,7 @@ class StageContext:
     store: Path
     progress_factory: Callable[[str, int | None, str, int], AbstractContextManager[StageProgress]]
     tracked: TrackedRun
+    structured: frozenset[str] = frozenset()
     artifacts: dict[str, Path] = field(default_factory=dict)
     pipeline: Mapping[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -121,6 +123,9 @@ class StageContext:
         for engine in self._open.values():
             engine.close()
         self._open.clear()
+
+    def holds_structure(self, model: str) -> bool:
+        return model in self.structured
 
     def drop(self, reason: str, count: int = 1) -> None:
         self.dropped[reason] += count

@@ -125,7 +125,7 @@ def _job(
     rows = [target for _, target, kind in references(stage) if kind == "rows"]
     models = [target for _, target, kind in references(stage) if kind == "model"]
     for target in rows:
-        if resolver.ready[target].manifest["rows_out"] == 0:
+        if resolver.ready[target].manifest["rows_out"] == 0 and not stage.accepts_no_rows:
             raise DataError(
                 f"its input '{target}' has no rows; "
                 f"dropped there: {resolver.ready[target].manifest['dropped'] or 'none'}"

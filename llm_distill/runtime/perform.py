@@ -82,6 +82,7 @@ def perform(job: Job, progress: MakeProgress) -> Done:
         store=job.store,
         progress_factory=progress,
         tracked=job.tracked,
+        structured=frozenset(name for name, e in job.engines.items() if e.holds_structure),
         artifacts=job.artifacts,
         pipeline=job.pipeline,
     )
@@ -90,11 +91,14 @@ def perform(job: Job, progress: MakeProgress) -> Done:
         if isinstance(output, RowsOutput):
             directory = job.work_dir / "artifact"
             rows, features = write_rows(output, directory), output.features.to_dict()
+            texts = dict(output.files or {})
+            for name, text in texts.items():
+                (directory / name).write_text(text, encoding="utf-8")
         else:
-            directory, rows, features = output.directory, None, None
+            directory, rows, features, texts = output.directory, None, None, {}
     finally:
         context.close()
-    manifest = {**figures(context), **environment()}
+    manifest = {**figures(context), "texts": sorted(texts), **environment()}
     return Done(directory, rows, features, manifest, job.budget.spent)
 
 

@@ -241,7 +241,10 @@ class Server:
                 todo = f"set the environment variable {variable} to a key for it"
             return ModelError(f"{start}{said}; asked for '{self._model}': {todo}")
         if is_about_structure(refusal, error.request):
-            return ModelError(f"{start}{said}; it does not take the structure of the answers")
+            return ModelError(
+                f"{start}{said}; it does not take the structure of the answers; "
+                "leave it out of the stage's settings (structured_output, constrain)"
+            )
         if refusal.code == "insufficient_quota" or refusal.status == 402:
             return ModelError(f"{start}{said}; the account has no credit left: add to it, go on")
         return ModelError(f"{start}{said}; no request for '{self._model}' would fare better")

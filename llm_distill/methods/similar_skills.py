@@ -1,0 +1,68 @@
+"""Names of skills that mean the same: plurals, other spellings, another order of words. Pure.
+
+The rules are those of English. They are careful: what they leave apart a person can merge in the
+list, what they merged wrongly nobody would notice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from difflib import SequenceMatcher
+
+LIKENESS = 0.92
+"""Of two words (difflib's ratio): factorisation and factorization, but not hundreds, hundredths."""
+
+_LINKS = frozenset({"a", "an", "and", "in", "of", "the"})
+"""Words that can be missing. Not `with` or `from`: they change what is meant."""
+
+
+def merge_similar(counts: Mapping[str, int]) -> dict[str, str]:
+    """Each name's representative, itself or the most frequent name that is nearly the same.
+
+    counts: canonical names with how often each was given. The result does not depend on their
+    order: a name joins the first in the order of frequency (then of the alphabet) that it is like,
+    and never what has joined another, so that no chain of small steps leads far.
+    """
+    representatives: dict[str, list[str]] = {}
+    merged: dict[str, str] = {}
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        words = _words(name)
+        like = (other for other, theirs in representatives.items() if _similar(words, theirs))
+        merged[name] = next(like, name)
+        if merged[name] == name:
+            representatives[name] = words
+    return merged
+
+
+def _words(name: str) -> list[str]:
+    """Sorted, without those that only link; all where nothing else is left."""
+    words = sorted(name.split("_"))
+    return [word for word in words if word not in _LINKS] or words
+
+
+def _similar(first: list[str], second: list[str]) -> bool:
+    if len(first) != len(second):
+        return False
+    return all(_same_word(a, b) for a, b in zip(first, second, strict=True))
+
+
+def _same_word(a: str, b: str) -> bool:
+    """Words that begin differently are antonyms too often, and numbers are never nearly equal."""
+    if _singulars(a) & _singulars(b):
+        return True
+    if a[0] != b[0] or re.search(r"\d", a + b):
+        return False
+    return SequenceMatcher(None, a, b, autojunk=False).ratio() >= LIKENESS
+
+
+def _singulars(word: str) -> set[str]:
+    """The word, and what it can be the plural of."""
+    found = {word}
+    if len(word) > 3 and not re.search(r"(ss|us|is)$", word):
+        found.add(word.removesuffix("s"))
+        if re.search(r"(s|x|z|ch|sh)es$", word):
+            found.add(word[:-2])
+        if word.endswith("ies"):
+            found.add(f"{word[:-3]}y")
+    return found

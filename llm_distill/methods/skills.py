@@ -1,0 +1,146 @@
+"""Skills by name: one spelling, a task's list, and the labels that a model gives. Pure.
+
+Skills belong to a task: the same name in two tasks is two skills.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llm_distill.columns import Row, task_of
+from llm_distill.errors import DataError, nearest
+from llm_distill.methods.parsing import read_blocks
+
+MOST_CHARACTERS = 60
+MOST_OFF_LIST = 20
+"""How many different labels that stand on no list are named."""
+
+_APOSTROPHES = "'’"
+_NUMBERING = re.compile(r"\s*\d+[.)]\s")
+
+
+def canonical(name: str) -> str:
+    """A skill's one spelling: words in lower case with underscores between them.
+
+    Whatever is no letter, mark or digit separates words; a + or # behind a word belongs to it, and
+    an apostrophe is left out.
+
+    >>> canonical(" Solving  Equations."), canonical("bayes' rule"), canonical("C++")
+    ('solving_equations', 'bayes_rule', 'c++')
+    """
+    words = [""]
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    for character in folded:
+        if unicodedata.category(character)[0] in "LMN" or (character in "+#" and words[-1]):
+            words[-1] += character
+        elif character not in _APOSTROPHES:
+            words.append("")
+    return "_".join(filter(None, words))
+
+
+def what_is_wrong(name: str) -> str | None:
+    """Why a name cannot stand on a list of skills; None where it can."""
+    if "," in name:
+        return f"'{name}' has a comma, which stands between labels; write one name an entry"
+    if not canonical(name):
+        return f"'{name}' has no letter or digit"
+    if len(canonical(name)) > MOST_CHARACTERS:
+        return f"'{name}' has more than {MOST_CHARACTERS} characters; a skill is a short name"
+    return None
+
+
+def skill_id(task: str, skill: str) -> str:
+    """`task/skill`; of the unnamed task, the skill alone."""
+    return f"{task}/{skill}" if task else skill
+
+
+def skill_lists(rows: Iterable[Row], name: str) -> dict[str, list[str]]:
+    """Each task's skills, in the order of the rows of the stage `name`.
+
+    Raises:
+        DataError: a skill is null or blank.
+    """
+    lists: dict[str, dict[str, None]] = {}
+    for row in rows:
+        skill = canonical(str(row["skill"] or ""))
+        if not skill:
+            raise DataError(f"row {row['id']} of '{name}' has no skill")
+        lists.setdefault(task_of(row), {})[skill] = None
+    return {task: list(skills) for task, skills in lists.items()}
+
+
+def check_tasks(rows: Iterable[Row], lists: Mapping[str, Collection[str]], name: str) -> None:
+    """Refuse rows of a task that the list of skills, the stage `name`, does not know.
+
+    Raises:
+        DataError: it names the first such task and a row of it.
+    """
+    for row in rows:
+        if task_of(row) not in lists:
+            task = f"task '{task_of(row)}'" if task_of(row) else "rows without a task"
+            known = nearest(task_of(row), (task or "(no task)" for task in lists))
+            raise DataError(f"'{name}' has no skills for {task} (row {row['id']}); {known}")
+
+
+def read_labels(text: str) -> list[str] | None:
+    """The labels in every `<skill>…</skill>`, canonical, each once, in order.
+
+    Commas, semicolons and lines separate labels of one tag. None where no tag is closed.
+
+    >>> read_labels("<skill>Long Division; fractions</skill> and <skill>fractions</skill>")
+    ['long_division', 'fractions']
+    """
+    blocks = read_blocks(text, "skill")
+    # A tag that is opened again before it is closed counts from its last opening.
+    inner = (block.rpartition("<skill>")[2] for block in blocks)
+    parts = (part for block in inner for part in re.split(r"[,;\n]", block))
+    labels = (canonical(_NUMBERING.sub("", part, count=1)) for part in parts)
+    return list(dict.fromkeys(filter(None, labels))) if blocks else None
+
+
+def labels_regex(skills: Iterable[str], most: int) -> str:
+    """What `read_labels` reads, one to `most` of these skills: `<skill>a(, b)…</skill>`."""
+    # Of what a canonical name may hold, only + means something in an expression.
+    one = "|".join(skill.replace("+", r"\+") for skill in skills)
+    return rf"<skill>({one})(, ({one})){{0,{most - 1}}}</skill>"
+
+
+@dataclass
+class LabelCounts:
+    """Sorts labels by a task's list, and counts what is left out.
+
+    unreadable: answers without a closed tag. unlabelled: answers without a label on the list,
+    unreadable ones too. surplus: labels on the list beyond the most that are kept.
+    """
+
+    most: int
+    unreadable: int = 0
+    unlabelled: int = 0
+    surplus: int = 0
+    off_list: Counter[str] = field(default_factory=Counter)
+
+    def sort(self, labels: Sequence[str] | None, skills: Collection[str]) -> list[str]:
+        """The first `most` labels that are on the list `skills`."""
+        if labels is None:
+            self.unreadable += 1
+        on_list = [label for label in labels or () if label in skills]
+        self.off_list.update(label for label in labels or () if label not in skills)
+        self.unlabelled += not on_list
+        self.surplus += max(0, len(on_list) - self.most)
+        return on_list[: self.most]
+
+    def figures(self) -> dict[str, Any]:
+        """What was counted, for the manifest; of labels off the list the most frequent."""
+        ordered = sorted(self.off_list.items(), key=lambda item: (-item[1], item[0]))
+        return {
+            "unreadable": self.unreadable,
+            "unlabelled": self.unlabelled,
+            "surplus_labels": self.surplus,
+            "off_list_labels": self.off_list.total(),
+            "off_list": dict(ordered[:MOST_OFF_LIST]),
+        }

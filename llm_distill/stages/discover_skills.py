@@ -1,0 +1,198 @@
+"""Let a model name the skills that a task's questions need.
+
+in:  {"id": "train-0001", "task": "word_problems", "question": "Paul has 6 eggs and …"}
+out: {"id": "word_problems/subtraction", "task": "word_problems", "skill": "subtraction",
+      "count": 5}
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import islice, zip_longest
+from typing import Any, Literal
+
+from pydantic import Field
+
+from llm_distill.columns import task_of
+from llm_distill.engines.base import SamplingSettings
+from llm_distill.engines.requests import (
+    Job,
+    answered,
+    make_job,
+    offered_variables,
+    template_values,
+)
+from llm_distill.errors import DataError
+from llm_distill.methods.error_budget import ErrorBudget
+from llm_distill.methods.examples import usable
+from llm_distill.methods.seeds import derive_seed
+from llm_distill.methods.similar_skills import merge_similar
+from llm_distill.methods.skill_list import write_skill_list
+from llm_distill.methods.skills import read_labels, skill_id, what_is_wrong
+from llm_distill.prompts import load_template
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+
+COLUMNS = ("id", "task", "skill", "count")
+FILE = "skills.yaml"
+
+
+class DiscoverSkills(Stage):
+    """Shows a model questions, some at a time and of one task, and keeps the skills that it names.
+
+    Names that are nearly the same become the more frequent one; `count` is in how many answers a
+    skill was named. The list also lies beside the rows as `skills.yaml`: a copy of it can be edited
+    and given to `load_skills`.
+    """
+
+    stage: Literal["discover_skills"]
+    rows: Rows = Field(description="the stage whose rows are the questions")
+    model: Model = Field(description="the teacher")
+    template: str = Field(description="reads `questions`, a list of texts; asks for <skill>s")
+    variables: dict[str, Any] = Field({}, description="constants for the template")
+    by_task: dict[str, dict[str, Any]] = Field(
+        {}, description="constants for one task, in place of those of `variables`"
+    )
+    n_questions: int = Field(
+        800, ge=1, description="how many are shown in all: drawn by chance, of each task as many"
+    )
+    questions_per_request: int = Field(8, ge=1, description="how many are shown at a time")
+    min_count: int = Field(1, ge=1, description="skills named in fewer answers are left out")
+    max_skills: int | None = Field(
+        None, ge=1, description="for each task, only the most frequent are kept"
+    )
+    sampling: SamplingSettings = Field(
+        SamplingSettings(temperature=0), description="how the model answers"
+    )
+    max_error_rate: float = Field(
+        0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
+    )
+
+    def required_columns(self) -> dict[str, set[str]]:
+        return {self.rows: {"id", "question"}}
+
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        return frozenset(COLUMNS)
+
+    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
+        constants = frozenset({"task"})
+        return {
+            self.template: offered_variables(constants, self.variables, self.by_task, "questions")
+        }
+
+    def is_seeded(self) -> bool:
+        return True
+
+    def run(self, context: Context) -> RowsOutput:
+        from llm_distill.columns import features
+
+        counts = self._named(context, self._drawn(context))
+        lists = self._lists(counts, context)
+        rows = [
+            {"id": skill_id(task, skill), "task": task, "skill": skill, "count": count}
+            for task, skills in lists.items()
+            for skill, count in skills.items()
+        ]
+        text = write_skill_list({task: list(skills) for task, skills in lists.items()})
+        return RowsOutput(rows, features(COLUMNS), {FILE: text})
+
+    def _drawn(self, context: Context) -> dict[str, list[str]]:
+        """By task, the questions to show: the tasks take turns, so that each has its share."""
+        drawn: dict[str, list[tuple[int, str]]] = {}
+        n_empty = 0
+        for row in context.each_row(self.rows):
+            if usable(row, ("question",)):
+                order = derive_seed(context.seed, "discover_skills", row["id"])
+                drawn.setdefault(task_of(row), []).append((order, row["question"]))
+            else:
+                n_empty += 1
+        if not drawn:
+            raise DataError(f"no row of '{self.rows}' has a question without an error")
+        if len(drawn) > self.n_questions:
+            raise DataError(
+                f"n_questions: {self.n_questions} is less than one for each of {len(drawn)} tasks"
+            )
+        in_turn = (
+            (task, question[1])
+            for turn in zip_longest(*(sorted(questions) for questions in drawn.values()))
+            for task, question in zip(drawn, turn, strict=True)
+            if question is not None
+        )
+        chosen: dict[str, list[str]] = {task: [] for task in drawn}
+        for task, text in islice(in_turn, self.n_questions):
+            chosen[task].append(text)
+        shown = sum(map(len, chosen.values()))
+        context.metrics.update(questions_shown=shown, questions_unusable=n_empty)
+        return chosen
+
+    def _named(
+        self, context: Context, questions: Mapping[str, list[str]]
+    ) -> dict[str, Counter[str]]:
+        """For each task, in how many answers each skill was named."""
+        n_jobs = sum(-(-len(texts) // self.questions_per_request) for texts in questions.values())
+        budget = ErrorBudget(self.max_error_rate, n_jobs)
+        counts: dict[str, Counter[str]] = {task: Counter() for task in questions}
+        unreadable = truncated = n_refused = 0
+        ask = partial(context.generate, self.model, total=n_jobs)
+        for job, completion in answered(self._jobs(context, questions), ask):
+            budget.count(job.id, completion.error)
+            if completion.error is not None:
+                continue
+            truncated += completion.finish_reason == "length"
+            labels = read_labels(completion.text)
+            unreadable += labels is None
+            names = [label for label in labels or () if what_is_wrong(label) is None]
+            n_refused += len(labels or ()) - len(names)
+            counts[job.about].update(names)
+        context.metrics.update(
+            requests=n_jobs,
+            errors=budget.failed,
+            truncated=truncated,
+            unreadable=unreadable,
+            names_too_long=n_refused,
+        )
+        return counts
+
+    def _jobs(self, context: Context, questions: Mapping[str, list[str]]) -> Iterator[Job[str]]:
+        template = load_template(self.template)
+        prompt_format = context.model(self.model).prompt_format
+        size = self.questions_per_request
+        for task, texts in questions.items():
+            for start in range(0, len(texts), size):
+                values = template_values({"task": task}, self.variables, self.by_task)
+                values["questions"] = texts[start : start + size]
+                name = f"{task}/{start // size}"
+                seed = derive_seed(context.seed, self.model, "discover_skills", name)
+                yield make_job(name, task, template, values, prompt_format, self.sampling, seed)[0]
+
+    def _lists(
+        self, counts: Mapping[str, Counter[str]], context: Context
+    ) -> dict[str, dict[str, int]]:
+        """Each task's skills with their counts, the most frequent first."""
+        lists: dict[str, dict[str, int]] = {}
+        merged: dict[str, str] = {}
+        n_rare = n_over = 0
+        for task, named in counts.items():
+            representatives = merge_similar(named)
+            total: Counter[str] = Counter()
+            for name, count in named.items():
+                total[representatives[name]] += count
+            kept = [item for item in total.items() if item[1] >= self.min_count]
+            kept.sort(key=lambda item: (-item[1], item[0]))
+            n_rare += len(total) - len(kept)
+            n_over += len(kept[self.max_skills :]) if self.max_skills is not None else 0
+            lists[task] = dict(kept[: self.max_skills])
+            merged.update(
+                {skill_id(task, a): b for a, b in sorted(representatives.items()) if a != b}
+            )
+            if not kept:
+                of = f" for task '{task}'" if task else ""
+                raise DataError(
+                    f"'{self.model}' names no skill{of} in at least {self.min_count} of its "
+                    f"answers ({len(total)} in fewer); of {context.metrics['requests']} in all "
+                    f"{context.metrics['unreadable']} have no closed <skill>; look at the "
+                    "template, or lower min_count"
+                )
+        context.metrics.update(below_min_count=n_rare, over_max_skills=n_over, merged=merged)
+        return lists

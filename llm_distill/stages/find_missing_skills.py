@@ -1,0 +1,216 @@
+"""Let a model say which skills a student lacks, from its answers to difficult questions.
+
+in:  {"id": "validation-0001", "task": "word_problems", "question": "Ann has 9 keys. …",
+      "completion": "9 + 3 = 12. <ans>12</ans>", "is_difficult": true}
+     and skills {"id": "word_problems/subtraction", "task": "word_problems", "skill": "subtraction"}
+out: {… "judge": "incorrect", "reason": "It adds where …", "missing_skills": ["subtraction"],
+      "error": null}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from llm_distill.columns import Row, task_of
+from llm_distill.engines.base import SamplingSettings, StructuredOutput
+from llm_distill.engines.requests import (
+    Job,
+    answered,
+    make_job,
+    offered_variables,
+    template_values,
+)
+from llm_distill.methods.error_budget import ErrorBudget
+from llm_distill.methods.parsing import read_tag
+from llm_distill.methods.seeds import derive_seed
+from llm_distill.methods.skills import (
+    LabelCounts,
+    canonical,
+    check_tasks,
+    labels_regex,
+    read_labels,
+    skill_lists,
+)
+from llm_distill.prompts import load_template
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+
+ADDED = ("judge", "reason", "missing_skills", "error")
+VERDICTS = ("correct", "incorrect")
+
+
+class FindMissingSkills(Stage):
+    """Shows a model the student's answers to difficult questions, and keeps the skills it names.
+
+    Rows that are not difficult are dropped; of more than `max_questions`, some by chance are kept.
+    `<judge>`, `<reason>` and `<skill>` are read. A skill that is not on the task's list is counted
+    and never kept. An answer that the model judges to be correct, though the question was
+    difficult, is counted and dropped or kept. With kind: vllm or openai the model is held to the
+    list.
+    """
+
+    accepts_no_rows: ClassVar[bool] = True
+
+    stage: Literal["find_missing_skills"]
+    rows: Rows = Field(description="the student's answers, from assess")
+    skills: Rows = Field(description="the list: discover_skills or load_skills")
+    model: Model = Field(description="the teacher")
+    template: str = Field(
+        description="reads `skills` (of the task), `question`, `completion`, `max_skills`"
+    )
+    variables: dict[str, Any] = Field({}, description="constants for the template")
+    by_task: dict[str, dict[str, Any]] = Field(
+        {}, description="constants for the rows of one task, in place of those of `variables`"
+    )
+    max_skills: int = Field(3, ge=1, description="skills that can be named for a question")
+    max_questions: int = Field(
+        500, ge=1, description="difficult questions that are looked at, drawn by chance"
+    )
+    if_judged_correct: Literal["drop", "keep"] = Field(
+        "drop", description="what happens to answers that the model judges to be correct"
+    )
+    empty_completion: str = Field(
+        "(no answer)", min_length=1, description="what is shown where the student wrote nothing"
+    )
+    constrain: bool = Field(
+        True, description="hold answers to the list, with kind: vllm or a server that can"
+    )
+    sampling: SamplingSettings = Field(
+        SamplingSettings(temperature=0), description="how the model answers"
+    )
+    max_error_rate: float = Field(
+        0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
+    )
+
+    def required_columns(self) -> dict[str, set[str]]:
+        needed = {self.rows: {"id", "question", "completion", "is_difficult"}}
+        needed.setdefault(self.skills, set()).update({"id", "skill"})
+        return needed
+
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        columns = inputs[self.rows]
+        return None if columns is None else columns.union(ADDED)
+
+    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
+        more = "skills", "max_skills"
+        offered = offered_variables(inputs[self.rows], self.variables, self.by_task, *more)
+        return {self.template: offered}
+
+    def is_seeded(self) -> bool:
+        return True
+
+    def run(self, context: Context) -> RowsOutput:
+        from llm_distill.columns import features
+
+        lists = skill_lists(context.each_row(self.skills), self.skills)
+        chosen = self._chosen(context)
+        shown = (row for row in context.each_row(self.rows) if row["id"] in chosen)
+        check_tasks(shown, lists, self.skills)
+        columns = features(ADDED, like=context.rows(self.rows).features)
+        return RowsOutput(self._rows(context, lists, chosen), columns)
+
+    def _chosen(self, context: Context) -> set[str]:
+        """The ids of the difficult questions that are looked at; the others are counted."""
+        difficult, n_unknown, n_other = [], 0, 0
+        for row in context.each_row(self.rows):
+            if row["is_difficult"]:
+                difficult.append(str(row["id"]))
+            elif row["is_difficult"] is None:
+                n_unknown += 1
+            else:
+                n_other += 1
+        drawn = sorted(difficult, key=lambda i: derive_seed(context.seed, "find_missing_skills", i))
+        chosen = set(drawn[: self.max_questions])
+        n_over = len(difficult) - len(chosen)
+        for reason, count in (
+            ("not difficult", n_other),
+            ("is_difficult is null", n_unknown),
+            ("over max_questions", n_over),
+        ):
+            if count:
+                context.drop(reason, count)
+        context.metrics["n_difficult"] = len(difficult)
+        return chosen
+
+    def _rows(
+        self, context: Context, lists: Mapping[str, list[str]], chosen: set[str]
+    ) -> Iterator[Row]:
+        budget = ErrorBudget(self.max_error_rate, len(chosen))
+        counts = LabelCounts(self.max_skills)
+        n_correct = n_unjudged = truncated = n_labels = 0
+        ask = partial(context.generate, self.model, total=len(chosen))
+        for job, completion in answered(self._jobs(context, lists, chosen), ask):
+            budget.count(job.id, completion.error)
+            row, judge, reason, missing = job.about, None, None, []
+            if completion.error is None:
+                judge = _verdict(completion.text)
+                reason = read_tag(completion.text, "reason")
+                n_unjudged += judge is None
+                n_correct += judge == "correct"
+                truncated += completion.finish_reason == "length"
+                if judge == "correct" and self.if_judged_correct == "drop":
+                    context.drop("judged correct")
+                    continue
+                missing = counts.sort(read_labels(completion.text), lists[task_of(row)])
+            n_labels += len(missing)
+            yield {
+                **row,
+                "judge": judge,
+                "reason": reason,
+                "missing_skills": missing,
+                "error": completion.error or row.get("error"),
+            }
+        context.metrics.update(
+            requests=len(chosen),
+            errors=budget.failed,
+            truncated=truncated,
+            judged_correct=n_correct,
+            no_verdict=n_unjudged,
+            labels=n_labels,
+            **counts.figures(),
+        )
+
+    def _jobs(
+        self, context: Context, lists: Mapping[str, list[str]], chosen: set[str]
+    ) -> Iterator[Job[Row]]:
+        template = load_template(self.template)
+        prompt_format = context.model(self.model).prompt_format
+        forms = self._forms(context, lists)
+        for row in context.each_row(self.rows):
+            if row["id"] not in chosen:
+                continue
+            values = template_values(row, self.variables, self.by_task)
+            values.update(skills=lists[task_of(row)], max_skills=self.max_skills)
+            if not str(row["completion"] or "").strip():  # blank values are not rendered
+                values["completion"] = self.empty_completion
+            seed = derive_seed(context.seed, self.model, row["id"], "find_missing_skills")
+            yield make_job(
+                row["id"],
+                row,
+                template,
+                values,
+                prompt_format,
+                self.sampling,
+                seed,
+                forms.get(task_of(row)),
+            )[0]
+
+    def _forms(
+        self, context: Context, lists: Mapping[str, list[str]]
+    ) -> dict[str, StructuredOutput]:
+        """By task, the form of an answer: the verdict, the reason, then the skills."""
+        if not (self.constrain and context.holds_structure(self.model)):
+            return {}
+        before = rf" ?<judge>({'|'.join(VERDICTS)})</judge>\s?<reason>[^<]*</reason>\s?"
+        return {
+            task: StructuredOutput(regex=before + labels_regex(skills, self.max_skills))
+            for task, skills in lists.items()
+        }
+
+
+def _verdict(text: str) -> str | None:
+    judge = canonical(read_tag(text, "judge") or "")
+    return judge if judge in VERDICTS else None

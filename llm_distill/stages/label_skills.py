@@ -1,0 +1,150 @@
+"""Let a model say which skills of its task's list each question needs.
+
+in:  {"id": "train-0001", "task": "word_problems", "question": "Paul has 6 eggs and …"}
+     and skills {"id": "word_problems/subtraction", "task": "word_problems", "skill": "subtraction"}
+out: {"id": "train-0001", "task": "word_problems", "question": "Paul has 6 eggs and …",
+      "skills": ["subtraction"], "error": null}
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, Literal
+
+from pydantic import Field
+
+from llm_distill.columns import Row, task_of
+from llm_distill.engines.base import SamplingSettings, StructuredOutput
+from llm_distill.engines.requests import (
+    Job,
+    answered,
+    make_job,
+    offered_variables,
+    template_values,
+)
+from llm_distill.methods.error_budget import ErrorBudget
+from llm_distill.methods.seeds import derive_seed
+from llm_distill.methods.skills import (
+    LabelCounts,
+    check_tasks,
+    labels_regex,
+    read_labels,
+    skill_id,
+    skill_lists,
+)
+from llm_distill.prompts import load_template
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+
+ADDED = ("skills", "error")
+
+
+class LabelSkills(Stage):
+    """Labels each question with at most `max_skills` skills of its own task's list.
+
+    Labels are read from `<skill>…</skill>`, with commas between them, and compared in one spelling.
+    One that is not on the task's list is counted and never kept; a question without any other has
+    empty `skills`. With kind: vllm or openai the answers are held to the list.
+    """
+
+    stage: Literal["label_skills"]
+    rows: Rows = Field(description="the stage whose rows are the questions")
+    skills: Rows = Field(description="the list: discover_skills or load_skills")
+    model: Model = Field(description="the teacher")
+    template: str = Field(description="reads `skills` (of the task), `question`, `max_skills`")
+    variables: dict[str, Any] = Field({}, description="constants for the template")
+    by_task: dict[str, dict[str, Any]] = Field(
+        {}, description="constants for the rows of one task, in place of those of `variables`"
+    )
+    max_skills: int = Field(5, ge=1, description="labels that a question can have")
+    constrain: bool = Field(
+        True, description="hold answers to the list, with kind: vllm or a server that can"
+    )
+    sampling: SamplingSettings = Field(
+        SamplingSettings(temperature=0), description="how the model answers"
+    )
+    max_error_rate: float = Field(
+        0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
+    )
+
+    def required_columns(self) -> dict[str, set[str]]:
+        needed = {self.rows: {"id", "question"}}
+        needed.setdefault(self.skills, set()).update({"id", "skill"})
+        return needed
+
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        columns = inputs[self.rows]
+        return None if columns is None else columns.union(ADDED)
+
+    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
+        more = "skills", "max_skills"
+        offered = offered_variables(inputs[self.rows], self.variables, self.by_task, *more)
+        return {self.template: offered}
+
+    def is_seeded(self) -> bool:
+        return self.sampling.temperature > 0
+
+    def run(self, context: Context) -> RowsOutput:
+        from llm_distill.columns import features
+
+        lists = skill_lists(context.each_row(self.skills), self.skills)
+        check_tasks(context.each_row(self.rows), lists, self.skills)
+        columns = features(ADDED, like=context.rows(self.rows).features)
+        return RowsOutput(self._rows(context, lists), columns)
+
+    def _rows(self, context: Context, lists: Mapping[str, list[str]]) -> Iterator[Row]:
+        total = len(context.rows(self.rows))
+        budget = ErrorBudget(self.max_error_rate, total)
+        counts = LabelCounts(self.max_skills)
+        questions: Counter[str] = Counter()
+        truncated = 0
+        ask = partial(context.generate, self.model, total=total)
+        for job, completion in answered(self._jobs(context, lists), ask):
+            budget.count(job.id, completion.error)
+            row, skills = job.about, []
+            if completion.error is None:
+                skills = counts.sort(read_labels(completion.text), lists[task_of(row)])
+                truncated += completion.finish_reason == "length"
+            questions.update(skill_id(task_of(row), skill) for skill in skills)
+            yield {**row, "skills": skills, "error": completion.error or row.get("error")}
+        every = (skill_id(task, skill) for task, skills in lists.items() for skill in skills)
+        context.metrics.update(
+            requests=total,
+            errors=budget.failed,
+            truncated=truncated,
+            labels=questions.total(),
+            **counts.figures(),
+            questions_by_skill=[{"skill": name, "count": questions[name]} for name in every],
+        )
+
+    def _jobs(self, context: Context, lists: Mapping[str, list[str]]) -> Iterator[Job[Row]]:
+        template = load_template(self.template)
+        prompt_format = context.model(self.model).prompt_format
+        forms = self._forms(context, lists)
+        for row in context.each_row(self.rows):
+            values = template_values(row, self.variables, self.by_task)
+            values.update(skills=lists[task_of(row)], max_skills=self.max_skills)
+            seed = derive_seed(context.seed, self.model, row["id"], "label_skills")
+            yield make_job(
+                row["id"],
+                row,
+                template,
+                values,
+                prompt_format,
+                self.sampling,
+                seed,
+                forms.get(task_of(row)),
+            )[0]
+
+    def _forms(
+        self, context: Context, lists: Mapping[str, list[str]]
+    ) -> dict[str, StructuredOutput]:
+        """By task, the form of an answer: the labels, then the reason."""
+        if not (self.constrain and context.holds_structure(self.model)):
+            return {}
+        reason = r"\s?<reason>[^<]*</reason>"
+        return {
+            task: StructuredOutput(regex=rf" ?{labels_regex(skills, self.max_skills)}{reason}")
+            for task, skills in lists.items()
+        }

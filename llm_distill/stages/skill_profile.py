@@ -1,0 +1,82 @@
+"""Sum up which skills a student lacks, and how much each weighs.
+
+in:  {"id": "validation-0001", "task": "word_problems", "missing_skills": ["subtraction"]}
+out: {"id": "word_problems/subtraction", "task": "word_problems", "skill": "subtraction",
+      "count": 15, "weight": 0.42, "weight_low": 0.33, "weight_high": 0.5,
+      "question_ids": ["validation-0001", …]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from llm_distill.columns import task_of
+from llm_distill.errors import DataError
+from llm_distill.methods.skill_profile import missing_skill_profile
+from llm_distill.methods.skills import canonical, skill_id
+from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+
+COLUMNS = (
+    "id", "task", "skill", "count", "weight", "weight_low", "weight_high", "question_ids"
+)  # fmt: skip
+
+
+class SkillProfile(Stage):
+    """Counts the missing skills, one row a task and skill, the most frequent first.
+
+    `weight` is a skill's share of all labels of all tasks; its 95 % interval is the bootstrap's
+    over questions. Where there is no difficult question, that is said and there are no rows.
+    """
+
+    accepts_no_rows: ClassVar[bool] = True
+
+    stage: Literal["skill_profile"]
+    rows: Rows = Field(description="questions with missing_skills, from find_missing_skills")
+
+    def required_columns(self) -> dict[str, set[str]]:
+        return {self.rows: {"id", "missing_skills"}}
+
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        return frozenset(COLUMNS)
+
+    def run(self, context: Context) -> RowsOutput:
+        from llm_distill.columns import features
+
+        questions = [
+            (task_of(row), str(row["id"]), [canonical(s) for s in row["missing_skills"] or ()])
+            for row in context.each_row(self.rows)
+        ]
+        found = missing_skill_profile(questions)
+        if not questions:
+            context.warn(
+                f"'{self.rows}' finds no difficult question: the student is already right; "
+                "nothing to teach"
+            )
+        elif not found:
+            raise DataError(
+                f"no missing skill is named for any of the {len(questions)} questions of "
+                f"'{self.rows}'; its metrics count what was unreadable or not on the list"
+            )
+        rows = [
+            {
+                "id": skill_id(item.task, item.skill),
+                "task": item.task,
+                "skill": item.skill,
+                "count": item.count,
+                "weight": item.weight.value,
+                "weight_low": item.weight.low,
+                "weight_high": item.weight.high,
+                "question_ids": list(item.question_ids),
+            }
+            for item in found
+        ]
+        context.metrics.update(
+            n_questions=len(questions),
+            n_unlabelled=sum(not skills for _, _, skills in questions),
+            n_labels=sum(item.count for item in found),
+            skill_profile=[{k: v for k, v in row.items() if k != "question_ids"} for row in rows],
+        )
+        return RowsOutput(rows, features(COLUMNS))
