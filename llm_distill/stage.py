@@ -181,6 +181,18 @@ class Stage(BaseModel):
         """(name, revision) of what is read from the Hub."""
         return []
 
+    def hub_models(self) -> list[tuple[str, str | None]]:
+        """(name, revision) of models that it names itself, not under `models:`."""
+        return []
+
+    def may_be_empty(self) -> Iterable[str]:
+        """The inputs that may have no rows, by the reference's value.
+
+        Of all others one without rows stops the run before the stage. A student that is already
+        right leaves nothing to select: that is a result, and what stands behind it passes it on.
+        """
+        return ()
+
     def run(self, context: Context) -> RowsOutput | ModelOutput:
         raise TypeError(f"{type(self).__name__} has no run()")
 
