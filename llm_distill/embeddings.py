@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import ConfigError, ModelError
+from llm_distill.hub import cached_commit
 from llm_distill.paths import find_resource
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ def _directory(model: str, revision: str | None) -> Path:
         return local
     from huggingface_hub import snapshot_download
 
+    known = cached_commit("model", model, revision) or revision  # not what it became since
     try:
-        return Path(snapshot_download(model, revision=revision, ignore_patterns=NOT_NEEDED))
+        return Path(snapshot_download(model, revision=known, ignore_patterns=NOT_NEEDED))
     except Exception as error:  # the client raises a dozen kinds
         raise ModelError(
             f"embedding model '{model}' is no directory, and the Hub gave: {_first_line(error)}"

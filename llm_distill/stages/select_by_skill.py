@@ -148,7 +148,7 @@ class SelectBySkill(Stage):
                 "missing skill have no draw; label more training questions"
             )
         if needs and self.n is not None and self.n > len(draws):
-            fewer = f", and {len(none + short)} skills have fewer questions than that"
+            fewer = f"; {len(none + short)} of {len(wanted)} skills have fewer questions than that"
             context.warn(
                 f"{len(draws)} draws, where n is {self.n}: there are {len(needs)} pairs of a "
                 f"question and a missing skill, each with {self.draws} draws"
