@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -11,6 +12,17 @@ def bundled_root() -> Path:
     """The folder with `pipelines/`, `prompts/` and `data/`: inside the wheel, or the clone."""
     installed = _PACKAGE / "_bundled"
     return installed if installed.is_dir() else _PACKAGE.parent
+
+
+def file_digests(path: Path) -> dict[str, str]:
+    """The sha256 of a file, or of every file of a directory, by its place in it."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    digests: dict[str, str] = {}
+    for file in files:
+        place = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        with file.open("rb") as content:
+            digests[place] = hashlib.file_digest(content, "sha256").hexdigest()
+    return digests
 
 
 def find_resource(path: str) -> Path | None:

@@ -88,8 +88,15 @@ def hub() -> Iterator[type[Hub]]:
     server.shutdown()
 
 
-def run(tmp_path: Path, hub: type[Hub], command: str = "run", *options: str, **more: str) -> str:
-    (tmp_path / "hub.yaml").write_text(PIPELINE)
+def run(
+    tmp_path: Path,
+    hub: type[Hub],
+    command: str = "run",
+    *options: str,
+    pipeline: str = PIPELINE,
+    **more: str,
+) -> str:
+    (tmp_path / "hub.yaml").write_text(pipeline)
     environment = {
         **os.environ,
         "HF_ENDPOINT": hub.endpoint,  # type: ignore[attr-defined]
@@ -123,6 +130,23 @@ def test_a_hub_model_is_downloaded_once_and_stays_at_its_commit(tmp_path, hub, m
     assert "2 to reuse" in run(tmp_path, hub, "plan", HF_HUB_OFFLINE="1")
     assert "✓ exam" in run(tmp_path, hub, "run", "--force", "exam", HF_HUB_OFFLINE="1")
     assert hub.asked == []
+
+
+@pytest.mark.slow
+def test_a_model_that_a_stage_names_itself_stays_at_its_commit_too(tmp_path, hub, monkeypatch):
+    similar = PIPELINE[: PIPELINE.index("  exam:")] + (
+        "  near:\n    {stage: select_similar, rows: train, questions: items, model: org/tiny, "
+        "draws: 1}\n"
+    ).replace("  near", "  train: {stage: load_dataset, path: data/word_problems}\n  near")
+    assert "near: 2 rows" in run(tmp_path, hub, pipeline=similar)
+    hub.asked.clear()
+    hub.main = COMMITS["new"]
+    assert "▶" not in run(tmp_path, hub, pipeline=similar)
+    assert "near: 2 rows" in run(tmp_path, hub, "run", "--force", "near", pipeline=similar)
+    assert not any(COMMITS["new"] in path for path in hub.asked)
+    (manifest,) = (tmp_path / "data" / "artifacts").glob("near-*/manifest.json")
+    sources = json.loads(manifest.read_text())["identity"]["sources"]
+    assert sources == {"org/tiny": COMMITS["old"]}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from math import fsum
 from typing import Any
 
 from llm_distill.methods.answers import AnswerKind
-from llm_distill.methods.sampled_answers import votes
+from llm_distill.methods.sampled_answers import answer_groups
 
 NO_ANSWER = "no answer"
 WRONG_ANSWER = "wrong answer"
@@ -40,7 +40,7 @@ def by_consistency(
     """
     if all(_is_none(answer) for answer in answers):
         return NO_ANSWER
-    most = max(votes(answers, kind).values())
+    most = max(map(len, answer_groups(answers, kind)))
     return NO_AGREEMENT if most < least_votes else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -41,6 +42,22 @@ def read_blocks(text: str, tag_pattern: str) -> list[str]:
     A block that is not closed by its own name is not a block.
     """
     return [match.group("block_text") for match in block_pattern(tag_pattern).finditer(text)]
+
+
+def read_groups(text: str, tag: str, before: Sequence[str]) -> list[dict[str, str | None]]:
+    """Every filled `<tag>…</tag>` with what stands in other tags since the one before it, in order.
+
+    >>> read_groups("<why>x</why><q>1?</q> <q>2?</q>", "q", ["why"])
+    [{'why': 'x', 'q': '1?'}, {'why': None, 'q': '2?'}]
+    """
+    closing = f"</{tag}>"
+    found = []
+    for part in text.split(closing)[:-1]:
+        value = read_tag(part + closing, tag)
+        if value:
+            ahead = part[: part.rfind(f"<{tag}>")]
+            found.append({**{name: read_tag(ahead, name) or None for name in before}, tag: value})
+    return found
 
 
 def read_pattern(text: str, pattern: re.Pattern[str]) -> dict[str, str | None]:

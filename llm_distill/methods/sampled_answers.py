@@ -1,4 +1,4 @@
-"""Several answers to one item, drawn from one model: pass@k and the majority's answer. Pure."""
+"""Several answers to one item, drawn from one model: pass@k, the majority, and consensus. Pure."""
 
 from __future__ import annotations
 
@@ -27,26 +27,49 @@ def budgets(n: int) -> list[int]:
     return [*(2**i for i in range(n.bit_length()) if 2**i < n), n]
 
 
-def votes(answers: Sequence[str | None], kind: AnswerKind = "exact") -> dict[int, int]:
-    """How many answers equal each different one, which its first index stands for.
+def answer_groups(answers: Sequence[str | None], kind: AnswerKind = "exact") -> list[list[int]]:
+    """Indices of the answers that are equal, in the order of each group's first one.
 
-    Answers that could not be read (None, blank) have no vote.
+    An answer joins the first group whose first answer it equals, so that equality that is not
+    transitive cannot chain two answers together. Those that could not be read (None, blank) are in
+    no group: they agree with nothing, each other included.
     """
-    found: dict[int, int] = {}
+    groups: list[list[int]] = []
     for index, answer in enumerate(answers):
         if answer is None or not answer.strip():
             continue
-        same = (first for first in found if answers_equal(answer, answers[first] or "", kind))
-        first = next(same, index)
-        found[first] = found.get(first, 0) + 1
-    return found
+        same = (group for group in groups if answers_equal(answer, answers[group[0]] or "", kind))
+        group = next(same, None)
+        if group is None:
+            groups.append([index])
+        else:
+            group.append(index)
+    return groups
 
 
 def majority(answers: Sequence[str | None], kind: AnswerKind = "exact") -> int | None:
     """The index of the first answer that the most answers equal (Wang et al. 2022).
 
-    None where nobody has a vote. Of two answers with as many votes, the one that was given first
-    is taken.
+    Answers that could not be read (None, blank) have no vote; None where nobody has one. Of two
+    answers with as many votes, the one that was given first is taken.
     """
-    counts = votes(answers, kind)
-    return max(counts, key=lambda first: counts[first], default=None)
+    groups = answer_groups(answers, kind)
+    return max(groups, key=len)[0] if groups else None
+
+
+def consensus(
+    answers: Sequence[str | None], min_agreement: int, kind: AnswerKind = "exact"
+) -> tuple[list[int], str | None]:
+    """Indices of the answers that agree, or none and the reason.
+
+    At least `min_agreement` must be equal. Two answers with as many votes each are no consensus:
+    either may be wrong, and to take the first would be to draw lots.
+    """
+    groups = sorted(answer_groups(answers, kind), key=len, reverse=True)
+    if not groups:
+        return [], "no answer"
+    if len(groups[0]) < min_agreement:
+        return [], "no agreement"
+    if len(groups) > 1 and len(groups[1]) == len(groups[0]):
+        return [], "a tie"
+    return groups[0], None

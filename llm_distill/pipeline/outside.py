@@ -35,12 +35,7 @@ def check_model(name: str, config: ModelConfig, problems: Problems) -> None:
     place: Place = ("models", name, "model_name_or_path")
     path = find_resource(wanted)
     if path is None:
-        if wanted[:1] in (".", "~") or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", wanted):
-            folder = find_resource(str(Path(wanted).parent))
-            there = folder.iterdir() if folder is not None and folder.is_dir() else ()
-            models = (str(Path(wanted).parent / p.name) for p in there if p.is_dir())
-            hint = nearest(wanted, models).replace("allowed:", "there are:")
-            problems.add(place, f"no directory {wanted}, and it is no Hub name; {hint}")
+        _check_is_hub_name(wanted, place, problems)
     elif not path.is_dir():
         problems.add(
             place, f"{wanted} is a file; a model is a directory with config.json, or a Hub name"
@@ -52,8 +47,20 @@ def check_model(name: str, config: ModelConfig, problems: Problems) -> None:
             problems.add(place, str(error))
 
 
+def _check_is_hub_name(wanted: str, place: Place, problems: Problems) -> None:
+    """Note a path of which nothing is there, where it would otherwise be taken for a Hub name."""
+    if wanted[:1] in (".", "~") or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", wanted):
+        folder = find_resource(str(Path(wanted).parent))
+        there = folder.iterdir() if folder is not None and folder.is_dir() else ()
+        models = (str(Path(wanted).parent / p.name) for p in there if p.is_dir())
+        hint = nearest(wanted, models).replace("allowed:", "there are:")
+        problems.add(place, f"no directory {wanted}, and it is no Hub name; {hint}")
+
+
 def check_data(name: str, stage: Stage, problems: Problems) -> None:
     """Note a file that is not there, where a stage would otherwise take it for a Hub name."""
+    for model, _ in stage.hub_models():
+        _check_is_hub_name(model, ("stages", name, *place_of(model, stage)), problems)
     for path, _ in stage.hub_datasets():
         try:
             if find_resource(path) is None:

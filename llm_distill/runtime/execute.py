@@ -107,10 +107,10 @@ def _clear(work: Path) -> None:
 def _holds_weights(job: Job) -> bool:
     """Whether memory must be given back after it; one that asks a server starts quicker here."""
     kinds = {engine.kind for engine in job.engines.values()}
-    loads = any(
-        job.stage.loads(place) for place, _, kind in references(job.stage) if kind == "model"
-    )
-    return bool(kinds - {"openai", "scripted"}) or loads
+    if job.stage.needs_weights or kinds - {"openai", "scripted"}:
+        return True
+    models = (place for place, _, kind in references(job.stage) if kind == "model")
+    return any(job.stage.loads(place) for place in models)
 
 
 def _job(
@@ -124,12 +124,10 @@ def _job(
     stage = resolver.pipeline.stages[name]
     rows = [target for _, target, kind in references(stage) if kind == "rows"]
     models = [target for _, target, kind in references(stage) if kind == "model"]
+    may_be_empty = set(stage.may_be_empty())
     for target in rows:
-        if resolver.ready[target].manifest["rows_out"] == 0 and not stage.accepts_no_rows:
-            raise DataError(
-                f"its input '{target}' has no rows; "
-                f"dropped there: {resolver.ready[target].manifest['dropped'] or 'none'}"
-            )
+        if target not in may_be_empty and resolver.ready[target].manifest["rows_out"] == 0:
+            raise DataError(f"its input '{target}' has no rows; {_why_empty(target, resolver)}")
     _check_columns(stage, resolver)
     engines = {target: resolver.model_config(target).engine for target in models}
     training = {target: training_inputs(target, resolver.pipeline.stages) for target in models}
@@ -159,6 +157,22 @@ def _job(
         },
         pipeline=resolver.pipeline.resolved,
     )
+
+
+def _why_empty(name: str, resolver: Resolver) -> str:
+    """What was dropped by the stage that gave no rows first, of those behind one another."""
+    first: str | None = name
+    while first is not None:
+        manifest = resolver.ready[first].manifest
+        last, first = (
+            first,
+            next(
+                (t for t in manifest["inputs"] if resolver.ready[t].manifest.get("rows_out") == 0),
+                None,
+            ),
+        )
+    since = f"'{last}' gave none; " if last != name else ""
+    return f"{since}dropped there: {manifest['dropped'] or 'none'}"
 
 
 def _check_columns(stage: Stage, resolver: Resolver) -> None:

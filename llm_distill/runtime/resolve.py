@@ -56,6 +56,8 @@ class Resolver:
         stages = [self.pipeline.stages[name] for name in names]
         for path, revision in {source for stage in stages for source in stage.hub_datasets()}:
             learn_commit("dataset", path, revision)
+        for path, revision in {source for stage in stages for source in stage.hub_models()}:
+            learn_commit("model", path, revision)
         models = {t for stage in stages for _, t, kind in references(stage) if kind == "model"}
         for config in [self.pipeline.models[m] for m in models if m in self.pipeline.models]:
             is_local = find_resource(config.model_name_or_path) is not None

@@ -47,6 +47,9 @@ class Decontaminate(Stage):
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         return inputs[self.rows]
 
+    def may_be_empty(self) -> set[str]:
+        return {self.rows}
+
     def run(self, context: Context) -> RowsOutput:
         return RowsOutput(self._clean(context), context.rows(self.rows).features)
 

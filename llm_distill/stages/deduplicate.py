@@ -36,6 +36,9 @@ class Deduplicate(Stage):
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         return inputs[self.rows]
 
+    def may_be_empty(self) -> set[str]:
+        return {self.rows}
+
     def run(self, context: Context) -> RowsOutput:
         rows = context.rows(self.rows)
         every: list[str | None] = list(rows[self.column])

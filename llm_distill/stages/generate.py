@@ -114,6 +114,9 @@ class Generate(Stage):
     def is_seeded(self) -> bool:
         return self.sampling.temperature > 0 or self.examples is not None
 
+    def may_be_empty(self) -> set[str]:
+        return {self.rows}
+
     def run(self, context: Context) -> RowsOutput:
         from llm_distill.columns import features
 

@@ -6,7 +6,6 @@ out: {"id": "test-0", "question": "What is 2 + 2?", "reference_answer": "4"}
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -20,7 +19,7 @@ from llm_distill.errors import DataError, nearest
 from llm_distill.hub import cached_commit
 from llm_distill.methods import dataset_shapes as shapes
 from llm_distill.methods import records
-from llm_distill.paths import find_resource
+from llm_distill.paths import file_digests, find_resource
 from llm_distill.stage import Columns, Context, RowsOutput, Stage
 from llm_distill.unique_ids import UniqueIds
 
@@ -81,13 +80,7 @@ class LoadDataset(Stage):
             if local is None:
                 commit = cached_commit("dataset", self.path, self.revision)
                 return {self.path: commit or self.revision or "main"}
-            files = (
-                sorted(p for p in local.rglob("*") if p.is_file()) if local.is_dir() else [local]
-            )
-            for file in files:
-                with file.open("rb") as content:
-                    digest = hashlib.file_digest(content, "sha256").hexdigest()
-                place = file.relative_to(local).as_posix() if local.is_dir() else file.name
+            for place, digest in file_digests(local).items():
                 digests[f"{name}/{place}" if name else place] = digest
         return digests
 

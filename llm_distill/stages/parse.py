@@ -90,6 +90,9 @@ class Parse(Stage):
             return None
         return (columns | {*self._new_columns()}) - {*self.drop_columns}
 
+    def may_be_empty(self) -> set[str]:
+        return {self.rows}
+
     def run(self, context: Context) -> RowsOutput:
         from llm_distill.columns import features
 

@@ -46,6 +46,9 @@ class Select(Stage):
     def is_seeded(self) -> bool:
         return self.order != "first"
 
+    def may_be_empty(self) -> set[str]:
+        return {self.rows}
+
     def run(self, context: Context) -> RowsOutput:
         rows = context.rows(self.rows)
         whole = self._without_nulls(rows, context)

@@ -9,12 +9,11 @@ out: {"id": "word_problems/subtraction", "task": "word_problems", "skill": "subt
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from llm_distill.columns import task_of
-from llm_distill.errors import DataError
 from llm_distill.methods.skill_profile import missing_skill_profile
 from llm_distill.methods.skills import canonical, skill_id
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
@@ -31,8 +30,6 @@ class SkillProfile(Stage):
     over questions. Where there is no difficult question, that is said and there are no rows.
     """
 
-    accepts_no_rows: ClassVar[bool] = True
-
     stage: Literal["skill_profile"]
     rows: Rows = Field(description="questions with missing_skills, from find_missing_skills")
 
@@ -41,6 +38,9 @@ class SkillProfile(Stage):
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         return frozenset(COLUMNS)
+
+    def may_be_empty(self) -> set[str]:
+        return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
         from llm_distill.columns import features
@@ -56,9 +56,10 @@ class SkillProfile(Stage):
                 "nothing to teach"
             )
         elif not found:
-            raise DataError(
+            context.warn(
                 f"no missing skill is named for any of the {len(questions)} questions of "
-                f"'{self.rows}'; its metrics count what was unreadable or not on the list"
+                f"'{self.rows}', so there is nothing to teach; its metrics count what was "
+                "unreadable or not on the list"
             )
         rows = [
             {

@@ -24,7 +24,8 @@ class TrainSft(TrainingSettings, Stage):
     """Supervised fine-tuning (TRL's SFTTrainer), with the loss on the completion only.
 
     The prompt is a column, or a template over the row's columns. Rows without a prompt or a
-    completion, and rows longer than max_length, are counted and left out.
+    completion, and rows longer than max_length, are counted and left out. So are rows whose weight
+    is no number above 0, where there is a `weight_column`.
     """
 
     output = "model"
@@ -40,10 +41,19 @@ class TrainSft(TrainingSettings, Stage):
         {}, description="constants for the rows of one task, in place of those of `variables`"
     )
     completion_column: str = Field("completion", description="what the model is to answer")
+    weight_column: str | None = Field(
+        None, description="how much a row counts in the loss, as if it stood there so many times"
+    )
+    if_no_rows: Literal["fail", "keep_model"] = Field(
+        "fail", description="keep_model: without rows the model is passed on as it is"
+    )
 
     def required_columns(self) -> dict[str, set[str]]:
-        prompt = set() if self.prompt_template else {"prompt"}
-        return {self.rows: {"id", self.completion_column, *prompt}}
+        columns = {"id", self.completion_column, *filter(None, [self.weight_column])}
+        return {self.rows: columns if self.prompt_template else columns | {"prompt"}}
+
+    def may_be_empty(self) -> set[str]:
+        return {self.rows} if self.if_no_rows == "keep_model" else set()
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         if self.prompt_template is None:
@@ -55,15 +65,27 @@ class TrainSft(TrainingSettings, Stage):
         return True
 
     def run(self, context: Context) -> ModelOutput:
-        from llm_distill.training.data import pair_encoder, sft_example, token_dataset
-        from llm_distill.training.train import train_and_save
+        from llm_distill.training.data import (
+            checked_weight,
+            pair_encoder,
+            sft_example,
+            token_dataset,
+        )
+        from llm_distill.training.train import save_untrained, train_and_save
 
         source = context.model(self.model)
+        seed = derive_seed(context.seed, "train_sft")
+        if self.if_no_rows == "keep_model" and not len(context.rows(self.rows)):
+            context.warn(f"'{self.rows}' has no rows: model '{self.model}' is passed on untrained")
+            return save_untrained(self, source, context, seed)
         encoder = pair_encoder(source, self.max_length)
         prompt = self._prompt()
 
-        def encode(row: Row) -> dict[str, list[int]]:
-            return sft_example(*encoder.encode(prompt(row), row[self.completion_column]))
+        def encode(row: Row) -> dict[str, Any]:
+            example = sft_example(*encoder.encode(prompt(row), row[self.completion_column]))
+            if self.weight_column is None:
+                return example
+            return {**example, "weight": checked_weight(row[self.weight_column])}
 
         dataset = token_dataset(context.rows(self.rows), encode, context.drop, self.rows)
 
@@ -72,7 +94,6 @@ class TrainSft(TrainingSettings, Stage):
 
             return sft_trainer(model, dataset, encoder.tokenizer, arguments, peft_config)
 
-        seed = derive_seed(context.seed, "train_sft")
         return train_and_save(self, source, dataset, trainer, context, seed)
 
     def _prompt(self) -> Callable[[Row], str | None]:

@@ -38,6 +38,9 @@ class Verify(Stage):
         columns = inputs[self.rows]
         return None if columns is None else columns | {"is_correct"}
 
+    def may_be_empty(self) -> set[str]:
+        return {self.rows}
+
     def run(self, context: Context) -> RowsOutput:
         from llm_distill.columns import features
 

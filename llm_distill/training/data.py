@@ -9,6 +9,7 @@ Tokenizing both as one text can merge them at their border into a token that it 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -127,6 +128,23 @@ def sft_example(head: Sequence[int], tail: Sequence[int]) -> dict[str, list[int]
     return {"input_ids": [*head, *tail], "labels": [NO_LOSS] * len(head) + [*tail]}
 
 
+def checked_weight(value: object) -> float:
+    """How much a row counts in the loss.
+
+    Raises:
+        UnusableRowError: it is no finite number above 0; with 0 the row does not count.
+    """
+    if value is None or isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise UnusableRowError("no weight")
+    if not math.isfinite(value):
+        raise UnusableRowError("weight is no finite number")
+    if value < 0:
+        raise UnusableRowError("weight is below 0")
+    if value == 0:
+        raise UnusableRowError("weight is 0")
+    return float(value)
+
+
 def dpo_example(encoder: PairEncoder, row: Row) -> dict[str, list[int]]:
     """Token ids of the prompt and of both answers to it.
 
@@ -142,7 +160,7 @@ def dpo_example(encoder: PairEncoder, row: Row) -> dict[str, list[int]]:
 
 def token_dataset(
     rows: Iterable[Row],
-    encode: Callable[[Row], Mapping[str, Sequence[int]]],
+    encode: Callable[[Row], Mapping[str, Sequence[int] | float]],
     drop: Callable[[str], None],
     name: str,
 ) -> Dataset:
@@ -163,9 +181,10 @@ def token_dataset(
             refused[str(error)] += 1
             drop(str(error))
             continue
-        for column, ids in example.items():
+        for column, value in example.items():
             # As arrays: a list of Python's integers takes up to nine times the memory.
-            columns.setdefault(column, []).append(np.asarray(ids, dtype=np.int32))
+            kept = value if isinstance(value, float) else np.asarray(value, dtype=np.int32)
+            columns.setdefault(column, []).append(kept)
     if not columns:
         why = ", ".join(f"{count} {reason}" for reason, count in refused.items()) or "it is empty"
         raise DataError(f"no row of '{name}' can be trained on: {why}")

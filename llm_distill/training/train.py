@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import ModelError
@@ -44,15 +45,8 @@ def train_and_save(
     directory = context.work_dir / "model"
     with explained(settings), sent(settings.report_to, context.tracked):
         start = load_start(training_source(source, full=settings.peft is None))
-        try:
+        with _adapter_fits(settings, source):
             trainer = make_trainer(start.model, arguments, lora_config(settings))
-        except ValueError as error:
-            if settings.peft is None or "target modules" not in str(error).lower():
-                raise
-            raise ModelError(
-                f"no LoRA adapter for model '{source.name}' with peft.target_modules "
-                f"{settings.peft.target_modules!r}: {error}"
-            ) from error
         context.metrics.update(n_rows=len(dataset), n_tokens=_n_tokens(dataset))
         run_trainer(trainer, context)
         if settings.peft is None:
@@ -60,6 +54,51 @@ def train_and_save(
         else:
             save_adapter(trainer.accelerator.unwrap_model(trainer.model), source, directory)
     return ModelOutput(directory, base=None if settings.peft is None else source)
+
+
+def save_untrained(
+    settings: TrainingSettings, source: ModelSource, context: Context, seed: int
+) -> ModelOutput:
+    """What no step of training gives: the model as it is, or an adapter that adds nothing to it.
+
+    Raises:
+        ModelError: see `explained`.
+    """
+    from llm_distill.training.loop import explained
+
+    directory = context.work_dir / "model"
+    with explained(settings):
+        start = load_start(training_source(source, full=settings.peft is None))
+        if settings.peft is None:
+            save_full(start, source, directory)
+        else:
+            from peft import get_peft_model
+            from transformers import set_seed
+
+            set_seed(seed)  # B of an adapter begins as 0, A at random
+            with _adapter_fits(settings, source):
+                adapted = get_peft_model(start.model, lora_config(settings))
+            save_adapter(adapted, source, directory)
+    context.metrics.update(n_rows=0, n_tokens=0, steps=0, train_loss=None, history=[])
+    return ModelOutput(directory, base=None if settings.peft is None else source)
+
+
+@contextmanager
+def _adapter_fits(settings: TrainingSettings, source: ModelSource) -> Iterator[None]:
+    """Says which setting is wrong where the model has no such layers.
+
+    Raises:
+        ModelError: instead of PEFT's ValueError.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if settings.peft is None or "target modules" not in str(error).lower():
+            raise
+        raise ModelError(
+            f"no LoRA adapter for model '{source.name}' with peft.target_modules "
+            f"{settings.peft.target_modules!r}: {error}"
+        ) from error
 
 
 def _n_tokens(dataset: Dataset) -> int:

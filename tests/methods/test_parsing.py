@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_distill.methods.parsing import read_blocks, read_json, read_pattern, read_tag
+from llm_distill.methods.parsing import (
+    read_blocks,
+    read_groups,
+    read_json,
+    read_pattern,
+    read_tag,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,3 +75,27 @@ def test_half_a_surrogate_pair_in_json_becomes_a_question_mark() -> None:
         "a": "x?",
         "b": '["?"]',
     }
+
+
+BOTH = "<r>a</r><d>b</d><q>1?</q>\n<r>c</r> <q>2?</q>"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (BOTH, [("a", "b", "1?"), ("c", None, "2?")]),
+        ("<q>1?</q><r>late</r>", [(None, None, "1?")]),
+        ("in <q> tags: <r>a</r><q>1?</q>", [("a", None, "1?")]),
+        ("<r>a</r><q> </q><r>b</r><q>2?</q>", [("b", None, "2?")]),
+        ("<r>a</r><q>cut of", []),
+        ("", []),
+    ],
+)
+def test_groups_end_with_their_tag(text: str, found: list[tuple[str | None, ...]]) -> None:
+    groups = read_groups(text, "q", ["r", "d"])
+    assert [(group["r"], group["d"], group["q"]) for group in groups] == found
+
+
+@given(st.text(alphabet="<>/qrd a"))
+def test_groups_of_any_text(text: str) -> None:
+    assert all(group["q"] for group in read_groups(text, "q", ["r", "d"]))

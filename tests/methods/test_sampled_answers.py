@@ -1,12 +1,19 @@
-"""pass@k against every draw, and the majority's answer."""
+"""pass@k against every draw, the majority's answer, and consensus."""
 
 from __future__ import annotations
 
-from itertools import combinations
+from collections import Counter
+from itertools import combinations, product
 
 import pytest
 
-from llm_distill.methods.sampled_answers import budgets, majority, pass_at_k
+from llm_distill.methods.sampled_answers import (
+    answer_groups,
+    budgets,
+    consensus,
+    majority,
+    pass_at_k,
+)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 7])
@@ -45,3 +52,37 @@ def test_the_majority() -> None:
     assert majority(["1/2", "0.5", "2"], "math") == 0
     assert majority(["2", "1/2", "0.5"], "math") == 1
     assert majority(["(A)", "B", "A"], "choice") == 0
+
+
+@pytest.mark.parametrize(
+    ("answers", "kept", "reason"),
+    [
+        (["7", "8", "7."], [0, 2], None),
+        (["1", "2", "3"], [], "no agreement"),
+        ([None, None, ""], [], "no answer"),
+        ([None, "5", None], [], "no agreement"),
+        (["5", None, "5"], [0, 2], None),
+        (["1", "2", "1", "2"], [], "a tie"),
+        (["1", "2", "2", "1", "2"], [1, 2, 4], None),
+        (["4", "4", "4"], [0, 1, 2], None),
+        ([], [], "no answer"),
+    ],
+)
+def test_consensus(answers: list[str | None], kept: list[int], reason: str | None) -> None:
+    assert consensus(answers, 2) == (kept, reason)
+
+
+def test_consensus_of_three_against_every_outcome() -> None:
+    """By counting: of three answers, those that the most frequent readable one equals."""
+    for answers in product(["a", "b", "c", None], repeat=3):
+        counts = Counter(answer for answer in answers if answer)
+        wanted = [a for a, n in counts.items() if n >= 2]
+        kept, _ = consensus(answers, 2)
+        assert kept == [i for i in range(3) if answers[i] in wanted]
+
+
+def test_answers_are_equal_as_mathematics_and_groups_are_not_chained() -> None:
+    assert consensus(["1/2", "0.5", "2"], 2, "math") == ([0, 1], None)
+    assert consensus(["1/2", "0.5", "2"], 2) == ([], "no agreement")
+    # "(B) 7" equals "B" and "b) 8" as a choice; each joins the group of the first that it equals.
+    assert answer_groups(["(B) 7", "A", "b) 8", "B"], "choice") == [[0, 2, 3], [1]]

@@ -111,6 +111,16 @@ def test_data(load: Callable[..., object], failure: Failure, good: str) -> None:
     assert load(text.replace("answer.jsonl", "org/data"))
 
 
+def test_a_model_that_a_stage_names_itself(
+    load: Callable[..., object], failure: Failure, good: str
+) -> None:
+    text = good[: good.index("profiles:")] + (
+        "  near: {stage: select_similar, rows: numbers, questions: answers, model: ./nowhere}\n"
+    )
+    assert "stages.near.model: no directory ./nowhere, and it is no Hub name" in failure(text)
+    assert load(text.replace("./nowhere", "org/model"))
+
+
 @pytest.mark.parametrize("tracker", ["trackio", "wandb", "tensorboard", "mlflow"])
 def test_a_tracker_that_is_not_installed_is_said_where_it_is_named(
     failure: Failure, good: str, tracker: str, monkeypatch: pytest.MonkeyPatch

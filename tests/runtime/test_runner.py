@@ -268,6 +268,23 @@ def test_an_input_without_rows_is_an_error_that_says_why(bench: MakeBench) -> No
         toy.run("stages.numbers.n=0")
 
 
+def test_an_input_without_rows_is_passed_on_where_a_stage_takes_it(bench: MakeBench) -> None:
+    """And where the next one does not, it is said which stage gave none first, and why."""
+    toy = bench(
+        TOY.replace("drop_odd: true}", "drop_odd: true, may_be_without_rows: true}")
+        .replace("n: 4}", "n: 0}")
+        .replace("rows: answers}", "rows: more}")
+        .replace("  trained:", "  more: {stage: toy_map, rows: answers}\n  trained:")
+    )
+    with pytest.raises(
+        DataError,
+        match="stage 'more': its input 'answers' has no rows; 'numbers' gave none; dropped there: ",
+    ):
+        toy.run()
+    assert toy.display.ran == ["numbers", "others", "answers", "more"]
+    assert list(toy.workspace.artifacts.glob("answers-*"))
+
+
 def test_a_column_that_only_the_data_shows_to_be_missing(bench: MakeBench) -> None:
     toy = bench(
         TOY.replace("n: 4}", "n: 4, mode: odd}").replace("drop_odd: true", "column: qestion")

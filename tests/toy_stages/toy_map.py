@@ -16,9 +16,13 @@ class ToyMap(Stage):
     also: tuple[Rows, ...] = ()
     column: str = "question"
     drop_odd: bool = False
+    may_be_without_rows: bool = False
     template: str | None = None
     variables: dict[str, Any] = {}
     trace: str | None = execution_setting(None, "file that gets a line when the stage runs")
+
+    def may_be_empty(self) -> set[str]:
+        return {self.rows} if self.may_be_without_rows else set()
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {self.column}}

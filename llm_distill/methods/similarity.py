@@ -1,0 +1,36 @@
+"""The most similar vectors, by cosine. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+AT_ONCE = 256
+"""Queries that are compared at a time: their similarities to all keys lie in memory together."""
+
+
+def most_similar(
+    queries: NDArray[np.floating], keys: NDArray[np.floating], k: int
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """For each query the `k` keys of the highest cosine, and these cosines, the highest first.
+
+    Of equal ones the key that stands first. A vector of zeros is similar to nothing: cosine 0.
+
+    queries: [n, d]; keys: [m, d]. Returns two arrays [n, min(k, m)].
+    """
+    unit, against = _unit(queries), _unit(keys)
+    wanted = min(k, len(keys))
+    indices = np.empty((len(queries), wanted), np.intp)
+    cosines = np.empty((len(queries), wanted))
+    for start in range(0, len(queries), AT_ONCE):
+        found = unit[start : start + AT_ONCE] @ against.T
+        order = np.argsort(-found, axis=1, kind="stable")[:, :wanted]
+        indices[start : start + AT_ONCE] = order
+        cosines[start : start + AT_ONCE] = np.take_along_axis(found, order, axis=1)
+    return indices, cosines
+
+
+def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
+    exact = np.asarray(vectors, np.float64)
+    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+    return exact / np.where(lengths == 0, 1, lengths)

@@ -1,0 +1,109 @@
+"""Keep the questions whose sampled solutions agree, with the solutions that do.
+
+in:  {"id": "q1-0", "parent_id": "q1", "answer": "7"}, {"id": "q1-1", "parent_id": "q1",
+      "answer": "8"}, {"id": "q1-2", "parent_id": "q1", "answer": "7."}
+out: {"id": "q1-0", "parent_id": "q1", "answer": "7", "agreement": 2, "reference_answer": "7"},
+     {"id": "q1-2", "parent_id": "q1", "answer": "7.", "agreement": 2, "reference_answer": "7"}
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from llm_distill.columns import Row
+from llm_distill.errors import DataError
+from llm_distill.methods.answers import AnswerKind
+from llm_distill.methods.sampled_answers import consensus
+from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+
+ADDED = ("agreement", "reference_answer")
+
+Agreed = dict[str, tuple[int, str]]
+"""By the id of a kept row: how many agree, and the answer that they agree on."""
+
+
+class Consensus(Stage):
+    """Keeps a question if enough of its solutions have the same final answer, and those only.
+
+    Rows with one `parent_id` are the solutions of a question. The answer that at least
+    `min_agreement` of them give becomes its `reference_answer`; `agreement` says how many do. An
+    answer that was not found agrees with none. Two answers with as many votes each are a tie, and
+    the question is dropped. What is dropped is counted by reason.
+    """
+
+    stage: Literal["consensus"]
+    rows: Rows = Field(description="the stage whose rows are solutions")
+    answer_column: str = Field("answer", description="the final answer; null where none was found")
+    min_agreement: int = Field(2, ge=1, description="how many solutions must give the same answer")
+    answer_kind: AnswerKind = Field("exact", description="how two answers are compared")
+
+    def required_columns(self) -> dict[str, set[str]]:
+        return {self.rows: {"id", "parent_id", self.answer_column}}
+
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        columns = inputs[self.rows]
+        return None if columns is None else columns.union(ADDED)
+
+    def may_be_empty(self) -> set[str]:
+        return {self.rows}
+
+    def run(self, context: Context) -> RowsOutput:
+        from llm_distill.columns import features
+
+        columns = features(ADDED, like=context.rows(self.rows).features)
+        return RowsOutput(self._rows(context), columns)
+
+    def _rows(self, context: Context) -> Iterator[Row]:
+        agreed, reasons = self._agreed(context)
+        for row in context.each_row(self.rows):
+            found = agreed.get(row["id"])
+            if found is not None:
+                agreement, answer = found
+                yield {**row, "agreement": agreement, "reference_answer": answer}
+                continue
+            answered = str(row[self.answer_column] or "").strip()
+            other = "another answer" if answered else "no answer"
+            context.drop(reasons.get(row["parent_id"], other))
+
+    def _agreed(self, context: Context) -> tuple[Agreed, dict[str, str]]:
+        """The rows that agree, and why questions without any are dropped. Of all, answers only."""
+        questions: dict[str, list[tuple[str, str | None]]] = {}
+        for row in context.each_row(self.rows):
+            if row["parent_id"] is None:
+                raise DataError(f"row {row['id']} of '{self.rows}' has no parent_id, its question")
+            answer = row[self.answer_column]
+            text = None if answer is None else str(answer)
+            questions.setdefault(row["parent_id"], []).append((row["id"], text))
+        agreed: Agreed = {}
+        reasons: dict[str, str] = {}
+        for question, solutions in questions.items():
+            answers = [answer for _, answer in solutions]
+            same, reason = consensus(answers, self.min_agreement, self.answer_kind)
+            if reason is not None:
+                reasons[question] = reason
+            for index in same:
+                agreed[solutions[index][0]] = len(same), str(answers[same[0]]).strip()
+        self._report(context, max(map(len, questions.values()), default=0), questions, reasons)
+        return agreed, reasons
+
+    def _report(
+        self,
+        context: Context,
+        most: int,
+        questions: Mapping[str, object],
+        reasons: Mapping[str, str],
+    ) -> None:
+        context.metrics.update(
+            questions=len(questions),
+            kept_questions=len(questions) - len(reasons),
+            dropped_questions=dict(Counter(reasons.values())),
+        )
+        if questions and most < self.min_agreement:
+            context.warn(
+                f"no question of '{self.rows}' has more than {most} solutions, and min_agreement "
+                f"is {self.min_agreement}; raise n of the stage that samples them"
+            )

@@ -1,0 +1,235 @@
+"""Have a teacher write new questions for the skills that a student lacks: STAT-Syn.
+
+in:  a profile {"id": "sums/addition", "task": "sums", "skill": "addition", "question_ids": ["v7"]}
+     and references {"id": "t1", "task": "sums", "question": "2 + 2?",
+     "rationale": "2 + 2 = 4. <ans>4</ans>", "skills": ["addition"]}
+out: {"id": "v7/addition/0/0", "parent_id": "v7", "task": "sums", "skill": "addition",
+      "skills": ["addition"], "question": "3 + 5?", "reason": "…", "draft": "…",
+      "reference_ids": ["t1"], "prompt": "…", "error": null}
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import product
+from typing import Any, Literal
+
+from pydantic import Field
+
+from llm_distill.columns import Row
+from llm_distill.engines.base import Completion, SamplingSettings
+from llm_distill.engines.requests import (
+    Job,
+    answered,
+    make_job,
+    offered_variables,
+    template_values,
+)
+from llm_distill.methods.error_budget import ErrorBudget
+from llm_distill.methods.examples import question_key, usable
+from llm_distill.methods.parsing import read_groups
+from llm_distill.methods.seeds import derive_seed
+from llm_distill.methods.skill_selection import (
+    Need,
+    Skill,
+    check_apart,
+    draw_for_each,
+    ids_by_skill,
+    needs_of,
+    skill_name,
+)
+from llm_distill.prompts import load_template
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+
+TEXTS = ("question", "rationale")
+OWN = ("task", "skill", "examples", "n_questions")
+GIVEN = (
+    "id",
+    "parent_id",
+    "task",
+    "skill",
+    "skills",
+    "question",
+    "reason",
+    "draft",
+    "reference_ids",
+    "prompt",
+    "error",
+)
+
+
+class Synthesise(Stage):
+    """For each difficult question and each skill missing there, asks for new questions.
+
+    The template is given the `skill`, `n_questions`, and solved training questions that need it as
+    `examples`, drawn anew for each request. Every `<question>…</question>` of the answer becomes a
+    row, with the `<reason>` and `<draft>` before it; an answer without one is counted. What the
+    model fails on is kept as a row with the reason in `error` and no question. A skill with fewer
+    than `n_references` solved questions is shown those; one with none is not asked about, and
+    counted. A profile without rows gives none: there is nothing to teach.
+    """
+
+    stage: Literal["synthesise"]
+    profile: Rows = Field(description="the stage whose rows are the missing skills")
+    references: Rows = Field(description="solved training questions, labelled with `skills`")
+    model: Model = Field(description="the teacher")
+    template: str = Field(description="asks for `n_questions` with `skill`, like the `examples`")
+    variables: dict[str, Any] = Field({}, description="constants for the template")
+    by_task: dict[str, dict[str, Any]] = Field(
+        {}, description="constants for the skills of one task, in place of those of `variables`"
+    )
+    questions: Rows | None = Field(
+        None,
+        description="the difficult questions: no reference may ask the same; without it only ids "
+        "are compared",
+    )
+    n_references: int = Field(3, ge=1, description="solved questions that are shown")
+    n_questions: int = Field(2, ge=1, description="new questions that are asked for at a time")
+    n: int = Field(1, ge=1, description="times that is asked, each with references of its own")
+    sampling: SamplingSettings = Field(
+        SamplingSettings(max_tokens=1024), description="how completions are drawn"
+    )
+    max_error_rate: float = Field(
+        0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
+    )
+
+    def required_columns(self) -> dict[str, set[str]]:
+        needed = {self.profile: {"skill", "question_ids"}}
+        if self.questions is not None:
+            needed[self.questions] = {"id", "question"}
+        needed.setdefault(self.references, set()).update({"id", "skills", *TEXTS})
+        return needed
+
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        return frozenset(GIVEN)
+
+    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
+        return {self.template: offered_variables(frozenset(OWN), self.variables, self.by_task)}
+
+    def may_be_empty(self) -> set[str]:
+        return {self.profile, *filter(None, [self.questions])}
+
+    def is_seeded(self) -> bool:
+        return True
+
+    def run(self, context: Context) -> RowsOutput:
+        from llm_distill.columns import features
+
+        return RowsOutput(self._rows(context), features(GIVEN))
+
+    def _rows(self, context: Context) -> Iterator[Row]:
+        needs = needs_of(context.each_row(self.profile))
+        self._check_apart(context, needs)
+        references = self._references(context)
+        pools = ids_by_skill(references.values())
+        self._report(context, needs, pools)
+        asked = [need for need in needs if (need.task, need.skill) in pools]
+        total = len(asked) * self.n
+        budget = ErrorBudget(self.max_error_rate, total)
+        found: Counter[str] = Counter()
+        ask = partial(context.generate, self.model, total=total)
+        for job, completion in answered(self._jobs(context, asked, pools, references), ask):
+            budget.count(job.id, completion.error)
+            found["truncated"] += completion.finish_reason == "length"
+            yield from self._read(context, job, completion, found)
+        context.metrics.update(
+            requests=total,
+            questions=found["questions"],
+            requests_with_fewer_questions=found["fewer"],
+            truncated=found["truncated"],
+            errors=budget.failed,
+        )
+
+    def _check_apart(self, context: Context, needs: Sequence[Need]) -> None:
+        judged, texts = self.profile, []
+        if self.questions is not None:
+            judged, texts = self.questions, context.rows(self.questions)["question"]
+        ids = {need.question_id for need in needs}
+        check_apart(context.each_row(self.references), self.references, ids, texts, judged)
+
+    def _references(self, context: Context) -> dict[str, Row]:
+        """Usable references by id, one a question: the one whose id is the first of all."""
+        first: dict[tuple[Any, str], Row] = {}
+        for row in context.each_row(self.references):
+            if not usable(row, TEXTS):
+                continue
+            key = row.get("task"), question_key(row["question"])
+            if key not in first or row["id"] < first[key]["id"]:
+                first[key] = row
+        return {row["id"]: row for row in first.values()}
+
+    def _jobs(
+        self,
+        context: Context,
+        needs: Sequence[Need],
+        pools: Mapping[Skill, Sequence[str]],
+        references: Mapping[str, Row],
+    ) -> Iterator[Job[Row]]:
+        template = load_template(self.template)
+        prompt_format = context.model(self.model).prompt_format
+        for need, index in product(needs, range(self.n)):
+            # With the model's name: two models asked the same are to write independently.
+            parts = need.question_id, need.task, need.skill, index
+            seed = derive_seed(context.seed, self.model, *parts)
+            drawn_by = derive_seed(context.seed, "references", index)
+            draws = draw_for_each([need], pools, self.n_references, drawn_by)
+            row = {
+                "task": need.task or None,
+                "skill": need.skill,
+                "examples": [references[draw.source_id] for draw in draws],
+                "n_questions": self.n_questions,
+            }
+            about: Row = {
+                "parent_id": need.question_id,
+                "task": need.task or None,
+                "skill": need.skill,
+                "skills": [need.skill],
+                "reference_ids": [draw.source_id for draw in draws],
+            }
+            values = template_values(row, self.variables, self.by_task)
+            job, text = make_job(
+                f"{need.id}/{index}", about, template, values, prompt_format, self.sampling, seed
+            )
+            about["prompt"] = text
+            yield job
+
+    def _read(
+        self, context: Context, job: Job[Row], completion: Completion, found: Counter[str]
+    ) -> Iterator[Row]:
+        nothing = {"question": None, "reason": None, "draft": None}
+        if completion.error is not None:
+            yield {**job.about, **nothing, "id": f"{job.id}/0", "error": completion.error}
+            return
+        groups = read_groups(completion.text, "question", ["reason", "draft"])
+        found["questions"] += len(groups)
+        found["fewer"] += len(groups) < self.n_questions
+        if not groups:
+            context.drop("no <question>")
+        for index, group in enumerate(groups):
+            yield {**job.about, **group, "id": f"{job.id}/{index}", "error": None}
+
+    def _report(
+        self, context: Context, needs: Sequence[Need], pools: Mapping[Skill, Sequence[str]]
+    ) -> None:
+        wanted = Counter((need.task, need.skill) for need in needs)
+        n_rows = {skill: len(pools.get(skill, ())) for skill in wanted}
+        none = sorted(skill for skill, count in n_rows.items() if not count)
+        unasked = sum(wanted[skill] for skill in none)
+        context.metrics.update(
+            needs=len(needs),
+            skills_short_of_references={
+                skill_name(skill): count
+                for skill, count in sorted(n_rows.items())
+                if 0 < count < self.n_references
+            },
+            needs_without_references={skill_name(skill): wanted[skill] for skill in none},
+        )
+        if none:
+            context.drop("no reference with the skill", unasked)
+            context.warn(
+                f"no solved row of '{self.references}' is labelled with "
+                f"{', '.join(map(skill_name, none))}: {unasked} of {len(needs)} pairs of a "
+                "question and a missing skill are not asked about; label or solve more questions"
+            )
