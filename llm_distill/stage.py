@@ -162,8 +162,6 @@ class Stage(BaseModel):
     """Raise it when the same settings would give another result: old artifacts are not reused."""
     is_repeated: ClassVar[bool] = False
     """Whether it is done anew in every run: what it changes lies outside the workspace."""
-    accepts_no_rows: ClassVar[bool] = False
-    """Whether inputs without rows are fine: there was nothing to do, rather than a mistake."""
 
     stage: str
 
@@ -190,6 +188,14 @@ class Stage(BaseModel):
     def hub_datasets(self) -> list[tuple[str, str | None]]:
         """(name, revision) of what is read from the Hub."""
         return []
+
+    def may_be_empty(self) -> Iterable[str]:
+        """The inputs that may have no rows, by the reference's value.
+
+        Of all others one without rows stops the run before the stage. A student that is already
+        right leaves nothing to select: that is a result, and what stands behind it passes it on.
+        """
+        return ()
 
     def run(self, context: Context) -> RowsOutput | ModelOutput:
         raise TypeError(f"{type(self).__name__} has no run()")

@@ -121,8 +121,9 @@ def _job(
 ) -> Job:
     rows = [target for _, target, kind in references(stage) if kind == "rows"]
     models = [target for _, target, kind in references(stage) if kind == "model"]
+    may_be_empty = set(stage.may_be_empty())
     for target in rows:
-        if resolver.ready[target].manifest["rows_out"] == 0 and not stage.accepts_no_rows:
+        if target not in may_be_empty and resolver.ready[target].manifest["rows_out"] == 0:
             raise DataError(
                 f"its input '{target}' has no rows; "
                 f"dropped there: {resolver.ready[target].manifest['dropped'] or 'none'}"

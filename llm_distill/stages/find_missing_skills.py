@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -51,8 +51,6 @@ class FindMissingSkills(Stage):
     difficult, is counted and dropped or kept. With kind: vllm or openai the model is held to the
     list.
     """
-
-    accepts_no_rows: ClassVar[bool] = True
 
     stage: Literal["find_missing_skills"]
     rows: Rows = Field(description="the student's answers, from assess")
@@ -101,6 +99,9 @@ class FindMissingSkills(Stage):
 
     def is_seeded(self) -> bool:
         return True
+
+    def may_be_empty(self) -> list[str]:
+        return [self.rows]
 
     def run(self, context: Context) -> RowsOutput:
         from llm_distill.columns import features

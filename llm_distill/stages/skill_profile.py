@@ -9,7 +9,7 @@ out: {"id": "word_problems/subtraction", "task": "word_problems", "skill": "subt
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -31,8 +31,6 @@ class SkillProfile(Stage):
     over questions. Where there is no difficult question, that is said and there are no rows.
     """
 
-    accepts_no_rows: ClassVar[bool] = True
-
     stage: Literal["skill_profile"]
     rows: Rows = Field(description="questions with missing_skills, from find_missing_skills")
 
@@ -41,6 +39,9 @@ class SkillProfile(Stage):
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         return frozenset(COLUMNS)
+
+    def may_be_empty(self) -> list[str]:
+        return [self.rows]
 
     def run(self, context: Context) -> RowsOutput:
         from llm_distill.columns import features
