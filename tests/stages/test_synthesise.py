@@ -52,10 +52,21 @@ def data(**more: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return {"profile": PROFILE, "solved": SOLVED, **more}
 
 
+def test_asking_again_shows_other_references_and_writes_other_questions(run_stage: Run) -> None:
+    asked = []
+    once = run_stage(stage(), data(), {"m": lambda r: asked.append(r) or TWO})
+    again = run_stage(stage(n=3), data(), {"m": lambda r: asked.append(r) or TWO})
+    assert (again.metrics["requests"], len(again.rows)) == (9, 18)
+    assert len({r.seed for r in asked[3:]}) == 9
+    shown = {tuple(row["reference_ids"]) for row in again.rows if row["id"].startswith("v1/sub")}
+    assert len(shown) == 3
+    assert [row for row in again.rows if "/0/" in row["id"]] == once.rows
+
+
 def test_every_question_of_an_answer_is_a_row(run_stage: Run) -> None:
     run = run_stage(stage(), data(), {"m": lambda r: TWO})
     assert [row["id"] for row in run.rows] == [
-        "v1/add/0", "v1/add/1", "v1/sub/0", "v1/sub/1", "v2/sub/0", "v2/sub/1"
+        "v1/add/0/0", "v1/add/0/1", "v1/sub/0/0", "v1/sub/0/1", "v2/sub/0/0", "v2/sub/0/1"
     ]  # fmt: skip
     first, second = run.rows[:2]
     assert (first["parent_id"], first["task"], first["skill"]) == ("v1", "s", "add")
@@ -147,9 +158,9 @@ def test_what_the_engine_fails_on_is_a_counted_row(run_stage: Run) -> None:
     }
     run = run_stage(stage(max_error_rate=0.5), data(), **settings)
     bad = run.rows[0]
-    assert (bad["id"], bad["question"], bad["error"]) == ("v1/add/0", None, "prompt too long")
+    assert (bad["id"], bad["question"], bad["error"]) == ("v1/add/0/0", None, "prompt too long")
     assert (run.metrics["errors"], run.metrics["truncated"]) == (1, 2)
-    with pytest.raises(DataError, match=r"1 of 3 failed.*v1/add: prompt too long"):
+    with pytest.raises(DataError, match=r"1 of 3 failed.*v1/add/0: prompt too long"):
         run_stage(stage(), data(), **settings)
 
 
