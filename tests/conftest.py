@@ -80,12 +80,14 @@ def run_stage(tmp_path: Path) -> Callable[..., StageRun]:
         work_dir: Path | None = None,
         training: dict[str, list[str]] | None = None,
     ) -> StageRun:
-        from datasets import Dataset
+        from datasets import Dataset, Features, Value
 
+        no_rows = Features({"id": Value("string")})
         paths = {}
         for name, given in (rows or {}).items():
             paths[name] = tmp_path / "inputs" / name
-            Dataset.from_list(given).save_to_disk(str(paths[name]))
+            made = Dataset.from_list(given) if given else Dataset.from_dict({"id": []}, no_rows)
+            made.save_to_disk(str(paths[name]), num_shards=1)
         opened = dict(engines or {})
         for name, answer in (answers or {}).items():
             opened[name] = lambda answer=answer: FakeEngine(answer)  # type: ignore[misc]
