@@ -50,6 +50,7 @@ def test_rewards_as_the_paper_has_it(scores: list[float]) -> None:
         ([0.7, 1.0, 1.0], "earlier step"),
         ([0.701, 1.0, 1.0], None),
         ([0.71, 0.71, 0.9], "mean of the steps"),
+        ([0.84, 0.86], "mean of the steps"),  # which is 0.85
         ([1.0, 1.0, 0.8], "last step"),
         ([], "no answer"),
     ],
@@ -62,6 +63,8 @@ def test_thresholds_are_settings() -> None:
     assert by_rewards("7", [0.5, 0.6]) == "last step"
     assert by_rewards("7", [0.5, 0.6], answer_threshold=0.5, step_threshold=0.4) is None
     assert by_rewards("7", [0.5, 0.6], answer_threshold=0.5, step_threshold=0.5) == "earlier step"
+    # The last step is no earlier one.
+    assert by_rewards("7", [0.95, 0.6], answer_threshold=0.5, step_threshold=0.9) is None
 
 
 @pytest.mark.parametrize("answer", [None, "", " \n"])

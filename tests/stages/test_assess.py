@@ -273,6 +273,14 @@ def test_no_question_and_no_answer_load_no_reward_model(run_stage: Run, stage: M
     assert [row["difficulty_reason"] for row in run.rows] == ["no answer"] * 2
 
 
+@pytest.mark.parametrize("difficulty", [{"by": "gold"}, {"by": "consistency"}, REWARD])
+def test_no_questions_at_all(run_stage: Run, stage: Make, difficulty: Any) -> None:
+    models = {"reward": ModelSource("reward", "nowhere")}
+    run = run_stage(stage(difficulty), {"rows": []}, {"student": student}, models)
+    assert run.rows == []
+    assert (run.metrics["n"], run.metrics["share_difficult"]) == (0, None)
+
+
 def test_steps_are_cut_where_the_setting_says(run_stage: Run, stage: Make) -> None:
     text = "1. Start with 3. 2. Add 4. 3. 3 + 4 = 7. <ans>7</ans>"
     settings = stage({"by": "gold"}, steps=r"(?<=\.)(?= \d+\. )")
