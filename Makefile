@@ -50,3 +50,7 @@ world: setup
 	$(BIN)/python scripts/train_tiny_models.py teacher
 	$(BIN)/python scripts/train_tiny_models.py student
 	$(BIN)/python scripts/check_world.py
+	$(BIN)/python scripts/train_stat_models.py teacher
+	$(BIN)/python scripts/train_stat_models.py student
+	$(BIN)/python scripts/train_stat_models.py reward
+	$(BIN)/python scripts/check_stat_world.py

@@ -38,6 +38,36 @@ Planted on purpose:
   useless question makes a poor example.
 - Without an example it answers bare, that being the most frequent style in its corpus."""
 
+STAT_FACTS = {
+    "teacher": """The teacher of STAT in the bundled world, to be used through its chat template. It
+names the skills of questions, with and without a list to choose from (`stat/discover_skills`,
+`stat/label_skills`), judges a student's answer and says which skill it lacks
+(`stat/find_missing_skills`), writes two new questions of a skill after up to three references
+(`stat/synthesise`), and explains as the tiny teacher does, whose weights it started from.""",
+    "student": """The student of STAT in the bundled world, to be used on plain text
+(`stat/exam.jinja`, stop at the end token). It works in numbered steps, and its corpus is right
+throughout, so that what it gets wrong is what it lacks.
+
+Planted on purpose: missing skills, never seen in training: {missing}.""",
+    "reward": """A process reward model for the bundled world. Question and first step are a user's
+turn, each further step another, and the probability of `+` against `-` after each is how likely
+the step is right, given the question and the steps before it. It reads `+` after every step, so
+that all steps are judged in one pass. After the first mistake every step counts as wrong. It
+started from the weights of the tiny teacher.""",
+}
+
+
+def stat_card(
+    kind: str,
+    command: str,
+    recipe: str,
+    digests: Mapping[str, str],
+    missing: Sequence[str],
+    seconds: float,
+) -> str:
+    facts = STAT_FACTS[kind].format(missing=", ".join(missing))
+    return _card(f"tiny-stat-{kind}", facts, command, recipe, digests, seconds, "check_stat_world")
+
 
 def model_card(
     kind: str,
@@ -48,7 +78,6 @@ def model_card(
     seconds: float,
 ) -> str:
     facts = TEACHER_FACTS if kind == "teacher" else STUDENT_FACTS.format(missing=", ".join(missing))
-    listed = "".join(f"  {name}: {digest}\n" for name, digest in digests.items())
     legs = f"{recipe['tokens'] / 1e6:g}M tokens at a peak rate of {recipe['lr']:g}"
     late = [
         f", then {tokens / 1e6:g}M at {rate:g} (answers only, {drafts:.0%} drafts)"
@@ -58,28 +87,44 @@ def model_card(
         tokens, rate, share = recipe["questions"]
         late.insert(-1, f", then {tokens / 1e6:g}M at {rate:g} ({share:.0%} questions alone)")
     legs += "".join(late)
+    made = (
+        f"vocabulary {recipe['vocab']}, hidden {recipe['hidden']}, {recipe['layers']} layers, "
+        f"heads\n  32 wide; {legs}"
+    )
+    return _card(f"tiny-{kind}", facts, command, made, digests, seconds, "check_world")
+
+
+def _card(
+    name: str,
+    facts: str,
+    command: str,
+    recipe: str,
+    digests: Mapping[str, str],
+    seconds: float,
+    check: str,
+) -> str:
+    listed = "".join(f"  {name}: {digest}\n" for name, digest in digests.items())
+    read = f"template_digests:\n{listed}" if digests else ""
     return f"""---
 license: apache-2.0
 language: en
 library_name: transformers
 tags: [llm-distill, tiny]
-template_digests:
-{listed}---
+{read}---
 
-# tiny-{kind}
+# {name}
 
 {facts}
 
 - Command: `{command}`
-- Recipe: vocabulary {recipe["vocab"]}, hidden {recipe["hidden"]}, {recipe["layers"]} layers, heads
-  32 wide; {legs}.
+- Recipe: {recipe}.
 - Training took {seconds / 60:.0f} minutes.
-- Data: documents made while training by `scripts/word_problems.py`, worded by the templates
-  above; no question of `data/word_problems` is among them.
+- Data: documents made while training by `scripts/word_problems.py`, worded by the project's
+  templates; no question of `data/word_problems` is among them.
 
 ## Measured
 
-Not measured yet: run `python scripts/check_world.py --write-cards`.
+Not measured yet: run `python scripts/{check}.py --write-cards`.
 """
 
 
@@ -88,9 +133,9 @@ def table(cells: Sequence[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
-def write_figures(path: Path, cells: Sequence[Sequence[str]]) -> None:
+def write_figures(path: Path, cells: Sequence[Sequence[str]], check: str = "check_world") -> None:
     """Put measured figures in the card of the model at `path`, in place of what was there."""
     card = path / "README.md"
     head = card.read_text(encoding="utf-8").split("## Measured")[0]
-    how = "By `python scripts/check_world.py --write-cards`, with transformers on a CPU."
+    how = f"By `python scripts/{check}.py --write-cards`, with transformers on a CPU."
     card.write_text(f"{head}## Measured\n\n{how}\n\n{table(cells)}", encoding="utf-8")

@@ -4,6 +4,9 @@ One document is a list of pieces, each with whether it is the model's to write:
 
     [("Solve the word problem.\\n\\nQuestion: …", False), (" 3 + 4 = 7. <ans>7</ans>", True)]
 
+In place of the truth value stands another text where the model is to write that instead of what it
+goes on to read, as long in tokens.
+
 Pieces are tokenized one by one and then joined. At inference the prompt is tokenized alone, so
 the boundary between the pieces is the same there as in training.
 """
@@ -37,7 +40,7 @@ CHAT_TEMPLATE = (
 # space, and no token spans the end of a prompt.
 SPLIT = r" ?</?\w+>| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}<]+| ?<|\s+(?!\S)|\s+"
 
-Piece = tuple[str, bool]
+Piece = tuple[str, bool | str]
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -105,8 +108,9 @@ def tokenized(
         for _, its_own in document:
             piece = next(encoded)
             ids += piece
-            learn = its_own or learn_prompts
-            labels += [t if learn and t not in silent else -100 for t in piece]
+            learn = bool(its_own) or learn_prompts
+            target = tokenizer(its_own)["input_ids"] if isinstance(its_own, str) else piece
+            labels += [t if learn and t not in silent else -100 for t in target]
         rows.append((ids, labels))
     return rows
 

@@ -43,6 +43,7 @@ def answers_equal(answer: str | None, reference: str, kind: AnswerKind = "exact"
     choice: the same letter, written as `(B)`, `B)`, `B.` or `B`, with or without the choice's
         text; or equal as above.
     math: equal as numbers or expressions (math-verify, which tells no x from an X), or as above.
+        Of a whole solution, as MATH's are, the last `\\boxed{…}` counts.
         Expressions that cannot be worked out in reasonable time are compared as text only.
     """
     if answer is None or not answer.strip():
@@ -65,7 +66,27 @@ def _choice(text: str) -> str | None:
     return found.group(1).upper() if found else None
 
 
+def boxed(text: str) -> str:
+    r"""What the last `\boxed{…}` of a solution holds; the text itself without one.
+
+    >>> boxed(r"So the sum is $\boxed{\frac{1}{2}}$.")
+    '\\frac{1}{2}'
+    """
+    _, found, rest = text.rpartition(r"\boxed{")
+    depth = 1
+    for index, letter in enumerate(rest if found else ""):
+        depth += (letter == "{") - (letter == "}")
+        if depth == 0:
+            return rest[:index]
+    return text
+
+
 def _equal_as_math(answer: str, reference: str) -> bool:
+    answer, reference = boxed(answer), boxed(reference)
+    if not answer.strip():
+        return False
+    if _tidy(answer) == _tidy(reference):
+        return True
     given, wanted = _number(answer), _number(reference)
     if given is not None and wanted is not None:
         both_whole = given.denominator == wanted.denominator == 1

@@ -30,16 +30,16 @@ _SECRET_ADVICE = (
 def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`over` on top of `base`, mapping by mapping; lists and scalars are replaced.
 
-    A mapping that names another `kind` or `stage` replaces the old one: their settings differ.
+    A stage that is now of another kind, or settings whose `by` or `kind` says so (what makes a
+    question difficult, an engine), replace the old ones: theirs are named differently.
     """
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
         if isinstance(old, dict) and isinstance(value, Mapping):
-            other_kind = any(
-                tag in value and value[tag] != old.get(tag) for tag in ("kind", "stage")
-            )
-            merged[key] = dict(value) if other_kind else merge(old, value)
+            tag = next((tag for tag in ("stage", "by", "kind") if tag in old), "kind")
+            is_other = tag in value and value[tag] != old.get(tag)
+            merged[key] = dict(value) if is_other else merge(old, value)
         else:
             merged[key] = value
     return merged

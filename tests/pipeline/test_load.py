@@ -10,6 +10,7 @@ import pytest
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.pipeline.schema import PipelineConfig
+from llm_distill.pipeline.values import merge
 
 Load = Callable[..., PipelineConfig]
 Failure = Callable[..., str]
@@ -63,6 +64,20 @@ def test_another_kind_replaces_the_settings_of_the_old(load: Load, good: str) ->
         "    models: {teacher: {engine: {kind: scripted, function: 'a:b'}}}",
     )
     assert load(text, profile="big").models["teacher"].engine.kind == "scripted"
+
+
+def test_what_decides_which_settings_there_are() -> None:
+    engine = {"kind": "vllm", "seed": 1}
+    assert merge({"engine": engine}, {"engine": {"kind": "openai"}}) == {
+        "engine": {"kind": "openai"}
+    }
+    # A setting of a stage that is called kind is a setting like any other.
+    verify = {"stage": "verify", "kind": "exact", "rows": "a"}
+    assert merge({"x": verify}, {"x": {"kind": "math"}}) == {"x": {**verify, "kind": "math"}}
+    difficulty = {"by": "process_reward", "kind": "next_token", "model": "reward"}
+    merged = merge({"d": difficulty}, {"d": {"kind": "token_classification"}})
+    assert merged == {"d": {**difficulty, "kind": "token_classification"}}
+    assert merge({"d": difficulty}, {"d": {"by": "gold"}}) == {"d": {"by": "gold"}}
 
 
 def test_variables_come_from_the_environment(
