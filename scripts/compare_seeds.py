@@ -47,8 +47,19 @@ def metrics(artifact: Path) -> dict[str, Any]:
     return manifest["metrics"]  # type: ignore[no-any-return]
 
 
-def exam(artifact: Path) -> Accuracies:
-    return {(r["model"], r["shots"]): r["accuracy"] for r in metrics(artifact)["results"]}
+def exam(artifact: Path, skills: Sequence[str] = ()) -> Accuracies:
+    """Over all items, or over those that are of one of the `skills`."""
+    found = metrics(artifact)
+    if not skills:
+        return {(r["model"], r["shots"]): r["accuracy"] for r in found["results"]}
+    right: dict[tuple[str, int], float] = defaultdict(float)
+    n: dict[tuple[str, int], int] = defaultdict(int)
+    for row in found["by_skills"]:
+        if row["skills"] in skills:
+            key = row["model"], row["shots"]
+            right[key] += row["accuracy"] * row["n"]
+            n[key] += row["n"]
+    return {key: right[key] / n[key] for key in right}
 
 
 def main() -> None:
@@ -61,10 +72,11 @@ def main() -> None:
     parser.add_argument("--stage", default="controls")
     parser.add_argument("--baseline", default="original_teacher")
     parser.add_argument("--seeds", type=int, nargs="*", help="only these; all by default")
+    parser.add_argument("--skills", nargs="*", default=(), help="items of these skills only")
     options = parser.parse_args()
     runs = finished_runs(options.workspace, options.pipeline, options.profile)
     seeds = {
-        seed: exam(artifacts[options.stage])
+        seed: exam(artifacts[options.stage], options.skills)
         for seed, artifacts in runs.items()
         if options.stage in artifacts and (not options.seeds or seed in options.seeds)
     }

@@ -16,6 +16,9 @@ LIKENESS = 0.92
 _LINKS = frozenset({"a", "an", "and", "in", "of", "the"})
 """Words that can be missing. Not `with` or `from`: they change what is meant."""
 
+_DIRECTED = frozenset({"by", "from", "into", "over", "than", "to", "with"})
+"""Inches to feet are not feet to inches."""
+
 
 def merge_similar(counts: Mapping[str, int]) -> dict[str, str]:
     """Each name's representative, itself or the most frequent name that is nearly the same.
@@ -36,8 +39,10 @@ def merge_similar(counts: Mapping[str, int]) -> dict[str, str]:
 
 
 def _words(name: str) -> list[str]:
-    """Sorted, without those that only link; all where nothing else is left."""
-    words = sorted(name.split("_"))
+    """Without those that only link; sorted, unless a word says what leads to what."""
+    words = name.split("_")
+    if not _DIRECTED & set(words):
+        words.sort()
     return [word for word in words if word not in _LINKS] or words
 
 
@@ -51,7 +56,7 @@ def _same_word(a: str, b: str) -> bool:
     """Words that begin differently are antonyms too often, and numbers are never nearly equal."""
     if _singulars(a) & _singulars(b):
         return True
-    if a[0] != b[0] or re.search(r"\d", a + b):
+    if a[:4] != b[:4] or re.search(r"\d", a + b):
         return False
     return SequenceMatcher(None, a, b, autojunk=False).ratio() >= LIKENESS
 

@@ -16,6 +16,7 @@ from llm_distill.columns import Row, task_of
 from llm_distill.errors import DataError
 from llm_distill.methods.near_duplicates import normalise
 from llm_distill.methods.seeds import derive_seed
+from llm_distill.methods.skills import canonical
 
 Skill = tuple[str, str]
 """Task and name: the same name in two tasks is two skills."""
@@ -54,19 +55,23 @@ def skill_name(skill: Skill) -> str:
 def needs_of(profile: Iterable[Row]) -> list[Need]:
     """Each question of each skill of the profile, sorted: the profile's order does not matter."""
     return sorted(
-        {Need(task_of(row), row["skill"], q) for row in profile for q in row["question_ids"]}
+        {
+            Need(task_of(row), canonical(row["skill"]), question)
+            for row in profile
+            for question in row["question_ids"]
+        }
     )
 
 
 def ids_by_skill(rows: Iterable[Row]) -> dict[Skill, list[str]]:
     """The ids of the rows that are labelled with each skill, sorted: their order does not matter.
 
-    Names are compared as they are; `label_skills` and the profile write them in one way.
+    A skill that is spelled in two ways is one, see `methods.skills.canonical`.
     """
     pools: dict[Skill, set[str]] = {}
     for row in rows:
         for skill in row["skills"] or ():
-            pools.setdefault((task_of(row), skill), set()).add(row["id"])
+            pools.setdefault((task_of(row), canonical(skill)), set()).add(row["id"])
     return {skill: sorted(ids) for skill, ids in pools.items()}
 
 

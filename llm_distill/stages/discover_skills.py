@@ -8,9 +8,9 @@ out: {"id": "word_problems/subtraction", "task": "word_problems", "skill": "subt
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from typing import Any, Literal
 
 from pydantic import Field
@@ -87,8 +87,8 @@ class DiscoverSkills(Stage):
     def run(self, context: Context) -> RowsOutput:
         from llm_distill.columns import features
 
-        counts = self._named(context, self._drawn(context))
-        lists = self._lists(counts, context)
+        found = self._named(context, self._drawn(context))
+        lists = self._lists(found, context)
         rows = [
             {"id": skill_id(task, skill), "task": task, "skill": skill, "count": count}
             for task, skills in lists.items()
@@ -128,11 +128,11 @@ class DiscoverSkills(Stage):
 
     def _named(
         self, context: Context, questions: Mapping[str, list[str]]
-    ) -> dict[str, Counter[str]]:
-        """For each task, in how many answers each skill was named."""
+    ) -> dict[str, list[frozenset[str]]]:
+        """For each task, the skills that each answer names."""
         n_jobs = sum(-(-len(texts) // self.questions_per_request) for texts in questions.values())
         budget = ErrorBudget(self.max_error_rate, n_jobs)
-        counts: dict[str, Counter[str]] = {task: Counter() for task in questions}
+        found: dict[str, list[frozenset[str]]] = {task: [] for task in questions}
         unreadable = truncated = n_refused = 0
         ask = partial(context.generate, self.model, total=n_jobs)
         for job, completion in answered(self._jobs(context, questions), ask):
@@ -144,7 +144,7 @@ class DiscoverSkills(Stage):
             unreadable += labels is None
             names = [label for label in labels or () if what_is_wrong(label) is None]
             n_refused += len(labels or ()) - len(names)
-            counts[job.about].update(names)
+            found[job.about].append(frozenset(names))
         context.metrics.update(
             requests=n_jobs,
             errors=budget.failed,
@@ -152,7 +152,7 @@ class DiscoverSkills(Stage):
             unreadable=unreadable,
             names_too_long=n_refused,
         )
-        return counts
+        return found
 
     def _jobs(self, context: Context, questions: Mapping[str, list[str]]) -> Iterator[Job[str]]:
         template = load_template(self.template)
@@ -167,17 +167,18 @@ class DiscoverSkills(Stage):
                 yield make_job(name, task, template, values, prompt_format, self.sampling, seed)[0]
 
     def _lists(
-        self, counts: Mapping[str, Counter[str]], context: Context
+        self, found: Mapping[str, Sequence[frozenset[str]]], context: Context
     ) -> dict[str, dict[str, int]]:
         """Each task's skills with their counts, the most frequent first."""
         lists: dict[str, dict[str, int]] = {}
         merged: dict[str, str] = {}
         n_rare = n_over = 0
-        for task, named in counts.items():
-            representatives = merge_similar(named)
-            total: Counter[str] = Counter()
-            for name, count in named.items():
-                total[representatives[name]] += count
+        for task, answers in found.items():
+            representatives = merge_similar(Counter(chain.from_iterable(answers)))
+            # A set: an answer that names a skill in two spellings names it once.
+            total = Counter(
+                skill for names in answers for skill in {representatives[name] for name in names}
+            )
             kept = [item for item in total.items() if item[1] >= self.min_count]
             kept.sort(key=lambda item: (-item[1], item[0]))
             n_rare += len(total) - len(kept)

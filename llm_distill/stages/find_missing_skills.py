@@ -202,10 +202,11 @@ class FindMissingSkills(Stage):
     def _forms(
         self, context: Context, lists: Mapping[str, list[str]]
     ) -> dict[str, StructuredOutput]:
-        """By task, the form of an answer: the verdict, the reason, then the skills."""
+        """By task, the form of an answer: the reason, the verdict that follows, the skills."""
         if not (self.constrain and context.holds_structure(self.model)):
             return {}
-        before = rf" ?<judge>({'|'.join(VERDICTS)})</judge>\s?<reason>[^<]*</reason>\s?"
+        reason = r" ?<reason>([^<]|<[^/])*</reason>\s?"  # "a < b" is mathematics
+        before = rf"{reason}<judge>({'|'.join(VERDICTS)})</judge>\s?"
         return {
             task: StructuredOutput(regex=before + labels_regex(skills, self.max_skills))
             for task, skills in lists.items()

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from llm_distill.columns import Row
 from llm_distill.errors import DataError
+from llm_distill.methods.examples import question_key
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
@@ -22,8 +23,9 @@ class Replay(Stage):
     """All rows of one stage, and for each of them `ratio` random rows of another.
 
     A model that is trained on what it lacks alone forgets what it could; some of the ordinary
-    training questions among them help. Only columns that both stages have are kept. No new rows,
-    no replayed ones: then there is nothing to train on.
+    training questions among them help. A question that is among the new ones is not replayed. Only
+    columns that both stages have are kept, and `weight` where the new rows have it: 1 for a
+    replayed row. No new rows, no replayed ones: then there is nothing to train on.
     """
 
     stage: Literal["replay"]
@@ -38,11 +40,13 @@ class Replay(Stage):
         return self
 
     def required_columns(self) -> dict[str, set[str]]:
-        return {self.rows: {"id"}, self.pool: {"id"}}
+        return {self.rows: {"id", "question"}, self.pool: {"id", "question"}}
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         new, pool = inputs[self.rows], inputs[self.pool]
-        return None if new is None or pool is None else (new & pool) | {"is_replay"}
+        if new is None or pool is None:
+            return None
+        return (new & (pool | {"weight"})) | {"is_replay"}
 
     def may_be_empty(self) -> set[str]:
         return {self.rows}
@@ -56,9 +60,9 @@ class Replay(Stage):
         from llm_distill.columns import features
 
         new, pool = context.rows(self.rows).features, context.rows(self.pool).features
-        shared = {name: kind for name, kind in new.items() if name in pool}
+        shared = {name: kind for name, kind in new.items() if name in {*pool, "weight"}}
         for name, kind in shared.items():
-            if pool[name] != kind:
+            if pool.get(name, kind) != kind:
                 raise DataError(
                     f"column '{name}' is {kind} in '{self.rows}', but {pool[name]} in '{self.pool}'"
                 )
@@ -66,15 +70,21 @@ class Replay(Stage):
         return RowsOutput(self._rows(context, set(shared)), columns)
 
     def _rows(self, context: Context, shared: set[str]) -> Iterator[Row]:
-        n_new, pool = len(context.rows(self.rows)), list(context.rows(self.pool)["id"])
-        wanted = round(self.ratio * n_new)
+        new = context.rows(self.rows)
+        n_new, wanted = len(new), round(self.ratio * len(new))
+        known = {question_key(text) for text in (new["question"] if n_new else ()) if text}
+        pool = [
+            row["id"]
+            for row in (context.each_row(self.pool) if n_new else ())
+            if row["question"] and question_key(row["question"]) not in known
+        ]
         if wanted > len(pool):
             context.warn(
                 f"{len(pool)} rows of '{self.pool}' are replayed, where ratio {self.ratio:g} asks "
-                f"for {wanted}: there are no more"
+                f"for {wanted}: there are no others that are not among the new ones"
             )
         # By id, not by position: the same rows are drawn whatever their order.
-        ranked = sorted(pool, key=lambda identity: (derive_seed(context.seed, identity), identity))
+        ranked = sorted(pool, key=lambda identity: (_rank(context.seed, identity), identity))
         drawn = set(ranked[:wanted])
         context.metrics.update(n_new=n_new, n_replayed=len(drawn))
         with context.progress("replay", n_new + len(drawn)) as bar:
@@ -83,6 +93,11 @@ class Replay(Stage):
                 bar.advance()
             for row in context.each_row(self.pool) if drawn else ():
                 if row["id"] in drawn:
-                    kept = {name: row[name] for name in shared}
+                    kept = {name: row.get(name, 1.0) for name in shared}  # only weight can lack
                     yield {**kept, "id": f"replay/{row['id']}", "is_replay": True}
                     bar.advance()
+
+
+def _rank(seed: int, identity: str) -> int:
+    """With a name of its own: `select` draws by id too, and would have taken the same rows."""
+    return derive_seed(seed, "replay", identity)

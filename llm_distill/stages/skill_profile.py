@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import Field
 
 from llm_distill.columns import task_of
+from llm_distill.errors import DataError
 from llm_distill.methods.skill_profile import missing_skill_profile
 from llm_distill.methods.skills import canonical, skill_id
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
@@ -52,14 +53,13 @@ class SkillProfile(Stage):
         found = missing_skill_profile(questions)
         if not questions:
             context.warn(
-                f"'{self.rows}' finds no difficult question: the student is already right; "
-                "nothing to teach"
+                f"'{self.rows}' has no rows: no question is difficult, or every answer was judged "
+                "correct. The student is already right; nothing to teach"
             )
         elif not found:
-            context.warn(
+            raise DataError(
                 f"no missing skill is named for any of the {len(questions)} questions of "
-                f"'{self.rows}', so there is nothing to teach; its metrics count what was "
-                "unreadable or not on the list"
+                f"'{self.rows}'; its metrics count what was unreadable or not on the list"
             )
         rows = [
             {

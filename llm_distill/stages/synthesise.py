@@ -27,6 +27,7 @@ from llm_distill.engines.requests import (
     offered_variables,
     template_values,
 )
+from llm_distill.errors import DataError
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.examples import question_key, usable
 from llm_distill.methods.parsing import read_groups
@@ -126,6 +127,12 @@ class Synthesise(Stage):
         pools = ids_by_skill(references.values())
         self._report(context, needs, pools)
         asked = [need for need in needs if (need.task, need.skill) in pools]
+        if needs and not asked:
+            raise DataError(
+                f"no solved row of '{self.references}' is labelled with a skill of "
+                f"'{self.profile}'; label and solve more training questions, with the skill list "
+                "that the profile was made with"
+            )
         total = len(asked) * self.n
         budget = ErrorBudget(self.max_error_rate, total)
         found: Counter[str] = Counter()
@@ -141,6 +148,11 @@ class Synthesise(Stage):
             truncated=found["truncated"],
             errors=budget.failed,
         )
+        if asked and not found["questions"]:
+            raise DataError(
+                f"none of {total} answers of '{self.model}' has a <question>…</question> "
+                f"({found['truncated']} were cut by max_tokens); look at the template, or raise it"
+            )
 
     def _check_apart(self, context: Context, needs: Sequence[Need]) -> None:
         judged, texts = self.profile, []

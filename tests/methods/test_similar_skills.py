@@ -39,6 +39,10 @@ DIFFERENT = [
     ("rates", "rats"),
     ("plans", "planes"),
     ("symmetry", "asymmetry"),
+    ("inches_to_feet", "feet_to_inches"),
+    ("subtracting_a_from_b", "subtracting_b_from_a"),
+    ("microeconomics", "macroeconomics"),
+    ("intracellular_transport", "intercellular_transport"),
 ]
 
 

@@ -106,6 +106,14 @@ def test_names_are_merged_counted_and_cut(
     assert settings.output_columns({}) == set(run.features)
 
 
+def test_an_answer_that_names_a_skill_in_two_spellings_names_it_once(
+    run_stage: Run, stage: Callable[..., DiscoverSkills]
+) -> None:
+    both = "<skill>fraction</skill> <skill>Fractions</skill>"
+    run = run_stage(stage(), {"rows": ROWS[:1]}, {"m": lambda r: both})
+    assert [row["count"] for row in run.rows] == [1]
+
+
 @pytest.mark.parametrize(
     ("settings", "kept"),
     [({"min_count": 2}, ["b", "a"]), ({"max_skills": 1}, ["b"]), ({}, ["b", "a", "c"])],

@@ -18,7 +18,7 @@ Run = Callable[..., Any]
 SKILLS = [
     {"id": f"sums/{name}", "task": "sums", "skill": name} for name in ("adding", "carrying", "c")
 ] + [{"id": "dates/leap_years", "task": "dates", "skill": "leap_years"}]
-BAD = "<judge>incorrect</judge> <reason>It adds.</reason> <skill>carrying, adding</skill>"
+BAD = "<reason>5 < 7, so it adds.</reason> <judge>incorrect</judge> <skill>carrying, adding</skill>"
 
 
 def answers(*difficult: bool | None, **more: Any) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def test_only_difficult_questions_are_shown(
     assert run.rows[0] == {
         **given["rows"][0],
         "judge": "incorrect",
-        "reason": "It adds.",
+        "reason": "5 < 7, so it adds.",
         "missing_skills": ["carrying", "adding"],
         "error": None,
     }

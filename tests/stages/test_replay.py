@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from llm_distill.errors import DataError
 from llm_distill.stages.replay import Replay
+from llm_distill.stages.select import Select
 
 Run = Callable[..., Any]
 NEW = [{"id": f"n{i}", "question": f"new {i}", "score": 0.5} for i in range(8)]
@@ -51,9 +52,32 @@ def test_a_pool_that_is_too_small_says_so(run_stage: Run) -> None:
     assert "40 rows of 'pool' are replayed, where ratio 10 asks for 80" in run.warnings[0]
 
 
+def test_a_question_among_the_new_ones_is_not_replayed(run_stage: Run) -> None:
+    new = [{"id": f"x{i}", "question": f"Old  {i}"} for i in range(36)]
+    run = run_stage(stage(1.0), {"new": new, "pool": POOL})
+    assert {row["id"] for row in run.rows[36:]} == {f"replay/p{i}" for i in range(36, 40)}
+
+
+def test_select_and_replay_of_one_stage_draw_apart(run_stage: Run) -> None:
+    many = [{"id": f"p{i}", "question": f"old {i}"} for i in range(400)]
+    chosen = run_stage(
+        Select(stage="select", rows="pool", n=100, order="random"), {"pool": many}, seed=3
+    ).rows
+    first = {row["id"] for row in chosen}
+    replayed = run_stage(stage(12.5), {"new": NEW, "pool": many}, seed=3).rows[8:]
+    assert len(replayed) == 100
+    assert 10 < sum(row["id"].removeprefix("replay/") in first for row in replayed) < 45
+
+
+def test_a_replayed_row_weighs_one(run_stage: Run) -> None:
+    new = [{**row, "weight": 3.0} for row in NEW]
+    run = run_stage(stage(), {"new": new, "pool": POOL})
+    assert [row["weight"] for row in run.rows] == [3.0] * 8 + [1.0] * 2
+
+
 def test_columns_of_two_kinds_are_refused(run_stage: Run) -> None:
-    odd = [{"id": "p", "question": 7}]
-    with pytest.raises(DataError, match="column 'question' is .*string.* in 'new', but .*int64"):
+    odd = [{"id": "p", "question": "x", "score": 7}]
+    with pytest.raises(DataError, match="column 'score' is .*float64.* in 'new', but .*int64"):
         run_stage(stage(), {"new": NEW, "pool": odd})
 
 

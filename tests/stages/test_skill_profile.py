@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from llm_distill.errors import DataError
 from llm_distill.stages.skill_profile import SkillProfile
 
 Run = Callable[..., Any]
@@ -53,7 +56,6 @@ def test_rows_without_a_task(run_stage: Run) -> None:
     assert (row["weight_low"], row["weight_high"]) == (1.0, 1.0)
 
 
-def test_questions_without_any_skill_leave_nothing_to_teach_and_say_so(run_stage: Run) -> None:
-    run = run_stage(STAGE, rows(("sums", []), ("sums", None)))
-    assert run.rows == []
-    assert "for any of the 2 questions of 'missing'" in run.warnings[0]
+def test_questions_without_any_skill_are_an_error(run_stage: Run) -> None:
+    with pytest.raises(DataError, match="for any of the 2 questions of 'missing'"):
+        run_stage(STAGE, rows(("sums", []), ("sums", None)))
