@@ -36,7 +36,7 @@ def result_tables(name: str, metrics: Mapping[str, Any]) -> list[Table]:
         tables.append(table)
     if metrics.get("agreement"):
         tables.append(_agreement_table(name, metrics["agreement"]))
-    if metrics.get("skill_profile"):
+    if metrics.get("skill_profile") and all("weight_low" in r for r in metrics["skill_profile"]):
         tables.append(_skill_table(name, metrics["skill_profile"]))
     return tables
 

@@ -127,7 +127,7 @@ def student_sample(held_out: frozenset[str], skills: tuple[str, ...], late: bool
     student has the words and the sums of what it lacks, and never sees them put together.
     """
     lacking = tuple(skill for skill in SKILLS if skill not in skills)
-    late = tuple(skill for skill in skills if skill in LATE_SKILLS)
+    slow = tuple(skill for skill in skills if skill in LATE_SKILLS)
 
     def sample(rng: Random) -> list[Piece]:
         kind = rng.random() if late and lacking else 1.0
@@ -140,7 +140,7 @@ def student_sample(held_out: frozenset[str], skills: tuple[str, ...], late: bool
         def problem(r: Random) -> Problem:
             if r.random() < 0.2:
                 return copy_riddle(r)
-            return sample_problem(r, late if late and r.random() < 0.4 else skills)
+            return sample_problem(r, slow if slow and r.random() < 0.4 else skills)
 
         problems = [fresh(problem, rng, held_out) for _ in range(rng.choice((1, 1, 2, 3)))]
         return exam(problems, [explain(p, "steps", rng) for p in problems])

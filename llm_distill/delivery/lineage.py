@@ -141,18 +141,22 @@ def read_lineage(path: Path) -> Lineage:
     if own is None:
         raise DataError(f"{path.name} is no artifact of a stage: it has no manifest")
 
-    def visit(address: str, manifest: Manifest) -> None:
-        for artifact in inputs(manifest):
-            if artifact in manifests or artifact in missing:
-                continue
-            above = read_manifest(path.parent / artifact)
-            if above is None:
-                missing.append(artifact)
-            else:
-                visit(artifact, above)
-        manifests[address] = manifest
-
-    visit(path.name, own)
+    # Without recursion: a hundred rounds of ten stages are deeper than Python goes.
+    open_: list[tuple[str, Manifest, Iterator[str]]] = [(path.name, own, inputs(own))]
+    seen = {path.name}
+    while open_:
+        address, manifest, left = open_[-1]
+        artifact = next((each for each in left if each not in seen), None)
+        if artifact is None:
+            manifests[address] = manifest  # behind all that it was made from
+            open_.pop()
+            continue
+        seen.add(artifact)
+        above = read_manifest(path.parent / artifact)
+        if above is None:
+            missing.append(artifact)
+        else:
+            open_.append((artifact, above, inputs(above)))
     return Lineage(path, manifests, tuple(missing))
 
 

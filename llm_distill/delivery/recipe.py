@@ -61,7 +61,8 @@ def _needed(entries: Mapping[str, Any], stages: Collection[str]) -> tuple[dict[s
             found = set(_texts(entries[entry]))
             texts |= found
             left.extend(found)
-        last = entries[entry]["repeat"]["times"] if which == "last" else 1
+        is_last = which == "last" and _repeated(entries[entry])
+        last = int(entries[entry]["repeat"]["times"]) if is_last else 1
         rounds[entry] = max(rounds.get(entry, 1), int(which) if which.isdecimal() else last)
     return rounds, texts
 

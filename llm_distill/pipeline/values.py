@@ -27,22 +27,35 @@ _SECRET_ADVICE = (
 )
 
 
+DIFFICULTIES = ("gold", "consistency", "process_reward")
+"""What `by` says where it decides which settings stand beside it; elsewhere it is a name."""
+
+
 def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`over` on top of `base`, mapping by mapping; lists and scalars are replaced.
 
-    A stage that is now of another kind, or settings whose `by` or `kind` says so (what makes a
-    question difficult, an engine), replace the old ones: theirs are named differently.
+    A stage of another kind replaces the old one, and so do settings whose `by` or `kind` says that
+    they are others (what makes a question difficult, an engine): theirs are named differently.
     """
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
         if isinstance(old, dict) and isinstance(value, Mapping):
-            tag = next((tag for tag in ("stage", "by", "kind") if tag in old), "kind")
-            is_other = tag in value and value[tag] != old.get(tag)
-            merged[key] = dict(value) if is_other else merge(old, value)
+            merged[key] = dict(value) if _is_another(old, value) else merge(old, value)
         else:
             merged[key] = value
     return merged
+
+
+def _is_another(old: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
+    """Whether it is to take the place of the old mapping and not to be merged into it."""
+    if ("repeat" in old and "stage" in value) or ("stage" in old and "repeat" in value):
+        return True  # a block in place of a stage, or a stage in place of a block
+    if old.get("by") in DIFFICULTIES or value.get("by") in DIFFICULTIES:
+        tag = "by"
+    else:
+        tag = "stage" if "stage" in old else "kind"
+    return isinstance(value.get(tag), str) and value[tag] != old.get(tag)
 
 
 def lay_over(

@@ -5,6 +5,7 @@ It knows nothing of the workspace; what it leaves in the folder is published by 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -90,8 +91,11 @@ def perform(job: Job, progress: MakeProgress) -> Done:
         output = job.stage.run(context)
         if isinstance(output, RowsOutput):
             directory = job.work_dir / "artifact"
-            rows, features = write_rows(output, directory), output.features.to_dict()
             texts = dict(output.files or {})
+            for name in texts:
+                if not re.fullmatch(r"\w[\w-]*\.(yaml|md|txt)", name):
+                    raise ValueError(f"'{name}' is no name for a text beside rows: list.yaml is")
+            rows, features = write_rows(output, directory), output.features.to_dict()
             for name, text in texts.items():
                 (directory / name).write_text(text, encoding="utf-8")
         else:

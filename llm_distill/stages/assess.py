@@ -124,7 +124,11 @@ class Assess(Stage):
         "exact", description="how answers are compared, with references and with each other"
     )
     max_error_rate: float = Field(
-        0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
+        0.1,
+        ge=0,
+        le=1,
+        description="the share of requests that may fail before the run stops; and the share of "
+        "answers that the reward model may be unable to take",
     )
 
     @field_validator("steps")
@@ -213,7 +217,7 @@ class Assess(Stage):
         self, context: Context, rows: list[Row], settings: ProcessReward
     ) -> Iterator[Row]:
         """The rows with their steps' rewards; one without an answer needs none."""
-        asked = [row for row in rows if row["error"] is None and row["answer"] is not None]
+        asked = [r for r in rows if r["error"] is None and r["answer"] is not None and r["steps"]]
         budget = ErrorBudget(self.max_error_rate, len(rows))
         for row, rewards in zip(asked, self._rewards(context, asked, settings), strict=True):
             budget.count(row["id"], rewards.error)

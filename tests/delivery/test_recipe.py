@@ -72,3 +72,21 @@ def test_an_exam_of_the_last_round_keeps_all_rounds() -> None:
     made = recipe(PIPELINE, ["numbers", "answers@3", "late"], ["other"], {})
     assert made["stages"]["rounds"]["repeat"]["times"] == 3
     assert list(made["stages"])[-1] == "late"
+
+
+@pytest.mark.parametrize("times", ["3", 3])
+def test_times_from_a_variable_are_text(times: Any) -> None:
+    entries = PIPELINE["stages"]
+    block = {"repeat": {**entries["rounds"]["repeat"], "times": times}}
+    again = {
+        "times": 1,
+        "start": {"more_trained": "trained@last"},
+        "stages": {
+            "more_trained": {
+                "stage": "toy_train", "model": "more_trained@previous", "rows": "numbers",
+            },
+        },
+    }  # fmt: skip
+    stages = {**entries, "rounds": block, "again": {"repeat": again}}
+    made = recipe({**PIPELINE, "stages": stages}, ["numbers", "more_trained@1"], ["base"], {})
+    assert made["stages"]["rounds"]["repeat"]["times"] == 3

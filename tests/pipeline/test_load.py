@@ -78,6 +78,12 @@ def test_what_decides_which_settings_there_are() -> None:
     merged = merge({"d": difficulty}, {"d": {"kind": "token_classification"}})
     assert merged == {"d": {**difficulty, "kind": "token_classification"}}
     assert merge({"d": difficulty}, {"d": {"by": "gold"}}) == {"d": {"by": "gold"}}
+    # Elsewhere `by` is a name, of a column or a stage.
+    tags = {"answer": "ans", "by": "author"}
+    assert merge({"tags": tags}, {"tags": {"by": "who"}}) == {"tags": {**tags, "by": "who"}}
+    block = {"repeat": {"times": 2, "stages": {}}}
+    assert merge({"x": block}, {"x": verify}) == {"x": verify}
+    assert merge({"x": verify}, {"x": block}) == {"x": block}
 
 
 def test_variables_come_from_the_environment(

@@ -342,3 +342,12 @@ def test_the_reward_model_is_one_of_the_references(stage: Make) -> None:
     ]
     assert not settings.loads("model")
     assert settings.loads("difficulty.model")
+
+
+def test_an_answer_without_steps_is_no_answer(run_stage: Run, stage: Make) -> None:
+    """What separates steps can be all that was written."""
+    assess = stage(REWARD, steps=r"<ans>[^<]*</ans>")
+    run = run_stage(assess, {"rows": ROWS[:1]}, {"student": lambda r: "<ans>2</ans>"})
+    row = run.rows[0]
+    assert (row["answer"], row["steps"], row["step_scores"]) == ("2", [], None)
+    assert (row["is_difficult"], row["difficulty_reason"]) == (True, "no answer")

@@ -59,6 +59,8 @@ class Encoder:
             )
         if isinstance(form, NextToken):
             self.ids = {word: self._id(word) for word in (form.good, form.bad)}
+            if self.ids[form.good] == self.ids[form.bad]:
+                raise self._not_one_token(form.bad)
         elif self._is_chat:
             self.ids = {form.separator: self._id(form.separator)}
 
@@ -123,9 +125,11 @@ class Encoder:
         at: list[int] = []
         for number, end in enumerate(ends, start=1):
             index = by_end.get(end)
-            # A token may have the space before it in it.
-            alone = index is not None and text[slice(*spans[index])].lstrip(" ") == word
-            if index is None or not alone or tokens[index] != self.ids.get(word, tokens[index]):
+            if (
+                index is None
+                or not _is_alone(text, spans, index, word)
+                or tokens[index] != self.ids.get(word, tokens[index])
+            ):
                 raise DataError(f"{word!r} behind step {number} is no single token there")
             at.append(index)
         return tokens, at
@@ -166,3 +170,12 @@ class Encoder:
 
     def _alone(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _is_alone(text: str, spans: Sequence[tuple[int, int]], index: int, word: str) -> bool:
+    """Whether this token is all of `word`, with no more than a space before it.
+
+    Of a letter of several tokens each has the span of the whole letter.
+    """
+    start, end = spans[index]
+    return text[start:end].lstrip(" ") == word and spans[index - 1][1] <= start

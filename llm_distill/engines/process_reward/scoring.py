@@ -56,12 +56,22 @@ class ProcessRewardModel:
         self._name, self._batch_size = source.name, batch_size
         self._device = choose_device(device, "device")
         self._encoder = Encoder(source, load_tokenizer(source), form, context_length(source))
+        try:
+            self._judge: Any = self._load(source, form)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"reward model '{source.name}' does not fit into the memory of {self._device}; "
+                "take a smaller one, or dtype: bfloat16"
+            ) from error
+        check_is_causal(self._judge, source.name, self._device)
+
+    def _load(self, source: ModelSource, form: RewardFormat) -> Any:
         if isinstance(form, NextToken):
             bad, good = self._encoder.ids[form.bad], self._encoder.ids[form.good]
-            self._judge: Any = next_token_judge(source, self._device, bad, good)
-        else:
-            self._judge = classification_judge(source, self._device)
-        check_is_causal(self._judge, source.name, self._device)
+            return next_token_judge(source, self._device, bad, good)
+        return classification_judge(source, self._device)
 
     def score(
         self, answers: Sequence[Answer], note: Callable[[int], None] = lambda n: None

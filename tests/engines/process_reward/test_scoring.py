@@ -216,6 +216,13 @@ def test_a_verdict_must_be_one_token(next_token: Build, good: str) -> None:
         rewards(next_token(), NextToken(good, "-"))
 
 
+@pytest.mark.parametrize("good", ["✓", "对"])
+def test_a_letter_of_several_tokens_is_no_verdict(next_token: Build, good: str) -> None:
+    """Each of a letter's tokens has the span of the whole letter."""
+    with pytest.raises(ModelError, match="'reward' has no single token for"):
+        ProcessRewardModel(next_token(), NextToken(good, "-"), 2)
+
+
 def test_a_separator_must_be_one_token_in_a_chat(next_token: Build) -> None:
     with pytest.raises(ModelError, match="no single token for '<extra_0>'.*set separator"):
         rewards(next_token(), TokenClassification(SEPARATOR))
