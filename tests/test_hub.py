@@ -53,7 +53,12 @@ class Hub(BaseHTTPRequestHandler):
         if parts[1:4] == ["api", "models", "org"]:
             siblings = [{"rfilename": file.name} for file in STUDENT.iterdir()]
             listing = {"id": "org/tiny", "sha": self.main, "siblings": siblings}
-            return self._send(json.dumps([] if "tree" in parts else listing).encode(), {}, body)
+            tree = [
+                {"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "0" * 40}
+                for f in STUDENT.iterdir()
+                if len(parts) == 7  # of the folders in it, there is none
+            ]
+            return self._send(json.dumps(tree if "tree" in parts else listing).encode(), {}, body)
         revision, name = parts[4], "/".join(parts[5:])
         commit = self.main if revision == "main" else revision
         file = STUDENT / name
@@ -134,10 +139,13 @@ def test_a_hub_model_is_downloaded_once_and_stays_at_its_commit(tmp_path, hub, m
 
 @pytest.mark.slow
 def test_a_model_that_a_stage_names_itself_stays_at_its_commit_too(tmp_path, hub, monkeypatch):
-    similar = PIPELINE[: PIPELINE.index("  exam:")] + (
-        "  near:\n    {stage: select_similar, rows: train, questions: items, model: org/tiny, "
-        "draws: 1}\n"
-    ).replace("  near", "  train: {stage: load_dataset, path: data/word_problems}\n  near")
+    similar = (
+        PIPELINE[: PIPELINE.index("  exam:")]
+        + """\
+  train: {stage: load_dataset, path: data/word_problems}
+  near: {stage: select_similar, rows: train, questions: items, model: org/tiny, draws: 1}
+"""
+    )
     assert "near: 2 rows" in run(tmp_path, hub, pipeline=similar)
     hub.asked.clear()
     hub.main = COMMITS["new"]

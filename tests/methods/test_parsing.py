@@ -87,7 +87,8 @@ BOTH = "<r>a</r><d>b</d><q>1?</q>\n<r>c</r> <q>2?</q>"
         ("<q>1?</q><r>late</r>", [(None, None, "1?")]),
         ("in <q> tags: <r>a</r><q>1?</q>", [("a", None, "1?")]),
         ("<r>a</r><q> </q><r>b</r><q>2?</q>", [("b", None, "2?")]),
-        ("<r>a</r><q>cut of", []),
+        ("<q>is <r>this</r> 2?</q>", [(None, None, "is <r>this</r> 2?")]),
+        ("<r>a</r><q>cut off", []),
         ("", []),
     ],
 )

@@ -126,7 +126,10 @@ def test_a_student_that_is_right_is_no_error(flow: Callable[[str], Any], cli: An
     toy = flow(f"{FLOW}  again:{again}")
     done = cli("run", toy.file, "--workspace", toy.workspace.root)
     assert (done.code, done.err) == (0, "")
-    said = "'missing' finds no difficult question: the student is already right; nothing to teach"
+    said = (
+        "'missing' has no rows: no question is difficult, or every answer was judged correct. "
+        "The student is already right; nothing to teach"
+    )
     assert done.out.count(said) == 1
     manifest = toy.workspace.latest("profile")
     assert (manifest["rows_out"], manifest["warnings"]) == (0, [said])
