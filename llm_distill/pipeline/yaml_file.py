@@ -12,6 +12,17 @@ from llm_distill.errors import ConfigError
 from llm_distill.pipeline.problems import Path as Place
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Scalars(yaml.SafeLoader):
+    """Reads values. With its own dates: a library that vLLM brings makes them text everywhere."""
+
+    yaml_constructors = {  # noqa: RUF012 (as PyYAML has it)
+        **yaml.SafeLoader.yaml_constructors,
+        "tag:yaml.org,2002:timestamp": yaml.constructor.SafeConstructor.construct_yaml_timestamp,
+    }
+
+
 _DEEPEST = 100
 _QUOTE = "put quotes around it if it is meant as text"
 
@@ -122,7 +133,7 @@ def _flatten(node: yaml.MappingNode, where: str) -> None:
 
 def _scalar(node: yaml.Node, at: At) -> Any:
     try:
-        return yaml.SafeLoader("").construct_object(node)
+        return _Scalars("").construct_object(node)
     except (yaml.YAMLError, ValueError) as error:
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
         raise ConfigError(

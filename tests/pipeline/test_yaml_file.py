@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import yaml
 
+from llm_distill.errors import ConfigError
 from llm_distill.pipeline.yaml_file import parse_yaml
 
 Failure = Callable[..., str]
@@ -65,3 +67,15 @@ def test_an_alias_of_a_mapping_that_overrides_what_it_merges() -> None:
     values, _ = parse_yaml(text, lambda line: f"t:{line}")
     assert values["b"] == values["c"] == {"x": 2, "y": 1}
     assert values["d"] == {"x": 2, "y": 3}
+
+
+def test_a_library_that_changes_how_yaml_reads_dates_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    constructors = {
+        **yaml.SafeLoader.yaml_constructors,
+        "tag:yaml.org,2002:timestamp": lambda loader, node: node.value,
+    }
+    monkeypatch.setattr(yaml.SafeLoader, "yaml_constructors", constructors)
+    with pytest.raises(ConfigError, match="cannot be read as timestamp"):
+        parse_yaml("x: 2024-13-45", lambda line: str(line))
