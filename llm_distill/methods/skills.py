@@ -87,6 +87,10 @@ def check_tasks(rows: Iterable[Row], lists: Mapping[str, Collection[str]], name:
             raise DataError(f"'{name}' has no skills for {task} (row {row['id']}); {known}")
 
 
+REASON_REGEX = r"<reason>([^<]|<[^/])*</reason>"
+"""A reason in the form that an answer is held to; "a < b" can stand in it."""
+
+
 def read_labels(text: str) -> list[str] | None:
     """The labels in every `<skill>…</skill>`, canonical, each once, in order.
 

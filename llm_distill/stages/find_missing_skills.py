@@ -28,6 +28,7 @@ from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.parsing import read_tag
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skills import (
+    REASON_REGEX,
     LabelCounts,
     canonical,
     check_tasks,
@@ -205,8 +206,7 @@ class FindMissingSkills(Stage):
         """By task, the form of an answer: the reason, the verdict that follows, the skills."""
         if not (self.constrain and context.holds_structure(self.model)):
             return {}
-        reason = r" ?<reason>([^<]|<[^/])*</reason>\s?"  # "a < b" is mathematics
-        before = rf"{reason}<judge>({'|'.join(VERDICTS)})</judge>\s?"
+        before = rf" ?{REASON_REGEX}\s?<judge>({'|'.join(VERDICTS)})</judge>\s?"
         return {
             task: StructuredOutput(regex=before + labels_regex(skills, self.max_skills))
             for task, skills in lists.items()

@@ -27,6 +27,7 @@ from llm_distill.engines.requests import (
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skills import (
+    REASON_REGEX,
     LabelCounts,
     check_tasks,
     labels_regex,
@@ -143,8 +144,8 @@ class LabelSkills(Stage):
         """By task, the form of an answer: the labels, then the reason."""
         if not (self.constrain and context.holds_structure(self.model)):
             return {}
-        reason = r"\s?<reason>[^<]*</reason>"
+        behind = rf"\s?{REASON_REGEX}"
         return {
-            task: StructuredOutput(regex=rf" ?{labels_regex(skills, self.max_skills)}{reason}")
+            task: StructuredOutput(regex=rf" ?{labels_regex(skills, self.max_skills)}{behind}")
             for task, skills in lists.items()
         }
