@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from llm_distill.columns import Row, task_of
+from llm_distill.columns import Row, by_task, task_of
 from llm_distill.errors import DataError
 
 
@@ -20,6 +20,15 @@ def usable(row: Row, columns: Iterable[str]) -> bool:
     if row.get("error"):
         return False
     return all(str(row[name] or "").strip() for name in columns if name in row)
+
+
+def worked_examples(rows: Sequence[Row], warn: Callable[[str], None]) -> dict[str, list[Row]]:
+    """By task, the rows that show a way to an answer (`question`, `rationale`); warns of others."""
+    good = [row for row in rows if usable(row, ("question", "rationale"))]
+    if len(good) < len(rows):
+        unusable = len(rows) - len(good)
+        warn(f"{unusable} of {len(rows)} worked examples have no rationale; left out")
+    return by_task(good)
 
 
 def draw_examples(

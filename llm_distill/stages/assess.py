@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from llm_distill.columns import Row, by_task, check_references
+from llm_distill.columns import Row, check_references
 from llm_distill.engines.base import Completion, SamplingSettings
 from llm_distill.engines.process_reward.config import ProcessRewardSettings
 from llm_distill.engines.requests import (
@@ -31,7 +31,7 @@ from llm_distill.engines.requests import (
 from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
 from llm_distill.methods.difficulty import Verdicts, by_consistency, by_reference, by_rewards
 from llm_distill.methods.error_budget import ErrorBudget
-from llm_distill.methods.examples import draw_examples, usable
+from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.steps import BLANK_LINE, split_steps
 from llm_distill.prompts import load_template
@@ -285,7 +285,8 @@ class Assess(Stage):
     def _jobs(self, context: Context, samples: int) -> Iterator[Job[Row]]:
         template = load_template(self.template)
         prompt_format = context.model(self.model).prompt_format
-        pools = self._example_pools(context)
+        shown = self.examples if self.shots else None
+        pools = worked_examples(context.rows(shown), context.warn) if shown else {}
         for row in context.each_row(self.rows) if self.shots else ():  # before anything is paid for
             draw_examples(row, pools, self.shots, 0)
         for row in context.each_row(self.rows):
@@ -300,14 +301,3 @@ class Assess(Stage):
                     name, about, template, values, prompt_format, self.sampling, seed
                 )
                 yield job
-
-    def _example_pools(self, context: Context) -> dict[str, list[Row]]:
-        """Worked examples by task, without those that show no way to an answer."""
-        if self.examples is None or self.shots == 0:
-            return {}
-        rows = context.rows(self.examples)
-        good = [row for row in rows if usable(row, ("question", "rationale"))]
-        if len(good) < len(rows):
-            unusable = len(rows) - len(good)
-            context.warn(f"{unusable} of {len(rows)} worked examples have no rationale; left out")
-        return by_task(good)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.columns import Row, by_task, check_references
+from llm_distill.columns import Row, check_references
 from llm_distill.contamination import ContaminationSettings, look_for_items
 from llm_distill.engines.base import Completion, SamplingSettings
 from llm_distill.engines.requests import (
@@ -30,7 +30,7 @@ from llm_distill.errors import DataError
 from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.exam_results import ExamResults
-from llm_distill.methods.examples import draw_examples, usable
+from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
@@ -130,7 +130,8 @@ class Evaluate(Stage):
         return RowsOutput(self._rows(context), features(ADDED, like=rows.features))
 
     def _rows(self, context: Context) -> Iterator[Row]:
-        pools = self._example_pools(context)
+        shown = self.examples if max(self.shots) else None
+        pools = worked_examples(context.rows(shown), context.warn) if shown else {}
         for row in context.each_row(self.rows) if pools else ():  # before anything is paid for
             draw_examples(row, pools, max(self.shots), 0)
         context.metrics["contamination"] = self._contamination(context, pools)
@@ -198,14 +199,3 @@ class Evaluate(Stage):
                     )
                     about["prompt"] = text
                     yield job
-
-    def _example_pools(self, context: Context) -> dict[str, list[Row]]:
-        """Worked examples by task, without those that show no way to an answer."""
-        if self.examples is None or max(self.shots) == 0:
-            return {}
-        rows = context.rows(self.examples)
-        good = [row for row in rows if usable(row, ("question", "rationale"))]
-        if len(good) < len(rows):
-            unusable = len(rows) - len(good)
-            context.warn(f"{unusable} of {len(rows)} worked examples have no rationale; left out")
-        return by_task(good)

@@ -9,21 +9,16 @@ out: {… "judge": "incorrect", "reason": "It adds where …", "missing_skills":
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field
 
 from llm_distill.columns import Row, task_of
-from llm_distill.engines.base import SamplingSettings, StructuredOutput
-from llm_distill.engines.requests import (
-    Job,
-    answered,
-    make_job,
-    offered_variables,
-    template_values,
-)
+from llm_distill.engines.base import SamplingSettings
+from llm_distill.engines.requests import Job, answered, offered_variables
+from llm_distill.engines.skill_requests import skill_jobs
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.parsing import read_tag
 from llm_distill.methods.seeds import derive_seed
@@ -36,7 +31,6 @@ from llm_distill.methods.skills import (
     read_labels,
     skill_lists,
 )
-from llm_distill.prompts import load_template
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
 
 ADDED = ("judge", "reason", "missing_skills", "error")
@@ -178,39 +172,18 @@ class FindMissingSkills(Stage):
     def _jobs(
         self, context: Context, lists: Mapping[str, list[str]], chosen: set[str]
     ) -> Iterator[Job[Row]]:
-        template = load_template(self.template)
-        prompt_format = context.model(self.model).prompt_format
-        forms = self._forms(context, lists)
-        for row in context.each_row(self.rows):
-            if row["id"] not in chosen:
-                continue
-            values = template_values(row, self.variables, self.by_task)
-            values.update(skills=lists[task_of(row)], max_skills=self.max_skills)
-            if not str(row["completion"] or "").strip():  # blank values are not rendered
-                values["completion"] = self.empty_completion
-            seed = derive_seed(context.seed, self.model, row["id"], "find_missing_skills")
-            yield make_job(
-                row["id"],
-                row,
-                template,
-                values,
-                prompt_format,
-                self.sampling,
-                seed,
-                forms.get(task_of(row)),
-            )[0]
+        rows = (row for row in context.each_row(self.rows) if row["id"] in chosen)
+        return skill_jobs(self, context, rows, lists, self._form, self._shown)
 
-    def _forms(
-        self, context: Context, lists: Mapping[str, list[str]]
-    ) -> dict[str, StructuredOutput]:
-        """By task, the form of an answer: the reason, the verdict that follows, the skills."""
-        if not (self.constrain and context.holds_structure(self.model)):
-            return {}
-        before = rf" ?{REASON_REGEX}\s?<judge>({'|'.join(VERDICTS)})</judge>\s?"
-        return {
-            task: StructuredOutput(regex=before + labels_regex(skills, self.max_skills))
-            for task, skills in lists.items()
-        }
+    def _shown(self, row: Row) -> dict[str, str]:
+        """Blank values are not rendered."""
+        is_blank = not str(row["completion"] or "").strip()
+        return {"completion": self.empty_completion} if is_blank else {}
+
+    def _form(self, skills: Sequence[str]) -> str:
+        """The reason, the verdict that follows, the skills."""
+        verdict = rf"<judge>({'|'.join(VERDICTS)})</judge>"
+        return rf" ?{REASON_REGEX}\s?{verdict}\s?{labels_regex(skills, self.max_skills)}"
 
 
 def _verdict(text: str) -> str | None:

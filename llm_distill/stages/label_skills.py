@@ -9,23 +9,17 @@ out: {"id": "train-0001", "task": "word_problems", "question": "Paul has 6 eggs 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field
 
 from llm_distill.columns import Row, task_of
-from llm_distill.engines.base import SamplingSettings, StructuredOutput
-from llm_distill.engines.requests import (
-    Job,
-    answered,
-    make_job,
-    offered_variables,
-    template_values,
-)
+from llm_distill.engines.base import SamplingSettings
+from llm_distill.engines.requests import Job, answered, offered_variables
+from llm_distill.engines.skill_requests import skill_jobs
 from llm_distill.methods.error_budget import ErrorBudget
-from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skills import (
     REASON_REGEX,
     LabelCounts,
@@ -35,7 +29,6 @@ from llm_distill.methods.skills import (
     skill_id,
     skill_lists,
 )
-from llm_distill.prompts import load_template
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
 
 ADDED = ("skills", "error")
@@ -120,32 +113,8 @@ class LabelSkills(Stage):
         )
 
     def _jobs(self, context: Context, lists: Mapping[str, list[str]]) -> Iterator[Job[Row]]:
-        template = load_template(self.template)
-        prompt_format = context.model(self.model).prompt_format
-        forms = self._forms(context, lists)
-        for row in context.each_row(self.rows):
-            values = template_values(row, self.variables, self.by_task)
-            values.update(skills=lists[task_of(row)], max_skills=self.max_skills)
-            seed = derive_seed(context.seed, self.model, row["id"], "label_skills")
-            yield make_job(
-                row["id"],
-                row,
-                template,
-                values,
-                prompt_format,
-                self.sampling,
-                seed,
-                forms.get(task_of(row)),
-            )[0]
+        return skill_jobs(self, context, context.each_row(self.rows), lists, self._form)
 
-    def _forms(
-        self, context: Context, lists: Mapping[str, list[str]]
-    ) -> dict[str, StructuredOutput]:
-        """By task, the form of an answer: the labels, then the reason."""
-        if not (self.constrain and context.holds_structure(self.model)):
-            return {}
-        behind = rf"\s?{REASON_REGEX}"
-        return {
-            task: StructuredOutput(regex=rf" ?{labels_regex(skills, self.max_skills)}{behind}")
-            for task, skills in lists.items()
-        }
+    def _form(self, skills: Sequence[str]) -> str:
+        """The labels, then the reason."""
+        return rf" ?{labels_regex(skills, self.max_skills)}\s?{REASON_REGEX}"
