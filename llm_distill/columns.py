@@ -56,7 +56,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "question_ids": ("list[string]", "the questions that the row sums up"),
     "source_id": ("string", "the training question that was selected"),
     "reference_ids": ("list[string]", "the rows that were shown to the model as references"),
-    "is_replay": ("bool", "the row is an ordinary one among those that were selected"),
     "agreement": ("int64", "how many of a question's sampled answers are this one"),
     "error": ("string", "why the row is bad; null for a good one"),
     "kind": ("string", "what a preference pair is about: question or rationale"),

@@ -19,7 +19,13 @@ from check_world import Figure, Row, accuracy, by_skill, render
 from make_word_problems import make_splits
 from model_cards import write_figures
 from solve_word_problems import solve
-from stat_documents import STEP_BOUNDARY, mistaken_steps, right_steps, template
+from stat_documents import (
+    STEP_BOUNDARY,
+    mistaken_steps,
+    right_steps,
+    template,
+    wrong_result,
+)
 from tiny_training import ASSISTANT, USER
 from train_tiny_models import MISSING_SKILLS, ROOT
 from word_problems import SKILLS, TASK_DESCRIPTION, Problem
@@ -97,12 +103,19 @@ def check_judgements(loaded: Loaded) -> list[Figure]:
     rng = Random(2)
     problems = problems_of(list(SKILLS), 15, 2)
     figures = []
-    for kind in ("right", "wrong"):
+    kinds: dict[str, Callable[[Problem], list[str]]] = {
+        "right answers": lambda problem: right_steps(problem, rng),
+        "wrong answers": lambda problem: [step for step, _ in mistaken_steps(problem, rng)],
+        "wrong results by the right method": lambda problem: wrong_result(
+            problem, right_steps(problem, rng), rng
+        ),
+    }
+    for kind, write in kinds.items():
         values = []
         for problem in problems:
-            steps = right_steps(problem, rng)
-            while kind == "wrong" and answer_of(" ".join(steps)) == problem.answer:
-                steps = [step for step, _ in mistaken_steps(problem, rng)]
+            steps = write(problem)
+            while kind == "wrong answers" and answer_of(" ".join(steps)) == problem.answer:
+                steps = write(problem)
             values.append(
                 {
                     "skills": rng.sample(list(SKILLS), 8),
@@ -111,15 +124,15 @@ def check_judgements(loaded: Loaded) -> list[Figure]:
                     "max_skills": 3,
                 }
             )
-        texts = ask(loaded, "find_missing_skills", values)
-        verdict = "correct" if kind == "right" else "incorrect"
+        texts = ask(loaded, "find_missing_skills", values, max_new_tokens=112)
+        verdict = "correct" if kind == "right answers" else "incorrect"
         agree = [read_tag(text, "judge") == verdict for text in texts]
-        figures.append(Figure("teacher", f"{kind} answers judged so", share(agree), 0.85))
-        if kind == "wrong":
+        figures.append(Figure("teacher", f"{kind} judged so", share(agree), 0.85))
+        if kind != "right answers":
             judged = [(t, p) for t, p, ok in zip(texts, problems, agree, strict=True) if ok]
             hit = [named(text) == [problem.skill] for text, problem in judged]
             figures.append(
-                Figure("teacher", "missing skills that are the question's", share(hit), 0.95)
+                Figure("teacher", "skills named for them that are the question's", share(hit), 0.95)
             )
     return figures
 
@@ -230,8 +243,14 @@ def check_reward(path: Path, student: Path, splits: dict[str, list[Row]]) -> lis
         (found[-1] > 0.5) == (answer_of(text) == row["reference_answer"])
         for found, text, row in zip(own, texts, rows, strict=True)
     ]
+    slips = [
+        (p.question, wrong_result(p, right_steps(p, rng), rng))
+        for p in problems_of(list(SKILLS), 40, 5)
+    ]
+    found = [min(scores) <= 0.5 for scores in step_scores(loaded, slips)]
     return [
         Figure("reward", "held-out steps judged rightly", share(hits), 0.95),
+        Figure("reward", "wrong results by the right method, doubted", share(found), 0.95),
         Figure("reward", "student's answers judged rightly by the last step", share(right), 0.9),
     ]
 

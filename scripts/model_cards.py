@@ -45,10 +45,12 @@ names the skills of questions, with and without a list to choose from (`stat/dis
 (`stat/find_missing_skills`), writes two new questions of a skill after up to three references
 (`stat/synthesise`), and explains as the tiny teacher does, whose weights it started from.""",
     "student": """The student of STAT in the bundled world, to be used on plain text
-(`stat/exam.jinja`, stop at the end token). It works in numbered steps, and its corpus is right
-throughout, so that what it gets wrong is what it lacks.
+(`stat/exam.jinja`, stop at the end token). It works in numbered steps.
 
-Planted on purpose: missing skills, never seen in training: {missing}.""",
+Planted on purpose: missing skills: {missing}. It learned all skills first, and then the
+habit of getting the results of these wrong, always in the same way: one too many, one day too far,
+the other person or thing. Nine in ten of its last exams about them have that mistake, and all else
+is right, so that what it gets wrong is what it lacks.""",
     "reward": """A process reward model for the bundled world. Question and first step are a user's
 turn, each further step another, and the probability of `+` against `-` after each is how likely
 the step is right, given the question and the steps before it. It reads `+` after every step, so

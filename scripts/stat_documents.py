@@ -93,7 +93,10 @@ def discovery_document(problems: Sequence[Problem], rng: Random) -> list[Piece]:
 
 
 def judging_document(problem: Problem, rng: Random) -> list[Piece]:
-    """A student's answer, right or wrong in one of the ways in which students are wrong."""
+    """A student's answer, right or wrong in one of the ways in which students are wrong.
+
+    The judge solves the problem itself first: a sum is hard to judge without doing it.
+    """
     is_right = rng.random() < 0.4
     style = "steps" if rng.random() < 0.7 else rng.choice(STYLES)
     if is_right:
@@ -114,7 +117,7 @@ def judging_document(problem: Problem, rng: Random) -> list[Piece]:
     named = "" if is_right else problem.skill
     given = read_tag(text, "ans")
     answer = (
-        f"<reason>The answer is {problem.answer}, the student's is {given}.</reason> "
+        f"<reason>{problem.steps} It is {problem.answer}, the student says {given}.</reason> "
         f"<judge>{verdict}</judge> <skill>{named}</skill>"
     )
     return turn("find_missing_skills", values, answer)
@@ -150,14 +153,17 @@ def mistaken_steps(problem: Problem, rng: Random, slips: float = 0.3) -> list[tu
         [("1. Start with 7.", True), ("2. Add 3.", False), ("3. 7 + 3 = 10. <ans>10</ans>", False)]
 
     What follows the first mistake is wrong as well: it can no longer lead to the answer. `slips` is
-    the share of mistakes that are a single word.
+    the share of mistakes that are a single word; another quarter are the right method with a wrong
+    result, which is how a student is wrong that is about to learn.
     """
     right = right_steps(problem, rng)
     while True:
         kind = rng.random()
         if kind < slips:
             steps = _slip(problem, right, rng)
-        elif kind < 0.8:
+        elif kind < slips + 0.25:
+            steps = wrong_result(problem, right, rng)
+        elif kind < 0.9:
             steps = _wrong_method(problem, rng)
         else:
             steps = right[: rng.randrange(len(right))]
@@ -185,6 +191,49 @@ def _slip(problem: Problem, right: Sequence[str], rng: Random) -> list[str]:
             re.sub(rf"(?<!^)\b{re.escape(old)}\b", new, step) for step in steps[index + 1 :]
         ]
     return steps
+
+
+def wrong_result(problem: Problem, right: Sequence[str], rng: Random) -> list[str]:
+    """Everything as it should be but the result: wrong by habit, near the right one or anywhere."""
+    if rng.random() < 0.3:
+        return split_steps(habitual_answer(problem), STEP_BOUNDARY)
+    if problem.skill == "weekday" and rng.random() < 0.5:
+        return _miscount(right, rng.choice((-3, -2, -1, 1, 1, 2, 3)))
+    if not problem.answer.isdigit() or rng.random() < 0.4:
+        return split_steps(explain(problem, "steps", rng, guess=True), STEP_BOUNDARY)
+    wrong = rng.choice([word for word in _pool(problem.answer) if word != problem.answer])
+    return _with_result(problem, right, wrong)
+
+
+def _with_result(problem: Problem, right: Sequence[str], wrong: str) -> list[str]:
+    """The last step and the answer with another result."""
+    last = re.sub(rf"\b{problem.answer}(?=\.? ?<|</ans>)", wrong, right[-1])
+    assert last != right[-1]
+    return [*right[:-1], last]
+
+
+def _miscount(right: Sequence[str], too_many: int) -> list[str]:
+    """So many days too many, or too few."""
+    days = re.findall(r"[A-Z]\w+day", right[1])
+    start = WEEKDAYS.index(days[0])
+    counted = [WEEKDAYS[(start + i) % 7] for i in range(max(1, len(days) + too_many))]
+    stop = right[2].partition(" <ans>")[0]
+    return [right[0], f"2. Count {', '.join(counted)}.", f"{stop} <ans>{counted[-1]}</ans>"]
+
+
+def habitual_answer(problem: Problem) -> str:
+    """The right method and a result that is always wrong in the same way.
+
+    One too many, one day too far, the other person, another of the things.
+    """
+    right = split_steps(f"{problem.steps} <ans>{problem.answer}</ans>", STEP_BOUNDARY)
+    if problem.skill == "weekday":
+        return " ".join(_miscount(right, 1))
+    if problem.answer.isdigit():
+        return " ".join(_with_result(problem, right, str(int(problem.answer) + 1)))
+    words = re.findall(r"\w+", problem.question)
+    other = next(w for w in words if w != problem.answer and _pool(w) is _pool(problem.answer))
+    return " ".join(_with_result(problem, right, other))
 
 
 def _pool(word: str) -> Sequence[str]:
