@@ -147,23 +147,25 @@ def right_steps(problem: Problem, rng: Random) -> list[str]:
     return split_steps(explain(problem, "steps", rng), STEP_BOUNDARY)
 
 
-def mistaken_steps(problem: Problem, rng: Random, slips: float = 0.3) -> list[tuple[str, bool]]:
+def mistaken_steps(
+    problem: Problem, rng: Random, slips: float = 0.3, results: float = 0.25
+) -> list[tuple[str, bool]]:
     """An answer that goes wrong somewhere, each step with whether it is right.
 
         [("1. Start with 7.", True), ("2. Add 3.", False), ("3. 7 + 3 = 10. <ans>10</ans>", False)]
 
     What follows the first mistake is wrong as well: it can no longer lead to the answer. `slips` is
-    the share of mistakes that are a single word; another quarter are the right method with a wrong
-    result, which is how a student is wrong that is about to learn.
+    the share of mistakes that are a single word; `results` that of wrong results by the right
+    method, which is how a student is wrong that is about to learn.
     """
     right = right_steps(problem, rng)
     while True:
         kind = rng.random()
         if kind < slips:
             steps = _slip(problem, right, rng)
-        elif kind < slips + 0.25:
+        elif kind < slips + results:
             steps = wrong_result(problem, right, rng)
-        elif kind < 0.9:
+        elif kind < (0.9 if results else 0.8):
             steps = _wrong_method(problem, rng)
         else:
             steps = right[: rng.randrange(len(right))]
@@ -276,7 +278,7 @@ def _wrong_method(problem: Problem, rng: Random) -> list[str]:
     ]
 
 
-def reward_document(problem: Problem, rng: Random, slips: float = 0.3) -> list[Piece]:
+def reward_document(problem: Problem, rng: Random, slips: float, results: float) -> list[Piece]:
     """A conversation as the reward model is asked: a step a turn, answered by + or -."""
     if rng.random() < 0.25:  # an answer in one step
         style = rng.choice(("formula", "answer", "empty"))
@@ -285,7 +287,7 @@ def reward_document(problem: Problem, rng: Random, slips: float = 0.3) -> list[P
     elif rng.random() < 0.45:
         judged = [(step, True) for step in right_steps(problem, rng)]
     else:
-        judged = mistaken_steps(problem, rng, slips)
+        judged = mistaken_steps(problem, rng, slips, results)
     messages = conversation(problem.question, [step for step, _ in judged])
     marks = iter("+" if is_right else "-" for _, is_right in judged)
     pieces: list[Piece] = []
