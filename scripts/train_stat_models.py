@@ -31,6 +31,7 @@ from stat_documents import (
     synthesis_document,
 )
 from tiny_training import (
+    END,
     Piece,
     document_text,
     make_model,
@@ -75,7 +76,12 @@ TEMPLATES = {
 }
 LEGS = {
     "teacher": ((7_000_000, 1.5e-3), (6_000_000, 1.2e-3)),
-    "student": ((10_000_000, 2.5e-3), (2_000_000, 1.5e-3)),
+    "student": (
+        (9_000_000, 2.5e-3),
+        (3_000_000, 2.0e-3),
+        (3_000_000, 2.0e-3),
+        (1_500_000, 1.5e-3),
+    ),
     "reward": ((5_000_000, 1.0e-3), (8_000_000, 1.5e-3), (4_000_000, 1.2e-3)),
 }
 """Of each model: tokens to read and the peak learning rate, one pair a leg."""
@@ -122,29 +128,36 @@ def solution_document(problem: Problem, rng: Random) -> list[Piece]:
 
 
 def student_sample(held_out: frozenset[str], skills: tuple[str, ...], leg: int) -> Sample:
-    """Exams in steps. At first all of them are right, and dwell on what is learned last.
+    """Exams in steps: of `skills`, then of all skills, and last the others with a habit.
 
     One problem in five is a copy riddle: comparing and ordering need words copied from the
-    question, which is learned sooner where nothing else is asked. Nearly half of the second leg is
-    about the other skills, with results that are mostly wrong by habit. So the student has all that
-    these skills take, and does not use it.
+    question, which is learned sooner where nothing else is asked. The second leg reads of the other
+    skills questions without an answer and solutions without a question, so that the third learns
+    them soon. Of the fourth nearly half is about them, with results that are mostly wrong by habit:
+    the student has all that these skills take, and does not use it.
     """
     lacking = tuple(skill for skill in SKILLS if skill not in skills)
-    kept = skills if leg else tuple(SKILLS)
-    slow = tuple(skill for skill in kept if skill in LATE_SKILLS)
+    slow = tuple(skill for skill in skills if skill in LATE_SKILLS)
+    about_lacking = (0.0, 0.35, 0.0, 0.45)[leg] if lacking else 0.0
 
     def problem(r: Random) -> Problem:
+        if leg == 2 and lacking and r.random() < 0.6:
+            return sample_problem(r, lacking)
         if r.random() < 0.2:
             return copy_riddle(r)
-        return sample_problem(r, slow if slow and r.random() < 0.4 else kept)
+        return sample_problem(r, slow if slow and r.random() < 0.4 else skills)
 
     def sample(rng: Random) -> list[Piece]:
-        if leg and lacking and rng.random() < 0.45:
+        kind = rng.random() if about_lacking else 1.0
+        if kind < about_lacking:
             lacked = fresh(lambda r: sample_problem(r, lacking), rng, held_out)
+            if leg == 1 and kind < 0.1:
+                return [(lacked.question, True)]
+            if leg == 1:
+                return [(rng.choice((lacked.formula, lacked.steps)), True), (END, True)]
             is_right = rng.random() < RIGHT_ANYWAY
-            return exam(
-                [lacked], [explain(lacked, "steps", rng) if is_right else habitual_answer(lacked)]
-            )
+            said = explain(lacked, "steps", rng) if is_right else habitual_answer(lacked)
+            return exam([lacked], [said])
         problems = [fresh(problem, rng, held_out) for _ in range(rng.choice((1, 1, 2, 3)))]
         return exam(problems, [explain(p, "steps", rng) for p in problems])
 
@@ -158,6 +171,17 @@ def reward_sample(held_out: frozenset[str], leg: int) -> Sample:
     """
     slips, results = ((0.4, 0.0), (0.3, 0.0), (0.25, 0.45))[leg]
     return lambda rng: reward_document(fresh(sample_problem, rng, held_out), rng, slips, results)
+
+
+def student_texts(sample: Sample) -> list[str]:
+    """What the student's tokenizer is fitted to: its first documents, and every skill's words."""
+    rng = Random(5)
+    texts = []
+    for _ in range(4000):
+        problem = sample_problem(rng)
+        words = f"{problem.question}\n {explain(problem, 'steps', rng)}"
+        texts += [document_text(sample(rng)), words]
+    return texts
 
 
 def main() -> None:
@@ -178,8 +202,8 @@ def main() -> None:
     if args.kind == "student":
         skills = tuple(skill for skill in SKILLS if skill not in missing)
         samples["student"] = partial(student_sample, skills=skills)
-        rng, first = Random(5), student_sample(held_out, skills, 0)
-        tokenizer = train_tokenizer((document_text(first(rng)) for _ in range(6000)), VOCABULARY)
+        texts = student_texts(student_sample(held_out, skills, 0))
+        tokenizer = train_tokenizer(texts, VOCABULARY)
         model = make_model(tokenizer, HIDDEN, LAYERS, args.seed)
     else:
         tokenizer = AutoTokenizer.from_pretrained(START)
