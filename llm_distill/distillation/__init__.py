@@ -1,0 +1,1 @@
+"""Distilling across tokenizers: what scoring a teacher and training a student share."""
