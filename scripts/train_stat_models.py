@@ -82,7 +82,12 @@ LEGS = {
         (3_000_000, 2.0e-3),
         (1_500_000, 1.5e-3),
     ),
-    "reward": ((5_000_000, 1.0e-3), (8_000_000, 1.5e-3), (4_000_000, 1.2e-3)),
+    "reward": (
+        (5_000_000, 1.0e-3),
+        (8_000_000, 1.5e-3),
+        (4_000_000, 1.2e-3),
+        (5_000_000, 1.8e-3),
+    ),
 }
 """Of each model: tokens to read and the peak learning rate, one pair a leg."""
 VOCABULARY, HIDDEN, LAYERS = 576, 96, 4  # of the student
@@ -169,7 +174,7 @@ def reward_sample(held_out: frozenset[str], leg: int) -> Sample:
 
     Both are hard to see: they take reading every word, and doing the sum.
     """
-    slips, results = ((0.4, 0.0), (0.3, 0.0), (0.25, 0.45))[leg]
+    slips, results = ((0.4, 0.0), (0.3, 0.0), (0.25, 0.45), (0.25, 0.5))[leg]
     return lambda rng: reward_document(fresh(sample_problem, rng, held_out), rng, slips, results)
 
 
