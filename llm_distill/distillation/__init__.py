@@ -1,0 +1,1 @@
+"""What scoring with a teacher and training across tokenizers share."""
