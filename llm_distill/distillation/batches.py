@@ -76,16 +76,17 @@ def _read(example: Example) -> dict[str, NDArray[Any]]:
         "chunk_logps": np.asarray(example.get("chunk_logps", ()), dtype=np.float32),
         "chunk_open": ends >= 0,
         "chunk_ends": np.searchsorted(positions, np.maximum(ends, 0)) if len(ends) else ends,
-        **_top(example),
+        **_top(example, int(is_labelled.sum())),
     }
 
 
-def _top(example: Example) -> dict[str, NDArray[Any]]:
+def _top(example: Example, n_labels: int) -> dict[str, NDArray[Any]]:
     """Stored flat, k tokens a label."""
     if "top_ids" not in example:
         return {}
-    k = int(example["top_k"])
+    ids, logps = np.asarray(example["top_ids"]), np.asarray(example["top_logps"])
+    k = len(ids) // n_labels
     return {
-        "top_ids": np.asarray(example["top_ids"], dtype=np.int64).reshape(-1, k),
-        "top_logps": np.asarray(example["top_logps"], dtype=np.float32).reshape(-1, k),
+        "top_ids": ids.astype(np.int64).reshape(-1, k),
+        "top_logps": logps.astype(np.float32).reshape(-1, k),
     }

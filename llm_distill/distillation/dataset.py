@@ -17,13 +17,12 @@ from llm_distill.distillation.aligned import AlignedRow, aligned
 from llm_distill.distillation.chunks import (
     TeacherChunks,
     TokenScores,
-    at_tokens,
     in_loss,
     teacher_chunks,
 )
 from llm_distill.distillation.encoding import EncodedRow, RowEncoder
 from llm_distill.distillation.report import AlignmentReport
-from llm_distill.distillation.settings import AlmSettings, LossWeights
+from llm_distill.distillation.settings import AlmSettings, DistillSettings
 from llm_distill.distillation.stored import StoredScores
 from llm_distill.errors import DataError
 from llm_distill.training.data import NO_LOSS, UnusableRowError, token_dataset
@@ -54,8 +53,7 @@ class RowPreparation:
     student: RowEncoder
     teacher: RowEncoder | None
     turns: Callable[[Row], Sequence[Message] | str]
-    losses: LossWeights
-    alm: AlmSettings
+    settings: DistillSettings
     stored: StoredScores | None
     report: AlignmentReport = field(default_factory=AlignmentReport)
 
@@ -79,14 +77,14 @@ class RowPreparation:
             raise UnusableRowError(f"for the teacher: {error}") from error
         if self.stored is not None:
             self.stored.check(row, teacher)
-        if self.losses.shared():
+        if self.settings.losses.shared():
             if not np.array_equal(teacher.ids[in_loss(teacher)], student.ids[index]):
                 raise UnusableRowError("teacher and student have other tokens for it")
             if self.stored is not None:
                 example |= self.stored.top(row, teacher)
         if self.stored is None:
             example |= {"teacher_ids": teacher.ids, "teacher_in_loss": in_loss(teacher)}
-        if self.losses.alm is not None:
+        if self.settings.losses.alm is not None:
             example |= self._chunks(row, teacher, student)
         return example
 
@@ -102,8 +100,8 @@ class RowPreparation:
         if self.stored is None:
             self.report.add(found, student)
             return online_columns(found)
-        scores = self.stored.scores(row, teacher, with_log_pbs=self.alm.debias)
-        chunks = chunks_of(found, scores, self.alm)
+        scores = self.stored.scores(row, teacher, with_log_pbs=self.settings.alm.debias)
+        chunks = chunks_of(found, scores, self.settings.alm)
         self.report.add(chunks.aligned, student)
         return chunk_columns(chunks, len(student.ids))
 
@@ -120,8 +118,13 @@ def prepared(
     Raises:
         DataError: no row is left, the texts of too many differ, or the scores do not fit the rows.
     """
+
+    def counted(reason: str) -> None:
+        preparation.report.dropped[reason] += 1
+        drop(reason)
+
     try:
-        dataset = token_dataset(rows, preparation.encode, drop, name)
+        dataset = token_dataset(rows, preparation.encode, counted, name)
     except DataError:
         preparation.report.check(max_dropped, name)
         raise

@@ -9,7 +9,7 @@ import torch
 
 from llm_distill.distillation.divergence import divergences_from_logits, divergences_from_top
 from llm_distill.distillation.head import Head, head_logps
-from llm_distill.distillation.settings import AlmSettings, LossWeights
+from llm_distill.distillation.settings import DistillSettings
 from llm_distill.methods.chunk_loss import chunk_divergence, chunk_sums
 
 Batch = Mapping[str, torch.Tensor]
@@ -22,12 +22,9 @@ class Objective:
     opens: the set B over the student's vocabulary, bool [V]; None without debiasing.
     teacher_head: of a teacher in memory, for the losses by whole distributions; None where the
         batch has the likeliest tokens' log-probabilities.
-    beta: of jsd.
     """
 
-    losses: LossWeights
-    alm: AlmSettings
-    beta: float
+    settings: DistillSettings
     opens: torch.Tensor | None = None
     teacher_head: Head | None = None
 
@@ -37,15 +34,14 @@ class Objective:
         hidden: the student's last hidden states, [B, T, H].
         """
         read = hidden.flatten(0, 1).index_select(0, batch["positions"])
-        found = {}
-        if self.losses.alm is not None or self.losses.sft is not None:
-            opens = self.opens if self.losses.alm is not None else None
-            logps, log_pbs = head_logps(read, head, batch["targets"], opens)
-            if self.losses.alm is not None:
+        losses, found = self.settings.losses, {}
+        if losses.alm is not None or losses.sft is not None:
+            logps, log_pbs = head_logps(read, head, batch["targets"], self.opens)
+            if losses.alm is not None:
                 found["alm"] = self._alm(logps, log_pbs, batch)
-            if self.losses.sft is not None:
+            if losses.sft is not None:
                 found["sft"] = -logps[batch["labelled"]].sum()
-        if self.losses.shared():
+        if losses.shared():
             found.update(self._shared(read[batch["labelled"]], head, batch))
         return found
 
@@ -57,16 +53,16 @@ class Objective:
         if log_pbs is not None:
             ends = log_pbs[batch["chunk_ends"]]
             student = student + torch.where(batch["chunk_open"], ends, 0.0)
-        kind = self.alm.divergence
-        return chunk_divergence(teacher, student, self.alm.temperature, kind).sum()
+        alm = self.settings.alm
+        return chunk_divergence(teacher, student, alm.temperature, alm.divergence).sum()
 
     def _shared(self, read: torch.Tensor, head: Head, batch: Batch) -> dict[str, torch.Tensor]:
-        kinds = self.losses.shared()
+        kinds, beta = self.settings.losses.shared(), self.settings.beta
         if self.teacher_head is None:
             top = batch["top_ids"], batch["top_logps"]
-            return divergences_from_top(read, head, *top, kinds, self.beta)
+            return divergences_from_top(read, head, *top, kinds, beta)
         teacher = batch["teacher_hidden"], self.teacher_head
-        return divergences_from_logits(read, head, *teacher, kinds, self.beta)
+        return divergences_from_logits(read, head, *teacher, kinds, beta)
 
 
 def counts(batch: Batch) -> torch.Tensor:

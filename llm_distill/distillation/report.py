@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ class AlignmentReport:
     n_student_tokens: int = 0
     n_bytes: int = 0
     n_bytes_kept: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
 
     def add(self, found: AlignedRow, student: EncodedRow) -> None:
@@ -72,6 +74,7 @@ class AlignmentReport:
         n = max(1, self.n_chunks)
         return {
             "n_rows": self.n_rows,
+            "dropped": dict(self.dropped),
             "n_chunks": self.n_chunks,
             "share_of_bytes": self.n_bytes_kept / max(1, self.n_bytes),
             "teacher_tokens_per_chunk": self.n_teacher_tokens / n,

@@ -7,8 +7,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
-Combine = Literal["fixed", "grad_mag"]
-
 SHARED = ("forward_kl", "reverse_kl", "jsd")
 """The losses that compare whole distributions, so that both models must have one vocabulary."""
 
@@ -78,3 +76,30 @@ class AlmSettings(BaseModel):
     @field_serializer("temperature", when_used="json")
     def _in_json(self, value: float) -> float | str:
         return value if math.isfinite(value) else "inf"  # JSON has no infinity
+
+
+class DistillSettings(BaseModel):
+    """What the loss is made of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    losses: LossWeights = Field(
+        LossWeights(alm=1.0, sft=1.0),
+        description="the loss's components and their weights: alm, sft, forward_kl, reverse_kl, "
+        "jsd; what is not named is left out",
+    )
+    combine: Literal["fixed", "grad_mag"] = Field(
+        "fixed",
+        description="grad_mag: the weights times what brings the components' gradients at the last "
+        "decoder layer to one size, anew in each step; with accumulation a forward pass more",
+    )
+    alm: AlmSettings = Field(AlmSettings(), description="of the loss alm")
+    beta: float = Field(0.5, gt=0, lt=1, description="of jsd: the teacher's share in the mixture")
+
+    def from_teacher(self) -> list[str]:
+        """The losses that need a teacher."""
+        return [name for name in self.losses.weights() if name != "sft"]
+
+    def debiases(self) -> bool:
+        """Whether log p(B) is needed."""
+        return self.losses.alm is not None and self.alm.debias

@@ -68,19 +68,19 @@ class StoredScores:
             DataError: they were not stored, or not for each token.
         """
         place = f"row {row['id']} of '{self.rows}'"
-        instead = "store them when scoring, or set online: true"
+        instead = "score the rows with top_k, or set online: true"
         ids = _values(row.get("teacher_top_ids"), f"{place} has no teacher_top_ids; {instead}")
         logps = _values(row.get("teacher_top_logps"), f"{place} has no teacher_top_logps; {instead}")
         n_tokens = len(in_loss(teacher))
-        if ids.shape != logps.shape or ids.ndim != 2 or len(ids) != n_tokens:
+        if not len(ids) or len(ids) != len(logps) or len(ids) % n_tokens:
             raise DataError(
-                f"{place} has top tokens of shape {ids.shape} and {logps.shape} where [{n_tokens}, "
-                f"k] is expected; {instead}"
+                f"{place} has {len(ids)} teacher_top_ids and {len(logps)} teacher_top_logps for "
+                f"{n_tokens} tokens, where each has k of both; score it again"
             )
         _check_logps(logps, f"{place}: teacher_top_logps")
         return {
-            "top_ids": ids.astype(np.int32).ravel(),
-            "top_logps": logps.astype(np.float32).ravel(),
+            "top_ids": ids.astype(np.int32),
+            "top_logps": np.minimum(logps, 0.0).astype(np.float32),
         }
 
     def _read(

@@ -14,7 +14,7 @@ from llm_distill.distillation.chunks import TokenScores, at_tokens
 from llm_distill.distillation.dataset import Example, with_online_chunks
 from llm_distill.distillation.encoding import RowEncoder
 from llm_distill.distillation.head import Head, backbone_of, head_logps, head_of
-from llm_distill.distillation.settings import AlmSettings
+from llm_distill.distillation.settings import DistillSettings
 from llm_distill.models import ModelSource, choose_device, load_model
 from llm_distill.training.data import NO_LOSS
 
@@ -63,24 +63,19 @@ class OnlineTeacher:
 
 @dataclass(frozen=True)
 class OnlineCollator:
-    """Rows to a batch, with what the teacher says of them.
-
-    with_chunks: for ALM. with_hidden: for the losses by whole distributions.
-    """
+    """Rows to a batch, with what the teacher says of them."""
 
     teacher: OnlineTeacher
-    alm: AlmSettings
+    settings: DistillSettings
     pad_token_id: int
-    with_chunks: bool
-    with_hidden: bool
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         scores, hidden = self.teacher.read(examples)
-        if self.with_chunks:
-            pairs = zip(examples, scores, strict=True)
-            examples = [with_online_chunks(example, own, self.alm) for example, own in pairs]
+        if self.settings.losses.alm is not None:
+            alm, pairs = self.settings.alm, zip(examples, scores, strict=True)
+            examples = [with_online_chunks(example, own, alm) for example, own in pairs]
         batch = collate(examples, self.pad_token_id)
-        return batch | ({"teacher_hidden": hidden} if self.with_hidden else {})
+        return batch | ({"teacher_hidden": hidden} if self.settings.losses.shared() else {})
 
 
 def online_teacher(source: ModelSource, encoder: RowEncoder) -> OnlineTeacher:

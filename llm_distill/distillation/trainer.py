@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from trl import SFTConfig, SFTTrainer
 
+from llm_distill.distillation.batches import collate
 from llm_distill.distillation.head import backbone_of, head_of
 from llm_distill.distillation.losses import Batch, Objective, counts
-from llm_distill.distillation.settings import Combine
+from llm_distill.distillation.teacher import OnlineCollator, OnlineTeacher
 from llm_distill.errors import ModelError
 from llm_distill.methods.loss_weights import grad_mag_weights
 from llm_distill.training.loop import Guarded
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    from llm_distill.distillation.encoding import RowEncoder
+    from llm_distill.distillation.settings import DistillSettings
 
 Collate = Callable[[Sequence[Any]], dict[str, torch.Tensor]]
 Parts = dict[str, torch.Tensor]
@@ -31,12 +37,15 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
 
     loss_is_scaled_for_ga = True  # it is divided by what the whole step has
 
-    def __init__(self, objective: Objective, combine: Combine, collate: Collate, **settings: Any):
+    def __init__(self, objective: Objective, collate: Collate, **settings: Any) -> None:
         super().__init__(**settings)
         self.data_collator = collate
-        self._objective, self._combine = objective, combine
-        self._weights = objective.losses.weights()
+        opens = objective.opens
+        opens = None if opens is None else opens.to(self.args.device)
+        self._objective = replace(objective, opens=opens)
+        self._weights = objective.settings.losses.weights()
         self._head = head_of(self.model)
+        self._is_measured = objective.settings.combine == "grad_mag" and len(self._weights) > 1
         self._layer = _last_layer(self.model) if self._is_measured else []
         _answers_through(self.model, backbone_of(self.model))
         self._batches: list[Batch] = []
@@ -44,10 +53,6 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         self._factors: dict[str, float] | None = None
         self._logged: dict[str, Any] = {}
         self._n_steps = 0
-
-    @property
-    def _is_measured(self) -> bool:
-        return self._combine == "grad_mag" and len(self._weights) > 1
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
         """The batches of an optimizer step; what its means are over is counted here."""
@@ -140,23 +145,36 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
 def distill_trainer(
     model: Any,
     dataset: Dataset,
-    tokenizer: Any,
+    student: RowEncoder,
     arguments: dict[str, Any],
     peft_config: Any,
-    objective: Objective,
-    combine: Combine,
-    collate: Collate,
+    settings: DistillSettings,
+    teacher: OnlineTeacher | None,
 ) -> DistillTrainer:
-    """The trainer; `collate` takes rows of `dataset` to what `Objective.sums` reads."""
+    """The trainer.
+
+    dataset: as `dataset.prepared` makes it. teacher: scores each batch; None where the rows have
+        its scores.
+
+    Raises:
+        ModelError: the model's output layer is not known (see `head_of`), or grad_mag has nothing
+            to measure.
+    """
+    pad = student.tokenizer.pad_token_id
+    collator: Collate = partial(collate, pad_token_id=pad)
+    if teacher is not None:
+        collator = OnlineCollator(teacher, settings, pad)
+        arguments = {**arguments, "dataloader_num_workers": 0}  # the teacher is in this process
+    weight = model.get_output_embeddings().weight
+    opens = torch.from_numpy(student.table.opens(len(weight))) if settings.debiases() else None
     own = {"remove_unused_columns": False, "dataset_kwargs": {"skip_prepare_dataset": True}}
     return DistillTrainer(
-        objective,
-        combine,
-        collate,
+        Objective(settings, opens, teacher.head if teacher is not None else None),
+        collator,
         model=model,
         args=SFTConfig(**arguments, **own),
         train_dataset=dataset,
-        processing_class=tokenizer,
+        processing_class=student.tokenizer,
         peft_config=peft_config,
     )
 
