@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from llm_distill.distillation.aligned import AlignedRow
-    from llm_distill.distillation.encoding import EncodedRow
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,6 @@ class TeacherChunks:
     aligned: AlignedRow
     logps: NDArray[np.float32]
     is_open: NDArray[np.bool_]
-
-
-def in_loss(row: EncodedRow) -> NDArray[np.int64]:
-    """The index of every token that is in the loss, content by content with its end token."""
-    spans = [np.arange(c.start, c.end + c.is_closed) for c in row.contents]
-    return np.concatenate([np.zeros(0, np.int64), *spans])
 
 
 def at_tokens(

@@ -17,11 +17,11 @@ from llm_distill.distillation.aligned import AlignedRow, aligned
 from llm_distill.distillation.chunks import (
     TeacherChunks,
     TokenScores,
-    in_loss,
     teacher_chunks,
 )
 from llm_distill.distillation.encoding import EncodedRow, RowEncoder
 from llm_distill.distillation.report import AlignmentReport
+from llm_distill.distillation.scoring import in_loss
 from llm_distill.distillation.settings import AlmSettings, DistillSettings
 from llm_distill.distillation.stored import StoredScores
 from llm_distill.errors import DataError

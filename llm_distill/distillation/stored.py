@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llm_distill.distillation.chunks import TokenScores, at_tokens, in_loss
+from llm_distill.distillation.chunks import TokenScores, at_tokens
+from llm_distill.distillation.scoring import in_loss
 from llm_distill.errors import DataError
 
 if TYPE_CHECKING:

@@ -67,6 +67,7 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         if self.from_teacher() and not self.online:
             columns |= {"teacher_logps", "scored_by"}
             columns |= {"teacher_log_pbs"} if self.debiases() else set()
+            columns |= {"teacher_top_ids", "teacher_top_logps"} if self.losses.shared() else set()
         return {self.rows: columns}
 
     def may_be_empty(self) -> set[str]:
