@@ -1,0 +1,81 @@
+"""Chunks of two tokenizations of the same text (ALM, arXiv 2503.20083, section 3).
+
+A chunk closes wherever both streams end a token at the same byte: it is the shortest piece of text
+that whole tokens write on either side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 1 << 20  # bytes of text at a time: the marks on them stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """last_a, last_b: [C], the index of the last token of each chunk on either side, ascending."""
+
+    last_a: NDArray[np.int64]
+    last_b: NDArray[np.int64]
+
+
+def align(ends_a: NDArray[np.int64], ends_b: NDArray[np.int64]) -> Alignment:
+    """The chunks of two streams, from the byte offsets behind each of their tokens.
+
+    Offsets ascend; equal ones are tokens that write nothing, and belong to the chunk of the token
+    before them (at the very start: to one of their own, if both sides have one). Many documents
+    are aligned at once when the offsets go on from one to the next. Leave a byte free between two
+    documents: a token that writes nothing at a start would else count as the end of the document
+    before. What lies behind the last common offset is in no chunk.
+    """
+    found_a: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    found_b: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    if len(ends_a) and len(ends_b):
+        first = int(max(ends_a[0], ends_b[0]))
+        stop = int(min(ends_a[-1], ends_b[-1])) + 1
+        borders = np.append(np.arange(first, stop, BLOCK), max(first, stop))
+        cuts_a, cuts_b = np.searchsorted(ends_a, borders), np.searchsorted(ends_b, borders)
+        marks = np.zeros(max(0, min(BLOCK, stop - first)), np.bool_)
+        for i, start in enumerate(borders[:-1]):
+            a = ends_a[cuts_a[i] : cuts_a[i + 1]] - start
+            b = ends_b[cuts_b[i] : cuts_b[i + 1]] - start
+            found_a.append(_also_in(b, a, marks) + cuts_a[i])
+            found_b.append(_also_in(a, b, marks) + cuts_b[i])
+    return Alignment(np.concatenate(found_a), np.concatenate(found_b))
+
+
+def _also_in(
+    others: NDArray[np.int64], ends: NDArray[np.int64], marks: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Where in `ends` an offset stands that `others` has too: of equal ones the last.
+
+    marks: [bytes], scratch. A mark on each byte costs one pass, where a merge compares and a sort
+    compares more often.
+    """
+    marks[:] = False
+    marks[others] = True
+    found = marks[ends]
+    found[:-1] &= ends[1:] != ends[:-1]
+    return np.flatnonzero(found)
+
+
+def merge(alignment: Alignment, keep: NDArray[np.bool_]) -> Alignment:
+    """Each chunk that is not kept goes into the next one; behind the last kept, it is dropped.
+
+    keep: [C]. The paper's γ-merging keeps the chunks at whose end the teacher gives p(B) ≥ γ.
+    """
+    return Alignment(alignment.last_a[keep], alignment.last_b[keep])
+
+
+def chunk_ids(last: NDArray[np.int64], n_tokens: int) -> NDArray[np.int32]:
+    """[n_tokens]: the chunk of each token of one side, -1 behind the last chunk.
+
+    last: [C], ascending, the index of each chunk's last token.
+    """
+    found = np.full(n_tokens, -1, np.int32)
+    sizes = np.diff(last, prepend=-1)
+    found[: sizes.sum()] = np.repeat(np.arange(len(last), dtype=np.int32), sizes)
+    return found
