@@ -42,15 +42,18 @@ class ModelSource:
         return Path(self.path).is_dir()
 
 
-def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+def load_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer, left-padding, with a pad token (the end-of-text token where it has none).
+
+    is_alone: no weights need to lie beside it.
 
     Raises:
         ModelError: there is none, or it has neither a pad nor an end-of-text token.
     """
     from transformers import AutoTokenizer
 
-    _check(source)
+    if not (is_alone and source.is_local):
+        _check(source)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(
             source.path, revision=source.revision, trust_remote_code=False, padding_side="left"

@@ -59,7 +59,7 @@ def aligned(teacher: EncodedRow, student: EncodedRow) -> AlignedRow:
         is_end += [False] * chunks.shape[1] + [True] * bool(closed)
     tokens = np.concatenate(parts, axis=1)
     return AlignedRow(
-        *tokens,
+        *(tokens[0], tokens[1], tokens[2], tokens[3]),
         is_end=np.array(is_end, dtype=np.bool_),
         n_bytes=sum(len(a.text) for a, _ in pairs),
         n_bytes_kept=kept,

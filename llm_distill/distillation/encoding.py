@@ -194,8 +194,17 @@ def row_encoder(source: ModelSource, max_length: int | None) -> RowEncoder:
             completion ends.
     """
     pairs = pair_encoder(source, NO_LIMIT if max_length is None else max_length)
+    return RowEncoder(pairs, bytes_of_tokens(source, pairs.tokenizer))
+
+
+def bytes_of_tokens(source: ModelSource, tokenizer: Any) -> TokenBytes:
+    """The table of a model's tokenizer.
+
+    Raises:
+        ModelError: its tokens do not say which bytes they are.
+    """
     try:
-        return RowEncoder(pairs, token_bytes(pairs.tokenizer))
+        return token_bytes(tokenizer)
     except ValueError as error:
         raise ModelError(f"model '{source.name}' ({source.path}): {error}") from error
 
@@ -214,7 +223,7 @@ def turns_of(
     value = row[column]
     if prompt is not None:
         asked = prompt(row)
-        if not asked or not asked.strip():
+        if not isinstance(asked, str) or not asked.strip():
             raise UnusableRowError("empty prompt")
         if not isinstance(value, str) or not value.strip():
             raise UnusableRowError("empty completion")
