@@ -45,9 +45,7 @@ class Objective:
             found.update(self._shared(read[batch["labelled"]], head, batch))
         return found
 
-    def _alm(
-        self, logps: torch.Tensor, log_pbs: torch.Tensor | None, batch: Batch
-    ) -> torch.Tensor:
+    def _alm(self, logps: torch.Tensor, log_pbs: torch.Tensor | None, batch: Batch) -> torch.Tensor:
         teacher = batch["chunk_logps"]
         student = chunk_sums(logps, batch["chunk_of"], len(teacher))
         if log_pbs is not None:

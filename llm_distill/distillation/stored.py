@@ -71,7 +71,9 @@ class StoredScores:
         place = f"row {row['id']} of '{self.rows}'"
         instead = "score the rows with top_k, or set online: true"
         ids = _values(row.get("teacher_top_ids"), f"{place} has no teacher_top_ids; {instead}")
-        logps = _values(row.get("teacher_top_logps"), f"{place} has no teacher_top_logps; {instead}")
+        logps = _values(
+            row.get("teacher_top_logps"), f"{place} has no teacher_top_logps; {instead}"
+        )
         n_tokens = len(in_loss(teacher))
         if not len(ids) or len(ids) != len(logps) or len(ids) % n_tokens:
             raise DataError(
@@ -91,7 +93,9 @@ class StoredScores:
         values = _values(row[column], f"{place} has no {column}; {instead}")
         index = in_loss(teacher)
         if len(values) != len(index):
-            raise DataError(f"{place} has {len(values)} {column} for {len(index)} tokens; {instead}")
+            raise DataError(
+                f"{place} has {len(values)} {column} for {len(index)} tokens; {instead}"
+            )
         _check_logps(values, f"{place}: {column}")
         return at_tokens(len(teacher.ids), index, np.minimum(values, 0.0))
 

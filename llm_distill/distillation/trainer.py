@@ -61,7 +61,7 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
             counted = sum(map(counts, batches), torch.zeros(2, dtype=torch.int64))
             gathered = self.accelerator.gather(counted.to(self.args.device))
             n_tokens, n_chunks = gathered.view(-1, 2).sum(0).clamp(min=1).tolist()
-            self._totals = {name: n_tokens for name in self._weights} | {"alm": n_chunks}
+            self._totals = dict.fromkeys(self._weights, n_tokens) | {"alm": n_chunks}
             self._batches, self._factors = batches, None
             self._n_steps += 1
         return batches, n_items
@@ -164,7 +164,9 @@ def distill_trainer(
     collator: Collate = partial(collate, pad_token_id=pad)
     if teacher is not None:
         collator = OnlineCollator(teacher, settings, pad)
-        arguments = {**arguments, "dataloader_num_workers": 0}  # the teacher is in this process
+        # The teacher is in this process, and what it gives is on its device already.
+        in_process = {"dataloader_num_workers": 0, "dataloader_pin_memory": False}
+        arguments = {**arguments, **in_process}
     weight = model.get_output_embeddings().weight
     opens = torch.from_numpy(student.table.opens(len(weight))) if settings.debiases() else None
     own = {"remove_unused_columns": False, "dataset_kwargs": {"skip_prepare_dataset": True}}

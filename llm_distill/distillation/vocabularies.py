@@ -15,5 +15,7 @@ def difference(teacher: Any, student: Any) -> str | None:
     by_id = {index: token for token, index in theirs.items()}
     for token, index in sorted(ours.items(), key=lambda item: item[1]):
         if by_id.get(index) != token:
-            return f"token {index} is {by_id.get(index)!r} for the teacher, {token!r} for the student"
+            return (
+                f"token {index} is {by_id.get(index)!r} for the teacher, {token!r} for the student"
+            )
     return "they have other ids"

@@ -178,7 +178,9 @@ def token_dataset(
     drop: Callable[[str], None],
     name: str,
 ) -> Dataset:
-    """What `encode` makes of each row: integers, a number, or an array; rows it refuses are counted.
+    """What `encode` makes of each row; rows that it refuses are counted.
+
+    encode: gives integers, a number, or an array, which keeps its type, by column.
 
     Raises:
         DataError: no row is left; says how many were refused for what.

@@ -48,7 +48,10 @@ def scored(run_stage: Any, tmp_path: Path) -> Any:
         work = tmp_path / f"scoring {by.name} {len(list(tmp_path.iterdir()))}"
         run = run_stage(stage, {"plain": rows}, models={"t": by}, work_dir=work)
         return [
-            {name: value.tolist() if hasattr(value, "tolist") else value for name, value in row.items()}
+            {
+                name: value.tolist() if hasattr(value, "tolist") else value
+                for name, value in row.items()
+            }
             for row in run.rows
         ]
 

@@ -1,4 +1,4 @@
-"""ALM as the paper has it, in plain loops over bytes and tokens, for what the fast code must give."""
+"""ALM as the paper has it, in loops over bytes and tokens: what the fast code must give."""
 
 from __future__ import annotations
 

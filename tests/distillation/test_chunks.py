@@ -71,9 +71,7 @@ def test_the_teachers_side_is_that_of_a_loop(case, seed):
     logps[0] = np.nan  # a token that is not in the loss
     scores = TokenScores(logps, log_pbs)
     found = teacher_chunks(aligned, scores, debias=True, gamma=0.3)
-    sure = [
-        is_end or np.exp(log_pbs[last]) >= 0.3 for _, last, _, _, is_end in spans_of(aligned)
-    ]
+    sure = [is_end or np.exp(log_pbs[last]) >= 0.3 for _, last, _, _, is_end in spans_of(aligned)]
     expected = [
         sum(logps[first : last + 1]) + (0 if is_end else log_pbs[last])
         for first, last, _, _, is_end in merged_one_by_one(aligned, sure)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from llm_distill.errors import ConfigError, DataError, ModelError
-from llm_distill.models import load_model
+from llm_distill.models import ModelSource, load_model
 from llm_distill.stages.train_distill import TrainDistill
 from llm_distill.stages.train_sft import TrainSft
 from llm_distill.training.callbacks import WholeHistory
@@ -47,6 +49,13 @@ def weights():
     return load
 
 
+@pytest.fixture
+def same_tokenizer(tmp_path):
+    """Another model with the student's tokenizer."""
+    tiny.save(tmp_path / "twin", tiny.tokenizer(tiny.FEW_PIECES, 268), 5)
+    return ModelSource("twin", str(tmp_path / "twin"), prompt_format="text")
+
+
 def last_layer(model):
     return list(model.model.layers[-1].parameters())
 
@@ -55,9 +64,8 @@ def last_layer(model):
     "alm",
     [
         {"temperature": 1.0, "debias": False},
-        {"temperature": 5.0, "gamma": 0.0},
-        {"temperature": 100.0, "gamma": 0.05},
-        {"temperature": math.inf, "gamma": 0.05},
+        {"temperature": 100.0, "gamma": 0.2},
+        {"temperature": math.inf, "gamma": 0.1},
         {"temperature": 2.0, "divergence": "tvd", "gamma": 0.2},
     ],
     ids=lambda alm: ", ".join(map(str, alm.values())),
@@ -82,23 +90,27 @@ def test_the_loss_is_that_of_loops_over_bytes(alm, train, scored, rows, teacher,
 
 def test_low_probability_of_an_end_merges_chunks(train, scored, rows, teacher):
     given = scored(rows, teacher)
-    counts = []
-    for gamma in (0.0, 0.05, 0.5):
-        run = train(stage(alm={"gamma": gamma}, **ONE_STEP), given)
-        counts.append(run.metrics["alignment"]["n_chunks"])
-    assert counts[0] > counts[1] > counts[2] >= len(rows)
+    runs = [train(stage(alm={"gamma": gamma}, **ONE_STEP), given) for gamma in (0.0, 0.2)]
+    all_chunks, merged = (run.metrics["alignment"] for run in runs)
+    assert len(rows) < merged["n_chunks"] < all_chunks["n_chunks"]
+    assert (
+        merged["share_of_bytes"] == all_chunks["share_of_bytes"] == 1
+    )  # into the end at the least
 
 
-def test_with_one_tokenizer_a_chunk_is_a_token(train, scored, rows, student, tmp_path):
+def test_with_one_tokenizer_a_chunk_is_a_token(train, scored, rows, student, same_tokenizer):
     """And the loss is the divergence of hit and miss at each token."""
-    tiny.save(tmp_path / "other", tiny.tokenizer(["is it very old years or so", "e of r s"], 268), 7)
-    other = type(student)("other", str(tmp_path / "other"), prompt_format="text")
+    # In a chat: plain text begins with a space, which goes with the first word.
+    student, other = (replace(one, prompt_format="chat") for one in (student, same_tokenizer))
     alm = {"temperature": 1.0, "debias": False}
     models = {"s": student, "t": other}
     run = train(stage(alm=alm, losses={"alm": 1.0}, **ONE_STEP), scored(rows, other), models)
     model, total, count = load_model(student), 0.0, 0
     for row in rows:
-        ours, theirs = plain.side(other, row).logps.exp(), plain.side(student, row, model).logps.exp()
+        ours, theirs = (
+            plain.side(other, row).logps.exp(),
+            plain.side(student, row, model).logps.exp(),
+        )
         hit = ours * (ours / theirs).log()
         miss = (1 - ours) * ((1 - ours) / (1 - theirs)).log()
         total += (hit + miss).sum().item()
@@ -119,8 +131,14 @@ def test_a_model_that_is_its_own_teacher_does_not_move(alm, train, scored, rows,
     assert point["grad_norm"] < 1e-4
 
 
-@pytest.mark.parametrize("combine", ["fixed", "grad_mag"])
-@pytest.mark.parametrize("more", [{}, {"gradient_checkpointing": True}, {"peft": {"r": 4}}])
+@pytest.mark.parametrize(
+    ("combine", "more"),
+    [
+        ("fixed", {}),
+        ("grad_mag", {"gradient_checkpointing": True}),
+        ("grad_mag", {"gradient_checkpointing": True, "peft": {"r": 4}}),
+    ],
+)
 def test_accumulation_does_not_change_the_result(
     combine, more, train, scored, rows, teacher, weights
 ):
@@ -170,7 +188,10 @@ def test_grad_mag_by_hand(weight, train, scored, rows, teacher, student):
     made = stage(losses=losses, combine="grad_mag", **ONE_STEP)
     point = train(made, scored(rows, teacher)).metrics["history"][0]
     model = load_model(student)
-    parts = {"alm": plain.alm(rows, teacher, student, model)[0], "sft": plain.sft(rows, student, model)}
+    parts = {
+        "alm": plain.alm(rows, teacher, student, model)[0],
+        "sft": plain.sft(rows, student, model),
+    }
     norms = {}
     for name, part in parts.items():
         gradients = torch.autograd.grad(part, last_layer(model), retain_graph=True)
@@ -207,13 +228,6 @@ def test_a_teacher_in_memory_gives_the_same(alm, train, scored, rows, teacher, w
     expected, found = weights(stored), weights(online)
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-4)
-
-
-@pytest.fixture
-def same_tokenizer(tmp_path, student):
-    """Another model with the student's tokenizer."""
-    tiny.save(tmp_path / "twin", tiny.tokenizer(["is it very old years or so", "e of r s"], 268), 5)
-    return type(student)("twin", str(tmp_path / "twin"), prompt_format="text")
 
 
 def test_whole_distributions(train, scored, rows, student, same_tokenizer):
@@ -255,15 +269,17 @@ def test_whole_distributions_need_one_tokenizer(train, rows):
         train(stage(losses={"forward_kl": 1.0}, online=True, **ONE_STEP), rows)
 
 
-def changed(row, **values):
-    return {**row, **values}
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"scored_by": "other 123"}, r"row r0 of 'r' was scored by other 123, and .* 't' is teacher"),
-        ({"completion": "Ann is 22 years or so."}, r"row r0 of 'r' has \d+ scores, and its text is"),
+        (
+            {"scored_by": "other 123"},
+            r"row r0 of 'r' was scored by other 123, and .* 't' is teacher",
+        ),
+        (
+            {"completion": "Ann is 22 years or so."},
+            r"row r0 of 'r' has \d+ scores, and its text is",
+        ),
         ({"teacher_logps": None}, r"row r0 of 'r' has no teacher_logps"),
         ({"teacher_log_pbs": None}, r"has no teacher_log_pbs; .* or set alm.debias: false"),
         ("nan", r"row r0 of 'r': teacher_logps holds nan, which is no log-probability"),
@@ -291,14 +307,14 @@ def test_rows_that_are_left_out_are_counted(train, scored, rows, teacher):
 
 
 @pytest.fixture
-def composing(tmp_path, student):
+def composing(tmp_path):
     """The student with a tokenizer that composes characters (NFC)."""
     from tokenizers import normalizers
 
-    made = tiny.tokenizer(["is it very old years or so", "e of r s"], 268)
+    made = tiny.tokenizer(tiny.FEW_PIECES, 268)
     made.backend_tokenizer.normalizer = normalizers.NFC()
     tiny.save(tmp_path / "composing", made, 2)
-    return type(student)("composing", str(tmp_path / "composing"), prompt_format="text")
+    return ModelSource("composing", str(tmp_path / "composing"), prompt_format="text")
 
 
 def test_texts_that_differ_are_dropped_up_to_a_share(train, scored, rows, teacher, composing):
@@ -322,7 +338,7 @@ def test_conversations_and_documents(train, scored, teacher, student):
         {"role": "assistant", "content": "Bob is 28."},
     ]
     talks = [{"id": "a", "messages": turns}]
-    models = {"s": type(student)("s", student.path, prompt_format="chat"), "t": teacher}
+    models = {"s": replace(student, prompt_format="chat"), "t": teacher}
     given = scored(talks, teacher, messages_column="messages")
     run = train(stage(messages_column="messages", **ONE_STEP), given, models)
     assert run.metrics["alignment"]["share_of_bytes"] == 1
@@ -330,7 +346,7 @@ def test_conversations_and_documents(train, scored, teacher, student):
     papers = [{"id": "a", "text": "Ann is 21 years old. Bob is 28."}]
     given = scored(papers, teacher, text_column="text")
     run = train(stage(text_column="text", **ONE_STEP), given)
-    assert 0.8 < run.metrics["alignment"]["share_of_bytes"] < 1  # nothing predicts the first token
+    assert 0.6 < run.metrics["alignment"]["share_of_bytes"] < 1  # nothing predicts the first token
 
 
 def test_no_rows(train, rows):
@@ -407,10 +423,6 @@ def test_resumed_is_the_same_as_never_cut(
 
 @pytest.mark.slow
 def test_the_bundled_student_comes_closer_to_the_bundled_teacher(train, scored):
-    from pathlib import Path
-
-    from llm_distill.models import ModelSource
-
     lines = Path("data/word_problems/train.jsonl").read_text(encoding="utf-8").splitlines()[:64]
     rows = [
         {

@@ -13,6 +13,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"]
+FEW_PIECES = ["is it very old years or so", "e of r s"]
 NAMES = ("Ann", "Bob", "Cem", "Dia", "Eli", "Fay", "Gus", "Hal")
 ROWS = [
     {
@@ -86,5 +87,5 @@ def make_teacher(folder: Path) -> ModelSource:
 
 def make_student(folder: Path) -> ModelSource:
     """Continues text; its tokenizer knows a few pieces."""
-    save(folder / "student", tokenizer(["is it very old years or so", "e of r s"], 268), seed=2)
+    save(folder / "student", tokenizer(FEW_PIECES, 268), seed=2)
     return ModelSource("student", str(folder / "student"), prompt_format="text")
