@@ -174,11 +174,13 @@ def dpo_example(encoder: PairEncoder, row: Row) -> dict[str, list[int]]:
 
 def token_dataset(
     rows: Iterable[Row],
-    encode: Callable[[Row], Mapping[str, Sequence[int] | float]],
+    encode: Callable[[Row], Mapping[str, Any]],
     drop: Callable[[str], None],
     name: str,
 ) -> Dataset:
     """What `encode` makes of each row; rows that it refuses are counted.
+
+    encode: gives integers, a number, or an array, which keeps its type, by column.
 
     Raises:
         DataError: no row is left; says how many were refused for what.
@@ -197,7 +199,8 @@ def token_dataset(
             continue
         for column, value in example.items():
             # As arrays: a list of Python's integers takes up to nine times the memory.
-            kept = value if isinstance(value, float) else np.asarray(value, dtype=np.int32)
+            is_kept = isinstance(value, (float, np.ndarray))
+            kept = value if is_kept else np.asarray(value, dtype=np.int32)
             columns.setdefault(column, []).append(kept)
     if not columns:
         why = ", ".join(f"{count} {reason}" for reason, count in refused.items()) or "it is empty"
