@@ -46,13 +46,14 @@ class RowPreparation:
     """Makes an example of each row, and takes note of how the texts align.
 
     teacher: None where no loss has to do with it.
-    turns: what is encoded, out of a row.
+    turns, teacher_turns: what is encoded for either, out of a row.
     stored: reads the teacher's scores off a row; None where the teacher scores each batch.
     """
 
     student: RowEncoder
     teacher: RowEncoder | None
     turns: Callable[[Row], Sequence[Message] | str]
+    teacher_turns: Callable[[Row], Sequence[Message] | str]
     settings: DistillSettings
     stored: StoredScores | None
     report: AlignmentReport = field(default_factory=AlignmentReport)
@@ -63,8 +64,7 @@ class RowPreparation:
         DataError: its scores are not those of this teacher for this row.
         """
         self.report.n_rows += 1
-        turns = self.turns(row)
-        student = self.student.encode(turns)
+        student = self.student.encode(self.turns(row))
         index = in_loss(student)
         labels = np.full(len(student.ids), NO_LOSS, np.int32)
         labels[index] = student.ids[index]
@@ -72,7 +72,7 @@ class RowPreparation:
         if self.teacher is None:
             return example
         try:
-            teacher = self.teacher.encode(turns)
+            teacher = self.teacher.encode(self.teacher_turns(row))
         except UnusableRowError as error:
             raise UnusableRowError(f"for the teacher: {error}") from error
         if self.stored is not None:

@@ -41,6 +41,10 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
     model: Model = Field(description="the student to start from")
     teacher: Model | None = Field(None, description="the model that it learns from; sft needs none")
     rows: Rows = Field(description="the stage whose rows it is trained on")
+    teacher_prompt_template: str | None = Field(
+        None,
+        description="the prompt under which the rows were scored, if it was another; null: the same",
+    )
     online: bool = Field(
         False, description="keep the teacher in memory and score each batch; no stored scores"
     )
@@ -60,6 +64,8 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         asking = ["online"] * self.online + self.from_teacher()
         if asking and self.teacher is None:
             raise ValueError(f"{', '.join(asking)} needs a teacher")
+        if self.teacher_prompt_template and (self.messages_column or self.text_column):
+            raise ValueError("teacher_prompt_template needs rows with a prompt and a completion")
         return self
 
     def required_columns(self) -> dict[str, set[str]]:
@@ -74,7 +80,8 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         return {self.rows} if self.if_no_rows == "keep_model" else set()
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        return self.offered(inputs[self.rows])
+        columns = inputs[self.rows]
+        return self.offered(columns) | self._as_the_teacher_reads().offered(columns)
 
     def is_seeded(self) -> bool:
         return True
@@ -100,6 +107,11 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
             return distill_trainer(model, dataset, student, arguments, peft_config, self, asked)
 
         return train_and_save(self, source, dataset, trainer, context, seed)
+
+    def _as_the_teacher_reads(self) -> RowText:
+        if self.teacher_prompt_template is None:
+            return self
+        return self.model_copy(update={"prompt_template": self.teacher_prompt_template})
 
     def _encoders(self, context: Context) -> tuple[RowEncoder, RowEncoder | None]:
         """The student's and, where a loss has to do with it, the teacher's.
@@ -137,7 +149,9 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         stored = None
         if self.teacher is not None and teacher is not None and not self.online:
             stored = StoredScores(self.rows, self.teacher, scored_by(context.model(self.teacher)))
-        preparation = RowPreparation(student, teacher, self.turns(), self, stored)
+        preparation = RowPreparation(
+            student, teacher, self.turns(), self._as_the_teacher_reads().turns(), self, stored
+        )
         rows = context.each_row(self.rows)
         dataset = prepared(rows, preparation, context.drop, self.rows, self.max_dropped)
         if self.losses.alm is not None:
