@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 DIFFERENT = "texts differ after normalisation"
 
-ONLINE = ("teacher_first", "teacher_last", "student_first", "student_last")
-"""Of `AlignedRow`."""
-
 Example = dict[str, "NDArray[Any]"]
 
 
@@ -68,7 +65,7 @@ class RowPreparation:
         index = in_loss(student)
         labels = np.full(len(student.ids), NO_LOSS, np.int32)
         labels[index] = student.ids[index]
-        example = {"input_ids": student.ids, "labels": labels}
+        example: Example = {"input_ids": student.ids, "labels": labels}
         if self.teacher is None:
             return example
         try:
@@ -83,7 +80,7 @@ class RowPreparation:
             if self.stored is not None:
                 example |= self.stored.top(row, teacher)
         if self.stored is None:
-            example |= {"teacher_ids": teacher.ids, "teacher_in_loss": in_loss(teacher)}
+            example["teacher_ids"], example["teacher_in_loss"] = teacher.ids, in_loss(teacher)
         if self.settings.losses.alm is not None:
             example |= self._chunks(row, teacher, student)
         return example
@@ -153,13 +150,25 @@ def chunk_columns(chunks: TeacherChunks, n_tokens: int) -> Example:
 
 def online_columns(found: AlignedRow) -> Example:
     """What `with_online_chunks` needs of the alignment."""
-    return {name: getattr(found, name) for name in (*ONLINE, "is_end")}
+    return {
+        "teacher_first": found.teacher_first,
+        "teacher_last": found.teacher_last,
+        "student_first": found.student_first,
+        "student_last": found.student_last,
+        "is_end": found.is_end,
+    }
 
 
 def with_online_chunks(example: Example, scores: TokenScores, alm: AlmSettings) -> Example:
     """The example as it had been with these scores stored."""
-    arrays = [np.asarray(example[name], np.int64) for name in ONLINE]
-    is_end = np.asarray(example["is_end"], np.bool_)
-    found = AlignedRow(*arrays, is_end, n_bytes=0, n_bytes_kept=0)
+    found = AlignedRow(
+        teacher_first=np.asarray(example["teacher_first"], np.int64),
+        teacher_last=np.asarray(example["teacher_last"], np.int64),
+        student_first=np.asarray(example["student_first"], np.int64),
+        student_last=np.asarray(example["student_last"], np.int64),
+        is_end=np.asarray(example["is_end"], np.bool_),
+        n_bytes=0,
+        n_bytes_kept=0,
+    )
     chunks = chunks_of(found, scores, alm)
     return {**example, **chunk_columns(chunks, len(example["input_ids"]))}

@@ -33,7 +33,7 @@ class OnlineTeacher:
     opens: torch.Tensor
     pad_token_id: int
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def read(self, examples: Sequence[Example]) -> tuple[list[TokenScores], torch.Tensor]:
         """Scores by token of each row, and the hidden states that predict its tokens, [L, H].
 
