@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import CanineTokenizer
 
 from llm_distill.methods.token_bytes import TokenBytes, token_bytes
 from tests.methods import small_tokenizers as small
@@ -162,12 +161,25 @@ def test_a_gap_in_the_vocabulary_writes_nothing() -> None:
     assert table.opens().tolist() == [False, False, False, True]
 
 
+class CodePoints:
+    """As Canine's: a slow tokenizer that names a token by its character, and not by its byte."""
+
+    added_tokens_decoder: dict[int, Any] = {}
+    all_special_ids: list[int] = []
+
+    def get_vocab(self) -> dict[str, int]:
+        return {chr(code): code for code in range(1000)}
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        return [ord(character) for character in text]
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
         (small.word_piece, "is WordPiece: which bytes"),
         (small.characters, "is BPE on characters, with no mark for a space"),
-        (CanineTokenizer, "CanineTokenizer is a tokenizer without a tokenizers backend"),
+        (CodePoints, "CodePoints is a tokenizer without a tokenizers backend"),
         (small.word_endings, r"is BPE that marks where words end \('</w>'\)"),
     ],
 )
