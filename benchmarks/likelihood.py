@@ -22,6 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
 from hardware import describe
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--batch-tokens", type=int, default=4096)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    datasets.disable_progress_bars()
     with TemporaryDirectory() as folder:
         is_there = SMOLLM2.is_dir()
         source = ModelSource("smollm2", str(SMOLLM2), dtype="float32")
@@ -106,7 +108,8 @@ def main() -> None:
             costs[name].append(timed(ways[name]))
         few = TeacherScorer(source, table, top_k=TOP_K, **more).score(rows[:16], names)
         vocabulary = model.get_output_embeddings().weight.shape[0]
-    total, n_scored = (sum(map(len, x)) for x in ([r.ids for r in rows], map(in_loss, rows)))
+    total = sum(len(row.ids) for row in rows)
+    n_scored = sum(len(in_loss(row)) for row in rows)
     print(describe("torch", "transformers"))
     print(
         f"{source.name}: {len(rows)} rows of {total} tokens, {n_scored} of them in the "
