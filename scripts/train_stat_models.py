@@ -87,6 +87,7 @@ LEGS = {
         (8_000_000, 1.5e-3),
         (4_000_000, 1.2e-3),
         (5_000_000, 1.8e-3),
+        (2_500_000, 1.0e-3),
     ),
 }
 """Of each model: tokens to read and the peak learning rate, one pair a leg."""
@@ -174,7 +175,13 @@ def reward_sample(held_out: frozenset[str], leg: int) -> Sample:
 
     Both are hard to see: they take reading every word, and doing the sum.
     """
-    slips, results = ((0.4, 0.0), (0.3, 0.0), (0.25, 0.45), (0.25, 0.5))[leg]
+    slips, results = (
+        (0.4, 0.0),
+        (0.3, 0.0),
+        (0.25, 0.45),
+        (0.25, 0.5),
+        (0.3, 0.3),
+    )[leg]
     return lambda rng: reward_document(fresh(sample_problem, rng, held_out), rng, slips, results)
 
 

@@ -43,7 +43,7 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
     rows: Rows = Field(description="the stage whose rows it is trained on")
     teacher_prompt_template: str | None = Field(
         None,
-        description="the prompt under which the rows were scored, if it was another; null: the same",
+        description="the prompt that the rows were scored under; null: the student's",
     )
     online: bool = Field(
         False, description="keep the teacher in memory and score each batch; no stored scores"
