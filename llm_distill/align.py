@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from rich import box
 from rich.cells import cell_len
@@ -108,9 +109,19 @@ def _encoder(name: str, role: str, wanted: str | None) -> RowEncoder:
     if wanted == "chat" and not has_template:
         raise ModelError(f"the {role}'s tokenizer ({source.path}) has no chat template")
     as_chat = has_template if wanted is None else wanted == "chat"
-    ends = end_tokens(source, tokenizer)
-    pairs = PairEncoder(tokenizer, ends, "chat" if as_chat else "text", NO_LIMIT)
+    pairs = PairEncoder(
+        tokenizer, _ends(source, tokenizer), "chat" if as_chat else "text", NO_LIMIT
+    )
     return RowEncoder(pairs, bytes_of_tokens(source, tokenizer))
+
+
+def _ends(source: ModelSource, tokenizer: Any) -> frozenset[int]:
+    try:
+        return end_tokens(source, tokenizer)
+    except (OSError, ValueError) as error:  # no config beside it: a tokenizer without a model
+        if tokenizer.eos_token_id is None:
+            raise ModelError(f"the tokenizer {source.path} has no eos_token") from error
+        return frozenset({tokenizer.eos_token_id})
 
 
 def _rows(file: str, n_rows: int) -> list[tuple[str, Row]]:
@@ -170,7 +181,8 @@ def _cells(
             " ".join(_visible(encoder.table.text([token])) for token in side.ids[start:end])
             for encoder, side, start, end in zip(encoders, sides, starts, ends, strict=True)
         )
-        return Cell((next(texts), next(texts)), is_chunk)
+        teacher, student = (text if is_chunk else f"({text})" for text in texts)
+        return Cell((teacher, student), is_chunk)
 
     chunk = 0
     for contents in zip(sides[0].contents, sides[1].contents, strict=True):
