@@ -203,7 +203,9 @@ def main() -> None:
     print(describe("torch", "trl"))
     print(f"tokens {options.tokens}, vocabularies {options.vocabularies}, means of two passes")
     whole = {name: sum(cost.seconds for cost in found) / 2 for name, found in costs.items()}
-    alone = {name: sum(cost.loss_seconds or 0 for cost in found) / 2 for name, found in costs.items()}
+    alone = {
+        name: sum(cost.loss_seconds or 0 for cost in found) / 2 for name, found in costs.items()
+    }
     peak = {name: max(cost.peak for cost in found) for name, found in costs.items()}
     show(
         ("", "loss alone, s", "heads and loss, s", "memory above, MB"),

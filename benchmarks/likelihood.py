@@ -65,7 +65,7 @@ def dense(model: Any, rows: Sequence[EncodedRow], batch_tokens: int) -> None:
 
 
 def on_disk(scores: Sequence[Scores]) -> float:
-    """Bytes a token, of the columns alone, as the stage writes them."""
+    """Bytes a token, of these columns and an id, as the stage writes them."""
     columns = list(scores[0])
     rows = [{"id": str(index), **row} for index, row in enumerate(scores)]
     with TemporaryDirectory() as folder:
