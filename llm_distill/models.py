@@ -48,17 +48,8 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: there is none, or it has neither a pad nor an end-of-text token.
     """
-    from transformers import AutoTokenizer
-
-    _check(source)
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            source.path, revision=source.revision, trust_remote_code=False, padding_side="left"
-        )
-    except Exception as error:  # files of others: whatever the library makes of them
-        raise ModelError(
-            f"model '{source.name}': no tokenizer at {_first_line(source.path, error)}"
-        ) from error
+    tokenizer: Any = own_tokenizer(source)
+    tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise ModelError(f"model '{source.name}': its tokenizer has no pad and no eos token")
@@ -68,6 +59,27 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
             f"model '{source.name}' ({source.path}) has no chat template; "
             "set prompt_format: text for it under models:"
         )
+    loaded: PreTrainedTokenizerBase = tokenizer
+    return loaded
+
+
+def own_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+    """The tokenizer as the model came with it, to be saved with another.
+
+    Raises:
+        ModelError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    _check(source)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source.path, revision=source.revision, trust_remote_code=False
+        )
+    except Exception as error:  # files of others: whatever the library makes of them
+        raise ModelError(
+            f"model '{source.name}': no tokenizer at {_first_line(source.path, error)}"
+        ) from error
     return tokenizer
 
 

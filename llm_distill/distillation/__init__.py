@@ -1,0 +1,1 @@
+"""What scoring and training across tokenizers share."""
