@@ -26,7 +26,8 @@ ANCHOR = "\n"
 """Stands before a text for tokenizers that put a space before whatever they are given."""
 NAMES_TOKENS = re.compile(r"\w+_token_id|(begin_)?suppress_tokens")
 """Settings of a config that hold ids of tokens."""
-IN_UTF8 = [byte for byte in range(256) if byte not in (0xC0, 0xC1) and byte < 0xF5]
+INSIDE_CHARACTERS = slice(0x80, 0xC0)
+"""Bytes that go on a character of UTF-8."""
 
 
 def transfer_tokenizer(
@@ -155,14 +156,19 @@ def _is_byte_token(tokenizer: Any, table: TokenBytes) -> list[bool]:
 
 
 def _check_bytes(pieces: Pieces, source: ModelSource) -> None:
-    """Raises ModelError: a byte of UTF-8 would begin from nothing that the model knows."""
-    lengths = pieces.lengths
-    without = [byte for byte in IN_UTF8 if lengths[byte] == 0]
-    if without:
+    """Refuse a source whose tokenizer does not work on bytes.
+
+    A few rare bytes may be missing: byte-level vocabularies that were trained without a full
+    alphabet lack those that the training texts never had.
+
+    Raises:
+        ModelError: none of the bytes that go on a character has a token.
+    """
+    if not pieces.lengths[INSIDE_CHARACTERS].any():
         raise ModelError(
-            f"model '{source.name}' ({source.path}) has no token for {len(without)} of the bytes "
-            f"of UTF-8, such as 0x{without[0]:02X}; its tokenizer is not byte-level and has no "
-            "byte fallback, so it cannot be moved to bytes"
+            f"model '{source.name}' ({source.path}) has no tokens for the bytes of characters "
+            "beyond ASCII, so it cannot be moved to bytes; its tokenizer is neither byte-level nor "
+            "has byte fallback"
         )
 
 

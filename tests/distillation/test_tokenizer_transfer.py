@@ -295,7 +295,7 @@ def test_where_the_source_writes_no_such_bytes_the_mean_of_all_rows(tmp_path) ->
     mean = old.get_input_embeddings().weight[: len(tokenizer)].mean(0)
     row = model.get_input_embeddings().weight[new.convert_tokens_to_ids("Ã")]
     torch.testing.assert_close(row, mean)
-    with pytest.raises(ModelError, match=r"'tiny' .* no token for \d+ of the bytes of UTF-8, such"):
+    with pytest.raises(ModelError, match="'tiny' .* no tokens for the bytes of characters"):
         transfer_tokenizer(source, None, tmp_path / "bytes", no_warning)
     assert not (tmp_path / "bytes").exists()
 
