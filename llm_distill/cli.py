@@ -231,6 +231,38 @@ def compare(
     compare_command(run_a, run_b, workspace)
 
 
+class PromptFormat(StrEnum):
+    """How a model is spoken to."""
+
+    CHAT = "chat"
+    TEXT = "text"
+
+
+@app.command()
+def align(
+    teacher: Annotated[str, typer.Argument(help="A model's directory or its name on the Hub.")],
+    student: Annotated[str, typer.Argument(help="The other model. No weights are read.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="A text, or a .jsonl of rows with prompt and completion, messages, or text."
+        ),
+    ],
+    rows: Annotated[int, typer.Option(help="How many rows of a .jsonl are shown.", min=1)] = 3,
+    teacher_format: Annotated[
+        PromptFormat | None,
+        typer.Option(help="The teacher's; chat where its tokenizer has a chat template."),
+    ] = None,
+    student_format: Annotated[
+        PromptFormat | None, typer.Option(help="The student's, likewise.")
+    ] = None,
+) -> None:
+    """Show how two models' tokens align on a text, and how much of it is in chunks."""
+    from llm_distill.align import align_command
+
+    align_command((teacher, student), (teacher_format, student_format), file, rows)
+
+
 cache_app = typer.Typer(help="What models have written: kept, and never paid for twice.")
 app.add_typer(cache_app, name="cache", no_args_is_help=True)
 

@@ -67,6 +67,11 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "difficulty": ("float64", "2PL location: the ability at which half answer it"),
     "n_prompt_tokens": ("int64", "tokens read"),
     "n_completion_tokens": ("int64", "tokens written"),
+    "teacher_logps": ("list[float32]", "of each token in the loss, its log-probability"),
+    "teacher_log_pbs": ("list[float32]", "behind each, log p that no word goes on there"),
+    "teacher_top_ids": ("list[int32]", "the likeliest tokens at each, k a token, flat"),
+    "teacher_top_logps": ("list[float32]", "the log-probabilities of `teacher_top_ids`"),
+    "scored_by": ("string", "the model whose log-probabilities these are, with a digest"),
 }
 
 
@@ -85,6 +90,8 @@ def features(names: Iterable[str], *, like: Features | None = None) -> Features:
         "bool": Value("bool"),
         "list[string]": List(Value("string")),
         "list[float64]": List(Value("float64")),
+        "list[float32]": List(Value("float32")),
+        "list[int32]": List(Value("int32")),
     }
     merged: Mapping[str, Any] = dict(like) if like is not None else {}
     wanted = {name: types[COLUMNS.get(name, ("string", ""))[0]] for name in names}

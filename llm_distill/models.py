@@ -42,13 +42,15 @@ class ModelSource:
         return Path(self.path).is_dir()
 
 
-def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+def load_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer, left-padding, with a pad token (the end-of-text token where it has none).
+
+    is_alone: no weights need to lie beside it.
 
     Raises:
         ModelError: there is none, or it has neither a pad nor an end-of-text token.
     """
-    tokenizer: Any = own_tokenizer(source)
+    tokenizer: Any = own_tokenizer(source, is_alone=is_alone)
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
@@ -63,15 +65,18 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     return loaded
 
 
-def own_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+def own_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer as the model came with it, to be saved with another.
+
+    is_alone: no weights need to lie beside it.
 
     Raises:
         ModelError: there is none.
     """
     from transformers import AutoTokenizer
 
-    _check(source)
+    if not (is_alone and source.is_local):
+        _check(source)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             source.path, revision=source.revision, trust_remote_code=False

@@ -1,1 +1,1 @@
-"""What scoring and training across tokenizers share."""
+"""Distilling across tokenizers: what scoring a teacher and training a student share."""

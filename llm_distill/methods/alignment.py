@@ -75,7 +75,9 @@ def chunk_ids(last: NDArray[np.int64], n_tokens: int) -> NDArray[np.int32]:
 
     last: [C], ascending, the index of each chunk's last token.
     """
-    found = np.full(n_tokens, -1, np.int32)
-    sizes = np.diff(last, prepend=-1)
-    found[: sizes.sum()] = np.repeat(np.arange(len(last), dtype=np.int32), sizes)
+    behind = last + 1
+    found = np.zeros(n_tokens, np.int32)
+    found[behind[:-1]] = 1
+    np.cumsum(found, dtype=np.int32, out=found)
+    found[behind[-1] if len(last) else 0 :] = -1
     return found

@@ -118,7 +118,7 @@ def _writer(tokenizer: Any, vocabulary: dict[str, int]) -> Callable[[str], bytes
     if "ByteLevel" in types:
         return _from_byte_level
     has_byte_pieces = "ByteFallback" in types or BYTE_PIECES.keys() <= vocabulary.keys()
-    has_space_mark = "Metaspace" in types or SPACE_MARK in json.dumps(states, ensure_ascii=False)
+    has_space_mark = SPACE_MARK in json.dumps(states, ensure_ascii=False)  # Metaspace, Replace
     if not has_byte_pieces and not has_space_mark:
         raise _unsupported(tokenizer, f"{kind} on characters, with no mark for a space")
 

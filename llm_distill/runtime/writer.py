@@ -1,4 +1,7 @@
-"""Rows → a dataset on disk, streamed: one batch is in memory, and of older rows 12 bytes each."""
+"""Rows → a dataset on disk, streamed: one batch is in memory, and of older rows 12 bytes each.
+
+Numbers in numpy's arrays are written as they are; in lists each takes 32 bytes of memory.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,14 @@ from llm_distill.unique_ids import UniqueIds
 if TYPE_CHECKING:
     from datasets import Features
 
+    from llm_distill.columns import Row
     from llm_distill.stage import RowsOutput
 
 DATA_FILE = "data-00000-of-00001.arrow"
 # Opening a dataset looks at the head of every batch, and each look maps some 64 KiB of the file.
 ROWS_AT_ONCE = 5_000
+# Entries of rows' lists. A batch of log-probabilities is no larger for it when a stage reads it.
+NUMBERS_AT_ONCE = 2**20
 UNFIT = (TypeError, ValueError, KeyError, OverflowError)
 
 
@@ -30,19 +36,39 @@ def write_rows(output: RowsOutput, directory: Path) -> int:
 
     _save_empty(output.features, directory)
     seen = UniqueIds()
-    count, last = 0, None
+    count, last, waiting = 0, None, 0
     path = str(directory / DATA_FILE)
     with ArrowWriter(features=output.features, path=path, writer_batch_size=ROWS_AT_ONCE) as writer:
         for row in output.rows:
             _check_id(row, seen, count)
             try:
-                example = output.features.encode_example(row)
+                example = _encoded(output.features, row)
             except UNFIT as error:
                 raise DataError(f"row {row['id']}: {error}") from error
             count, last = count + 1, row["id"]
             _write(writer.write, f"a row at or before {last}", example)
+            waiting += sum(map(len, filter(_is_list, example.values())))
+            if waiting >= NUMBERS_AT_ONCE:
+                _write(writer.write_examples_on_file, f"a row at or before {last}")
+            if waiting >= NUMBERS_AT_ONCE or count % ROWS_AT_ONCE == 0:
+                waiting = 0
         _write(writer.finalize, f"a row at or before {last}")
     return count
+
+
+def _encoded(features: Features, row: Row) -> Row:
+    """As `features` say; arrays stay, of which `datasets` would make lists of numpy's numbers."""
+    arrays = {name: value for name, value in row.items() if _is_array(value)}
+    encoded: Row = features.encode_example({**row, **dict.fromkeys(arrays)})
+    return {**encoded, **arrays}
+
+
+def _is_array(value: object) -> bool:
+    return type(value).__module__ == "numpy"  # which plans and --help do without
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list) or _is_array(value)
 
 
 def _write(write: Callable[..., Any], where: str, *values: Any) -> None:

@@ -52,28 +52,28 @@ class PairEncoder:
         """
         if not prompt or not prompt.strip():
             raise UnusableRowError("empty prompt")
-        if not completion or not completion.strip():
-            raise UnusableRowError("empty completion")
-        text_pair = self._as_text if self.prompt_format == "text" else self._as_chat
-        opening, body, special = text_pair(prompt, completion)
-        head, tail = self._tokens(opening, body, special)
-        tail = self._ended_once(tail)
-        if len(head) + len(tail) > self.max_length:
-            raise UnusableRowError("longer than max_length")
-        return head, tail
+        before = prompt if self.prompt_format == "text" else as_messages(prompt)
+        return self.tokens(*self.texts(before, completion), special=isinstance(before, str))
 
-    def _as_text(self, prompt: str, completion: str) -> tuple[str, str, bool]:
-        return prompt.rstrip(), continuation(completion), True
+    def texts(self, before: str | Sequence[dict[str, str]], answer: str | None) -> tuple[str, str]:
+        """What the model is given, and what it writes: the answer with what the format puts around.
 
-    def _as_chat(self, prompt: str, completion: str) -> tuple[str, str, bool]:
+        before: a text, or the messages of a chat up to the assistant's turn.
+
+        Raises:
+            UnusableRowError: there is no answer, or the chat template refuses the messages.
+        """
         from jinja2 import TemplateError
 
-        messages = list(as_messages(prompt))
-        answer = completion.strip()
-        answered = [*messages, {"role": "assistant", "content": answer}]
+        if not answer or not answer.strip():
+            raise UnusableRowError("empty completion")
+        if isinstance(before, str):
+            return before.rstrip(), continuation(answer)
+        answer = answer.strip()
+        answered = [*before, {"role": "assistant", "content": answer}]
         try:
             opening: str = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
+                list(before), tokenize=False, add_generation_prompt=True
             )
             whole: str = self.tokenizer.apply_chat_template(answered, tokenize=False)
         except TemplateError as error:
@@ -81,9 +81,23 @@ class PairEncoder:
         # A template that opens a turn differently when it is to be written (with a think tag, say)
         # gives no common beginning; the answer alone is then what follows.
         body = whole.removeprefix(opening).rstrip() if whole.startswith(opening) else answer
-        return opening, body, False  # the template has written the special tokens
+        return opening, body
 
-    def _tokens(self, opening: str, body: str, special: bool) -> tuple[list[int], list[int]]:
+    def tokens(self, opening: str, body: str, *, special: bool) -> tuple[list[int], list[int]]:
+        """Both as token ids, the body with one end token behind it.
+
+        special: the tokenizer adds its special tokens; a chat template has written them already.
+
+        Raises:
+            UnusableRowError: both are too long, or the end stands in the middle.
+        """
+        head, tail = self._apart(opening, body, special)
+        tail = self._ended_once(tail)
+        if len(head) + len(tail) > self.max_length:
+            raise UnusableRowError("longer than max_length")
+        return head, tail
+
+    def _apart(self, opening: str, body: str, special: bool) -> tuple[list[int], list[int]]:
         """Both as tokens: of one text where that leaves the prompt's alone, else apart.
 
         Apart only then, as some tokenizers put a space of their own before whatever they are given.
@@ -160,11 +174,13 @@ def dpo_example(encoder: PairEncoder, row: Row) -> dict[str, list[int]]:
 
 def token_dataset(
     rows: Iterable[Row],
-    encode: Callable[[Row], Mapping[str, Sequence[int] | float]],
+    encode: Callable[[Row], Mapping[str, Any]],
     drop: Callable[[str], None],
     name: str,
 ) -> Dataset:
     """What `encode` makes of each row; rows that it refuses are counted.
+
+    encode: gives integers, a number, or an array, which keeps its type, by column.
 
     Raises:
         DataError: no row is left; says how many were refused for what.
@@ -183,7 +199,8 @@ def token_dataset(
             continue
         for column, value in example.items():
             # As arrays: a list of Python's integers takes up to nine times the memory.
-            kept = value if isinstance(value, float) else np.asarray(value, dtype=np.int32)
+            is_kept = isinstance(value, (float, np.ndarray))
+            kept = value if is_kept else np.asarray(value, dtype=np.int32)
             columns.setdefault(column, []).append(kept)
     if not columns:
         why = ", ".join(f"{count} {reason}" for reason, count in refused.items()) or "it is empty"

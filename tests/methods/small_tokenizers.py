@@ -134,5 +134,12 @@ def word_endings() -> PreTrainedTokenizerFast:
     return fast(tokenizer)
 
 
+def characters() -> PreTrainedTokenizerFast:
+    """BPE that no step before it tells how spaces are written."""
+    tokenizer = Tokenizer(models.BPE({"a": 0, "b": 1}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return fast(tokenizer)
+
+
 def fast(tokenizer: Tokenizer, **special: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)

@@ -131,7 +131,7 @@ def over_confident(gap: float, dtype: torch.dtype) -> torch.Tensor:
 @pytest.mark.parametrize("gap", [5.0, 8.0, 11.0, 12.5, 14.0, 16.0, 18.0, 25.0, 90.0])
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 def test_one_over_confident_chunk_does_not_dominate(temperature: float, gap: float) -> None:
-    """At the logits its gradient is bounded by the teacher's doubt, and no noise is blown up."""
+    """At the logits its gradient is bounded by the teacher's doubt."""
     doubt = 20.0
     slopes = []
     for dtype in (torch.float32, torch.float64):
@@ -145,6 +145,17 @@ def test_one_over_confident_chunk_does_not_dominate(temperature: float, gap: flo
     # Below EPSILON there is none at all; above, float32 and float64 agree.
     if gap < 12:
         torch.testing.assert_close(slopes[0], slopes[1], rtol=0, atol=0.25 * bound)
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_what_float32_cannot_tell_from_certainty_does_not_pull(temperature: float) -> None:
+    rounding = -float(np.spacing(np.float32(60)))  # of a logit, in a log-probability
+    teacher = torch.tensor([-20.0, -20.0, rounding, 0.0])
+    student = torch.tensor([0.0, rounding, 0.0, rounding])
+    loss, slope = loss_and_slope(teacher, student, temperature)
+    assert slope.eq(0).all()
+    assert loss[0] == loss[1] > 0
+    assert loss[2:].eq(0).all()
 
 
 def test_the_teacher_gets_no_gradient() -> None:

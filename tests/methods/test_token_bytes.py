@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from transformers import CanineTokenizer
 
 from llm_distill.methods.token_bytes import TokenBytes, token_bytes
 from tests.methods import small_tokenizers as small
@@ -79,7 +81,22 @@ def test_tokenizers_of_models(name: str) -> None:
     table = token_bytes(tokenizer)
     for text in small.TEXTS:
         assert table.text(encode(tokenizer, text)) == text.encode()
-    assert table.is_special.sum() == len(tokenizer.all_special_ids)
+    special = [i for i, token in tokenizer.added_tokens_decoder.items() if token.special]
+    assert np.flatnonzero(table.is_special).tolist() == sorted(special)
+    assert table.text(special) == "".join(tokenizer.convert_ids_to_tokens(special)).encode()
+
+
+@pytest.mark.skipif("GEMMA_TOKENIZER" not in os.environ, reason="GEMMA_TOKENIZER names a folder")
+def test_gemmas_own_tokenizer() -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(os.environ["GEMMA_TOKENIZER"])
+    table = token_bytes(tokenizer)
+    for text in (*small.TEXTS, "a" + " " * 40 + "b\n\n\n", "<start_of_turn>user\nhi<table>"):
+        assert table.text(encode(tokenizer, text)) == text.encode()
+    assert len(table.lengths) == len(tokenizer)
+    spaces = encode(tokenizer, " " * 8)
+    assert table.opens()[spaces].all()
 
 
 def test_byte_pieces_and_byte_letters_may_be_parts_of_a_character() -> None:
@@ -121,6 +138,17 @@ def test_an_added_token_of_the_vocabulary_is_read_as_written() -> None:
     tokenizer.add_tokens(["▁▁"])
     assert tokenizer.convert_tokens_to_ids("▁▁") == spaces
     assert token_bytes(tokenizer).text([spaces]) == b"  "
+    tokenizer.add_special_tokens({"additional_special_tokens": ["▁▁"]})
+    assert tokenizer.convert_tokens_to_ids("▁▁") == spaces
+    assert token_bytes(tokenizer).text([spaces]) == "▁▁".encode()
+
+
+def test_a_vocabulary_may_lack_most_byte_pieces() -> None:
+    from tokenizers import Tokenizer, decoders, models
+
+    tokenizer = Tokenizer(models.BPE({"▁": 0, "<0x0A>": 1}, [], byte_fallback=True))
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback()])
+    assert token_bytes(small.fast(tokenizer)).text([0, 1]) == b" \n"
 
 
 def test_a_gap_in_the_vocabulary_writes_nothing() -> None:
@@ -138,6 +166,8 @@ def test_a_gap_in_the_vocabulary_writes_nothing() -> None:
     ("make", "said"),
     [
         (small.word_piece, "is WordPiece: which bytes"),
+        (small.characters, "is BPE on characters, with no mark for a space"),
+        (CanineTokenizer, "CanineTokenizer is a tokenizer without a tokenizers backend"),
         (small.word_endings, r"is BPE that marks where words end \('</w>'\)"),
     ],
 )
@@ -149,5 +179,5 @@ def test_other_kinds_are_refused_by_name(make: Make, said: str) -> None:
 @pytest.mark.parametrize("token", [-1, 2])
 def test_an_id_beyond_the_vocabulary_is_an_error(token: int) -> None:
     table = TokenBytes(np.frombuffer(b"ab", np.uint8), np.array([0, 1, 2]), np.zeros(2, np.bool_))
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match=rf"^token {token}\b|^index {token}\b"):
         table.text([0, token])

@@ -1,0 +1,92 @@
+"""Rows of token ids to the batches of the training loop, padded on the right.
+
+Only positions whose output is read are listed, so the head is computed for these alone: the one
+before each token in the loss, and the one of each chunk's last token, where log p(B) is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from llm_distill.training.data import NO_LOSS
+
+Example = Mapping[str, Any]
+"""Of a row: input_ids [T], labels [T] and, for ALM, chunk_of [T], chunk_logps [C], chunk_ends [C].
+
+chunk_of: the chunk of each token, −1 for none. chunk_logps: the teacher's side of each chunk.
+chunk_ends: the index of each chunk's last token, −1 where log p(B) is not counted.
+"""
+
+
+def collate(examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """A batch; B rows, T tokens in the longest, N positions that are read, C chunks, L labels.
+
+    input_ids, attention_mask: [B, T].
+    positions: [N], into the hidden states as [B · T, H]. targets: [N], the token that follows; 0
+        where none is asked for.
+    labelled: [L], the positions whose target counts in the losses by token, as indices of N.
+    chunk_of: [N], the chunk that the target belongs to, −1 for none.
+    chunk_logps: float32 [C]. chunk_open: bool [C], log p(B) is counted, at chunk_ends [C] (of N).
+    Where the rows have them, top_ids and top_logps [L, k]: the teacher's likeliest tokens.
+    """
+    longest = max(len(example["input_ids"]) for example in examples)
+    ids = np.full((len(examples), longest), pad_token_id, dtype=np.int64)
+    mask = np.zeros((len(examples), longest), dtype=np.int64)
+    parts: dict[str, list[NDArray[Any]]] = {}
+    n_read = n_chunks = 0
+    for row, example in enumerate(examples):
+        tokens = np.asarray(example["input_ids"])
+        ids[row, : len(tokens)], mask[row, : len(tokens)] = tokens, 1
+        read = _read(example)
+        read["positions"] += row * longest
+        read["labelled"] += n_read
+        read["chunk_ends"] += n_read
+        read["chunk_of"][read["chunk_of"] >= 0] += n_chunks
+        n_read += len(read["positions"])
+        n_chunks += len(read["chunk_ends"])
+        for name, values in read.items():
+            parts.setdefault(name, []).append(values)
+    whole = {name: np.concatenate(values) for name, values in parts.items()}
+    arrays = {"input_ids": ids, "attention_mask": mask, **whole}
+    return {name: torch.from_numpy(values) for name, values in arrays.items()}
+
+
+def _read(example: Example) -> dict[str, NDArray[Any]]:
+    """What is read of a row; positions are its own, chunks are numbered from 0."""
+    tokens = np.asarray(example["input_ids"], dtype=np.int64)
+    labels = np.asarray(example["labels"])
+    chunk_of = np.asarray(example.get("chunk_of", np.full(len(tokens), -1)), dtype=np.int64)
+    ends = np.asarray(example.get("chunk_ends", ()), dtype=np.int64)
+    is_labelled = labels != NO_LOSS
+    is_labelled[0] = False  # nothing comes before it that could predict it
+    before = np.flatnonzero(is_labelled | (chunk_of >= 0)) - 1
+    positions = np.union1d(before, ends[ends >= 0])
+    follows = np.minimum(positions + 1, len(tokens) - 1)
+    is_target = np.isin(positions, before)
+    return {
+        "positions": positions,
+        "targets": np.where(is_target, tokens[follows], 0),
+        "labelled": np.searchsorted(positions, np.flatnonzero(is_labelled) - 1),
+        "chunk_of": np.where(is_target, chunk_of[follows], -1),
+        "chunk_logps": np.asarray(example.get("chunk_logps", ()), dtype=np.float32),
+        "chunk_open": ends >= 0,
+        "chunk_ends": np.searchsorted(positions, np.maximum(ends, 0)) if len(ends) else ends,
+        **_top(example, int(is_labelled.sum())),
+    }
+
+
+def _top(example: Example, n_labels: int) -> dict[str, NDArray[Any]]:
+    """Stored flat, k tokens a label."""
+    if "top_ids" not in example:
+        return {}
+    ids, logps = np.asarray(example["top_ids"]), np.asarray(example["top_logps"])
+    k = len(ids) // n_labels
+    return {
+        "top_ids": ids.astype(np.int64).reshape(-1, k),
+        "top_logps": logps.astype(np.float32).reshape(-1, k),
+    }

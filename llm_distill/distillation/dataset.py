@@ -1,0 +1,165 @@
+"""Rows to what the training loop reads. All alignment is done here, before training.
+
+row:     {"id": "a", "prompt": "2 + 2?", "completion": "It is 4.", "teacher_logps": […], …}
+example: input_ids [T], labels [T], chunk_of [T], chunk_logps [C], chunk_ends [C]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llm_distill.columns import Row
+from llm_distill.distillation.aligned import AlignedRow, aligned
+from llm_distill.distillation.chunks import (
+    TeacherChunks,
+    TokenScores,
+    teacher_chunks,
+)
+from llm_distill.distillation.encoding import EncodedRow, RowEncoder
+from llm_distill.distillation.report import AlignmentReport
+from llm_distill.distillation.scoring import in_loss
+from llm_distill.distillation.settings import AlmSettings, DistillSettings
+from llm_distill.distillation.stored import StoredScores
+from llm_distill.errors import DataError
+from llm_distill.training.data import NO_LOSS, UnusableRowError, token_dataset
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from numpy.typing import NDArray
+
+    from llm_distill.engines.base import Message
+
+DIFFERENT = "texts differ after normalisation"
+
+ONLINE = ("teacher_first", "teacher_last", "student_first", "student_last")
+"""Of `AlignedRow`."""
+
+Example = dict[str, "NDArray[Any]"]
+
+
+@dataclass
+class RowPreparation:
+    """Makes an example of each row, and takes note of how the texts align.
+
+    teacher: None where no loss has to do with it.
+    turns: what is encoded, out of a row.
+    stored: reads the teacher's scores off a row; None where the teacher scores each batch.
+    """
+
+    student: RowEncoder
+    teacher: RowEncoder | None
+    turns: Callable[[Row], Sequence[Message] | str]
+    settings: DistillSettings
+    stored: StoredScores | None
+    report: AlignmentReport = field(default_factory=AlignmentReport)
+
+    def encode(self, row: Row) -> Example:
+        """Raises:
+        UnusableRowError: the row cannot be trained on.
+        DataError: its scores are not those of this teacher for this row.
+        """
+        self.report.n_rows += 1
+        turns = self.turns(row)
+        student = self.student.encode(turns)
+        index = in_loss(student)
+        labels = np.full(len(student.ids), NO_LOSS, np.int32)
+        labels[index] = student.ids[index]
+        example = {"input_ids": student.ids, "labels": labels}
+        if self.teacher is None:
+            return example
+        try:
+            teacher = self.teacher.encode(turns)
+        except UnusableRowError as error:
+            raise UnusableRowError(f"for the teacher: {error}") from error
+        if self.stored is not None:
+            self.stored.check(row, teacher)
+        if self.settings.losses.shared():
+            if not np.array_equal(teacher.ids[in_loss(teacher)], student.ids[index]):
+                raise UnusableRowError("teacher and student have other tokens for it")
+            if self.stored is not None:
+                example |= self.stored.top(row, teacher)
+        if self.stored is None:
+            example |= {"teacher_ids": teacher.ids, "teacher_in_loss": in_loss(teacher)}
+        if self.settings.losses.alm is not None:
+            example |= self._chunks(row, teacher, student)
+        return example
+
+    def _chunks(self, row: Row, teacher: EncodedRow, student: EncodedRow) -> Example:
+        try:
+            found = aligned(teacher, student)
+        except UnusableRowError as error:
+            if str(error) == DIFFERENT:
+                self.report.differs(row, teacher, student)
+            raise
+        if not len(found.is_end):
+            raise UnusableRowError("no chunk to compare")
+        if self.stored is None:
+            self.report.add(found, student)
+            return online_columns(found)
+        scores = self.stored.scores(row, teacher, with_log_pbs=self.settings.alm.debias)
+        chunks = chunks_of(found, scores, self.settings.alm)
+        self.report.add(chunks.aligned, student)
+        return chunk_columns(chunks, len(student.ids))
+
+
+def prepared(
+    rows: Iterable[Row],
+    preparation: RowPreparation,
+    drop: Callable[[str], None],
+    name: str,
+    max_dropped: float,
+) -> Dataset:
+    """The training dataset, as numpy arrays.
+
+    Raises:
+        DataError: no row is left, the texts of too many differ, or the scores do not fit the rows.
+    """
+
+    def counted(reason: str) -> None:
+        preparation.report.dropped[reason] += 1
+        drop(reason)
+
+    try:
+        dataset = token_dataset(rows, preparation.encode, counted, name)
+    except DataError:
+        preparation.report.check(max_dropped, name)
+        raise
+    preparation.report.check(max_dropped, name)
+    return dataset.with_format("numpy")
+
+
+def chunks_of(found: AlignedRow, scores: TokenScores, alm: AlmSettings) -> TeacherChunks:
+    """The chunks with the teacher's side of the comparison, as the settings want it."""
+    return teacher_chunks(found, scores, debias=alm.debias, gamma=alm.gamma)
+
+
+def chunk_columns(chunks: TeacherChunks, n_tokens: int) -> Example:
+    """As `batches.collate` reads them; n_tokens: of the student's row."""
+    first, last = chunks.aligned.student_first, chunks.aligned.student_last
+    chunk_of = np.full(n_tokens, -1, np.int32)
+    lengths = last - first + 1
+    starts = np.repeat(first - np.cumsum(lengths) + lengths, lengths)
+    chunk_of[starts + np.arange(lengths.sum())] = np.repeat(np.arange(len(first)), lengths)
+    return {
+        "chunk_of": chunk_of,
+        "chunk_logps": chunks.logps,
+        "chunk_ends": np.where(chunks.is_open, last, -1).astype(np.int32),
+    }
+
+
+def online_columns(found: AlignedRow) -> Example:
+    """What `with_online_chunks` needs of the alignment."""
+    return {name: getattr(found, name) for name in (*ONLINE, "is_end")}
+
+
+def with_online_chunks(example: Example, scores: TokenScores, alm: AlmSettings) -> Example:
+    """The example as it had been with these scores stored."""
+    arrays = [np.asarray(example[name], np.int64) for name in ONLINE]
+    is_end = np.asarray(example["is_end"], np.bool_)
+    found = AlignedRow(*arrays, is_end, n_bytes=0, n_bytes_kept=0)
+    chunks = chunks_of(found, scores, alm)
+    return {**example, **chunk_columns(chunks, len(example["input_ids"]))}

@@ -1,0 +1,89 @@
+"""Where in a row its text stands: the settings that scoring and training must agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from llm_distill.columns import Row
+from llm_distill.engines.requests import offered_variables, render_prompt, template_values
+from llm_distill.errors import DataError
+from llm_distill.prompts import load_template
+from llm_distill.stage import Columns
+
+ANSWER_ONLY = ("prompt_template", "variables", "by_task", "completion_column")
+
+
+class RowText(BaseModel):
+    """A prompt (a column, or a template) with a completion; or a conversation; or a document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt_template: str | None = Field(
+        None, description="makes the prompt; null takes the column `prompt`"
+    )
+    variables: dict[str, Any] = Field({}, description="constants for the template")
+    by_task: dict[str, dict[str, Any]] = Field(
+        {}, description="constants for the rows of one task, in place of those of `variables`"
+    )
+    completion_column: str = Field("completion", description="what answers the prompt")
+    messages_column: str | None = Field(
+        None, description="instead: a conversation, whose assistant turns count"
+    )
+    text_column: str | None = Field(None, description="instead: a plain text, all of which counts")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> RowText:
+        others = [n for n in ("messages_column", "text_column") if getattr(self, n) is not None]
+        answer = [name for name in ANSWER_ONLY if name in self.model_fields_set]
+        if len(others) == 2 or (others and answer):
+            given = ", ".join([*others, *answer])
+            raise ValueError(
+                f"{given} exclude each other: a row's text is messages_column, or text_column, or "
+                "a completion behind a prompt"
+            )
+        return self
+
+    def text_columns(self) -> set[str]:
+        """The columns that are read."""
+        other = self.messages_column or self.text_column
+        if other is not None:
+            return {other}
+        return {self.completion_column} | (set() if self.prompt_template else {"prompt"})
+
+    def offered(self, columns: Columns) -> dict[str, Columns]:
+        """The template with the variables that it is offered, for `Stage.template_variables`."""
+        if self.prompt_template is None:
+            return {}
+        offered = offered_variables(columns, self.variables, self.by_task, "examples")
+        return {self.prompt_template: offered}
+
+    def prompt(self) -> Callable[[Row], str | None]:
+        """From a row to its prompt; None where a variable of the template is null or empty."""
+        if self.prompt_template is None:
+            return lambda row: row["prompt"]
+        template = load_template(self.prompt_template)
+
+        def rendered(row: Row) -> str | None:
+            values: Mapping[str, Any] = template_values(row, self.variables, self.by_task)
+            try:
+                return render_prompt(template, {"examples": [], **values})
+            except DataError:
+                return None
+
+        return rendered
+
+    def turns(self) -> Callable[[Row], Sequence[dict[str, str]] | str]:
+        """From a row to what `RowEncoder.encode` takes.
+
+        The function raises UnusableRowError, with the reason under which the row is counted.
+        """
+        from llm_distill.distillation.encoding import turns_of
+
+        other = self.messages_column or self.text_column
+        if other is not None:
+            return lambda row: turns_of(row, other)
+        prompt = self.prompt()
+        return lambda row: turns_of(row, self.completion_column, prompt)

@@ -1,0 +1,105 @@
+"""What a distillation is told: which losses, how they are combined, and the settings of ALM."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
+
+SHARED = ("forward_kl", "reverse_kl", "jsd")
+"""The losses that compare whole distributions, so that both models must have one vocabulary."""
+
+
+class LossWeights(BaseModel):
+    """The components of the loss and how much each counts; one that is not named is left out.
+
+    alm: the chunks' likelihoods, across tokenizers. sft: the cross entropy of the rows' tokens.
+    forward_kl, reverse_kl, jsd: token by token, for models that share a tokenizer.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alm: float | None = Field(None, gt=0, allow_inf_nan=False)
+    sft: float | None = Field(None, gt=0, allow_inf_nan=False)
+    forward_kl: float | None = Field(None, gt=0, allow_inf_nan=False)
+    reverse_kl: float | None = Field(None, gt=0, allow_inf_nan=False)
+    jsd: float | None = Field(None, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> LossWeights:
+        if not self.weights():
+            raise ValueError("name one loss at least, such as {alm: 1.0, sft: 1.0}")
+        return self
+
+    def weights(self) -> dict[str, float]:
+        """Those that are named, in a fixed order."""
+        named = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: weight for name, weight in named.items() if weight is not None}
+
+    def shared(self) -> list[str]:
+        """Those named ones that need a shared tokenizer."""
+        return [name for name in self.weights() if name in SHARED]
+
+
+class AlmSettings(BaseModel):
+    """Approximate likelihood matching (arXiv 2503.20083)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    temperature: float = Field(
+        100.0,
+        gt=0,
+        allow_inf_nan=True,
+        description="τ: chunks' likelihoods are compared as p^(1/τ); .inf takes the limit",
+    )
+    divergence: Literal["kl", "tvd"] = Field(
+        "kl", description="of the two outcomes, chunk or no chunk; tvd: total variation"
+    )
+    debias: bool = Field(
+        True, description="count how likely a chunk is to end where it does (outcome chunks)"
+    )
+    gamma: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="with debias: a chunk that the teacher ends with less than this probability "
+        "goes into the next one",
+    )
+
+    @model_validator(mode="after")
+    def _a_number(self) -> AlmSettings:
+        if math.isnan(self.temperature):
+            raise ValueError("temperature is no number")
+        return self
+
+    @field_serializer("temperature", when_used="json")
+    def _in_json(self, value: float) -> float | str:
+        return value if math.isfinite(value) else "inf"  # JSON has no infinity
+
+
+class DistillSettings(BaseModel):
+    """What the loss is made of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    losses: LossWeights = Field(
+        LossWeights(alm=1.0, sft=1.0),
+        description="the loss's components and their weights: alm, sft, forward_kl, reverse_kl, "
+        "jsd; what is not named is left out",
+    )
+    combine: Literal["fixed", "grad_mag"] = Field(
+        "fixed",
+        description="grad_mag: the weights times what brings the components' gradients at the last "
+        "decoder layer to one size, anew in each step; with accumulation a forward pass more",
+    )
+    alm: AlmSettings = Field(AlmSettings(), description="of the loss alm")
+    beta: float = Field(0.5, gt=0, lt=1, description="of jsd: the teacher's share in the mixture")
+
+    def from_teacher(self) -> list[str]:
+        """The losses that need a teacher."""
+        return [name for name in self.losses.weights() if name != "sft"]
+
+    def debiases(self) -> bool:
+        """Whether log p(B) is needed."""
+        return self.losses.alm is not None and self.alm.debias

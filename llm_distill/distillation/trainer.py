@@ -1,0 +1,215 @@
+"""TRL's trainer with a loss of several components over a student's hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from trl import SFTConfig, SFTTrainer
+
+from llm_distill.distillation.batches import collate
+from llm_distill.distillation.head import backbone_of, head_of
+from llm_distill.distillation.losses import Batch, Objective, counts
+from llm_distill.distillation.teacher import OnlineCollator, OnlineTeacher
+from llm_distill.errors import ModelError
+from llm_distill.methods.loss_weights import grad_mag_weights
+from llm_distill.training.loop import Guarded
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from llm_distill.distillation.encoding import RowEncoder
+    from llm_distill.distillation.settings import DistillSettings
+
+Collate = Callable[[Sequence[Any]], dict[str, torch.Tensor]]
+Parts = dict[str, torch.Tensor]
+
+
+class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
+    """The loss of an optimizer step is Σ weight · mean, a mean for each component of `objective`.
+
+    A mean is over the chunks (alm) or labelled tokens (all others) of the whole step: of all its
+    batches and ranks. So it does not depend on how a step is cut into batches.
+    """
+
+    loss_is_scaled_for_ga = True  # it is divided by what the whole step has
+
+    def __init__(self, objective: Objective, collate: Collate, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.data_collator = collate
+        opens = objective.opens
+        opens = None if opens is None else opens.to(self.args.device)
+        self._objective = replace(objective, opens=opens)
+        self._weights = objective.settings.losses.weights()
+        self._head = head_of(self.model)
+        self._is_measured = objective.settings.combine == "grad_mag" and len(self._weights) > 1
+        self._layer = _last_layer(self.model) if self._is_measured else []
+        _answers_through(self.model, backbone_of(self.model))
+        self._batches: list[Batch] = []
+        self._totals: dict[str, float] = {}
+        self._factors: dict[str, float] | None = None
+        self._logged: dict[str, Any] = {}
+        self._n_steps = 0
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        """The batches of an optimizer step; what its means are over is counted here."""
+        batches, n_items = super().get_batch_samples(*args, **kwargs)
+        if batches:
+            counted = sum(map(counts, batches), torch.zeros(2, dtype=torch.int64))
+            gathered = self.accelerator.gather(counted.to(self.args.device))
+            n_tokens, n_chunks = gathered.view(-1, 2).sum(0).clamp(min=1).tolist()
+            self._totals = dict.fromkeys(self._weights, n_tokens) | {"alm": n_chunks}
+            self._batches, self._factors = batches, None
+            self._n_steps += 1
+        return batches, n_items
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """A batch's share of the loss of its optimizer step."""
+        if self._factors is None and len(self._batches) > 1:
+            self._factors = self._found_factors(model, self._batches)
+        parts = self._parts(model, inputs)
+        if self._factors is None:
+            self._factors = self._found_factors(model, [], parts)
+        for name, part in parts.items():
+            self._logged[name] = self._logged.get(name, 0.0) + part.detach()
+        loss = sum(self._factors[name] * part for name, part in parts.items())
+        # DDP takes the mean of the ranks' gradients, and this is a share of a sum.
+        return torch.as_tensor(loss) * self.accelerator.num_processes
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """With each component beside the loss: its mean over the steps since the last point."""
+        if self._n_steps:
+            for name, total in self._logged.items():
+                logs[name] = self.accelerator.reduce(total, "sum").item() / self._n_steps
+            self._logged, self._n_steps = {}, 0
+        super().log(logs, start_time)
+
+    def _parts(self, model: Any, batch: Batch) -> Parts:
+        """A batch's share of each component's mean."""
+
+        def sums(hidden: torch.Tensor) -> Parts:
+            return self._objective.sums(hidden, self._head, batch)
+
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        found = model(input_ids=ids, attention_mask=mask, of_hidden=sums)
+        return {name: value / self._totals[name] for name, value in found.items()}
+
+    def _found_factors(
+        self, model: Any, batches: Sequence[Batch], parts: Parts | None = None
+    ) -> dict[str, float]:
+        """What each component is multiplied with in this step.
+
+        With GradMag a weight times what brings the components' gradients at the last decoder layer
+        to one size. A step of one batch reads these off the graph that it has (`parts`); in a step
+        of more, that takes a forward pass of its own for each: weights that differ from batch to
+        batch would not be the step's.
+        """
+        if not self._is_measured:
+            return self._weights
+        totals: dict[str, list[torch.Tensor]] = {}
+        for each in [parts] if parts is not None else map(self._on_device(model), batches):
+            for name, found in self._gradients(each).items():
+                before = totals.get(name)
+                totals[name] = (
+                    found if before is None else [a + b for a, b in zip(before, found, strict=True)]
+                )
+        norms = [self._norm(totals[name]) for name in self._weights]
+        factors = grad_mag_weights(norms)
+        pairs = zip(self._weights.items(), factors, strict=True)
+        return {name: weight * factor for (name, weight), factor in pairs}
+
+    def _on_device(self, model: Any) -> Callable[[Batch], Parts]:
+        return lambda batch: self._parts(model, self._prepare_inputs(batch))
+
+    def _gradients(self, parts: Parts) -> dict[str, list[torch.Tensor]]:
+        """Of each component, with respect to the last layer's weights."""
+        found = {}
+        for name, part in parts.items():
+            gradients = torch.autograd.grad(part, self._layer, retain_graph=True, allow_unused=True)
+            found[name] = [
+                torch.zeros_like(weight) if gradient is None else gradient
+                for weight, gradient in zip(self._layer, gradients, strict=True)
+            ]
+        return found
+
+    def _norm(self, gradients: Sequence[torch.Tensor]) -> float:
+        whole = [self.accelerator.reduce(gradient, "sum").float() for gradient in gradients]
+        return float(torch.stack([gradient.square().sum() for gradient in whole]).sum().sqrt())
+
+
+def distill_trainer(
+    model: Any,
+    dataset: Dataset,
+    student: RowEncoder,
+    arguments: dict[str, Any],
+    peft_config: Any,
+    settings: DistillSettings,
+    teacher: OnlineTeacher | None,
+) -> DistillTrainer:
+    """The trainer.
+
+    dataset: as `dataset.prepared` makes it. teacher: scores each batch; None where the rows have
+        its scores.
+
+    Raises:
+        ModelError: the model's output layer is not known (see `head_of`), or grad_mag has nothing
+            to measure.
+    """
+    pad = student.tokenizer.pad_token_id
+    collator: Collate = partial(collate, pad_token_id=pad)
+    if teacher is not None:
+        collator = OnlineCollator(teacher, settings, pad)
+        # The teacher is in this process, and what it gives is on its device already.
+        in_process = {"dataloader_num_workers": 0, "dataloader_pin_memory": False}
+        arguments = {**arguments, **in_process}
+    weight = model.get_output_embeddings().weight
+    opens = torch.from_numpy(student.table.opens(len(weight))) if settings.debiases() else None
+    own = {"remove_unused_columns": False, "dataset_kwargs": {"skip_prepare_dataset": True}}
+    return DistillTrainer(
+        Objective(settings, opens, teacher.head if teacher is not None else None),
+        collator,
+        model=model,
+        args=SFTConfig(**arguments, **own),
+        train_dataset=dataset,
+        processing_class=student.tokenizer,
+        peft_config=peft_config,
+    )
+
+
+def _answers_through(model: Any, backbone: Any) -> None:
+    """Make `model(of_hidden=f, …)` give f(last hidden states) instead of logits.
+
+    Inside of the model's own forward pass, so that what wraps it (DDP, autocast) covers the output
+    layer and the losses.
+    """
+    inner = model.get_base_model() if hasattr(model, "peft_config") else model
+
+    def forward(of_hidden: Callable[[torch.Tensor], Parts], **inputs: Any) -> Parts:
+        given = {name: value for name, value in inputs.items() if value is not None}
+        return of_hidden(backbone(**given, use_cache=False).last_hidden_state)
+
+    inner.forward = forward
+
+
+def _last_layer(model: Any) -> list[torch.nn.Parameter]:
+    """The weights of the last decoder layer that are trained.
+
+    Raises:
+        ModelError: it has none.
+    """
+    inner = model.get_base_model() if hasattr(model, "peft_config") else model
+    n_layers = inner.config.get_text_config(decoder=True).num_hidden_layers
+    stacks = [m for m in inner.modules() if isinstance(m, torch.nn.ModuleList)]
+    layers = [stack[-1] for stack in stacks if len(stack) == n_layers]
+    found = [p for p in layers[-1].parameters() if p.requires_grad] if layers else []
+    if not found:
+        raise ModelError(
+            "combine: grad_mag measures the losses at the last decoder layer, and nothing in it is "
+            "trained; let peft.target_modules cover it, or set combine: fixed"
+        )
+    return found

@@ -1,0 +1,21 @@
+"""Whether two tokenizers have the same tokens under the same ids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def difference(teacher: Any, student: Any) -> str | None:
+    """How the vocabularies of two tokenizers differ, in words; None where they do not."""
+    ours, theirs = student.get_vocab(), teacher.get_vocab()
+    if ours == theirs:
+        return None
+    if len(ours) != len(theirs):
+        return f"the teacher's has {len(theirs):,} tokens, the student's {len(ours):,}"
+    by_id = {index: token for token, index in theirs.items()}
+    for token, index in sorted(ours.items(), key=lambda item: item[1]):
+        if by_id.get(index) != token:
+            return (
+                f"token {index} is {by_id.get(index)!r} for the teacher, {token!r} for the student"
+            )
+    return "they have other ids"

@@ -1,0 +1,164 @@
+"""Keep what a teacher's probabilities say of given texts, for students with any tokenizer.
+
+in:  {"id": "a", "prompt": "What is 2 + 2?", "completion": "2 + 2 = 4."}
+out: {"id": "a", "prompt": "What is 2 + 2?", "completion": "2 + 2 = 4.",
+      "teacher_logps": [-0.1, -0.02, …], "teacher_log_pbs": [-0.3, -0.01, …],
+      "scored_by": "tiny-teacher 5c0a9e1b77d2"}
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from llm_distill.columns import Row
+from llm_distill.distillation.rows import RowText
+from llm_distill.errors import DataError, ModelError
+from llm_distill.models import Device, context_length
+from llm_distill.stage import (
+    Columns,
+    Context,
+    Model,
+    Progress,
+    Rows,
+    RowsOutput,
+    Stage,
+    execution_setting,
+)
+
+if TYPE_CHECKING:
+    from llm_distill.distillation.encoding import EncodedRow, RowEncoder
+    from llm_distill.distillation.scoring import TeacherScorer
+    from llm_distill.models import ModelSource
+
+
+class ScoreLikelihood(RowText, Stage):
+    """Adds a model's likelihood of each row's text, token by token, for `train_distill`.
+
+    For every token in the loss, its end token included: `teacher_logps`, its log-probability, and
+    `teacher_log_pbs`, how likely a word ends behind it (log). That is 8 bytes a token, it is
+    computed once, and any number of students, epochs and temperatures use it. With `top_k` also the
+    likeliest tokens at each place, for students that have the teacher's tokenizer.
+
+    Rows that cannot be scored (no completion, too long) are counted and left out. The model is
+    loaded with transformers, whatever engine it writes with. A stage that was killed goes on where
+    it was.
+    """
+
+    needs_weights: ClassVar[bool] = True
+
+    stage: Literal["score_likelihood"]
+    rows: Rows = Field(description="the stage whose rows are scored")
+    model: Model = Field(description="the teacher")
+    max_length: int | None = Field(
+        None, ge=2, description="longer rows, in tokens, are dropped; null: the model's context"
+    )
+    top_k: int | None = Field(
+        None, ge=1, description="also keep this many of the likeliest tokens at each place"
+    )
+    batch_tokens: int = execution_setting(
+        8192, "tokens in a forward pass, padding counted; a longer row is alone in one", ge=1
+    )
+    device: Device = execution_setting("auto", "auto takes the GPU where there is one")
+
+    def required_columns(self) -> dict[str, set[str]]:
+        return {self.rows: {"id"} | self.text_columns()}
+
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        columns = inputs[self.rows]
+        return None if columns is None else columns.union(self._added())
+
+    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
+        return self.offered(inputs[self.rows])
+
+    def run(self, context: Context) -> RowsOutput:
+        from llm_distill.columns import features
+
+        columns = features(self._added(), like=context.rows(self.rows).features)
+        return RowsOutput(self._rows(context), columns)
+
+    def _added(self) -> list[str]:
+        top = ["teacher_top_ids", "teacher_top_logps"] if self.top_k else []
+        return ["teacher_logps", "teacher_log_pbs", *top, "scored_by"]
+
+    def _rows(self, context: Context) -> Iterator[Row]:
+        from llm_distill.distillation.encoding import row_encoder
+        from llm_distill.distillation.identity import scored_by
+        from llm_distill.distillation.scoring import TeacherScorer
+        from llm_distill.distillation.windows import scored_rows
+
+        source = context.model(self.model)
+        encoder = row_encoder(source, self._longest(source))
+        opened: list[TeacherScorer] = []
+
+        def scorer() -> TeacherScorer:
+            one = TeacherScorer(
+                source,
+                encoder.table,
+                batch_tokens=self.batch_tokens,
+                top_k=self.top_k,
+                device=self.device,
+            )
+            opened.append(one)
+            return one
+
+        who = scored_by(source)
+        n_rows = n_tokens = 0
+        folder = context.work_dir / "checkpoints"
+        with context.progress(f"score ({self.model})", len(context.rows(self.rows))) as bar:
+            pairs = self._encoded(context, encoder, bar)
+            for row, scores in scored_rows(pairs, scorer, folder, bar.advance):
+                n_rows += 1
+                n_tokens += len(scores["teacher_logps"])
+                yield {**row, **scores, "scored_by": who}
+        fresh = sum(one.n_tokens for one in opened)  # none where all was kept
+        seconds = sum(one.seconds for one in opened)
+        for one in opened:
+            one.close()
+        context.metrics.update(
+            n_rows=n_rows,
+            n_tokens=n_tokens,
+            n_tokens_of_an_earlier_run=n_tokens - fresh,
+            tokens_per_second=round(fresh / seconds, 1) if seconds else None,
+            bytes_per_token=8 + 8 * (self.top_k or 0),
+            scored_by=who,
+        )
+
+    def _longest(self, source: ModelSource) -> int:
+        context = context_length(source)
+        if self.max_length is not None and self.max_length > context:
+            raise ModelError(
+                f"max_length is {self.max_length}, but model '{source.name}' has a context of "
+                f"{context} tokens"
+            )
+        return self.max_length or context
+
+    def _encoded(
+        self, context: Context, encoder: RowEncoder, bar: Progress
+    ) -> Iterator[tuple[Row, EncodedRow]]:
+        """The rows that can be scored, with their tokens.
+
+        Raises:
+            DataError: there is none; says how many were refused for what.
+        """
+        from llm_distill.training.data import UnusableRowError
+
+        turns = self.turns()
+        refused: Counter[str] = Counter()
+        is_empty = True
+        for row in context.each_row(self.rows):
+            try:
+                encoded = encoder.encode(turns(row))
+            except UnusableRowError as error:
+                refused[str(error)] += 1
+                context.drop(str(error))
+                bar.advance(1)
+                continue
+            is_empty = False
+            yield row, encoded
+        if is_empty:
+            why = ", ".join(f"{count} {reason}" for reason, count in refused.items())
+            raise DataError(f"no row of '{self.rows}' can be scored: {why or 'it is empty'}")

@@ -1,0 +1,145 @@
+"""Train a student on what a teacher says of the same text, whatever their tokenizers.
+
+in:  {"id": "a", "prompt": "What is 2 + 2?", "completion": "It is 4.", "teacher_logps": [-0.1, …],
+      "teacher_log_pbs": [-0.0, …], "scored_by": "…"}    as `score_likelihood` leaves it
+out: a model directory, or an adapter directory
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from llm_distill.distillation.rows import RowText
+from llm_distill.distillation.settings import DistillSettings
+from llm_distill.errors import ConfigError
+from llm_distill.methods.seeds import derive_seed
+from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage
+from llm_distill.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from llm_distill.distillation.encoding import RowEncoder
+
+
+class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
+    """Distillation by approximate likelihood matching (ALM, arXiv 2503.20083), and its neighbours.
+
+    `alm` brings the student's likelihoods of pieces of text to the teacher's, where each has the
+    text cut into tokens in its own way. `sft` learns the text itself. `forward_kl`, `reverse_kl`
+    and `jsd` compare whole distributions, so they need one tokenizer on both sides, and either
+    `online: true` or rows with the teacher's likeliest tokens (all others are one bucket then).
+    The loss is over the completion, the assistant's messages, or a whole document.
+    """
+
+    output = "model"
+
+    stage: Literal["train_distill"]
+    model: Model = Field(description="the student to start from")
+    teacher: Model | None = Field(None, description="the model that it learns from; sft needs none")
+    rows: Rows = Field(description="the stage whose rows it is trained on")
+    online: bool = Field(
+        False, description="keep the teacher in memory and score each batch; no stored scores"
+    )
+    max_dropped: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="share of rows that may be left out since teacher and student, normalising, do "
+        "not have the same text",
+    )
+    if_no_rows: Literal["fail", "keep_model"] = Field(
+        "fail", description="keep_model: without rows the model is passed on as it is"
+    )
+
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> TrainDistill:
+        asking = ["online"] * self.online + self.from_teacher()
+        if asking and self.teacher is None:
+            raise ValueError(f"{', '.join(asking)} needs a teacher")
+        return self
+
+    def required_columns(self) -> dict[str, set[str]]:
+        columns = {"id"} | self.text_columns()
+        if self.from_teacher() and not self.online:
+            columns |= {"teacher_logps", "scored_by"}
+            columns |= {"teacher_log_pbs"} if self.debiases() else set()
+            columns |= {"teacher_top_ids", "teacher_top_logps"} if self.losses.shared() else set()
+        return {self.rows: columns}
+
+    def may_be_empty(self) -> set[str]:
+        return {self.rows} if self.if_no_rows == "keep_model" else set()
+
+    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
+        return self.offered(inputs[self.rows])
+
+    def is_seeded(self) -> bool:
+        return True
+
+    def run(self, context: Context) -> ModelOutput:
+        from llm_distill.training.train import save_untrained, train_and_save
+
+        source = context.model(self.model)
+        seed = derive_seed(context.seed, "train_distill")
+        if self.if_no_rows == "keep_model" and not len(context.rows(self.rows)):
+            context.warn(f"'{self.rows}' has no rows: model '{self.model}' is passed on untrained")
+            return save_untrained(self, source, context, seed)
+        student, teacher = self._encoders(context)
+        dataset = self._dataset(context, student, teacher)
+
+        def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
+            from llm_distill.distillation.teacher import online_teacher
+            from llm_distill.distillation.trainer import distill_trainer
+
+            asked = None
+            if self.online and self.teacher is not None and teacher is not None:
+                asked = online_teacher(context.model(self.teacher), teacher)
+            return distill_trainer(model, dataset, student, arguments, peft_config, self, asked)
+
+        return train_and_save(self, source, dataset, trainer, context, seed)
+
+    def _encoders(self, context: Context) -> tuple[RowEncoder, RowEncoder | None]:
+        """The student's and, where a loss has to do with it, the teacher's.
+
+        Raises:
+            ConfigError: a loss needs one tokenizer on both sides, and there are two.
+        """
+        from llm_distill.distillation.encoding import row_encoder
+        from llm_distill.distillation.vocabularies import difference
+        from llm_distill.models import context_length
+
+        source = context.model(self.model)
+        student = row_encoder(source, min(self.max_length, context_length(source)))
+        if self.teacher is None or not self.from_teacher():
+            return student, None
+        other = context.model(self.teacher)
+        teacher = row_encoder(other, context_length(other))
+        shared = self.losses.shared()
+        how = difference(teacher.tokenizer, student.tokenizer) if shared else None
+        if how is not None:
+            raise ConfigError(
+                f"losses.{shared[0]} compares distributions over tokens, and the tokenizers of "
+                f"'{self.teacher}' and '{self.model}' differ: {how}; across tokenizers use alm"
+            )
+        return student, teacher
+
+    def _dataset(
+        self, context: Context, student: RowEncoder, teacher: RowEncoder | None
+    ) -> Dataset:
+        """What is trained on; says in the metrics how the texts align."""
+        from llm_distill.distillation.dataset import RowPreparation, prepared
+        from llm_distill.distillation.identity import scored_by
+        from llm_distill.distillation.stored import StoredScores
+
+        stored = None
+        if self.teacher is not None and teacher is not None and not self.online:
+            stored = StoredScores(self.rows, self.teacher, scored_by(context.model(self.teacher)))
+        preparation = RowPreparation(student, teacher, self.turns(), self, stored)
+        rows = context.each_row(self.rows)
+        dataset = prepared(rows, preparation, context.drop, self.rows, self.max_dropped)
+        if self.losses.alm is not None:
+            context.metrics["alignment"] = preparation.report.figures()
+        return dataset

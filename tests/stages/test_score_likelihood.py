@@ -1,0 +1,178 @@
+"""score_likelihood with the bundled teacher: what is added, dropped, refused, kept and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import List, Value
+from pydantic import ValidationError
+
+from llm_distill.distillation import windows
+from llm_distill.distillation.encoding import row_encoder
+from llm_distill.distillation.identity import scored_by
+from llm_distill.distillation.scoring import TeacherScorer
+from llm_distill.errors import DataError, ModelError
+from llm_distill.models import ModelSource
+from llm_distill.runtime.writer import DATA_FILE, write_rows
+from llm_distill.stage import RowsOutput
+from llm_distill.stages.score_likelihood import ScoreLikelihood
+
+Run = Callable[..., Any]
+
+TEACHER = ModelSource("teacher", "data/models/tiny-teacher")
+ROWS = [
+    {"id": f"r{i}", "prompt": f"What is {i} + 2?", "completion": f"It is {i + 2}." + " Yes." * i}
+    for i in range(6)
+]
+
+
+@pytest.fixture
+def score(run_stage: Run) -> Run:
+    def run(rows: list[dict[str, Any]], work_dir: Path | None = None, **settings: Any) -> Any:
+        stage = ScoreLikelihood(
+            stage="score_likelihood", rows="rows", model="teacher", device="cpu", **settings
+        )
+        return run_stage(stage, {"rows": rows}, models={"teacher": TEACHER}, work_dir=work_dir)
+
+    return run
+
+
+def expected(turns: Any, top_k: int | None = None) -> dict[str, Any]:
+    """From the scorer, which has tests of its own, for one row alone."""
+    encoder = row_encoder(TEACHER, None)
+    scorer = TeacherScorer(TEACHER, encoder.table, batch_tokens=1, top_k=top_k, device="cpu")
+    return scorer.score([encoder.encode(turns)], ["row"])[0]
+
+
+def turns(prompt: str, answer: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+
+
+def check(row: dict[str, Any], scores: dict[str, Any]) -> None:
+    for name, values in scores.items():
+        np.testing.assert_allclose(row[name], values, atol=1e-4)
+
+
+def test_rows_keep_their_columns_and_get_scores(score: Run) -> None:
+    bad = [
+        {"id": "no answer", "prompt": "What?", "completion": " "},
+        {"id": "no prompt", "prompt": None, "completion": "It is 4."},
+        {"id": "long", "prompt": "What?", "completion": "and " * 5000},
+    ]
+    rows = [{**row, "task": "sums"} for row in [*ROWS[:3], *bad, *ROWS[3:]]]
+    run = score(rows, batch_tokens=64)
+    assert [row["id"] for row in run.rows] == [row["id"] for row in ROWS]
+    assert run.dropped == {"empty completion": 1, "empty prompt": 1, "longer than max_length": 1}
+    n_tokens = 0
+    for row, given in zip(run.rows, ROWS, strict=True):
+        assert {name: row[name] for name in given} == given
+        assert row["task"] == "sums"
+        assert row["scored_by"] == scored_by(TEACHER)
+        check(row, expected(turns(given["prompt"], given["completion"])))
+        n_tokens += len(row["teacher_logps"])
+    assert run.features["teacher_logps"] == List(Value("float32"))
+    assert run.features["teacher_log_pbs"] == List(Value("float32"))
+    assert run.metrics["n_rows"] == 6
+    assert run.metrics["n_tokens"] == n_tokens
+    assert run.metrics["bytes_per_token"] == 8
+    assert run.metrics["tokens_per_second"] > 0
+
+
+def test_templates_conversations_and_documents(score: Run, tmp_path: Path) -> None:
+    template = tmp_path / "ask.jinja"
+    template.write_text("{{ hint }} {{ question }}\n")
+    rows = [{"id": "a", "question": "2 + 2?", "rationale": "4.", "task": "sums"},
+            {"id": "b", "question": None, "rationale": "4.", "task": "sums"}]  # fmt: skip
+    run = score(
+        rows,
+        prompt_template=str(template),
+        by_task={"sums": {"hint": "Add."}},
+        completion_column="rationale",
+    )
+    assert run.dropped == {"empty prompt": 1}
+    check(run.rows[0], expected(turns("Add. 2 + 2?", "4.")))
+    talk = [*turns("What is 2 + 2?", "4."), *turns("And 3 more?", "7.")]
+    (row,) = score([{"id": "a", "talk": talk}], messages_column="talk").rows
+    check(row, expected(talk))
+    text = "All of this text counts."
+    (row,) = score([{"id": "a", "page": text}], text_column="page").rows
+    check(row, expected(text))
+
+
+def test_the_likeliest_tokens_too(score: Run) -> None:
+    run = score(ROWS[:2], top_k=3)
+    for row, given in zip(run.rows, ROWS, strict=False):
+        check(row, expected(turns(given["prompt"], given["completion"]), 3))
+        assert len(row["teacher_top_ids"]) == 3 * len(row["teacher_logps"])
+    assert run.features["teacher_top_ids"] == List(Value("int32"))
+    assert run.metrics["bytes_per_token"] == 32
+
+
+def test_one_form_of_text_at_a_time() -> None:
+    base = {"stage": "score_likelihood", "rows": "rows", "model": "teacher"}
+    for settings in (
+        {"messages_column": "messages", "text_column": "text"},
+        {"messages_column": "messages", "prompt_template": "ask.jinja"},
+        {"text_column": "text", "completion_column": "completion"},
+    ):
+        with pytest.raises(ValidationError, match="exclude each other"):
+            ScoreLikelihood(**base, **settings)
+    columns = ScoreLikelihood(**base, text_column="page").required_columns()
+    assert columns == {"rows": {"id", "page"}}
+
+
+def test_what_cannot_be_done_is_said(score: Run) -> None:
+    with pytest.raises(ModelError, match="max_length is 100000, but model 'teacher' has a context"):
+        score(ROWS, max_length=100_000)
+    empty = [{"id": "a", "prompt": "What?", "completion": ""}]
+    with pytest.raises(DataError, match="no row of 'rows' can be scored: 1 empty completion"):
+        score(empty)
+
+
+class Cut(BaseException):
+    """Stands for Ctrl-C: no handler for ordinary errors may swallow it."""
+
+
+def test_a_killed_stage_does_nothing_twice_and_gives_the_same_bytes(
+    score: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "WINDOW_TOKENS", 60)
+    passes: list[tuple[str, ...]] = []
+    limit = [10**9]
+    whole_pass = TeacherScorer._scores
+
+    def counted(self: TeacherScorer, rows: Any, names: Any) -> Any:
+        if len(passes) == limit[0]:
+            raise Cut
+        passes.append(tuple(names))
+        return whole_pass(self, rows, names)
+
+    monkeypatch.setattr(TeacherScorer, "_scores", counted)
+    settings = {"batch_tokens": 30, "top_k": 2}
+    whole = score(ROWS, tmp_path / "whole", **settings)
+    all_passes = passes.copy()
+    assert len(all_passes) >= 4
+    passes.clear()
+    limit[0] = len(all_passes) - 1  # within the last window
+    with pytest.raises(Cut):
+        score(ROWS, tmp_path / "cut", **settings)
+    before = passes.copy()
+    passes.clear()
+    limit[0] = 10**9
+    resumed = score(ROWS, tmp_path / "cut", **settings)
+    kept = len(all_passes) - len(passes)
+    assert 0 < kept <= len(before)
+    assert before[:kept] + passes == all_passes  # of what was kept, nothing was computed again
+    assert resumed.metrics["n_tokens_of_an_earlier_run"] > 0
+    assert resumed.metrics["n_tokens"] == whole.metrics["n_tokens"]
+    for run, name in ((whole, "a"), (resumed, "b")):
+        write_rows(RowsOutput(iter(run.rows), run.features), tmp_path / name)
+    assert (tmp_path / "a" / DATA_FILE).read_bytes() == (tmp_path / "b" / DATA_FILE).read_bytes()
+    limit[0] = 0  # all is kept: no model is needed
+    again = score(ROWS, tmp_path / "cut", **settings)
+    assert again.metrics["tokens_per_second"] is None
+    assert len(again.rows) == len(ROWS)
