@@ -41,14 +41,6 @@ MESSAGES = [{"role": "user", "content": "What is 2 + 2?"}]
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def no_warning(message: str) -> None:
     raise AssertionError(message)
 

@@ -60,7 +60,9 @@ def test_a_run_goes_on_from_it_and_another_tokenizer_makes_it_again(
     toy.run()
     assert toy.display.ran == []
     # To bytes, which needs no other model.
-    assert toy.plan("stages.moved.tokenizer=null", "stages.moved.to_bytes=true")["moved"][0] == "run"
+    assert (
+        toy.plan("stages.moved.tokenizer=null", "stages.moved.to_bytes=true")["moved"][0] == "run"
+    )
     # The same name, with another tokenizer in it.
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(bundled_root() / "data/models/tiny-teacher" / name, other / name)
