@@ -50,18 +50,8 @@ def load_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrained
     Raises:
         ModelError: there is none, or it has neither a pad nor an end-of-text token.
     """
-    from transformers import AutoTokenizer
-
-    if not (is_alone and source.is_local):
-        _check(source)
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            source.path, revision=source.revision, trust_remote_code=False, padding_side="left"
-        )
-    except Exception as error:  # files of others: whatever the library makes of them
-        raise ModelError(
-            f"model '{source.name}': no tokenizer at {_first_line(source.path, error)}"
-        ) from error
+    tokenizer: Any = own_tokenizer(source, is_alone=is_alone)
+    tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise ModelError(f"model '{source.name}': its tokenizer has no pad and no eos token")
@@ -71,6 +61,30 @@ def load_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrained
             f"model '{source.name}' ({source.path}) has no chat template; "
             "set prompt_format: text for it under models:"
         )
+    loaded: PreTrainedTokenizerBase = tokenizer
+    return loaded
+
+
+def own_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer as the model came with it, to be saved with another.
+
+    is_alone: no weights need to lie beside it.
+
+    Raises:
+        ModelError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    if not (is_alone and source.is_local):
+        _check(source)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source.path, revision=source.revision, trust_remote_code=False
+        )
+    except Exception as error:  # files of others: whatever the library makes of them
+        raise ModelError(
+            f"model '{source.name}': no tokenizer at {_first_line(source.path, error)}"
+        ) from error
     return tokenizer
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from llm_distill.models import ModelSource, load_model
+from llm_distill.models import ModelSource, load_model, own_tokenizer
 
 NOT_SAFE = (".bin", ".pt", ".pth", ".pkl")
 
@@ -56,12 +56,18 @@ def _make_storable(generation_config: Any) -> None:
         generation_config.do_sample = True
 
 
-def save_full(start: Start, source: ModelSource, directory: Path) -> None:
-    """A model directory: safetensors, configs as the model came with them, its tokenizer."""
+def save_full(
+    start: Start, source: ModelSource, directory: Path, tokenizer: Any | None = None
+) -> None:
+    """A model directory: safetensors, configs as the model came with them, its tokenizer.
+
+    tokenizer: in place of the model's own.
+    """
     model = start.model
     model.config, model.generation_config = start.config, start.generation_config
     model.save_pretrained(str(directory))
-    _save_tokenizer(source, directory)
+    kept = own_tokenizer(source) if tokenizer is None else tokenizer
+    kept.save_pretrained(str(directory))
     _only_safe(directory)
 
 
@@ -76,18 +82,8 @@ def save_adapter(peft_model: Any, source: ModelSource, directory: Path) -> None:
         config.revision = source.revision
     # False: the vocabulary is as it was, and PEFT would ask the Hub to find that out.
     peft_model.save_pretrained(str(directory), save_embedding_layers=False)
-    _save_tokenizer(source, directory)
+    own_tokenizer(source).save_pretrained(str(directory))
     _only_safe(directory)
-
-
-def _save_tokenizer(source: ModelSource, directory: Path) -> None:
-    """As the model came with it, not with the padding that we set for our own use."""
-    from transformers import AutoTokenizer
-
-    tokenizer: Any = AutoTokenizer.from_pretrained(
-        source.path, revision=source.revision, trust_remote_code=False
-    )
-    tokenizer.save_pretrained(str(directory))
 
 
 def _only_safe(directory: Path) -> None:
