@@ -45,10 +45,15 @@ def row(index: int) -> tuple[dict[str, Any], EncodedRow]:
 def run(scorer: Scorer, folder: Path, n: int = 10) -> tuple[list[Any], list[tuple[int, int]]]:
     notes: list[tuple[int, int]] = []
     pairs = (row(index) for index in range(n))
-    opened: Any = lambda: scorer  # noqa: E731
-    found = list(
-        scored_rows(pairs, opened, folder, lambda rows, tokens: notes.append((rows, tokens)))
-    )
+    opened: list[Scorer] = []
+
+    def open_scorer() -> Any:
+        opened.append(scorer)
+        return scorer
+
+    note = lambda rows, tokens: notes.append((rows, tokens))  # noqa: E731
+    found = list(scored_rows(pairs, open_scorer, folder, note))
+    assert len(opened) == bool(scorer.given)  # a model is loaded once, if anything is to be scored
     return [(r["id"], {k: v.tolist() for k, v in s.items()}) for r, s in found], notes
 
 
