@@ -72,7 +72,7 @@ def pieces_of(
     found: list[Sequence[int]] = [()] * len(wanted)
     texts: dict[int, str] = {}
     for token, content in enumerate(wanted):
-        if content is None:
+        if content is None or content == b"":
             continue
         if isinstance(content, int):
             found[token] = (content,)
