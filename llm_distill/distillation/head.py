@@ -258,7 +258,8 @@ def head_of(model: Any) -> Head:
 
 def _unwrapped(model: Any) -> Any:
     """Without PEFT's wrapper; the layers that it has put into the model stay there."""
-    return model.get_base_model() if hasattr(model, "peft_config") else model
+    # PEFT marks the inner model with `peft_config` as well.
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _scales(config: Any) -> list[float]:

@@ -45,8 +45,11 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         None,
         description="the prompt that the rows were scored under; null: the student's",
     )
-    online: bool = Field(
-        False, description="keep the teacher in memory and score each batch; no stored scores"
+    online: bool | Literal["adapter_off"] = Field(
+        False,
+        description="true: keep the teacher in memory and score each batch; no stored scores. "
+        "adapter_off: the teacher is the student without its adapter, as it was before "
+        "transfer_tokenizer: its layers are in memory once",
     )
     max_dropped: float = Field(
         0.2,
@@ -61,11 +64,13 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
 
     @model_validator(mode="after")
     def _has_a_teacher(self) -> TrainDistill:
-        asking = ["online"] * self.online + self.from_teacher()
+        asking = ["online"] * bool(self.online) + self.from_teacher()
         if asking and self.teacher is None:
             raise ValueError(f"{', '.join(asking)} needs a teacher")
         if self.teacher_prompt_template and (self.messages_column or self.text_column):
             raise ValueError("teacher_prompt_template needs rows with a prompt and a completion")
+        if self.online == "adapter_off" and self.peft is None:
+            raise ValueError("online: adapter_off needs peft: there is no adapter to turn off")
         return self
 
     def required_columns(self) -> dict[str, set[str]]:
@@ -98,12 +103,19 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         dataset = self._dataset(context, student, teacher)
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
+            from llm_distill.distillation.own_teacher import own_teacher
             from llm_distill.distillation.teacher import online_teacher
             from llm_distill.distillation.trainer import distill_trainer
 
             asked = None
             if self.online and self.teacher is not None and teacher is not None:
-                asked = online_teacher(context.model(self.teacher), teacher)
+                loaded = context.model(self.teacher)
+                is_own = self.online == "adapter_off"
+                asked = (
+                    own_teacher(model, loaded, teacher)
+                    if is_own
+                    else online_teacher(loaded, teacher)
+                )
             return distill_trainer(model, dataset, student, arguments, peft_config, self, asked)
 
         return train_and_save(self, source, dataset, trainer, context, seed)

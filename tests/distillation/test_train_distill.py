@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from llm_distill.errors import ConfigError, DataError, ModelError
 from llm_distill.models import ModelSource, load_model
+from llm_distill.stages.score_likelihood import ScoreLikelihood
 from llm_distill.stages.train_distill import TrainDistill
 from llm_distill.stages.train_sft import TrainSft
 from llm_distill.training.callbacks import WholeHistory
@@ -228,6 +230,55 @@ def test_a_teacher_in_memory_gives_the_same(alm, train, scored, rows, teacher, w
     expected, found = weights(stored), weights(online)
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_student_that_is_its_own_teacher(train, rows, student, teacher, weights):
+    """With the adapter off it scores as a teacher beside it does, in training as well."""
+    settings = {
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 3,
+        "logging_steps": 1,
+        "learning_rate": 1e-2,
+        "peft": {"r": 4, "lora_dropout": 0.3},
+    }
+    models = {"s": student, "t": student}
+    runs = [
+        train(stage(online=online, **settings), rows, models) for online in (True, "adapter_off")
+    ]
+    beside, own = ([p["loss"] for p in run.metrics["history"]] for run in runs)
+    assert own == pytest.approx(beside, rel=1e-5)
+    expected, found = map(weights, runs)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-5)
+    with pytest.raises(ModelError, match="does not have the layers of its teacher"):
+        train(stage(online="adapter_off", **settings), rows, {"s": student, "t": teacher})
+    with pytest.raises(ValidationError, match="adapter_off needs peft"):
+        stage(online="adapter_off")
+
+
+def test_the_teacher_can_have_a_prompt_of_its_own(
+    train, run_stage, rows, student, teacher, tmp_path, monkeypatch
+):
+    """Scores under one prompt fit the rows; read as if it were the other, they do not."""
+    (tmp_path / "long.jinja").write_text("Think well before you answer. {{ question }}")
+    (tmp_path / "short.jinja").write_text("{{ question }}")
+    monkeypatch.chdir(tmp_path)
+    asked = [{**row, "question": row["prompt"]} for row in rows]
+    scoring = ScoreLikelihood(
+        stage="score_likelihood", rows="r", model="t", prompt_template="long.jinja"
+    )
+    given = run_stage(scoring, {"r": asked}, models={"t": teacher}, work_dir=tmp_path / "w").rows
+    made = {"prompt_template": "short.jinja", "teacher_prompt_template": "long.jinja"}
+    own = train(stage(**made, **ONE_STEP), given).metrics["history"][0]
+    online = train(stage(**made, online=True, **ONE_STEP), asked).metrics["history"][0]
+    assert own["alm"] == pytest.approx(online["alm"], rel=1e-4)
+    other = train(stage(prompt_template="short.jinja", online=True, **ONE_STEP), asked).metrics[
+        "history"
+    ][0]
+    assert abs(other["alm"] - online["alm"]) > 1e-3
+    assert other["sft"] == pytest.approx(online["sft"], rel=1e-6)
+    with pytest.raises(ValidationError, match="needs rows with a prompt and a completion"):
+        stage(text_column="text", teacher_prompt_template="long.jinja")
 
 
 def test_whole_distributions(train, scored, rows, student, same_tokenizer):
