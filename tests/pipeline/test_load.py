@@ -245,8 +245,8 @@ def test_no_stages(failure: Failure) -> None:
     ("file", "expected"),
     [
         ("pipelines/art.yaml", "no pipeline file pipelines/art.yaml; did you mean 'pipelines/arte.yaml'? there are: "),
-        ("toyy.yaml", "no pipeline file toyy.yaml; did you mean 'toy.yaml'? there are: pipelines/arte.yaml, "),
-        (".", ". is a directory, no pipeline file; there are: pipelines/arte.yaml, "),
+        ("toyy.yaml", "no pipeline file toyy.yaml; did you mean 'toy.yaml'? there are: pipelines/alm.yaml, "),
+        (".", ". is a directory, no pipeline file; there are: pipelines/alm.yaml, "),
     ],
 )  # fmt: skip
 def test_no_such_file(
