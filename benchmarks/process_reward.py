@@ -69,10 +69,10 @@ def random_llama(folder: str) -> ModelSource:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=256,
-        intermediate_size=768,
+        hidden_size=384,
+        intermediate_size=1024,
         num_hidden_layers=8,
-        num_attention_heads=8,
+        num_attention_heads=6,
         max_position_embeddings=2048,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
