@@ -24,7 +24,7 @@ from hardware import describe
 from numpy.typing import NDArray
 from table import show
 
-from llm_distill.methods.alignment import Alignment, align, chunk_ids
+from llm_distill.methods.alignment import align
 
 PART = 1_000_000  # bytes of one language
 PLAIN_MEGABYTES = 10
@@ -93,13 +93,6 @@ def merge_in_python(ends_a: list[int], ends_b: list[int]) -> tuple[list[int], li
     return last_a, last_b
 
 
-def with_chunk_ids(ends_a: Ends, ends_b: Ends) -> Alignment:
-    found = align(ends_a, ends_b)
-    chunk_ids(found.last_a, len(ends_a))
-    chunk_ids(found.last_b, len(ends_b))
-    return found
-
-
 def seconds(function: Callable[[Any, Any], object], a: Any, b: Any) -> float:
     times = []
     for _ in range(ROUNDS):
@@ -126,9 +119,8 @@ def main() -> None:
     print("bytes a token: {:.2f} and {:.2f}; a chunk: {:.2f}".format(*sizes))
     plain_speed = few / seconds(merge_in_python, *plain)
     rows = [(f"plain merge in Python, {few} MB", f"{plain_speed:.1f}", "1.0")]
-    for name, function in (("align", align), ("align, and chunk_ids of both", with_chunk_ids)):
-        speed = megabytes / seconds(function, ends_a, ends_b)
-        rows.append((f"{name}, {megabytes} MB", f"{speed:.1f}", f"{speed / plain_speed:.1f}"))
+    speed = megabytes / seconds(align, ends_a, ends_b)
+    rows.append((f"align, {megabytes} MB", f"{speed:.1f}", f"{speed / plain_speed:.1f}"))
     show(("", "MB/s (bar 50)", "times the merge (bar 6)"), rows)
 
 

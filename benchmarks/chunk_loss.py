@@ -38,7 +38,7 @@ from memory import peak_above
 from table import show
 
 from llm_distill.distillation.head import Head, head_logps
-from llm_distill.methods.alignment import align, chunk_ids
+from llm_distill.methods.alignment import align
 from llm_distill.methods.chunk_loss import chunk_divergence, chunk_sums
 
 BAR = 10.0
@@ -149,7 +149,7 @@ def alm(student: Side, teacher: Side) -> tuple[Callable[[], float], Callable[[],
     """Steps over dense logits and in tiles; the teacher's chunk sums are there already."""
     chunks = align(student.ends, teacher.ends)
     n_chunks = len(chunks.last_a)
-    chunk_of = torch.from_numpy(chunk_ids(chunks.last_a, len(student.ends)))
+    chunk_of = torch.from_numpy(np.searchsorted(chunks.last_a, np.arange(len(student.ends))))
     last = torch.from_numpy(chunks.last_a) + 1  # behind the token before the text
     targets = torch.cat([student.ids[1:], student.ids[:1]])  # the last place has none
     scored = -3 * torch.rand(n_chunks)

@@ -5,6 +5,8 @@ Safe by default: safetensors only, and no code from a model repository is ever r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -224,6 +226,26 @@ def context_length(source: ModelSource) -> int:
         raise ModelError(f"model '{source.name}' at {_first_line(source.path, error)}") from error
     text = config.get_text_config(decoder=True)
     return getattr(text, "max_position_embeddings", None) or 10**9
+
+
+@contextmanager
+def fits_memory(name: str, device: str) -> Iterator[None]:
+    """Around the loading of a model: says what to do where memory does not suffice.
+
+    name: as a message begins, such as `model 'teacher'`.
+
+    Raises:
+        ModelError: instead of torch's and Python's out-of-memory errors.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"{name} does not fit into the memory of {device}; take a smaller one, or "
+            "dtype: bfloat16"
+        ) from error
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -165,7 +165,7 @@ def mistaken_steps(
             steps = _slip(problem, right, rng)
         elif kind < slips + results:
             steps = wrong_result(problem, right, rng)
-        elif kind < (0.9 if results else 0.8):
+        elif kind < (0.9 if results else 0.8):  # 0.8: as the first legs were trained
             steps = _wrong_method(problem, rng)
         else:
             steps = right[: rng.randrange(len(right))]

@@ -16,8 +16,8 @@ from llm_distill.stage import Columns
 ANSWER_ONLY = ("prompt_template", "variables", "by_task", "completion_column")
 
 
-class RowText(BaseModel):
-    """A prompt (a column, or a template) with a completion; or a conversation; or a document."""
+class PromptedRow(BaseModel):
+    """A prompt (a column, or a template) with a completion."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,28 +29,9 @@ class RowText(BaseModel):
         {}, description="constants for the rows of one task, in place of those of `variables`"
     )
     completion_column: str = Field("completion", description="what answers the prompt")
-    messages_column: str | None = Field(
-        None, description="instead: a conversation, whose assistant turns count"
-    )
-    text_column: str | None = Field(None, description="instead: a plain text, all of which counts")
-
-    @model_validator(mode="after")
-    def _one_form(self) -> RowText:
-        others = [n for n in ("messages_column", "text_column") if getattr(self, n) is not None]
-        answer = [name for name in ANSWER_ONLY if name in self.model_fields_set]
-        if len(others) == 2 or (others and answer):
-            given = ", ".join([*others, *answer])
-            raise ValueError(
-                f"{given} exclude each other: a row's text is messages_column, or text_column, or "
-                "a completion behind a prompt"
-            )
-        return self
 
     def text_columns(self) -> set[str]:
         """The columns that are read."""
-        other = self.messages_column or self.text_column
-        if other is not None:
-            return {other}
         return {self.completion_column} | (set() if self.prompt_template else {"prompt"})
 
     def offered(self, columns: Columns) -> dict[str, Columns]:
@@ -74,6 +55,31 @@ class RowText(BaseModel):
                 return None
 
         return rendered
+
+
+class RowText(PromptedRow):
+    """A prompt with a completion; or a conversation; or a document."""
+
+    messages_column: str | None = Field(
+        None, description="instead: a conversation, whose assistant turns count"
+    )
+    text_column: str | None = Field(None, description="instead: a plain text, all of which counts")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> RowText:
+        others = [n for n in ("messages_column", "text_column") if getattr(self, n) is not None]
+        answer = [name for name in ANSWER_ONLY if name in self.model_fields_set]
+        if len(others) == 2 or (others and answer):
+            given = ", ".join([*others, *answer])
+            raise ValueError(
+                f"{given} exclude each other: a row's text is messages_column, or text_column, or "
+                "a completion behind a prompt"
+            )
+        return self
+
+    def text_columns(self) -> set[str]:
+        other = self.messages_column or self.text_column
+        return {other} if other is not None else super().text_columns()
 
     def turns(self) -> Callable[[Row], Sequence[dict[str, str]] | str]:
         """From a row to what `RowEncoder.encode` takes.

@@ -16,7 +16,7 @@ import torch
 
 from llm_distill.distillation.head import backbone_of, head_logps, head_of, top_tokens
 from llm_distill.errors import ModelError
-from llm_distill.models import Device, choose_device, is_out_of_memory, load_model
+from llm_distill.models import Device, choose_device, fits_memory, is_out_of_memory, load_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,15 +64,8 @@ class TeacherScorer:
         self._name, self._batch_tokens, self._top_k = source.name, batch_tokens, top_k
         self._device = choose_device(device, "device")
         self.n_tokens, self.seconds = 0, 0.0
-        try:
+        with fits_memory(f"model '{source.name}'", self._device):
             model: Any = load_model(source, device=self._device)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise ModelError(
-                f"model '{source.name}' does not fit into the memory of {self._device}; take a "
-                "smaller one, or dtype: bfloat16"
-            ) from error
         self._head, self._backbone = head_of(model), backbone_of(model)
         vocabulary = len(self._head.weight)
         if top_k is not None and top_k > vocabulary:

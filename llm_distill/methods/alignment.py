@@ -68,16 +68,3 @@ def merge(alignment: Alignment, keep: NDArray[np.bool_]) -> Alignment:
     keep: [C]. The paper's γ-merging keeps the chunks at whose end the teacher gives p(B) ≥ γ.
     """
     return Alignment(alignment.last_a[keep], alignment.last_b[keep])
-
-
-def chunk_ids(last: NDArray[np.int64], n_tokens: int) -> NDArray[np.int32]:
-    """[n_tokens]: the chunk of each token of one side, -1 behind the last chunk.
-
-    last: [C], ascending, the index of each chunk's last token.
-    """
-    behind = last + 1
-    found = np.zeros(n_tokens, np.int32)
-    found[behind[:-1]] = 1
-    np.cumsum(found, dtype=np.int32, out=found)
-    found[behind[-1] if len(last) else 0 :] = -1
-    return found

@@ -6,21 +6,19 @@ out: a model directory, or an adapter directory
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
 from llm_distill.columns import Row
-from llm_distill.engines.requests import offered_variables, render_prompt, template_values
-from llm_distill.errors import DataError
+from llm_distill.distillation.rows import PromptedRow
 from llm_distill.methods.seeds import derive_seed
-from llm_distill.prompts import load_template
 from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage
 from llm_distill.training.settings import TrainingSettings
 
 
-class TrainSft(TrainingSettings, Stage):
+class TrainSft(TrainingSettings, PromptedRow, Stage):
     """Supervised fine-tuning (TRL's SFTTrainer), with the loss on the completion only.
 
     The prompt is a column, or a template over the row's columns. Rows without a prompt or a
@@ -33,14 +31,6 @@ class TrainSft(TrainingSettings, Stage):
     stage: Literal["train_sft"]
     model: Model = Field(description="the model to start from")
     rows: Rows = Field(description="the stage whose rows it is trained on")
-    prompt_template: str | None = Field(
-        None, description="makes the prompt; null takes the column `prompt`"
-    )
-    variables: dict[str, Any] = Field({}, description="constants for the template")
-    by_task: dict[str, dict[str, Any]] = Field(
-        {}, description="constants for the rows of one task, in place of those of `variables`"
-    )
-    completion_column: str = Field("completion", description="what the model is to answer")
     weight_column: str | None = Field(
         None, description="how much a row counts in the loss, as if it stood there so many times"
     )
@@ -49,17 +39,13 @@ class TrainSft(TrainingSettings, Stage):
     )
 
     def required_columns(self) -> dict[str, set[str]]:
-        columns = {"id", self.completion_column, *filter(None, [self.weight_column])}
-        return {self.rows: columns if self.prompt_template else columns | {"prompt"}}
+        return {self.rows: {"id", *self.text_columns(), *filter(None, [self.weight_column])}}
 
     def may_be_empty(self) -> set[str]:
         return {self.rows} if self.if_no_rows == "keep_model" else set()
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        if self.prompt_template is None:
-            return {}
-        offered = offered_variables(inputs[self.rows], self.variables, self.by_task, "examples")
-        return {self.prompt_template: offered}
+        return self.offered(inputs[self.rows])
 
     def is_seeded(self) -> bool:
         return True
@@ -79,7 +65,7 @@ class TrainSft(TrainingSettings, Stage):
             context.warn(f"'{self.rows}' has no rows: model '{self.model}' is passed on untrained")
             return save_untrained(self, source, context, seed)
         encoder = pair_encoder(source, self.max_length)
-        prompt = self._prompt()
+        prompt = self.prompt()
 
         def encode(row: Row) -> dict[str, Any]:
             example = sft_example(*encoder.encode(prompt(row), row[self.completion_column]))
@@ -95,18 +81,3 @@ class TrainSft(TrainingSettings, Stage):
             return sft_trainer(model, dataset, encoder.tokenizer, arguments, peft_config)
 
         return train_and_save(self, source, dataset, trainer, context, seed)
-
-    def _prompt(self) -> Callable[[Row], str | None]:
-        """From a row to its prompt; None where a variable of the template is null or empty."""
-        if self.prompt_template is None:
-            return lambda row: row["prompt"]
-        template = load_template(self.prompt_template)
-
-        def rendered(row: Row) -> str | None:
-            values = template_values(row, self.variables, self.by_task)
-            try:
-                return render_prompt(template, {"examples": [], **values})
-            except DataError:
-                return None
-
-        return rendered

@@ -18,6 +18,7 @@ from llm_distill.stages.train_distill import TrainDistill
 from llm_distill.stages.train_sft import TrainSft
 from llm_distill.training.callbacks import WholeHistory
 from tests.distillation import plain, tiny
+from tests.tiny_tokenizer import tiny_tokenizer
 
 ONE_STEP = {"max_steps": 1, "learning_rate": 1e-3, "lr_scheduler_type": "constant"}
 
@@ -54,7 +55,7 @@ def weights():
 @pytest.fixture
 def same_tokenizer(tmp_path):
     """Another model with the student's tokenizer."""
-    tiny.save(tmp_path / "twin", tiny.tokenizer(tiny.FEW_PIECES, 268), 5)
+    tiny.save(tmp_path / "twin", tiny_tokenizer(tiny.FEW_PIECES, 268), 5)
     return ModelSource("twin", str(tmp_path / "twin"), prompt_format="text")
 
 
@@ -362,7 +363,7 @@ def composing(tmp_path):
     """The student with a tokenizer that composes characters (NFC)."""
     from tokenizers import normalizers
 
-    made = tiny.tokenizer(tiny.FEW_PIECES, 268)
+    made = tiny_tokenizer(tiny.FEW_PIECES, 268)
     made.backend_tokenizer.normalizer = normalizers.NFC()
     tiny.save(tmp_path / "composing", made, 2)
     return ModelSource("composing", str(tmp_path / "composing"), prompt_format="text")

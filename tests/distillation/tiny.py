@@ -6,13 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_distill.models import ModelSource
+from tests.tiny_tokenizer import tiny_tokenizer
 
-CHAT_TEMPLATE = (
-    "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}"
-    "{% if m.role == 'assistant' %}{{ '<|end|>\n' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
-SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"]
 FEW_PIECES = ["is it very old years or so", "e of r s"]
 NAMES = ("Ann", "Bob", "Cem", "Dia", "Eli", "Fay", "Gus", "Hal")
 ROWS = [
@@ -23,31 +18,6 @@ ROWS = [
     }
     for i, name in enumerate(NAMES)
 ]
-
-
-def tokenizer(texts: list[str], vocab_size: int) -> Any:
-    """Byte-level BPE with merges learnt from the texts."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=SPECIAL,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    made.train_from_iterator(texts, trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=made,
-        eos_token="<|end|>",
-        pad_token="<|pad|>",
-        additional_special_tokens=SPECIAL[2:],
-    )
-    fast.chat_template = CHAT_TEMPLATE
-    return fast
 
 
 def save(path: Path, of: Any, seed: int, hidden_size: int = 32, dropout: float = 0.0) -> None:
@@ -81,11 +51,11 @@ def texts() -> list[str]:
 
 def make_teacher(folder: Path) -> ModelSource:
     """Speaks chat; its tokenizer knows most words."""
-    save(folder / "teacher", tokenizer(texts() * 3, 340), seed=1, hidden_size=48)
+    save(folder / "teacher", tiny_tokenizer(texts() * 3, 340), seed=1, hidden_size=48)
     return ModelSource("teacher", str(folder / "teacher"), prompt_format="chat")
 
 
 def make_student(folder: Path) -> ModelSource:
     """Continues text; its tokenizer knows a few pieces."""
-    save(folder / "student", tokenizer(FEW_PIECES, 268), seed=2)
+    save(folder / "student", tiny_tokenizer(FEW_PIECES, 268), seed=2)
     return ModelSource("student", str(folder / "student"), prompt_format="text")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from llm_distill.engines.base import Completion, Request
 from llm_distill.engines.config import TransformersSettings
 from llm_distill.engines.transformers.engine import TransformersEngine
 from llm_distill.models import ModelSource
+from tests.tiny_tokenizer import on_one_thread
 
 CONTEXT = 96
 TEMPLATE = (
@@ -80,13 +81,7 @@ def save_model(path: Path, vocabulary: int, **config: Any) -> Any:
     return model.eval()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """More threads than free cores make matrices as small as these many times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+one_thread = pytest.fixture(on_one_thread, scope="module", autouse=True)
 
 
 @pytest.fixture(scope="session")

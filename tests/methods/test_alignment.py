@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_distill.methods import alignment
-from llm_distill.methods.alignment import Alignment, align, chunk_ids, merge
+from llm_distill.methods.alignment import Alignment, align, merge
 from llm_distill.methods.token_bytes import token_bytes
 from tests.methods import small_tokenizers as small
 
@@ -107,11 +107,3 @@ def test_merge_is_a_plain_loop(keep: list[bool]) -> None:
     found = merge(Alignment(given_a, given_b), np.array(keep, np.bool_))
     expected = [given_a[group[-1]] for group in groups], [given_b[group[-1]] for group in groups]
     assert lists(found) == expected
-
-
-@given(st.lists(st.integers(1, 5), max_size=10), st.integers(0, 4))
-def test_chunk_ids_are_a_plain_loop(sizes: list[int], left: int) -> None:
-    expected = [chunk for chunk, size in enumerate(sizes) for _ in range(size)] + [-1] * left
-    found = chunk_ids(ends(sizes) - 1, sum(sizes) + left)
-    assert found.dtype == np.int32
-    assert found.tolist() == expected

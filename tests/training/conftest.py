@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,8 @@ from llm_distill.engines.config import TransformersSettings
 from llm_distill.models import ModelSource
 from llm_distill.prompts import as_messages
 from llm_distill.stage import ModelOutput
+from tests.tiny_tokenizer import on_one_thread, tiny_tokenizer
 
-CHAT_TEMPLATE = (
-    "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}"
-    "{% if m.role == 'assistant' %}{{ '<|end|>\n' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
-SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"]
 NAMES = ("Ann", "Bob", "Cem", "Dia", "Eli", "Fay", "Gus", "Hal")
 ROWS = [
     {
@@ -34,39 +29,11 @@ ROWS = [
 
 
 def make_tokenizer():
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=330,
-        special_tokens=SPECIAL,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
     text = [row["prompt"] + " " + row["completion"] for row in ROWS]
-    tokenizer.train_from_iterator([*text, "ab ab ab abab"] * 3, trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|end|>",
-        pad_token="<|pad|>",
-        additional_special_tokens=SPECIAL[2:],
-    )
-    fast.chat_template = CHAT_TEMPLATE
-    return fast
+    return tiny_tokenizer([*text, "ab ab ab abab"] * 3, 330)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small are slower on several threads, by far where the cores are busy."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+one_thread = pytest.fixture(on_one_thread, scope="session", autouse=True)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from llm_distill.models import (
     ModelSource,
     choose_device,
     context_length,
+    fits_memory,
     is_out_of_memory,
     load_tokenizer,
 )
@@ -56,15 +57,8 @@ class ProcessRewardModel:
         self._name, self._batch_size = source.name, batch_size
         self._device = choose_device(device, "device")
         self._encoder = Encoder(source, load_tokenizer(source), form, context_length(source))
-        try:
+        with fits_memory(f"reward model '{source.name}'", self._device):
             self._judge: Any = self._load(source, form)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise ModelError(
-                f"reward model '{source.name}' does not fit into the memory of {self._device}; "
-                "take a smaller one, or dtype: bfloat16"
-            ) from error
         check_is_causal(self._judge, source.name, self._device)
 
     def _load(self, source: ModelSource, form: RewardFormat) -> Any:

@@ -25,6 +25,7 @@ from llm_distill.errors import ModelError
 from llm_distill.models import (
     choose_device,
     end_tokens,
+    fits_memory,
     is_out_of_memory,
     load_model,
     load_tokenizer,
@@ -57,15 +58,8 @@ class TransformersEngine:
         self._batch_size = settings.batch_size
         self._device = choose_device(settings.device, "engine.device")
         self._tokenizer: Any = load_tokenizer(source)
-        try:
+        with fits_memory(f"model '{source.name}'", self._device):
             self._model: Any = load_model(source, device=self._device)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise ModelError(
-                f"model '{source.name}' does not fit into the memory of {self._device}; take a "
-                "smaller one, or dtype: bfloat16"
-            ) from error
         self._stops = StopStrings(self._tokenizer)
         ends = end_tokens(source, self._tokenizer)
         self._ends = torch.tensor(sorted(ends))
