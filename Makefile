@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-vllm check format setup setup-vllm world
+.PHONY: run test test-vllm test-triton check format setup setup-vllm world
 
 setup: $(VENV)/.installed
 
@@ -31,6 +31,12 @@ test: setup
 test-vllm: setup-vllm
 	$(BIN)/python -c "import vllm"
 	$(BIN)/python -m pytest -m vllm -n 0
+
+# The kernels for GPUs, in Triton's interpreter: it needs no GPU, and is kept out of the environment.
+test-triton: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+		--target $(VENV)/triton triton==3.9.0
+	PYTHONPATH=$(VENV)/triton $(BIN)/python -m pytest -m triton -n 0
 
 # What to run before each commit: seconds, not minutes.
 check: setup

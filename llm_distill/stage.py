@@ -177,6 +177,10 @@ class Stage(BaseModel):
         """Columns that each input must have, by the reference's value."""
         return {}
 
+    def remedy(self, column: str) -> str | None:
+        """What to do where an input lacks a required column; None where a name is mistyped."""
+        return None
+
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         """Columns of the output given those of the inputs, by the reference's value."""
         raise TypeError(f"{type(self).__name__} gives rows but does not say which columns")

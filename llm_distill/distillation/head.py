@@ -16,7 +16,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-from llm_distill.errors import ModelError
+from llm_distill.distillation.head_tiles import Tile, shaped, tile_operations
 
 MOST_ROWS = {"cpu": 512, "cuda": 4096}
 """Positions in a tile. With fewer, reading the layer's weights takes longer than using them."""
@@ -42,7 +42,7 @@ class Head:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Of all positions at once, [..., V], in float32 at least."""
-        return _shaped(linear(hidden, self.weight, self.bias), self)
+        return shaped(linear(hidden, self.weight, self.bias), self.scale, self.soft_cap)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ def top_tokens(hidden: torch.Tensor, head: Head, k: int) -> TopTokens:
         best = log_z[:, None].expand(-1, k).clone()
         ids = torch.zeros(best.shape, dtype=torch.int64, device=best.device)
         for rows, columns in _tiles(hidden, head):
-            logits = _tile(hidden, head, rows, columns, kind)
+            product = _product(hidden, head, rows, columns, kind)
+            logits = shaped(product, head.scale, head.soft_cap)
             log_z[rows] = torch.logaddexp(log_z[rows], logits.logsumexp(1))
             found = logits.topk(min(k, logits.shape[1]), dim=1)
             values = torch.cat([best[rows], found.values], 1)
@@ -102,15 +103,10 @@ class _HeadLogps(torch.autograd.Function):  # type: ignore[misc]
         log_z = _filled(hidden, head, -torch.inf)
         log_b = None if opens is None else log_z.clone()
         chosen = _filled(hidden, head, torch.nan)
+        take, _ = tile_operations(hidden.device, kind)
         for rows, columns in _tiles(hidden, head):
-            logits = _tile(hidden, head, rows, columns, kind)
-            log_z[rows] = torch.logaddexp(log_z[rows], logits.logsumexp(1))
-            place, is_here = _within(targets[rows], columns)
-            there = logits.gather(1, place[:, None])[:, 0]
-            chosen[rows] = torch.where(is_here, there, chosen[rows])
-            if log_b is not None and opens is not None:
-                logits.masked_fill_(~opens[columns], -torch.inf)
-                log_b[rows] = torch.logaddexp(log_b[rows], logits.logsumexp(1))
+            tile = _tile(hidden, head, targets, opens, rows, columns, kind)
+            take(tile, log_z[rows], None if log_b is None else log_b[rows], chosen[rows])
         ctx.save_for_backward(hidden, weight, bias, targets, opens, log_z, log_b)
         ctx.head, ctx.kind = head, kind
         return chosen - log_z, None if log_b is None else log_b - log_z
@@ -125,24 +121,15 @@ class _HeadLogps(torch.autograd.Function):  # type: ignore[misc]
         d_hidden = torch.zeros_like(hidden, dtype=log_z.dtype) if wants_hidden else None
         d_weight = torch.zeros_like(weight, dtype=log_z.dtype) if wants_weight else None
         d_bias = torch.zeros_like(bias, dtype=log_z.dtype) if wants_bias else None
-        spread = -for_logps if for_log_pbs is None else -for_logps - for_log_pbs
+        spread, drawn = -for_logps, None
         if for_log_pbs is not None:
+            spread = spread - for_log_pbs
             drawn = for_log_pbs * (log_z - log_b).clamp(max=MOST_RATIO).exp()
+        _, slope = tile_operations(hidden.device, ctx.kind)
         for rows, columns in _tiles(hidden, head):
-            logits = _tile(hidden, head, rows, columns, ctx.kind)
-            grad = (logits - log_z[rows, None]).exp_()
-            if for_log_pbs is None:
-                grad *= spread[rows, None]
-            else:
-                grad *= torch.addcmul(
-                    spread[rows, None], drawn[rows, None], opens[columns].to(grad)
-                )
-            place, is_here = _within(targets[rows], columns)
-            grad.scatter_add_(1, place[:, None], torch.where(is_here, for_logps[rows], 0)[:, None])
-            if head.soft_cap is not None:
-                grad *= 1 - (logits / head.soft_cap) ** 2
-            if head.scale != 1:
-                grad *= head.scale
+            tile = _tile(hidden, head, targets, opens, rows, columns, ctx.kind)
+            drawn_here = None if drawn is None else drawn[rows]
+            grad = slope(tile, log_z[rows], for_logps[rows], spread[rows], drawn_here)
             if d_bias is not None:
                 d_bias[columns] += grad.sum(0)
             grad = grad.to(ctx.kind)
@@ -185,27 +172,28 @@ def _tiles(hidden: torch.Tensor, head: Head) -> Iterator[tuple[slice, slice]]:
 
 
 def _tile(
+    hidden: torch.Tensor,
+    head: Head,
+    targets: torch.Tensor,
+    opens: torch.Tensor | None,
+    rows: slice,
+    columns: slice,
+    kind: torch.dtype,
+) -> Tile:
+    return Tile(
+        _product(hidden, head, rows, columns, kind),
+        targets[rows] - columns.start,
+        None if opens is None else opens[columns],
+        head.scale,
+        head.soft_cap,
+    )
+
+
+def _product(
     hidden: torch.Tensor, head: Head, rows: slice, columns: slice, kind: torch.dtype
 ) -> torch.Tensor:
     bias = None if head.bias is None else head.bias[columns].to(kind)
-    return _shaped(linear(hidden[rows].to(kind), head.weight[columns].to(kind), bias), head)
-
-
-def _shaped(logits: torch.Tensor, head: Head) -> torch.Tensor:
-    """What the architecture does to logits behind its output layer, in float32 at least."""
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    if head.scale != 1:
-        logits = logits * head.scale
-    if head.soft_cap is not None:
-        logits = (logits / head.soft_cap).tanh() * head.soft_cap
-    return logits
-
-
-def _within(targets: torch.Tensor, columns: slice) -> tuple[torch.Tensor, torch.Tensor]:
-    """(place in the columns, whether it is in them); some place in them where it is not."""
-    place = targets - columns.start
-    width = columns.stop - columns.start
-    return place.clamp(0, width - 1), (place >= 0) & (place < width)
+    return linear(hidden[rows].to(kind), head.weight[columns].to(kind), bias)
 
 
 def _add_product(total: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
@@ -214,81 +202,3 @@ def _add_product(total: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
         total.addmm_(a, b)
     else:
         total += a @ b
-
-
-def backbone_of(model: Any) -> Any:
-    """The module of a causal model that gives `last_hidden_state`; adapters in it stay active."""
-    return _unwrapped(model).base_model
-
-
-def head_of(model: Any) -> Head:
-    """The output layer of a causal model, with or without PEFT adapters on its other layers.
-
-    Raises:
-        ModelError: an adapter is on the layer, or the layer and the backbone do not give the
-            model's own logits: the architecture does something there that is not known here.
-    """
-    inner = _unwrapped(model)
-    layer = inner.get_output_embeddings()
-    weight = getattr(layer, "weight", None)
-    name = type(inner).__name__
-    adapted = hasattr(layer, "base_layer") or hasattr(layer, "original_module")  # PEFT's names
-    if adapted or weight is None or weight.ndim != 2 or not weight.is_floating_point():
-        why = "is under an adapter" if adapted else "has no plain matrix of weights"
-        raise ModelError(
-            f"the output layer of {name} {why}, so likelihoods cannot be computed from hidden "
-            "states; leave lm_head out of peft.target_modules, and do not quantise it"
-        )
-    config = inner.config.get_text_config(decoder=True)
-    bias, cap = getattr(layer, "bias", None), getattr(config, "final_logit_softcapping", None)
-    hidden, expected = _a_few(inner, layer)
-    allowed = 2e-2 if weight.dtype in (torch.bfloat16, torch.float16) else 1e-4
-    for scale in _scales(config):
-        head = Head(weight, bias, scale, cap)
-        with torch.no_grad():
-            found = head.logits(hidden)
-        if found.shape == expected.shape and _relative(found, expected) <= allowed:
-            return head
-    raise ModelError(
-        f"the logits of {name} are not those of its output layer over its hidden states (with "
-        f"logit scale {', '.join(f'{scale:g}' for scale in _scales(config))}, soft cap {cap}); "
-        "its architecture is not supported here"
-    )
-
-
-def _unwrapped(model: Any) -> Any:
-    """Without PEFT's wrapper; the layers that it has put into the model stay there."""
-    # PEFT marks the inner model with `peft_config` as well.
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def _scales(config: Any) -> list[float]:
-    """What logits may be multiplied with: Cohere's, Falcon-H1's, or Granite's, which divides.
-
-    HyperCLOVA X has Granite's name for what it multiplies with.
-    """
-    for name in ("logit_scale", "lm_head_multiplier"):
-        if getattr(config, name, None):
-            return [float(getattr(config, name))]
-    divisor = float(getattr(config, "logits_scaling", None) or 1)
-    return [1 / divisor, divisor] if divisor != 1 else [1.0]
-
-
-def _relative(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """The largest difference, as a share of the largest value."""
-    return float((found - expected).abs().max() / expected.abs().max())
-
-
-def _a_few(model: Any, layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hidden states of the backbone, and the model's own logits, of the same forward pass."""
-    states: list[torch.Tensor] = []
-    hook = model.base_model.register_forward_hook(
-        lambda module, given, output: states.append(output.last_hidden_state)
-    )
-    ids = torch.arange(min(8, len(layer.weight)), device=layer.weight.device)[None]
-    try:
-        with torch.no_grad():
-            logits = model(input_ids=ids, use_cache=False).logits
-    finally:
-        hook.remove()
-    return states[-1][0], logits[0]

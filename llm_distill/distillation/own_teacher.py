@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from llm_distill.distillation.head import backbone_of, head_of
+from llm_distill.distillation.model_head import backbone_of, head_of
 from llm_distill.distillation.teacher import OnlineTeacher
 from llm_distill.errors import ModelError
 from llm_distill.models import ModelSource, choose_device, load_model

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from llm_distill.distillation.head import backbone_of, head_logps, head_of, top_tokens
+from llm_distill.distillation.head import head_logps, top_tokens
+from llm_distill.distillation.model_head import backbone_of, head_of
 from llm_distill.errors import ModelError
 from llm_distill.models import Device, choose_device, fits_memory, is_out_of_memory, load_model
 

@@ -13,7 +13,8 @@ from llm_distill.distillation.batches import collate
 from llm_distill.distillation.chunks import TokenScores, at_tokens
 from llm_distill.distillation.dataset import Example, with_online_chunks
 from llm_distill.distillation.encoding import RowEncoder
-from llm_distill.distillation.head import Head, backbone_of, head_logps, head_of
+from llm_distill.distillation.head import Head, head_logps
+from llm_distill.distillation.model_head import backbone_of, head_of
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.models import ModelSource, choose_device, load_model
 from llm_distill.training.data import NO_LOSS

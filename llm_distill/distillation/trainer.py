@@ -11,8 +11,8 @@ import torch
 from trl import SFTConfig, SFTTrainer
 
 from llm_distill.distillation.batches import collate
-from llm_distill.distillation.head import backbone_of, head_of
 from llm_distill.distillation.losses import Batch, Objective, counts
+from llm_distill.distillation.model_head import backbone_of, head_of
 from llm_distill.distillation.teacher import OnlineCollator, OnlineTeacher
 from llm_distill.errors import ModelError
 from llm_distill.methods.loss_weights import grad_mag_weights

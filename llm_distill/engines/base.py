@@ -94,19 +94,22 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """A completion whose likelihood is wanted. The model writes nothing."""
+    """A completion whose likelihood is wanted. The model writes nothing.
+
+    prompt, completion: token ids are taken as they are, special tokens among them.
+    """
 
     id: str
-    prompt: str | Sequence[Message]
-    completion: str
+    prompt: str | Sequence[Message] | Sequence[int]
+    completion: str | Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
     """How likely the completion of the request with the same id is.
 
-    token_ids, logprobs: of the completion's tokens as they stand behind the prompt's, without an
-        end token; natural logarithms under the model's own distribution (temperature 1).
+    token_ids, logprobs: of the completion's tokens as they stand behind the prompt's, and no end
+        token but one that was given; natural logarithms under the model's own distribution.
     error: why there are none; a bad row, not an exception.
     """
 

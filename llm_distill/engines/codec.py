@@ -131,9 +131,12 @@ class Codec:
             )
         return tokens, message
 
-    def _tokens(self, prompt: str | Sequence[Message]) -> list[int]:
+    def _tokens(self, prompt: str | Sequence[Message] | Sequence[int]) -> list[int]:
         if isinstance(prompt, str):
             return list(self._tokenizer(prompt, verbose=False)["input_ids"])
+        tokens = [item for item in prompt if isinstance(item, int)]
+        if tokens:
+            return tokens
         if not self._tokenizer.chat_template:
             raise ModelError(
                 f"model '{self._name}' has no chat template, but was given messages; "
@@ -144,6 +147,8 @@ class Codec:
         )
         return self._ids(text)  # the template writes the special tokens itself
 
-    def _ids(self, text: str) -> list[int]:
+    def _ids(self, text: str | Sequence[int]) -> list[int]:
         """Token ids of a text, without special tokens of the tokenizer's own."""
+        if not isinstance(text, str):
+            return list(text)
         return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

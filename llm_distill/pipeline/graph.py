@@ -162,7 +162,7 @@ def _check_columns(
             problems.add(
                 ("stages", name, *parts(field)),
                 f"'{rounds.written(target, name)}' gives no column '{column}'; "
-                f"{nearest(column, there or ())}",
+                f"{stage.remedy(column) or nearest(column, there or ())}",
             )
     for template, offered in stage.template_variables(inputs).items():
         place = ("stages", name, *place_of(template, stage))

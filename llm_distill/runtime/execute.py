@@ -181,7 +181,8 @@ def _check_columns(stage: Stage, resolver: Resolver) -> None:
         there = resolver.ready[target].manifest["features"] or {}
         for column in sorted(set(needed) - set(there)):
             raise DataError(
-                f"its input '{target}' has no column '{column}'; {nearest(column, there)}"
+                f"its input '{target}' has no column '{column}'; "
+                f"{stage.remedy(column) or nearest(column, there)}"
             )
 
 

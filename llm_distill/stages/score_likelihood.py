@@ -9,10 +9,11 @@ out: {"id": "a", "prompt": "What is 2 + 2?", "completion": "2 + 2 = 4.",
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm_distill.columns import Row
 from llm_distill.distillation.rows import RowText
@@ -22,7 +23,6 @@ from llm_distill.stage import (
     Columns,
     Context,
     Model,
-    Progress,
     Rows,
     RowsOutput,
     Stage,
@@ -31,7 +31,7 @@ from llm_distill.stage import (
 
 if TYPE_CHECKING:
     from llm_distill.distillation.encoding import EncodedRow, RowEncoder
-    from llm_distill.distillation.scoring import TeacherScorer
+    from llm_distill.distillation.scoring import Scores, TeacherScorer
     from llm_distill.models import ModelSource
 
 
@@ -43,9 +43,10 @@ class ScoreLikelihood(RowText, Stage):
     computed once, and any number of students, epochs and temperatures use it. With `top_k` also the
     likeliest tokens at each place, for students that have the teacher's tokenizer.
 
-    Rows that cannot be scored (no completion, too long) are counted and left out. The model is
-    loaded with transformers, whatever engine it writes with. A stage that was killed goes on where
-    it was.
+    Rows that cannot be scored (no completion, too long) are counted and left out. A stage that was
+    killed goes on where it was. The model is loaded with transformers, whatever engine it writes
+    with, unless `scorer: engine` asks that engine, which does not tell `teacher_log_pbs`: train on
+    such rows with `alm.debias: false`.
     """
 
     needs_weights: ClassVar[bool] = True
@@ -59,10 +60,23 @@ class ScoreLikelihood(RowText, Stage):
     top_k: int | None = Field(
         None, ge=1, description="also keep this many of the likeliest tokens at each place"
     )
+    scorer: Literal["forward_pass", "engine"] = Field(
+        "forward_pass",
+        description="engine: the model's own (vLLM's prompt log-probabilities); 4 bytes a token, "
+        "for ALM without debiasing",
+    )
     batch_tokens: int = execution_setting(
         8192, "tokens in a forward pass, padding counted; a longer row is alone in one", ge=1
     )
-    device: Device = execution_setting("auto", "auto takes the GPU where there is one")
+    device: Device = execution_setting(
+        "auto", "of forward_pass; auto takes the GPU where there is one"
+    )
+
+    @model_validator(mode="after")
+    def _engines_tell_one_token(self) -> ScoreLikelihood:
+        if self.scorer == "engine" and self.top_k is not None:
+            raise ValueError("top_k needs scorer: forward_pass; an engine tells the text's tokens")
+        return self
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id"} | self.text_columns()}
@@ -81,17 +95,58 @@ class ScoreLikelihood(RowText, Stage):
         return RowsOutput(self._rows(context), columns)
 
     def _added(self) -> list[str]:
+        if self.scorer == "engine":
+            return ["teacher_logps", "scored_by"]
         top = ["teacher_top_ids", "teacher_top_logps"] if self.top_k else []
         return ["teacher_logps", "teacher_log_pbs", *top, "scored_by"]
 
     def _rows(self, context: Context) -> Iterator[Row]:
         from llm_distill.distillation.encoding import row_encoder
         from llm_distill.distillation.identity import scored_by
-        from llm_distill.distillation.scoring import TeacherScorer
-        from llm_distill.distillation.windows import scored_rows
 
         source = context.model(self.model)
         encoder = row_encoder(source, self._longest(source))
+        who = scored_by(source)
+        n_rows = n_tokens = 0
+        by = self._by_engine if self.scorer == "engine" else self._by_forward_pass
+        for row, scores in by(context, source, encoder):
+            n_rows += 1
+            n_tokens += len(scores["teacher_logps"])
+            yield {**row, **scores, "scored_by": who}
+        context.metrics.update(
+            n_rows=n_rows,
+            n_tokens=n_tokens,
+            bytes_per_token=4 if self.scorer == "engine" else 8 + 8 * (self.top_k or 0),
+            can_debias=self.scorer != "engine",
+            scored_by=who,
+        )
+
+    def _by_engine(
+        self, context: Context, source: ModelSource, encoder: RowEncoder
+    ) -> Iterator[tuple[Row, Scores]]:
+        from llm_distill.distillation.engine_scores import engine_scores
+
+        pairs = self._encoded(context, encoder, lambda rows, tokens: None)
+        ask = partial(context.score, self.model, total=len(context.rows(self.rows)))
+        n_scored, first_failure = 0, ""
+        for row, scores in engine_scores(pairs, ask, source.name):
+            if isinstance(scores, str):
+                context.drop("the engine gives no score")
+                if not first_failure:
+                    first_failure = f"row '{row['id']}': {scores}"
+                    context.warn(first_failure)
+                continue
+            n_scored += 1
+            yield row, scores
+        if not n_scored:
+            raise DataError(f"the engine scores no row of '{self.rows}'; {first_failure}")
+
+    def _by_forward_pass(
+        self, context: Context, source: ModelSource, encoder: RowEncoder
+    ) -> Iterator[tuple[Row, Scores]]:
+        from llm_distill.distillation.scoring import TeacherScorer
+        from llm_distill.distillation.windows import scored_rows
+
         opened: list[TeacherScorer] = []
 
         def scorer() -> TeacherScorer:
@@ -105,26 +160,20 @@ class ScoreLikelihood(RowText, Stage):
             opened.append(one)
             return one
 
-        who = scored_by(source)
-        n_rows = n_tokens = 0
+        n_tokens = 0
         folder = context.work_dir / "checkpoints"
         with context.progress(f"score ({self.model})", len(context.rows(self.rows))) as bar:
-            pairs = self._encoded(context, encoder, bar)
+            pairs = self._encoded(context, encoder, bar.advance)
             for row, scores in scored_rows(pairs, scorer, folder, bar.advance):
-                n_rows += 1
                 n_tokens += len(scores["teacher_logps"])
-                yield {**row, **scores, "scored_by": who}
+                yield row, scores
         fresh = sum(one.n_tokens for one in opened)  # none where all was kept
         seconds = sum(one.seconds for one in opened)
         for one in opened:
             one.close()
         context.metrics.update(
-            n_rows=n_rows,
-            n_tokens=n_tokens,
             n_tokens_of_an_earlier_run=n_tokens - fresh,
             tokens_per_second=round(fresh / seconds, 1) if seconds else None,
-            bytes_per_token=8 + 8 * (self.top_k or 0),
-            scored_by=who,
         )
 
     def _longest(self, source: ModelSource) -> int:
@@ -137,7 +186,7 @@ class ScoreLikelihood(RowText, Stage):
         return self.max_length or context
 
     def _encoded(
-        self, context: Context, encoder: RowEncoder, bar: Progress
+        self, context: Context, encoder: RowEncoder, note: Callable[[int, int], None]
     ) -> Iterator[tuple[Row, EncodedRow]]:
         """The rows that can be scored, with their tokens.
 
@@ -155,7 +204,7 @@ class ScoreLikelihood(RowText, Stage):
             except UnusableRowError as error:
                 refused[str(error)] += 1
                 context.drop(str(error))
-                bar.advance(1)
+                note(1, 0)
                 continue
             is_empty = False
             yield row, encoded

@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
     from llm_distill.distillation.encoding import RowEncoder
 
+_TOP = "score_likelihood gives it with top_k; or set online: true"
+REMEDIES = {
+    "teacher_logps": "score_likelihood gives it; or set online: true",
+    "scored_by": "score_likelihood gives it; or set online: true",
+    "teacher_log_pbs": "score_likelihood gives it, unless its scorer is an engine: then set "
+    "alm.debias: false",
+    "teacher_top_ids": _TOP,
+    "teacher_top_logps": _TOP,
+}
+
 
 class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
     """Distillation by approximate likelihood matching (ALM, arXiv 2503.20083), and its neighbours.
@@ -80,6 +90,9 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
             columns |= {"teacher_log_pbs"} if self.debiases() else set()
             columns |= {"teacher_top_ids", "teacher_top_logps"} if self.losses.shared() else set()
         return {self.rows: columns}
+
+    def remedy(self, column: str) -> str | None:
+        return REMEDIES.get(column)
 
     def may_be_empty(self) -> set[str]:
         return {self.rows} if self.if_no_rows == "keep_model" else set()

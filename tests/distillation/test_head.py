@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 import torch
 
 from llm_distill.distillation import head as module
-from llm_distill.distillation.head import Head, backbone_of, head_logps, head_of, top_tokens
+from llm_distill.distillation import head_tiles
+from llm_distill.distillation.head import Head, head_logps, top_tokens
+from llm_distill.distillation.model_head import backbone_of, head_of
 from llm_distill.errors import ModelError
 
 N, H, V = 7, 5, 23
@@ -124,6 +127,18 @@ def test_what_is_frozen_gets_no_gradient_and_costs_none(monkeypatch: pytest.Monk
     sum(t.sum() for t in head_logps(hidden, frozen, targets, opens)).backward()  # type: ignore[union-attr]
     assert hidden.grad is not None
     assert (V, H) not in made
+
+
+def test_without_a_gpu_that_triton_works_on_torch_does_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "llm_distill.distillation.head_triton", None)
+    head_tiles._triton_works.cache_clear()
+    torchs = head_tiles.take, head_tiles.slope
+    assert head_tiles.tile_operations(torch.device("cpu"), torch.float32) == torchs
+    assert not caplog.messages
+    assert head_tiles.tile_operations(torch.device("cuda"), torch.float32) == torchs
+    assert "no Triton on cuda" in caplog.text
 
 
 def test_no_positions_and_targets_outside_the_vocabulary() -> None:

@@ -154,6 +154,24 @@ def test_columns_are_checked_along_the_chain(load: Load, failure: Failure, good:
     )
 
 
+def test_a_column_that_a_setting_asks_for_says_what_gives_it(failure: Failure) -> None:
+    text = """name: toy
+models:
+  teacher: {model_name_or_path: org/teacher}
+  student: {model_name_or_path: org/student}
+stages:
+  rows: {stage: toy_rows, n: 4}
+  scored:
+    {stage: score_likelihood, rows: rows, model: teacher, text_column: question, scorer: engine}
+  trained: {stage: train_distill, model: student, teacher: teacher, rows: scored, text_column: question}
+"""
+    assert (
+        "toy.yaml:9: stages.trained.rows: 'scored' gives no column 'teacher_log_pbs'; "
+        "score_likelihood gives it, unless its scorer is an engine" in failure(text)
+    )
+    assert "online: true" in failure(text.replace("rows: scored", "rows: rows"))
+
+
 def test_templates_are_checked(failure: Failure, good: str, tmp_path: Path) -> None:
     def with_template(name: str) -> str:
         return good.replace("    rows: numbers", f"    rows: numbers\n    template: {name}", 1)

@@ -15,6 +15,10 @@ from llm_distill.distillation import windows
 from llm_distill.distillation.encoding import row_encoder
 from llm_distill.distillation.identity import scored_by
 from llm_distill.distillation.scoring import TeacherScorer
+from llm_distill.engines.base import Score, ScoreRequest
+from llm_distill.engines.codec import Codec
+from llm_distill.engines.config import TransformersSettings
+from llm_distill.engines.transformers.engine import TransformersEngine
 from llm_distill.errors import DataError, ModelError
 from llm_distill.models import ModelSource
 from llm_distill.runtime.writer import DATA_FILE, write_rows
@@ -37,6 +41,20 @@ def score(run_stage: Run) -> Run:
             stage="score_likelihood", rows="rows", model="teacher", device="cpu", **settings
         )
         return run_stage(stage, {"rows": rows}, models={"teacher": TEACHER}, work_dir=work_dir)
+
+    return run
+
+
+@pytest.fixture
+def by_engine(run_stage: Run) -> Run:
+    """The same rows, scored by the model's engine."""
+
+    def run(rows: list[dict[str, Any]], settings: TransformersSettings, **more: Any) -> Any:
+        stage = ScoreLikelihood(
+            stage="score_likelihood", rows="rows", model="teacher", scorer="engine", **more
+        )
+        engines = {"teacher": lambda: TransformersEngine(TEACHER, settings)}
+        return run_stage(stage, {"rows": rows}, models={"teacher": TEACHER}, engines=engines)
 
     return run
 
@@ -110,6 +128,66 @@ def test_the_likeliest_tokens_too(score: Run) -> None:
         assert len(row["teacher_top_ids"]) == 3 * len(row["teacher_logps"])
     assert run.features["teacher_top_ids"] == List(Value("int32"))
     assert run.metrics["bytes_per_token"] == 32
+
+
+def test_an_engine_tells_the_same_of_each_token_and_nothing_of_words(
+    score: Run, by_engine: Run
+) -> None:
+    settings = TransformersSettings(batch_size=3, device="cpu")
+    bad = {"id": "no answer", "prompt": "What?", "completion": " "}
+    run = by_engine([bad, *ROWS], settings)
+    assert run.dropped == {"empty completion": 1}
+    assert set(run.features) == {"id", "prompt", "completion", "teacher_logps", "scored_by"}
+    assert run.features["teacher_logps"] == List(Value("float32"))
+    assert not run.metrics["can_debias"]
+    assert run.metrics["bytes_per_token"] == 4
+    for row, other in zip(run.rows, score(ROWS).rows, strict=True):
+        assert (row["id"], row["scored_by"]) == (other["id"], other["scored_by"])
+        np.testing.assert_allclose(row["teacher_logps"], other["teacher_logps"], atol=1e-4)
+    talk = {"id": "a", "talk": [*turns("What is 2 + 2?", "4."), *turns("And 3 more?", "7.")]}
+    (row,) = by_engine([talk], settings, messages_column="talk").rows
+    (other,) = score([talk], messages_column="talk").rows  # what the user says is not scored
+    np.testing.assert_allclose(row["teacher_logps"], other["teacher_logps"], atol=1e-4)
+
+
+def test_what_the_engine_cannot_score_is_left_out(
+    by_engine: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_scored = Codec.read_scored
+
+    def refusing(self: Codec, request: ScoreRequest) -> Any:
+        if request.id in refused:
+            return Score(request.id, error="it is too long")
+        return read_scored(self, request)
+
+    monkeypatch.setattr(Codec, "read_scored", refusing)
+    settings, refused = TransformersSettings(device="cpu"), {"r0", "r3"}
+    run = by_engine(ROWS, settings)
+    assert [row["id"] for row in run.rows] == ["r1", "r2", "r4", "r5"]
+    assert run.dropped == {"the engine gives no score": 2}
+    assert run.warnings == ["row 'r0': it is too long"]
+    refused = {row["id"] for row in ROWS}
+    with pytest.raises(DataError, match="the engine scores no row of 'rows'; row 'r0': it is too"):
+        by_engine(ROWS, settings)
+
+
+def test_an_engine_does_not_tell_the_likeliest_tokens() -> None:
+    with pytest.raises(ValidationError, match="top_k needs scorer: forward_pass"):
+        ScoreLikelihood(
+            stage="score_likelihood", rows="rows", model="teacher", scorer="engine", top_k=2
+        )
+
+
+def test_an_engine_that_computes_no_number_is_refused(
+    by_engine: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def infinite(self: TransformersEngine, requests: Any) -> Any:
+        for request in requests:
+            yield Score(request.id, (1,), (-float("inf"),) * len(request.completion))
+
+    monkeypatch.setattr(TransformersEngine, "score", infinite)
+    with pytest.raises(ModelError, match="model 'teacher' computes -inf for row 'r0'"):
+        by_engine(ROWS, TransformersSettings(device="cpu"))
 
 
 def test_one_form_of_text_at_a_time() -> None:

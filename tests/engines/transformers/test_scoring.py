@@ -113,6 +113,20 @@ def test_bad_rows_and_chat_prompts(tiny: ModelSource) -> None:
     assert given["long"].logprobs == ()
 
 
+def test_token_ids_are_taken_as_they_are(tiny: ModelSource) -> None:
+    tokenizer = load_tokenizer(tiny)
+    prompt, completion = tokenizer("twelve apples")["input_ids"], tokenizer(" seven")["input_ids"]
+    completion = [*completion, tokenizer.eos_token_id]
+    by_ids = scores(tiny, [ScoreRequest("r", prompt, completion)], 1)["r"]
+    assert by_ids.token_ids == tuple(completion)
+    assert by_ids.n_prompt_tokens == len(prompt)
+    with torch.no_grad():
+        logits = load_model(tiny)(torch.tensor([prompt + completion])).logits[0].log_softmax(-1)
+    places = range(len(prompt) - 1, len(prompt) + len(completion) - 1)
+    wanted = [float(logits[i, token]) for i, token in zip(places, completion, strict=True)]
+    assert by_ids.logprobs == pytest.approx(wanted, abs=1e-4)
+
+
 def test_requests_are_read_lazily(tiny: ModelSource) -> None:
     read: list[int] = []
 

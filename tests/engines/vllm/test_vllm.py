@@ -20,6 +20,9 @@ from typing import Any
 import pytest
 import torch
 
+from llm_distill.distillation.encoding import row_encoder
+from llm_distill.distillation.engine_scores import engine_scores
+from llm_distill.distillation.scoring import TeacherScorer
 from llm_distill.engines.base import (
     Completion,
     Request,
@@ -233,6 +236,26 @@ def test_scores_are_those_of_the_transformers_engine(
     for key, score in ours.items():
         assert replace(score, logprobs=()) == replace(theirs[key], logprobs=())
         assert score.logprobs == pytest.approx(theirs[key].logprobs, abs=1e-3)
+
+
+def test_token_ids_are_scored_as_they_are(opened: Open) -> None:
+    """As score_likelihood asks: the template's tokens and the end of the turn among them."""
+    encoder = row_encoder(SMOLLM2, 512)
+    talk = [*chat("What is 2 + 2?"), {"role": "assistant", "content": "It is 4."}]
+    longer = [*talk, *chat("And 3 more?"), {"role": "assistant", "content": "That makes 7."}]
+    rows = [(str(i), encoder.encode(turns)) for i, turns in enumerate((talk, longer))]
+
+    def ask(requests: Iterable[ScoreRequest]) -> Iterator[tuple[ScoreRequest, Score]]:
+        asked = list(requests)
+        found = {score.id: score for score in opened().score(asked)}
+        return iter([(request, found[request.id]) for request in asked])
+
+    ours = engine_scores((({"id": name}, row) for name, row in rows), ask, "smollm2")
+    scorer = TeacherScorer(SMOLLM2, encoder.table, batch_tokens=512, device="cpu")
+    theirs = scorer.score([row for _, row in rows], ["0", "1"])
+    for (_, found), wanted in zip(ours, theirs, strict=True):
+        assert not isinstance(found, str)
+        assert found["teacher_logps"] == pytest.approx(wanted["teacher_logps"], abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,123 @@
+"""What is done with one tile of logits, positions by vocabulary: in plain torch, or in Triton.
+
+`head.py` walks over the tiles; both ways give the same (Triton's reads each logit once and writes
+its gradient in its place, where torch makes a pass over the tile for every operation).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+log = logging.getLogger("llm_distill")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """R positions by W tokens.
+
+    products: [R, W], of hidden states and weights, with the bias; belongs to the tile alone, and
+        may be overwritten. targets: int64 [R], by column; one below 0 or from W on is not here.
+    opens: bool [W], the tokens of B. scale, soft_cap: see `head.Head`.
+    """
+
+    products: torch.Tensor
+    targets: torch.Tensor
+    opens: torch.Tensor | None
+    scale: float
+    soft_cap: float | None
+
+
+Take = Callable[[Tile, torch.Tensor, torch.Tensor | None, torch.Tensor], None]
+Slope = Callable[
+    [Tile, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor
+]
+
+
+def take(tile: Tile, log_z: torch.Tensor, log_b: torch.Tensor | None, chosen: torch.Tensor) -> None:
+    """Take a tile into the running sums, in place.
+
+    log_z, log_b: [R], log Σ e^z over all tokens, and over B, of the tiles so far; -inf at first.
+    chosen: [R], the target's logit, where it is in the tile.
+    """
+    logits = shaped(tile.products, tile.scale, tile.soft_cap)
+    log_z.copy_(torch.logaddexp(log_z, logits.logsumexp(1)))
+    place, is_here = _within(tile)
+    there = logits.gather(1, place[:, None])[:, 0]
+    chosen.copy_(torch.where(is_here, there, chosen))
+    if log_b is not None and tile.opens is not None:
+        logits.masked_fill_(~tile.opens, -torch.inf)
+        log_b.copy_(torch.logaddexp(log_b, logits.logsumexp(1)))
+
+
+def slope(
+    tile: Tile,
+    log_z: torch.Tensor,
+    for_logps: torch.Tensor,
+    spread: torch.Tensor,
+    drawn: torch.Tensor | None,
+) -> torch.Tensor:
+    """[R, W]: p_v (spread + drawn · 1[v ∈ B]) + for_logps · 1[v = target], by product.
+
+    log_z: [R], over all tokens. for_logps, spread, drawn: [R].
+    """
+    logits = shaped(tile.products, tile.scale, tile.soft_cap)
+    grad = (logits - log_z[:, None]).exp_()
+    if drawn is None or tile.opens is None:
+        grad *= spread[:, None]
+    else:
+        grad *= torch.addcmul(spread[:, None], drawn[:, None], tile.opens.to(grad))
+    place, is_here = _within(tile)
+    grad.scatter_add_(1, place[:, None], torch.where(is_here, for_logps, 0)[:, None])
+    if tile.soft_cap is not None:
+        grad *= 1 - (logits / tile.soft_cap) ** 2
+    if tile.scale != 1:
+        grad *= tile.scale
+    return grad
+
+
+def shaped(products: torch.Tensor, scale: float, soft_cap: float | None) -> torch.Tensor:
+    """What the architecture does to logits behind its output layer, in float32 at least."""
+    logits = products.to(torch.promote_types(products.dtype, torch.float32))
+    if scale != 1:
+        logits = logits * scale
+    if soft_cap is not None:
+        logits = (logits / soft_cap).tanh() * soft_cap
+    return logits
+
+
+def tile_operations(device: torch.device, dtype: torch.dtype) -> tuple[Take, Slope]:
+    """`take` and `slope` for tiles there: Triton's on a GPU that it works on, else those here."""
+    if device.type == "cuda" and dtype != torch.float64 and _triton_works(device):
+        from llm_distill.distillation import head_triton
+
+        return head_triton.take, head_triton.slope
+    return take, slope
+
+
+@lru_cache
+def _triton_works(device: torch.device) -> bool:
+    """Whether kernels can be compiled and run: that needs a C compiler and a GPU of its kind."""
+    try:
+        from llm_distill.distillation import head_triton
+
+        row = torch.zeros(1, device=device)
+        opens = torch.ones(1, dtype=torch.bool, device=device)
+        tile = Tile(row[None].clone(), row.long(), opens, 1.0, None)
+        head_triton.take(tile, row.clone(), row.clone(), row.clone())
+        head_triton.slope(tile, row, row, row, row)
+    except Exception as error:  # whatever a compiler says
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        log.warning("no Triton on %s (%s): the output layer is computed in torch", device, first)
+        return False
+    return True
+
+
+def _within(tile: Tile) -> tuple[torch.Tensor, torch.Tensor]:
+    """(the target's column, whether it is in the tile); some column where it is not."""
+    width = tile.products.shape[1]
+    return tile.targets.clamp(0, width - 1), (tile.targets >= 0) & (tile.targets < width)
