@@ -93,9 +93,9 @@ def main() -> None:
         source = source if is_there else random_llama(folder)
         rows = encoded(source, options.rows)
         names = [str(index) for index in range(len(rows))]
-        table = row_encoder(source, None).table
+        encoder = row_encoder(source, None)
         more = {"batch_tokens": options.batch_tokens, "device": "cpu"}
-        scorer = TeacherScorer(source, table, **more)
+        scorer = TeacherScorer(source, encoder, **more)
         model = load_model(source)
         ways: dict[str, Callable[[], Any]] = {
             "dense": lambda: dense(model, rows, options.batch_tokens),
@@ -106,7 +106,7 @@ def main() -> None:
         costs: dict[str, list[tuple[float, int]]] = {name: [] for name in ways}
         for name in [*ways, *reversed(ways)]:
             costs[name].append(timed(ways[name]))
-        few = TeacherScorer(source, table, top_k=TOP_K, **more).score(rows[:16], names)
+        few = TeacherScorer(source, encoder, top_k=TOP_K, **more).score(rows[:16], names)
         vocabulary = model.get_output_embeddings().weight.shape[0]
     total = sum(len(row.ids) for row in rows)
     n_scored = sum(len(in_loss(row)) for row in rows)

@@ -97,7 +97,13 @@ def merged_into_next(aligned: AlignedRow, keep: NDArray[np.bool_]) -> AlignedRow
 
 
 def _sums(aligned: AlignedRow, logps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each chunk's tokens."""
-    until = np.concatenate([np.zeros(1), np.nancumsum(logps)])
-    total: NDArray[np.float64] = until[aligned.teacher_last + 1] - until[aligned.teacher_first]
-    return total
+    """Of each chunk's tokens; NaN where one of them is NaN, and not where others are."""
+    is_nan = np.isnan(logps)
+    total, n_nan = (
+        until[aligned.teacher_last + 1] - until[aligned.teacher_first]
+        for until in (
+            np.concatenate([np.zeros(1), np.cumsum(values)])
+            for values in (np.where(is_nan, 0.0, logps), is_nan)
+        )
+    )
+    return np.where(n_nan > 0, np.nan, total)

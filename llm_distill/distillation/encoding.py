@@ -71,6 +71,12 @@ class RowEncoder:
     def tokenizer(self) -> Any:
         return self.pairs.tokenizer
 
+    def opens(self, size: int) -> NDArray[np.bool_]:
+        """[size]: the set B over a model's vocabulary: `TokenBytes.opens`, and what ends a turn."""
+        found = self.table.opens(size)
+        found[[end for end in self.pairs.ends if end < size]] = True
+        return found
+
     def encode(self, turns: Sequence[Message] | str) -> EncodedRow:
         """Chat messages, whose assistant turns are in the loss, or a document, which all is.
 
@@ -127,8 +133,10 @@ class RowEncoder:
             # It is put only before some answers: empty thoughts before one that has none.
             lead = body.removesuffix(answer + trail)
         behind = trail.encode()
-        ends = (behind.find(self.table.text([end])) for end in self.pairs.ends)
-        cut = min((end for end in ends if end >= 0), default=len(behind))
+        n_tokens = len(self.table.lengths)
+        ends = (self.table.text([end]) for end in self.pairs.ends if end < n_tokens)
+        places = (behind.find(end) for end in ends if end)
+        cut = min((place for place in places if place >= 0), default=len(behind))
         return lead.strip().encode(), behind[:cut].strip()
 
     def _document(self, text: str) -> EncodedRow:
@@ -142,6 +150,8 @@ class RowEncoder:
         start = next((i for i in places if ids[i : i + len(own)] == own), None)
         if start is None:
             raise UnusableRowError("special tokens change the text's own")
+        if self.pairs.ends.intersection(own):
+            raise UnusableRowError("end token inside the text")
         behind = ids[start + len(own) :]
         is_closed = bool(behind) and behind[0] in self.pairs.ends
         content = self._content(own, start, b"", b"", is_closed)

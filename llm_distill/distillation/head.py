@@ -67,8 +67,12 @@ def head_logps(
     return logps, log_pbs
 
 
-def top_tokens(hidden: torch.Tensor, head: Head, k: int) -> TopTokens:
-    """The k likeliest tokens at each position and their log-probabilities. No gradients."""
+def top_tokens(hidden: torch.Tensor, head: Head, k: int, n_tokens: int) -> TopTokens:
+    """The k likeliest of the first n_tokens at each position. No gradients.
+
+    Their log-probabilities are among all tokens: what a model gives the padding of its vocabulary
+    is in them, and is never one of the k.
+    """
     with torch.no_grad():
         kind = _computed_in(head)
         log_z = _filled(hidden, head, -torch.inf)
@@ -78,6 +82,7 @@ def top_tokens(hidden: torch.Tensor, head: Head, k: int) -> TopTokens:
             product = _product(hidden, head, rows, columns, kind)
             logits = shaped(product, head.scale, head.soft_cap)
             log_z[rows] = torch.logaddexp(log_z[rows], logits.logsumexp(1))
+            logits = logits[:, : max(0, n_tokens - columns.start)]
             found = logits.topk(min(k, logits.shape[1]), dim=1)
             values = torch.cat([best[rows], found.values], 1)
             places = torch.cat([ids[rows], found.indices + columns.start], 1)

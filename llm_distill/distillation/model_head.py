@@ -33,6 +33,11 @@ def head_of(model: Any) -> Head:
             f"the output layer of {name} {why}, so likelihoods cannot be computed from hidden "
             "states; leave lm_head out of peft.target_modules, and do not quantise it"
         )
+    if inner.base_model is inner:
+        raise ModelError(
+            f"{name} does not say which of its parts is the backbone, so its hidden states cannot "
+            "be read; its architecture is not supported here"
+        )
     config = inner.config.get_text_config(decoder=True)
     bias, cap = getattr(layer, "bias", None), getattr(config, "final_logit_softcapping", None)
     hidden, expected = _a_few(inner, layer)

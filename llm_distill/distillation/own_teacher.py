@@ -16,7 +16,7 @@ import torch
 from llm_distill.distillation.model_head import backbone_of, head_of
 from llm_distill.distillation.teacher import OnlineTeacher
 from llm_distill.errors import ModelError
-from llm_distill.models import ModelSource, choose_device, load_model
+from llm_distill.models import ModelSource, load_model
 
 if TYPE_CHECKING:
     from llm_distill.distillation.encoding import RowEncoder
@@ -60,7 +60,9 @@ def adapters_off(model: Any) -> Iterator[None]:
             module.training = mode
 
 
-def own_teacher(student: Any, source: ModelSource, encoder: RowEncoder) -> OnlineTeacher:
+def own_teacher(
+    student: Any, source: ModelSource, encoder: RowEncoder, device: torch.device
+) -> OnlineTeacher:
     """The teacher of `online: true` where the student is the teacher with another tokenizer.
 
     student: the model before or after PEFT has put an adapter into it. Its other weights must not
@@ -69,13 +71,13 @@ def own_teacher(student: Any, source: ModelSource, encoder: RowEncoder) -> Onlin
     Raises:
         ModelError: the layers of student and teacher differ.
     """
-    teacher: Any = load_model(source).requires_grad_(False)
+    dtype: Any = str(student.dtype).removeprefix("torch.")  # the layers between are the student's
+    teacher: Any = load_model(replace(source, dtype=dtype)).requires_grad_(False)
     _check_layers(student, teacher, source)
-    device = choose_device("auto", "device")
     head = head_of(teacher)
     bias = None if head.bias is None else head.bias.to(device)
     head = replace(head, weight=head.weight.to(device), bias=bias)
-    opens = torch.from_numpy(encoder.table.opens(len(head.weight))).to(device)
+    opens = torch.from_numpy(encoder.opens(len(head.weight))).to(device)
     before = Before(backbone_of(student), teacher.get_input_embeddings().to(device))
     return OnlineTeacher(before, head, opens, encoder.tokenizer.pad_token_id)
 

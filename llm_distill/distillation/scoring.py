@@ -22,8 +22,7 @@ from llm_distill.models import Device, choose_device, fits_memory, is_out_of_mem
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from llm_distill.distillation.encoding import EncodedRow
-    from llm_distill.methods.token_bytes import TokenBytes
+    from llm_distill.distillation.encoding import EncodedRow, RowEncoder
     from llm_distill.models import ModelSource
 
 Scores = dict[str, "NDArray[Any]"]
@@ -44,7 +43,7 @@ def in_loss(row: EncodedRow) -> NDArray[np.int64]:
 class TeacherScorer:
     """A model on one device; `close` frees its memory.
 
-    table: the bytes of its tokens. batch_tokens: in a forward pass, padding counted.
+    encoder: the model's. batch_tokens: in a forward pass, padding counted.
     top_k: also keep as many of the likeliest tokens at each place.
     n_tokens, seconds: what was scored so far, of the tokens in the loss, and in what time.
 
@@ -56,7 +55,7 @@ class TeacherScorer:
     def __init__(
         self,
         source: ModelSource,
-        table: TokenBytes,
+        encoder: RowEncoder,
         *,
         batch_tokens: int,
         top_k: int | None = None,
@@ -69,9 +68,12 @@ class TeacherScorer:
             model: Any = load_model(source, device=self._device)
         self._head, self._backbone = head_of(model), backbone_of(model)
         vocabulary = len(self._head.weight)
-        if top_k is not None and top_k > vocabulary:
-            raise ModelError(f"top_k is {top_k}, but model '{source.name}' has {vocabulary} tokens")
-        self._opens = torch.from_numpy(table.opens(vocabulary)).to(self._device)
+        self._n_tokens = min(vocabulary, len(encoder.table.lengths))  # models pad their vocabulary
+        if top_k is not None and top_k > self._n_tokens:
+            raise ModelError(
+                f"top_k is {top_k}, but model '{source.name}' has {self._n_tokens} tokens"
+            )
+        self._opens = torch.from_numpy(encoder.opens(vocabulary)).to(self._device)
 
     def score(
         self,
@@ -158,7 +160,8 @@ class TeacherScorer:
             "teacher_log_pbs": log_pbs.cpu()[behind].numpy(),
         }
         if self._top_k is not None:
-            top = top_tokens(hidden[before.to(self._device)], self._head, self._top_k)
+            asked = hidden[before.to(self._device)]
+            top = top_tokens(asked, self._head, self._top_k, self._n_tokens)
             columns["teacher_top_ids"] = top.ids.to(torch.int32).flatten().cpu().numpy()
             columns["teacher_top_logps"] = top.logps.flatten().cpu().numpy()
         return columns

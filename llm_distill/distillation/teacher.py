@@ -16,7 +16,8 @@ from llm_distill.distillation.encoding import RowEncoder
 from llm_distill.distillation.head import Head, head_logps
 from llm_distill.distillation.model_head import backbone_of, head_of
 from llm_distill.distillation.settings import DistillSettings
-from llm_distill.models import ModelSource, choose_device, load_model
+from llm_distill.errors import ModelError
+from llm_distill.models import ModelSource, load_model
 from llm_distill.training.data import NO_LOSS
 
 
@@ -50,6 +51,11 @@ class OnlineTeacher:
         logps, log_pbs = head_logps(read, self.head, batch["targets"], self.opens)
         assert log_pbs is not None
         found = logps[batch["labelled"]], log_pbs[batch["chunk_ends"]]
+        if not all(values.isfinite().all() for values in found):
+            raise ModelError(
+                "the teacher in memory computes likelihoods that are no numbers; try another dtype "
+                "for it"
+            )
         per_row = np.cumsum([len(example["teacher_in_loss"]) for example in examples])[:-1]
         of_rows = (np.split(values.float().cpu().numpy(), per_row) for values in found)
         scores = [
@@ -79,15 +85,15 @@ class OnlineCollator:
         return batch | ({"teacher_hidden": hidden} if self.settings.losses.shared() else {})
 
 
-def online_teacher(source: ModelSource, encoder: RowEncoder) -> OnlineTeacher:
-    """The teacher on the device that training uses.
+def online_teacher(source: ModelSource, encoder: RowEncoder, device: torch.device) -> OnlineTeacher:
+    """The teacher, on the device that training uses.
 
     Raises:
         ModelError: see `load_model` and `head_of`.
     """
-    model = load_model(source, device=choose_device("auto", "device")).requires_grad_(False)
+    model = load_model(source, device=str(device)).requires_grad_(False)
     head = head_of(model)
-    opens = torch.from_numpy(encoder.table.opens(len(head.weight))).to(head.weight.device)
+    opens = torch.from_numpy(encoder.opens(len(head.weight))).to(device)
     return OnlineTeacher(model, head, opens, encoder.tokenizer.pad_token_id)
 
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from llm_distill.distillation.new_tokenizer import (
     byte_tokenizer,
     kept_tokens,
@@ -51,7 +53,8 @@ def transfer_tokenizer(
     new: Any = tokenizer_with(cutter, old, target.name if target else "bytes")
     tokens = _Tokens(old, _table(old, source), new, _table(new, target or source))
     start = load_start(replace(source, dtype="float32") if source.adapters else source)
-    n_known = min(len(old), start.model.get_input_embeddings().weight.shape[0])
+    n_rows = start.model.get_input_embeddings().weight.shape[0]
+    n_known = min(len(tokens.old_table.lengths), n_rows)
     pieces = tokens.pieces(n_known)
     if target is None:
         _check_bytes(pieces, source)
@@ -195,7 +198,7 @@ def _set_rows(model: Any, pieces: Pieces, n_known: int) -> None:
 def _set_config(start: Start, tokens: _Tokens, warn: Callable[[str], None]) -> None:
     """The new number of tokens, and the new ids of every token that the configs name."""
     text_config = start.config.get_text_config(decoder=True)
-    text_config.vocab_size = len(tokens.new)
+    text_config.vocab_size = len(tokens.new_table.lengths)
     configs = {id(each): each for each in (start.config, text_config, start.generation_config)}
     lost: set[int] = set()
     for config in configs.values():
@@ -207,7 +210,7 @@ def _set_config(start: Start, tokens: _Tokens, warn: Callable[[str], None]) -> N
             setattr(config, name, moved if isinstance(value, list) else next(iter(moved), None))
             if name == "eos_token_id":
                 lost.update(old for old in listed if tokens.new_id(old) is None)
-    known = [old for old in sorted(lost) if 0 <= old < len(tokens.old)]
+    known = [old for old in sorted(lost) if 0 <= old < len(tokens.old_table.lengths)]
     if known:
         texts = ", ".join(map(repr, tokens.old.convert_ids_to_tokens(known)))
         warn(f"the model also ends at {texts}, which the new tokenizer lacks: this is left out")
@@ -234,10 +237,12 @@ def _check_saved(directory: Path, made: Any, source: ModelSource) -> None:
 def _counts(pieces: Pieces, tokens: _Tokens) -> dict[str, int]:
     """n_special kept ones; of the others n_copied, n_mean, and n_fallback (the mean of all)."""
     lengths = pieces.lengths.copy()
-    lengths[list(tokens.kept.values())] = -1
+    kept = np.array(list(tokens.kept.values()), np.int64)
+    kept = kept[lengths[kept] == 1]  # all that the model had rows for
+    lengths[kept] = -1
     return {
         "n_tokens": len(lengths),
-        "n_special": len(tokens.kept),
+        "n_special": len(kept),
         "n_copied": int((lengths == 1).sum()),
         "n_mean": int((lengths > 1).sum()),
         "n_fallback": int((lengths == 0).sum()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -119,6 +120,13 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
                     found if before is None else [a + b for a, b in zip(before, found, strict=True)]
                 )
         norms = [self._norm(totals[name]) for name in self._weights]
+        for name, norm in zip(self._weights, norms, strict=True):
+            if not math.isfinite(norm):
+                raise ModelError(
+                    f"the gradient of {name} has the size {norm} at step "
+                    f"{self.state.global_step + 1}; lower learning_rate (now "
+                    f"{self.args.learning_rate:g}), or raise warmup_steps"
+                )
         factors = grad_mag_weights(norms)
         pairs = zip(self._weights.items(), factors, strict=True)
         return {name: weight * factor for (name, weight), factor in pairs}
@@ -149,12 +157,12 @@ def distill_trainer(
     arguments: dict[str, Any],
     peft_config: Any,
     settings: DistillSettings,
-    teacher: OnlineTeacher | None,
+    open_teacher: Callable[[torch.device], OnlineTeacher] | None,
 ) -> DistillTrainer:
     """The trainer.
 
-    dataset: as `dataset.prepared` makes it. teacher: scores each batch; None where the rows have
-        its scores.
+    dataset: as `dataset.prepared` makes it. open_teacher: loads what scores each batch, on the
+        device of this process; None where the rows have the scores.
 
     Raises:
         ModelError: the model's output layer is not known (see `head_of`), or grad_mag has nothing
@@ -162,19 +170,21 @@ def distill_trainer(
     """
     pad = student.tokenizer.pad_token_id
     collator: Collate = partial(collate, pad_token_id=pad)
+    if open_teacher is not None:
+        # The teacher is in this process, and what it gives is on its device already.
+        arguments = {**arguments, "dataloader_num_workers": 0, "dataloader_pin_memory": False}
+    own = {"remove_unused_columns": False, "dataset_kwargs": {"skip_prepare_dataset": True}}
+    config = SFTConfig(**arguments, **own)
+    teacher = open_teacher(config.device) if open_teacher is not None else None
     if teacher is not None:
         collator = OnlineCollator(teacher, settings, pad)
-        # The teacher is in this process, and what it gives is on its device already.
-        in_process = {"dataloader_num_workers": 0, "dataloader_pin_memory": False}
-        arguments = {**arguments, **in_process}
     weight = model.get_output_embeddings().weight
-    opens = torch.from_numpy(student.table.opens(len(weight))) if settings.debiases() else None
-    own = {"remove_unused_columns": False, "dataset_kwargs": {"skip_prepare_dataset": True}}
+    opens = torch.from_numpy(student.opens(len(weight))) if settings.debiases() else None
     return DistillTrainer(
         Objective(settings, opens, teacher.head if teacher is not None else None),
         collator,
         model=model,
-        args=SFTConfig(**arguments, **own),
+        args=config,
         train_dataset=dataset,
         processing_class=student.tokenizer,
         peft_config=peft_config,

@@ -152,7 +152,7 @@ class ScoreLikelihood(RowText, Stage):
         def scorer() -> TeacherScorer:
             one = TeacherScorer(
                 source,
-                encoder.table,
+                encoder,
                 batch_tokens=self.batch_tokens,
                 top_k=self.top_k,
                 device=self.device,

@@ -8,6 +8,7 @@ out: a model directory, or an adapter directory
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
@@ -122,13 +123,9 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
 
             asked = None
             if self.online and self.teacher is not None and teacher is not None:
-                loaded = context.model(self.teacher)
                 is_own = self.online == "adapter_off"
-                asked = (
-                    own_teacher(model, loaded, teacher)
-                    if is_own
-                    else online_teacher(loaded, teacher)
-                )
+                opened = partial(own_teacher, model) if is_own else online_teacher
+                asked = partial(opened, context.model(self.teacher), teacher)
             return distill_trainer(model, dataset, student, arguments, peft_config, self, asked)
 
         return train_and_save(self, source, dataset, trainer, context, seed)

@@ -170,7 +170,7 @@ def test_an_unlikely_set_keeps_its_likelihood_and_gradients_finite() -> None:
 @pytest.mark.parametrize("k", [1, 4, V])
 def test_the_likeliest_tokens(k: int) -> None:
     hidden, head, _, _ = case(torch.float64, True, soft_cap=3.0)
-    found = top_tokens(hidden, head, k)
+    found = top_tokens(hidden, head, k, V)
     expected = head.logits(hidden).log_softmax(-1).topk(k)
     torch.testing.assert_close(found.logps, expected.values)
     assert found.ids.tolist() == expected.indices.tolist()

@@ -55,18 +55,18 @@ def test_it_says_what_the_teacher_says(pair, when: str) -> None:
     encoder = row_encoder(source, None)
     student: Any = load_model(moved).train()
     if when == "before":  # PEFT puts its layers into the same model
-        teacher = own_teacher(student, source, encoder)
+        teacher = own_teacher(student, source, encoder, torch.device("cpu"))
         student = adapted(student)
     else:
         student = adapted(student)
-        teacher = own_teacher(student, source, encoder)
+        teacher = own_teacher(student, source, encoder, torch.device("cpu"))
     student.train()
     ids = torch.arange(8)[None]
     trained = {name for name, p in student.named_parameters() if p.requires_grad}
     with torch.no_grad():
         torch.manual_seed(2)
         before = student(ids).logits
-    wanted = read(online_teacher(source, encoder), encoder)
+    wanted = read(online_teacher(source, encoder, torch.device("cpu")), encoder)
     for own, other in zip(read(teacher, encoder), wanted, strict=True):
         np.testing.assert_array_equal(own, other)
     with torch.no_grad():
@@ -95,4 +95,4 @@ def test_other_layers_are_refused(pair) -> None:
     with pytest.raises(
         ModelError, match=r"of its teacher '\w+' .model.layers.0.mlp.up_proj.weight"
     ):
-        own_teacher(student, source, row_encoder(source, None))
+        own_teacher(student, source, row_encoder(source, None), torch.device("cpu"))

@@ -48,7 +48,7 @@ def encoded(encoder: RowEncoder) -> list[EncodedRow]:
 
 
 def scorer(source: ModelSource, encoder: RowEncoder, **more: Any) -> TeacherScorer:
-    return TeacherScorer(source, encoder.table, **{"batch_tokens": 8192, "device": "cpu"} | more)
+    return TeacherScorer(source, encoder, **{"batch_tokens": 8192, "device": "cpu"} | more)
 
 
 def names(rows: list[EncodedRow]) -> list[str]:

@@ -62,7 +62,7 @@ def by_engine(run_stage: Run) -> Run:
 def expected(turns: Any, top_k: int | None = None) -> dict[str, Any]:
     """From the scorer, which has tests of its own, for one row alone."""
     encoder = row_encoder(TEACHER, None)
-    scorer = TeacherScorer(TEACHER, encoder.table, batch_tokens=1, top_k=top_k, device="cpu")
+    scorer = TeacherScorer(TEACHER, encoder, batch_tokens=1, top_k=top_k, device="cpu")
     return scorer.score([encoder.encode(turns)], ["row"])[0]
 
 

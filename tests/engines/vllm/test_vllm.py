@@ -251,7 +251,7 @@ def test_token_ids_are_scored_as_they_are(opened: Open) -> None:
         return iter([(request, found[request.id]) for request in asked])
 
     ours = engine_scores((({"id": name}, row) for name, row in rows), ask, "smollm2")
-    scorer = TeacherScorer(SMOLLM2, encoder.table, batch_tokens=512, device="cpu")
+    scorer = TeacherScorer(SMOLLM2, encoder, batch_tokens=512, device="cpu")
     theirs = scorer.score([row for _, row in rows], ["0", "1"])
     for (_, found), wanted in zip(ours, theirs, strict=True):
         assert not isinstance(found, str)
