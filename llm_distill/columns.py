@@ -71,6 +71,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "teacher_top_ids": ("list[int32]", "the likeliest tokens at each, k a token, flat"),
     "teacher_top_logps": ("list[float32]", "the log-probabilities of `teacher_top_ids`"),
     "scored_by": ("string", "the model whose log-probabilities these are, with a digest"),
+    "scored_text": ("string", "a digest of what it read: the row's tokens, prompt and all"),
 }
 
 

@@ -92,6 +92,9 @@ def summarise(manifest: Mapping[str, Any]) -> str:
     loss = (manifest.get("metrics") or {}).get("train_loss")
     if isinstance(loss, float):
         parts.append(f"train loss {loss:.3f}")
+    aligned = (manifest.get("metrics") or {}).get("alignment") or {}
+    if isinstance(aligned.get("share_of_bytes"), float):
+        parts.append(f"{aligned['share_of_bytes']:.1%} of the bytes compared")
     return ", ".join(parts)
 
 

@@ -26,7 +26,7 @@ Ask = Callable[[Iterable[ScoreRequest]], Iterator[tuple[ScoreRequest, Score]]]
 
 def engine_scores(
     pairs: Iterable[tuple[Row, EncodedRow]], ask: Ask, name: str
-) -> Iterator[tuple[Row, Scores | str]]:
+) -> Iterator[tuple[Row, EncodedRow, Scores | str]]:
     """Each row with `teacher_logps` as `TeacherScorer` gives them, or why it has none; in order.
 
     ask: gives each request its score, in order. name: of the model, for messages.
@@ -46,7 +46,7 @@ def engine_scores(
     for _, score in ask(requests()):
         row, encoded = waiting.popleft()
         if score.error is not None:
-            yield row, score.error
+            yield row, encoded, score.error
             continue
         places = in_loss(encoded)
         logps = np.asarray(score.logprobs, np.float32)[places - places[0]]
@@ -55,4 +55,4 @@ def engine_scores(
             raise ModelError(
                 f"model '{name}' computes {bad[0]} for row '{row['id']}'; try another dtype for it"
             )
-        yield row, {"teacher_logps": logps}
+        yield row, encoded, {"teacher_logps": logps}

@@ -1,13 +1,17 @@
-"""Whose scores these are: so that a student is not compared with another teacher's."""
+"""Whose scores these are, and of what: a student is not compared with another teacher's."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llm_distill.model_files import TOKENIZER_FILES
 from llm_distill.models import ModelSource
+
+if TYPE_CHECKING:
+    from llm_distill.distillation.encoding import EncodedRow
 
 SMALL_FILES = (
     *TOKENIZER_FILES,
@@ -38,6 +42,11 @@ def scored_by(source: ModelSource) -> str:
         digest.update(len(part).to_bytes(8, "little") + part)
     names = [Path(source.path).name, *(Path(adapter).name for adapter in source.adapters)]
     return f"{' + '.join(names)} {digest.hexdigest()[:12]}"
+
+
+def scored_text(row: EncodedRow) -> str:
+    """A digest of a row's tokens: of its prompt as the teacher reads it, and of what is scored."""
+    return hashlib.sha256(row.ids.astype("<i4").tobytes()).hexdigest()[:12]
 
 
 def _content(folder: Path) -> Iterator[bytes]:

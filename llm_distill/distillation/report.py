@@ -1,4 +1,4 @@
-"""How well the texts of a teacher and a student align, for the manifest and the summary."""
+"""How well the texts of a teacher and a student align, for the manifest and the run's report."""
 
 from __future__ import annotations
 
@@ -70,11 +70,15 @@ class AlignmentReport:
         )
 
     def figures(self) -> dict[str, Any]:
-        """JSON values. share_of_bytes: of the contents, in chunks that are compared."""
+        """JSON values. share_of_bytes: of the contents, in chunks that are compared.
+
+        examples: the first few rows whose texts differ, and where.
+        """
         n = max(1, self.n_chunks)
         return {
             "n_rows": self.n_rows,
             "dropped": dict(self.dropped),
+            "examples": list(self.examples),
             "n_chunks": self.n_chunks,
             "share_of_bytes": self.n_bytes_kept / max(1, self.n_bytes),
             "teacher_tokens_per_chunk": self.n_teacher_tokens / n,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llm_distill.distillation.chunks import TokenScores, at_tokens
+from llm_distill.distillation.identity import scored_text
 from llm_distill.distillation.scoring import in_loss
 from llm_distill.errors import DataError
 
@@ -38,16 +39,16 @@ class StoredScores:
         """
         place = f"row {row['id']} of '{self.rows}'"
         if row["scored_by"] != self.scored_by:
+            found = row["scored_by"] or "no model"
             raise DataError(
-                f"{place} was scored by {row['scored_by']}, and the teacher '{self.teacher}' is "
+                f"{place} was scored by {found}, and the teacher '{self.teacher}' is "
                 f"{self.scored_by}; score the rows with this teacher, or name the one that did"
             )
-        n_scores = len(_values(row["teacher_logps"], f"{place} has no teacher_logps"))
-        n_tokens = len(in_loss(teacher))
-        if n_scores != n_tokens:
+        if row["scored_text"] != scored_text(teacher):
             raise DataError(
-                f"{place} has {n_scores} scores, and its text is {n_tokens} tokens of the teacher: "
-                "it was changed, or is read in another way, since it was scored; score it again"
+                f"{place} is not what was scored: its prompt or its answer was changed, or the "
+                "teacher is given another prompt now (teacher_prompt_template, variables); score "
+                "it again, or give the settings that it was scored with"
             )
 
     def scores(self, row: Row, teacher: EncodedRow, *, with_log_pbs: bool) -> TokenScores:

@@ -22,8 +22,8 @@ from llm_distill.distillation.scoring import Scores, in_loss, split
 if TYPE_CHECKING:
     from llm_distill.distillation.scoring import TeacherScorer
 
-WINDOW_TOKENS = 2**17
-"""Tokens of a window, prompts counted: some seconds' work on a GPU, 1 MB of scores."""
+WINDOW_TOKENS = 2**15
+"""Tokens of a window, prompts counted: what a kill can cost, a second's work on a GPU."""
 
 log = logging.getLogger("llm_distill")
 
@@ -35,7 +35,7 @@ def scored_rows(
     open_scorer: Callable[[], TeacherScorer],
     folder: Path,
     note: Callable[[int, int], None],
-) -> Iterator[tuple[Row, Scores]]:
+) -> Iterator[tuple[Row, EncodedRow, Scores]]:
     """Each row with its scores, in order.
 
     open_scorer: called once something has to be scored. folder: where windows are kept.
@@ -56,8 +56,8 @@ def scored_rows(
             _save(path, counts, scores)
         else:
             note(len(window), 0)
-        for (row, _), score in zip(window, scores, strict=True):
-            yield row, score
+        for (row, encoded), score in zip(window, scores, strict=True):
+            yield row, encoded, score
 
 
 def _windows(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:

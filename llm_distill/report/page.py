@@ -20,6 +20,7 @@ import yaml
 from llm_distill import __version__
 from llm_distill.display import counted
 from llm_distill.report import plots
+from llm_distill.report.alignments import alignments
 from llm_distill.report.charts import Table
 from llm_distill.report.collect import RunView, StageView
 from llm_distill.report.figures import Figure, distributions, exams, trainings
@@ -78,6 +79,7 @@ def render(run: RunView) -> str:
         lanes=Markup(picture([(s.name, s.inputs, s.state) for s in run.stages])),
         distributions=[drawn(figure) for figure in (*profiles(run), *distributions(run))],
         trainings=[drawn(figure) for figure in trainings(run)],
+        alignments=alignments(run),
         samples=samples(run),
         most_cards=MOST_CARDS,
         versions=_versions(run.stages),

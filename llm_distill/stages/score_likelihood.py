@@ -3,7 +3,7 @@
 in:  {"id": "a", "prompt": "What is 2 + 2?", "completion": "2 + 2 = 4."}
 out: {"id": "a", "prompt": "What is 2 + 2?", "completion": "2 + 2 = 4.",
       "teacher_logps": [-0.1, -0.02, …], "teacher_log_pbs": [-0.3, -0.01, …],
-      "scored_by": "tiny-teacher 5c0a9e1b77d2"}
+      "scored_by": "tiny-teacher 5c0a9e1b77d2", "scored_text": "81f2c09b4d7e"}
 """
 
 from __future__ import annotations
@@ -96,23 +96,23 @@ class ScoreLikelihood(RowText, Stage):
 
     def _added(self) -> list[str]:
         if self.scorer == "engine":
-            return ["teacher_logps", "scored_by"]
+            return ["teacher_logps", "scored_by", "scored_text"]
         top = ["teacher_top_ids", "teacher_top_logps"] if self.top_k else []
-        return ["teacher_logps", "teacher_log_pbs", *top, "scored_by"]
+        return ["teacher_logps", "teacher_log_pbs", *top, "scored_by", "scored_text"]
 
     def _rows(self, context: Context) -> Iterator[Row]:
         from llm_distill.distillation.encoding import row_encoder
-        from llm_distill.distillation.identity import scored_by
+        from llm_distill.distillation.identity import scored_by, scored_text
 
         source = context.model(self.model)
         encoder = row_encoder(source, self._longest(source))
         who = scored_by(source)
         n_rows = n_tokens = 0
         by = self._by_engine if self.scorer == "engine" else self._by_forward_pass
-        for row, scores in by(context, source, encoder):
+        for row, encoded, scores in by(context, source, encoder):
             n_rows += 1
             n_tokens += len(scores["teacher_logps"])
-            yield {**row, **scores, "scored_by": who}
+            yield {**row, **scores, "scored_by": who, "scored_text": scored_text(encoded)}
         context.metrics.update(
             n_rows=n_rows,
             n_tokens=n_tokens,
@@ -123,13 +123,13 @@ class ScoreLikelihood(RowText, Stage):
 
     def _by_engine(
         self, context: Context, source: ModelSource, encoder: RowEncoder
-    ) -> Iterator[tuple[Row, Scores]]:
+    ) -> Iterator[tuple[Row, EncodedRow, Scores]]:
         from llm_distill.distillation.engine_scores import engine_scores
 
         pairs = self._encoded(context, encoder, lambda rows, tokens: None)
         ask = partial(context.score, self.model, total=len(context.rows(self.rows)))
         n_scored, first_failure = 0, ""
-        for row, scores in engine_scores(pairs, ask, source.name):
+        for row, encoded, scores in engine_scores(pairs, ask, source.name):
             if isinstance(scores, str):
                 context.drop("the engine gives no score")
                 if not first_failure:
@@ -137,13 +137,13 @@ class ScoreLikelihood(RowText, Stage):
                     context.warn(first_failure)
                 continue
             n_scored += 1
-            yield row, scores
+            yield row, encoded, scores
         if not n_scored:
             raise DataError(f"the engine scores no row of '{self.rows}'; {first_failure}")
 
     def _by_forward_pass(
         self, context: Context, source: ModelSource, encoder: RowEncoder
-    ) -> Iterator[tuple[Row, Scores]]:
+    ) -> Iterator[tuple[Row, EncodedRow, Scores]]:
         from llm_distill.distillation.scoring import TeacherScorer
         from llm_distill.distillation.windows import scored_rows
 
@@ -164,9 +164,9 @@ class ScoreLikelihood(RowText, Stage):
         folder = context.work_dir / "checkpoints"
         with context.progress(f"score ({self.model})", len(context.rows(self.rows))) as bar:
             pairs = self._encoded(context, encoder, bar.advance)
-            for row, scores in scored_rows(pairs, scorer, folder, bar.advance):
+            for row, encoded, scores in scored_rows(pairs, scorer, folder, bar.advance):
                 n_tokens += len(scores["teacher_logps"])
-                yield row, scores
+                yield row, encoded, scores
         fresh = sum(one.n_tokens for one in opened)  # none where all was kept
         seconds = sum(one.seconds for one in opened)
         for one in opened:

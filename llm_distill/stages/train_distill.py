@@ -1,7 +1,7 @@
 """Train a student on what a teacher says of the same text, whatever their tokenizers.
 
 in:  {"id": "a", "prompt": "What is 2 + 2?", "completion": "It is 4.", "teacher_logps": [-0.1, …],
-      "teacher_log_pbs": [-0.0, …], "scored_by": "…"}    as `score_likelihood` leaves it
+      "teacher_log_pbs": [-0.0, …], "scored_by": "…", "scored_text": "…"}
 out: a model directory, or an adapter directory
 """
 
@@ -29,6 +29,7 @@ _TOP = "score_likelihood gives it with top_k; or set online: true"
 REMEDIES = {
     "teacher_logps": "score_likelihood gives it; or set online: true",
     "scored_by": "score_likelihood gives it; or set online: true",
+    "scored_text": "score_likelihood gives it; or set online: true",
     "teacher_log_pbs": "score_likelihood gives it, unless its scorer is an engine: then set "
     "alm.debias: false",
     "teacher_top_ids": _TOP,
@@ -87,7 +88,7 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
     def required_columns(self) -> dict[str, set[str]]:
         columns = {"id"} | self.text_columns()
         if self.from_teacher() and not self.online:
-            columns |= {"teacher_logps", "scored_by"}
+            columns |= {"teacher_logps", "scored_by", "scored_text"}
             columns |= {"teacher_log_pbs"} if self.debiases() else set()
             columns |= {"teacher_top_ids", "teacher_top_logps"} if self.losses.shared() else set()
         return {self.rows: columns}

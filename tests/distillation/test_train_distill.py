@@ -328,10 +328,10 @@ def test_whole_distributions_need_one_tokenizer(train, rows):
             {"scored_by": "other 123"},
             r"row r0 of 'r' was scored by other 123, and .* 't' is teacher",
         ),
-        (
-            {"completion": "Ann is 22 years or so."},
-            r"row r0 of 'r' has \d+ scores, and its text is",
-        ),
+        ({"scored_by": None}, r"row r0 of 'r' was scored by no model"),
+        ({"completion": "Ann is 22 years or so."}, "row r0 of 'r' is not what was scored"),
+        ("a digit", "row r0 of 'r' is not what was scored"),  # as many tokens as before
+        ({"prompt": "How old is Bob?"}, "row r0 of 'r' is not what was scored"),
         ({"teacher_logps": None}, r"row r0 of 'r' has no teacher_logps"),
         ({"teacher_log_pbs": None}, r"has no teacher_log_pbs; .* or set alm.debias: false"),
         ("nan", r"row r0 of 'r': teacher_logps holds nan, which is no log-probability"),
@@ -344,6 +344,9 @@ def test_scores_that_do_not_fit_are_refused(change, message, train, scored, rows
         change = {"teacher_logps": [math.nan, *given[0]["teacher_logps"][1:]]}
     elif change == "positive":
         change = {"teacher_log_pbs": [0.01, *given[0]["teacher_log_pbs"][1:]]}
+    elif change == "a digit":
+        last = next(c for c in reversed(given[0]["completion"]) if c.isdigit())
+        change = {"completion": given[0]["completion"].replace(last, "7" if last != "7" else "8")}
     with pytest.raises(DataError, match=message):
         train(stage(**ONE_STEP), [{**given[0], **change}, *given[1:]])
 
@@ -414,13 +417,14 @@ def test_settings_are_checked_before_a_run():
         stage(teacher=None)
     with pytest.raises(ValueError, match="greater than 0"):
         stage(losses={"alm": 0})
+    whose = {"scored_by", "scored_text"}
     assert stage().required_columns() == {
-        "r": {"id", "prompt", "completion", "teacher_logps", "teacher_log_pbs", "scored_by"}
+        "r": {"id", "prompt", "completion", "teacher_logps", "teacher_log_pbs", *whose}
     }
     assert stage(online=True).required_columns() == {"r": {"id", "prompt", "completion"}}
     plainly = stage(alm={"debias": False}, losses={"alm": 1, "jsd": 1}, text_column="text")
     top = {"teacher_top_ids", "teacher_top_logps"}
-    assert plainly.required_columns() == {"r": {"id", "text", "teacher_logps", "scored_by", *top}}
+    assert plainly.required_columns() == {"r": {"id", "text", "teacher_logps", *whose, *top}}
 
 
 def test_an_infinite_temperature_has_a_fingerprint():

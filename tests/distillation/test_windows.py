@@ -54,7 +54,7 @@ def run(scorer: Scorer, folder: Path, n: int = 10) -> tuple[list[Any], list[tupl
     note = lambda rows, tokens: notes.append((rows, tokens))  # noqa: E731
     found = list(scored_rows(pairs, open_scorer, folder, note))
     assert len(opened) == bool(scorer.given)  # a model is loaded once, if anything is to be scored
-    return [(r["id"], {k: v.tolist() for k, v in s.items()}) for r, s in found], notes
+    return [(r["id"], {k: v.tolist() for k, v in s.items()}) for r, _, s in found], notes
 
 
 @pytest.fixture(autouse=True)

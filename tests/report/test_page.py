@@ -124,6 +124,19 @@ def test_rows_that_cannot_be_read_cost_only_their_own_place(make_run: MakeRun) -
     assert "100.0%" in text
 
 
+def test_it_says_how_the_texts_of_teacher_and_student_align(make_run: MakeRun) -> None:
+    made = make_run()
+    figures = {"n_rows": 1400, "n_chunks": 9000, "share_of_bytes": 0.9876, "examples": [],
+               "teacher_tokens_per_chunk": 1.25, "student_tokens_per_chunk": 1.5,
+               "dropped": {"longer than max_length": 12}}  # fmt: skip
+    made.stage("student", "train_distill", None, (), {"alignment": figures})
+    text = " ".join(Page(render(made.view)).text.split())
+    wanted = "student1,4009,00098.8%1.251.50longer than max_length: 12"
+    assert wanted in text
+    made.stage("student", "train_distill", None, (), {"alignment": {"n_rows": "many"}})
+    assert "What teacher and student have in common" in Page(render(made.view)).text
+
+
 def test_figures_of_others_in_another_form_are_passed_over(make_run: MakeRun) -> None:
     made = make_run()
     odd: list[dict[str, Any]] = [

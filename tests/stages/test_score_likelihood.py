@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from llm_distill.distillation import windows
 from llm_distill.distillation.encoding import row_encoder
-from llm_distill.distillation.identity import scored_by
+from llm_distill.distillation.identity import scored_by, scored_text
 from llm_distill.distillation.scoring import TeacherScorer
 from llm_distill.engines.base import Score, ScoreRequest
 from llm_distill.engines.codec import Codec
@@ -27,6 +27,7 @@ from llm_distill.stages.score_likelihood import ScoreLikelihood
 
 Run = Callable[..., Any]
 
+WHOSE = ("scored_by", "scored_text")
 TEACHER = ModelSource("teacher", "data/models/tiny-teacher")
 ROWS = [
     {"id": f"r{i}", "prompt": f"What is {i} + 2?", "completion": f"It is {i + 2}." + " Yes." * i}
@@ -85,11 +86,14 @@ def test_rows_keep_their_columns_and_get_scores(score: Run) -> None:
     run = score(rows, batch_tokens=64)
     assert [row["id"] for row in run.rows] == [row["id"] for row in ROWS]
     assert run.dropped == {"empty completion": 1, "empty prompt": 1, "longer than max_length": 1}
-    n_tokens = 0
+    n_tokens, encoder = 0, row_encoder(TEACHER, None)
     for row, given in zip(run.rows, ROWS, strict=True):
         assert {name: row[name] for name in given} == given
         assert row["task"] == "sums"
         assert row["scored_by"] == scored_by(TEACHER)
+        assert row["scored_text"] == scored_text(
+            encoder.encode(turns(given["prompt"], given["completion"]))
+        )
         check(row, expected(turns(given["prompt"], given["completion"])))
         n_tokens += len(row["teacher_logps"])
     assert run.features["teacher_logps"] == List(Value("float32"))
@@ -137,12 +141,12 @@ def test_an_engine_tells_the_same_of_each_token_and_nothing_of_words(
     bad = {"id": "no answer", "prompt": "What?", "completion": " "}
     run = by_engine([bad, *ROWS], settings)
     assert run.dropped == {"empty completion": 1}
-    assert set(run.features) == {"id", "prompt", "completion", "teacher_logps", "scored_by"}
+    assert set(run.features) == {"id", "prompt", "completion", "teacher_logps", *WHOSE}
     assert run.features["teacher_logps"] == List(Value("float32"))
     assert not run.metrics["can_debias"]
     assert run.metrics["bytes_per_token"] == 4
     for row, other in zip(run.rows, score(ROWS).rows, strict=True):
-        assert (row["id"], row["scored_by"]) == (other["id"], other["scored_by"])
+        assert all(row[name] == other[name] for name in ("id", *WHOSE))
         np.testing.assert_allclose(row["teacher_logps"], other["teacher_logps"], atol=1e-4)
     talk = {"id": "a", "talk": [*turns("What is 2 + 2?", "4."), *turns("And 3 more?", "7.")]}
     (row,) = by_engine([talk], settings, messages_column="talk").rows

@@ -1,0 +1,37 @@
+"""How the texts of teacher and student aligned, of each training across tokenizers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from llm_distill.report.charts import Table
+
+if TYPE_CHECKING:
+    from llm_distill.report.collect import RunView
+
+COLUMNS = (
+    ("rows", "n_rows", "{:,}"),
+    ("chunks", "n_chunks", "{:,}"),
+    ("bytes compared", "share_of_bytes", "{:.1%}"),
+    ("teacher's tokens a chunk", "teacher_tokens_per_chunk", "{:.2f}"),
+    ("student's tokens a chunk", "student_tokens_per_chunk", "{:.2f}"),
+)
+
+
+def alignments(run: RunView) -> Table | None:
+    """A row a training; None where there is none."""
+    found = [(stage.name, stage.metrics.get("alignment")) for stage in run.stages]
+    rows = tuple((name, *_cells(figures)) for name, figures in found if isinstance(figures, dict))
+    return Table(("stage", *(title for title, _, _ in COLUMNS), "left out"), rows) if rows else None
+
+
+def _cells(figures: Mapping[str, Any]) -> list[str]:
+    values = (figures.get(key) for _, key, _ in COLUMNS)
+    cells = [
+        form.format(value) if isinstance(value, int | float) else ""
+        for value, (_, _, form) in zip(values, COLUMNS, strict=True)
+    ]
+    dropped = figures.get("dropped")
+    why = dropped.items() if isinstance(dropped, dict) else ()
+    return [*cells, ", ".join(f"{reason}: {count:,}" for reason, count in why)]
