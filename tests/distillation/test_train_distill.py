@@ -220,6 +220,12 @@ def test_grad_mag_with_nothing_to_measure(train, scored, rows, teacher):
         train(stage(combine="grad_mag", peft=peft, **ONE_STEP), scored(rows, teacher))
 
 
+def test_a_pattern_that_matches_the_output_layer_is_named(train, scored, rows, teacher):
+    made = stage(peft={"target_modules": ".*head"}, **ONE_STEP)
+    with pytest.raises(ModelError, match=r"peft.target_modules '\.\*head': .*lm_head"):
+        train(made, scored(rows, teacher))
+
+
 @pytest.mark.parametrize("alm", [{"gamma": 0.05}, {"debias": False}])
 def test_a_teacher_in_memory_gives_the_same(alm, train, scored, rows, teacher, weights):
     settings = {"num_train_epochs": 2, "per_device_train_batch_size": 3, "logging_steps": 1}
