@@ -407,6 +407,22 @@ def test_conversations_and_documents(train, scored, teacher, student):
     assert 0.6 < run.metrics["alignment"]["share_of_bytes"] < 1  # nothing predicts the first token
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"text_column": "messages"}, "messages holds a list, not text"),
+        ({"messages_column": "text"}, "text holds text, not messages"),
+    ],
+)
+def test_a_setting_decides_what_a_column_holds(settings, reason, train, student):
+    """Neither is a conversation learned as a text, nor a text whole where answers should be."""
+    turns = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ann."}]
+    rows = [{"id": "a", "messages": turns, "text": "Ann is 21 years old."}]
+    made = stage(losses={"sft": 1.0}, teacher=None, **settings, **ONE_STEP)
+    with pytest.raises(DataError, match=f"can be trained on: 1 {reason}"):
+        train(made, rows, {"s": replace(student, prompt_format="chat")})
+
+
 def test_no_rows(train, rows):
     made = stage(losses={"sft": 1.0}, if_no_rows="keep_model", **ONE_STEP)
     assert train(made, []).metrics["steps"] == 0
