@@ -116,7 +116,9 @@ class RowEncoder:
         if self.pairs.prompt_format == "chat":
             return turns
         if [turn["role"] for turn in turns] != ["user"]:
-            raise UnusableRowError("plain text takes one question and one answer")
+            raise UnusableRowError(
+                "plain text takes one question and one answer; set prompt_format: chat"
+            )
         return turns[0]["content"]
 
     def _around(

@@ -200,7 +200,7 @@ def test_plain_text_takes_no_conversation():
     coder = encoder(byte_level(), "text")
     system = [{"role": "system", "content": "Add."}, *asked("a", "b")]
     for turns in (asked("a", "b", "c", "d"), system):
-        with pytest.raises(UnusableRowError, match="one question and one answer"):
+        with pytest.raises(UnusableRowError, match="one answer; set prompt_format: chat"):
             coder.encode(turns)
 
 

@@ -234,9 +234,20 @@ def test_a_teacher_in_memory_gives_the_same(alm, train, scored, rows, teacher, w
     assert [p["loss"] for p in stored.metrics["history"]] == pytest.approx(
         [p["loss"] for p in online.metrics["history"]], rel=1e-4
     )
+    assert online.warnings == []
     expected, found = weights(stored), weights(online)
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-4)
+
+
+def test_stored_scores_that_are_not_used_are_said(train, scored, rows, teacher):
+    given = scored(rows, teacher)
+    said = "'r' has stored scores (teacher_logps), which online: true does not use"
+    (warning,) = train(stage(online=True, **ONE_STEP), given).warnings
+    assert warning.startswith(said)
+    assert train(stage(**ONE_STEP), given).warnings == []
+    alone = stage(losses={"sft": 1.0}, online=True, **ONE_STEP)
+    assert train(alone, given).warnings == []
 
 
 def test_a_student_that_is_its_own_teacher(train, rows, student, teacher, weights):
@@ -257,7 +268,8 @@ def test_a_student_that_is_its_own_teacher(train, rows, student, teacher, weight
     expected, found = map(weights, runs)
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-5)
-    with pytest.raises(ModelError, match="does not have the layers of its teacher"):
+    message = "does not have the layers of its teacher .* beside it: set online: true"
+    with pytest.raises(ModelError, match=message):
         train(stage(online="adapter_off", **settings), rows, {"s": student, "t": teacher})
     with pytest.raises(ValidationError, match="adapter_off needs peft"):
         stage(online="adapter_off")
@@ -384,6 +396,14 @@ def test_texts_that_differ_are_dropped_up_to_a_share(train, scored, rows, teache
     message = r"2 of 8 rows of 'r' are not the same text .*: row r0: 'Ann .*' and .*now 0.2"
     with pytest.raises(DataError, match=message):
         train(stage(**ONE_STEP), given, models)
+    for row in rows:
+        row["completion"] = row["completion"].replace("é", "e\u0301")
+    message = (
+        r"no row of 'r' can be trained on: 8 texts differ after normalisation; texts that differ: "
+        r"row r0: 'Ann .*' and '.*; row r1: .* Normalise the texts before"
+    )
+    with pytest.raises(DataError, match=message):
+        train(stage(max_dropped=1, **ONE_STEP), scored(rows, teacher), models)
     only = train(stage(losses={"sft": 1.0}, teacher=None, **ONE_STEP), given, models)
     assert only.dropped == {}
 
