@@ -22,6 +22,8 @@ from llm_distill.distillation.encoding import (
     EncodedRow,
     RowEncoder,
     bytes_of_tokens,
+    document_of,
+    messages_of,
     turns_of,
 )
 from llm_distill.errors import DataError, ModelError
@@ -73,9 +75,9 @@ def align_command(
     found: list[tuple[EncodedRow, EncodedRow, AlignedRow]] = []
     dropped: Counter[str] = Counter()
     for place, row in rows:
-        out.print(f"[bold]{plain(place)}[/bold]")
+        out.print(f"[bold]{plain(place)}[/bold]", soft_wrap=True)
         try:
-            turns = _turns(place, row)
+            turns = _turns(row)
             a, b = teacher.encode(turns), student.encode(turns)
         except UnusableRowError as error:
             dropped[str(error)] += 1
@@ -132,10 +134,10 @@ def _rows(file: str, n_rows: int) -> list[tuple[str, Row]]:
     try:
         if path.suffix == ".jsonl":
             with path.open("rb") as lines:
-                rows = list(islice(read_jsonl(lines, path.name), n_rows))
+                rows = list(islice(read_jsonl(lines, file), n_rows))
         else:
             text = path.read_bytes().decode("utf-8-sig")
-            rows = [(path.name, {"text": text})] if text.strip() else []
+            rows = [(file, {"text": text})] if text.strip() else []
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{file}:{line}: not UTF-8 text; save it as UTF-8") from error
@@ -143,19 +145,19 @@ def _rows(file: str, n_rows: int) -> list[tuple[str, Row]]:
         raise DataError(f"{file} cannot be read: {error.strerror}") from error
     if not rows:
         raise DataError(f"{file} is empty")
+    for place, row in rows:
+        if not ({"messages", "text"} & row.keys() or {"prompt", "completion"} <= row.keys()):
+            raise DataError(
+                f"{place}: a row has prompt and completion, or messages, or text; this one has "
+                f"{', '.join(sorted(row)) or 'nothing'}"
+            )
     return rows
 
 
-def _turns(place: str, row: Row) -> Sequence[dict[str, str]] | str:
+def _turns(row: Row) -> Sequence[dict[str, str]] | str:
     if {"prompt", "completion"} <= row.keys():
         return turns_of(row, "completion", lambda row: row["prompt"])
-    for column in ("messages", "text"):
-        if column in row:
-            return turns_of(row, column)
-    raise DataError(
-        f"{place}: a row has prompt and completion, or messages, or text; this one has "
-        f"{', '.join(sorted(row)) or 'nothing'}"
-    )
+    return messages_of(row, "messages") if "messages" in row else document_of(row, "text")
 
 
 def _difference(a: EncodedRow, b: EncodedRow) -> str:

@@ -34,8 +34,7 @@ def check_model_dir(path: Path) -> None:
             "merge_and_unload() and save that"
         )
     _read_json(path / "config.json", path)
-    if not any((path / name).is_file() for name in TOKENIZER_FILES):
-        raise ModelError(f"{path} has no tokenizer: expected one of {', '.join(TOKENIZER_FILES)}")
+    check_has_tokenizer(path)
     for index in path.glob("*.safetensors.index.json"):
         shards = _read_json(index, path).get("weight_map")
         if not isinstance(shards, dict) or not all(isinstance(s, str) for s in shards.values()):
@@ -55,6 +54,14 @@ def check_model_dir(path: Path) -> None:
             "loaded; save it again with model.save_pretrained(path, safe_serialization=True)"
         )
     raise ModelError(f"{path} has no weights: expected model.safetensors")
+
+
+def check_has_tokenizer(path: Path) -> None:
+    """Raises:
+    ModelError: the directory has none of the files that tokenizers are saved as.
+    """
+    if not any((path / name).is_file() for name in TOKENIZER_FILES):
+        raise ModelError(f"{path} has no tokenizer: expected one of {', '.join(TOKENIZER_FILES)}")
 
 
 def _read_json(file: Path, directory: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from llm_distill.errors import ModelError
 from llm_distill.hub import cached_commit, is_offline
-from llm_distill.model_files import check_model_dir
+from llm_distill.model_files import check_has_tokenizer, check_model_dir
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -77,7 +77,9 @@ def own_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrainedT
     """
     from transformers import AutoTokenizer
 
-    if not (is_alone and source.is_local):
+    if is_alone and source.is_local:
+        check_has_tokenizer(Path(source.path))
+    else:
         _check(source)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(

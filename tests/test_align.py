@@ -126,6 +126,7 @@ def test_tokenizers_that_disagree_say_where(cli, tokenizer_dir, tmp_path):
         ("rows.jsonl", b'{"text": "a"}\n"b\xff"', "rows.jsonl:2: not UTF-8"),
         ("rows.jsonl", b'{"question": "a", "id": "b"}', "rows.jsonl:1: a row has prompt and"),
         ("rows.jsonl", b"[1]", "rows.jsonl:1: a row is an object"),
+        ("rows.jsonl", b'{"text": "a"', "rows.jsonl:1: not JSON"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_message(cli, tmp_path, name, content, message):
@@ -136,6 +137,30 @@ def test_a_file_that_cannot_be_read_is_one_message(cli, tmp_path, name, content,
     assert said.err.startswith("error: ")
     assert message in said.err
     assert said.err.count("\n") == 1
+    assert (said.out + said.err).count(str(tmp_path / name)) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"messages": "hello"}, "messages holds text, not messages (text_column reads text)"),
+        ({"text": 5}, "text holds int, not text"),
+        ({"text": ["a b"]}, "text holds a list, not text (messages_column reads messages)"),
+    ],
+)
+def test_a_row_that_holds_something_else_is_refused(cli, rows, row, reason):
+    said = cli("align", TEACHER, STUDENT, rows(row))
+    assert said.code == 3
+    assert f"rows.jsonl:1\n  dropped: {reason}\n" in said.out
+    assert said.err.endswith(f"can be aligned ({reason}: 1)\n")
+
+
+def test_a_directory_without_a_tokenizer_says_so(cli, rows):
+    data = MODELS.parent / "word_problems"
+    said = cli("align", TEACHER, data, rows({"text": "a b"}))
+    assert said.code == 4
+    assert f"{data} has no tokenizer: expected one of tokenizer.json, " in said.err
+    assert "Couldn't" not in said.err
 
 
 def test_a_model_that_is_not_there_is_one_message(cli, rows, tmp_path):

@@ -122,9 +122,15 @@ def prepared(
 
     try:
         dataset = token_dataset(rows, preparation.encode, counted, name)
-    except DataError:
+    except DataError as error:
         preparation.report.check(max_dropped, name)
-        raise
+        examples = preparation.report.examples
+        if not examples:
+            raise
+        raise DataError(
+            f"{error}; texts that differ: {'; '.join(examples)}. Normalise the texts before, or "
+            "take a student whose tokenizer leaves them alone"
+        ) from error
     preparation.report.check(max_dropped, name)
     return dataset.with_format("numpy")
 

@@ -116,7 +116,9 @@ class RowEncoder:
         if self.pairs.prompt_format == "chat":
             return turns
         if [turn["role"] for turn in turns] != ["user"]:
-            raise UnusableRowError("plain text takes one question and one answer")
+            raise UnusableRowError(
+                "plain text takes one question and one answer; set prompt_format: chat"
+            )
         return turns[0]["content"]
 
     def _around(
@@ -219,29 +221,34 @@ def bytes_of_tokens(source: ModelSource, tokenizer: Any) -> TokenBytes:
         raise ModelError(f"model '{source.name}' ({source.path}): {error}") from error
 
 
-def turns_of(
-    row: Row, column: str, prompt: Callable[[Row], str | None] | None = None
-) -> Sequence[Message] | str:
-    """What `RowEncoder.encode` takes, out of a row.
+def turns_of(row: Row, column: str, prompt: Callable[[Row], str | None]) -> Sequence[Message]:
+    """What `RowEncoder.encode` takes, out of a row with a question and an answer.
 
-    prompt: gives what `column` answers. Without one, `column` is all there is: chat messages, or a
-        document.
+    column: the answer. prompt: gives what it answers.
 
     Raises:
-        UnusableRowError: there is none, or messages that are not pairs of role and content.
+        UnusableRowError: either is missing.
+    """
+    asked, answer = prompt(row), row[column]
+    if not isinstance(asked, str) or not asked.strip():
+        raise UnusableRowError("empty prompt")
+    if not isinstance(answer, str) or not answer.strip():
+        raise UnusableRowError("empty completion")
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+
+
+def messages_of(row: Row, column: str) -> Sequence[Message]:
+    """What `RowEncoder.encode` takes, out of a row with a conversation.
+
+    Raises:
+        UnusableRowError: there is none, or a text in its place, which would be encoded as a
+            document; or messages that are not pairs of role and content.
     """
     value = row[column]
-    if prompt is not None:
-        asked = prompt(row)
-        if not isinstance(asked, str) or not asked.strip():
-            raise UnusableRowError("empty prompt")
-        if not isinstance(value, str) or not value.strip():
-            raise UnusableRowError("empty completion")
-        return [{"role": "user", "content": asked}, {"role": "assistant", "content": value}]
     if not value:
         raise UnusableRowError(f"empty {column}")
     if isinstance(value, str):
-        return value
+        raise UnusableRowError(f"{column} holds text, not messages (text_column reads text)")
     try:
         turns = [{"role": turn["role"], "content": turn["content"]} for turn in value]
     except (TypeError, KeyError):
@@ -249,3 +256,19 @@ def turns_of(
     if not all(isinstance(text, str) for turn in turns for text in turn.values()):
         raise UnusableRowError(f"{column} that are not pairs of role and content")
     return turns
+
+
+def document_of(row: Row, column: str) -> str:
+    """What `RowEncoder.encode` takes, out of a row with a plain text.
+
+    Raises:
+        UnusableRowError: there is none, or no text in its place.
+    """
+    value = row[column]
+    if value is None or value == "":
+        raise UnusableRowError(f"empty {column}")
+    if isinstance(value, list):
+        raise UnusableRowError(f"{column} holds a list, not text (messages_column reads messages)")
+    if not isinstance(value, str):
+        raise UnusableRowError(f"{column} holds {type(value).__name__}, not text")
+    return value

@@ -99,5 +99,6 @@ def _check_layers(student: Any, teacher: Any, source: ModelSource) -> None:
         ):
             raise ModelError(
                 f"the model that is trained does not have the layers of its teacher "
-                f"'{source.name}' ({name} differs), so the teacher has to be loaded beside it"
+                f"'{source.name}' ({name} differs), so the teacher has to be loaded beside it: "
+                "set online: true"
             )

@@ -86,10 +86,12 @@ class RowText(PromptedRow):
 
         The function raises UnusableRowError, with the reason under which the row is counted.
         """
-        from llm_distill.distillation.encoding import turns_of
+        from llm_distill.distillation.encoding import document_of, messages_of, turns_of
 
-        other = self.messages_column or self.text_column
-        if other is not None:
-            return lambda row: turns_of(row, other)
+        messages, text = self.messages_column, self.text_column
+        if messages is not None:
+            return lambda row: messages_of(row, messages)
+        if text is not None:
+            return lambda row: document_of(row, text)
         prompt = self.prompt()
         return lambda row: turns_of(row, self.completion_column, prompt)

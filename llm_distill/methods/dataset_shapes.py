@@ -31,7 +31,9 @@ SHAPES: dict[Shape, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = 
 }
 _KINDS: dict[str, tuple[type, ...]] = {
     "string": (str,),
+    "int32": (int,),
     "int64": (int,),
+    "float32": (int, float),
     "float64": (int, float),
     "bool": (bool,),
 }
@@ -127,8 +129,9 @@ def check_row(row: Mapping[str, Any], required: Iterable[str], place: str) -> No
     for name, value in row.items():
         kind = COLUMNS.get(name, ("", ""))[0]
         if value is not None and kind and not _is_a(value, kind):
-            found = type(value).__name__
-            raise DataError(f"{place}: column '{name}' should be {kind}, but {value!r} is {found}")
+            bad = _first_bad(value, kind)
+            found = f"{bad!r} is {type(bad).__name__}"
+            raise DataError(f"{place}: column '{name}' should be {kind}, but {found}")
 
 
 def typed(row: Mapping[str, Any]) -> Row:
@@ -150,9 +153,26 @@ def _from_text(value: Any, kind: str) -> Any:
 def _is_a(value: Any, kind: str) -> bool:
     if isinstance(value, bool):
         return kind == "bool"  # Python counts True among the whole numbers
-    if kind == "list[string]":
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if kind.startswith("list["):
+        items = _as_list(value)
+        return items is not None and all(_is_a(item, _of_items(kind)) for item in items)
     return isinstance(value, _KINDS[kind])
+
+
+def _first_bad(value: Any, kind: str) -> Any:
+    """What a message quotes of a value: of a list, which may be long, the item that is wrong."""
+    items = _as_list(value) if kind.startswith("list[") else None
+    return value if items is None else next(i for i in items if not _is_a(i, _of_items(kind)))
+
+
+def _as_list(value: Any) -> list[Any] | None:
+    """A list, or an array as one; None for anything else."""
+    items = value.tolist() if hasattr(value, "tolist") else value
+    return items if isinstance(items, list) else None
+
+
+def _of_items(kind: str) -> str:
+    return kind.removeprefix("list[").removesuffix("]")
 
 
 def _turn(turn: Any, place: str) -> dict[str, str]:

@@ -20,6 +20,8 @@ _WORDS = {
     "model_attributes_type": "should be a mapping of settings",
     "list_type": "should be a list",
     "tuple_type": "should be a list",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
 }
 
 
@@ -87,6 +89,11 @@ class Problems:
             if is_union and any(o[: len(inner)] == inner and o != inner for o in found):
                 continue
             owner = _class_at(model, raw, inner[:-1])
+            literal = next((i for i in items if i["type"] == "literal_error"), None)
+            if literal and any(item["type"] in ("bool_type", "bool_parsing") for item in items):
+                allowed = f"true, false or {literal['ctx']['expected']}"
+                self.add(path + inner, f"got {literal['input']!r}; allowed: {allowed}")
+                continue
             messages = dict.fromkeys(_explain(item, owner) for item in items)
             self.add(path + inner, " or ".join(messages) + _got(items[0]))
 

@@ -169,6 +169,8 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         from llm_distill.distillation.identity import scored_by
         from llm_distill.distillation.stored import StoredScores
 
+        if self.online and self.from_teacher():
+            self._warn_of_stored_scores(context)
         stored = None
         if self.teacher is not None and teacher is not None and not self.online:
             stored = StoredScores(self.rows, self.teacher, scored_by(context.model(self.teacher)))
@@ -180,3 +182,11 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         if self.losses.alm is not None:
             context.metrics["alignment"] = preparation.report.figures()
         return dataset
+
+    def _warn_of_stored_scores(self, context: Context) -> None:
+        if "teacher_logps" in context.rows(self.rows).column_names:
+            said = str(self.online).lower()
+            context.warn(
+                f"'{self.rows}' has stored scores (teacher_logps), which online: {said} does not "
+                "use: the teacher scores the rows anew; set online: false to train on them"
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from llm_distill.errors import ModelError
 from llm_distill.stage import execution_setting
@@ -26,6 +26,17 @@ class LoraSettings(BaseModel):
     target_modules: str | tuple[str, ...] = Field(
         "all-linear", description="which layers get an adapter; not lm_head"
     )
+
+    @field_validator("target_modules")
+    @classmethod
+    def _not_the_output_layer(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if "lm_head" in ((value,) if isinstance(value, str) else value):
+            raise ValueError(
+                "no adapter on lm_head: the losses read its weights directly; allowed: all-linear "
+                "(every linear layer but it), names of other layers such as [q_proj, v_proj], or a "
+                "pattern that does not match it"
+            )
+        return value
 
 
 class TrainingSettings(BaseModel):

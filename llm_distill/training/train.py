@@ -85,15 +85,16 @@ def save_untrained(
 
 @contextmanager
 def _adapter_fits(settings: TrainingSettings, source: ModelSource) -> Iterator[None]:
-    """Says which setting is wrong where the model has no such layers.
+    """Says which setting is wrong where the model has no such layers, or its output layer is one.
 
     Raises:
-        ModelError: instead of PEFT's ValueError.
+        ModelError: instead of PEFT's or TRL's ValueError.
     """
     try:
         yield
     except ValueError as error:
-        if settings.peft is None or "target modules" not in str(error).lower():
+        said = str(error).lower().replace("_", " ")
+        if settings.peft is None or "target modules" not in said:
             raise
         raise ModelError(
             f"no LoRA adapter for model '{source.name}' with peft.target_modules "

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_distill.distillation.encoding import bytes_of_tokens, row_encoder, turns_of
+from llm_distill.distillation.encoding import (
+    bytes_of_tokens,
+    document_of,
+    messages_of,
+    row_encoder,
+    turns_of,
+)
 from llm_distill.errors import ModelError
 from llm_distill.models import ModelSource
 from llm_distill.training.data import UnusableRowError, pair_encoder
@@ -194,7 +200,7 @@ def test_plain_text_takes_no_conversation():
     coder = encoder(byte_level(), "text")
     system = [{"role": "system", "content": "Add."}, *asked("a", "b")]
     for turns in (asked("a", "b", "c", "d"), system):
-        with pytest.raises(UnusableRowError, match="one question and one answer"):
+        with pytest.raises(UnusableRowError, match="one answer; set prompt_format: chat"):
             coder.encode(turns)
 
 
@@ -221,23 +227,30 @@ def test_max_length_counts_all_tokens():
 def test_turns_come_from_a_prompt_and_its_answer_from_messages_or_from_a_text():
     row = {"q": "1 + 1?", "completion": "2", "messages": TALK, "text": "Ann."}
     assert turns_of(row, "completion", lambda row: row["q"]) == asked("1 + 1?", "2")
-    assert turns_of(row, "messages") == TALK
-    assert turns_of(row, "text") == "Ann."
+    assert messages_of(row, "messages") == TALK
+    assert document_of(row, "text") == "Ann."
+
+
+def answer_of(row, column):
+    return turns_of(row, column, lambda row: row["p"])
 
 
 @pytest.mark.parametrize(
-    ("row", "column", "has_prompt", "reason"),
+    ("row", "read", "reason"),
     [
-        ({"p": None, "completion": "2"}, "completion", True, "empty prompt"),
-        ({"p": "a", "completion": None}, "completion", True, "empty completion"),
-        ({"p": "a", "completion": 7}, "completion", True, "empty completion"),
-        ({"messages": []}, "messages", False, "empty messages"),
-        ({"messages": [{"role": "user"}]}, "messages", False, "messages that are not pairs"),
-        ({"messages": [{"role": "user", "content": None}]}, "messages", False, "not pairs"),
-        ({"messages": 3}, "messages", False, "messages that are not pairs"),
-        ({"text": None}, "text", False, "empty text"),
+        ({"p": None, "completion": "2"}, answer_of, "empty prompt"),
+        ({"p": "a", "completion": None}, answer_of, "empty completion"),
+        ({"p": "a", "completion": 7}, answer_of, "empty completion"),
+        ({"messages": []}, messages_of, "empty messages"),
+        ({"messages": [{"role": "user"}]}, messages_of, "messages that are not pairs"),
+        ({"messages": [{"role": "user", "content": None}]}, messages_of, "not pairs"),
+        ({"messages": 3}, messages_of, "messages that are not pairs"),
+        ({"messages": "hello"}, messages_of, r"^messages holds text, not messages \(text_column"),
+        ({"text": None}, document_of, "empty text"),
+        ({"text": TALK}, document_of, r"^text holds a list, not text \(messages_column reads mess"),
+        ({"text": 0}, document_of, "^text holds int, not text$"),
     ],
 )
-def test_rows_without_turns_say_why(row, column, has_prompt, reason):
+def test_rows_without_turns_say_why(row, read, reason):
     with pytest.raises(UnusableRowError, match=reason):
-        turns_of(row, column, (lambda row: row["p"]) if has_prompt else None)
+        read(row, next(name for name in row if name != "p"))

@@ -220,6 +220,12 @@ def test_grad_mag_with_nothing_to_measure(train, scored, rows, teacher):
         train(stage(combine="grad_mag", peft=peft, **ONE_STEP), scored(rows, teacher))
 
 
+def test_a_pattern_that_matches_the_output_layer_is_named(train, scored, rows, teacher):
+    made = stage(peft={"target_modules": ".*head"}, **ONE_STEP)
+    with pytest.raises(ModelError, match=r"peft.target_modules '\.\*head': .*lm_head"):
+        train(made, scored(rows, teacher))
+
+
 @pytest.mark.parametrize("alm", [{"gamma": 0.05}, {"debias": False}])
 def test_a_teacher_in_memory_gives_the_same(alm, train, scored, rows, teacher, weights):
     settings = {"num_train_epochs": 2, "per_device_train_batch_size": 3, "logging_steps": 1}
@@ -228,9 +234,20 @@ def test_a_teacher_in_memory_gives_the_same(alm, train, scored, rows, teacher, w
     assert [p["loss"] for p in stored.metrics["history"]] == pytest.approx(
         [p["loss"] for p in online.metrics["history"]], rel=1e-4
     )
+    assert online.warnings == []
     expected, found = weights(stored), weights(online)
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-4)
+
+
+def test_stored_scores_that_are_not_used_are_said(train, scored, rows, teacher):
+    given = scored(rows, teacher)
+    said = "'r' has stored scores (teacher_logps), which online: true does not use"
+    (warning,) = train(stage(online=True, **ONE_STEP), given).warnings
+    assert warning.startswith(said)
+    assert train(stage(**ONE_STEP), given).warnings == []
+    alone = stage(losses={"sft": 1.0}, online=True, **ONE_STEP)
+    assert train(alone, given).warnings == []
 
 
 def test_a_student_that_is_its_own_teacher(train, rows, student, teacher, weights):
@@ -251,7 +268,8 @@ def test_a_student_that_is_its_own_teacher(train, rows, student, teacher, weight
     expected, found = map(weights, runs)
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-5)
-    with pytest.raises(ModelError, match="does not have the layers of its teacher"):
+    message = "does not have the layers of its teacher .* beside it: set online: true"
+    with pytest.raises(ModelError, match=message):
         train(stage(online="adapter_off", **settings), rows, {"s": student, "t": teacher})
     with pytest.raises(ValidationError, match="adapter_off needs peft"):
         stage(online="adapter_off")
@@ -381,6 +399,14 @@ def test_texts_that_differ_are_dropped_up_to_a_share(train, scored, rows, teache
     message = r"2 of 8 rows of 'r' are not the same text .*: row r0: 'Ann .*' and .*now 0.2"
     with pytest.raises(DataError, match=message):
         train(stage(**ONE_STEP), given, models)
+    for row in rows:
+        row["completion"] = row["completion"].replace("é", "e\u0301")
+    message = (
+        r"no row of 'r' can be trained on: 8 texts differ after normalisation; texts that differ: "
+        r"row r0: 'Ann .*' and '.*; row r1: .* Normalise the texts before"
+    )
+    with pytest.raises(DataError, match=message):
+        train(stage(max_dropped=1, **ONE_STEP), scored(rows, teacher), models)
     only = train(stage(losses={"sft": 1.0}, teacher=None, **ONE_STEP), given, models)
     assert only.dropped == {}
 
@@ -402,6 +428,22 @@ def test_conversations_and_documents(train, scored, teacher, student):
     given = scored(papers, teacher, text_column="text")
     run = train(stage(text_column="text", **ONE_STEP), given)
     assert 0.6 < run.metrics["alignment"]["share_of_bytes"] < 1  # nothing predicts the first token
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"text_column": "messages"}, "messages holds a list, not text"),
+        ({"messages_column": "text"}, "text holds text, not messages"),
+    ],
+)
+def test_a_setting_decides_what_a_column_holds(settings, reason, train, student):
+    """Neither is a conversation learned as a text, nor a text whole where answers should be."""
+    turns = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ann."}]
+    rows = [{"id": "a", "messages": turns, "text": "Ann is 21 years old."}]
+    made = stage(losses={"sft": 1.0}, teacher=None, **settings, **ONE_STEP)
+    with pytest.raises(DataError, match=f"can be trained on: 1 {reason}"):
+        train(made, rows, {"s": replace(student, prompt_format="chat")})
 
 
 def test_no_rows(train, rows):

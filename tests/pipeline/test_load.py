@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.pipeline.load import load_pipeline
@@ -124,6 +125,23 @@ def test_mistakes_are_said_with_their_place(
 ) -> None:
     assert old in good
     assert expected in failure(good.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("value", ["maybe", "7", "[]"])
+def test_true_or_false_or_a_word(failure: Failure, value: str) -> None:
+    text = f"""\
+name: toy
+models:
+  teacher: {{model_name_or_path: org/teacher}}
+stages:
+  rows: {{stage: toy_rows}}
+  student: {{stage: train_distill, rows: rows, model: teacher, online: {value}, bf16: {value}}}
+"""
+    message = failure(text)
+    got = repr(yaml.safe_load(value))
+    assert f"stages.student.online: got {got}; allowed: true, false or 'adapter_off'" in message
+    assert "stages.student.bf16: should be true or false" in message
+    assert "boolean" not in message
 
 
 def test_a_later_name_and_a_circle(failure: Failure) -> None:

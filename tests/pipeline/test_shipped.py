@@ -66,3 +66,57 @@ def test_artes_traps_in_the_shipped_files(profile: str | None) -> None:
     # Enough seeds for a prompt's examples.
     examples = stages["draft_texts"].examples
     assert examples.n < 24 if profile != "paper" else examples.may_be_itself
+
+
+def scoring_of(name: str, stages: dict[str, Any]) -> Any:
+    """The stage that scored these rows, on the way back through what their rows come from."""
+    while name in stages and stages[name].stage != "score_likelihood":
+        name = getattr(stages[name], "rows", "")
+    return stages.get(name)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_teacher_reads_the_prompt_that_its_scores_are_of(file: str) -> None:
+    for profile in (None, *profile_names(file)):
+        stages: dict[str, Any] = dict(load_pipeline(file, profile=profile).stages)
+        for name, student in stages.items():
+            if student.stage != "train_distill" or not student.from_teacher() or student.online:
+                continue
+            scoring = scoring_of(student.rows, stages)
+            assert scoring is not None, name
+            asked = student.teacher_prompt_template or student.prompt_template
+            assert (profile, name, asked) == (profile, name, scoring.prompt_template)
+            for setting in (
+                "variables",
+                "by_task",
+                "completion_column",
+                "messages_column",
+                "text_column",
+            ):
+                found, expected = getattr(student, setting), getattr(scoring, setting)
+                assert (profile, name, setting, found) == (profile, name, setting, expected)
+            assert student.teacher == scoring.model
+
+
+ALM_CONTROLS = next(file for file in FILES if file.endswith("alm_controls.yaml"))
+
+
+@pytest.mark.parametrize("profile", [None, *profile_names(ALM_CONTROLS)])
+def test_alm_and_its_controls_differ_in_their_loss_only(profile: str | None) -> None:
+    stages: dict[str, Any] = dict(load_pipeline(ALM_CONTROLS, profile=profile).stages)
+    alone = [stages[name] for name in ("alm_only", "alm_5", "alm_1", "alm_biased")]
+    assert [(s.alm.temperature, s.alm.debias) for s in alone] == [
+        (100, True), (5, True), (1, True), (100, False),
+    ]  # fmt: skip
+    own = {"losses", "combine", "alm"}
+    expected = stages["alm_student"].model_dump(exclude=own)
+    for student in alone:
+        assert student.losses.weights() == {"alm": 1.0}
+        assert student.combine == "fixed"
+        assert student.model_dump(exclude=own) == expected
+    other = {*own, "teacher", "teacher_prompt_template"}
+    assert stages["sft_student"].model_dump(exclude=other) == {
+        name: value for name, value in expected.items() if name not in other
+    }
+    exam = stages["exam"].model_dump(exclude={"models"})
+    assert stages["controls"].model_dump(exclude={"models"}) == exam

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from llm_distill.columns import COLUMNS, features
 from llm_distill.errors import DataError
+from llm_distill.methods.dataset_shapes import check_row
 from llm_distill.stages.load_dataset import LoadDataset
 
 Run = Callable[..., Any]
@@ -154,6 +156,51 @@ def test_a_csv_column_of_ours_gets_our_type(tmp_path: Path, run_stage: Run) -> N
         run_stage(stage(path))
 
 
+@pytest.mark.parametrize("kind", sorted({kind for kind, _ in COLUMNS.values()}))
+def test_every_type_of_our_columns_is_known(kind: str) -> None:
+    name = next(name for name, (own, _) in COLUMNS.items() if own == kind)
+    value: Any = {"s": "x", "i": 3, "f": 0.5, "b": True}[kind.removeprefix("list[")[0]]
+    given = [value, value] if kind.startswith("list[") else value
+    check_row({name: given}, (), "a")
+    check_row({name: None}, (), "a")
+    with pytest.raises(DataError, match="but .* is dict"):
+        check_row({name: [{}] if kind.startswith("list[") else {}}, (), "a")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "saved"])
+def test_scored_rows_come_back_as_they_were(kind: str, tmp_path: Path, run_stage: Run) -> None:
+    import numpy as np
+    from datasets import Dataset
+
+    names = ["teacher_logps", "teacher_log_pbs", "teacher_top_ids", "teacher_top_logps"]
+    types = features(["id", *names, "probabilities", "scored_by"])
+    logps = np.log(np.array([0.1, 0.7, 1.0], np.float32)).tolist()
+    rows = [
+        {
+            "id": "a",
+            "teacher_logps": logps,
+            "teacher_log_pbs": [0, -1, -2],  # whole numbers are numbers
+            "teacher_top_ids": [3, 2**31 - 1, 0],
+            "teacher_top_logps": logps[::-1],
+            "probabilities": [0.1, 0.9],
+            "scored_by": "t 1",
+        },
+        {**dict.fromkeys(types), "id": "b", "teacher_logps": []},
+    ]
+    path = tmp_path / f"train.{kind}"
+    if kind == "jsonl":
+        write_lines(path, rows)
+    else:
+        Dataset.from_list(rows, features=types).save_to_disk(str(path))
+    run = run_stage(stage(path))
+    assert {name: run.features[name] for name in types} == types
+    assert run.rows == rows
+    again = Dataset.from_list(run.rows, features=run.features)[0]
+    assert again["teacher_logps"] == logps
+    as_array = {**rows[0], "teacher_logps": np.array(logps, np.float32)}
+    check_row(as_array, (), "a")
+
+
 GOOD = {"id": "a", "question": "q", "reference_answer": "1"}
 BAD_LINES: list[tuple[str, list[Any], dict[str, Any], str]] = [
     ("broken line", [GOOD, "", '{"id": "b"'], {}, r"a\.jsonl:3: not JSON"),
@@ -186,7 +233,20 @@ BAD_LINES: list[tuple[str, list[Any], dict[str, Any], str]] = [
         "list of another type",
         [{**GOOD, "skills": [1]}],
         {},
-        r":1: column 'skills' should be list\[string\]",
+        r":1: column 'skills' should be list\[string\], but 1 is int",
+    ),
+    ("no list", [{**GOOD, "skills": "x"}], {}, r"should be list\[string\], but 'x' is str"),
+    (
+        "no number in a list",
+        [{**GOOD, "teacher_logps": [-1.5, 0, None]}],
+        {},
+        r":1: column 'teacher_logps' should be list\[float32\], but None is NoneType",
+    ),
+    (
+        "no whole number in a list",
+        [{**GOOD, "teacher_top_ids": [3, 1.5]}],
+        {},
+        r"should be list\[int32\], but 1.5 is float",
     ),
     ("same id twice", [GOOD, {**GOOD, "question": "r"}], {}, r"a\.jsonl:1 and .*a\.jsonl:2 have"),
     ("id that is empty", [GOOD, {**GOOD, "id": ""}], {}, r":2: its id is empty"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import logsigmoid
 
-from llm_distill.errors import DataError
+from llm_distill.errors import DataError, ModelError
 from llm_distill.models import load_model
 from llm_distill.stages.train_dpo import TrainDpo
 from llm_distill.training.data import pair_encoder
@@ -141,3 +141,8 @@ def test_dropout_of_an_adapter_is_used(run_stage, pairs, text_model, weights, tm
         run = run_stage(settings, {"r": pairs}, models={"m": text_model}, work_dir=work)
         found.append(weights(run.model.directory))
     assert any(not torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_a_pattern_that_matches_the_output_layer_is_named(run_stage, pairs, text_model):
+    with pytest.raises(ModelError, match=r"peft.target_modules '\.\*head': .*lm_head"):
+        run_stage(stage(peft={"target_modules": ".*head"}), {"r": pairs}, models={"m": text_model})

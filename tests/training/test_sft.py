@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from llm_distill.errors import DataError, ModelError
 from llm_distill.models import load_model
@@ -236,6 +237,17 @@ def test_target_modules_that_are_not_there_are_named(run_stage, rows, text_model
         run_stage(
             stage(peft={"target_modules": ["q_projj"]}), {"r": rows}, models={"m": text_model}
         )
+
+
+@pytest.mark.parametrize("modules", ["lm_head", ["q_proj", "lm_head"]])
+def test_the_output_layer_gets_no_adapter(modules):
+    with pytest.raises(ValidationError, match=r"no adapter on lm_head: .*allowed: all-linear"):
+        stage(peft={"target_modules": modules})
+
+
+def test_a_pattern_that_matches_the_output_layer_is_named(run_stage, rows, text_model):
+    with pytest.raises(ModelError, match=r"peft.target_modules '\.\*head': .*lm_head"):
+        run_stage(stage(peft={"target_modules": ".*head"}), {"r": rows}, models={"m": text_model})
 
 
 def test_its_curves_are_what_its_history_is(run_stage, rows, text_model, monkeypatch):
