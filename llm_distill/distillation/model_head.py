@@ -26,7 +26,9 @@ def head_of(model: Any) -> Head:
     layer = inner.get_output_embeddings()
     weight = getattr(layer, "weight", None)
     name = type(inner).__name__
-    adapted = hasattr(layer, "base_layer") or hasattr(layer, "original_module")  # PEFT's names
+    # PEFT's names. A layer that it trains whole, as a copy, has the copy's weight for its own.
+    is_copied = hasattr(layer, "modules_to_save")
+    adapted = hasattr(layer, "base_layer") or (hasattr(layer, "original_module") and not is_copied)
     if adapted or weight is None or weight.ndim != 2 or not weight.is_floating_point():
         why = "is under an adapter" if adapted else "has no plain matrix of weights"
         raise ModelError(

@@ -26,6 +26,11 @@ class LoraSettings(BaseModel):
     target_modules: str | tuple[str, ...] = Field(
         "all-linear", description="which layers get an adapter; not lm_head"
     )
+    train_embeddings: bool = Field(
+        False,
+        description="also train the embedding and the output layer, whole: for a model that was "
+        "given another tokenizer",
+    )
 
     @field_validator("target_modules")
     @classmethod
@@ -103,13 +108,19 @@ def trainer_arguments(settings: TrainingSettings, context: Context, seed: int) -
     }
 
 
-def lora_config(settings: TrainingSettings) -> Any:
-    """PEFT's LoraConfig, or None for full fine-tuning."""
+def lora_config(settings: TrainingSettings, model: Any) -> Any:
+    """PEFT's LoraConfig for a model, or None for full fine-tuning."""
     if settings.peft is None:
         return None
     from peft import LoraConfig
 
     values = settings.peft.model_dump()
+    if values.pop("train_embeddings"):
+        embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+        is_tied = head.weight is embedding.weight
+        wanted = (embedding,) if is_tied else (embedding, head)
+        names = [n.rpartition(".")[2] for n, module in model.named_modules() if module in wanted]
+        values |= {"modules_to_save": names, "ensure_weight_tying": is_tied}
     if not isinstance(values["target_modules"], str):
         values["target_modules"] = list(values["target_modules"])
     return LoraConfig(task_type="CAUSAL_LM", **values)

@@ -43,10 +43,11 @@ def train_and_save(
 
     arguments = trainer_arguments(settings, context, seed)
     directory = context.work_dir / "model"
+    trains_weights = settings.peft is None or settings.peft.train_embeddings
     with explained(settings), sent(settings.report_to, context.tracked):
-        start = load_start(training_source(source, full=settings.peft is None))
+        start = load_start(training_source(source, full=trains_weights))
         with _adapter_fits(settings, source):
-            trainer = make_trainer(start.model, arguments, lora_config(settings))
+            trainer = make_trainer(start.model, arguments, lora_config(settings, start.model))
         context.metrics.update(n_rows=len(dataset), n_tokens=_n_tokens(dataset))
         run_trainer(trainer, context)
         if settings.peft is None:
@@ -67,8 +68,9 @@ def save_untrained(
     from llm_distill.training.loop import explained
 
     directory = context.work_dir / "model"
+    trains_weights = settings.peft is None or settings.peft.train_embeddings
     with explained(settings):
-        start = load_start(training_source(source, full=settings.peft is None))
+        start = load_start(training_source(source, full=trains_weights))
         if settings.peft is None:
             save_full(start, source, directory)
         else:
@@ -77,7 +79,7 @@ def save_untrained(
 
             set_seed(seed)  # B of an adapter begins as 0, A at random
             with _adapter_fits(settings, source):
-                adapted = get_peft_model(start.model, lora_config(settings))
+                adapted = get_peft_model(start.model, lora_config(settings, start.model))
             save_adapter(adapted, source, directory)
     context.metrics.update(n_rows=0, n_tokens=0, steps=0, train_loss=None, history=[])
     return ModelOutput(directory, base=None if settings.peft is None else source)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from llm_distill.distillation.tokenizer_transfer import transfer_tokenizer
 from llm_distill.errors import ConfigError, DataError, ModelError
 from llm_distill.models import ModelSource, load_model
 from llm_distill.stages.score_likelihood import ScoreLikelihood
@@ -248,6 +249,27 @@ def test_stored_scores_that_are_not_used_are_said(train, scored, rows, teacher):
     assert train(stage(**ONE_STEP), given).warnings == []
     alone = stage(losses={"sft": 1.0}, online=True, **ONE_STEP)
     assert train(alone, given).warnings == []
+
+
+def test_an_adapter_with_embeddings_learns_another_tokenizer_from_what_it_was(
+    train, rows, teacher, tmp_path, weights
+):
+    """The rows of new tokens are means at first; its own teacher still has the old ones."""
+    transfer_tokenizer(teacher, None, tmp_path / "bytes", pytest.fail)
+    models = {"s": ModelSource("s", str(tmp_path / "bytes")), "t": teacher}
+    settings = {"max_steps": 4, "learning_rate": 1e-2, "logging_steps": 1, "online": "adapter_off"}
+    runs = [
+        train(stage(peft={"r": 4, "train_embeddings": both}, **settings), rows, models)
+        for both in (False, True)
+    ]
+    lora, whole = ([point["loss"] for point in run.metrics["history"]] for run in runs)
+    assert whole[0] == pytest.approx(lora[0], rel=1e-5)
+    assert whole[-1] < lora[-1]
+    added = weights(runs[1]).keys() - weights(runs[0]).keys()
+    assert sorted(name.rpartition("model.")[2] for name in added) == [
+        "embed_tokens.weight",
+        "lm_head.weight",
+    ]
 
 
 def test_a_student_that_is_its_own_teacher(train, rows, student, teacher, weights):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from pydantic import ValidationError
 
 from llm_distill.errors import DataError, ModelError
-from llm_distill.models import load_model
+from llm_distill.models import load_model, load_tokenizer
 from llm_distill.stages.train_sft import TrainSft
 from llm_distill.training.data import pair_encoder
 
@@ -134,6 +135,42 @@ def test_an_adapter_is_saved_as_one_and_loads_to_the_same(
     assert str(tmp_path.parent) not in (run.model.directory / "adapter_config.json").read_text()
     answers = ask(trained(run.model, text_model), [row["prompt"] for row in rows])
     assert answers == [(row["completion"], "stop") for row in rows]
+
+
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_an_adapter_can_have_embeddings_of_its_own(
+    is_tied, run_stage, rows, text_model, trained, weights, tmp_path
+):
+    model = load_model(text_model)
+    if is_tied:
+        model.config.tie_word_embeddings = True
+        model.tie_weights()
+    model.save_pretrained(tmp_path / "base")
+    load_tokenizer(text_model).save_pretrained(tmp_path / "base")
+    base = replace(text_model, path=str(tmp_path / "base"))
+    peft = {"r": 4, "train_embeddings": True}
+    run = run_stage(
+        stage(max_steps=3, learning_rate=1e-2, peft=peft), {"r": rows}, models={"m": base}
+    )
+    whole = {name for name in weights(run.model.directory) if "lora" not in name}
+    assert {name.rpartition("model.")[2] for name in whole} == {
+        "embed_tokens.weight",
+        "lm_head.weight",
+    }
+    before, after = load_model(base), load_model(trained(run.model, base))
+    for name in ("get_input_embeddings", "get_output_embeddings"):
+        old, new = (getattr(each, name)().weight for each in (before, after))
+        assert not torch.equal(old, new)
+    is_one = after.get_output_embeddings().weight is after.get_input_embeddings().weight
+    assert is_one == is_tied
+    # What is loaded is what was trained: it goes on where the loss was.
+    again = run_stage(
+        stage(max_steps=1, learning_rate=1e-9, logging_steps=1),
+        {"r": rows},
+        models={"m": trained(run.model, base)},
+        work_dir=tmp_path / "again",
+    )
+    assert again.metrics["history"][0]["loss"] < 0.95 * run.metrics["history"][0]["loss"]
 
 
 def test_an_adapter_on_an_adapter_starts_from_both(run_stage, rows, text_model, trained, tmp_path):
