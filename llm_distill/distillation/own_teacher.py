@@ -102,4 +102,4 @@ def _check_layers(student: Any, teacher: Any, source: ModelSource) -> None:
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
     coarser = min(a.dtype, b.dtype, key=lambda dtype: dtype.itemsize)
-    return torch.equal(a.to(coarser), b.to(coarser))
+    return bool(torch.equal(a.to(coarser), b.to(coarser)))

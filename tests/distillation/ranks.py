@@ -26,7 +26,8 @@ RUNS = {
 def trained(folder: Path, n_ranks: int) -> dict[str, torch.Tensor]:
     """Every weight behind the last step of every run, and what was logged of the losses.
 
-    Each step is over all rows, whatever the number of processes and batches that share them.
+    Each step is over all rows, whatever the number of processes and batches that share them; alone
+    they are one batch.
     """
     teacher = ModelSource("teacher", str(folder / "teacher"))
     student = ModelSource("student", str(folder / "student"), prompt_format="text")
@@ -35,8 +36,8 @@ def trained(folder: Path, n_ranks: int) -> dict[str, torch.Tensor]:
         made = trainers.trainer(
             *(student, teacher, DistillSettings(combine=combine), folder / f"of {n_ranks}"),
             max_steps=STEPS,
-            gradient_accumulation_steps=times,
-            per_device_train_batch_size=8 // n_ranks // times,
+            gradient_accumulation_steps=1 if n_ranks == 1 else times,
+            per_device_train_batch_size=8 if n_ranks == 1 else 8 // n_ranks // times,
         )
         made.train()
         logged = [point for point in made.state.log_history if "loss" in point]

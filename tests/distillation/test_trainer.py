@@ -55,8 +55,7 @@ def test_a_step_in_mixed_precision_is_nearly_that_in_float32(combine, made):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-@pytest.mark.parametrize("kind", ["nan", "inf"])
-def test_grad_mag_names_the_loss_whose_gradient_is_no_number(kind, times, made, monkeypatch):
+def test_grad_mag_names_the_loss_whose_gradient_is_no_number(times, made, monkeypatch):
     """In the second step; the loss itself stays what it was."""
     whole = losses.chunk_divergence
     built = made(
@@ -71,12 +70,11 @@ def test_grad_mag_names_the_loss_whose_gradient_is_no_number(kind, times, made, 
         if built.state.global_step < 1:
             return found
         nothing = of_student - of_student.detach()
-        slope = torch.tensor(float(kind))
         spoilt = torch.where(torch.arange(len(nothing)) == 0, nothing, 0.0)
-        spoilt.register_hook(lambda gradient: gradient * slope)
+        spoilt.register_hook(lambda gradient: gradient * torch.nan)
         return found + spoilt
 
     monkeypatch.setattr(losses, "chunk_divergence", divergence)
-    message = r"the gradient of alm has the size (nan|inf) at step 2; lower learning_rate \(now 0.0"
+    message = r"the gradient of alm has the size nan at step 2; lower learning_rate \(now 0.0"
     with pytest.raises(ModelError, match=message):
         built.train()
