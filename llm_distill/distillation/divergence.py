@@ -81,9 +81,9 @@ def divergences_from_top(
         part: torch.Tensor, ids: torch.Tensor, logps: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         logits = head.logits(part)
-        if ids.shape[-1] == logits.shape[-1]:  # there are no others
+        if ids.shape[-1] == logits.shape[-1]:  # there are no others but the teacher's padding
             student = logits.gather(-1, ids).log_softmax(-1)
-            return divergences(logps, student, kinds, beta)
+            return divergences(logps.log_softmax(-1), student, kinds, beta)
         rest = logits.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
         student = torch.cat([logits.gather(-1, ids), rest], -1).log_softmax(-1)
         left = (1 - logps.exp().sum(-1, keepdim=True)).clamp(min=LEAST_REST)

@@ -71,10 +71,11 @@ def own_teacher(
     Raises:
         ModelError: the layers of student and teacher differ.
     """
-    dtype: Any = str(student.dtype).removeprefix("torch.")  # the layers between are the student's
-    teacher: Any = load_model(replace(source, dtype=dtype)).requires_grad_(False)
+    # Loaded as `transfer_tokenizer` does; then in the student's dtype, as its layers are.
+    source = replace(source, dtype="float32") if source.adapters else source
+    teacher: Any = load_model(source).requires_grad_(False)
     _check_layers(student, teacher, source)
-    head = head_of(teacher)
+    head = head_of(teacher.to(student.dtype))
     bias = None if head.bias is None else head.bias.to(device)
     head = replace(head, weight=head.weight.to(device), bias=bias)
     opens = torch.from_numpy(encoder.opens(len(head.weight))).to(device)
@@ -83,7 +84,7 @@ def own_teacher(
 
 
 def _check_layers(student: Any, teacher: Any, source: ModelSource) -> None:
-    """Every weight but those of tokens is the same on both sides."""
+    """Every weight but those of tokens is the same on both sides, in the coarser dtype of both."""
     own_rows = (teacher.get_input_embeddings(), teacher.get_output_embeddings())
     of_tokens = {id(p) for layer in own_rows for p in layer.parameters()}
     wanted = {name: p for name, p in teacher.named_parameters() if id(p) not in of_tokens}
@@ -92,13 +93,14 @@ def _check_layers(student: Any, teacher: Any, source: ModelSource) -> None:
     found = {name.replace(".base_layer.", "."): p for name, p in inner.named_parameters()}
     for name, weight in wanted.items():
         own = found.get(name)
-        if (
-            own is None
-            or own.shape != weight.shape
-            or not torch.equal(own.cpu(), weight.to(own.dtype))
-        ):
+        if own is None or own.shape != weight.shape or not _same(own.cpu(), weight):
             raise ModelError(
                 f"the model that is trained does not have the layers of its teacher "
                 f"'{source.name}' ({name} differs), so the teacher has to be loaded beside it: "
                 "set online: true"
             )
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    coarser = min(a.dtype, b.dtype, key=lambda dtype: dtype.itemsize)
+    return bool(torch.equal(a.to(coarser), b.to(coarser)))

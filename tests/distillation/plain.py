@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,17 @@ def byte_of_character() -> dict[str, int]:
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in shown]
     return {chr(b): b for b in shown} | {chr(256 + i): b for i, b in enumerate(hidden)}
+
+
+def writer(vocabulary: set[str]) -> Callable[[str], bytes]:
+    """From a token to its bytes: SentencePiece's, byte-level BPE's, or ByT5's."""
+    if "<0x00>" in vocabulary:
+        single = {f"<0x{byte:02X}>": bytes([byte]) for byte in range(256)}
+        return lambda token: single.get(token) or token.replace("▁", " ").encode()
+    if "Ġ" in vocabulary:
+        table = byte_of_character()
+        return lambda token: bytes(table[c] for c in token)
+    return lambda token: token.encode("latin-1" if len(token) == 1 else "utf-8")
 
 
 @dataclass
@@ -35,15 +47,13 @@ def side(source: ModelSource, row: dict[str, str], model: Any = None) -> Side:
     logits = model(torch.tensor([head + tail])).logits[0].double()
     logps = logits.log_softmax(-1)
     vocabulary = encoder.tokenizer.convert_ids_to_tokens(range(len(encoder.tokenizer)))
-    special = set(encoder.tokenizer.all_special_tokens)
-    table = byte_of_character()
-    written = [
-        token.encode() if token in special else bytes(table[c] for c in token)
-        for token in vocabulary
-    ]
+    added = encoder.tokenizer.added_tokens_decoder.values()
+    special = {*encoder.tokenizer.all_special_tokens, *(str(t) for t in added if t.special)}
+    write = writer(set(vocabulary))
+    written = [token.encode() if token in special else write(token) for token in vocabulary]
     opens = [
-        token in special or text[:1] in (b" ", b"\t", b"\n")
-        for token, text in zip(vocabulary, written, strict=True)
+        token in special or i in encoder.ends or text[:1] in (b" ", b"\t", b"\n")
+        for i, (token, text) in enumerate(zip(vocabulary, written, strict=True))
     ]
     first = len(head)
     own, ends = [], []

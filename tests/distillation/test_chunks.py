@@ -84,6 +84,22 @@ def test_the_teachers_side_is_that_of_a_loop(case, seed):
     assert not plain.is_open.any()
 
 
+@pytest.mark.parametrize("debias", [False, True])
+def test_what_is_no_number_spoils_its_chunk_and_no_other(debias):
+    """Chunks 1–2, 3 and 5–6 of tokens 0–7: 0, 4 and 7 are in none."""
+    first, last = np.array([1, 3, 5]), np.array([2, 3, 6])
+    aligned = AlignedRow(first, last, first, last, np.zeros(3, np.bool_), 0, 0)
+    logps = -np.arange(1.0, 9)
+    for token, chunk in enumerate([None, 0, 0, 1, None, 2, 2, None]):
+        spoilt = np.where(np.arange(8) == token, np.nan, logps)
+        scores = TokenScores(spoilt, np.zeros(8))
+        found = teacher_chunks(aligned, scores, debias=debias, gamma=0.1).logps
+        expected = np.array([-5.0, -4.0, -13.0])
+        if chunk is not None:
+            expected[chunk] = np.nan
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_debiasing_needs_what_it_adds():
     empty = np.zeros(0, np.int64)
     aligned = AlignedRow(empty, empty, empty, empty, np.zeros(0, np.bool_), 0, 0)

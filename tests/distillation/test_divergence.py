@@ -7,7 +7,7 @@ import torch
 
 from llm_distill.distillation import divergence as module
 from llm_distill.distillation.divergence import divergences_from_logits, divergences_from_top
-from llm_distill.distillation.head import Head
+from llm_distill.distillation.head import Head, top_tokens
 
 KINDS = ("forward_kl", "reverse_kl", "jsd")
 N, V, BETA = 7, 11, 0.3
@@ -84,6 +84,27 @@ def test_a_vocabulary_that_is_padded_further(case):
     )
     for kind in KINDS:
         torch.testing.assert_close(found[kind], expected[kind])
+
+
+@pytest.mark.parametrize("k", [1, 4, V])
+def test_the_likeliest_of_a_teacher_that_pads_its_vocabulary_further(k, case):
+    """With k tokens and the others, and the padding is one of these; with all as in memory."""
+    hidden, head, of_teacher, teacher_head = case
+    padding = torch.randn(5, 3, dtype=torch.float64)
+    longer = Head(torch.cat([teacher_head.weight, padding]))
+    top = top_tokens(of_teacher, longer, k, V)
+    found = divergences_from_top(hidden, head, top.ids, top.logps, KINDS, BETA)
+    if k == V:
+        expected = divergences_from_logits(hidden, head, of_teacher, longer, KINDS, BETA)
+    else:
+        whole = (of_teacher @ longer.weight.T).softmax(-1)
+        p = torch.cat([whole.gather(1, top.ids), whole.scatter(1, top.ids, 0).sum(1)[:, None]], 1)
+        whole = (hidden @ head.weight.T).softmax(-1)
+        q = torch.cat([whole.gather(1, top.ids), whole.scatter(1, top.ids, 0).sum(1)[:, None]], 1)
+        expected = {kind: dense(p, q, kind) for kind in KINDS}
+    for kind in KINDS:
+        torch.testing.assert_close(found[kind], expected[kind])
+        assert found[kind] > 0
 
 
 def test_no_positions(case):

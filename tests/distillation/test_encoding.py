@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -188,6 +190,8 @@ def test_rows_do_not_depend_on_those_before_them():
         (asked("a", "b" * 30, "a", "b" * 30), "longer than max_length"),
         ("b" * 70, "longer than max_length"),
         (" \n", "empty text"),
+        ("b<|end|>c", "end token inside the text"),
+        ("bc<|end|>", "end token inside the text"),
         ("b", "no token that is predicted"),
     ],
 )
@@ -213,6 +217,36 @@ def test_a_template_that_refuses_or_rewrites_makes_the_row_unusable():
 def test_a_tokenizer_without_bytes_is_named():
     with pytest.raises(ModelError, match=r"model 'bert' \(somewhere\): .*WordPiece"):
         bytes_of_tokens(ModelSource("bert", "somewhere"), small.word_piece())
+
+
+def test_an_end_beyond_the_tokenizer_changes_nothing(tmp_path):
+    """A generation config may name one: of a tokenizer that the model had before, say."""
+    source = ModelSource("tiny-teacher", str(tmp_path / "copy"))
+    shutil.copytree(MODELS / "tiny-teacher", source.path)
+    file = tmp_path / "copy/generation_config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {"eos_token_id": [config["eos_token_id"], 99999]}))
+    changed, plain = row_encoder(source, None), bundled("tiny-teacher", "chat")
+    assert 99999 in changed.pairs.ends
+    for turns in (asked("What is 3 + 4?", "3 + 4 = 7."), TALK, "Ann has 3 apples."):
+        found, expected = changed.encode(turns), plain.encode(turns)
+        assert found.ids.tolist() == expected.ids.tolist()
+        assert [(c.start, c.end, c.text, c.is_closed) for c in found.contents] == [
+            (c.start, c.end, c.text, c.is_closed) for c in expected.contents
+        ]
+    size = len(plain.table.lengths) + 8
+    assert changed.opens(size).tolist() == plain.opens(size).tolist()
+
+
+def test_what_ends_a_turn_is_in_b_though_the_tokenizer_does_not_call_it_special():
+    tokenizer = byte_level()
+    tokenizer.add_tokens(["<turn>"])
+    turn, size = tokenizer.convert_tokens_to_ids("<turn>"), len(tokenizer) + 3
+    coder = encoder(tokenizer)
+    ends = replace(coder, pairs=replace(coder.pairs, ends=frozenset({1, turn})))
+    assert not coder.opens(size)[turn]
+    assert ends.opens(size)[turn]
+    assert np.flatnonzero(coder.opens(size) != ends.opens(size)).tolist() == [turn]
 
 
 def test_max_length_counts_all_tokens():

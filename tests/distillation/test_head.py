@@ -176,6 +176,22 @@ def test_the_likeliest_tokens(k: int) -> None:
     assert found.ids.tolist() == expected.indices.tolist()
 
 
+@pytest.mark.usefixtures("tiles")
+@pytest.mark.parametrize("n_tokens", [3, 5, 7, 22])
+def test_padding_of_the_vocabulary_is_never_among_the_likeliest(n_tokens: int) -> None:
+    """Though it may be likelier than any token; tiles of 5 end before it, in it and behind it."""
+    hidden, head, _, _ = case(torch.float64, False)
+    with torch.no_grad():
+        head.weight[n_tokens:] *= 3
+        head.weight[V - 1] = 9 * hidden[0]  # at the first position nearly all is padding's
+    expected = head.logits(hidden).log_softmax(-1)
+    assert expected.argmax(-1)[0] >= n_tokens
+    for k in (1, n_tokens):
+        found, best = top_tokens(hidden, head, k, n_tokens), expected[:, :n_tokens].topk(k)
+        torch.testing.assert_close(found.logps, best.values)
+        assert found.ids.tolist() == best.indices.tolist()
+
+
 def small(kind: str, **more: Any) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -229,6 +245,13 @@ def test_adapters_stay_active_and_one_on_the_head_is_an_error() -> None:
                   {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}):  # fmt: skip
         with pytest.raises(ModelError, match="under an adapter"):
             head_of(get_peft_model(small("llama"), LoraConfig(**where)))
+
+
+def test_a_model_that_is_its_own_base_model_is_an_error() -> None:
+    model = small("llama4_text", intermediate_size_mlp=32, num_local_experts=2)
+    assert model.base_model is model
+    with pytest.raises(ModelError, match="Llama4ForCausalLM does not say .* the backbone"):
+        head_of(model)
 
 
 def test_an_architecture_that_does_something_else_is_an_error() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -321,3 +321,64 @@ def test_a_kind_of_model_that_transformers_gives_a_tokenizer_of_its_choice(tmp_p
     message = "loads that of every model of type 'qwen2' as Qwen2Tokenizer, with .*pre_tokenizer"
     with pytest.raises(ModelError, match=message):
         transfer_tokenizer(source, STUDENT, tmp_path / "model", no_warning)
+
+
+def with_gaps() -> Any:
+    """261 tokens whose ids go up to 295, the special ones behind the gaps."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = {"th": 270, "<|pad|>": 290, "<|end|>": 291, "<|turn|>": 293, "<|tool|>": 295}
+    vocabulary = {letter: i for i, letter in enumerate(letters)} | words
+    made = Tokenizer(models.BPE(vocabulary, [("t", "h")]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens([word for word in words if "|" in word])
+    tokenizer = small.fast(made, eos_token="<|end|>", pad_token="<|pad|>")
+    assert max(tokenizer.get_vocab().values()) == 295 > len(tokenizer) == 261
+    return tokenizer
+
+
+@pytest.mark.parametrize("to", ["bytes", "student", "itself"])
+@pytest.mark.parametrize("n_rows", [300, 294])
+def test_gaps_in_the_sources_vocabulary(to: str, n_rows: int, tmp_path) -> None:
+    """Kept tokens have their own rows, and the one that the model has no row for is no kept one."""
+    source = saved(tmp_path / "source", with_gaps(), vocab_size=n_rows, tie_word_embeddings=False)
+    target = {"bytes": None, "student": STUDENT, "itself": source}[to]
+    model, tokenizer, counts = moved(source, target, tmp_path / "model")
+    old, _ = loaded(source)
+    n_lost = int(n_rows == 294)
+    assert counts["n_special"] == 4 - n_lost
+    assert counts["n_fallback"] == n_lost
+    assert sum(counts.values()) == 2 * counts["n_tokens"]
+    if to != "student":
+        assert counts["n_copied"] == 256 + (to == "itself")
+    layers = [(each.get_input_embeddings(), each.get_output_embeddings()) for each in (model, old)]
+    for ours, theirs in zip(*layers, strict=True):
+        assert len(ours.weight) == model.config.vocab_size == len(tokenizer) == counts["n_tokens"]
+        for token, row in {"<|pad|>": 290, "<|end|>": 291, "<|turn|>": 293}.items():
+            found = ours.weight[tokenizer.convert_tokens_to_ids(token)]
+            assert torch.equal(found, theirs.weight[row]), token
+        last = ours.weight[tokenizer.convert_tokens_to_ids("<|tool|>")]
+        assert torch.equal(last, theirs.weight[295]) if not n_lost else last.isfinite().all()
+        if to == "itself":
+            index = tokenizer.convert_tokens_to_ids("th")
+            assert torch.equal(ours.weight[index], theirs.weight[270])
+    assert model.config.eos_token_id == tokenizer.convert_tokens_to_ids("<|end|>")
+
+
+def test_gaps_in_the_new_vocabulary_have_rows(tmp_path) -> None:
+    """Unigram vocabularies may list a word twice; only the last of the two has an id."""
+    layout = json.loads(small.unigram().backend_tokenizer.to_str())
+    layout["model"]["vocab"].append(["ap", -2.0])
+    target = with_tokenizer(
+        tmp_path / "target",
+        lambda: small.fast(
+            Tokenizer.from_str(json.dumps(layout)), unk_token="<unk>", eos_token="</s>"
+        ),
+    )
+    model, tokenizer, counts = moved(TEACHER, target, tmp_path / "model")
+    size = max(tokenizer.get_vocab().values()) + 1
+    assert size == len(tokenizer.get_vocab()) + 1
+    assert len(model.get_input_embeddings().weight) == model.config.vocab_size == size
+    assert len(model.get_output_embeddings().weight) == counts["n_tokens"] == size
+    ids = tokenizer("ap and", return_tensors="pt")["input_ids"]
+    assert model(ids).logits.shape[-1] == size

@@ -1,0 +1,71 @@
+"""The trainer of train_distill with a teacher in memory, without the stage around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llm_distill.distillation.dataset import RowPreparation, prepared
+from llm_distill.distillation.encoding import row_encoder, turns_of
+from llm_distill.distillation.settings import DistillSettings
+from llm_distill.distillation.teacher import online_teacher
+from llm_distill.distillation.trainer import DistillTrainer, distill_trainer
+from llm_distill.models import ModelSource, load_model
+from tests.distillation import tiny
+
+ARGUMENTS = {
+    "per_device_train_batch_size": len(tiny.ROWS),
+    "max_steps": 1,
+    "optim": "sgd",
+    "learning_rate": 1e-3,
+    "lr_scheduler_type": "constant",
+    "max_grad_norm": 0,  # clipping would hide a gradient of a wrong size
+    "bf16": False,
+    "use_cpu": True,
+    "report_to": "none",
+    "save_strategy": "no",
+    "logging_steps": 1,
+    "disable_tqdm": True,
+    "seed": 1,
+}
+
+
+def nothing(reason: str) -> None:
+    raise AssertionError(f"a row was dropped: {reason}")
+
+
+def trainer(
+    student: ModelSource,
+    teacher: ModelSource,
+    settings: DistillSettings,
+    directory: Path,
+    rows: Sequence[dict[str, Any]] = tiny.ROWS,
+    model: Any = None,
+    peft_config: Any = None,
+    open_teacher: Any = online_teacher,
+    **arguments: Any,
+) -> DistillTrainer:
+    """model: the student's, loaded. open_teacher: is given teacher, its encoder, and a device."""
+    encoder, of_teacher = row_encoder(student, None), row_encoder(teacher, None)
+
+    def turns(row: Any) -> Any:
+        return turns_of(row, "completion", lambda row: row["prompt"])
+
+    preparation = RowPreparation(encoder, of_teacher, turns, turns, settings, None)
+    return distill_trainer(
+        load_model(student).train() if model is None else model,
+        prepared(rows, preparation, nothing, "rows", 0.0),
+        encoder,
+        {"output_dir": str(directory), **ARGUMENTS, **arguments},
+        peft_config,
+        settings,
+        partial(open_teacher, teacher, of_teacher),
+    )
+
+
+def weights(trained: DistillTrainer) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in trained.model.named_parameters()}
