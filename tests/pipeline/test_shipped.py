@@ -104,17 +104,20 @@ ALM_CONTROLS = next(file for file in FILES if file.endswith("alm_controls.yaml")
 @pytest.mark.parametrize("profile", [None, *profile_names(ALM_CONTROLS)])
 def test_alm_and_its_controls_differ_in_their_loss_only(profile: str | None) -> None:
     stages: dict[str, Any] = dict(load_pipeline(ALM_CONTROLS, profile=profile).stages)
-    alone = [stages[name] for name in ("alm_only", "alm_5", "alm_1", "alm_biased")]
+    alone = [stages[name] for name in ("alm_1", "alm_5", "alm_100", "alm_biased")]
     assert [(s.alm.temperature, s.alm.debias) for s in alone] == [
-        (100, True), (5, True), (1, True), (100, False),
+        (1, True), (5, True), (100, True), (1, False),
     ]  # fmt: skip
     own = {"losses", "combine", "alm"}
+    assert stages["alm_fixed"].losses.weights() == {"alm": 1.0, "sft": 1.0}
+    assert stages["alm_fixed"].combine == "fixed"
     expected = stages["alm_student"].model_dump(exclude=own)
     for student in alone:
         assert student.losses.weights() == {"alm": 1.0}
         assert student.combine == "fixed"
+    for student in (*alone, stages["alm_fixed"]):
         assert student.model_dump(exclude=own) == expected
-    other = {*own, "teacher", "teacher_prompt_template"}
+    other = {*own, "teacher", "teacher_prompt_template", "learning_rate"}
     assert stages["sft_student"].model_dump(exclude=other) == {
         name: value for name, value in expected.items() if name not in other
     }
