@@ -27,11 +27,13 @@ class StoredScores:
     """Reads scores off rows.
 
     rows: the stage that they are from. scored_by: what the teacher's own scores are marked with.
+    n_tokens: how many the teacher has.
     """
 
     rows: str
     teacher: str
     scored_by: str
+    n_tokens: int
 
     def check(self, row: Row, teacher: EncodedRow) -> None:
         """Raises:
@@ -80,6 +82,12 @@ class StoredScores:
             raise DataError(
                 f"{place} has {len(ids)} teacher_top_ids and {len(logps)} teacher_top_logps for "
                 f"{n_tokens} tokens, where each has k of both; score it again"
+            )
+        bad = ids[~((ids >= 0) & (ids < self.n_tokens))]
+        if len(bad):
+            raise DataError(
+                f"{place}: teacher_top_ids holds {bad[0]:g}, and the teacher '{self.teacher}' has "
+                f"tokens 0 to {self.n_tokens - 1}; score the row again"
             )
         _check_logps(logps, f"{place}: teacher_top_logps")
         return {

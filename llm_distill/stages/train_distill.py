@@ -173,7 +173,8 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
             self._warn_of_stored_scores(context)
         stored = None
         if self.teacher is not None and teacher is not None and not self.online:
-            stored = StoredScores(self.rows, self.teacher, scored_by(context.model(self.teacher)))
+            who = scored_by(context.model(self.teacher))
+            stored = StoredScores(self.rows, self.teacher, who, len(teacher.table.lengths))
         preparation = RowPreparation(
             student, teacher, self.turns(), self._as_the_teacher_reads().turns(), self, stored
         )

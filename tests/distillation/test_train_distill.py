@@ -352,6 +352,10 @@ def test_whole_distributions(train, scored, rows, student, same_tokenizer):
     for name in (*losses, "grad_norm"):
         assert stored[name] == pytest.approx(online[name], rel=1e-3)
     few = train(stage(**made), scored(rows, same_tokenizer, top_k=8), models).metrics["history"][0]
+    for wrong in (-1, 268):
+        given[0]["teacher_top_ids"][3] = wrong
+        with pytest.raises(DataError, match=rf"teacher_top_ids holds {wrong}, .* tokens 0 to 267"):
+            train(stage(**made), given, models)
     for name in losses:
         assert 0 < few[name] < online[name]
 
