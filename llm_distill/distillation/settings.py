@@ -48,7 +48,7 @@ class AlmSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     temperature: float = Field(
-        100.0,
+        1.0,
         gt=0,
         allow_inf_nan=True,
         description="τ: chunks' likelihoods are compared as p^(1/τ); .inf takes the limit",

@@ -132,7 +132,7 @@ def alm(
     student: ModelSource,
     model: Any,
     *,
-    temperature: float = 100.0,
+    temperature: float = 1.0,
     kind: str = "kl",
     debias: bool = True,
     gamma: float = 0.1,
