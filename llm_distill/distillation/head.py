@@ -16,7 +16,8 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-from llm_distill.distillation.head_tiles import Tile, shaped, tile_operations
+from llm_distill.distillation.head_tiles import Tile, shaped
+from llm_distill.distillation.tile_operations import tile_operations
 
 MOST_ROWS = {"cpu": 512, "cuda": 4096}
 """Positions in a tile. With fewer, reading the layer's weights takes longer than using them."""

@@ -1,19 +1,14 @@
-"""What is done with one tile of logits, positions by vocabulary: in plain torch, or in Triton.
+"""What is done with one tile of logits, positions by vocabulary, in plain torch.
 
-`head.py` walks over the tiles; both ways give the same (Triton's reads each logit once and writes
-its gradient in its place, where torch makes a pass over the tile for every operation).
+`head.py` walks over the tiles. `head_triton.py` does the same in one kernel each: it reads a logit
+once and writes its gradient in its place, where torch makes a pass over the tile for an operation.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
-
-log = logging.getLogger("llm_distill")
 
 
 @dataclass(frozen=True)
@@ -30,12 +25,6 @@ class Tile:
     opens: torch.Tensor | None
     scale: float
     soft_cap: float | None
-
-
-Take = Callable[[Tile, torch.Tensor, torch.Tensor | None, torch.Tensor], None]
-Slope = Callable[
-    [Tile, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor
-]
 
 
 def take(tile: Tile, log_z: torch.Tensor, log_b: torch.Tensor | None, chosen: torch.Tensor) -> None:
@@ -88,33 +77,6 @@ def shaped(products: torch.Tensor, scale: float, soft_cap: float | None) -> torc
     if soft_cap is not None:
         logits = (logits / soft_cap).tanh() * soft_cap
     return logits
-
-
-def tile_operations(device: torch.device, dtype: torch.dtype) -> tuple[Take, Slope]:
-    """`take` and `slope` for tiles there: Triton's on a GPU that it works on, else those here."""
-    if device.type == "cuda" and dtype != torch.float64 and _triton_works(device):
-        from llm_distill.distillation import head_triton
-
-        return head_triton.take, head_triton.slope
-    return take, slope
-
-
-@lru_cache
-def _triton_works(device: torch.device) -> bool:
-    """Whether kernels can be compiled and run: that needs a C compiler and a GPU of its kind."""
-    try:
-        from llm_distill.distillation import head_triton
-
-        row = torch.zeros(1, device=device)
-        opens = torch.ones(1, dtype=torch.bool, device=device)
-        tile = Tile(row[None].clone(), row.long(), opens, 1.0, None)
-        head_triton.take(tile, row.clone(), row.clone(), row.clone())
-        head_triton.slope(tile, row, row, row, row)
-    except Exception as error:  # whatever a compiler says
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        log.warning("no Triton on %s (%s): the output layer is computed in torch", device, first)
-        return False
-    return True
 
 
 def _within(tile: Tile) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from llm_distill.distillation import head as module
-from llm_distill.distillation import head_tiles
+from llm_distill.distillation import head_tiles, tile_operations
 from llm_distill.distillation.head import Head, head_logps, top_tokens
 from llm_distill.distillation.model_head import backbone_of, head_of
 from llm_distill.errors import ModelError
@@ -133,11 +133,11 @@ def test_without_a_gpu_that_triton_works_on_torch_does_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "llm_distill.distillation.head_triton", None)
-    head_tiles._triton_works.cache_clear()
+    tile_operations._triton_works.cache_clear()
     torchs = head_tiles.take, head_tiles.slope
-    assert head_tiles.tile_operations(torch.device("cpu"), torch.float32) == torchs
+    assert tile_operations.tile_operations(torch.device("cpu"), torch.float32) == torchs
     assert not caplog.messages
-    assert head_tiles.tile_operations(torch.device("cuda"), torch.float32) == torchs
+    assert tile_operations.tile_operations(torch.device("cuda"), torch.float32) == torchs
     assert "no Triton on cuda" in caplog.text
 
 
@@ -241,10 +241,27 @@ def test_adapters_stay_active_and_one_on_the_head_is_an_error() -> None:
         torch.testing.assert_close(
             head.logits(backbone_of(adapted)(ids).last_hidden_state), adapted(ids).logits
         )
-    for where in ({"target_modules": ["lm_head"]},
-                  {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}):  # fmt: skip
-        with pytest.raises(ModelError, match="under an adapter"):
-            head_of(get_peft_model(small("llama"), LoraConfig(**where)))
+    with pytest.raises(ModelError, match="under an adapter"):
+        head_of(get_peft_model(small("llama"), LoraConfig(target_modules=["lm_head"])))
+    some = {"embed_tokens": [1, 2], "lm_head": [1, 2]}
+    with pytest.raises(ModelError, match="under an adapter"):
+        head_of(get_peft_model(small("llama"), LoraConfig(trainable_token_indices=some)))
+
+
+def test_an_output_layer_that_is_trained_whole_beside_an_adapter_is_read() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    settings = {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}
+    adapted = get_peft_model(small("llama"), LoraConfig(**settings))
+    copy = adapted.get_output_embeddings().modules_to_save["default"].weight
+    torch.nn.init.normal_(copy)
+    ids = torch.randint(3, 40, (1, 9))
+    assert head_of(adapted).weight is copy
+    with torch.no_grad():
+        torch.testing.assert_close(
+            head_of(adapted).logits(backbone_of(adapted)(ids).last_hidden_state),
+            adapted(ids).logits,
+        )
 
 
 def test_a_model_that_is_its_own_base_model_is_an_error() -> None:
