@@ -1,7 +1,7 @@
 """The Triton path of the output layer against the torch path.
 
-On a GPU the kernels are compiled; elsewhere Triton's interpreter runs them, line by line in NumPy.
-`make test-triton` sets it up.
+On a GPU the kernels are compiled. Elsewhere Triton's interpreter runs them, line by line in NumPy,
+if TRITON_INTERPRET=1 is set before anything imports Triton: `make test-triton` does all of it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from llm_distill.distillation import head as module
 from llm_distill.distillation import head_tiles
 from llm_distill.distillation.head import Head, head_logps
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+CAN_RUN = importlib.util.find_spec("triton") and (
+    DEVICE == "cuda" or "TRITON_INTERPRET" in os.environ
+)
 pytestmark = [
     pytest.mark.triton,
-    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton"),
+    pytest.mark.skipif(not CAN_RUN, reason="needs Triton, and a GPU or TRITON_INTERPRET=1"),
 ]
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 N, H, V = 6, 5, 43
 
 
 @pytest.fixture(autouse=True)
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """With programs of 8 tokens, and tiles of 4 positions by 13: neither divides the other."""
-    if DEVICE == "cpu":
-        os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are defined
     from llm_distill.distillation import head_triton
 
     monkeypatch.setattr(head_triton, "BLOCK", 8)
