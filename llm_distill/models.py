@@ -166,8 +166,14 @@ def _with_adapters(model: Any, source: ModelSource) -> Any:
             ) from error
     if wrapped is None:
         return model
-    # All at once: their updates add up.
-    wrapped.base_model.set_adapter(list(wrapped.peft_config), inference_mode=True)
+    try:  # all at once: their updates add up
+        wrapped.base_model.set_adapter(list(wrapped.peft_config), inference_mode=True)
+    except ValueError as error:  # embeddings do not
+        raise ModelError(
+            f"the {len(source.adapters)} adapters of model '{source.name}' cannot stand on each "
+            f"other in half precision ({_first_line(source.path, error)}); merge all but the last "
+            "(merge_adapter), or set dtype: float32"
+        ) from error
     return wrapped.get_base_model()
 
 

@@ -106,13 +106,14 @@ def test_a_name_that_is_nowhere_says_so_in_a_line() -> None:
         assert "\n" not in str(caught.value)
 
 
-def make_adapter(path: Path, size: float, seed: int) -> str:
+def make_adapter(path: Path, size: float, seed: int, **own: Any) -> str:
     """A LoRA adapter of the teacher whose updates are about as large as training makes them."""
     import torch
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
-    config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    settings = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear", **own}
+    config = LoraConfig(task_type="CAUSAL_LM", **settings)
     adapted: Any = get_peft_model(load_model(ModelSource("t", str(TEACHER))), config)
     with torch.no_grad():
         for name, weight in adapted.named_parameters():
@@ -157,6 +158,15 @@ def test_adapters_add_up_the_same_merged_or_not(tmp_path: Path) -> None:
     one = change(replace(source, dtype="float32"), adapters[:1])
     assert torch.cosine_similarity(exact.flatten(), found.flatten(), dim=0) > 0.99
     assert torch.cosine_similarity(exact.flatten(), one.flatten(), dim=0) < 0.95
+
+
+def test_embeddings_do_not_add_up(tmp_path: Path) -> None:
+    own = {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True}
+    adapters = tuple(make_adapter(tmp_path / f"a{i}", 0.1, i, **own) for i in range(2))
+    source = ModelSource("t", str(TEACHER), adapters, dtype="bfloat16")
+    with pytest.raises(ModelError, match="the 2 adapters of model 't' cannot stand on .* merge"):
+        load_model(source)
+    load_model(replace(source, dtype="float32"))
 
 
 @pytest.mark.parametrize("there_is_one", [True, False])
