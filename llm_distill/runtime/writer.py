@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import DataError
+from llm_distill.runtime.interrupts import interrupts_after
 from llm_distill.unique_ids import UniqueIds
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def write_rows(output: RowsOutput, directory: Path) -> int:
     """
     from datasets.arrow_writer import ArrowWriter
 
-    _save_empty(output.features, directory)
+    with interrupts_after():
+        _save_empty(output.features, directory)
     seen = UniqueIds()
     count, last, waiting = 0, None, 0
     path = str(directory / DATA_FILE)
