@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ from llm_distill.columns import features
 from llm_distill.runtime.interrupts import interrupts_after
 from llm_distill.runtime.writer import write_rows
 from llm_distill.stage import RowsOutput
+
+
+@pytest.fixture(autouse=True)
+def heeded() -> Iterator[None]:
+    """What a shell starts in the background inherits an ignored SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_it_comes_behind_the_block() -> None:
