@@ -6,7 +6,7 @@ From "Cross-Tokenizer Distillation via Approximate Likelihood Matching" (arXiv 2
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -99,11 +99,11 @@ def merged_into_next(aligned: AlignedRow, keep: NDArray[np.bool_]) -> AlignedRow
 def _sums(aligned: AlignedRow, logps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of each chunk's tokens; NaN where one of them is NaN, and not where others are."""
     is_nan = np.isnan(logps)
-    total, n_nan = (
-        until[aligned.teacher_last + 1] - until[aligned.teacher_first]
-        for until in (
-            np.concatenate([np.zeros(1), np.cumsum(values)])
-            for values in (np.where(is_nan, 0.0, logps), is_nan)
-        )
-    )
-    return np.where(n_nan > 0, np.nan, total)
+    found = _over_chunks(aligned, np.where(is_nan, 0.0, logps))
+    return np.where(_over_chunks(aligned, is_nan) > 0, np.nan, found)
+
+
+def _over_chunks(aligned: AlignedRow, values: NDArray[Any]) -> NDArray[np.float64]:
+    until = np.concatenate([np.zeros(1), np.cumsum(values)])
+    total: NDArray[np.float64] = until[aligned.teacher_last + 1] - until[aligned.teacher_first]
+    return total

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import triton
@@ -20,22 +20,15 @@ BLOCK = 2048
 
 def take(tile: Tile, log_z: torch.Tensor, log_b: torch.Tensor | None, chosen: torch.Tensor) -> None:
     """See `head_tiles.take`."""
-    rows, width = tile.products.shape
     has_set = log_b is not None and tile.opens is not None
-    _take[(rows,)](
+    _take[(len(tile.products),)](
         tile.products,
         tile.targets,
         tile.opens if has_set else log_z,
         log_z,
         log_b if has_set else log_z,
         chosen,
-        tile.products.stride(0),
-        width,
-        tile.scale,
-        tile.soft_cap or 1.0,
-        has_set=has_set,
-        has_cap=tile.soft_cap is not None,
-        block=BLOCK,
+        **_settings(tile, has_set),
     )
 
 
@@ -57,15 +50,22 @@ def slope(
         for_logps.contiguous(),
         spread.contiguous(),
         drawn.contiguous() if drawn is not None and has_set else log_z,
-        tile.products.stride(0),
-        width,
-        tile.scale,
-        tile.soft_cap or 1.0,
-        has_set=has_set,
-        has_cap=tile.soft_cap is not None,
-        block=BLOCK,
+        **_settings(tile, has_set),
     )
     return tile.products
+
+
+def _settings(tile: Tile, has_set: bool) -> dict[str, Any]:
+    """What both kernels are told of a tile beside its tensors."""
+    return {
+        "stride": tile.products.stride(0),
+        "width": tile.products.shape[1],
+        "scale": tile.scale,
+        "cap": tile.soft_cap or 1.0,
+        "has_set": has_set,
+        "has_cap": tile.soft_cap is not None,
+        "block": BLOCK,
+    }
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -73,6 +73,10 @@ class TrainingSettings(BaseModel):
         "none", "where curves are sent as well; unless set, the pipeline's own report_to"
     )
 
+    def trains_weights(self) -> bool:
+        """Whether any of the model's own weights change, and not only an adapter's."""
+        return self.peft is None or self.peft.train_embeddings
+
 
 def trainer_arguments(settings: TrainingSettings, context: Context, seed: int) -> dict[str, Any]:
     """The arguments that SFTConfig and DPOConfig share; checkpoints go to `work_dir/checkpoints`.

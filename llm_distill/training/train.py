@@ -43,9 +43,8 @@ def train_and_save(
 
     arguments = trainer_arguments(settings, context, seed)
     directory = context.work_dir / "model"
-    trains_weights = settings.peft is None or settings.peft.train_embeddings
     with explained(settings), sent(settings.report_to, context.tracked):
-        start = load_start(training_source(source, full=trains_weights))
+        start = load_start(training_source(source, full=settings.trains_weights()))
         with _adapter_fits(settings, source):
             trainer = make_trainer(start.model, arguments, lora_config(settings, start.model))
         context.metrics.update(n_rows=len(dataset), n_tokens=_n_tokens(dataset))
@@ -68,9 +67,8 @@ def save_untrained(
     from llm_distill.training.loop import explained
 
     directory = context.work_dir / "model"
-    trains_weights = settings.peft is None or settings.peft.train_embeddings
     with explained(settings):
-        start = load_start(training_source(source, full=trains_weights))
+        start = load_start(training_source(source, full=settings.trains_weights()))
         if settings.peft is None:
             save_full(start, source, directory)
         else:
