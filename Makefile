@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-vllm test-triton check format setup setup-vllm world
+.PHONY: run test test-vllm test-triton test-gpu check format setup setup-vllm world
 
 setup: $(VENV)/.installed
 
@@ -37,6 +37,11 @@ test-triton: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
 		--target $(VENV)/triton triton==3.9.0
 	TRITON_INTERPRET=1 PYTHONPATH=$(VENV)/triton $(BIN)/python -m pytest -m triton -n 0
+
+# On a machine with a GPU, whose PyTorch brings Triton. Without one pytest would skip them in silence.
+test-gpu: setup
+	$(BIN)/python -c "import torch; assert torch.cuda.is_available(), 'there is no GPU'"
+	$(BIN)/python -m pytest -m "gpu or triton" -n 0
 
 # What to run before each commit: seconds, not minutes.
 check: setup

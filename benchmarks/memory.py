@@ -22,6 +22,18 @@ def peak_above(call: Callable[[], Result]) -> tuple[Result, int]:
     return given, _status("VmHWM") - before
 
 
+def allocated_above(call: Callable[[], Result]) -> tuple[Result, int]:
+    """What it gives, and the bytes of the GPU that were allocated meanwhile and not before."""
+    import torch
+
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    given = call()
+    torch.cuda.synchronize()
+    return given, torch.cuda.max_memory_allocated() - before
+
+
 def _status(name: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * 1024

@@ -59,8 +59,13 @@ def answers(n: int, n_steps: int) -> list[Answer]:
     return made
 
 
-def random_llama(folder: str) -> ModelSource:
-    """A small Llama with random weights and the bundled teacher's tokenizer."""
+def random_llama(
+    folder: str, hidden: int = 384, layers: int = 8, vocabulary: int | None = None
+) -> ModelSource:
+    """A small Llama with random weights and the bundled teacher's tokenizer.
+
+    vocabulary: the tokenizer's own, unless the model pads it.
+    """
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -68,11 +73,11 @@ def random_llama(folder: str) -> ModelSource:
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=384,
-        intermediate_size=1024,
-        num_hidden_layers=8,
-        num_attention_heads=6,
+        vocab_size=vocabulary or len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=hidden * 8 // 3,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
         max_position_embeddings=2048,
     )
     LlamaForCausalLM(config).save_pretrained(folder)

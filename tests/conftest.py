@@ -25,6 +25,18 @@ os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 sys.path.insert(0, str(Path(__file__).parent / "toy_stages"))  # as an installed third party's
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked gpu are skipped where there is none."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
 class FakeEngine:
     """Answers with a function of the request, in reverse order within a batch of 4."""
 
