@@ -1,7 +1,7 @@
 """What identifies the stages and models of pipelines, without running any of them.
 
-A stage's fingerprint needs the digests of its inputs, which only a run knows. Here each input stands
-under a digest made of its name, so that a fingerprint changes just where an identity does.
+A stage's fingerprint needs the digests of its inputs, which only a run knows. Here each input has a
+digest made of its name, so that a fingerprint changes just where an identity does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llm_distill.stage import references
 
 
 def identities(file: str) -> dict[str, dict[str, str]]:
-    """By profile ("" for none): of each stage its fingerprint, of each model what its writing has."""
+    """By profile ("" for none): each stage's fingerprint, and each model's as a writer of text."""
     return {name: _of_profile(file, name) for name in ("", *profile_names(file))}
 
 

@@ -1,7 +1,7 @@
 """A finished stage is found again by its fingerprint: a change of one loses users' work.
 
-`pipelines/` holds the shipped pipelines as they were when the package was rearranged. Where a change
-is meant, raise the stage's `version`, say so in the CHANGELOG, and write the file anew:
+`pipelines/` holds the shipped pipelines as they were when the package was rearranged. Where a
+change is meant, raise the stage's `version`, say so in the CHANGELOG, and write the file anew:
 python -m tests.golden.test_fingerprints
 """
 
