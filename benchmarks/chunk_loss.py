@@ -32,7 +32,7 @@ from hardware import describe
 from memory import allocated_above, peak_above
 from table import show
 
-from llm_distill.distillation.head import Head, head_logps
+from llm_distill.distillation.lm_head.head import Head, head_logps
 from llm_distill.methods.alignment import align
 from llm_distill.methods.chunk_loss import chunk_divergence, chunk_sums
 

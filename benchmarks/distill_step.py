@@ -26,7 +26,7 @@ from typing import Any
 from hardware import describe
 from table import show
 
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 
 SMOLLM2 = Path("data/models/SmolLM2-135M-Instruct")
 TOKENIZER = Path("data/models/tiny-student")
@@ -38,7 +38,7 @@ def model_and_source(options: argparse.Namespace) -> tuple[Any, ModelSource]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from llm_distill.models import load_model
+    from llm_distill.models.sources import load_model
 
     if SMOLLM2.is_dir() and options.random is None:
         source = ModelSource("smollm2", str(SMOLLM2), dtype="float32")
@@ -84,7 +84,7 @@ def measure(kind: str, options: argparse.Namespace) -> dict[str, float]:
     import torch
     from transformers import TrainerCallback
 
-    from llm_distill.distillation.encoding import row_encoder
+    from llm_distill.distillation.alignment.encoding import row_encoder
     from llm_distill.distillation.settings import DistillSettings
     from llm_distill.distillation.trainer import distill_trainer
     from llm_distill.training.sft import sft_trainer

@@ -21,7 +21,7 @@ from hardware import describe
 from llm_distill.engines.base import Request, SamplingSettings
 from llm_distill.engines.config import TransformersSettings
 from llm_distill.engines.transformers.engine import TransformersEngine
-from llm_distill.models import ModelSource, load_model, load_tokenizer
+from llm_distill.models.sources import ModelSource, load_model, load_tokenizer
 from llm_distill.prompts import load_template
 
 STUDENT = ModelSource("student", "data/models/tiny-student", prompt_format="text")

@@ -33,10 +33,10 @@ from memory import allocated_above, peak_above
 from process_reward import answers, random_llama
 from table import show
 
-from llm_distill.columns import features
-from llm_distill.distillation.encoding import EncodedRow, row_encoder
-from llm_distill.distillation.scoring import Scores, TeacherScorer, batches, in_loss
-from llm_distill.models import DType, ModelSource, load_model
+from llm_distill.distillation.alignment.encoding import EncodedRow, row_encoder
+from llm_distill.distillation.teacher.scoring import Scores, TeacherScorer, batches, in_loss
+from llm_distill.models.sources import DType, ModelSource, load_model
+from llm_distill.rows.columns import features
 from llm_distill.runtime.writer import DATA_FILE, write_rows
 from llm_distill.stage import RowsOutput
 

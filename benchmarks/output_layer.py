@@ -27,9 +27,9 @@ from memory import allocated_above
 from table import show
 from torch.nn.functional import cross_entropy
 
-from llm_distill.distillation import head as head_module
-from llm_distill.distillation import head_tiles, head_triton
-from llm_distill.distillation.head import Head, head_logps
+from llm_distill.distillation.lm_head import head as head_module
+from llm_distill.distillation.lm_head import head_tiles, head_triton
+from llm_distill.distillation.lm_head.head import Head, head_logps
 
 SOFT_CAP = 30.0
 N_CHECKED = 512

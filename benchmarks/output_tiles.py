@@ -16,8 +16,8 @@ from gpu_times import copied_a_second, milliseconds
 from hardware import describe
 from table import show
 
-from llm_distill.distillation import head_tiles, head_triton
-from llm_distill.distillation.head_tiles import Tile
+from llm_distill.distillation.lm_head import head_tiles, head_triton
+from llm_distill.distillation.lm_head.head_tiles import Tile
 
 ROWS, WIDTH = 4096, 8192
 SOFT_CAP = 30.0

@@ -25,7 +25,7 @@ from table import show
 
 from llm_distill.engines.process_reward.format import NextToken
 from llm_distill.engines.process_reward.scoring import Answer, ProcessRewardModel
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 
 SMOLLM2 = Path("data/models/SmolLM2-135M-Instruct")
 TOKENIZER = Path("data/models/tiny-teacher")

@@ -28,7 +28,7 @@ from llm_distill.engines.budget import Budget
 from llm_distill.engines.config import TransformersSettings, VLLMSettings
 from llm_distill.engines.opening import open_engine
 from llm_distill.engines.transformers.engine import TransformersEngine
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from llm_distill.prompts import load_template
 
 if TYPE_CHECKING:

@@ -77,3 +77,8 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     listed = ", ".join(names[:MOST_LISTED]) if names else "none"
     more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
     return f"{hint}allowed: {listed}{more}"
+
+
+def counted(n: int, noun: str) -> str:
+    """`1 row`, `1,200 rows`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

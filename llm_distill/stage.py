@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-    from llm_distill.columns import Row
     from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
-    from llm_distill.models import ModelSource
+    from llm_distill.models.sources import ModelSource
+    from llm_distill.rows.columns import Row
     from llm_distill.tracking import TrackedRun
 
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from llm_distill.cli import main
+from llm_distill.cli.main import main
 
 sys.path.insert(0, str(Path(__file__).parent / "toy_stages"))
 

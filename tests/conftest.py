@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from llm_distill.columns import Row
 from llm_distill.engines.base import Completion, Engine, Request
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
+from llm_distill.rows.columns import Row
 from llm_distill.runtime.context import StageContext
 from llm_distill.stage import ModelOutput, RowsOutput, Stage
 from llm_distill.tracking import TrackedRun
@@ -157,8 +157,8 @@ def cli(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Said]]:
     """The command line in this process. An error that is a bug comes out of it as it is."""
-    import llm_distill.commands
-    from llm_distill.cli import main
+    import llm_distill.cli.run
+    from llm_distill.cli.main import main
 
     def call(*arguments: object) -> Said:
         monkeypatch.setattr(sys, "argv", ["llm-distill", *map(str, arguments)])
@@ -169,7 +169,7 @@ def cli(
             code = int(end.code or 0)
         return Said(code, *capsys.readouterr())
 
-    monkeypatch.setattr(llm_distill.commands, "_quiet_libraries", lambda: None)
+    monkeypatch.setattr(llm_distill.cli.run, "_quiet_libraries", lambda: None)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield call
     for number, handler in before.items():

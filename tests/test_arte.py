@@ -24,7 +24,7 @@ SHORT = [
 @pytest.mark.slow
 def test_arte_runs_end_to_end_and_then_reuses_everything(tmp_path: Path) -> None:
     """From a folder that is not the clone, as after `pip install`."""
-    command = [sys.executable, "-m", "llm_distill.cli", "run", "pipelines/arte.yaml", *SHORT]
+    command = [sys.executable, "-m", "llm_distill", "run", "pipelines/arte.yaml", *SHORT]
     first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "exam: accuracy" in first.stdout

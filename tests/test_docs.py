@@ -44,7 +44,7 @@ def test_add_a_stage(tmp_path: Path) -> None:
     (tmp_path / "short.yaml").write_text(_block("add-a-stage.md", "yaml"))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run(
-        [sys.executable, "-m", "llm_distill.cli", "run", "short.yaml", "--workspace", "out"],
+        [sys.executable, "-m", "llm_distill", "run", "short.yaml", "--workspace", "out"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -54,7 +54,7 @@ def test_add_a_stage(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"short: \d+ rows, dropped \d+ \(too long: \d+\)", done.stdout)
     shown = subprocess.run(
-        [sys.executable, "-m", "llm_distill.cli", "stages", "keep_short"],
+        [sys.executable, "-m", "llm_distill", "stages", "keep_short"],
         env=environment,
         capture_output=True,
         text=True,

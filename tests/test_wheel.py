@@ -39,8 +39,8 @@ def test_the_wheel_carries_pipelines_prompts_and_data(tmp_path: Path) -> None:
     found = python("-c", "import llm_distill.paths as p; print(p.bundled_root())").strip()
     assert found == str(site / "llm_distill" / "_bundled")
     for file in sorted((ROOT / "pipelines").glob("*.yaml")):
-        assert "valid" in python("-m", "llm_distill.cli", "validate", f"pipelines/{file.name}")
-    run = ["-m", "llm_distill.cli", "run", "pipelines/arte.yaml", "--until", "worked_examples"]
+        assert "valid" in python("-m", "llm_distill", "validate", f"pipelines/{file.name}")
+    run = ["-m", "llm_distill", "run", "pipelines/arte.yaml", "--until", "worked_examples"]
     ran = python(*run)
     assert "✓ worked_examples" in ran
     assert "\nreport: " in ran

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llm_distill.columns import Row
-from llm_distill.distillation.aligned import AlignedRow, aligned
-from llm_distill.distillation.chunks import (
+from llm_distill.distillation.alignment.aligned import AlignedRow, aligned
+from llm_distill.distillation.alignment.chunks import (
     TeacherChunks,
     TokenScores,
     teacher_chunks,
 )
-from llm_distill.distillation.encoding import EncodedRow, RowEncoder
-from llm_distill.distillation.report import AlignmentReport
-from llm_distill.distillation.scoring import in_loss
+from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
+from llm_distill.distillation.alignment.report import AlignmentReport
 from llm_distill.distillation.settings import AlmSettings, DistillSettings
-from llm_distill.distillation.stored import StoredScores
+from llm_distill.distillation.teacher.scoring import in_loss
+from llm_distill.distillation.teacher.stored import StoredScores
 from llm_distill.errors import DataError
+from llm_distill.rows.columns import Row
 from llm_distill.training.data import NO_LOSS, UnusableRowError, token_dataset
 
 if TYPE_CHECKING:

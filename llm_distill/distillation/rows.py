@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from llm_distill.columns import Row
 from llm_distill.engines.requests import offered_variables, render_prompt, template_values
 from llm_distill.errors import DataError
 from llm_distill.prompts import load_template
+from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns
 
 ANSWER_ONLY = ("prompt_template", "variables", "by_task", "completion_column")
@@ -86,7 +86,7 @@ class RowText(PromptedRow):
 
         The function raises UnusableRowError, with the reason under which the row is counted.
         """
-        from llm_distill.distillation.encoding import document_of, messages_of, turns_of
+        from llm_distill.distillation.alignment.encoding import document_of, messages_of, turns_of
 
         messages, text = self.messages_column, self.text_column
         if messages is not None:

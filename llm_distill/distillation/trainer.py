@@ -12,9 +12,9 @@ import torch
 from trl import SFTConfig, SFTTrainer
 
 from llm_distill.distillation.batches import collate
-from llm_distill.distillation.losses import Batch, Objective, counts
-from llm_distill.distillation.model_head import backbone_of, head_of
-from llm_distill.distillation.teacher import OnlineCollator, OnlineTeacher
+from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
+from llm_distill.distillation.losses.objective import Batch, Objective, counts
+from llm_distill.distillation.teacher.online import OnlineCollator, OnlineTeacher
 from llm_distill.errors import ModelError
 from llm_distill.methods.loss_weights import grad_mag_weights
 from llm_distill.training.loop import Guarded
@@ -22,7 +22,7 @@ from llm_distill.training.loop import Guarded
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from llm_distill.distillation.encoding import RowEncoder
+    from llm_distill.distillation.alignment.encoding import RowEncoder
     from llm_distill.distillation.settings import DistillSettings
 
 Collate = Callable[[Sequence[Any]], dict[str, torch.Tensor]]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from llm_distill.models import Device
+from llm_distill.models.sources import Device
 from llm_distill.stage import execution_setting
 
 LongPrompt = Literal["skip", "truncate", "fail"]

@@ -15,7 +15,7 @@ from llm_distill.errors import ModelError
 if TYPE_CHECKING:
     from llm_distill.engines.base import Engine
     from llm_distill.engines.budget import Budget
-    from llm_distill.models import ModelSource
+    from llm_distill.models.sources import ModelSource
 
 
 def open_engine(settings: EngineSettings, source: ModelSource, budget: Budget) -> Engine:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from llm_distill.columns import Row, task_of
 from llm_distill.engines.base import (
     Completion,
     Message,
@@ -20,8 +19,9 @@ from llm_distill.engines.base import (
     StructuredOutput,
 )
 from llm_distill.errors import DataError
-from llm_distill.models import PromptFormat
+from llm_distill.models.sources import PromptFormat
 from llm_distill.prompts import Template, as_messages
+from llm_distill.rows.columns import Row, task_of
 
 About = TypeVar("About")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from llm_distill.columns import Row, task_of
 from llm_distill.engines.base import SamplingSettings, StructuredOutput
 from llm_distill.engines.requests import Job, make_job, template_values
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
+from llm_distill.rows.columns import Row, task_of
 
 if TYPE_CHECKING:
     from llm_distill.stage import Context

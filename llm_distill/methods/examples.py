@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from llm_distill.columns import Row, by_task, task_of
 from llm_distill.errors import DataError
+from llm_distill.rows.columns import Row, by_task, task_of
 
 
 def question_key(text: Any) -> str:

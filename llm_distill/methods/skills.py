@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llm_distill.columns import Row, task_of
 from llm_distill.errors import DataError, nearest
 from llm_distill.methods.parsing import read_blocks
+from llm_distill.rows.columns import Row, task_of
 
 MOST_CHARACTERS = 60
 MOST_OFF_LIST = 20

@@ -6,14 +6,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from llm_distill.datasets_io import check_is_no_file
 from llm_distill.engines.scripted import ScriptedEngine
 from llm_distill.errors import ConfigError, DataError, ModelError, nearest
-from llm_distill.model_files import check_model_dir
+from llm_distill.models.files import check_model_dir
 from llm_distill.paths import find_resource
 from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.schema import ModelConfig
+from llm_distill.rows.reading import check_is_no_file
 from llm_distill.stage import Stage
 from llm_distill.tracking import Tracker, not_installed
 

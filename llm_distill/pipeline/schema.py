@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from llm_distill.engines.config import EngineSettings, TransformersSettings
-from llm_distill.models import DType, PromptFormat
+from llm_distill.models.sources import DType, PromptFormat
 from llm_distill.pipeline.rounds import seed_of
 from llm_distill.stage import Stage
 from llm_distill.tracking import Tracker

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from llm_distill import __version__
-from llm_distill.display import counted
+from llm_distill.errors import counted
 from llm_distill.report import plots
 from llm_distill.report.alignments import alignments
 from llm_distill.report.charts import Table

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llm_distill.columns import Row
 from llm_distill.report.charts import spaced
 from llm_distill.report.collect import RunView, StageView
+from llm_distill.rows.columns import Row
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm_distill.digests import fingerprint
 from llm_distill.errors import WorkspaceError
 from llm_distill.manifests import MANIFEST, read_manifest
-from llm_distill.methods.canonical import fingerprint
 from llm_distill.runtime.disk import full_disk, sync, write_durably
 from llm_distill.runtime.fingerprint import FINGERPRINT_LENGTH
 

@@ -18,8 +18,8 @@ from llm_distill.runtime.reader import read_rows
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from llm_distill.columns import Row
-    from llm_distill.models import ModelSource
+    from llm_distill.models.sources import ModelSource
+    from llm_distill.rows.columns import Row
     from llm_distill.runtime.progress import StageProgress
     from llm_distill.tracking import TrackedRun
 

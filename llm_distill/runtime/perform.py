@@ -17,7 +17,7 @@ from typing import Any
 from llm_distill.engines.budget import Budget
 from llm_distill.engines.config import EngineSettings
 from llm_distill.engines.opening import open_engine
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from llm_distill.runtime.context import StageContext
 from llm_distill.runtime.environment import environment
 from llm_distill.runtime.progress import StageProgress

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from llm_distill.digests import fingerprint
 from llm_distill.errors import ConfigError, nearest
-from llm_distill.methods.canonical import fingerprint
 from llm_distill.pipeline.graph import dependants, upstream
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, DamagedError, Workspace

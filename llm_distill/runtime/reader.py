@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from llm_distill.columns import Row
+from llm_distill.rows.columns import Row
 
 
 def read_rows(directory: Path) -> Iterator[Row]:

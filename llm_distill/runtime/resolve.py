@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llm_distill.hub import cached_commit, learn_commit
-from llm_distill.models import ModelSource
+from llm_distill.models.hub import cached_commit, learn_commit
+from llm_distill.models.sources import ModelSource
 from llm_distill.paths import find_resource
 from llm_distill.pipeline.graph import base_model
 from llm_distill.pipeline.schema import ModelConfig, PipelineConfig

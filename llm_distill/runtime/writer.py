@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import DataError
+from llm_distill.rows.unique_ids import UniqueIds
 from llm_distill.runtime.interrupts import interrupts_after
-from llm_distill.unique_ids import UniqueIds
 
 if TYPE_CHECKING:
     from datasets import Features
 
-    from llm_distill.columns import Row
+    from llm_distill.rows.columns import Row
     from llm_distill.stage import RowsOutput
 
 DATA_FILE = "data-00000-of-00001.arrow"

@@ -14,10 +14,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.columns import Row
 from llm_distill.errors import DataError, nearest
-from llm_distill.methods.agreement import Label, Level, labelled, probability_loyalty, tabulate
-from llm_distill.methods.agreement_figures import (
+from llm_distill.evaluation.agreement_figures import (
     FigureName,
     below,
     label_figures,
@@ -25,6 +23,8 @@ from llm_distill.methods.agreement_figures import (
     loyalty_figure,
     name_of,
 )
+from llm_distill.methods.agreement import Label, Level, labelled, probability_loyalty, tabulate
+from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from llm_distill.columns import Row, check_references
 from llm_distill.engines.base import Completion, SamplingSettings
 from llm_distill.engines.process_reward.config import ProcessRewardSettings
 from llm_distill.engines.requests import (
@@ -35,6 +34,7 @@ from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.steps import BLANK_LINE, split_steps
 from llm_distill.prompts import load_template
+from llm_distill.rows.columns import Row, check_references
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Assess(Stage):
         return self.sampling.temperature > 0 or self.shots > 0
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         rows = context.rows(self.rows)
         if self.difficulty.by == "gold":

@@ -15,7 +15,6 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.columns import Row, by_task
 from llm_distill.engines.requests import offered_variables, render_prompt, template_values
 from llm_distill.errors import DataError
 from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
@@ -28,6 +27,7 @@ from llm_distill.methods.preference_pairs import (
     rationale_pairs,
 )
 from llm_distill.prompts import Template, load_template
+from llm_distill.rows.columns import Row, by_task
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 COLUMNS = ("id", "prompt", "chosen", "rejected", "kind", "margin", "task")
@@ -122,7 +122,7 @@ class BuildPreferences(Stage):
         return True  # ties and what is over the limits
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         return RowsOutput(self._rows(context), features(COLUMNS))
 

@@ -14,10 +14,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from llm_distill.columns import Row
 from llm_distill.errors import DataError
 from llm_distill.methods.answers import AnswerKind
 from llm_distill.methods.sampled_answers import consensus
+from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 ADDED = ("agreement", "reference_answer")
@@ -52,7 +52,7 @@ class Consensus(Stage):
         return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         columns = features(ADDED, like=context.rows(self.rows).features)
         return RowsOutput(self._rows(context), columns)

@@ -11,8 +11,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.columns import Row, task_of
 from llm_distill.methods.contamination import SeenTexts
+from llm_distill.rows.columns import Row, task_of
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 

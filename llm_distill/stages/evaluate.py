@@ -16,8 +16,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.columns import Row, check_references
-from llm_distill.contamination import ContaminationSettings, look_for_items
 from llm_distill.engines.base import Completion, SamplingSettings
 from llm_distill.engines.requests import (
     Job,
@@ -27,12 +25,14 @@ from llm_distill.engines.requests import (
     template_values,
 )
 from llm_distill.errors import DataError
+from llm_distill.evaluation.contamination import ContaminationSettings, look_for_items
+from llm_distill.evaluation.exam_results import ExamResults
 from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
 from llm_distill.methods.error_budget import ErrorBudget
-from llm_distill.methods.exam_results import ExamResults
 from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
+from llm_distill.rows.columns import Row, check_references
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
 
 ADDED = (
@@ -121,7 +121,7 @@ class Evaluate(Stage):
         return self.sampling.temperature > 0 or max(self.shots) > 0
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         rows = context.rows(self.rows)
         check_references(rows, self.rows)

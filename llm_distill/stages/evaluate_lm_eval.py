@@ -18,10 +18,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from llm_distill.columns import Row
-from llm_distill.contamination import ContaminationSettings, look_for_items
 from llm_distill.errors import DataError, ModelError
-from llm_distill.lm_eval_tasks import (
+from llm_distill.evaluation.contamination import ContaminationSettings, look_for_items
+from llm_distill.evaluation.lm_eval_results import figures, sample_row
+from llm_distill.evaluation.lm_eval_tasks import (
     Tasks,
     asked,
     digests,
@@ -31,8 +31,7 @@ from llm_distill.lm_eval_tasks import (
     override,
     seed,
 )
-from llm_distill.methods.lm_eval_results import figures, sample_row
-from llm_distill.models import (
+from llm_distill.models.sources import (
     Device,
     ModelSource,
     choose_device,
@@ -41,6 +40,7 @@ from llm_distill.models import (
     load_tokenizer,
 )
 from llm_distill.paths import find_resource
+from llm_distill.rows.columns import Row
 from llm_distill.stage import (
     Columns,
     Context,
@@ -118,7 +118,7 @@ class EvaluateLmEval(Stage):
         return digests(self._folder())
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         tasks = load_tasks(self.tasks, self._folder())
         for name, file in files_outside(tasks, self._folder()):

@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from llm_distill.columns import Row, by_task
 from llm_distill.engines.base import SamplingSettings, StructuredOutput
 from llm_distill.engines.requests import (
     Job,
@@ -30,6 +29,7 @@ from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.examples import draw_examples, usable
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import Template, load_template
+from llm_distill.rows.columns import Row, by_task
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
 
 ADDED = ("id", "parent_id", "prompt", "finish_reason", "candidate_index", "error")
@@ -118,7 +118,7 @@ class Generate(Stage):
         return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         if self.n > 1 and not self.is_seeded():
             context.warn(f"n is {self.n} at temperature 0: every candidate of a row is the same")

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from llm_distill.columns import Row, task_of
 from llm_distill.engines.base import SamplingSettings
 from llm_distill.engines.requests import Job, answered, offered_variables
 from llm_distill.engines.skill_requests import skill_jobs
@@ -29,6 +28,7 @@ from llm_distill.methods.skills import (
     skill_id,
     skill_lists,
 )
+from llm_distill.rows.columns import Row, task_of
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
 
 ADDED = ("skills", "error")
@@ -80,7 +80,7 @@ class LabelSkills(Stage):
         return self.sampling.temperature > 0
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         lists = skill_lists(context.each_row(self.skills), self.skills)
         check_tasks(context.each_row(self.rows), lists, self.skills)

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from llm_distill import datasets_io as io
-from llm_distill.columns import Row
 from llm_distill.errors import DataError, nearest
-from llm_distill.hub import cached_commit
-from llm_distill.methods import dataset_shapes as shapes
-from llm_distill.methods import records
+from llm_distill.models.hub import cached_commit
 from llm_distill.paths import file_digests, find_resource
+from llm_distill.rows import reading as io
+from llm_distill.rows import records
+from llm_distill.rows import shapes as shapes
+from llm_distill.rows.columns import Row
+from llm_distill.rows.unique_ids import UniqueIds
 from llm_distill.stage import Columns, Context, RowsOutput, Stage
-from llm_distill.unique_ids import UniqueIds
 
 if TYPE_CHECKING:
     from datasets import Features

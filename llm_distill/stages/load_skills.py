@@ -51,7 +51,7 @@ class LoadSkills(Stage):
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         rows = [
             {"id": skill_id(task, skill), "task": task, "skill": skill, "count": None}

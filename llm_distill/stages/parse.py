@@ -13,7 +13,6 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.columns import COLUMNS, Row
 from llm_distill.errors import DataError
 from llm_distill.methods.parsing import (
     block_pattern,
@@ -22,6 +21,7 @@ from llm_distill.methods.parsing import (
     read_pattern,
     read_tag,
 )
+from llm_distill.rows.columns import COLUMNS, Row
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 
@@ -94,7 +94,7 @@ class Parse(Stage):
         return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         rows = context.rows(self.rows)
         kept = features(self._new_columns(), like=rows.features)

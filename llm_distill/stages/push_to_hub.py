@@ -43,14 +43,14 @@ class PushToHub(Stage):
     @field_validator("repo_id")
     @classmethod
     def _check_repo_id(cls, value: str) -> str:
-        from llm_distill.delivery.push import check_repo_id
+        from llm_distill.publish.push import check_repo_id
 
         return _valid(check_repo_id, value)
 
     @field_validator("license")
     @classmethod
     def _check_license(cls, value: str | None) -> str | None:
-        from llm_distill.delivery.licenses import check_license
+        from llm_distill.publish.licenses import check_license
 
         return None if value is None else _valid(check_license, value)
 
@@ -76,10 +76,10 @@ class PushToHub(Stage):
         from datasets import Features, Value
         from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
-        from llm_distill.delivery.cards import Origin
-        from llm_distill.delivery.lineage import read_lineage
-        from llm_distill.delivery.package import package
-        from llm_distill.delivery.push import check_can_push, push
+        from llm_distill.publish.cards import Origin
+        from llm_distill.publish.lineage import read_lineage
+        from llm_distill.publish.package import package
+        from llm_distill.publish.push import check_can_push, push
 
         check_can_push()
         disable_progress_bars()  # one a file would tear ours

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from llm_distill.columns import Row, by_task, check_references, task_of
 from llm_distill.engines.base import SamplingSettings
 from llm_distill.engines.requests import (
     Job,
@@ -30,6 +29,7 @@ from llm_distill.methods.examples import question_key, usable
 from llm_distill.methods.in_context_score import Tally, mean_by
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
+from llm_distill.rows.columns import Row, by_task, check_references, task_of
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
 
 ADDED = ("score", "n_items", "parse_failures")
@@ -107,7 +107,7 @@ class ScoreInContext(Stage):
         return self.sampling.temperature > 0 or self.racing
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         columns = features(ADDED, like=context.rows(self.rows).features)
         return RowsOutput(self._rows(context), columns)

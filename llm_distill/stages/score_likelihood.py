@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from llm_distill.columns import Row
 from llm_distill.distillation.rows import RowText
 from llm_distill.errors import DataError, ModelError
-from llm_distill.models import Device, context_length
+from llm_distill.models.sources import Device, context_length
+from llm_distill.rows.columns import Row
 from llm_distill.stage import (
     Columns,
     Context,
@@ -30,9 +30,9 @@ from llm_distill.stage import (
 )
 
 if TYPE_CHECKING:
-    from llm_distill.distillation.encoding import EncodedRow, RowEncoder
-    from llm_distill.distillation.scoring import Scores, TeacherScorer
-    from llm_distill.models import ModelSource
+    from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
+    from llm_distill.distillation.teacher.scoring import Scores, TeacherScorer
+    from llm_distill.models.sources import ModelSource
 
 
 class ScoreLikelihood(RowText, Stage):
@@ -89,7 +89,7 @@ class ScoreLikelihood(RowText, Stage):
         return self.offered(inputs[self.rows])
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         columns = features(self._added(), like=context.rows(self.rows).features)
         return RowsOutput(self._rows(context), columns)
@@ -101,8 +101,8 @@ class ScoreLikelihood(RowText, Stage):
         return ["teacher_logps", "teacher_log_pbs", *top, "scored_by", "scored_text"]
 
     def _rows(self, context: Context) -> Iterator[Row]:
-        from llm_distill.distillation.encoding import row_encoder
-        from llm_distill.distillation.identity import scored_by, scored_text
+        from llm_distill.distillation.alignment.encoding import row_encoder
+        from llm_distill.distillation.teacher.identity import scored_by, scored_text
 
         source = context.model(self.model)
         encoder = row_encoder(source, self._longest(source))
@@ -124,7 +124,7 @@ class ScoreLikelihood(RowText, Stage):
     def _by_engine(
         self, context: Context, source: ModelSource, encoder: RowEncoder
     ) -> Iterator[tuple[Row, EncodedRow, Scores]]:
-        from llm_distill.distillation.engine_scores import engine_scores
+        from llm_distill.distillation.teacher.engine_scores import engine_scores
 
         pairs = self._encoded(context, encoder, lambda rows, tokens: None)
         ask = partial(context.score, self.model, total=len(context.rows(self.rows)))
@@ -144,8 +144,8 @@ class ScoreLikelihood(RowText, Stage):
     def _by_forward_pass(
         self, context: Context, source: ModelSource, encoder: RowEncoder
     ) -> Iterator[tuple[Row, EncodedRow, Scores]]:
-        from llm_distill.distillation.scoring import TeacherScorer
-        from llm_distill.distillation.windows import scored_rows
+        from llm_distill.distillation.teacher.scoring import TeacherScorer
+        from llm_distill.distillation.teacher.windows import scored_rows
 
         opened: list[TeacherScorer] = []
 

@@ -14,7 +14,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from llm_distill.columns import Row
 from llm_distill.errors import DataError
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skill_selection import (
@@ -28,6 +27,7 @@ from llm_distill.methods.skill_selection import (
     random_subset,
     skill_name,
 )
+from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 ADDED = ("id", "parent_id", "source_id", "skill", "weight")
@@ -72,7 +72,7 @@ class SelectBySkill(Stage):
         return True
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         needs = needs_of(context.each_row(self.profile))
         self._check_apart(context, needs)

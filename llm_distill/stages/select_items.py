@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from llm_distill.columns import Row, by_task
 from llm_distill.errors import DataError
 from llm_distill.methods.seeds import derive_seed
+from llm_distill.rows.columns import Row, by_task
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class SelectItems(Stage):
         return True
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         rows = context.rows(self.rows)
         takers = self._takers(context)

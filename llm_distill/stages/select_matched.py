@@ -12,10 +12,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from llm_distill.columns import Row, task_of
 from llm_distill.errors import DataError
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skill_selection import copies_by_task
+from llm_distill.rows.columns import Row, task_of
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 ADDED = ("id", "parent_id", "source_id", "weight")
@@ -46,7 +46,7 @@ class SelectMatched(Stage):
         return True
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         ids: dict[str, list[str]] = {}
         for row in context.each_row(self.rows):

@@ -14,12 +14,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from llm_distill.columns import Row, task_of
 from llm_distill.errors import DataError
-from llm_distill.hub import cached_commit
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skill_selection import check_apart, random_subset
+from llm_distill.models.hub import cached_commit
 from llm_distill.paths import file_digests, find_resource
+from llm_distill.rows.columns import Row, task_of
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 ADDED = ("id", "parent_id", "source_id", "weight")
@@ -70,7 +70,7 @@ class SelectSimilar(Stage):
         return [] if find_resource(self.model) else [(self.model, self.revision)]
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         rows, questions = context.rows(self.rows), context.rows(self.questions)
         check_apart(
@@ -98,8 +98,8 @@ class SelectSimilar(Stage):
 
     def _pairs(self, context: Context) -> dict[str, str]:
         """By a pair's id, the id of the training question in it."""
-        from llm_distill.embeddings import embed
         from llm_distill.methods.similarity import most_similar
+        from llm_distill.models.embeddings import embed
 
         queries, keys = _asking(context, self.questions), _asking(context, self.rows)
         vectors = embed(self.model, self.revision, [row["question"] for row in (*queries, *keys)])

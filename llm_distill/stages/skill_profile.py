@@ -13,10 +13,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from llm_distill.columns import task_of
 from llm_distill.errors import DataError
 from llm_distill.methods.skill_profile import missing_skill_profile
 from llm_distill.methods.skills import canonical, skill_id
+from llm_distill.rows.columns import task_of
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 COLUMNS = (
@@ -44,7 +44,7 @@ class SkillProfile(Stage):
         return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         questions = [
             (task_of(row), str(row["id"]), [canonical(s) for s in row["missing_skills"] or ()])

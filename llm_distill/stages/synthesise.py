@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from llm_distill.columns import Row
 from llm_distill.engines.base import Completion, SamplingSettings
 from llm_distill.engines.requests import (
     Job,
@@ -42,6 +41,7 @@ from llm_distill.methods.skill_selection import (
     skill_name,
 )
 from llm_distill.prompts import load_template
+from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
 
 TEXTS = ("question", "rationale")
@@ -116,7 +116,7 @@ class Synthesise(Stage):
         return True
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         return RowsOutput(self._rows(context), features(GIVEN))
 

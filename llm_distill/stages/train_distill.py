@@ -23,7 +23,7 @@ from llm_distill.training.settings import TrainingSettings
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from llm_distill.distillation.encoding import RowEncoder
+    from llm_distill.distillation.alignment.encoding import RowEncoder
 
 _TOP = "score_likelihood gives it with top_k; or set online: true"
 REMEDIES = {
@@ -118,8 +118,8 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         dataset = self._dataset(context, student, teacher)
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
-            from llm_distill.distillation.own_teacher import own_teacher
-            from llm_distill.distillation.teacher import online_teacher
+            from llm_distill.distillation.teacher.online import online_teacher
+            from llm_distill.distillation.teacher.own_teacher import own_teacher
             from llm_distill.distillation.trainer import distill_trainer
 
             asked = None
@@ -142,9 +142,9 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         Raises:
             ConfigError: a loss needs one tokenizer on both sides, and there are two.
         """
-        from llm_distill.distillation.encoding import row_encoder
-        from llm_distill.distillation.vocabularies import difference
-        from llm_distill.models import context_length
+        from llm_distill.distillation.alignment.encoding import row_encoder
+        from llm_distill.distillation.alignment.vocabularies import difference
+        from llm_distill.models.sources import context_length
 
         source = context.model(self.model)
         student = row_encoder(source, min(self.max_length, context_length(source)))
@@ -166,8 +166,8 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
     ) -> Dataset:
         """What is trained on; says in the metrics how the texts align."""
         from llm_distill.distillation.dataset import RowPreparation, prepared
-        from llm_distill.distillation.identity import scored_by
-        from llm_distill.distillation.stored import StoredScores
+        from llm_distill.distillation.teacher.identity import scored_by
+        from llm_distill.distillation.teacher.stored import StoredScores
 
         if self.online and self.from_teacher():
             self._warn_of_stored_scores(context)

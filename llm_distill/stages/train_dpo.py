@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from llm_distill.columns import Row
 from llm_distill.methods.seeds import derive_seed
+from llm_distill.rows.columns import Row
 from llm_distill.stage import Context, Model, ModelOutput, Rows, Stage
 from llm_distill.training.settings import LoraSettings, TrainingSettings
 
@@ -81,7 +81,7 @@ class TrainDpo(TrainingSettings, Stage):
 
     def _reference(self, source: Any) -> Any:
         """A second copy, with the source's adapters merged, which TRL's own would lack."""
-        from llm_distill.models import load_model
+        from llm_distill.models.sources import load_model
         from llm_distill.training.weights import training_source
 
         if self.peft is not None:

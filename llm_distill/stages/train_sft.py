@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from llm_distill.columns import Row
 from llm_distill.distillation.rows import PromptedRow
 from llm_distill.methods.seeds import derive_seed
+from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage
 from llm_distill.training.settings import TrainingSettings
 

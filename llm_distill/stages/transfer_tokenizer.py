@@ -42,7 +42,7 @@ class TransferTokenizer(Stage):
         return self
 
     def run(self, context: Context) -> ModelOutput:
-        from llm_distill.distillation.tokenizer_transfer import transfer_tokenizer
+        from llm_distill.distillation.transfer.tokenizer_transfer import transfer_tokenizer
 
         source = context.model(self.model)
         target = None if self.tokenizer is None else context.model(self.tokenizer)

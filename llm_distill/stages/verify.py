@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from llm_distill.columns import Row
 from llm_distill.methods.answers import AnswerKind, answers_equal
+from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 
@@ -42,7 +42,7 @@ class Verify(Stage):
         return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         rows = context.rows(self.rows)
         return RowsOutput(self._checked(context), features(["is_correct"], like=rows.features))

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llm_distill.columns import Row
 from llm_distill.errors import DataError
-from llm_distill.models import ModelSource, PromptFormat, end_tokens, load_tokenizer
+from llm_distill.models.sources import ModelSource, PromptFormat, end_tokens, load_tokenizer
 from llm_distill.prompts import as_messages, continuation
+from llm_distill.rows.columns import Row
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -14,7 +14,7 @@ from transformers import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
 from llm_distill.errors import ModelError
-from llm_distill.models import is_out_of_memory
+from llm_distill.models.sources import is_out_of_memory
 from llm_distill.training.callbacks import ShowProgress, WholeHistory
 from llm_distill.training.checkpoints import last_complete
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from llm_distill.errors import ModelError
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from llm_distill.training.weights import load_start, save_full
 
 MergedDType = Literal["float32", "bfloat16", "float16"]

@@ -16,7 +16,7 @@ from llm_distill.training.weights import load_start, save_adapter, save_full, tr
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from llm_distill.models import ModelSource
+    from llm_distill.models.sources import ModelSource
     from llm_distill.stage import Context
     from llm_distill.training.settings import TrainingSettings
 

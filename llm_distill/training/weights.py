@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from llm_distill.models import ModelSource, load_model, own_tokenizer
+from llm_distill.models.sources import ModelSource, load_model, own_tokenizer
 
 NOT_SAFE = (".bin", ".pt", ".pth", ".pkl")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from tests.distillation import tiny
 from tests.tiny_tokenizer import on_one_thread
 

@@ -8,9 +8,9 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from llm_distill.distillation.encoding import NO_LIMIT, RowEncoder, row_encoder
+from llm_distill.distillation.alignment.encoding import NO_LIMIT, RowEncoder, row_encoder
 from llm_distill.methods.token_bytes import token_bytes
-from llm_distill.models import ModelSource, PromptFormat
+from llm_distill.models.sources import ModelSource, PromptFormat
 from llm_distill.training.data import PairEncoder
 
 ROOT = Path(__file__).parents[2]

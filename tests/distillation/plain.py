@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from llm_distill.models import ModelSource, load_model
+from llm_distill.models.sources import ModelSource, load_model
 from llm_distill.training.data import pair_encoder
 
 

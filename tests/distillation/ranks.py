@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from llm_distill.distillation.settings import DistillSettings
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from tests.distillation import trainers
 
 STEPS = 3

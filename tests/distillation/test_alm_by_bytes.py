@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from llm_distill.distillation import losses
-from llm_distill.distillation.new_tokenizer import byte_tokenizer, tokenizer_with
-from llm_distill.models import ModelSource, PromptFormat, load_model
+from llm_distill.distillation.losses import objective as losses
+from llm_distill.distillation.transfer.new_tokenizer import byte_tokenizer, tokenizer_with
+from llm_distill.models.sources import ModelSource, PromptFormat, load_model
 from llm_distill.stages.train_distill import TrainDistill
 from tests.distillation import encoders, plain, tiny
 from tests.methods import small_tokenizers as small

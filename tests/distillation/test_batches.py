@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from llm_distill.distillation.batches import collate
-from llm_distill.distillation.head import Head
-from llm_distill.distillation.losses import Objective, counts
+from llm_distill.distillation.lm_head.head import Head
+from llm_distill.distillation.losses.objective import Objective, counts
 from llm_distill.distillation.settings import DistillSettings, LossWeights
 
 NO = -100

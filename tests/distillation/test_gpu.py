@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from llm_distill.distillation import head as module
-from llm_distill.distillation import head_tiles
-from llm_distill.distillation.encoding import row_encoder
-from llm_distill.distillation.head import Head, head_logps, top_tokens
-from llm_distill.distillation.scoring import TeacherScorer
+from llm_distill.distillation.alignment.encoding import row_encoder
+from llm_distill.distillation.lm_head import head as module
+from llm_distill.distillation.lm_head import head_tiles
+from llm_distill.distillation.lm_head.head import Head, head_logps, top_tokens
+from llm_distill.distillation.lm_head.tile_operations import tile_operations
 from llm_distill.distillation.settings import DistillSettings
-from llm_distill.distillation.tile_operations import tile_operations
-from llm_distill.models import ModelSource
+from llm_distill.distillation.teacher.scoring import TeacherScorer
+from llm_distill.models.sources import ModelSource
 from tests.distillation import tiny
 from tests.distillation.trainers import trainer, weights
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from llm_distill.models import load_model
+from llm_distill.models.sources import load_model
 from tests.distillation import ranks, tiny
 
 ROOT = Path(__file__).parents[2]

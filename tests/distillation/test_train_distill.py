@@ -11,9 +11,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from llm_distill.distillation.tokenizer_transfer import transfer_tokenizer
+from llm_distill.distillation.transfer.tokenizer_transfer import transfer_tokenizer
 from llm_distill.errors import ConfigError, DataError, ModelError
-from llm_distill.models import ModelSource, load_model
+from llm_distill.models.sources import ModelSource, load_model
 from llm_distill.stages.score_likelihood import ScoreLikelihood
 from llm_distill.stages.train_distill import TrainDistill
 from llm_distill.stages.train_sft import TrainSft
@@ -496,7 +496,7 @@ def test_settings_are_checked_before_a_run():
 
 
 def test_an_infinite_temperature_has_a_fingerprint():
-    from llm_distill.methods.canonical import fingerprint
+    from llm_distill.digests import fingerprint
     from llm_distill.runtime.fingerprint import result_settings
 
     made = stage(alm={"temperature": math.inf})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from llm_distill.distillation import losses
+from llm_distill.distillation.losses import objective as losses
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.errors import ModelError
 from tests.distillation.trainers import trainer

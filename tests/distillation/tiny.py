@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from tests.tiny_tokenizer import tiny_tokenizer
 
 FEW_PIECES = ["is it very old years or so", "e of r s"]

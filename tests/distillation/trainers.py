@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
+from llm_distill.distillation.alignment.encoding import row_encoder, turns_of
 from llm_distill.distillation.dataset import RowPreparation, prepared
-from llm_distill.distillation.encoding import row_encoder, turns_of
 from llm_distill.distillation.settings import DistillSettings
-from llm_distill.distillation.teacher import online_teacher
+from llm_distill.distillation.teacher.online import online_teacher
 from llm_distill.distillation.trainer import DistillTrainer, distill_trainer
-from llm_distill.models import ModelSource, load_model
+from llm_distill.models.sources import ModelSource, load_model
 from tests.distillation import tiny
 
 ARGUMENTS = {

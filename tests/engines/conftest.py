@@ -12,7 +12,7 @@ import torch
 from llm_distill.engines.base import Completion, Request
 from llm_distill.engines.config import TransformersSettings
 from llm_distill.engines.transformers.engine import TransformersEngine
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from tests.tiny_tokenizer import on_one_thread
 
 CONTEXT = 96

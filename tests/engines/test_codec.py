@@ -9,7 +9,7 @@ import pytest
 from llm_distill.engines.base import Completion, Request, SamplingSettings, Score, ScoreRequest
 from llm_distill.engines.codec import Codec, Prompt, Scored
 from llm_distill.errors import ModelError
-from llm_distill.models import ModelSource, load_tokenizer
+from llm_distill.models.sources import ModelSource, load_tokenizer
 
 LONG = "The quick brown fox jumps over the lazy dog; 0 1 2 3 4 5 6 7 8 9"
 

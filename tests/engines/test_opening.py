@@ -11,7 +11,7 @@ from llm_distill.engines.budget import Budget
 from llm_distill.engines.config import VLLMSettings
 from llm_distill.engines.opening import open_engine
 from llm_distill.errors import ModelError
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 
 
 def test_without_vllm_the_message_says_how_to_install_it(

@@ -15,7 +15,7 @@ from llm_distill.engines.config import ScriptedSettings
 from llm_distill.engines.opening import open_engine
 from llm_distill.engines.scripted import ScriptedEngine
 from llm_distill.errors import ConfigError
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 
 TABLE = """\
 {"contains": "apples", "completion": " twelve apples\\nare left."}

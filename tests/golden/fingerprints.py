@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from llm_distill.methods.canonical import fingerprint
+from llm_distill.digests import fingerprint
 from llm_distill.pipeline.load import load_pipeline, profile_names
 from llm_distill.runtime.artifact import Artifact
 from llm_distill.runtime.resolve import Resolver

@@ -9,12 +9,12 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
+from llm_distill.cli.tables import MOST_SKILLS, result_tables
 from llm_distill.report.charts import Share, Shares
 from llm_distill.report.figures import MOST_GROUPS
 from llm_distill.report.page import render
 from llm_distill.report.plots import draw
 from llm_distill.report.profiles import profiles
-from llm_distill.result_tables import MOST_SKILLS, result_tables
 from tests.report.runs import HOSTILE, Made, Page
 
 

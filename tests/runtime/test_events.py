@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from llm_distill import events
+from llm_distill.cli import events
+from llm_distill.cli.events import EventDisplay, event_lines
 from llm_distill.errors import DataError
-from llm_distill.events import EventDisplay, event_lines
 
 PAGE = Path(__file__).parents[2] / "docs" / "following-along.md"
 TOY = """\

@@ -32,8 +32,8 @@ def kinds(error: type[LLMDistillError]) -> Iterator[type[LLMDistillError]]:
 
 
 def test_every_errors_code_is_in_the_table() -> None:
-    import llm_distill.cli
-    import llm_distill.commands  # noqa: F401  (with it, all that define errors)
+    import llm_distill.cli.main
+    import llm_distill.cli.run  # noqa: F401  (with it, all that define errors)
 
     codes = {kind.__name__: kind.exit_code for kind in kinds(LLMDistillError)}
     assert codes["BudgetError"] == 6

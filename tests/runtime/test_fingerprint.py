@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from llm_distill.methods.canonical import canonical_json, fingerprint
+from llm_distill.digests import canonical_json, fingerprint
 from llm_distill.runtime.fingerprint import differences, result_settings
 from llm_distill.stage import execution_setting
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from llm_distill.commands import _stop_as_after_ctrl_c
+from llm_distill.cli.run import _stop_as_after_ctrl_c
 from llm_distill.errors import WorkspaceError
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.record import read_run

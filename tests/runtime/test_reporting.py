@@ -133,7 +133,7 @@ def _run(folder: Path, tracker: str) -> Path:
     rows = [{"id": str(i), "prompt": f"{i}?", "completion": f"{i}."} for i in range(8)]
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (folder / "toy.yaml").write_text(TRAINING)
-    command = [sys.executable, "-m", "llm_distill.cli", "run", "toy.yaml", "--workspace", "w"]
+    command = [sys.executable, "-m", "llm_distill", "run", "toy.yaml", "--workspace", "w"]
     done = subprocess.run(
         [*command, "--set", f"report_to={tracker}"],
         cwd=folder,

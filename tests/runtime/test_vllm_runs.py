@@ -73,7 +73,7 @@ class Clone:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """`llm-distill run` with a process group of its own, as from a shell."""
-        command = [sys.executable, "-m", "llm_distill.cli", "run", "taught.yaml"]
+        command = [sys.executable, "-m", "llm_distill", "run", "taught.yaml"]
         return subprocess.Popen(
             [*command, "--workspace", "workspace", *arguments],
             cwd=self.folder,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from llm_distill.engines.base import Completion, Request
 from llm_distill.errors import DataError
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from llm_distill.stage import references
 from llm_distill.stages.assess import Assess
 from tests.engines.conftest import save_model, save_tokenizer

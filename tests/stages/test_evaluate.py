@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from llm_distill.engines.base import Request
 from llm_distill.errors import DataError
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from llm_distill.stages.evaluate import Evaluate
 
 Run = Callable[..., Any]

@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from llm_distill.errors import ConfigError, DataError
-from llm_distill.models import ModelSource, load_model, load_tokenizer
+from llm_distill.models.sources import ModelSource, load_model, load_tokenizer
 from llm_distill.paths import bundled_root
 from llm_distill.prompts import load_template
 from llm_distill.stages.evaluate_lm_eval import EvaluateLmEval
@@ -256,7 +256,7 @@ def test_what_is_asked_for_and_is_not_there_is_said_before_a_model_is_loaded(
 
 
 def test_data_outside_the_folder_is_a_warning(run_stage: Run, folder: Path, tmp_path: Path) -> None:
-    from llm_distill.lm_eval_tasks import files_outside
+    from llm_distill.evaluation.lm_eval_tasks import files_outside
 
     outside = tmp_path / "outside.jsonl"
     outside.write_text("{}")

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from llm_distill.engines.base import Completion, Request, StructuredOutput
 from llm_distill.errors import DataError
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from llm_distill.stages.generate import Generate
 
 Run = Callable[..., Any]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from llm_distill.columns import COLUMNS, features
 from llm_distill.errors import DataError
-from llm_distill.methods.dataset_shapes import check_row
+from llm_distill.rows.columns import COLUMNS, features
+from llm_distill.rows.shapes import check_row
 from llm_distill.stages.load_dataset import LoadDataset
 
 Run = Callable[..., Any]

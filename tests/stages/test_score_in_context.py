@@ -11,7 +11,7 @@ import pytest
 
 from llm_distill.engines.base import Completion, Request
 from llm_distill.errors import DataError
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from llm_distill.stages.score_in_context import ScoreInContext
 
 Run = Callable[..., Any]

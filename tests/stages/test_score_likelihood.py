@@ -11,16 +11,16 @@ import pytest
 from datasets import List, Value
 from pydantic import ValidationError
 
-from llm_distill.distillation import windows
-from llm_distill.distillation.encoding import row_encoder
-from llm_distill.distillation.identity import scored_by, scored_text
-from llm_distill.distillation.scoring import TeacherScorer
+from llm_distill.distillation.alignment.encoding import row_encoder
+from llm_distill.distillation.teacher import windows
+from llm_distill.distillation.teacher.identity import scored_by, scored_text
+from llm_distill.distillation.teacher.scoring import TeacherScorer
 from llm_distill.engines.base import Score, ScoreRequest
 from llm_distill.engines.codec import Codec
 from llm_distill.engines.config import TransformersSettings
 from llm_distill.engines.transformers.engine import TransformersEngine
 from llm_distill.errors import DataError, ModelError
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from llm_distill.runtime.writer import DATA_FILE, write_rows
 from llm_distill.stage import RowsOutput
 from llm_distill.stages.score_likelihood import ScoreLikelihood

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llm_distill.embeddings import embed
 from llm_distill.errors import ConfigError, DataError, ModelError
+from llm_distill.models.embeddings import embed
 from llm_distill.stages.select_similar import SelectSimilar
 
 Run = Callable[..., Any]

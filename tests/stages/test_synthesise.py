@@ -9,7 +9,7 @@ import pytest
 
 from llm_distill.engines.base import Completion, Request
 from llm_distill.errors import DataError
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from llm_distill.stages.synthesise import Synthesise
 
 Run = Callable[..., Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from llm_distill.models import ModelSource, load_tokenizer
+from llm_distill.models.sources import ModelSource, load_tokenizer
 from llm_distill.paths import bundled_root
 from llm_distill.stage import references
 from llm_distill.stages.transfer_tokenizer import TransferTokenizer

@@ -38,7 +38,7 @@ class ToyMap(Stage):
         return {self.template: None if columns is None else frozenset({*columns, *self.variables})}
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         rows = context.rows(self.rows)
         if self.trace:

@@ -30,7 +30,7 @@ class ToyRows(Stage):
         return self.mode == "odd"
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.columns import features
+        from llm_distill.rows.columns import features
 
         if self.trace:
             with Path(self.trace).open("a") as file:

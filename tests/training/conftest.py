@@ -12,7 +12,7 @@ import pytest
 
 from llm_distill.engines.base import Request, SamplingSettings
 from llm_distill.engines.config import TransformersSettings
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from llm_distill.prompts import as_messages
 from llm_distill.stage import ModelOutput
 from tests.tiny_tokenizer import on_one_thread, tiny_tokenizer

@@ -8,7 +8,7 @@ import pytest
 
 from llm_distill.engines.config import TransformersSettings
 from llm_distill.errors import DataError
-from llm_distill.models import load_tokenizer
+from llm_distill.models.sources import load_tokenizer
 from llm_distill.prompts import as_messages
 from llm_distill.training.data import (
     PairEncoder,

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from llm_distill.errors import DataError, ModelError
-from llm_distill.models import load_model
+from llm_distill.models.sources import load_model
 from llm_distill.stages.train_dpo import TrainDpo
 from llm_distill.training.data import pair_encoder
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llm_distill.errors import ModelError
-from llm_distill.models import ModelSource, load_model
+from llm_distill.models.sources import ModelSource, load_model
 from llm_distill.stages.merge_adapter import MergeAdapter
 from llm_distill.training.weights import save_adapter
 

@@ -139,7 +139,7 @@ from contextlib import nullcontext
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from llm_distill.runtime.context import StageContext
 from llm_distill.stages.train_sft import TrainSft
 from llm_distill.tracking import TrackedRun

@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 
 from llm_distill.errors import DataError
-from llm_distill.models import load_model, load_tokenizer
+from llm_distill.models.sources import load_model, load_tokenizer
 from llm_distill.stages.train_sft import TrainSft
 from llm_distill.training.data import pair_encoder, sft_example
 from llm_distill.training.loop import explained

@@ -20,7 +20,7 @@ from llm_distill.errors import BudgetError, ConfigError, ModelError
 if TYPE_CHECKING:
     from llm_distill.engines.budget import Budget
     from llm_distill.engines.config import OpenAISettings
-    from llm_distill.models import ModelSource
+    from llm_distill.models.sources import ModelSource
 
 
 class OpenAIEngine:

@@ -13,7 +13,7 @@ from llm_distill.engines.process_reward.format import (
     RewardFormat,
     TokenClassification,
 )
-from llm_distill.models import Device
+from llm_distill.models.sources import Device
 from llm_distill.stage import Model, execution_setting
 
 OF_ANOTHER_KIND = {

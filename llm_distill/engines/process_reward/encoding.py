@@ -21,7 +21,7 @@ from llm_distill.engines.process_reward.format import (
 from llm_distill.errors import DataError, ModelError
 
 if TYPE_CHECKING:
-    from llm_distill.models import ModelSource
+    from llm_distill.models.sources import ModelSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from llm_distill.errors import ModelError
-from llm_distill.models import ModelSource, load_model
+from llm_distill.models.sources import ModelSource, load_model
 
 Judge = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """ids [batch, length], rows [n], places [n] → logits [n, 2]: of wrong, of right."""

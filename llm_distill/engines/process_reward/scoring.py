@@ -20,7 +20,7 @@ from llm_distill.engines.process_reward.loading import (
     next_token_judge,
 )
 from llm_distill.errors import DataError, ModelError
-from llm_distill.models import (
+from llm_distill.models.sources import (
     Device,
     ModelSource,
     choose_device,

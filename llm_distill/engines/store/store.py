@@ -19,9 +19,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from llm_distill.digests import digest, fingerprint
 from llm_distill.engines.base import Completion, Request, SamplingSettings, Score, ScoreRequest
 from llm_distill.engines.store.file import CONTENT, checksum, connect, explained, is_damage
-from llm_distill.methods.canonical import digest, fingerprint
 
 Key = tuple[bytes, int]
 """sha256 of a request without its max_tokens, and these."""

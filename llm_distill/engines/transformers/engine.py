@@ -22,7 +22,7 @@ from llm_distill.engines.transformers.scoring import score_batch
 from llm_distill.engines.transformers.shared_prefix import groups_by_prefix, prefix_length
 from llm_distill.engines.transformers.stopping import StopStrings
 from llm_distill.errors import ModelError
-from llm_distill.models import (
+from llm_distill.models.sources import (
     choose_device,
     end_tokens,
     fits_memory,
@@ -33,7 +33,7 @@ from llm_distill.models import (
 
 if TYPE_CHECKING:
     from llm_distill.engines.config import TransformersSettings
-    from llm_distill.models import ModelSource
+    from llm_distill.models.sources import ModelSource
 
 BATCHES_AHEAD = 16
 """Batches of requests that are read and sorted by length together: less padding, flat memory."""

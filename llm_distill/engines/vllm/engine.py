@@ -15,11 +15,11 @@ from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
 from llm_distill.engines.codec import Codec, Prompt, Scored
 from llm_distill.engines.vllm.loading import close, load, reason
 from llm_distill.errors import ModelError
-from llm_distill.models import end_tokens, is_out_of_memory, load_tokenizer
+from llm_distill.models.sources import end_tokens, is_out_of_memory, load_tokenizer
 
 if TYPE_CHECKING:
     from llm_distill.engines.config import VLLMSettings
-    from llm_distill.models import ModelSource
+    from llm_distill.models.sources import ModelSource
 
 QUEUE = 2
 """Requests that are in vLLM at once, as a multiple of those that it decodes together."""

@@ -25,7 +25,7 @@ from llm_distill.errors import ModelError
 
 if TYPE_CHECKING:
     from llm_distill.engines.config import VLLMSettings
-    from llm_distill.models import ModelSource
+    from llm_distill.models.sources import ModelSource
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # steps are made here, between requests

@@ -33,7 +33,7 @@ from llm_distill.engines.openai import server as openai_server
 from llm_distill.engines.openai.engine import OpenAIEngine
 from llm_distill.engines.opening import open_engine
 from llm_distill.errors import BudgetError, ConfigError, ModelError
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from tests.engines.loopback import (
     Call,
     Loopback,

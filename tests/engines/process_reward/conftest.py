@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from tests.engines.conftest import save_model, save_tokenizer
 
 SEPARATOR = "<extra_0>"

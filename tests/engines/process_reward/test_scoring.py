@@ -22,7 +22,7 @@ from llm_distill.engines.process_reward.format import (
 )
 from llm_distill.engines.process_reward.scoring import ProcessRewardModel, Rewards
 from llm_distill.errors import ModelError
-from llm_distill.models import ModelSource, load_model, load_tokenizer
+from llm_distill.models.sources import ModelSource, load_model, load_tokenizer
 from tests.engines.process_reward.conftest import QWEN_TEMPLATE, SEPARATOR, tensors_of
 
 Build = Callable[..., ModelSource]

@@ -15,7 +15,7 @@ from llm_distill.engines.config import TransformersSettings
 from llm_distill.engines.transformers import scoring
 from llm_distill.engines.transformers.engine import BATCHES_AHEAD, TransformersEngine
 from llm_distill.errors import ModelError
-from llm_distill.models import ModelSource, load_model, load_tokenizer
+from llm_distill.models.sources import ModelSource, load_model, load_tokenizer
 
 PAIRS = [
     ("The", " quick brown fox"),

@@ -12,7 +12,7 @@ from llm_distill.engines.config import TransformersSettings
 from llm_distill.engines.transformers import engine as engine_module
 from llm_distill.engines.transformers.engine import TransformersEngine
 from llm_distill.engines.transformers.shared_prefix import groups_by_prefix, prefix_length, shared
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 
 PROMPTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_size=1, max_size=12)
 

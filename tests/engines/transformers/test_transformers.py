@@ -19,7 +19,7 @@ from llm_distill.engines.base import Completion, Request, SamplingSettings, Stru
 from llm_distill.engines.config import TransformersSettings
 from llm_distill.engines.transformers.engine import TransformersEngine
 from llm_distill.errors import ModelError
-from llm_distill.models import ModelSource, load_model, load_tokenizer
+from llm_distill.models.sources import ModelSource, load_model, load_tokenizer
 
 Complete = Callable[..., dict[str, Completion]]
 

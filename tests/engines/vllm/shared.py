@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llm_distill.engines.base import Message
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 
 NEEDS_VLLM = [
     pytest.mark.vllm,

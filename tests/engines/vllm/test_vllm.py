@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 import torch
 
-from llm_distill.distillation.encoding import row_encoder
-from llm_distill.distillation.engine_scores import engine_scores
-from llm_distill.distillation.scoring import TeacherScorer
+from llm_distill.distillation.alignment.encoding import row_encoder
+from llm_distill.distillation.teacher.engine_scores import engine_scores
+from llm_distill.distillation.teacher.scoring import TeacherScorer
 from llm_distill.engines.base import (
     Completion,
     Request,
@@ -37,7 +37,7 @@ from llm_distill.engines.config import TransformersSettings, VLLMSettings
 from llm_distill.engines.opening import open_engine
 from llm_distill.engines.transformers.engine import TransformersEngine
 from llm_distill.errors import ModelError
-from llm_distill.models import ModelSource, load_model, load_tokenizer
+from llm_distill.models.sources import ModelSource, load_model, load_tokenizer
 from tests.engines.vllm.shared import (
     NEEDS_VLLM,
     SMOLLM2,

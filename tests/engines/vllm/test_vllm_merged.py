@@ -8,7 +8,7 @@ from llm_distill.engines.base import Request, SamplingSettings
 from llm_distill.engines.budget import Budget
 from llm_distill.engines.config import TransformersSettings, VLLMSettings
 from llm_distill.engines.opening import open_engine
-from llm_distill.models import load_model
+from llm_distill.models.sources import load_model
 from tests.engines.vllm.shared import NEEDS_VLLM, STUDENT
 
 pytestmark = NEEDS_VLLM

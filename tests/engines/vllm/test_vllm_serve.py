@@ -31,7 +31,7 @@ from llm_distill.engines.config import OpenAISettings, TransformersSettings
 from llm_distill.engines.opening import open_engine
 from llm_distill.engines.transformers.engine import TransformersEngine
 from llm_distill.errors import ModelError
-from llm_distill.models import ModelSource
+from llm_distill.models.sources import ModelSource
 from tests.engines.vllm.shared import (
     NEEDS_VLLM,
     SECONDS_TO_START,

@@ -1,0 +1,148 @@
+"""What `cache stats`, `cache prune` and `cache verify` do, above all with the completion store."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from llm_distill.cli.display import console, plain
+from llm_distill.engines.store.file import connect, explained, is_damage
+from llm_distill.engines.store.repair import mend, problems
+from llm_distill.errors import ConfigError, WorkspaceError, counted, nearest
+from llm_distill.runtime.artifact import Workspace
+from llm_distill.runtime.disk import explained as disk_explained
+from llm_distill.runtime.unfinished import prune_unfinished
+
+SECONDS_A_DAY = 86_400
+HOW = "; add --yes to do so"
+PER_MODEL = """
+SELECT models.name, count(*), sum(truncated_at > 0), sum(n_prompt_tokens),
+       sum(n_completion_tokens), sum(cost), max(created)
+FROM completions LEFT JOIN models ON models.id = completions.model
+GROUP BY completions.model ORDER BY count(*) DESC
+"""
+
+
+def stats_command(root: Path) -> None:
+    """Show a line a model, and the size of the file."""
+    path = _existing(root)
+    table = Table("model", box=box.SIMPLE_HEAD)
+    for name in ("completions", "cut", "tokens read", "tokens written", "cost", "newest"):
+        table.add_column(name, justify="right")
+    with _opened(path) as db:
+        rows = db.execute(PER_MODEL).fetchall()
+    for name, count, cut, read, written, cost, newest in rows:
+        day = time.strftime("%Y-%m-%d", time.localtime(newest))
+        paid = f"{cost:,.2f}" if cost else ""
+        figures = (f"{count:,}", f"{cut:,}", f"{read:,}", f"{written:,}", paid, day)
+        table.add_row(plain(name or "unknown"), *figures)
+    out = console()
+    out.print(table)
+    out.print(f"{plain(str(path))}: {_megabytes(path):,.1f} MB")
+
+
+def prune_command(root: Path, model: str | None, older_than: float | None, *, delete: bool) -> None:
+    """Delete what was chosen; without `delete`, say how much that would be.
+
+    By age alone, what stopped stages left is chosen too.
+
+    Raises:
+        ConfigError: nothing was chosen, or no model has this name.
+    """
+    if model is None and older_than is None:
+        raise ConfigError("cache prune: say what to delete with --model NAME, --older-than DAYS")
+    before = time.time() + 1 if older_than is None else time.time() - older_than * SECONDS_A_DAY
+    workspace = Workspace(root)
+    there_was_some = model is None and _prune_unfinished(workspace, before, delete=delete)
+    if there_was_some and not workspace.completions.is_file():
+        return
+    path = _existing(root)
+    chosen = "WHERE created < ?"
+    values: list[float | str] = [before]
+    out = console()
+    with _opened(path) as db:
+        if model is not None:
+            names = {name for (name,) in db.execute("SELECT name FROM models")}
+            if model not in names:
+                raise ConfigError(
+                    f"--model {model}: nothing of it is kept; {nearest(model, names)}"
+                )
+            chosen += " AND model IN (SELECT id FROM models WHERE name = ?)"
+            values.append(model)
+        (count,) = db.execute(f"SELECT count(*) FROM completions {chosen}", values).fetchone()
+        if not delete:
+            out.print(f"{counted(count, 'completion')} would be deleted{HOW}")
+            return
+        size = _megabytes(path)
+        db.execute(f"DELETE FROM completions {chosen}", values)
+        db.execute("DELETE FROM models WHERE id NOT IN (SELECT model FROM completions)")
+        db.execute("VACUUM")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    out.print(
+        f"{counted(count, 'completion')} deleted, {size:,.1f} MB are now {_megabytes(path):,.1f}"
+    )
+
+
+def _prune_unfinished(workspace: Workspace, before: float, *, delete: bool) -> bool:
+    """Say what stopped stages left, if they did."""
+    with disk_explained(workspace.root):
+        found = prune_unfinished(workspace, before, delete=delete)
+    if found.n_stages:
+        what = (
+            f"what {counted(found.n_stages, 'stopped stage')} left, {found.n_bytes / 1e6:,.1f} MB,"
+        )
+        console().print(f"{what} {'is' if delete else 'would be'} deleted{'' if delete else HOW}")
+    return found.n_stages > 0
+
+
+def verify_command(root: Path, *, repair: bool) -> None:
+    """Check every page and every completion.
+
+    Raises:
+        WorkspaceError: something is wrong and `repair` was not asked for.
+    """
+    path = _existing(root)
+    found = problems(path)
+    out = console()
+    if not found:
+        out.print(f"{plain(str(path))}: nothing is wrong with it")
+    elif repair:
+        out.print(plain(mend(path)))
+    else:
+        raise WorkspaceError(
+            f"{path} is damaged ({'; '.join(found[:3])}); the next run mends it, "
+            "as does llm-distill cache verify --repair"
+        )
+
+
+def _existing(root: Path) -> Path:
+    path = Workspace(root).completions
+    if not path.is_file():
+        raise WorkspaceError(
+            f"there is no completion store in workspace {root} ({path}); runs that generate make it"
+        )
+    return path
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        with closing(connect(path)) as db:
+            yield db
+    except sqlite3.DatabaseError as error:
+        if is_damage(error):
+            raise WorkspaceError(
+                f"{path} is damaged ({error}); llm-distill cache verify --repair mends it"
+            ) from error
+        raise explained(error, path) from error
+
+
+def _megabytes(path: Path) -> float:
+    parts = [path, path.with_name(f"{path.name}-wal")]
+    return sum(part.stat().st_size for part in parts if part.exists()) / 1e6

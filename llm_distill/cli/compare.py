@@ -1,0 +1,94 @@
+"""`llm-distill compare`: what differs between two runs, as tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from llm_distill.cli.display import console, plain, say
+from llm_distill.report import differences
+from llm_distill.report.charts import Share
+from llm_distill.report.collect import RunView, StageView, collect
+from llm_distill.runtime.artifact import Workspace
+from llm_distill.runtime.record import read_run
+
+LONGEST = 60
+SHOWN = 2
+
+
+def compare_command(first: str, second: str, root: Path) -> None:
+    """Show how two runs differ in settings, stages and results."""
+    workspace = Workspace(root)
+    out = console()
+    a, b = (
+        collect(read_run(workspace, name, on_damaged=say), workspace) for name in (first, second)
+    )
+    for letter, run in (("A", a), ("B", b)):
+        run.record.settle()
+        out.print(f"[bold]{letter}[/bold] {plain(run.record.name)}: {run.record.state}")
+    if a.record.name == b.record.name:
+        out.print("both are the same run")
+        return
+    _settings(a, b, out)
+    _stages(a, b, out)
+    _results(a, b, out)
+
+
+def _settings(a: RunView, b: RunView, out: Console) -> None:
+    found = differences.settings(a, b)
+    if not found:
+        out.print("settings: the same")
+        return
+    table = Table("setting", "A", "B", title="settings", box=box.SIMPLE_HEAD)
+    for each in found:
+        table.add_row(*(plain(_short(text)) for text in (each.place, each.a, each.b)))
+    out.print(table)
+
+
+def _stages(a: RunView, b: RunView, out: Console) -> None:
+    found = differences.stages(a, b)
+    if not found:
+        out.print("stages: the same artifacts")
+        return
+    table = Table("stage", "A", "B", "why", title="stages that differ", box=box.SIMPLE_HEAD)
+    for each in found:
+        why = "; ".join(each.why[:SHOWN]) + ("; …" if len(each.why) > SHOWN else "")
+        table.add_row(each.name, plain(_stage(each.a)), plain(_stage(each.b)), plain(why))
+    out.print(table)
+
+
+def _results(a: RunView, b: RunView, out: Console) -> None:
+    found = differences.results(a, b)
+    if not found:
+        out.print("results: no accuracies to compare")
+        return
+    table = Table("stage", "model", title="accuracy, 95 % interval", box=box.SIMPLE_HEAD)
+    for column in ("A", "B", "B − A, points"):
+        table.add_column(column, justify="right")
+    for each in found:
+        change = f"{100 * (each.b.value - each.a.value):+.1f}" if each.a and each.b else ""
+        table.add_row(each.stage, plain(each.sitting), _accuracy(each.a), _accuracy(each.b), change)
+    out.print(table)
+
+
+def _stage(stage: StageView | None) -> str:
+    """`240 rows, 4f3b1a36830c` or why there is none."""
+    if stage is None:
+        return "not in this run"
+    if stage.record.artifact is None:
+        return stage.state
+    digest = stage.record.artifact.rpartition("-")[2]
+    rows = stage.record.rows
+    return f"{digest}, model" if rows is None else f"{digest}, {rows:,} rows"
+
+
+def _accuracy(share: Share | None) -> str:
+    return differences.ABSENT if share is None else str(share)
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"

@@ -1,0 +1,125 @@
+"""What a person sees: a line a stage while it runs, tables of what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from llm_distill.errors import counted
+from llm_distill.runtime.artifact import Artifact
+from llm_distill.runtime.plan import Decision
+from llm_distill.runtime.progress import StageProgress, show_progress
+from llm_distill.runtime.record import RunRecord
+
+
+class TerminalDisplay:
+    """Implements `runner.Display` with Rich; plain lines where there is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self.record: RunRecord | None = None
+        self.begun: list[str] = []
+        self.ended: list[str] = []
+
+    def starts(self, record: RunRecord) -> None:
+        """Says nothing: the command has named the pipeline, and names the run at its end."""
+        self.record = record
+
+    def begins(self, decision: Decision) -> None:
+        self.begun.append(decision.name)
+        self._console.print(f"[bold]▶ {decision.name}[/bold] [dim]({plain(decision.why)})[/dim]")
+
+    def ends(self, name: str, artifact: Artifact, state: str, seconds: float) -> None:
+        self.ended.append(name)
+        summary = summarise(artifact.manifest)
+        if state == "reused":
+            self._console.print(f"[dim]• {name}: reused{', ' + summary if summary else ''}[/dim]")
+            return
+        self._console.print(f"[green]✓[/green] {name}: {plain(summary)}, {seconds:.1f} s")
+        for text in artifact.manifest.get("texts", []):
+            self._console.print(f"  to read: {plain(str(artifact.path / text))}")
+        for warning in artifact.manifest.get("warnings", []):
+            self._console.print(f"  [yellow]warning:[/yellow] {plain(warning)}")
+
+    def says(self, message: str) -> None:
+        say(message, self._console)
+
+    def progress(
+        self, description: str, total: int | None, unit: str, done: int
+    ) -> AbstractContextManager[StageProgress]:
+        return show_progress(self._console, description, total, unit, done)
+
+
+def console() -> Console:
+    """The terminal; without one, wide tables, and lines that are not cut at any column."""
+    terminal = Console(highlight=False)
+    if terminal.is_terminal:
+        return terminal
+    return Console(highlight=False, width=160, soft_wrap=True)
+
+
+def say(message: str, out: Console | None = None) -> None:
+    """What a person should know beside the result, a line on `out` or on the terminal."""
+    (out or console()).print(f"[yellow]{plain(message)}[/yellow]")
+
+
+def summarise(manifest: Mapping[str, Any]) -> str:
+    """`96 rows, dropped 4 (no <input>: 4), 2,310 tokens` from a manifest."""
+    parts = []
+    rows = manifest.get("rows_out")
+    if rows is not None:
+        parts.append(counted(rows, "row"))
+    dropped = manifest.get("dropped") or {}
+    if dropped:
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
+        parts.append(f"dropped {sum(dropped.values()):,} ({reasons})")
+    if manifest.get("tokens_out"):
+        parts.append(counted(manifest["tokens_out"], "token"))
+    reused = (manifest.get("completions") or {}).get("reused")
+    if reused:
+        parts.append(f"{counted(reused, 'completion')} known before")
+    if manifest.get("cost"):
+        parts.append(f"cost {manifest['cost']:,.2f}")
+    loss = (manifest.get("metrics") or {}).get("train_loss")
+    if isinstance(loss, float):
+        parts.append(f"train loss {loss:.3f}")
+    aligned = (manifest.get("metrics") or {}).get("alignment") or {}
+    if isinstance(aligned.get("share_of_bytes"), float):
+        parts.append(f"{aligned['share_of_bytes']:.1%} of the bytes compared")
+    return ", ".join(parts)
+
+
+def plan_table(decisions: Sequence[Decision]) -> Table:
+    table = Table("stage", "", "why", box=box.SIMPLE_HEAD)
+    for decision in decisions:
+        colour = "dim" if decision.action == "reuse" else "bold"
+        table.add_row(decision.name, f"[{colour}]{decision.action}[/{colour}]", plain(decision.why))
+    return table
+
+
+def status_table(record: RunRecord) -> Table:
+    table = Table("stage", "state", box=box.SIMPLE_HEAD)
+    for name in ("rows", "dropped", "tokens", "seconds"):
+        table.add_column(name, justify="right")
+    for name, stage in record.stages.items():
+        table.add_row(
+            name,
+            stage.state,
+            "" if stage.rows is None else f"{stage.rows:,}",
+            f"{sum(stage.dropped.values()):,}" if stage.dropped else "",
+            f"{stage.tokens:,}" if stage.tokens else "",
+            f"{stage.seconds:.1f}" if stage.seconds else "",
+        )
+    return table
+
+
+def plain(text: str) -> str:
+    """Text of others as it is, without reading square brackets as markup."""
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,332 @@
+"""The commands. Turns our errors into one message and an exit code.
+
+Nothing heavy is imported at the top: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_distill.errors import EXIT_CODES, LLMDistillError
+
+EXIT_CODE_LINES = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
+
+app = typer.Typer(
+    name="llm-distill",
+    help="Make a small language model good at a task with the help of a large one.",
+    epilog=f"\b\nExit codes:\n{EXIT_CODE_LINES}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+File = Annotated[str, typer.Argument(help="Pipeline file, such as pipelines/arte.yaml.")]
+Profile = Annotated[str | None, typer.Option(help="A profile of the file, merged over it.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Override a value: stages.x.n=5. Repeatable.", metavar="PLACE=VALUE"
+    ),
+]
+
+
+def _folder(name: str | Path) -> Path:
+    """An empty name, such as that of a variable that is not set, would be the current folder."""
+    if not str(name).strip():
+        raise typer.BadParameter("the name is empty; write . for the current folder")
+    return Path(name)
+
+
+WorkspaceDir = Annotated[
+    Path,
+    typer.Option(
+        "--workspace",
+        help="Holds artifacts and runs.",
+        envvar="LLM_DISTILL_WORKSPACE",
+        parser=_folder,
+        metavar="DIR",
+    ),
+]
+Until = Annotated[str | None, typer.Option(help="Stop after this stage.")]
+From = Annotated[
+    str | None, typer.Option("--from", help="Start here; everything before must be reusable.")
+]
+Force = Annotated[
+    list[str] | None,
+    typer.Option(help="Run this stage and what depends on it again. Repeatable."),
+]
+DEFAULT_WORKSPACE = Path("data")
+
+
+class LogFormat(StrEnum):
+    """What `run` prints."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@app.command()
+def run(
+    file: File,
+    profile: Profile = None,
+    assignments: Sets = None,
+    until: Until = None,
+    start: From = None,
+    force: Force = None,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(
+            "--max-cost",
+            help="Stop before servers charge more than this, by their price.",
+            min=0,
+            metavar="AMOUNT",
+        ),
+    ] = None,
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", help="For people, or a line of JSON an event.")
+    ] = LogFormat.TEXT,
+) -> None:
+    """Run a pipeline; what is already done is reused."""
+    from llm_distill.cli.run import run_command
+    from llm_distill.runtime.plan import Selection
+
+    selection = Selection(start=start, until=until, force=tuple(force or ()))
+    run_command(
+        file,
+        profile,
+        assignments or [],
+        selection=selection,
+        root=workspace,
+        max_cost=max_cost,
+        as_events=log_format is LogFormat.JSON,
+    )
+
+
+@app.command()
+def validate(file: File, profile: Profile = None, assignments: Sets = None) -> None:
+    """Check a pipeline file and say everything that is wrong with it."""
+    from llm_distill.pipeline.load import load_pipeline
+
+    pipeline = load_pipeline(file, profile=profile, assignments=assignments or [])
+    suffix = f", profile {profile}" if profile else ""
+    count = len(pipeline.stages)
+    stages = "1 stage" if count == 1 else f"{count} stages"
+    typer.echo(f"{pipeline.source}: valid ({stages}{suffix})")
+
+
+@app.command()
+def plan(
+    file: File,
+    profile: Profile = None,
+    assignments: Sets = None,
+    until: Until = None,
+    start: From = None,
+    force: Force = None,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+) -> None:
+    """Say for each stage whether it would be reused or run, and why."""
+    from llm_distill.cli.run import plan_command
+    from llm_distill.runtime.plan import Selection
+
+    selection = Selection(start=start, until=until, force=tuple(force or ()))
+    plan_command(file, profile, assignments or [], selection=selection, root=workspace)
+
+
+@app.command()
+def stages(
+    name: Annotated[str | None, typer.Argument(help="One stage, with all its settings.")] = None,
+) -> None:
+    """List the stages, or show one with its settings, their defaults and meaning."""
+    from llm_distill.cli.stages import describe_stage, list_stages
+
+    if name is None:
+        list_stages()
+    else:
+        describe_stage(name)
+
+
+@app.command()
+def status(
+    run: Annotated[str | None, typer.Argument(help="A pipeline's name, or name/time.")] = None,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+) -> None:
+    """Show a run's stages: state, rows, dropped, tokens, seconds. The newest run by default."""
+    from llm_distill.cli.run import status_command
+
+    status_command(run, workspace)
+
+
+@app.command()
+def push(
+    run: Annotated[str, typer.Argument(help="A pipeline's name (its newest run), or name/time.")],
+    stage: Annotated[str, typer.Argument(help="The stage whose rows or model are pushed.")],
+    repo_id: Annotated[
+        str, typer.Option("--repo-id", help="The repository.", metavar="OWNER/NAME")
+    ],
+    public: Annotated[
+        bool, typer.Option("--public", help="A new repository is seen by all; private without it.")
+    ] = False,
+    license_id: Annotated[
+        str | None, typer.Option("--license", help="The card's licence.", metavar="ID")
+    ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Merge an adapter into its base first.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the files and the card; push nothing.")
+    ] = False,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+) -> None:
+    """Push a stage's rows or model to the Hugging Face Hub, with a card."""
+    from llm_distill.cli.push import push_command
+
+    push_command(
+        run,
+        stage,
+        repo_id,
+        workspace,
+        public=public,
+        license_id=license_id,
+        merge=merge,
+        dry_run=dry_run,
+    )
+
+
+@app.command()
+def report(
+    run: Annotated[str | None, typer.Argument(help="A pipeline's name, or name/time.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file; report.html in the run's folder by default.",
+            parser=_folder,
+            metavar="FILE",
+        ),
+    ] = None,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+) -> None:
+    """Write a run's report, one HTML file, and name it. The newest run by default."""
+    from llm_distill.cli.run import report_command
+
+    report_command(run, workspace, output)
+
+
+@app.command()
+def compare(
+    run_a: Annotated[str, typer.Argument(help="A pipeline's name (its newest run), or name/time.")],
+    run_b: Annotated[str, typer.Argument(help="The other run.")],
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+) -> None:
+    """Say what differs between two runs: settings, stages, results."""
+    from llm_distill.cli.compare import compare_command
+
+    compare_command(run_a, run_b, workspace)
+
+
+class PromptFormat(StrEnum):
+    """How a model is spoken to."""
+
+    CHAT = "chat"
+    TEXT = "text"
+
+
+@app.command()
+def align(
+    teacher: Annotated[str, typer.Argument(help="A model's directory or its name on the Hub.")],
+    student: Annotated[str, typer.Argument(help="The other model. No weights are read.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="A text, or a .jsonl of rows with prompt and completion, messages, or text."
+        ),
+    ],
+    rows: Annotated[int, typer.Option(help="How many rows of a .jsonl are shown.", min=1)] = 3,
+    teacher_format: Annotated[
+        PromptFormat | None,
+        typer.Option(help="The teacher's; chat where its tokenizer has a chat template."),
+    ] = None,
+    student_format: Annotated[
+        PromptFormat | None, typer.Option(help="The student's, likewise.")
+    ] = None,
+) -> None:
+    """Show how two models' tokens align on a text, and how much of it is in chunks."""
+    from llm_distill.cli.align import align_command
+
+    align_command((teacher, student), (teacher_format, student_format), file, rows)
+
+
+cache_app = typer.Typer(help="What models have written: kept, and never paid for twice.")
+app.add_typer(cache_app, name="cache", no_args_is_help=True)
+
+
+@cache_app.command("stats")
+def cache_stats(workspace: WorkspaceDir = DEFAULT_WORKSPACE) -> None:
+    """Show what is kept of each model: completions, tokens, cost."""
+    from llm_distill.cli.cache import stats_command
+
+    stats_command(workspace)
+
+
+@cache_app.command("prune")
+def cache_prune(
+    model: Annotated[
+        str | None, typer.Option(help="Only this model's, named as `cache stats` does.")
+    ] = None,
+    older_than: Annotated[
+        float | None,
+        typer.Option("--older-than", help="Only what is older than this.", metavar="DAYS", min=0),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it, only count.")] = False,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+) -> None:
+    """Delete completions that are no longer needed, and make the file smaller.
+
+    With --older-than alone also what stopped stages left, a training's checkpoints among it.
+    """
+    from llm_distill.cli.cache import prune_command
+
+    prune_command(workspace, model, older_than, delete=yes)
+
+
+@cache_app.command("verify")
+def cache_verify(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set a damaged file aside and save what can be read.")
+    ] = False,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+) -> None:
+    """Read all that is kept and check it."""
+    from llm_distill.cli.cache import verify_command
+
+    verify_command(workspace, repair=repair)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        from llm_distill import __version__
+
+        typer.echo(f"llm-distill {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: our errors become one message; anything else keeps its traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a sign that it has not must not end a run
+            stream.reconfigure(errors="replace")
+    try:
+        app()
+    except LLMDistillError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,169 @@
+"""What `push` does: a stage's artifact of a run, to a repository on the Hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from llm_distill.cli.display import console, plain, say
+from llm_distill.errors import ConfigError, ModelError, WorkspaceError, counted, nearest
+from llm_distill.manifests import read_manifest
+from llm_distill.publish.cards import Origin
+from llm_distill.publish.licenses import check_license
+from llm_distill.publish.lineage import Lineage, is_model, read_lineage
+from llm_distill.publish.model_card import names_of
+from llm_distill.publish.package import Package, package
+from llm_distill.publish.push import check_can_push, check_repo_id, push
+from llm_distill.runtime.artifact import Artifact, DamagedError, Workspace
+from llm_distill.runtime.record import RunRecord, read_run
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from llm_distill.models.sources import ModelSource
+
+
+def push_command(
+    run: str,
+    stage: str,
+    repo_id: str,
+    root: Path,
+    *,
+    public: bool,
+    license_id: str | None,
+    merge: bool,
+    dry_run: bool,
+) -> None:
+    """Push, or with `dry_run` show the files, the card and the warnings; that sends nothing."""
+    check_repo_id(repo_id)
+    if license_id is not None:
+        check_license(license_id)
+    workspace = Workspace(root)
+    out = console()
+    record = read_run(workspace, run, on_damaged=say)
+    artifact = _artifact(workspace, record, stage)
+    if merge and not is_model(artifact.manifest):
+        raise ConfigError(f"--merge: stage '{stage}' gives rows, no adapter")
+    if not dry_run:
+        check_can_push()
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    with TemporaryDirectory(prefix="llm-distill-") as folder:
+        merged = Path(folder) / "model" if merge else None
+        if merged is not None:
+            from llm_distill.training.merge import merge_adapters
+
+            merge_adapters(_source(workspace, record, stage), merged)
+        origin = _origin(workspace, record, artifact)
+        packed = package(origin, repo_id, license_id, Path(folder) / "rows", merged)
+        _show(packed, repo_id, out, dry_run=dry_run)
+        if dry_run:
+            return
+        message = f"Push {record.name}, stage {stage}, with llm-distill"
+        pushed = push(packed, repo_id, private=not public, message=message)
+    out.print(f"pushed to {plain(pushed.url)} (commit {pushed.commit[:12]})")
+
+
+def _show(packed: Package, repo_id: str, out: Console, *, dry_run: bool) -> None:
+    sizes = packed.sizes()
+    verb = "would push" if dry_run else "pushing"
+    files, size = counted(len(sizes), "file"), counted(sum(sizes.values()), "byte")
+    out.print(f"{verb} {files}, {size}, to {packed.repo_type} {plain(repo_id)}")
+    if dry_run:
+        for name, n_bytes in sizes.items():
+            out.print(f"{n_bytes:>16,}  {name}", markup=False)
+    for warning in packed.warnings:
+        out.print(f"  [yellow]warning:[/yellow] {plain(warning)}")
+    if dry_run:
+        out.print("\nREADME.md:\n")
+        out.print(packed.card, markup=False)
+
+
+def _artifact(workspace: Workspace, record: RunRecord, stage: str) -> Artifact:
+    if stage not in record.stages:
+        hint = nearest(stage, record.stages)
+        raise WorkspaceError(f"run {record.name} has no stage '{stage}'; {hint}")
+    address = record.stages[stage].artifact
+    if address is None:
+        state = record.stages[stage].state
+        raise WorkspaceError(
+            f"stage '{stage}' of run {record.name} has nothing to push: it is {state}"
+        )
+    return _find(workspace, address)
+
+
+def _find(workspace: Workspace, address: str) -> Artifact:
+    try:
+        artifact = workspace.find(address)
+    except DamagedError as damaged:
+        raise WorkspaceError(
+            f"{workspace.path(address)} is damaged ({damaged}); run the pipeline again"
+        ) from damaged
+    if artifact is None:
+        raise WorkspaceError(
+            f"{workspace.path(address)} is not there any more; run the pipeline again"
+        )
+    return artifact
+
+
+def _origin(workspace: Workspace, record: RunRecord, artifact: Artifact) -> Origin:
+    lineage = read_lineage(artifact.path)
+    return Origin(lineage, tuple(_evaluations(workspace, record, lineage)), _pipeline(record))
+
+
+def _evaluations(workspace: Workspace, record: RunRecord, lineage: Lineage) -> list[Lineage]:
+    """The run's evaluations of the model."""
+    if not is_model(lineage.manifest):
+        return []
+    names, found = names_of(lineage), []
+    for stage in record.stages.values():
+        manifest = read_manifest(workspace.path(stage.artifact)) if stage.artifact else None
+        results = (manifest or {}).get("metrics", {}).get("results", [])
+        if stage.artifact and any(row.get("model") in names for row in results):
+            found.append(read_lineage(workspace.path(stage.artifact)))
+    return found
+
+
+def _pipeline(record: RunRecord) -> dict[str, Any]:
+    try:
+        text = (record.directory / "pipeline.yaml").read_text(encoding="utf-8")
+        values: dict[str, Any] = yaml.safe_load(text)
+    except (OSError, yaml.YAMLError) as error:
+        raise WorkspaceError(
+            f"{record.directory / 'pipeline.yaml'} cannot be read ({error}); name another run"
+        ) from error
+    return values
+
+
+def _source(workspace: Workspace, record: RunRecord, stage: str) -> ModelSource:
+    """Where the stage's model and what it stands on are, as the run had them.
+
+    Raises:
+        ModelError: the base is not any more what the run had; adapters fit no other weights.
+    """
+    from llm_distill.pipeline.graph import base_model, upstream
+    from llm_distill.pipeline.load import load_pipeline
+    from llm_distill.runtime.resolve import Resolver
+
+    resolver = Resolver(load_pipeline(str(record.directory / "pipeline.yaml")))
+    needed = [stage]
+    for name in needed:  # grows: what each trained stage stands on
+        address = record.stages[name].artifact
+        if address is not None and name not in resolver.ready:
+            resolver.ready[name] = _find(workspace, address)
+            stages = resolver.pipeline.stages
+            needed += [n for n in upstream(stages[name], stages) if stages[n].output == "model"]
+    resolver.learn_commits(resolver.ready)
+    base = base_model(stage, resolver.pipeline.stages)
+    now = resolver.revisions(base)["identity"]
+    for artifact in resolver.ready.values():
+        then = artifact.manifest["models"].get(base, {}).get("identity", now)
+        if then != now:
+            raise ModelError(
+                f"the base '{base}' has changed since run {record.name}, so '{stage}' cannot be "
+                "merged into it; run the pipeline again, or push the adapter without --merge"
+            )
+    return resolver.model(stage)

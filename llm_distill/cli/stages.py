@@ -1,0 +1,129 @@
+"""What `llm-distill stages` shows, read off the stages' own docstrings and fields."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from llm_distill.cli.display import console
+from llm_distill.errors import ConfigError, nearest
+from llm_distill.pipeline.registry import find_stage, stage_names
+from llm_distill.stage import Reference, Stage
+
+_TYPES = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "true or false",
+    Any: "anything",
+    type(None): "null",
+}
+
+
+def list_stages() -> None:
+    """A line a stage."""
+    table = _table("stage", "gives", "what it does")
+    for name in stage_names():
+        stage = find_stage(name)
+        if stage is not None:
+            table.add_row(name, stage.output, escape(_first_line(stage)))
+    out = console()
+    out.print(table)
+    out.print("llm-distill stages NAME shows a stage's settings")
+
+
+def describe_stage(name: str) -> None:
+    """A stage's docstring, the example rows of its file, and its settings.
+
+    Raises:
+        ConfigError: there is no such stage.
+    """
+    stage = find_stage(name)
+    if stage is None:
+        raise ConfigError(f"no stage '{name}'; {nearest(name, stage_names())}")
+    out = console()
+    out.print(f"[bold]{name}[/bold] (gives {stage.output})")
+    out.print(inspect.cleandoc(stage.__doc__ or ""), markup=False)
+    module_doc = inspect.getdoc(sys.modules[stage.__module__])
+    if module_doc:
+        out.print("\n" + module_doc, markup=False, style="dim")
+    table = _table("setting", "type", "default", "meaning")
+    _add_settings(table, stage, "")
+    out.print(table)
+
+
+def _table(name: str, *others: str) -> Table:
+    """A table whose names are never cut: the other columns give way on a narrow terminal."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(name, no_wrap=True)
+    for other in others:
+        table.add_column(other, overflow="fold")
+    return table
+
+
+def _add_settings(table: Table, settings: type[BaseModel], prefix: str) -> None:
+    for name, field in settings.model_fields.items():
+        if not prefix and name == "stage":
+            continue
+        nested = _settings_class(field.annotation)
+        note = field.description or ""
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("affects_result") is False:
+            note += " (does not change the result)"
+        table.add_row(
+            prefix + name,
+            escape(_type_name(field.annotation, field.metadata)),
+            escape(_default(field)),
+            escape(note),
+        )
+        if nested is not None:
+            _add_settings(table, nested, f"{prefix}{name}.")
+
+
+def _settings_class(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _settings_class(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def _type_name(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+    """A type in words: `list of text`, `'low' or 'high'`, `text or null`."""
+    for item in metadata:
+        if isinstance(item, Reference):
+            return "a stage's rows" if item.to == "rows" else "a model"
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_name(arguments[0], arguments[1:])
+    if origin in (list, tuple):
+        return f"list of {_type_name(arguments[0])}"
+    if origin is dict:
+        return f"mapping of {_type_name(arguments[1])}"
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    if arguments:  # X | Y
+        return " or ".join(_type_name(argument) for argument in arguments)
+    return _TYPES.get(annotation) or str(getattr(annotation, "__name__", annotation))
+
+
+def _default(field: Any) -> str:
+    if field.default is not PydanticUndefined:
+        if field.default is None:
+            return "null"
+        return "" if isinstance(field.default, BaseModel) else repr(field.default)
+    return "required" if field.is_required() else ""
+
+
+def _first_line(stage: type[Stage]) -> str:
+    return (inspect.getdoc(stage) or "").partition("\n")[0]

@@ -1,0 +1,1 @@
+"""Which tokens of two tokenizers are the same text."""

@@ -1,0 +1,274 @@
+"""Conversations and documents as tokens, with the bytes of what is in the loss.
+
+Teacher and student are given the same turns and each renders them in its own format. What they
+have in common are the bytes of what the assistant says, so each token is told by where in these
+bytes it ends. Text of a template is never among them.
+
+chat, "Ann is 21.":  [<user>, How, …, <assistant>] [Ann, ␣is, ␣2, 1, .] [<end>]    ends 3 6 8 9 10
+text, the same:      [How, …, Answer, :]           [␣Ann, ␣is, ␣21, .]  [<end>]    ends 3 6 9 10
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llm_distill.engines.base import Message
+from llm_distill.errors import ModelError
+from llm_distill.methods.token_bytes import TokenBytes, token_bytes
+from llm_distill.models.sources import ModelSource
+from llm_distill.rows.columns import Row
+from llm_distill.training.data import PairEncoder, UnusableRowError, pair_encoder
+
+NO_LIMIT = 10**9
+MARK = "\ue000"
+"""A character for private use: stands for an answer, to see what a template puts around it."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """A text that is in the loss, as tokens [start, end) of a row.
+
+    text: the content's bytes, without the outer white space that the format (a template, plain
+        text, a tokenizer's dummy prefix) puts around it.
+    ends: int64 [end - start], the byte offset in `text` behind each token, clamped to 0..len(text).
+    is_closed: the token at `end` ends the turn, and is in the loss as well.
+    begin: the byte of `text` with which the token at `start` begins. It is above 0 where the token
+        before is no part of this: it also holds text of the template, or nothing predicts it.
+    """
+
+    start: int
+    end: int
+    text: bytes
+    ends: NDArray[np.int64]
+    is_closed: bool
+    begin: int = 0
+
+
+@dataclass(frozen=True)
+class EncodedRow:
+    """ids: int32, the whole row. contents: what of it is in the loss, in order."""
+
+    ids: NDArray[np.int32]
+    contents: tuple[Content, ...]
+
+
+@dataclass(frozen=True)
+class RowEncoder:
+    """Turns to token ids for one model, exactly as it is trained and asked elsewhere.
+
+    pairs: encodes one answer. table: the bytes of the tokens.
+    """
+
+    pairs: PairEncoder
+    table: TokenBytes
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.pairs.tokenizer
+
+    def opens(self, size: int) -> NDArray[np.bool_]:
+        """[size]: the set B over a model's vocabulary: `TokenBytes.opens`, and what ends a turn."""
+        found = self.table.opens(size)
+        found[[end for end in self.pairs.ends if end < size]] = True
+        return found
+
+    def encode(self, turns: Sequence[Message] | str) -> EncodedRow:
+        """Chat messages, whose assistant turns are in the loss, or a document, which all is.
+
+        A row ends with its last assistant turn. The ids of one question and one answer are those
+        of `PairEncoder`. A document has the special tokens that the tokenizer gives any text.
+
+        Raises:
+            UnusableRowError: with the reason under which the row is counted.
+        """
+        if isinstance(turns, str):
+            return self._document(turns)
+        answers = [index for index, turn in enumerate(turns) if turn["role"] == "assistant"]
+        if not answers:
+            raise UnusableRowError("no assistant turn")
+        if any(turn["role"] == "user" and not turn["content"].strip() for turn in turns):
+            raise UnusableRowError("empty prompt")
+        turns = [
+            {**turn, "content": turn["content"].strip()} if turn["role"] == "assistant" else turn
+            for turn in turns
+        ]
+        ids: list[int] = []
+        contents = []
+        for index in answers:
+            before, answer = self._before(turns[:index]), turns[index]["content"]
+            opening, body = self.pairs.texts(before, answer)
+            head, tail = self.pairs.tokens(opening, body, special=isinstance(before, str))
+            # A model is given what it wrote before. A template that renders it in another way then
+            # (without its thoughts, say) would need a row a turn.
+            if head[: len(ids)] != ids:
+                raise UnusableRowError("the chat template renders earlier turns anew")
+            ids = head + tail
+            around = self._around(before, body, answer.strip())
+            contents.append(self._content(tail[:-1], len(head), *around, is_closed=True))
+        return EncodedRow(np.asarray(ids, dtype=np.int32), tuple(contents))
+
+    def _before(self, turns: Sequence[Message]) -> str | Sequence[Message]:
+        if self.pairs.prompt_format == "chat":
+            return turns
+        if [turn["role"] for turn in turns] != ["user"]:
+            raise UnusableRowError(
+                "plain text takes one question and one answer; set prompt_format: chat"
+            )
+        return turns[0]["content"]
+
+    def _around(
+        self, before: str | Sequence[Message], body: str, answer: str
+    ) -> tuple[bytes, bytes]:
+        """What the chat template writes before and behind the answer, up to the end token.
+
+        Found with a mark in the answer's place: the words of an answer may be the template's too.
+        """
+        if isinstance(before, str):
+            return b"", b""
+        lead, _, trail = self.pairs.texts(before, MARK)[1].partition(MARK)
+        if not body.startswith(lead) and body.endswith(answer + trail):
+            # It is put only before some answers: empty thoughts before one that has none.
+            lead = body.removesuffix(answer + trail)
+        behind = trail.encode()
+        n_tokens = len(self.table.lengths)
+        ends = (self.table.text([end]) for end in self.pairs.ends if end < n_tokens)
+        places = (behind.find(end) for end in ends if end)
+        cut = min((place for place in places if place >= 0), default=len(behind))
+        return lead.strip().encode(), behind[:cut].strip()
+
+    def _document(self, text: str) -> EncodedRow:
+        if not text.strip():
+            raise UnusableRowError("empty text")
+        ids = list(self.tokenizer(text, verbose=False)["input_ids"])
+        if len(ids) > self.pairs.max_length:
+            raise UnusableRowError("longer than max_length")
+        own = list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        places = range(len(ids) - len(own) + 1)
+        start = next((i for i in places if ids[i : i + len(own)] == own), None)
+        if start is None:
+            raise UnusableRowError("special tokens change the text's own")
+        if self.pairs.ends.intersection(own):
+            raise UnusableRowError("end token inside the text")
+        behind = ids[start + len(own) :]
+        is_closed = bool(behind) and behind[0] in self.pairs.ends
+        content = self._content(own, start, b"", b"", is_closed)
+        return EncodedRow(np.asarray(ids, dtype=np.int32), (content,))
+
+    def _content(
+        self, tokens: Sequence[int], at: int, lead: bytes, trail: bytes, is_closed: bool
+    ) -> Content:
+        """The content between a template's `lead` and `trail`.
+
+        tokens: all that is written before the end token; the first is token `at` of the row.
+        """
+        data = self.table.text(tokens)
+        padding = len(data) - len(data.lstrip())  # such as a dummy prefix
+        if not (data[padding:].startswith(lead) and data.rstrip().endswith(trail)):
+            raise UnusableRowError("the tokenizer rewrites the chat template")
+        opened = padding + len(lead) if lead else 0
+        closed = len(data.rstrip()) - len(trail) if trail else len(data)
+        inner = data[opened:closed]
+        text = inner.strip()
+        if not text:
+            raise UnusableRowError("empty completion")
+        first = opened + len(inner) - len(inner.lstrip())
+        lengths = self.table.lengths[np.asarray(tokens, dtype=np.int64)]
+        ends = np.cumsum(lengths)
+        starts = ends - lengths
+        # White space around the text goes with it; a token that reaches into `lead` or `trail`
+        # is left out, and so is a row's very first, since nothing is there to predict it.
+        low = max(int(np.searchsorted(starts, opened)), 1 - at)
+        high = int(np.searchsorted(ends, closed, side="right"))
+        if low >= high:
+            raise UnusableRowError("no token that is predicted")
+        return Content(
+            start=at + low,
+            end=at + high,
+            text=text,
+            ends=np.clip(ends[low:high] - first, 0, len(text)),
+            is_closed=is_closed and high == len(tokens),
+            begin=max(int(starts[low]) - first, 0),
+        )
+
+
+def row_encoder(source: ModelSource, max_length: int | None) -> RowEncoder:
+    """The encoder for a model; reads its tokenizer and settings, not its weights.
+
+    max_length: rows with more tokens are unusable; None takes any.
+
+    Raises:
+        ModelError: there is no tokenizer, its tokens have no bytes, or nothing says how a
+            completion ends.
+    """
+    pairs = pair_encoder(source, NO_LIMIT if max_length is None else max_length)
+    return RowEncoder(pairs, bytes_of_tokens(source, pairs.tokenizer))
+
+
+def bytes_of_tokens(source: ModelSource, tokenizer: Any) -> TokenBytes:
+    """The table of a model's tokenizer.
+
+    Raises:
+        ModelError: its tokens do not say which bytes they are.
+    """
+    try:
+        return token_bytes(tokenizer)
+    except ValueError as error:
+        raise ModelError(f"model '{source.name}' ({source.path}): {error}") from error
+
+
+def turns_of(row: Row, column: str, prompt: Callable[[Row], str | None]) -> Sequence[Message]:
+    """What `RowEncoder.encode` takes, out of a row with a question and an answer.
+
+    column: the answer. prompt: gives what it answers.
+
+    Raises:
+        UnusableRowError: either is missing.
+    """
+    asked, answer = prompt(row), row[column]
+    if not isinstance(asked, str) or not asked.strip():
+        raise UnusableRowError("empty prompt")
+    if not isinstance(answer, str) or not answer.strip():
+        raise UnusableRowError("empty completion")
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+
+
+def messages_of(row: Row, column: str) -> Sequence[Message]:
+    """What `RowEncoder.encode` takes, out of a row with a conversation.
+
+    Raises:
+        UnusableRowError: there is none, or a text in its place, which would be encoded as a
+            document; or messages that are not pairs of role and content.
+    """
+    value = row[column]
+    if not value:
+        raise UnusableRowError(f"empty {column}")
+    if isinstance(value, str):
+        raise UnusableRowError(f"{column} holds text, not messages (text_column reads text)")
+    try:
+        turns = [{"role": turn["role"], "content": turn["content"]} for turn in value]
+    except (TypeError, KeyError):
+        turns = [{"role": "", "content": None}]
+    if not all(isinstance(text, str) for turn in turns for text in turn.values()):
+        raise UnusableRowError(f"{column} that are not pairs of role and content")
+    return turns
+
+
+def document_of(row: Row, column: str) -> str:
+    """What `RowEncoder.encode` takes, out of a row with a plain text.
+
+    Raises:
+        UnusableRowError: there is none, or no text in its place.
+    """
+    value = row[column]
+    if value is None or value == "":
+        raise UnusableRowError(f"empty {column}")
+    if isinstance(value, list):
+        raise UnusableRowError(f"{column} holds a list, not text (messages_column reads messages)")
+    if not isinstance(value, str):
+        raise UnusableRowError(f"{column} holds {type(value).__name__}, not text")
+    return value

@@ -1,0 +1,1 @@
+"""Log-probabilities from hidden states, tile by tile."""

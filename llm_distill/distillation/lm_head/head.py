@@ -1,0 +1,210 @@
+"""Log-probabilities from hidden states, without the logits of all positions at once.
+
+The logits of 4096 positions over a vocabulary of 128k fill 2 GB in float32, their gradients as
+much again. Here the output layer is computed tile by tile, positions by vocabulary, with a running
+logsumexp; the backward pass computes each tile anew. So memory does not grow with the vocabulary,
+for one more multiplication by the layer's weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
+
+from llm_distill.distillation.lm_head.head_tiles import Tile, shaped
+from llm_distill.distillation.lm_head.tile_operations import tile_operations
+
+MOST_ROWS = {"cpu": 512, "cuda": 4096}
+"""Positions in a tile. With fewer, reading the layer's weights takes longer than using them."""
+
+TILE_SIZE = {"cpu": 2**20, "cuda": 2**25}
+"""Logits in a tile: on the CPU few enough to stay in its cache, on a GPU enough to keep it busy."""
+
+MOST_RATIO = 80.0
+"""log p(B) is taken to be at least −80 in its gradient: e^80 is near the most float32 can hold."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A model's output layer: logits = cap(scale · (hidden @ weightᵀ + bias)).
+
+    weight: [V, H]. bias: [V]. scale: Cohere's and Granite's. soft_cap: Gemma's, c · tanh(x / c).
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None = None
+    scale: float = 1.0
+    soft_cap: float | None = None
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Of all positions at once, [..., V], in float32 at least."""
+        return shaped(linear(hidden, self.weight, self.bias), self.scale, self.soft_cap)
+
+
+@dataclass(frozen=True)
+class TopTokens:
+    """The k likeliest tokens at each position, the likeliest first: int64, float32 [N, k]."""
+
+    ids: torch.Tensor
+    logps: torch.Tensor
+
+
+def head_logps(
+    hidden: torch.Tensor, head: Head, targets: torch.Tensor, opens: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Of each position, log p(target) and log p(B), float32 [N] (float64 of float64 weights).
+
+    Differentiable, once, in the hidden states and in the head's weight and bias.
+
+    hidden: [N, H]. targets: int64 [N]; one outside the vocabulary gets NaN.
+    opens: the set B, bool [V] with at least one True; None leaves log p(B) out.
+    """
+    logps, log_pbs = _HeadLogps.apply(hidden, head.weight, head.bias, targets, opens, head)
+    return logps, log_pbs
+
+
+def top_tokens(hidden: torch.Tensor, head: Head, k: int, n_tokens: int) -> TopTokens:
+    """The k likeliest of the first n_tokens at each position. No gradients.
+
+    Their log-probabilities are among all tokens: what a model gives the padding of its vocabulary
+    is in them, and is never one of the k.
+    """
+    with torch.no_grad():
+        kind = _computed_in(head)
+        log_z = _filled(hidden, head, -torch.inf)
+        best = log_z[:, None].expand(-1, k).clone()
+        ids = torch.zeros(best.shape, dtype=torch.int64, device=best.device)
+        for rows, columns in _tiles(hidden, head):
+            product = _product(hidden, head, rows, columns, kind)
+            logits = shaped(product, head.scale, head.soft_cap)
+            log_z[rows] = torch.logaddexp(log_z[rows], logits.logsumexp(1))
+            logits = logits[:, : max(0, n_tokens - columns.start)]
+            found = logits.topk(min(k, logits.shape[1]), dim=1)
+            values = torch.cat([best[rows], found.values], 1)
+            places = torch.cat([ids[rows], found.indices + columns.start], 1)
+            best[rows], order = values.topk(k, dim=1)
+            ids[rows] = places.gather(1, order)
+        return TopTokens(ids, best - log_z[:, None])
+
+
+class _HeadLogps(torch.autograd.Function):  # type: ignore[misc]
+    """With z the logits: log p(t) = z_t − log Σ_v e^{z_v}, log p(B) = log Σ_{v∈B} e^{z_v} − …"""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        targets: torch.Tensor,
+        opens: torch.Tensor | None,
+        head: Head,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        kind = _computed_in(head)
+        log_z = _filled(hidden, head, -torch.inf)
+        log_b = None if opens is None else log_z.clone()
+        chosen = _filled(hidden, head, torch.nan)
+        take, _ = tile_operations(hidden.device, kind)
+        for rows, columns in _tiles(hidden, head):
+            tile = _tile(hidden, head, targets, opens, rows, columns, kind)
+            take(tile, log_z[rows], None if log_b is None else log_b[rows], chosen[rows])
+        ctx.save_for_backward(hidden, weight, bias, targets, opens, log_z, log_b)
+        ctx.head, ctx.kind = head, kind
+        return chosen - log_z, None if log_b is None else log_b - log_z
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, for_logps: torch.Tensor, for_log_pbs: torch.Tensor | None) -> Any:
+        """∂L/∂z_v = g (1[v = t] − p_v) + g_B (1[v ∈ B] p_v / p(B) − p_v), g the gradients given."""
+        hidden, weight, bias, targets, opens, log_z, log_b = ctx.saved_tensors
+        head = Head(weight, bias, ctx.head.scale, ctx.head.soft_cap)
+        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        d_hidden = torch.zeros_like(hidden, dtype=log_z.dtype) if wants_hidden else None
+        d_weight = torch.zeros_like(weight, dtype=log_z.dtype) if wants_weight else None
+        d_bias = torch.zeros_like(bias, dtype=log_z.dtype) if wants_bias else None
+        spread, drawn = -for_logps, None
+        if for_log_pbs is not None:
+            spread = spread - for_log_pbs
+            drawn = for_log_pbs * (log_z - log_b).clamp(max=MOST_RATIO).exp()
+        _, slope = tile_operations(hidden.device, ctx.kind)
+        for rows, columns in _tiles(hidden, head):
+            tile = _tile(hidden, head, targets, opens, rows, columns, ctx.kind)
+            drawn_here = None if drawn is None else drawn[rows]
+            grad = slope(tile, log_z[rows], for_logps[rows], spread[rows], drawn_here)
+            if d_bias is not None:
+                d_bias[columns] += grad.sum(0)
+            grad = grad.to(ctx.kind)
+            if d_hidden is not None:
+                _add_product(d_hidden[rows], grad, weight[columns].to(ctx.kind))
+            if d_weight is not None:
+                _add_product(d_weight[columns], grad.T, hidden[rows].to(ctx.kind))
+        return (
+            None if d_hidden is None else d_hidden.to(hidden.dtype),
+            None if d_weight is None else d_weight.to(weight.dtype),
+            None if d_bias is None else d_bias.to(bias.dtype),
+            None,
+            None,
+            None,
+        )
+
+
+def _computed_in(head: Head) -> torch.dtype:
+    """What the layer multiplies in: its own dtype, or autocast's."""
+    device = head.weight.device.type
+    if torch.is_autocast_enabled(device) and head.weight.dtype != torch.float64:
+        return torch.get_autocast_dtype(device)
+    return head.weight.dtype
+
+
+def _filled(hidden: torch.Tensor, head: Head, value: float) -> torch.Tensor:
+    dtype = torch.promote_types(head.weight.dtype, torch.float32)
+    return torch.full((len(hidden),), value, dtype=dtype, device=hidden.device)
+
+
+def _tiles(hidden: torch.Tensor, head: Head) -> Iterator[tuple[slice, slice]]:
+    """Positions by vocabulary, all positions of one piece of the vocabulary before the next."""
+    device = "cpu" if hidden.device.type == "cpu" else "cuda"
+    n, vocabulary = len(hidden), len(head.weight)
+    height = max(1, min(n, MOST_ROWS[device]))
+    width = min(vocabulary, max(1, TILE_SIZE[device] // height))
+    for column in range(0, vocabulary, width):
+        for row in range(0, n, height):
+            yield slice(row, row + height), slice(column, min(column + width, vocabulary))
+
+
+def _tile(
+    hidden: torch.Tensor,
+    head: Head,
+    targets: torch.Tensor,
+    opens: torch.Tensor | None,
+    rows: slice,
+    columns: slice,
+    kind: torch.dtype,
+) -> Tile:
+    return Tile(
+        _product(hidden, head, rows, columns, kind),
+        targets[rows] - columns.start,
+        None if opens is None else opens[columns],
+        head.scale,
+        head.soft_cap,
+    )
+
+
+def _product(
+    hidden: torch.Tensor, head: Head, rows: slice, columns: slice, kind: torch.dtype
+) -> torch.Tensor:
+    bias = None if head.bias is None else head.bias[columns].to(kind)
+    return linear(hidden[rows].to(kind), head.weight[columns].to(kind), bias)
+
+
+def _add_product(total: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
+    """Add a @ b in place; `total` may be of a wider dtype than they are."""
+    if total.dtype == a.dtype:
+        total.addmm_(a, b)
+    else:
+        total += a @ b

@@ -1,0 +1,58 @@
+"""A teacher's log-probabilities from the engine that it writes with, vLLM say.
+
+An engine tells how likely each token of a text is, and not how likely a word ends behind it (the
+likeliest few tokens of vLLM would only be a lower bound). So this is for ALM without debiasing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llm_distill.distillation.alignment.encoding import EncodedRow
+from llm_distill.distillation.teacher.scoring import Scores, in_loss
+from llm_distill.engines.base import Score, ScoreRequest
+from llm_distill.errors import ModelError
+
+if TYPE_CHECKING:
+    from llm_distill.rows.columns import Row
+
+Ask = Callable[[Iterable[ScoreRequest]], Iterator[tuple[ScoreRequest, Score]]]
+
+
+def engine_scores(
+    pairs: Iterable[tuple[Row, EncodedRow]], ask: Ask, name: str
+) -> Iterator[tuple[Row, EncodedRow, Scores | str]]:
+    """Each row with `teacher_logps` as `TeacherScorer` gives them, or why it has none; in order.
+
+    ask: gives each request its score, in order. name: of the model, for messages.
+
+    Raises:
+        ModelError: a score is no finite number.
+    """
+    waiting: deque[tuple[Row, EncodedRow]] = deque()
+
+    def requests() -> Iterator[ScoreRequest]:
+        for row, encoded in pairs:
+            waiting.append((row, encoded))
+            places, ids = in_loss(encoded), encoded.ids.tolist()
+            first, last = places[0], places[-1]
+            yield ScoreRequest(row["id"], ids[:first], ids[first : last + 1])
+
+    for _, score in ask(requests()):
+        row, encoded = waiting.popleft()
+        if score.error is not None:
+            yield row, encoded, score.error
+            continue
+        places = in_loss(encoded)
+        logps = np.asarray(score.logprobs, np.float32)[places - places[0]]
+        bad = [logp for logp in logps.tolist() if not math.isfinite(logp)]
+        if bad:
+            raise ModelError(
+                f"model '{name}' computes {bad[0]} for row '{row['id']}'; try another dtype for it"
+            )
+        yield row, encoded, {"teacher_logps": logps}

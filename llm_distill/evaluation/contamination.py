@@ -1,0 +1,59 @@
+"""Looks for a test's items in what its models were trained on; the same for every evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from llm_distill.errors import DataError
+from llm_distill.methods.contamination import SeenTexts
+from llm_distill.rows.columns import Row
+
+SHOWN_ITEMS = 10
+
+
+class ContaminationSettings(BaseModel):
+    """How the items are looked for in what the models were trained on or are shown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ngram: int = Field(13, ge=1, description="words in an n-gram; GPT-3's data used 13")
+    fail: bool = Field(False, description="stop the run if an item is found")
+
+
+def look_for_items(
+    items: Mapping[str, str],
+    name: str,
+    seen: Mapping[str, Iterable[Row]],
+    settings: ContaminationSettings,
+    warn: Callable[[str], None],
+) -> dict[str, Any]:
+    """How many items stand in each stage's rows, and the ids of some, for the manifest.
+
+    items: text by id, of the stage or task `name`. seen: rows by the stage that gave them.
+    warn: is told of every stage with an item in it.
+
+    Raises:
+        DataError: there is one, and the settings do not allow it.
+    """
+    texts = SeenTexts(items, settings.ngram)
+    found = {stage: sorted(texts.found_in_rows(rows)) for stage, rows in seen.items()}
+    for stage, ids in found.items():
+        if not ids:
+            continue
+        more = ", …" if len(ids) > SHOWN_ITEMS else ""
+        message = (
+            f"{len(ids)} of {len(items)} items of '{name}' stand in '{stage}' (an n-gram of "
+            f"{settings.ngram} words, or the whole): {', '.join(ids[:SHOWN_ITEMS])}{more}"
+        )
+        if settings.fail:
+            raise DataError(f"{message}; put a decontaminate stage behind '{stage}'")
+        warn(message)
+    return {
+        "ngram": settings.ngram,
+        "n_items": len(items),
+        "rows": {stage: len(ids) for stage, ids in found.items()},
+        "items": {stage: ids[:SHOWN_ITEMS] for stage, ids in found.items()},
+    }

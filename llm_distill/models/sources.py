@@ -1,0 +1,282 @@
+"""A model as stages, engines and trainers are given it, and how it is loaded.
+
+Safe by default: safetensors only, and no code from a model repository is ever run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from llm_distill.errors import ModelError
+from llm_distill.models.files import check_has_tokenizer, check_model_dir
+from llm_distill.models.hub import cached_commit, is_offline
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PromptFormat = Literal["chat", "text"]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model's weights are and how it is spoken to.
+
+    path: a directory as `save_pretrained` writes it, or a name on the Hub.
+    adapters: PEFT directories, applied in order on top of `path`.
+    prompt_format: `chat` renders through the chat template, `text` continues plain text.
+    """
+
+    name: str
+    path: str
+    adapters: tuple[str, ...] = ()
+    revision: str | None = None
+    dtype: DType = "auto"
+    prompt_format: PromptFormat = "chat"
+
+    @property
+    def is_local(self) -> bool:
+        return Path(self.path).is_dir()
+
+
+def load_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer, left-padding, with a pad token (the end-of-text token where it has none).
+
+    is_alone: no weights need to lie beside it.
+
+    Raises:
+        ModelError: there is none, or it has neither a pad nor an end-of-text token.
+    """
+    tokenizer: Any = own_tokenizer(source, is_alone=is_alone)
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise ModelError(f"model '{source.name}': its tokenizer has no pad and no eos token")
+        tokenizer.pad_token = tokenizer.eos_token
+    if source.prompt_format == "chat" and not tokenizer.chat_template:
+        raise ModelError(
+            f"model '{source.name}' ({source.path}) has no chat template; "
+            "set prompt_format: text for it under models:"
+        )
+    loaded: PreTrainedTokenizerBase = tokenizer
+    return loaded
+
+
+def own_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer as the model came with it, to be saved with another.
+
+    is_alone: no weights need to lie beside it.
+
+    Raises:
+        ModelError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    if is_alone and source.is_local:
+        check_has_tokenizer(Path(source.path))
+    else:
+        _check(source)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source.path, revision=source.revision, trust_remote_code=False
+        )
+    except Exception as error:  # files of others: whatever the library makes of them
+        raise ModelError(
+            f"model '{source.name}': no tokenizer at {_first_line(source.path, error)}"
+        ) from error
+    return tokenizer
+
+
+def load_model(
+    source: ModelSource, *, device: str = "cpu", with_head: bool = True
+) -> PreTrainedModel:
+    """The model on `device` in evaluation mode, with its adapters.
+
+    with_head: with the layer that gives a causal model's logits; without, it gives hidden states.
+
+    Raises:
+        ModelError: it is not there, has no safetensors weights or not all that it needs, or an
+            adapter does not fit.
+    """
+    from transformers import AutoModel, AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
+
+    _check(source)
+    transformers_logging.disable_progress_bar()  # one a file would tear ours
+    transformers_logging.disable_default_handler()  # what it reports goes into the stage's log
+    transformers_logging.enable_propagation()
+    kind = AutoModelForCausalLM if with_head else AutoModel
+    model: Any
+    try:
+        model, loading = kind.from_pretrained(
+            source.path,
+            revision=source.revision,
+            dtype=source.dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # files of others: whatever the library makes of them
+        if is_out_of_memory(error):
+            raise
+        raise ModelError(f"model '{source.name}' at {_first_line(source.path, error)}") from error
+    missing = sorted(loading["missing_keys"])
+    if missing:  # they would be random numbers
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelError(
+            f"model '{source.name}' ({source.path}) has no weights for {missing[0]}{more}; is it a "
+            f"{'causal language ' if with_head else ''}model of type {model.config.model_type}?"
+        )
+    loaded: PreTrainedModel = _with_adapters(model, source).to(device).eval()
+    return loaded
+
+
+def _with_adapters(model: Any, source: ModelSource) -> Any:
+    """The model with its adapters applied, merged where that loses nothing.
+
+    The sum of a float32 weight and a small update is exact enough. In bfloat16 most updates of a
+    usual learning rate are smaller than the distance to the next number and would be rounded away,
+    so there the adapters stay beside the weights, as they were in training.
+    """
+    import torch
+    from peft import PeftModel
+
+    merge = model.dtype == torch.float32
+    wrapped: Any = None
+    for index, adapter in enumerate(source.adapters):
+        name = f"adapter_{index}"
+        try:
+            if merge:
+                model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+            elif wrapped is None:
+                wrapped = PeftModel.from_pretrained(model, adapter, adapter_name=name)
+            else:
+                wrapped.load_adapter(adapter, adapter_name=name)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"adapter {adapter} does not fit model '{source.name}' "
+                f"({_first_line(source.path, error)})"
+            ) from error
+    if wrapped is None:
+        return model
+    try:  # all at once: their updates add up
+        wrapped.base_model.set_adapter(list(wrapped.peft_config), inference_mode=True)
+    except ValueError as error:  # embeddings do not
+        raise ModelError(
+            f"the {len(source.adapters)} adapters of model '{source.name}' cannot stand on each "
+            f"other in half precision ({_first_line(source.path, error)}); merge all but the last "
+            "(merge_adapter), or set dtype: float32"
+        ) from error
+    return wrapped.get_base_model()
+
+
+def choose_device(wanted: Device, setting: str) -> Literal["cpu", "cuda"]:
+    """The device that is meant: `auto` takes the GPU where there is one.
+
+    setting: what the user calls it, for the message.
+
+    Raises:
+        ModelError: there is no GPU and one is asked for.
+    """
+    import torch
+
+    there_is_one = torch.cuda.is_available()
+    if wanted == "cuda" and not there_is_one:
+        raise ModelError(f"{setting} is cuda, but there is no CUDA device; use auto or cpu")
+    return "cuda" if there_is_one and wanted != "cpu" else "cpu"
+
+
+def end_tokens(source: ModelSource, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a completion: those of the generation config, and the tokenizer's eos.
+
+    Raises:
+        ModelError: there is none.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    place = {"revision": source.revision} if source.revision else {}
+    try:
+        generation: Any = GenerationConfig.from_pretrained(source.path, **place)
+    except OSError:  # not every model has one
+        config = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **place)
+        generation = GenerationConfig.from_model_config(config)
+    declared = generation.eos_token_id
+    listed = declared if isinstance(declared, list) else [declared]
+    ends = frozenset(t for t in [*listed, tokenizer.eos_token_id] if t is not None)
+    if not ends:
+        raise ModelError(
+            f"model '{source.name}' has no end-of-text token, so it cannot stop; "
+            "set eos_token in its tokenizer_config.json"
+        )
+    return ends
+
+
+def context_length(source: ModelSource) -> int:
+    """Tokens that the model takes at most, as its config says.
+
+    Raises:
+        ModelError: it has no config that can be read.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config: Any = AutoConfig.from_pretrained(
+            source.path, revision=source.revision, trust_remote_code=False
+        )
+    except Exception as error:  # files of others: whatever the library makes of them
+        raise ModelError(f"model '{source.name}' at {_first_line(source.path, error)}") from error
+    text = config.get_text_config(decoder=True)
+    return getattr(text, "max_position_embeddings", None) or 10**9
+
+
+@contextmanager
+def fits_memory(name: str, device: str) -> Iterator[None]:
+    """Around the loading of a model: says what to do where memory does not suffice.
+
+    name: as a message begins, such as `model 'teacher'`.
+
+    Raises:
+        ModelError: instead of torch's and Python's out-of-memory errors.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"{name} does not fit into the memory of {device}; take a smaller one, or "
+            "dtype: bfloat16"
+        ) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it is; on the CPU torch raises a RuntimeError that only its words tell apart."""
+    import torch
+
+    words = ("can't allocate memory", "not enough memory")
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or any(word in str(error) for word in words)
+
+
+def _check(source: ModelSource) -> None:
+    if source.is_local:
+        check_model_dir(Path(source.path))
+        return
+    if is_offline() and cached_commit("model", source.path, source.revision) is None:
+        raise ModelError(
+            f"model '{source.name}': '{source.path}' is no directory and was never downloaded, "
+            "and HF_HUB_OFFLINE is set"
+        )
+
+
+def _first_line(path: str, error: Exception) -> str:
+    """Where and why: libraries go on for paragraphs about what else might be the matter."""
+    reason = str(error).strip().partition("\n")[0]
+    return f"{path}: {reason or type(error).__name__}"

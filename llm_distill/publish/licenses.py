@@ -1,0 +1,124 @@
+"""Licences: which the Hub knows, what the models that were used are under, what that asks for.
+
+No legal advice: where a family's terms speak of training on outputs, the reader is sent to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llm_distill.errors import ConfigError, nearest
+from llm_distill.models.hub import cached_commit, is_offline
+from llm_distill.paths import find_resource
+from llm_distill.publish.lineage import UsedModel
+
+# The identifiers that a card may have: huggingface.co/docs/hub/repositories-licenses.
+KNOWN = frozenset((Path(__file__).parent / "license_ids.txt").read_text("utf-8").split())
+UNKNOWN = "unknown"
+SCRIPTED = "none (scripted answers)"
+
+_FORBIDS = "its terms forbid improving other language models with its outputs (section 1.b.v)"
+_NAMES = (
+    "its terms ask that a model trained on its outputs and made available has a name that begins "
+    "with Llama, and shows 'Built with Llama' (section 1.b.i)"
+)
+_OWN_TERMS = "its terms are its owner's own; look what they say on training with its outputs"
+# Read in the licences' texts: Llama 2 and 3 section 1.b.v, Llama 3.1 and later section 1.b.i
+# (llama.com/llama3/license, llama.com/llama3_1/license, ...), Gemma section 1.1 "Model Derivatives"
+# (ai.google.dev/gemma/terms). The cc licences say it in their names.
+ON_OUTPUTS = {
+    "llama2": _FORBIDS,
+    "llama3": _FORBIDS,
+    "llama3.1": _NAMES,
+    "llama3.2": _NAMES,
+    "llama3.3": _NAMES,
+    "llama4": _NAMES,
+    "gemma": "its terms count a model trained on its outputs as derived from Gemma, with the same "
+    "terms to be passed on (section 1.1)",
+    "other": _OWN_TERMS,
+}
+_FOR_RESEARCH = "its terms exclude commercial use"
+_RESEARCH_ONLY = frozenset(
+    {"fair-noncommercial-research-license", "apple-amlr", "deepfloyd-if-license", "intel-research"}
+)
+
+
+def check_license(identifier: str) -> str:
+    """The identifier as a card may have it.
+
+    Raises:
+        ConfigError: the Hub knows none of that name.
+    """
+    if identifier not in KNOWN:
+        raise ConfigError(
+            f"license '{identifier}' is none that the Hub knows; {nearest(identifier, KNOWN)}; "
+            "all: https://huggingface.co/docs/hub/repositories-licenses"
+        )
+    return identifier
+
+
+def restriction(license_id: str) -> str | None:
+    """What a model's licence says that matters to models trained on its outputs; None: nothing.
+
+    Of an unknown licence nobody can say, and that is said.
+    """
+    if license_id == UNKNOWN:
+        return "its licence is not known here; look whether its outputs may be trained on"
+    if "-nc" in license_id or license_id in _RESEARCH_ONLY:
+        return _FOR_RESEARCH
+    if license_id not in KNOWN and license_id != SCRIPTED:
+        return _OWN_TERMS
+    return ON_OUTPUTS.get(license_id)
+
+
+def license_of(model: UsedModel, entry: Mapping[str, Any]) -> str:
+    """A model's licence, out of its model card; "unknown" where none says.
+
+    The card is on the Hub, which is asked unless the client has it already, or the README.md of a
+    local model's directory. What a server calls its model may be a name on the Hub.
+
+    entry: the model's under `models:`; empty where it is not known.
+    """
+    kind, path = (entry.get("engine") or {}).get("kind"), entry.get("model_name_or_path")
+    if kind == "scripted":
+        return SCRIPTED
+    if model.is_on_hub or (kind == "openai" and model.path.strip("/").count("/") == 1):
+        return _license_in(_hub_card(model.path, model.revision))
+    folder = find_resource(str(path)) if path and kind != "openai" else None
+    return UNKNOWN if folder is None else _license_in(folder / "README.md")
+
+
+def _hub_card(name: str, revision: str | None) -> Path | None:
+    """The model's card at the commit that was used.
+
+    A download by branch would move that branch in the client's cache, and with it what the next
+    run of a pipeline takes for the model; one by commit moves nothing.
+    """
+    from huggingface_hub import hf_hub_download
+
+    commit = cached_commit("model", name, revision)
+    if is_offline() and commit is None:
+        return None
+    try:
+        return Path(hf_hub_download(name, "README.md", revision=commit or revision))
+    except Exception:  # the client raises a dozen kinds; none of them must keep a model from users
+        return None
+
+
+def _license_in(card: Path | None) -> str:
+    """`license`, or `license_name` where it is `other`, in a card's front matter."""
+    from huggingface_hub import RepoCard
+
+    if card is None or not card.is_file():
+        return UNKNOWN
+    try:
+        data = RepoCard(card.read_text(encoding="utf-8"), ignore_metadata_errors=True).data
+    except Exception:  # somebody else's file
+        return UNKNOWN
+    declared = data.get("license") or UNKNOWN
+    if isinstance(declared, list):
+        declared = declared[0] if declared else UNKNOWN
+    named = data.get("license_name")
+    return str(named) if declared == "other" and isinstance(named, str) else str(declared)

@@ -1,0 +1,142 @@
+"""The card of a model, out of its manifests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llm_distill.publish.cards import Card, Origin, model_rows, render, scrubbed_sources
+from llm_distill.publish.licenses import KNOWN, UNKNOWN
+from llm_distill.publish.lineage import Lineage
+from llm_distill.publish.results import Figure, Result, results_of
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+NOT_HANDED_ON = frozenset({UNKNOWN, "other"})
+"""Licences of a base that say nothing without the text that they stand for."""
+
+
+def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapter: bool) -> Card:
+    """The README.md of a model's repository.
+
+    license_id: what its author set; else the licence of the base, where that is known.
+    is_adapter: whether the repository holds an adapter, and not a whole model.
+    """
+    from huggingface_hub import ModelCardData
+
+    lineage = origin.lineage
+    rows = model_rows(origin)
+    base = next((row for row in rows if row.is_base), None)
+    inherited = base.license if base and base.license in KNOWN - NOT_HANDED_ON else None
+    results = results_of(
+        names_of(lineage), lineage.base.name if lineage.base else None, origin.evaluations
+    )
+    kinds = [manifest["stage"] for manifest, _ in reversed(lineage.trainings)]
+    base_id = lineage.base.path if lineage.base and lineage.base.is_on_hub else None
+    data = ModelCardData(
+        base_model=base_id,
+        base_model_relation=("adapter" if is_adapter else "finetune") if base_id else None,
+        datasets=sorted({s.path for s in lineage.data_sources if s.is_on_hub}) or None,
+        library_name="peft" if is_adapter else "transformers",
+        license=license_id or inherited,
+        model_name=repo_id.rpartition("/")[2],
+        eval_results=_model_index(results, origin) or None,
+        pipeline_tag="text-generation",
+        tags=["llm-distill", *(["distillation"] if lineage.others else []), *_tags(kinds)],
+    )
+    text = render(
+        "model_card.md.jinja",
+        data,
+        origin,
+        rows,
+        title=repo_id.rpartition("/")[2],
+        repo_id=repo_id,
+        is_adapter=is_adapter,
+        base_path=base.path if base else "?",
+        base_is_on_hub=base_id is not None,
+        steps=[f"`{kind}`" for kind in kinds],
+        is_inherited=license_id is None and inherited is not None,
+        results=results,
+        share=share,
+        points=points,
+    )
+    warnings = [row.warning for row in rows if row.warning]
+    shown = {result.stage for result in results}
+    unshown = [e.manifest["name"] for e in origin.evaluations if e.manifest["name"] not in shown]
+    warnings += [
+        f"evaluation '{name}' has no accuracy of '{lineage.manifest['name']}', so the card shows "
+        "nothing of it; is the model among those that it measures?"
+        for name in unshown
+    ]
+    if license_id is None and inherited is None:
+        warnings.append("the card names no licence: the base's is not known; set license")
+    if is_adapter and base_id is None:
+        warnings.append(
+            "the adapter's base is not on the Hub, so nobody else can load it; push it merged"
+        )
+    return Card(text, tuple(warnings))
+
+
+def share(figure: Figure | None) -> str:
+    """`61.0 % (54.2 to 67.5)` of a share with its interval."""
+    if figure is None:
+        return ""
+    interval = (
+        f" ({100 * figure['low']:.1f} to {100 * figure['high']:.1f})" if "low" in figure else ""
+    )
+    return f"{100 * figure['accuracy']:.1f} %{interval}"
+
+
+def points(figure: Figure | None) -> str:
+    """`+31.5 (+24.0 to +39.0)` of a difference of shares."""
+    if figure is None:
+        return ""
+    numbers = [100 * figure[name] for name in ("difference", "low", "high")]
+    return "{:+.1f} ({:+.1f} to {:+.1f})".format(*numbers)
+
+
+def names_of(lineage: Lineage) -> set[str]:
+    """What the model goes by: its stage, and the adapter that it is the exact sum of."""
+    names = {str(lineage.manifest["name"])}
+    for manifest, start in lineage.trainings:
+        if manifest["stage"] != "merge_adapter" or manifest["settings"]["dtype"] != "float32":
+            break
+        names.add(start)
+    return names
+
+
+def _model_index(results: list[Result], origin: Origin) -> list[EvalResult]:
+    from huggingface_hub import EvalResult
+
+    entries: list[EvalResult] = []
+    shown = {s["stage"]: s for e in origin.evaluations for s in _sources(e, origin)}
+    for result in results:
+        source = shown.get(result.source.stage) if result.source else None
+        for when, figure in (("", result.after), (" before training", result.before)):
+            if figure is None:
+                continue
+            extra = {name: figure[name] for name in ("low", "high", "n") if name in figure}
+            entry = EvalResult(
+                task_type="text-generation",
+                dataset_type=source["path"] if source else result.stage,
+                dataset_name=source["path"] if source else result.stage,
+                dataset_config=source["name"] if source else None,
+                dataset_split=source["split"] if source else None,
+                dataset_revision=source["revision"] if source else None,
+                metric_type="accuracy",
+                metric_name=f"accuracy{when}, {result.shots} shots (95 % interval in args)",
+                metric_value=figure["accuracy"],
+                metric_args={"shots": result.shots, **extra},
+            )
+            if entry not in entries:  # another evaluation of the run measured the same
+                entries.append(entry)
+    return entries
+
+
+def _sources(evaluation: Lineage, origin: Origin) -> list[dict[str, Any]]:
+    return scrubbed_sources(Origin(evaluation, (), origin.pipeline))
+
+
+def _tags(kinds: list[str]) -> list[str]:
+    """`dpo` of `train_dpo`."""
+    return [kind.removeprefix("train_") for kind in kinds if kind.startswith("train_")]

@@ -1,0 +1,114 @@
+"""The files of a repository: a model's or a dataset's, its card, and the recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from llm_distill.errors import ModelError
+from llm_distill.manifests import MANIFEST
+from llm_distill.publish.cards import RECIPE, Origin, recipe_text
+from llm_distill.publish.dataset_card import dataset_card
+from llm_distill.publish.lineage import Lineage, is_model
+from llm_distill.publish.model_card import model_card
+
+RepoType = Literal["model", "dataset"]
+CARD = "README.md"
+ADAPTER_CONFIG = "adapter_config.json"
+BYTES_A_FILE = 500_000_000
+"""Of a dataset's rows in memory; what `Dataset.push_to_hub` takes too."""
+
+# The manifest has this machine's paths in its settings; what matters of it is in the card.
+_NOT_PUSHED = frozenset({MANIFEST, CARD, RECIPE})
+_RUNS_CODE = (".bin", ".pt", ".pth", ".pkl", ".py")
+
+
+@dataclass(frozen=True)
+class Package:
+    """What a repository is to hold. files: by path in the repository, where they are or bytes."""
+
+    repo_type: RepoType
+    files: dict[str, Path | bytes]
+    warnings: tuple[str, ...]
+
+    @property
+    def card(self) -> str:
+        card = self.files[CARD]
+        assert isinstance(card, bytes)
+        return card.decode()
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file."""
+        return {
+            name: len(file) if isinstance(file, bytes) else file.stat().st_size
+            for name, file in sorted(self.files.items())
+        }
+
+
+def package(
+    origin: Origin,
+    repo_id: str,
+    license_id: str | None,
+    work_dir: Path,
+    directory: Path | None = None,
+) -> Package:
+    """What is pushed of an artifact.
+
+    work_dir: where a dataset's Parquet files are written.
+    directory: the model's files where they are not the artifact's own (it was merged).
+
+    Raises:
+        ModelError: an adapter that stands on what another stage trained, or files that run code.
+    """
+    lineage = origin.lineage
+    directory = directory or lineage.path
+    if not is_model(lineage.manifest):
+        return _dataset(origin, repo_id, license_id, work_dir)
+    files: dict[str, Path | bytes] = {
+        path.relative_to(directory).as_posix(): path
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name not in _NOT_PUSHED
+    }
+    unsafe = [name for name in files if name.endswith(_RUNS_CODE)]
+    if unsafe:
+        raise ModelError(
+            f"{lineage.path.name} has files that can run code when loaded ({', '.join(unsafe)}); "
+            "only safetensors are pushed"
+        )
+    is_adapter = ADAPTER_CONFIG in files
+    if is_adapter:
+        _check_stands_alone(lineage)
+    card = model_card(origin, repo_id, license_id, is_adapter=is_adapter)
+    files[CARD], files[RECIPE] = card.text.encode(), recipe_text(origin).encode()
+    return Package("model", files, card.warnings)
+
+
+def _dataset(origin: Origin, repo_id: str, license_id: str | None, work_dir: Path) -> Package:
+    from datasets import load_from_disk
+
+    rows = load_from_disk(str(origin.lineage.path))
+    n_files = max(1, -(-rows.data.nbytes // BYTES_A_FILE))
+    files: dict[str, Path | bytes] = {}
+    work_dir.mkdir(parents=True, exist_ok=True)
+    for index in range(n_files):
+        name = f"train-{index:05d}-of-{n_files:05d}.parquet"
+        rows.shard(n_files, index, contiguous=True).to_parquet(str(work_dir / name))
+        files[f"data/{name}"] = work_dir / name
+    card = dataset_card(origin, repo_id, license_id, rows.features, len(rows))
+    files[CARD], files[RECIPE] = card.text.encode(), recipe_text(origin).encode()
+    return Package("dataset", files, card.warnings)
+
+
+def _check_stands_alone(lineage: Lineage) -> None:
+    """Others have the base model, and not what stages in between made of it.
+
+    That a stage made what it started from is in its own manifest, whatever is still there.
+    """
+    name = lineage.manifest["name"]
+    under = lineage.trainings[0][1] if lineage.trainings else None
+    if under in lineage.manifest["inputs"]:
+        raise ModelError(
+            f"'{name}' is an adapter on top of what stage '{under}' trained, which others do not "
+            "have; push it merged: a merge_adapter stage, or llm-distill push with --merge"
+        )

@@ -1,0 +1,1 @@
+"""Rows: their columns, and reading and writing them."""

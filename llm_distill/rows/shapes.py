@@ -1,0 +1,191 @@
+"""Shapes in which instruction data comes, as functions from a row to a row of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from llm_distill.errors import DataError, nearest
+from llm_distill.rows.columns import COLUMNS, Row, features
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+Shape = Literal["rows", "alpaca", "sharegpt"]
+
+ROLES = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "assistant": "assistant",
+    "model": "assistant",
+    "system": "system",
+    "tool": "tool",
+}
+# shape -> (columns that are read, those of them that may be missing, columns that are given)
+SHAPES: dict[Shape, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "rows": ((), (), ()),
+    "alpaca": (("instruction", "input", "output"), ("input",), ("prompt", "completion")),
+    "sharegpt": (("conversations",), (), ("messages",)),
+}
+_KINDS: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "int32": (int,),
+    "int64": (int,),
+    "float32": (int, float),
+    "float64": (int, float),
+    "bool": (bool,),
+}
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}
+
+
+def recognise(columns: Iterable[str]) -> Shape:
+    """The shape that a set of column names has."""
+    names = set(columns)
+    if {"instruction", "output"} <= names:
+        return "alpaca"
+    return "sharegpt" if "conversations" in names else "rows"
+
+
+def rename(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    """`columns` is {ours: theirs}. A column of theirs that has our name already gives way."""
+    kept = {k: v for k, v in row.items() if k not in columns and k not in columns.values()}
+    return {**kept, **{ours: row.get(theirs) for ours, theirs in columns.items()}}
+
+
+def shaped_columns(names: Iterable[str], shape: Shape) -> list[str]:
+    """The names of the columns of a row once it has our shape."""
+    read, _, given = SHAPES[shape]
+    return [*(n for n in names if n not in read and n not in given), *given]
+
+
+def shaped_features(
+    theirs: Features, columns: Mapping[str, str], shape: Shape, added: Iterable[str]
+) -> Features:
+    """The features of rows that were renamed and shaped, and got the columns `added`."""
+    from datasets import Features, List, Value
+
+    renamed = rename(theirs, columns)
+    names = shaped_columns(renamed, shape)
+    turn = {"role": Value("string"), "content": Value("string")}
+    kept = {name: renamed.get(name, List(turn)) for name in names}
+    known = [*added, *(name for name in names if name in COLUMNS)]
+    return features(known, like=Features({"id": Value("string"), **kept}))
+
+
+def check_columns(
+    names: Iterable[str], columns: Mapping[str, str], shape: Shape | None, where: str
+) -> None:
+    """Raise a DataError if a column that is renamed or that the shape needs is not there.
+
+    `names` are the dataset's own. A shape of None was recognised from them, so it fits.
+    """
+    there = list(names)
+    for ours, theirs in columns.items():
+        if theirs not in there:
+            hint = nearest(theirs, there).replace("allowed:", "its columns:")
+            raise DataError(f"{where}: no column '{theirs}' (for '{ours}'); {hint}")
+    read, optional, _ = SHAPES[shape] if shape is not None else SHAPES["rows"]
+    renamed = list(rename(dict.fromkeys(there), columns))
+    for name in read:
+        if name not in renamed and name not in optional:
+            hint = nearest(name, renamed).replace("allowed:", "its columns:")
+            raise DataError(f"{where}: no column '{name}', which format {shape} needs; {hint}")
+
+
+def to_shape(row: Mapping[str, Any], shape: Shape, place: str) -> dict[str, Any]:
+    """A row of the shape as a row of ours.
+
+    Alpaca: `instruction`, `input`, `output` → `prompt`, `completion`. ShareGPT: `conversations` of
+    `{from, value}` → `messages` of `{role, content}`.
+
+    Raises:
+        DataError: a part is missing or is no text, or a turn's `from` is no known role.
+    """
+    read, _, _ = SHAPES[shape]
+    rest = {name: value for name, value in row.items() if name not in read}
+    if shape == "alpaca":
+        parts = [_text(row, "instruction", place), row.get("input") and _text(row, "input", place)]
+        prompt = "\n\n".join(part for part in parts if part)
+        return {**rest, "prompt": prompt, "completion": _text(row, "output", place)}
+    if shape == "sharegpt":
+        turns = row["conversations"]
+        if not isinstance(turns, list) or not turns:
+            raise DataError(f"{place}: 'conversations' holds no turns: {turns!r}")
+        return {**rest, "messages": [_turn(turn, place) for turn in turns]}
+    return rest
+
+
+def check_row(row: Mapping[str, Any], required: Iterable[str], place: str) -> None:
+    """Columns with a meaning of ours have its type, and `required` ones are not null.
+
+    Raises:
+        DataError: naming place, column, what is wanted and what is there.
+    """
+    for name in required:
+        if row.get(name) is None:
+            raise DataError(f"{place}: column '{name}' is null; every row needs one")
+    for name, value in row.items():
+        kind = COLUMNS.get(name, ("", ""))[0]
+        if value is not None and kind and not _is_a(value, kind):
+            bad = _first_bad(value, kind)
+            found = f"{bad!r} is {type(bad).__name__}"
+            raise DataError(f"{place}: column '{name}' should be {kind}, but {found}")
+
+
+def typed(row: Mapping[str, Any]) -> Row:
+    """The text of a CSV cell as the type that our column of that name has, where it can be."""
+    return {name: _from_text(value, COLUMNS.get(name, ("",))[0]) for name, value in row.items()}
+
+
+def _from_text(value: Any, kind: str) -> Any:
+    if not isinstance(value, str) or kind not in ("int64", "float64", "bool"):
+        return value
+    if kind == "bool":
+        return _TRUTH.get(value.strip().lower(), value)
+    try:
+        return int(value) if kind == "int64" else float(value)
+    except ValueError:
+        return value  # check_row names it
+
+
+def _is_a(value: Any, kind: str) -> bool:
+    if isinstance(value, bool):
+        return kind == "bool"  # Python counts True among the whole numbers
+    if kind.startswith("list["):
+        items = _as_list(value)
+        return items is not None and all(_is_a(item, _of_items(kind)) for item in items)
+    return isinstance(value, _KINDS[kind])
+
+
+def _first_bad(value: Any, kind: str) -> Any:
+    """What a message quotes of a value: of a list, which may be long, the item that is wrong."""
+    items = _as_list(value) if kind.startswith("list[") else None
+    return value if items is None else next(i for i in items if not _is_a(i, _of_items(kind)))
+
+
+def _as_list(value: Any) -> list[Any] | None:
+    """A list, or an array as one; None for anything else."""
+    items = value.tolist() if hasattr(value, "tolist") else value
+    return items if isinstance(items, list) else None
+
+
+def _of_items(kind: str) -> str:
+    return kind.removeprefix("list[").removesuffix("]")
+
+
+def _turn(turn: Any, place: str) -> dict[str, str]:
+    if not isinstance(turn, dict):
+        raise DataError(f"{place}: a turn of 'conversations' is no object: {turn!r}")
+    role = ROLES.get(_text(turn, "from", place))
+    if role is None:
+        raise DataError(f"{place}: unknown role '{turn['from']}'; {nearest(turn['from'], ROLES)}")
+    return {"role": role, "content": _text(turn, "value", place)}
+
+
+def _text(row: Mapping[str, Any], name: str, place: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, str):
+        raise DataError(f"{place}: '{name}' should be text, but is {value!r}")
+    return value

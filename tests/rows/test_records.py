@@ -1,0 +1,59 @@
+"""Types over many batches, and slices, against the plain way of doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_distill.errors import DataError
+from llm_distill.rows.records import (
+    BATCH,
+    Record,
+    column_types,
+    numbered,
+    read_jsonl,
+    split_and_slice,
+)
+
+ENDS = st.one_of(st.none(), st.integers(-12, 12))
+
+
+@given(ENDS, ENDS, st.integers(0, 10))
+def test_a_slice_of_a_stream_is_that_of_a_list(start: Any, stop: Any, size: int) -> None:
+    records: list[Record] = [(f"row {i}", {"i": i}) for i in range(size)]
+    split = f"train[{'' if start is None else start}:{'' if stop is None else stop}]"
+    chosen = split_and_slice(split)
+    assert chosen is not None
+    found = [(number, row["i"]) for number, _, row in numbered(lambda: iter(records), chosen[1])]
+    assert found == [(i, i) for i in range(size)[start:stop]]
+
+
+@pytest.mark.parametrize("split", ["train[:10%]", "a+b", "train[", "train[3]", "train[-:]", ""])
+def test_other_splits_are_none_of_ours(split: str) -> None:
+    assert split_and_slice(split) is None
+    assert split_and_slice("train") == ("train", slice(None, None))
+
+
+def test_a_type_may_widen_in_a_later_batch_but_not_change() -> None:
+    def rows(last: Any) -> Iterator[Record]:
+        for index in range(2 * BATCH):
+            yield f"row {index}", {"x": None if index < BATCH else index}
+        yield "the last", {"x": last}
+
+    assert str(column_types(rows(0.5)).field("x").type) == "double"
+    with pytest.raises(DataError, match=r"the last: column 'x' is str \('a'\), but int64 in"):
+        column_types(rows("a"))
+    with pytest.raises(DataError, match="row 0: column 'x' is int"):
+        column_types([("row 0", {"x": 2**70})])
+
+
+def test_lines_are_read_as_they_are_asked_for() -> None:
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield b'{"a": 1}\r\n'
+
+    assert next(read_jsonl(endless(), "f")) == ("f:1", {"a": 1})
