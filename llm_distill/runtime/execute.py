@@ -106,8 +106,8 @@ def _clear(work: Path) -> None:
 
 def _holds_weights(job: Job) -> bool:
     """Whether memory must be given back after it; one that asks a server starts quicker here."""
-    kinds = {engine.kind for engine in job.engines.values()}
-    if job.stage.needs_weights or kinds - {"openai", "scripted"}:
+    engines = job.engines.values()
+    if job.stage.needs_weights or any(engine.loads_weights for engine in engines):
         return True
     models = (place for place, _, kind in references(job.stage) if kind == "model")
     return any(job.stage.loads(place) for place in models)
@@ -144,8 +144,7 @@ def _job(
         identities={
             target: resolver.writer_identity(target)
             for target, engine in engines.items()
-            # A table's answers are free, and a function may look at more than the request's key.
-            if engine.kind != "scripted"
+            if engine.is_kept
         },
         store=workspace.completions,
         budget=copy(budget),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_distill.engines.budget import Budget
-from llm_distill.engines.config import EngineSettings
-from llm_distill.engines.opening import open_engine
+from llm_distill.engines.settings import EngineSettings
 from llm_distill.models.sources import ModelSource
 from llm_distill.runtime.context import StageContext
 from llm_distill.runtime.environment import environment
@@ -42,7 +41,7 @@ class Job:
     datasets: dict[str, Path]
     training: dict[str, list[str]]
     models: dict[str, ModelSource]
-    engines: dict[str, EngineSettings]
+    engines: Mapping[str, EngineSettings]
     identities: dict[str, tuple[Any, str]]
     store: Path
     budget: Budget
@@ -76,7 +75,7 @@ def perform(job: Job, progress: MakeProgress) -> Done:
         training=job.training,
         models=job.models,
         engines={
-            name: partial(open_engine, settings, job.models[name], job.budget)
+            name: partial(settings.open, job.models[name], job.budget)
             for name, settings in job.engines.items()
         },
         identities=job.identities,
