@@ -15,7 +15,7 @@ from llm_distill.pipeline.schema import ModelConfig, PipelineConfig
 from llm_distill.prompts import load_template
 from llm_distill.runtime.artifact import Artifact, directory_digest
 from llm_distill.runtime.fingerprint import result_settings
-from llm_distill.stage import Stage, references
+from llm_distill.stage import Stage, models_of, references, rows_of
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Resolver:
             learn_commit("dataset", path, revision)
         for path, revision in {source for stage in stages for source in stage.hub_models()}:
             learn_commit("model", path, revision)
-        models = {t for stage in stages for _, t, kind in references(stage) if kind == "model"}
+        models = {target for stage in stages for target in models_of(stage)}
         for config in [self.pipeline.models[m] for m in models if m in self.pipeline.models]:
             is_local = find_resource(config.model_name_or_path) is not None
             if not is_local and config.engine.loads_weights:
@@ -80,10 +80,7 @@ class Resolver:
                 prompt_format=config.prompt_format,
             )
         artifact = self.ready[name]
-        trained = next(
-            t for _, t, kind in references(self.pipeline.stages[name]) if kind == "model"
-        )
-        base = self.model(trained)
+        base = self.model(models_of(self.pipeline.stages[name])[0])
         is_adapter = (artifact.path / "adapter_config.json").is_file()
         return ModelSource(
             name=name,
@@ -131,8 +128,7 @@ class Resolver:
             digest = self.ready[name].content_digest
             if not (self.ready[name].path / "adapter_config.json").is_file():
                 return digest
-            stage = self.pipeline.stages[name]
-            trained = next(t for _, t, kind in references(stage) if kind == "model")
+            trained = models_of(self.pipeline.stages[name])[0]
             return {"base": self._weights(trained), "adapter": digest}
         config = self.pipeline.models[name]
         own = config.engine.weights_identity(config.model_name_or_path)
@@ -148,8 +144,7 @@ class Resolver:
 
 def _templates(stage: Stage) -> list[str]:
     """The templates' names; the variables that they are offered do not matter here."""
-    inputs = {target: None for _, target, kind in references(stage) if kind == "rows"}
-    return list(stage.template_variables(inputs))
+    return list(stage.template_variables(dict.fromkeys(rows_of(stage))))
 
 
 def _hub_revision(config: ModelConfig) -> str | None:
