@@ -80,7 +80,7 @@ def test_a_new_server_is_not_taken_for_local_weights(monkeypatch: pytest.MonkeyP
     stage = resolve.Stage.model_construct(stage="toy")
     models = {"toy": TOY, "weights": LOADED}
     pipeline = PipelineConfig("p", 0, models, "none", {"s": stage}, "p.yaml", None, {})
-    monkeypatch.setattr(resolve, "references", lambda _: [("a", m, "model") for m in models])
+    monkeypatch.setattr(resolve, "models_of", lambda _: list(models))
     resolver = resolve.Resolver(pipeline)
     resolver.learn_commits(["s"])
     assert asked == ["org/weights"]
