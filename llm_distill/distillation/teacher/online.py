@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 
+from llm_distill.distillation.alignment.aligned import AlignedRow
 from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens
-from llm_distill.distillation.alignment.encoding import RowEncoder
-from llm_distill.distillation.batches import collate
-from llm_distill.distillation.dataset import Example, with_online_chunks
+from llm_distill.distillation.batches import Example, collate
+from llm_distill.distillation.dataset import chunk_columns, chunks_of
 from llm_distill.distillation.lm_head.head import Head, head_logps
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
+from llm_distill.distillation.losses.divergence import divergences_from_logits
 from llm_distill.distillation.losses.loss import Needs
-from llm_distill.distillation.settings import DistillSettings
+from llm_distill.distillation.teacher.scoring import in_loss
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource, load_model
 from llm_distill.training.data import NO_LOSS
+
+if TYPE_CHECKING:
+    from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
+    from llm_distill.distillation.losses.loss import DistributionLoss
+    from llm_distill.distillation.losses.objective import Batch
+    from llm_distill.distillation.settings import AlmSettings, DistillSettings
+    from llm_distill.rows.columns import Row
 
 
 @dataclass(frozen=True)
@@ -70,21 +78,63 @@ class OnlineTeacher:
 
 
 @dataclass(frozen=True)
-class OnlineCollator:
-    """Rows to a batch, with what the teacher says of them."""
+class OnlineBatches:
+    """A `BatchSignal`: rows to a batch, with what the teacher says of them.
+
+    Distributions are those of the teacher's hidden states.
+    """
 
     teacher: OnlineTeacher
     settings: DistillSettings
-    pad_token_id: int
 
-    def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    def collate(self, examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.Tensor]:
         scores, hidden = self.teacher.read(examples)
         if self.settings.losses.needing(Needs.CHUNKS):
             alm, pairs = self.settings.alm, zip(examples, scores, strict=True)
-            examples = [with_online_chunks(example, own, alm) for example, own in pairs]
-        batch = collate(examples, self.pad_token_id)
+            examples = [_with_chunks(example, own, alm) for example, own in pairs]
+        batch = collate(examples, pad_token_id)
         needs_hidden = self.settings.losses.needing(Needs.DISTRIBUTIONS)
         return batch | ({"teacher_hidden": hidden} if needs_hidden else {})
+
+    def divergences(
+        self,
+        hidden: torch.Tensor,
+        head: Head,
+        batch: Batch,
+        losses: Iterable[DistributionLoss],
+        beta: float,
+    ) -> dict[str, torch.Tensor]:
+        of_teacher = batch["teacher_hidden"], self.teacher.head
+        return divergences_from_logits(hidden, head, *of_teacher, losses, beta)
+
+
+@dataclass(frozen=True)
+class TeacherInMemory:
+    """A `TeacherSignal`: a teacher that is loaded beside the student.
+
+    source, encoder: the teacher's.
+    """
+
+    source: ModelSource
+    encoder: RowEncoder
+    settings: DistillSettings
+    in_process: ClassVar[bool] = True
+
+    def of_tokens(self, row: Row, teacher: EncodedRow) -> dict[str, Any]:
+        """The teacher's tokens, which it scores as part of a batch."""
+        return {"teacher_ids": teacher.ids, "teacher_in_loss": in_loss(teacher)}
+
+    def of_chunks(
+        self, row: Row, teacher: EncodedRow, found: AlignedRow, n_tokens: int
+    ) -> tuple[dict[str, Any], AlignedRow]:
+        """The alignment; which chunks are compared shows with the scores."""
+        return _columns_of(found), found
+
+    def open(self, student: Any, device: torch.device) -> OnlineBatches:
+        """Raises:
+        ModelError: see `load_model` and `head_of`.
+        """
+        return OnlineBatches(online_teacher(self.source, self.encoder, device), self.settings)
 
 
 def online_teacher(source: ModelSource, encoder: RowEncoder, device: torch.device) -> OnlineTeacher:
@@ -106,3 +156,29 @@ def _as_training_row(example: Example) -> Example:
     labels = np.full(len(ids), NO_LOSS)
     labels[index] = ids[index]
     return {"input_ids": ids, "labels": labels, "chunk_ends": index}
+
+
+def _columns_of(found: AlignedRow) -> dict[str, Any]:
+    """What `_with_chunks` needs of the alignment."""
+    return {
+        "teacher_first": found.teacher_first,
+        "teacher_last": found.teacher_last,
+        "student_first": found.student_first,
+        "student_last": found.student_last,
+        "is_end": found.is_end,
+    }
+
+
+def _with_chunks(example: Example, scores: TokenScores, alm: AlmSettings) -> Example:
+    """The example as it had been with these scores stored."""
+    found = AlignedRow(
+        teacher_first=np.asarray(example["teacher_first"], np.int64),
+        teacher_last=np.asarray(example["teacher_last"], np.int64),
+        student_first=np.asarray(example["student_first"], np.int64),
+        student_last=np.asarray(example["student_last"], np.int64),
+        is_end=np.asarray(example["is_end"], np.bool_),
+        n_bytes=0,
+        n_bytes_kept=0,
+    )
+    chunks = chunks_of(found, scores, alm)
+    return {**example, **chunk_columns(chunks, len(example["input_ids"]))}

@@ -14,12 +14,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
-from llm_distill.distillation.teacher.online import OnlineTeacher
+from llm_distill.distillation.teacher.online import OnlineBatches, OnlineTeacher, TeacherInMemory
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource, load_model
 
 if TYPE_CHECKING:
     from llm_distill.distillation.alignment.encoding import RowEncoder
+
+
+class OwnTeacher(TeacherInMemory):
+    """A `TeacherSignal`: what a teacher in memory says, out of the student's layers."""
+
+    def open(self, student: Any, device: torch.device) -> OnlineBatches:
+        """Raises:
+        ModelError: see `own_teacher`.
+        """
+        return OnlineBatches(own_teacher(student, self.source, self.encoder, device), self.settings)
 
 
 @dataclass(frozen=True)

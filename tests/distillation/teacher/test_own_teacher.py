@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 from llm_distill.distillation.alignment.encoding import row_encoder, turns_of
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.distillation.teacher.online import OnlineTeacher, online_teacher
-from llm_distill.distillation.teacher.own_teacher import adapters_off, own_teacher
+from llm_distill.distillation.teacher.own_teacher import OwnTeacher, adapters_off, own_teacher
 from llm_distill.distillation.teacher.scoring import in_loss
 from llm_distill.distillation.transfer.tokenizer_transfer import transfer_tokenizer
 from llm_distill.errors import ModelError
@@ -138,7 +138,7 @@ def test_a_student_of_another_dtype_than_its_teacher(
         *(student, source, DistillSettings(), tmp_path / "run"),
         model=model,
         peft_config=adapter,
-        open_teacher=partial(own_teacher, model),
+        signal=OwnTeacher,
         learning_rate=0.1,
     )
     before = weights(made)
