@@ -41,9 +41,9 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
     def __init__(self, objective: Objective, collate: Collate, **settings: Any) -> None:
         super().__init__(**settings)
         self.data_collator = collate
-        opens = objective.opens
-        opens = None if opens is None else opens.to(self.args.device)
-        self._objective = replace(objective, opens=opens)
+        boundary_tokens = objective.boundary_tokens
+        boundary_tokens = None if boundary_tokens is None else boundary_tokens.to(self.args.device)
+        self._objective = replace(objective, boundary_tokens=boundary_tokens)
         self._weights = objective.settings.losses.weights()
         self._head = head_of(self.model)
         self._is_measured = objective.settings.combine == "grad_mag" and len(self._weights) > 1
@@ -177,9 +177,11 @@ def distill_trainer(
     config = SFTConfig(**arguments, **own)
     said = BatchesOfRows() if signal is None else signal.open(model, config.device)
     weight = model.get_output_embeddings().weight
-    opens = torch.from_numpy(student.opens(len(weight))) if settings.debiases() else None
+    boundary_tokens = (
+        torch.from_numpy(student.boundary_tokens(len(weight))) if settings.debiases() else None
+    )
     return DistillTrainer(
-        Objective(settings, opens, said),
+        Objective(settings, boundary_tokens, said),
         partial(said.collate, pad_token_id=student.tokenizer.pad_token_id),
         model=model,
         args=config,

@@ -24,12 +24,12 @@ Batch = Mapping[str, torch.Tensor]
 class Objective:
     """What is computed of each batch; see `batches.collate` for its names.
 
-    opens: the set B over the student's vocabulary, bool [V]; None without debiasing.
+    boundary_tokens: over the student's vocabulary, bool [V]; None without debiasing.
     signal: what the batches have of the teacher.
     """
 
     settings: DistillSettings
-    opens: torch.Tensor | None = None
+    boundary_tokens: torch.Tensor | None = None
     signal: BatchSignal = field(default_factory=BatchesOfRows)
 
     def sums(self, hidden: torch.Tensor, head: Head, batch: Batch) -> dict[str, torch.Tensor]:
@@ -42,7 +42,7 @@ class Objective:
         by_token = [loss for loss in losses if isinstance(loss, TokenLoss)]
         by_distribution = [loss for loss in losses if isinstance(loss, DistributionLoss)]
         if by_token:
-            reading = TokenReading(*head_logps(read, head, batch["targets"], self.opens))
+            reading = TokenReading(*head_logps(read, head, batch["targets"], self.boundary_tokens))
             for loss in by_token:
                 found[loss.name] = loss.summed(reading, batch, self.settings)
         if by_distribution:

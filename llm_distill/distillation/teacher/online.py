@@ -36,12 +36,12 @@ class OnlineTeacher:
 
     model: anything whose backbone and head give its distributions. A student that learns another
         tokenizer can be its own: the same weights, with its adapter off.
-    opens: the set B over the teacher's vocabulary, bool [V].
+    boundary_tokens: over the teacher's vocabulary, bool [V].
     """
 
     model: Any
     head: Head
-    opens: torch.Tensor
+    boundary_tokens: torch.Tensor
     pad_token_id: int
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -57,9 +57,9 @@ class OnlineTeacher:
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
         ).last_hidden_state
         read = hidden.flatten(0, 1)[batch["positions"]]
-        logps, log_pbs = head_logps(read, self.head, batch["targets"], self.opens)
-        assert log_pbs is not None
-        found = logps[batch["labelled"]], log_pbs[batch["chunk_ends"]]
+        logps, boundary_logps = head_logps(read, self.head, batch["targets"], self.boundary_tokens)
+        assert boundary_logps is not None
+        found = logps[batch["labelled"]], boundary_logps[batch["chunk_ends"]]
         if not all(values.isfinite().all() for values in found):
             raise ModelError(
                 "the teacher in memory computes likelihoods that are no numbers; try another dtype "
@@ -70,9 +70,11 @@ class OnlineTeacher:
         scores = [
             TokenScores(
                 at_tokens(len(example["teacher_ids"]), example["teacher_in_loss"], own),
-                at_tokens(len(example["teacher_ids"]), example["teacher_in_loss"], own_pbs),
+                at_tokens(
+                    len(example["teacher_ids"]), example["teacher_in_loss"], own_boundary_logps
+                ),
             )
-            for example, own, own_pbs in zip(examples, *of_rows, strict=True)
+            for example, own, own_boundary_logps in zip(examples, *of_rows, strict=True)
         ]
         return scores, read[batch["labelled"]]
 
@@ -145,12 +147,12 @@ def online_teacher(source: ModelSource, encoder: RowEncoder, device: torch.devic
     """
     model = load_model(source, device=str(device)).requires_grad_(False)
     head = head_of(model)
-    opens = torch.from_numpy(encoder.opens(len(head.weight))).to(device)
-    return OnlineTeacher(model, head, opens, encoder.tokenizer.pad_token_id)
+    boundary_tokens = torch.from_numpy(encoder.boundary_tokens(len(head.weight))).to(device)
+    return OnlineTeacher(model, head, boundary_tokens, encoder.tokenizer.pad_token_id)
 
 
 def _as_training_row(example: Example) -> Example:
-    """The row as `collate` takes it: its scored tokens are labels, log p(B) is read behind each."""
+    """The row as `collate` takes it: scored tokens are labels, log p(boundary) is read there."""
     ids = np.asarray(example["teacher_ids"])
     index = np.asarray(example["teacher_in_loss"])
     labels = np.full(len(ids), NO_LOSS)

@@ -55,7 +55,7 @@ class StoredScores:
         self, row: Row, teacher: EncodedRow, found: AlignedRow, n_tokens: int
     ) -> tuple[Example, AlignedRow]:
         """The teacher's side of each chunk; what it seldom ends goes into the next one."""
-        scores = self.scores(row, teacher, with_log_pbs=self.settings.alm.debias)
+        scores = self.scores(row, teacher, with_boundary_logps=self.settings.alm.debias)
         chunks = chunks_of(found, scores, self.settings.alm)
         return chunk_columns(chunks, n_tokens), chunks.aligned
 
@@ -80,14 +80,14 @@ class StoredScores:
                 "it again, or give the settings that it was scored with"
             )
 
-    def scores(self, row: Row, teacher: EncodedRow, *, with_log_pbs: bool) -> TokenScores:
+    def scores(self, row: Row, teacher: EncodedRow, *, with_boundary_logps: bool) -> TokenScores:
         """By token of the teacher's row.
 
         Raises:
             DataError: a value is missing or is no log-probability.
         """
         logps = self._read(row, teacher, "teacher_logps", "score the row again")
-        if not with_log_pbs:
+        if not with_boundary_logps:
             return TokenScores(logps, None)
         instead = "score it with an engine that gives them, or set alm.debias: false"
         return TokenScores(logps, self._read(row, teacher, "teacher_log_pbs", instead))
