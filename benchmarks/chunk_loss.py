@@ -54,7 +54,7 @@ class Side:
     weight: torch.Tensor
     ids: torch.Tensor
     ends: np.ndarray[Any, np.dtype[np.int64]]
-    opens: torch.Tensor
+    boundary_tokens: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,11 @@ def alm(student: Side, teacher: Side) -> Callable[[], None]:
 
     def step() -> None:
         leaves = student.hidden.requires_grad_(), student.weight.requires_grad_()
-        logps, log_pbs = head_logps(leaves[0], Head(leaves[1]), targets, student.opens)
-        assert log_pbs is not None
-        sums = chunk_sums(logps[:-1], chunk_of, n_chunks) + log_pbs[last]
+        logps, boundary_logps = head_logps(
+            leaves[0], Head(leaves[1]), targets, student.boundary_tokens
+        )
+        assert boundary_logps is not None
+        sums = chunk_sums(logps[:-1], chunk_of, n_chunks) + boundary_logps[last]
         torch.autograd.grad(chunk_divergence(scored, sums, TEMPERATURE).mean(), leaves)
 
     return step
@@ -177,7 +179,7 @@ def compare(options: argparse.Namespace, width: int) -> None:
 
     def scored() -> None:
         with torch.no_grad():
-            head_logps(teacher.hidden, Head(teacher.weight), teacher.ids, teacher.opens)
+            head_logps(teacher.hidden, Head(teacher.weight), teacher.ids, teacher.boundary_tokens)
 
     once = measure(scored, options.device).seconds
     seconds = {name: sum(cost.seconds for cost in found) / 2 for name, found in costs.items()}

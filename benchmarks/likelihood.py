@@ -6,7 +6,7 @@
 The same model, rows and batches, in one process, one thread. "dense" is `model(input_ids).logits`:
 logits of all positions and nothing computed from them. "scores" is what the stage score_likelihood
 does: the backbone, and the output layer in tiles over the positions in the loss, with log p(token)
-and log p(B) of each. The model is SmolLM2-135M-Instruct from data/models where it is there,
+and log p(boundary) of each. The model is SmolLM2-135M-Instruct from data/models where it is there,
 otherwise, or with --random HIDDEN,LAYERS,VOCABULARY, a random Llama; float32 on the CPU, bfloat16
 on a GPU. Each way is taken twice, in the order dense, scores, scores, dense. Memory is the highest
 above the model's own, on a GPU what is allocated there.
@@ -141,7 +141,7 @@ def main() -> None:
     show(
         ("", "bytes"),
         [
-            ("log p(token) and log p(B)", f"{on_disk(scores):.1f}"),
+            ("log p(token) and log p(boundary)", f"{on_disk(scores):.1f}"),
             (f"and the {TOP_K} likeliest tokens", f"{on_disk(few):.1f}"),
             ("all logits in bfloat16 (computed)", f"{2 * vocabulary:.0f}"),
         ],

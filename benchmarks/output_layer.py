@@ -3,8 +3,9 @@
     python benchmarks/output_layer.py
 
 The output layer of --hidden inputs in bfloat16, forwards and backwards, with gradients of hidden
-states and weights; with log p(B) and without. Dense is what a trainer does: all logits, as float32,
-and cross entropy; with log p(B) log-probabilities of all tokens and a logsumexp over those of B.
+states and weights; with log p(boundary) and without. Dense is what a trainer does: all logits, as
+float32, and cross entropy; with log p(boundary) log-probabilities of all tokens and a logsumexp
+over boundary tokens.
 The floor is the matrix products at a rate that is measured in the same run: four in tiles, where
 the backward pass computes logits anew, and three with dense logits. Memory is what is allocated
 above the inputs.
@@ -28,7 +29,7 @@ from table import show
 from torch.nn.functional import cross_entropy
 
 from llm_distill.distillation.lm_head import head as head_module
-from llm_distill.distillation.lm_head import head_tiles, head_triton
+from llm_distill.distillation.lm_head import tiles, triton_kernels
 from llm_distill.distillation.lm_head.head import Head, head_logps
 
 SOFT_CAP = 30.0
@@ -36,31 +37,39 @@ N_CHECKED = 512
 """Positions whose dense logits in float64 are there at once."""
 
 Found = list[torch.Tensor]
-"""log p(token), log p(B) where it is asked for, gradients of hidden states and of weights."""
+"""log p(token), log p(boundary) where asked for, gradients of hidden states and of weights."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """opens: None without log p(B). counts: of each position, its log-probability in the loss."""
+    """boundary_tokens: None without log p(boundary).
+
+    counts: of each position, its log-probability in the loss.
+    """
 
     hidden: torch.Tensor
     head: Head
     targets: torch.Tensor
-    opens: torch.Tensor | None
+    boundary_tokens: torch.Tensor | None
     counts: torch.Tensor
 
-    def found(self, logps: torch.Tensor, log_pbs: torch.Tensor | None) -> Found:
+    def found(self, logps: torch.Tensor, boundary_logps: torch.Tensor | None) -> Found:
         loss = (logps * self.counts).sum()
         values = [logps]
-        if log_pbs is not None:
-            loss = loss + (log_pbs * (1 - self.counts)).sum()
-            values.append(log_pbs)
+        if boundary_logps is not None:
+            loss = loss + (boundary_logps * (1 - self.counts)).sum()
+            values.append(boundary_logps)
         gradients = torch.autograd.grad(loss, [self.hidden, self.head.weight])
         return [*(value.detach() for value in values), *gradients]
 
 
 def case(
-    n: int, width: int, vocabulary: int, dtype: torch.dtype, soft_cap: float | None, has_set: bool
+    n: int,
+    width: int,
+    vocabulary: int,
+    dtype: torch.dtype,
+    soft_cap: float | None,
+    has_boundaries: bool,
 ) -> Case:
     with torch.device("cuda"):
         weight = (2 * torch.randn(vocabulary, width) / width**0.5).to(dtype)
@@ -68,24 +77,26 @@ def case(
             torch.randn(n, width).to(dtype).requires_grad_(),
             Head(weight.requires_grad_(), None, 1.0, soft_cap),
             torch.randint(vocabulary, (n,)),
-            torch.rand(vocabulary) < 0.5 if has_set else None,
+            torch.rand(vocabulary) < 0.5 if has_boundaries else None,
             torch.rand(n),
         )
 
 
 def in_tiles(way: ModuleType, given: Case) -> Found:
-    operations = way.take, way.slope
+    operations = way.accumulate, way.backward
     with patch.object(head_module, "tile_operations", lambda *_: operations):
-        return given.found(*head_logps(given.hidden, given.head, given.targets, given.opens))
+        return given.found(
+            *head_logps(given.hidden, given.head, given.targets, given.boundary_tokens)
+        )
 
 
 def dense(given: Case) -> Found:
     logits = given.head.logits(given.hidden)
-    if given.opens is None:
+    if given.boundary_tokens is None:
         return given.found(-cross_entropy(logits, given.targets, reduction="none"), None)
     logps = logits.log_softmax(-1)
-    log_pbs = logps.masked_fill(~given.opens, -torch.inf).logsumexp(-1)
-    return given.found(logps.gather(1, given.targets[:, None])[:, 0], log_pbs)
+    boundary_logps = logps.masked_fill(~given.boundary_tokens, -torch.inf).logsumexp(-1)
+    return given.found(logps.gather(1, given.targets[:, None])[:, 0], boundary_logps)
 
 
 def in_float64(given: Case) -> Found:
@@ -97,7 +108,9 @@ def in_float64(given: Case) -> Found:
     for start in range(0, len(given.hidden), N_CHECKED):
         rows = slice(start, start + N_CHECKED)
         hidden = given.hidden[rows].detach().double().requires_grad_()
-        part = Case(hidden, head, given.targets[rows], given.opens, given.counts[rows].double())
+        part = Case(
+            hidden, head, given.targets[rows], given.boundary_tokens, given.counts[rows].double()
+        )
         *values, own = dense(part)
         parts.append(values)
         d_weight += own
@@ -114,11 +127,11 @@ def cost(way: Callable[[Case], Found], given: Case) -> tuple[str, str]:
         return "too large", ""
 
 
-def costs(options: argparse.Namespace, vocabulary: int, n: int, has_set: bool) -> list[str]:
-    given = case(n, options.hidden, vocabulary, torch.bfloat16, None, has_set)
+def costs(options: argparse.Namespace, vocabulary: int, n: int, has_boundaries: bool) -> list[str]:
+    given = case(n, options.hidden, vocabulary, torch.bfloat16, None, has_boundaries)
     ways: tuple[Callable[[Case], Found], ...] = (
-        lambda given: in_tiles(head_triton, given),
-        lambda given: in_tiles(head_tiles, given),
+        lambda given: in_tiles(triton_kernels, given),
+        lambda given: in_tiles(tiles, given),
         dense,
     )
     times, memory = zip(*(cost(way, given) for way in ways), strict=True)
@@ -129,12 +142,12 @@ def costs(options: argparse.Namespace, vocabulary: int, n: int, has_set: bool) -
 def errors(
     options: argparse.Namespace, vocabulary: int, dtype: torch.dtype, cap: float | None
 ) -> list[list[str]]:
-    """Triton's and torch's; a case with a cap is without log p(B)."""
+    """Triton's and torch's; a case with a cap is without log p(boundary)."""
     n = max(options.positions)
     given = case(n, options.hidden, vocabulary, dtype, cap, cap is None)
     wanted = in_float64(given)
     lines = []
-    for way in (head_triton, head_tiles):
+    for way in (triton_kernels, tiles):
         pairs = zip(in_tiles(way, given), wanted, strict=True)
         line = [f"{float((one - right).norm() / right.norm()):.1e}" for one, right in pairs]
         lines.append(line if cap is None else [line[0], "", *line[1:]])
@@ -160,9 +173,9 @@ def main() -> None:
         for n in options.positions:
             product = 2 * n * options.hidden * vocabulary / rate * 1e3
             floors = [f"{k * product:.1f}" for k in (4, 3)]
-            for has_set in (False, True):
-                what = f"{vocabulary:,}, {n:,}" + ", B" * has_set
-                lines.append((what, *floors, *costs(options, vocabulary, n, has_set)))
+            for has_boundaries in (False, True):
+                what = f"{vocabulary:,}, {n:,}" + ", B" * has_boundaries
+                lines.append((what, *floors, *costs(options, vocabulary, n, has_boundaries)))
     show(header, lines)
     print(f"\nerrors against float64, {max(options.positions):,} positions")
     lines = []
@@ -173,7 +186,7 @@ def main() -> None:
                 found = errors(options, vocabulary, dtype, cap)
                 for way, line in zip(("Triton", "torch"), found, strict=True):
                     lines.append((f"{of_case}: {way}", *line))
-    show(("", "log p(token)", "log p(B)", "hidden states'", "weights'"), lines)
+    show(("", "log p(token)", "log p(boundary)", "hidden states'", "weights'"), lines)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Rows of token ids to the batches of the training loop, padded on the right.
 
 Only positions whose output is read are listed, so the head is computed for these alone: the one
-before each token in the loss, and the one of each chunk's last token, where log p(B) is read.
+before each token in the loss, and the one of each chunk's last token, for log p(boundary).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Example = Mapping[str, Any]
 """Of a row: input_ids [T], labels [T] and, for ALM, chunk_of [T], chunk_logps [C], chunk_ends [C].
 
 chunk_of: the chunk of each token, −1 for none. chunk_logps: the teacher's side of each chunk.
-chunk_ends: the index of each chunk's last token, −1 where log p(B) is not counted.
+chunk_ends: the index of each chunk's last token, −1 where log p(boundary) is not counted.
 """
 
 
@@ -31,7 +31,7 @@ def collate(examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.T
         where none is asked for.
     labelled: [L], the positions whose target counts in the losses by token, as indices of N.
     chunk_of: [N], the chunk that the target belongs to, −1 for none.
-    chunk_logps: float32 [C]. chunk_open: bool [C], log p(B) is counted, at chunk_ends [C] (of N).
+    chunk_logps: float32 [C]. chunk_open: bool [C], log p(boundary) counts, at chunk_ends [C], of N.
     Where the rows have them, top_ids and top_logps [L, k]: the teacher's likeliest tokens.
     """
     longest = max(len(example["input_ids"]) for example in examples)

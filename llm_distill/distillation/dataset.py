@@ -23,7 +23,6 @@ from llm_distill.distillation.alignment.report import AlignmentReport
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.settings import AlmSettings, DistillSettings
 from llm_distill.distillation.teacher.scoring import in_loss
-from llm_distill.distillation.teacher.stored import StoredScores
 from llm_distill.errors import DataError
 from llm_distill.rows.columns import Row
 from llm_distill.training.data import NO_LOSS, UnusableRowError, token_dataset
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from numpy.typing import NDArray
 
+    from llm_distill.distillation.teacher.signal import TeacherSignal
     from llm_distill.engines.base import Message
 
 DIFFERENT = "texts differ after normalisation"
@@ -43,9 +43,8 @@ Example = dict[str, "NDArray[Any]"]
 class RowPreparation:
     """Makes an example of each row, and takes note of how the texts align.
 
-    teacher: None where no loss has to do with it.
+    teacher, signal: how it reads, and what it says; None where no loss has to do with it.
     turns, teacher_turns: what is encoded for either, out of a row.
-    stored: reads the teacher's scores off a row; None where the teacher scores each batch.
     """
 
     student: RowEncoder
@@ -53,7 +52,7 @@ class RowPreparation:
     turns: Callable[[Row], Sequence[Message] | str]
     teacher_turns: Callable[[Row], Sequence[Message] | str]
     settings: DistillSettings
-    stored: StoredScores | None
+    signal: TeacherSignal | None
     report: AlignmentReport = field(default_factory=AlignmentReport)
 
     def encode(self, row: Row) -> Example:
@@ -67,26 +66,25 @@ class RowPreparation:
         labels = np.full(len(student.ids), NO_LOSS, np.int32)
         labels[index] = student.ids[index]
         example: Example = {"input_ids": student.ids, "labels": labels}
-        if self.teacher is None:
+        if self.teacher is None or self.signal is None:
             return example
         try:
             teacher = self.teacher.encode(self.teacher_turns(row))
         except UnusableRowError as error:
             raise UnusableRowError(f"for the teacher: {error}") from error
-        if self.stored is not None:
-            self.stored.check(row, teacher)
-        if self.settings.losses.needing(Needs.DISTRIBUTIONS):
-            if not np.array_equal(teacher.ids[in_loss(teacher)], student.ids[index]):
-                raise UnusableRowError("teacher and student have other tokens for it")
-            if self.stored is not None:
-                example |= self.stored.top(row, teacher)
-        if self.stored is None:
-            example["teacher_ids"], example["teacher_in_loss"] = teacher.ids, in_loss(teacher)
+        example |= self.signal.of_tokens(row, teacher)
+        compares_tokens = self.settings.losses.needing(Needs.DISTRIBUTIONS)
+        if compares_tokens and not np.array_equal(
+            teacher.ids[in_loss(teacher)], student.ids[index]
+        ):
+            raise UnusableRowError("teacher and student have other tokens for it")
         if self.settings.losses.needing(Needs.CHUNKS):
-            example |= self._chunks(row, teacher, student)
+            example |= self._chunks(row, self.signal, teacher, student)
         return example
 
-    def _chunks(self, row: Row, teacher: EncodedRow, student: EncodedRow) -> Example:
+    def _chunks(
+        self, row: Row, signal: TeacherSignal, teacher: EncodedRow, student: EncodedRow
+    ) -> Example:
         try:
             found = aligned(teacher, student)
         except UnusableRowError as error:
@@ -95,13 +93,9 @@ class RowPreparation:
             raise
         if not len(found.is_end):
             raise UnusableRowError("no chunk to compare")
-        if self.stored is None:
-            self.report.add(found, student)
-            return online_columns(found)
-        scores = self.stored.scores(row, teacher, with_log_pbs=self.settings.alm.debias)
-        chunks = chunks_of(found, scores, self.settings.alm)
-        self.report.add(chunks.aligned, student)
-        return chunk_columns(chunks, len(student.ids))
+        columns, compared = signal.of_chunks(row, teacher, found, len(student.ids))
+        self.report.add(compared, student)
+        return columns
 
 
 def prepared(
@@ -153,29 +147,3 @@ def chunk_columns(chunks: TeacherChunks, n_tokens: int) -> Example:
         "chunk_logps": chunks.logps,
         "chunk_ends": np.where(chunks.is_open, last, -1).astype(np.int32),
     }
-
-
-def online_columns(found: AlignedRow) -> Example:
-    """What `with_online_chunks` needs of the alignment."""
-    return {
-        "teacher_first": found.teacher_first,
-        "teacher_last": found.teacher_last,
-        "student_first": found.student_first,
-        "student_last": found.student_last,
-        "is_end": found.is_end,
-    }
-
-
-def with_online_chunks(example: Example, scores: TokenScores, alm: AlmSettings) -> Example:
-    """The example as it had been with these scores stored."""
-    found = AlignedRow(
-        teacher_first=np.asarray(example["teacher_first"], np.int64),
-        teacher_last=np.asarray(example["teacher_last"], np.int64),
-        student_first=np.asarray(example["student_first"], np.int64),
-        student_last=np.asarray(example["student_last"], np.int64),
-        is_end=np.asarray(example["is_end"], np.bool_),
-        n_bytes=0,
-        n_bytes_kept=0,
-    )
-    chunks = chunks_of(found, scores, alm)
-    return {**example, **chunk_columns(chunks, len(example["input_ids"]))}

@@ -105,5 +105,5 @@ class DistillSettings(BaseModel):
         return [loss.name for loss in self.losses.named() if loss.needs]
 
     def debiases(self) -> bool:
-        """Whether log p(B) is needed."""
+        """Whether log p(boundary) is needed."""
         return bool(self.losses.needing(Needs.CHUNKS)) and self.alm.debias

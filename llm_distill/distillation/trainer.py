@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from llm_distill.distillation.batches import collate
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
 from llm_distill.distillation.losses.loss import MeanOf
 from llm_distill.distillation.losses.objective import Batch, Objective, counts
-from llm_distill.distillation.teacher.online import OnlineCollator, OnlineTeacher
+from llm_distill.distillation.teacher.signal import BatchesOfRows, TeacherSignal
 from llm_distill.errors import ModelError
 from llm_distill.methods.loss_weights import grad_mag_weights
 from llm_distill.training.loop import Guarded
@@ -42,9 +41,9 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
     def __init__(self, objective: Objective, collate: Collate, **settings: Any) -> None:
         super().__init__(**settings)
         self.data_collator = collate
-        opens = objective.opens
-        opens = None if opens is None else opens.to(self.args.device)
-        self._objective = replace(objective, opens=opens)
+        boundary_tokens = objective.boundary_tokens
+        boundary_tokens = None if boundary_tokens is None else boundary_tokens.to(self.args.device)
+        self._objective = replace(objective, boundary_tokens=boundary_tokens)
         self._weights = objective.settings.losses.weights()
         self._head = head_of(self.model)
         self._is_measured = objective.settings.combine == "grad_mag" and len(self._weights) > 1
@@ -160,32 +159,30 @@ def distill_trainer(
     arguments: dict[str, Any],
     peft_config: Any,
     settings: DistillSettings,
-    open_teacher: Callable[[torch.device], OnlineTeacher] | None,
+    signal: TeacherSignal | None,
 ) -> DistillTrainer:
     """The trainer.
 
-    dataset: as `dataset.prepared` makes it. open_teacher: loads what scores each batch, on the
-        device of this process; None where the rows have the scores.
+    dataset: as `dataset.prepared` makes it, with the same signal. signal: None where no loss has
+        to do with a teacher.
 
     Raises:
-        ModelError: the model's output layer is not known (see `head_of`), or grad_mag has nothing
-            to measure.
+        ModelError: the model's output layer is not known (see `head_of`), grad_mag has nothing to
+            measure, or the signal cannot be opened.
     """
-    pad = student.tokenizer.pad_token_id
-    collator: Collate = partial(collate, pad_token_id=pad)
-    if open_teacher is not None:
+    if signal is not None and signal.in_process:
         # The teacher is in this process, and what it gives is on its device already.
         arguments = {**arguments, "dataloader_num_workers": 0, "dataloader_pin_memory": False}
     own = {"remove_unused_columns": False, "dataset_kwargs": {"skip_prepare_dataset": True}}
     config = SFTConfig(**arguments, **own)
-    teacher = open_teacher(config.device) if open_teacher is not None else None
-    if teacher is not None:
-        collator = OnlineCollator(teacher, settings, pad)
+    said = BatchesOfRows() if signal is None else signal.open(model, config.device)
     weight = model.get_output_embeddings().weight
-    opens = torch.from_numpy(student.opens(len(weight))) if settings.debiases() else None
+    boundary_tokens = (
+        torch.from_numpy(student.boundary_tokens(len(weight))) if settings.debiases() else None
+    )
     return DistillTrainer(
-        Objective(settings, opens, teacher.head if teacher is not None else None),
-        collator,
+        Objective(settings, boundary_tokens, said),
+        partial(said.collate, pad_token_id=student.tokenizer.pad_token_id),
         model=model,
         args=config,
         train_dataset=dataset,

@@ -54,7 +54,7 @@ class TokenBytes:
         found: NDArray[np.uint8] = self.data[np.arange(lengths.sum()) + np.repeat(shifts, lengths)]
         return found.tobytes()
 
-    def opens(self, size: int | None = None) -> NDArray[np.bool_]:
+    def boundary_tokens(self, size: int | None = None) -> NDArray[np.bool_]:
         """[size or V]: the tokens that cannot go on with a word.
 
         The set B of outcome-chunk debiasing (ALM, arXiv 2503.20083): those that begin with a space,

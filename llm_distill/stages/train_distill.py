@@ -8,7 +8,6 @@ out: a model directory, or an adapter directory
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from llm_distill.distillation.alignment.encoding import RowEncoder
+    from llm_distill.distillation.teacher.signal import TeacherSignal
 
 _TOP = "score_likelihood gives it with top_k; or set online: true"
 REMEDIES = {
@@ -117,19 +117,13 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
             context.warn(f"'{self.rows}' has no rows: model '{self.model}' is passed on untrained")
             return save_untrained(self, source, context, seed)
         student, teacher = self._encoders(context)
-        dataset = self._dataset(context, student, teacher)
+        signal = self._signal(context, teacher)
+        dataset = self._dataset(context, student, teacher, signal)
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
-            from llm_distill.distillation.teacher.online import online_teacher
-            from llm_distill.distillation.teacher.own_teacher import own_teacher
             from llm_distill.distillation.trainer import distill_trainer
 
-            asked = None
-            if self.online and self.teacher is not None and teacher is not None:
-                is_own = self.online == "adapter_off"
-                opened = partial(own_teacher, model) if is_own else online_teacher
-                asked = partial(opened, context.model(self.teacher), teacher)
-            return distill_trainer(model, dataset, student, arguments, peft_config, self, asked)
+            return distill_trainer(model, dataset, student, arguments, peft_config, self, signal)
 
         return train_and_save(self, source, dataset, trainer, context, seed)
 
@@ -163,22 +157,36 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
             )
         return student, teacher
 
+    def _signal(self, context: Context, teacher: RowEncoder | None) -> TeacherSignal | None:
+        """The way in which the teacher speaks; None where no loss has to do with it."""
+        from llm_distill.distillation.teacher.identity import scored_by
+        from llm_distill.distillation.teacher.online import TeacherInMemory
+        from llm_distill.distillation.teacher.own_teacher import OwnTeacher
+        from llm_distill.distillation.teacher.stored import StoredScores
+
+        if self.teacher is None or teacher is None:
+            return None
+        source = context.model(self.teacher)
+        if not self.online:
+            n_tokens = len(teacher.table.lengths)
+            return StoredScores(self.rows, self.teacher, scored_by(source), n_tokens, self)
+        kind = OwnTeacher if self.online == "adapter_off" else TeacherInMemory
+        return kind(source, teacher, self)
+
     def _dataset(
-        self, context: Context, student: RowEncoder, teacher: RowEncoder | None
+        self,
+        context: Context,
+        student: RowEncoder,
+        teacher: RowEncoder | None,
+        signal: TeacherSignal | None,
     ) -> Dataset:
         """What is trained on; says in the metrics how the texts align."""
         from llm_distill.distillation.dataset import RowPreparation, prepared
-        from llm_distill.distillation.teacher.identity import scored_by
-        from llm_distill.distillation.teacher.stored import StoredScores
 
         if self.online and self.from_teacher():
             self._warn_of_stored_scores(context)
-        stored = None
-        if self.teacher is not None and teacher is not None and not self.online:
-            who = scored_by(context.model(self.teacher))
-            stored = StoredScores(self.rows, self.teacher, who, len(teacher.table.lengths))
         preparation = RowPreparation(
-            student, teacher, self.turns(), self._as_the_teacher_reads().turns(), self, stored
+            student, teacher, self.turns(), self._as_the_teacher_reads().turns(), self, signal
         )
         rows = context.each_row(self.rows)
         dataset = prepared(rows, preparation, context.drop, self.rows, self.max_dropped)

@@ -33,11 +33,11 @@ def writer(vocabulary: set[str]) -> Callable[[str], bytes]:
 
 @dataclass
 class Side:
-    """A model's view of one answer: bytes of each token, log p(token), log p(B) behind it."""
+    """A model's view of one answer: bytes of each token, log p(token), log p(boundary) after."""
 
     tokens: list[bytes]
     logps: Any  # [tokens], with a gradient for the student
-    log_pbs: Any
+    boundary_logps: Any
 
 
 def side(source: ModelSource, row: dict[str, str], model: Any = None) -> Side:
@@ -51,7 +51,7 @@ def side(source: ModelSource, row: dict[str, str], model: Any = None) -> Side:
     special = {*encoder.tokenizer.all_special_tokens, *(str(t) for t in added if t.special)}
     write = writer(set(vocabulary))
     written = [token.encode() if token in special else write(token) for token in vocabulary]
-    opens = [
+    boundary_tokens = [
         token in special or i in encoder.ends or text[:1] in (b" ", b"\t", b"\n")
         for i, (token, text) in enumerate(zip(vocabulary, written, strict=True))
     ]
@@ -59,7 +59,7 @@ def side(source: ModelSource, row: dict[str, str], model: Any = None) -> Side:
     own, ends = [], []
     for i, token in enumerate(tail):
         own.append(logps[first + i - 1, token])
-        ends.append(logps[first + i, torch.tensor(opens)].exp().sum().log())
+        ends.append(logps[first + i, torch.tensor(boundary_tokens)].exp().sum().log())
     return Side([written[token] for token in tail], torch.stack(own), torch.stack(ends))
 
 
@@ -104,13 +104,13 @@ def chunk_pairs(teacher: Side, student: Side, debias: bool, gamma: float) -> lis
     right: list[int] = []
     for ours, theirs, is_end in chunks(teacher, student):
         left, right = left + ours, right + theirs
-        if debias and not is_end and teacher.log_pbs[left[-1]].exp() < gamma:
+        if debias and not is_end and teacher.boundary_logps[left[-1]].exp() < gamma:
             continue
         c_t = sum(teacher.logps[i] for i in left)
         c_s = sum(student.logps[i] for i in right)
         if debias and not is_end:
-            c_t = c_t + teacher.log_pbs[left[-1]]
-            c_s = c_s + student.log_pbs[right[-1]]
+            c_t = c_t + teacher.boundary_logps[left[-1]]
+            c_s = c_s + student.boundary_logps[right[-1]]
         pairs.append((c_t.detach(), c_s))
         left, right = [], []
     return pairs

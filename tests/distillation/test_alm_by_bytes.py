@@ -139,7 +139,7 @@ TALK = [
 
 
 def by_turn(source: ModelSource) -> list[dict[int, tuple[Any, Any]]]:
-    """Of each answer: by the character behind a token, Σ log p up to there and log p(B) there.
+    """Of each answer: by the character behind a token, Σ log p up to there, log p(boundary) there.
 
     From one dense forward pass over the whole conversation; at -1 stands its end token.
     """
@@ -152,7 +152,7 @@ def by_turn(source: ModelSource) -> list[dict[int, tuple[Any, Any]]]:
         logps = loaded(torch.tensor([ids])).logits[0].double().log_softmax(-1)
     special = tokenizer.all_special_tokens
     names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-    opens = torch.tensor([name in special or name[0] in "ĠĊĉ" for name in names])
+    boundary_tokens = torch.tensor([name in special or name[0] in "ĠĊĉ" for name in names])
     found = []
     for turn in TALK[1::2]:
         start = text.index("<|assistant|>" + turn["content"]) + len("<|assistant|>")
@@ -160,7 +160,7 @@ def by_turn(source: ModelSource) -> list[dict[int, tuple[Any, Any]]]:
         for place, (first, last) in enumerate(given["offset_mapping"]):
             if start <= first < last <= end:
                 total += logps[place - 1, ids[place]].item()
-                ends[last - start] = total, logps[place, opens].exp().sum().log().item()
+                ends[last - start] = total, logps[place, boundary_tokens].exp().sum().log().item()
             elif first == end:
                 ends[-1] = logps[place - 1, ids[place]].item(), None
         found.append(ends)

@@ -12,7 +12,7 @@ import torch
 
 from llm_distill.distillation.alignment.encoding import row_encoder
 from llm_distill.distillation.lm_head import head as module
-from llm_distill.distillation.lm_head import head_tiles
+from llm_distill.distillation.lm_head import tiles
 from llm_distill.distillation.lm_head.head import Head, head_logps, top_tokens
 from llm_distill.distillation.lm_head.tile_operations import tile_operations
 from llm_distill.distillation.settings import DistillSettings
@@ -30,13 +30,17 @@ def case(dtype: torch.dtype, soft_cap: float | None) -> tuple[torch.Tensor, Head
     made = torch.randn(N, H), 2 * torch.randn(V, H) / H**0.5, torch.randn(V)
     hidden, weight, bias = [t.to("cuda", dtype).requires_grad_() for t in made]
     targets = torch.randint(V, (N,), device="cuda")
-    opens = torch.rand(V, device="cuda") < 0.3
-    return hidden, Head(weight, bias, 1.0, soft_cap), targets, opens
+    boundary_tokens = torch.rand(V, device="cuda") < 0.3
+    return hidden, Head(weight, bias, 1.0, soft_cap), targets, boundary_tokens
 
 
-def found(hidden: torch.Tensor, head: Head, targets: Any, opens: Any) -> list[torch.Tensor]:
+def found(
+    hidden: torch.Tensor, head: Head, targets: Any, boundary_tokens: Any
+) -> list[torch.Tensor]:
     """Log-probabilities, and gradients of hidden states, weights and bias."""
-    values = [value for value in head_logps(hidden, head, targets, opens) if value is not None]
+    values = [
+        value for value in head_logps(hidden, head, targets, boundary_tokens) if value is not None
+    ]
     loss = sum((v * torch.linspace(-1, 2, N, device="cuda")).sum() for v in values)
     inputs = [hidden, head.weight, head.bias]
     return [*values, *torch.autograd.grad(loss, inputs)]  # type: ignore[arg-type]
@@ -48,27 +52,27 @@ def relative(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("soft_cap", [None, 5.0])
-@pytest.mark.parametrize("has_set", [True, False])
+@pytest.mark.parametrize("has_boundaries", [True, False])
 @pytest.mark.parametrize(
     ("dtype", "allowed"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)], ids=["fp32", "bf16"]
 )
 def test_kernels_give_what_torch_gives_and_float64(
     dtype: torch.dtype,
     allowed: float,
-    has_set: bool,
+    has_boundaries: bool,
     soft_cap: float | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    hidden, head, targets, opens = case(dtype, soft_cap)
-    of_set = opens if has_set else None
-    assert tile_operations(hidden.device, dtype)[0] is not head_tiles.take
-    tritons = found(hidden, head, targets, of_set)
+    hidden, head, targets, boundary_tokens = case(dtype, soft_cap)
+    of_boundaries = boundary_tokens if has_boundaries else None
+    assert tile_operations(hidden.device, dtype)[0] is not tiles.accumulate
+    tritons = found(hidden, head, targets, of_boundaries)
     assert head.bias is not None
     wide = [t.detach().double().requires_grad_() for t in (hidden, head.weight, head.bias)]
-    wanted = found(wide[0], Head(wide[1], wide[2], 1.0, soft_cap), targets, of_set)
-    in_torch = head_tiles.take, head_tiles.slope
+    wanted = found(wide[0], Head(wide[1], wide[2], 1.0, soft_cap), targets, of_boundaries)
+    in_torch = tiles.accumulate, tiles.backward
     monkeypatch.setattr(module, "tile_operations", lambda *_: in_torch)
-    torchs = found(hidden, head, targets, of_set)
+    torchs = found(hidden, head, targets, of_boundaries)
     for one, other, right in zip(tritons, torchs, wanted, strict=True):
         assert one.dtype == other.dtype
         assert relative(one, other) < allowed

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import torch
 from llm_distill.distillation.alignment.encoding import row_encoder, turns_of
 from llm_distill.distillation.dataset import RowPreparation, prepared
 from llm_distill.distillation.settings import DistillSettings
-from llm_distill.distillation.teacher.online import online_teacher
+from llm_distill.distillation.teacher.online import TeacherInMemory
+from llm_distill.distillation.teacher.signal import TeacherSignal
 from llm_distill.distillation.trainer import DistillTrainer, distill_trainer
 from llm_distill.models.sources import ModelSource, load_model
 from tests.distillation import tiny
@@ -46,16 +46,17 @@ def trainer(
     rows: Sequence[dict[str, Any]] = tiny.ROWS,
     model: Any = None,
     peft_config: Any = None,
-    open_teacher: Any = online_teacher,
+    signal: Callable[..., TeacherSignal] = TeacherInMemory,
     **arguments: Any,
 ) -> DistillTrainer:
-    """model: the student's, loaded. open_teacher: is given teacher, its encoder, and a device."""
+    """model: the student's, loaded. signal: is given teacher, its encoder, and the settings."""
     encoder, of_teacher = row_encoder(student, None), row_encoder(teacher, None)
 
     def turns(row: Any) -> Any:
         return turns_of(row, "completion", lambda row: row["prompt"])
 
-    preparation = RowPreparation(encoder, of_teacher, turns, turns, settings, None)
+    says = signal(teacher, of_teacher, settings)
+    preparation = RowPreparation(encoder, of_teacher, turns, turns, settings, says)
     return distill_trainer(
         load_model(student).train() if model is None else model,
         prepared(rows, preparation, nothing, "rows", 0.0),
@@ -63,7 +64,7 @@ def trainer(
         {"output_dir": str(directory), **ARGUMENTS, **arguments},
         peft_config,
         settings,
-        partial(open_teacher, teacher, of_teacher),
+        says,
     )
 
 

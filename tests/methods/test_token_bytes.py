@@ -61,12 +61,12 @@ def test_opens_is_what_an_enumeration_finds(make: Make) -> None:
         table.text([token])[:1] in (b" ", b"\t", b"\n") or token in special
         for token in range(len(table.lengths))
     ]
-    assert table.opens().tolist() == expected
+    assert table.boundary_tokens().tolist() == expected
     assert any(expected)
     assert not all(expected)
-    padded = table.opens(len(expected) + 3)
+    padded = table.boundary_tokens(len(expected) + 3)
     assert padded.tolist() == [*expected, False, False, False]
-    assert table.opens(2).tolist() == expected[:2]
+    assert table.boundary_tokens(2).tolist() == expected[:2]
 
 
 @pytest.mark.parametrize("name", ["tiny-teacher", "tiny-student", "SmolLM2-135M-Instruct"])
@@ -95,7 +95,7 @@ def test_gemmas_own_tokenizer() -> None:
         assert table.text(encode(tokenizer, text)) == text.encode()
     assert len(table.lengths) == len(tokenizer)
     spaces = encode(tokenizer, " " * 8)
-    assert table.opens()[spaces].all()
+    assert table.boundary_tokens()[spaces].all()
 
 
 def test_byte_pieces_and_byte_letters_may_be_parts_of_a_character() -> None:
@@ -158,7 +158,7 @@ def test_a_gap_in_the_vocabulary_writes_nothing() -> None:
     table = token_bytes(small.fast(tokenizer))
     assert table.lengths.tolist() == [1, 0, 0, 1]
     assert table.text([0, 1, 2, 3]) == b"a "
-    assert table.opens().tolist() == [False, False, False, True]
+    assert table.boundary_tokens().tolist() == [False, False, False, True]
 
 
 class CodePoints:

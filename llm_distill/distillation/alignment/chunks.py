@@ -21,18 +21,19 @@ class TokenScores:
     """What a model says of a row's tokens, by their index in its `ids`; NaN outside of the loss.
 
     logps: float64 [T], log p(token | those before it).
-    log_pbs: float64 [T], log p(B | those up to the token): how likely a word ends behind it.
+    boundary_logps: float64 [T], log p(boundary | those up to the token): how likely a word
+        ends after it.
     """
 
     logps: NDArray[np.float64]
-    log_pbs: NDArray[np.float64] | None
+    boundary_logps: NDArray[np.float64] | None
 
 
 @dataclass(frozen=True)
 class TeacherChunks:
     """The chunks that are compared, and the teacher's log-likelihood of each.
 
-    logps: float32 [C]; where `is_open`, with log p(B) behind the chunk's last token.
+    logps: float32 [C]; where `is_open`, with log p(boundary) behind the chunk's last token.
     is_open: bool [C], the chunk is debiased; one of end tokens, which nothing continues, never is.
     """
 
@@ -55,20 +56,20 @@ def teacher_chunks(
 ) -> TeacherChunks:
     """The chunks as they are compared, with the teacher's side of the comparison.
 
-    debias: add log p(B), and merge chunks that the teacher ends with less than `gamma`.
+    debias: add log p(boundary), and merge chunks that the teacher ends with less than `gamma`.
 
     Raises:
-        ValueError: debias without log p(B).
+        ValueError: debias without log p(boundary).
     """
     if not debias:
         nothing = np.zeros(len(aligned.is_end), np.bool_)
         return TeacherChunks(aligned, _sums(aligned, scores.logps).astype(np.float32), nothing)
-    if scores.log_pbs is None:
-        raise ValueError("debiasing needs log p(B)")
-    sure = aligned.is_end | (np.exp(scores.log_pbs[aligned.teacher_last]) >= gamma)
+    if scores.boundary_logps is None:
+        raise ValueError("debiasing needs log p(boundary)")
+    sure = aligned.is_end | (np.exp(scores.boundary_logps[aligned.teacher_last]) >= gamma)
     merged = merged_into_next(aligned, sure)
     is_open = ~merged.is_end
-    ends = np.where(is_open, scores.log_pbs[merged.teacher_last], 0.0)
+    ends = np.where(is_open, scores.boundary_logps[merged.teacher_last], 0.0)
     return TeacherChunks(merged, (_sums(merged, scores.logps) + ends).astype(np.float32), is_open)
 
 

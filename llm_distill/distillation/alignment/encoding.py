@@ -71,9 +71,9 @@ class RowEncoder:
     def tokenizer(self) -> Any:
         return self.pairs.tokenizer
 
-    def opens(self, size: int) -> NDArray[np.bool_]:
-        """[size]: the set B over a model's vocabulary: `TokenBytes.opens`, and what ends a turn."""
-        found = self.table.opens(size)
+    def boundary_tokens(self, size: int) -> NDArray[np.bool_]:
+        """[size], over a model's vocabulary: `TokenBytes.boundary_tokens`, and what ends a turn."""
+        found = self.table.boundary_tokens(size)
         found[[end for end in self.pairs.ends if end < size]] = True
         return found
 

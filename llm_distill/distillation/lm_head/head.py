@@ -16,8 +16,8 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-from llm_distill.distillation.lm_head.head_tiles import Tile, shaped
 from llm_distill.distillation.lm_head.tile_operations import tile_operations
+from llm_distill.distillation.lm_head.tiles import Tile, shaped
 
 MOST_ROWS = {"cpu": 512, "cuda": 4096}
 """Positions in a tile. With fewer, reading the layer's weights takes longer than using them."""
@@ -26,7 +26,7 @@ TILE_SIZE = {"cpu": 2**20, "cuda": 2**25}
 """Logits in a tile: on the CPU few enough to stay in its cache, on a GPU enough to keep it busy."""
 
 MOST_RATIO = 80.0
-"""log p(B) is taken to be at least −80 in its gradient: e^80 is near the most float32 can hold."""
+"""log p(boundary) is taken to be at least −80 in its gradient: e^80 is near float32's most."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,19 @@ class TopTokens:
 
 
 def head_logps(
-    hidden: torch.Tensor, head: Head, targets: torch.Tensor, opens: torch.Tensor | None
+    hidden: torch.Tensor, head: Head, targets: torch.Tensor, boundary_tokens: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Of each position, log p(target) and log p(B), float32 [N] (float64 of float64 weights).
+    """Of each position log p(target), log p(boundary): float32 [N] (float64 of float64 weights).
 
     Differentiable, once, in the hidden states and in the head's weight and bias.
 
     hidden: [N, H]. targets: int64 [N]; one outside the vocabulary gets NaN.
-    opens: the set B, bool [V] with at least one True; None leaves log p(B) out.
+    boundary_tokens: bool [V] with at least one True; None leaves log p(boundary) out.
     """
-    logps, log_pbs = _HeadLogps.apply(hidden, head.weight, head.bias, targets, opens, head)
-    return logps, log_pbs
+    logps, boundary_logps = _HeadLogps.apply(
+        hidden, head.weight, head.bias, targets, boundary_tokens, head
+    )
+    return logps, boundary_logps
 
 
 def top_tokens(hidden: torch.Tensor, head: Head, k: int, n_tokens: int) -> TopTokens:
@@ -93,7 +95,10 @@ def top_tokens(hidden: torch.Tensor, head: Head, k: int, n_tokens: int) -> TopTo
 
 
 class _HeadLogps(torch.autograd.Function):  # type: ignore[misc]
-    """With z the logits: log p(t) = z_t − log Σ_v e^{z_v}, log p(B) = log Σ_{v∈B} e^{z_v} − …"""
+    """Of logits z, with B the boundary tokens, and log Z = log Σ_v e^{z_v}:
+
+    log p(t) = z_t − log Z. log p(boundary) = log Σ_{v∈B} e^{z_v} − log Z.
+    """
 
     @staticmethod
     def forward(
@@ -102,40 +107,49 @@ class _HeadLogps(torch.autograd.Function):  # type: ignore[misc]
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         targets: torch.Tensor,
-        opens: torch.Tensor | None,
+        boundary_tokens: torch.Tensor | None,
         head: Head,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         kind = _computed_in(head)
         log_z = _filled(hidden, head, -torch.inf)
-        log_b = None if opens is None else log_z.clone()
+        boundary_log_z = None if boundary_tokens is None else log_z.clone()
         chosen = _filled(hidden, head, torch.nan)
-        take, _ = tile_operations(hidden.device, kind)
+        accumulate, _ = tile_operations(hidden.device, kind)
         for rows, columns in _tiles(hidden, head):
-            tile = _tile(hidden, head, targets, opens, rows, columns, kind)
-            take(tile, log_z[rows], None if log_b is None else log_b[rows], chosen[rows])
-        ctx.save_for_backward(hidden, weight, bias, targets, opens, log_z, log_b)
+            tile = _tile(hidden, head, targets, boundary_tokens, rows, columns, kind)
+            accumulate(
+                tile,
+                log_z[rows],
+                None if boundary_log_z is None else boundary_log_z[rows],
+                chosen[rows],
+            )
+        ctx.save_for_backward(hidden, weight, bias, targets, boundary_tokens, log_z, boundary_log_z)
         ctx.head, ctx.kind = head, kind
-        return chosen - log_z, None if log_b is None else log_b - log_z
+        return chosen - log_z, None if boundary_log_z is None else boundary_log_z - log_z
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, for_logps: torch.Tensor, for_log_pbs: torch.Tensor | None) -> Any:
-        """∂L/∂z_v = g (1[v = t] − p_v) + g_B (1[v ∈ B] p_v / p(B) − p_v), g the gradients given."""
-        hidden, weight, bias, targets, opens, log_z, log_b = ctx.saved_tensors
+    def backward(
+        ctx: Any, grad_logps: torch.Tensor, grad_boundary_logps: torch.Tensor | None
+    ) -> Any:
+        """∂L/∂z_v = g (1[v = t] − p_v) + g_B (1[v ∈ B] p_v / p(B) − p_v), g the gradients."""
+        hidden, weight, bias, targets, boundary_tokens, log_z, boundary_log_z = ctx.saved_tensors
         head = Head(weight, bias, ctx.head.scale, ctx.head.soft_cap)
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         d_hidden = torch.zeros_like(hidden, dtype=log_z.dtype) if wants_hidden else None
         d_weight = torch.zeros_like(weight, dtype=log_z.dtype) if wants_weight else None
         d_bias = torch.zeros_like(bias, dtype=log_z.dtype) if wants_bias else None
-        spread, drawn = -for_logps, None
-        if for_log_pbs is not None:
-            spread = spread - for_log_pbs
-            drawn = for_log_pbs * (log_z - log_b).clamp(max=MOST_RATIO).exp()
-        _, slope = tile_operations(hidden.device, ctx.kind)
+        grad_scale, boundary_grad_scale = -grad_logps, None
+        if grad_boundary_logps is not None:
+            grad_scale = grad_scale - grad_boundary_logps
+            boundary_grad_scale = (
+                grad_boundary_logps * (log_z - boundary_log_z).clamp(max=MOST_RATIO).exp()
+            )
+        _, backward = tile_operations(hidden.device, ctx.kind)
         for rows, columns in _tiles(hidden, head):
-            tile = _tile(hidden, head, targets, opens, rows, columns, ctx.kind)
-            drawn_here = None if drawn is None else drawn[rows]
-            grad = slope(tile, log_z[rows], for_logps[rows], spread[rows], drawn_here)
+            tile = _tile(hidden, head, targets, boundary_tokens, rows, columns, ctx.kind)
+            boundary_scale = None if boundary_grad_scale is None else boundary_grad_scale[rows]
+            grad = backward(tile, log_z[rows], grad_logps[rows], grad_scale[rows], boundary_scale)
             if d_bias is not None:
                 d_bias[columns] += grad.sum(0)
             grad = grad.to(ctx.kind)
@@ -181,7 +195,7 @@ def _tile(
     hidden: torch.Tensor,
     head: Head,
     targets: torch.Tensor,
-    opens: torch.Tensor | None,
+    boundary_tokens: torch.Tensor | None,
     rows: slice,
     columns: slice,
     kind: torch.dtype,
@@ -189,7 +203,7 @@ def _tile(
     return Tile(
         _product(hidden, head, rows, columns, kind),
         targets[rows] - columns.start,
-        None if opens is None else opens[columns],
+        None if boundary_tokens is None else boundary_tokens[columns],
         head.scale,
         head.soft_cap,
     )

@@ -45,7 +45,7 @@ class MeanOf(Enum):
 class TokenReading:
     """What the student's output layer says of a batch's tokens.
 
-    logps: log p(target), [N]. boundary_logps: log p(B), [N]; None without debiasing.
+    logps: log p(target), [N]. boundary_logps: log p(boundary), [N]; None without debiasing.
     """
 
     logps: torch.Tensor

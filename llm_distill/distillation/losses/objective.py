@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from llm_distill.distillation.lm_head.head import Head, head_logps
-from llm_distill.distillation.losses.divergence import divergences_from_logits, divergences_from_top
 from llm_distill.distillation.losses.loss import (
     DistributionLoss,
     MeanOf,
@@ -16,6 +15,7 @@ from llm_distill.distillation.losses.loss import (
     TokenReading,
 )
 from llm_distill.distillation.settings import DistillSettings
+from llm_distill.distillation.teacher.signal import BatchesOfRows, BatchSignal
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -24,14 +24,13 @@ Batch = Mapping[str, torch.Tensor]
 class Objective:
     """What is computed of each batch; see `batches.collate` for its names.
 
-    opens: the set B over the student's vocabulary, bool [V]; None without debiasing.
-    teacher_head: of a teacher in memory, for the losses by whole distributions; None where the
-        batch has the likeliest tokens' log-probabilities.
+    boundary_tokens: over the student's vocabulary, bool [V]; None without debiasing.
+    signal: what the batches have of the teacher.
     """
 
     settings: DistillSettings
-    opens: torch.Tensor | None = None
-    teacher_head: Head | None = None
+    boundary_tokens: torch.Tensor | None = None
+    signal: BatchSignal = field(default_factory=BatchesOfRows)
 
     def sums(self, hidden: torch.Tensor, head: Head, batch: Batch) -> dict[str, torch.Tensor]:
         """Each named loss, summed over what it is a mean of.
@@ -43,23 +42,14 @@ class Objective:
         by_token = [loss for loss in losses if isinstance(loss, TokenLoss)]
         by_distribution = [loss for loss in losses if isinstance(loss, DistributionLoss)]
         if by_token:
-            reading = TokenReading(*head_logps(read, head, batch["targets"], self.opens))
+            reading = TokenReading(*head_logps(read, head, batch["targets"], self.boundary_tokens))
             for loss in by_token:
                 found[loss.name] = loss.summed(reading, batch, self.settings)
         if by_distribution:
             labelled = read[batch["labelled"]]
-            found.update(self._of_distributions(by_distribution, labelled, head, batch))
+            asked = by_distribution, self.settings.beta
+            found.update(self.signal.divergences(labelled, head, batch, *asked))
         return found
-
-    def _of_distributions(
-        self, losses: list[DistributionLoss], read: torch.Tensor, head: Head, batch: Batch
-    ) -> dict[str, torch.Tensor]:
-        beta = self.settings.beta
-        if self.teacher_head is None:
-            top = batch["top_ids"], batch["top_logps"]
-            return divergences_from_top(read, head, *top, losses, beta)
-        teacher = batch["teacher_hidden"], self.teacher_head
-        return divergences_from_logits(read, head, *teacher, losses, beta)
 
 
 def counts(batch: Batch) -> torch.Tensor:

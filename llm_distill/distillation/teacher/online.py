@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 
+from llm_distill.distillation.alignment.aligned import AlignedRow
 from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens
-from llm_distill.distillation.alignment.encoding import RowEncoder
-from llm_distill.distillation.batches import collate
-from llm_distill.distillation.dataset import Example, with_online_chunks
+from llm_distill.distillation.batches import Example, collate
+from llm_distill.distillation.dataset import chunk_columns, chunks_of
 from llm_distill.distillation.lm_head.head import Head, head_logps
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
+from llm_distill.distillation.losses.divergence import divergences_from_logits
 from llm_distill.distillation.losses.loss import Needs
-from llm_distill.distillation.settings import DistillSettings
+from llm_distill.distillation.teacher.scoring import in_loss
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource, load_model
 from llm_distill.training.data import NO_LOSS
+
+if TYPE_CHECKING:
+    from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
+    from llm_distill.distillation.losses.loss import DistributionLoss
+    from llm_distill.distillation.losses.objective import Batch
+    from llm_distill.distillation.settings import AlmSettings, DistillSettings
+    from llm_distill.rows.columns import Row
 
 
 @dataclass(frozen=True)
@@ -28,12 +36,12 @@ class OnlineTeacher:
 
     model: anything whose backbone and head give its distributions. A student that learns another
         tokenizer can be its own: the same weights, with its adapter off.
-    opens: the set B over the teacher's vocabulary, bool [V].
+    boundary_tokens: over the teacher's vocabulary, bool [V].
     """
 
     model: Any
     head: Head
-    opens: torch.Tensor
+    boundary_tokens: torch.Tensor
     pad_token_id: int
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -49,9 +57,9 @@ class OnlineTeacher:
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
         ).last_hidden_state
         read = hidden.flatten(0, 1)[batch["positions"]]
-        logps, log_pbs = head_logps(read, self.head, batch["targets"], self.opens)
-        assert log_pbs is not None
-        found = logps[batch["labelled"]], log_pbs[batch["chunk_ends"]]
+        logps, boundary_logps = head_logps(read, self.head, batch["targets"], self.boundary_tokens)
+        assert boundary_logps is not None
+        found = logps[batch["labelled"]], boundary_logps[batch["chunk_ends"]]
         if not all(values.isfinite().all() for values in found):
             raise ModelError(
                 "the teacher in memory computes likelihoods that are no numbers; try another dtype "
@@ -62,29 +70,73 @@ class OnlineTeacher:
         scores = [
             TokenScores(
                 at_tokens(len(example["teacher_ids"]), example["teacher_in_loss"], own),
-                at_tokens(len(example["teacher_ids"]), example["teacher_in_loss"], own_pbs),
+                at_tokens(
+                    len(example["teacher_ids"]), example["teacher_in_loss"], own_boundary_logps
+                ),
             )
-            for example, own, own_pbs in zip(examples, *of_rows, strict=True)
+            for example, own, own_boundary_logps in zip(examples, *of_rows, strict=True)
         ]
         return scores, read[batch["labelled"]]
 
 
 @dataclass(frozen=True)
-class OnlineCollator:
-    """Rows to a batch, with what the teacher says of them."""
+class OnlineBatches:
+    """A `BatchSignal`: rows to a batch, with what the teacher says of them.
+
+    Distributions are those of the teacher's hidden states.
+    """
 
     teacher: OnlineTeacher
     settings: DistillSettings
-    pad_token_id: int
 
-    def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    def collate(self, examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.Tensor]:
         scores, hidden = self.teacher.read(examples)
         if self.settings.losses.needing(Needs.CHUNKS):
             alm, pairs = self.settings.alm, zip(examples, scores, strict=True)
-            examples = [with_online_chunks(example, own, alm) for example, own in pairs]
-        batch = collate(examples, self.pad_token_id)
+            examples = [_with_chunks(example, own, alm) for example, own in pairs]
+        batch = collate(examples, pad_token_id)
         needs_hidden = self.settings.losses.needing(Needs.DISTRIBUTIONS)
         return batch | ({"teacher_hidden": hidden} if needs_hidden else {})
+
+    def divergences(
+        self,
+        hidden: torch.Tensor,
+        head: Head,
+        batch: Batch,
+        losses: Iterable[DistributionLoss],
+        beta: float,
+    ) -> dict[str, torch.Tensor]:
+        of_teacher = batch["teacher_hidden"], self.teacher.head
+        return divergences_from_logits(hidden, head, *of_teacher, losses, beta)
+
+
+@dataclass(frozen=True)
+class TeacherInMemory:
+    """A `TeacherSignal`: a teacher that is loaded beside the student.
+
+    source, encoder: the teacher's.
+    """
+
+    source: ModelSource
+    encoder: RowEncoder
+    settings: DistillSettings
+    in_process: ClassVar[bool] = True
+
+    def of_tokens(self, row: Row, teacher: EncodedRow) -> dict[str, Any]:
+        """The teacher's tokens, which it scores as part of a batch."""
+        return {"teacher_ids": teacher.ids, "teacher_in_loss": in_loss(teacher)}
+
+    def of_chunks(
+        self, row: Row, teacher: EncodedRow, found: AlignedRow, n_tokens: int
+    ) -> tuple[dict[str, Any], AlignedRow]:
+        """The alignment; which chunks are compared shows with the scores."""
+        return _columns_of(found), found
+
+    def open(self, student: Any, device: torch.device) -> OnlineBatches:
+        """Raises:
+        ModelError: see `load_model` and `head_of`.
+        """
+        return OnlineBatches(online_teacher(self.source, self.encoder, device), self.settings)
 
 
 def online_teacher(source: ModelSource, encoder: RowEncoder, device: torch.device) -> OnlineTeacher:
@@ -95,14 +147,40 @@ def online_teacher(source: ModelSource, encoder: RowEncoder, device: torch.devic
     """
     model = load_model(source, device=str(device)).requires_grad_(False)
     head = head_of(model)
-    opens = torch.from_numpy(encoder.opens(len(head.weight))).to(device)
-    return OnlineTeacher(model, head, opens, encoder.tokenizer.pad_token_id)
+    boundary_tokens = torch.from_numpy(encoder.boundary_tokens(len(head.weight))).to(device)
+    return OnlineTeacher(model, head, boundary_tokens, encoder.tokenizer.pad_token_id)
 
 
 def _as_training_row(example: Example) -> Example:
-    """The row as `collate` takes it: its scored tokens are labels, log p(B) is read behind each."""
+    """The row as `collate` takes it: scored tokens are labels, log p(boundary) is read there."""
     ids = np.asarray(example["teacher_ids"])
     index = np.asarray(example["teacher_in_loss"])
     labels = np.full(len(ids), NO_LOSS)
     labels[index] = ids[index]
     return {"input_ids": ids, "labels": labels, "chunk_ends": index}
+
+
+def _columns_of(found: AlignedRow) -> dict[str, Any]:
+    """What `_with_chunks` needs of the alignment."""
+    return {
+        "teacher_first": found.teacher_first,
+        "teacher_last": found.teacher_last,
+        "student_first": found.student_first,
+        "student_last": found.student_last,
+        "is_end": found.is_end,
+    }
+
+
+def _with_chunks(example: Example, scores: TokenScores, alm: AlmSettings) -> Example:
+    """The example as it had been with these scores stored."""
+    found = AlignedRow(
+        teacher_first=np.asarray(example["teacher_first"], np.int64),
+        teacher_last=np.asarray(example["teacher_last"], np.int64),
+        student_first=np.asarray(example["student_first"], np.int64),
+        student_last=np.asarray(example["student_last"], np.int64),
+        is_end=np.asarray(example["is_end"], np.bool_),
+        n_bytes=0,
+        n_bytes_kept=0,
+    )
+    chunks = chunks_of(found, scores, alm)
+    return {**example, **chunk_columns(chunks, len(example["input_ids"]))}

@@ -1,4 +1,4 @@
-"""A model that learns another tokenizer as its own teacher: one set of layers in memory for both.
+"""Self-distillation of a model that learns another tokenizer: one set of layers for both sides.
 
 The student is the teacher with other rows for tokens, and a LoRA adapter. With the adapter off, its
 layers behind the teacher's embedding are the teacher.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
-from llm_distill.distillation.teacher.online import OnlineTeacher
+from llm_distill.distillation.teacher.online import OnlineBatches, OnlineTeacher, TeacherInMemory
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource, load_model
 
@@ -22,9 +22,21 @@ if TYPE_CHECKING:
     from llm_distill.distillation.alignment.encoding import RowEncoder
 
 
+class OwnTeacher(TeacherInMemory):
+    """A `TeacherSignal`: what a teacher in memory says, out of the student's layers."""
+
+    def open(self, student: Any, device: torch.device) -> OnlineBatches:
+        """Raises:
+        ModelError: see `own_teacher`.
+        """
+        return OnlineBatches(own_teacher(student, self.source, self.encoder, device), self.settings)
+
+
 @dataclass(frozen=True)
-class Before:
-    """A causal model as `backbone_of` takes it: the student's layers, without its adapter.
+class SelfTeacher:
+    """The teacher of self-distillation, as `backbone_of` takes a causal model.
+
+    It is the student's layers, without its adapter.
 
     layers: the student's backbone. embedding: the teacher's, from its token ids.
     """
@@ -78,9 +90,9 @@ def own_teacher(
     head = head_of(teacher.to(student.dtype))
     bias = None if head.bias is None else head.bias.to(device)
     head = replace(head, weight=head.weight.to(device), bias=bias)
-    opens = torch.from_numpy(encoder.opens(len(head.weight))).to(device)
-    before = Before(backbone_of(student), teacher.get_input_embeddings().to(device))
-    return OnlineTeacher(before, head, opens, encoder.tokenizer.pad_token_id)
+    boundary_tokens = torch.from_numpy(encoder.boundary_tokens(len(head.weight))).to(device)
+    self_teacher = SelfTeacher(backbone_of(student), teacher.get_input_embeddings().to(device))
+    return OnlineTeacher(self_teacher, head, boundary_tokens, encoder.tokenizer.pad_token_id)
 
 
 def _check_layers(student: Any, teacher: Any, source: ModelSource) -> None:

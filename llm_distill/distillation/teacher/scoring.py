@@ -1,7 +1,7 @@
 """A teacher's likelihoods of texts that are there, from one forward pass over each.
 
 For each token in the loss two numbers are kept, 8 bytes whatever the vocabulary: log p(token), and
-log p(B) behind it, with which ALM tells how likely a chunk ends there ("Cross-Tokenizer
+log p(boundary) behind it, with which ALM tells how likely a chunk ends there ("Cross-Tokenizer
 Distillation via Approximate Likelihood Matching", arXiv 2503.20083).
 """
 
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 Scores = dict[str, "NDArray[Any]"]
 """Of a row with n tokens in the loss, by column, in the order of `in_loss`.
 
-teacher_logps: float32 [n], log p(token i). teacher_log_pbs: float32 [n], log p(B) behind token i.
+teacher_logps: float32 [n], log p(token i). teacher_log_pbs: float32 [n], log p(boundary)
+after token i.
 With top_k, flat, the likeliest of the first token first: teacher_top_ids int32 [n · k], and
 teacher_top_logps float32 [n · k].
 """
@@ -79,7 +80,9 @@ class TeacherScorer:
             raise ModelError(
                 f"top_k is {top_k}, but model '{source.name}' has {self._n_tokens} tokens"
             )
-        self._opens = torch.from_numpy(encoder.opens(vocabulary)).to(self._device)
+        self._boundary_tokens = torch.from_numpy(encoder.boundary_tokens(vocabulary)).to(
+            self._device
+        )
 
     def score(
         self,
@@ -150,20 +153,20 @@ class TeacherScorer:
         for line, row in zip(ids, rows, strict=True):
             line[: len(row.ids)] = row.ids
         tokens = np.concatenate([i * longest + in_loss(row) for i, row in enumerate(rows)])
-        # Tokens are predicted by the place before them, and B by their own: most places do both.
+        # Tokens are predicted by the place before them, a boundary by their own: most do both.
         places = np.union1d(tokens - 1, tokens)
         targets = ids.reshape(-1)[np.minimum(places + 1, ids.size - 1)]
         before = torch.from_numpy(np.searchsorted(places, tokens - 1))
         behind = torch.from_numpy(np.searchsorted(places, tokens))
         output = self._backbone(input_ids=torch.from_numpy(ids).to(self._device), use_cache=False)
         hidden = output.last_hidden_state.flatten(0, 1)[torch.from_numpy(places).to(self._device)]
-        logps, log_pbs = head_logps(
-            hidden, self._head, torch.from_numpy(targets).to(self._device), self._opens
+        logps, boundary_logps = head_logps(
+            hidden, self._head, torch.from_numpy(targets).to(self._device), self._boundary_tokens
         )
-        assert log_pbs is not None
+        assert boundary_logps is not None
         columns = {
             "teacher_logps": logps.cpu()[before].numpy(),
-            "teacher_log_pbs": log_pbs.cpu()[behind].numpy(),
+            "teacher_log_pbs": boundary_logps.cpu()[behind].numpy(),
         }
         if self._top_k is not None:
             asked = hidden[before.to(self._device)]

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens
+from llm_distill.distillation.dataset import chunk_columns, chunks_of
+from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.teacher.identity import scored_text
 from llm_distill.distillation.teacher.scoring import in_loss
+from llm_distill.distillation.teacher.signal import BatchesOfRows
 from llm_distill.errors import DataError
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
 
+    from llm_distill.distillation.alignment.aligned import AlignedRow
     from llm_distill.distillation.alignment.encoding import EncodedRow
+    from llm_distill.distillation.dataset import Example
+    from llm_distill.distillation.settings import DistillSettings
     from llm_distill.rows.columns import Row
 
 MOST_ABOVE_ZERO = 1e-4
@@ -24,7 +31,7 @@ MOST_ABOVE_ZERO = 1e-4
 
 @dataclass(frozen=True)
 class StoredScores:
-    """Reads scores off rows.
+    """A `TeacherSignal` that reads scores off rows.
 
     rows: the stage that they are from. scored_by: what the teacher's own scores are marked with.
     n_tokens: how many the teacher has.
@@ -34,6 +41,26 @@ class StoredScores:
     teacher: str
     scored_by: str
     n_tokens: int
+    settings: DistillSettings
+    in_process: ClassVar[bool] = False
+
+    def of_tokens(self, row: Row, teacher: EncodedRow) -> Example:
+        """The likeliest tokens, where a loss compares distributions; see `check` and `top`."""
+        self.check(row, teacher)
+        if not self.settings.losses.needing(Needs.DISTRIBUTIONS):
+            return {}
+        return self.top(row, teacher)
+
+    def of_chunks(
+        self, row: Row, teacher: EncodedRow, found: AlignedRow, n_tokens: int
+    ) -> tuple[Example, AlignedRow]:
+        """The teacher's side of each chunk; what it seldom ends goes into the next one."""
+        scores = self.scores(row, teacher, with_boundary_logps=self.settings.alm.debias)
+        chunks = chunks_of(found, scores, self.settings.alm)
+        return chunk_columns(chunks, n_tokens), chunks.aligned
+
+    def open(self, student: Any, device: torch.device) -> BatchesOfRows:
+        return BatchesOfRows()
 
     def check(self, row: Row, teacher: EncodedRow) -> None:
         """Raises:
@@ -53,14 +80,14 @@ class StoredScores:
                 "it again, or give the settings that it was scored with"
             )
 
-    def scores(self, row: Row, teacher: EncodedRow, *, with_log_pbs: bool) -> TokenScores:
+    def scores(self, row: Row, teacher: EncodedRow, *, with_boundary_logps: bool) -> TokenScores:
         """By token of the teacher's row.
 
         Raises:
             DataError: a value is missing or is no log-probability.
         """
         logps = self._read(row, teacher, "teacher_logps", "score the row again")
-        if not with_log_pbs:
+        if not with_boundary_logps:
             return TokenScores(logps, None)
         instead = "score it with an engine that gives them, or set alm.debias: false"
         return TokenScores(logps, self._read(row, teacher, "teacher_log_pbs", instead))

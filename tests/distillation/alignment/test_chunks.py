@@ -67,13 +67,15 @@ def test_merging_is_that_of_a_loop(case):
 def test_the_teachers_side_is_that_of_a_loop(case, seed):
     aligned, _, n_tokens = case
     generator = np.random.default_rng(seed)
-    logps, log_pbs = (np.log(generator.uniform(0.01, 1, n_tokens + 3)) for _ in range(2))
+    logps, boundary_logps = (np.log(generator.uniform(0.01, 1, n_tokens + 3)) for _ in range(2))
     logps[0] = np.nan  # a token that is not in the loss
-    scores = TokenScores(logps, log_pbs)
+    scores = TokenScores(logps, boundary_logps)
     found = teacher_chunks(aligned, scores, debias=True, gamma=0.3)
-    sure = [is_end or np.exp(log_pbs[last]) >= 0.3 for _, last, _, _, is_end in spans_of(aligned)]
+    sure = [
+        is_end or np.exp(boundary_logps[last]) >= 0.3 for _, last, _, _, is_end in spans_of(aligned)
+    ]
     expected = [
-        sum(logps[first : last + 1]) + (0 if is_end else log_pbs[last])
+        sum(logps[first : last + 1]) + (0 if is_end else boundary_logps[last])
         for first, last, _, _, is_end in merged_one_by_one(aligned, sure)
     ]
     assert found.logps.tolist() == pytest.approx(expected, rel=1e-5)
@@ -103,5 +105,5 @@ def test_what_is_no_number_spoils_its_chunk_and_no_other(debias):
 def test_debiasing_needs_what_it_adds():
     empty = np.zeros(0, np.int64)
     aligned = AlignedRow(empty, empty, empty, empty, np.zeros(0, np.bool_), 0, 0)
-    with pytest.raises(ValueError, match=r"log p\(B\)"):
+    with pytest.raises(ValueError, match=r"log p\(boundary\)"):
         teacher_chunks(aligned, TokenScores(np.zeros(3), None), debias=True, gamma=0.1)

@@ -235,7 +235,7 @@ def test_an_end_beyond_the_tokenizer_changes_nothing(tmp_path):
             (c.start, c.end, c.text, c.is_closed) for c in expected.contents
         ]
     size = len(plain.table.lengths) + 8
-    assert changed.opens(size).tolist() == plain.opens(size).tolist()
+    assert changed.boundary_tokens(size).tolist() == plain.boundary_tokens(size).tolist()
 
 
 def test_what_ends_a_turn_is_in_b_though_the_tokenizer_does_not_call_it_special():
@@ -244,9 +244,11 @@ def test_what_ends_a_turn_is_in_b_though_the_tokenizer_does_not_call_it_special(
     turn, size = tokenizer.convert_tokens_to_ids("<turn>"), len(tokenizer) + 3
     coder = encoder(tokenizer)
     ends = replace(coder, pairs=replace(coder.pairs, ends=frozenset({1, turn})))
-    assert not coder.opens(size)[turn]
-    assert ends.opens(size)[turn]
-    assert np.flatnonzero(coder.opens(size) != ends.opens(size)).tolist() == [turn]
+    assert not coder.boundary_tokens(size)[turn]
+    assert ends.boundary_tokens(size)[turn]
+    assert np.flatnonzero(coder.boundary_tokens(size) != ends.boundary_tokens(size)).tolist() == [
+        turn
+    ]
 
 
 def test_max_length_counts_all_tokens():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from llm_distill.distillation.lm_head import head as module
-from llm_distill.distillation.lm_head import head_tiles, tile_operations
+from llm_distill.distillation.lm_head import tile_operations, tiles
 from llm_distill.distillation.lm_head.head import Head, head_logps, top_tokens
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
 from llm_distill.errors import ModelError
@@ -24,7 +24,7 @@ SHAPES = {
 
 
 @pytest.fixture(params=[(3, 15), (1, 1), (100, 10**6)], ids=["tiles", "single", "whole"])
-def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """3 positions by 5 tokens, neither of which divides what there is; one by one; all at once."""
     rows, size = request.param
     monkeypatch.setattr(module, "MOST_ROWS", {"cpu": rows})
@@ -37,30 +37,33 @@ def case(dtype: torch.dtype, bias: bool, **shape: Any) -> tuple[torch.Tensor, He
     weight = torch.randn(V, H).to(dtype).requires_grad_()
     offset = torch.randn(V).to(dtype).requires_grad_() if bias else None
     targets = torch.tensor([0, V - 1, 4, 5, 14, 15, 0])
-    opens = torch.zeros(V, dtype=torch.bool)
-    opens[[0, 3, 21]] = True  # there are tiles without any
-    return hidden, Head(weight, offset, **shape), targets, opens
+    boundary_tokens = torch.zeros(V, dtype=torch.bool)
+    boundary_tokens[[0, 3, 21]] = True  # there are tiles without any
+    return hidden, Head(weight, offset, **shape), targets, boundary_tokens
 
 
-def dense(hidden: Any, head: Head, targets: Any, opens: Any) -> tuple[Any, Any]:
+def dense(hidden: Any, head: Head, targets: Any, boundary_tokens: Any) -> tuple[Any, Any]:
     logits = hidden @ head.weight.T + (0 if head.bias is None else head.bias)
     logits = logits * head.scale
     if head.soft_cap:
         logits = head.soft_cap * torch.tanh(logits / head.soft_cap)
     logps = logits.log_softmax(-1)
-    enumerated = [sum(row[v].exp() for v in range(V) if opens[v]).log() for row in logps]
+    enumerated = [sum(row[v].exp() for v in range(V) if boundary_tokens[v]).log() for row in logps]
     return logps[range(N), targets], torch.stack(enumerated)
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("in_tiles")
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_values_and_gradients_are_those_of_the_dense_layer(
     shape: dict[str, float], bias: bool
 ) -> None:
-    hidden, head, targets, opens = case(torch.float64, bias, **shape)
+    hidden, head, targets, boundary_tokens = case(torch.float64, bias, **shape)
     inputs = [t for t in (hidden, head.weight, head.bias) if t is not None]
-    found, expected = head_logps(hidden, head, targets, opens), dense(hidden, head, targets, opens)
+    found, expected = (
+        head_logps(hidden, head, targets, boundary_tokens),
+        dense(hidden, head, targets, boundary_tokens),
+    )
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
     a, b = torch.randn(2, N, dtype=torch.float64)
@@ -70,32 +73,32 @@ def test_values_and_gradients_are_those_of_the_dense_layer(
     bare, none = head_logps(hidden, head, targets, None)
     assert none is None
     torch.testing.assert_close(bare, expected[0])
-    expected = dense(hidden, head, targets, opens)
+    expected = dense(hidden, head, targets, boundary_tokens)
     grads = [torch.autograd.grad(a @ x, inputs) for x in (bare, expected[0])]
     for one, other in zip(*grads, strict=True):
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("in_tiles")
 def test_gradients_by_differences() -> None:
-    hidden, head, targets, opens = case(torch.float64, True, scale=0.5, soft_cap=4.0)
+    hidden, head, targets, boundary_tokens = case(torch.float64, True, scale=0.5, soft_cap=4.0)
 
     def function(h: Any, w: Any, b: Any) -> Any:
-        return head_logps(h, Head(w, b, 0.5, 4.0), targets, opens)
+        return head_logps(h, Head(w, b, 0.5, 4.0), targets, boundary_tokens)
 
     assert torch.autograd.gradcheck(function, (hidden, head.weight, head.bias))
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("in_tiles")
 def test_bfloat16_weights_are_summed_in_float32() -> None:
-    hidden, head, targets, opens = case(torch.bfloat16, False)
-    found = head_logps(hidden, head, targets, opens)
+    hidden, head, targets, boundary_tokens = case(torch.bfloat16, False)
+    found = head_logps(hidden, head, targets, boundary_tokens)
     assert found[0].dtype == torch.float32
     logits = (hidden @ head.weight.T).float().log_softmax(-1)
     torch.testing.assert_close(found[0], logits[range(N), targets])
     grads = torch.autograd.grad(found[0].sum() + found[1].sum(), [hidden, head.weight])
     exact = [t.detach().double().requires_grad_() for t in (hidden, head.weight)]
-    expected = dense(exact[0], Head(exact[1]), targets, opens)
+    expected = dense(exact[0], Head(exact[1]), targets, boundary_tokens)
     wanted = torch.autograd.grad(expected[0].sum() + expected[1].sum(), exact)
     for one, other in zip(grads, wanted, strict=True):
         assert one.dtype == torch.bfloat16
@@ -103,12 +106,12 @@ def test_bfloat16_weights_are_summed_in_float32() -> None:
 
 
 def test_autocast_is_the_same_in_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    hidden, head, targets, opens = case(torch.float32, False)
+    hidden, head, targets, boundary_tokens = case(torch.float32, False)
     with torch.autocast("cpu", torch.bfloat16):
-        x, y = head_logps(hidden, head, targets, opens)
+        x, y = head_logps(hidden, head, targets, boundary_tokens)
     d_hidden, d_weight = torch.autograd.grad(x.sum() + y.sum(), [hidden, head.weight])
     rounded = [t.detach().bfloat16().requires_grad_() for t in (hidden, head.weight)]
-    again = head_logps(rounded[0], Head(rounded[1]), targets, opens)
+    again = head_logps(rounded[0], Head(rounded[1]), targets, boundary_tokens)
     torch.testing.assert_close(x, again[0])
     wanted = torch.autograd.grad(again[0].sum() + again[1].sum(), rounded)
     assert d_weight.dtype == torch.float32
@@ -117,14 +120,14 @@ def test_autocast_is_the_same_in_the_backward_pass(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_frozen_gets_no_gradient_and_costs_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    hidden, head, targets, opens = case(torch.float64, True)
+    hidden, head, targets, boundary_tokens = case(torch.float64, True)
     frozen = Head(head.weight.detach(), head.bias.detach() if head.bias is not None else None)
     made: list[tuple[int, ...]] = []
     zeros_like = torch.zeros_like
     monkeypatch.setattr(
         torch, "zeros_like", lambda t, **k: (made.append(tuple(t.shape)), zeros_like(t, **k))[1]
     )
-    sum(t.sum() for t in head_logps(hidden, frozen, targets, opens)).backward()  # type: ignore[union-attr]
+    sum(t.sum() for t in head_logps(hidden, frozen, targets, boundary_tokens)).backward()  # type: ignore[union-attr]
     assert hidden.grad is not None
     assert (V, H) not in made
 
@@ -132,9 +135,9 @@ def test_what_is_frozen_gets_no_gradient_and_costs_none(monkeypatch: pytest.Monk
 def test_without_a_gpu_that_triton_works_on_torch_does_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(sys.modules, "llm_distill.distillation.lm_head.head_triton", None)
+    monkeypatch.setitem(sys.modules, "llm_distill.distillation.lm_head.triton_kernels", None)
     tile_operations._triton_works.cache_clear()
-    torchs = head_tiles.take, head_tiles.slope
+    torchs = tiles.accumulate, tiles.backward
     assert tile_operations.tile_operations(torch.device("cpu"), torch.float32) == torchs
     assert not caplog.messages
     assert tile_operations.tile_operations(torch.device("cuda"), torch.float32) == torchs
@@ -142,31 +145,31 @@ def test_without_a_gpu_that_triton_works_on_torch_does_it(
 
 
 def test_no_positions_and_targets_outside_the_vocabulary() -> None:
-    hidden, head, targets, opens = case(torch.float32, False)
-    logps, log_pbs = head_logps(hidden[:0], head, targets[:0], opens)
+    hidden, head, targets, boundary_tokens = case(torch.float32, False)
+    logps, boundary_logps = head_logps(hidden[:0], head, targets[:0], boundary_tokens)
     assert logps.shape == (0,)
-    assert log_pbs is not None
-    assert log_pbs.shape == (0,)
+    assert boundary_logps is not None
+    assert boundary_logps.shape == (0,)
     targets[2], targets[3] = V, -1
-    assert head_logps(hidden, head, targets, opens)[0].isnan().tolist() == [
+    assert head_logps(hidden, head, targets, boundary_tokens)[0].isnan().tolist() == [
         i in (2, 3) for i in range(N)
     ]
 
 
 def test_an_unlikely_set_keeps_its_likelihood_and_gradients_finite() -> None:
-    """p(B) is less than float32 can hold."""
+    """p(boundary) is less than float32 can hold."""
     weight = torch.tensor([[1.0], [-150.0]], requires_grad=True)
     hidden = torch.ones(1, 1, requires_grad=True)
-    opens = torch.tensor([False, True])
-    _, log_pbs = head_logps(hidden, Head(weight), torch.tensor([0]), opens)
-    assert log_pbs is not None
-    assert log_pbs.item() == pytest.approx(-151)
-    log_pbs.sum().backward()
+    boundary_tokens = torch.tensor([False, True])
+    _, boundary_logps = head_logps(hidden, Head(weight), torch.tensor([0]), boundary_tokens)
+    assert boundary_logps is not None
+    assert boundary_logps.item() == pytest.approx(-151)
+    boundary_logps.sum().backward()
     assert hidden.grad is not None
     assert torch.isfinite(hidden.grad).all()
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("in_tiles")
 @pytest.mark.parametrize("k", [1, 4, V])
 def test_the_likeliest_tokens(k: int) -> None:
     hidden, head, _, _ = case(torch.float64, True, soft_cap=3.0)
@@ -176,7 +179,7 @@ def test_the_likeliest_tokens(k: int) -> None:
     assert found.ids.tolist() == expected.indices.tolist()
 
 
-@pytest.mark.usefixtures("tiles")
+@pytest.mark.usefixtures("in_tiles")
 @pytest.mark.parametrize("n_tokens", [3, 5, 7, 22])
 def test_padding_of_the_vocabulary_is_never_among_the_likeliest(n_tokens: int) -> None:
     """Though it may be likelier than any token; tiles of 5 end before it, in it and behind it."""

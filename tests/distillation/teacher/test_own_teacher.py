@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 from llm_distill.distillation.alignment.encoding import row_encoder, turns_of
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.distillation.teacher.online import OnlineTeacher, online_teacher
-from llm_distill.distillation.teacher.own_teacher import adapters_off, own_teacher
+from llm_distill.distillation.teacher.own_teacher import OwnTeacher, adapters_off, own_teacher
 from llm_distill.distillation.teacher.scoring import in_loss
 from llm_distill.distillation.transfer.tokenizer_transfer import transfer_tokenizer
 from llm_distill.errors import ModelError
@@ -51,7 +51,7 @@ def examples(encoder: Any) -> list[dict[str, Any]]:
 
 def read(teacher: OnlineTeacher, encoder: Any) -> list[np.ndarray]:
     scores, hidden = teacher.read(examples(encoder))
-    return [hidden.numpy(), *(part for one in scores for part in (one.logps, one.log_pbs))]
+    return [hidden.numpy(), *(part for one in scores for part in (one.logps, one.boundary_logps))]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -138,7 +138,7 @@ def test_a_student_of_another_dtype_than_its_teacher(
         *(student, source, DistillSettings(), tmp_path / "run"),
         model=model,
         peft_config=adapter,
-        open_teacher=partial(own_teacher, model),
+        signal=OwnTeacher,
         learning_rate=0.1,
     )
     before = weights(made)
@@ -169,22 +169,24 @@ def test_adapters_of_the_teacher_are_in_the_student_too(tmp_path) -> None:
 
 def test_what_ends_a_turn_is_in_its_b(pair) -> None:
     encoder = row_encoder(pair[0], None)
-    end = int(np.flatnonzero(~encoder.table.opens())[0])
+    end = int(np.flatnonzero(~encoder.table.boundary_tokens())[0])
     ended = replace(encoder, pairs=replace(encoder.pairs, ends=frozenset({end})))
-    assert own_teacher(load_model(pair[1]), pair[0], ended, torch.device("cpu")).opens[end]
+    assert own_teacher(load_model(pair[1]), pair[0], ended, torch.device("cpu")).boundary_tokens[
+        end
+    ]
 
 
 def read_in_float32(teacher: OnlineTeacher, encoder: Any) -> list[np.ndarray]:
     scores, hidden = teacher.read(examples(encoder))
     return [
         hidden.float().numpy(),
-        *(part for one in scores for part in (one.logps, one.log_pbs)),
+        *(part for one in scores for part in (one.logps, one.boundary_logps)),
     ]
 
 
 @pytest.mark.parametrize("online", ["online", "adapter off"])
 def test_a_teacher_that_computes_no_numbers_is_refused(online: str, tmp_path) -> None:
-    """One token's row holds NaN; and where nothing is in B, log p(B) is -inf."""
+    """One token's row holds NaN; and where no token is a boundary, log p(boundary) is -inf."""
     source = tiny.make_teacher(tmp_path / "teacher")
     transfer_tokenizer(source, None, tmp_path / "bytes", pytest.fail)
     encoder = row_encoder(source, None)
@@ -203,4 +205,4 @@ def test_a_teacher_that_computes_no_numbers_is_refused(online: str, tmp_path) ->
     with pytest.raises(ModelError, match=message):
         teacher.read(given)
     with pytest.raises(ModelError, match=message):
-        replace(teacher, opens=torch.zeros_like(teacher.opens)).read(given[:1])
+        replace(teacher, boundary_tokens=torch.zeros_like(teacher.boundary_tokens)).read(given[:1])

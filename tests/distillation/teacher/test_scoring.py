@@ -77,10 +77,10 @@ def test_scores_are_those_of_a_plain_forward_pass(source: ModelSource, batch_tok
     rows = encoded(encoder)
     given = scorer(source, encoder, batch_tokens=batch_tokens).score(rows, names(rows))
     for row, scores in zip(rows, given, strict=True):
-        logps, log_pbs = brute_force(source, encoder, row)
+        logps, boundary_logps = brute_force(source, encoder, row)
         assert scores["teacher_logps"].dtype == scores["teacher_log_pbs"].dtype == np.float32
         np.testing.assert_allclose(scores["teacher_logps"], logps, atol=1e-4)
-        np.testing.assert_allclose(scores["teacher_log_pbs"], log_pbs, atol=1e-4)
+        np.testing.assert_allclose(scores["teacher_log_pbs"], boundary_logps, atol=1e-4)
 
 
 def test_the_order_does_not_change_a_score() -> None:

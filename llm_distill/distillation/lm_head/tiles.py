@@ -1,7 +1,8 @@
 """What is done with one tile of logits, positions by vocabulary, in plain torch.
 
-`head.py` walks over the tiles. `head_triton.py` does the same in one kernel each: it reads a logit
-once and writes its gradient in its place, where torch makes a pass over the tile for an operation.
+`head.py` walks over the tiles. `triton_kernels.py` does the same in one kernel each: it reads a
+logit once and writes its gradient in its place, where torch makes a pass over the tile for an
+operation.
 """
 
 from __future__ import annotations
@@ -17,20 +18,23 @@ class Tile:
 
     products: [R, W], of hidden states and weights, with the bias; belongs to the tile alone, and
         may be overwritten. targets: int64 [R], by column; one below 0 or from W on is not here.
-    opens: bool [W], the tokens of B. scale, soft_cap: see `head.Head`.
+    boundary_tokens: bool [W]. scale, soft_cap: see `head.Head`.
     """
 
     products: torch.Tensor
     targets: torch.Tensor
-    opens: torch.Tensor | None
+    boundary_tokens: torch.Tensor | None
     scale: float
     soft_cap: float | None
 
 
-def take(tile: Tile, log_z: torch.Tensor, log_b: torch.Tensor | None, chosen: torch.Tensor) -> None:
+def accumulate(
+    tile: Tile, log_z: torch.Tensor, boundary_log_z: torch.Tensor | None, chosen: torch.Tensor
+) -> None:
     """Take a tile into the running sums, in place.
 
-    log_z, log_b: [R], log Σ e^z over all tokens, and over B, of the tiles so far; -inf at first.
+    log_z, boundary_log_z: [R], log Σ e^z over all tokens and boundary tokens, of the
+        tiles so far; -inf at first.
     chosen: [R], the target's logit, where it is in the tile.
     """
     logits = shaped(tile.products, tile.scale, tile.soft_cap)
@@ -38,30 +42,34 @@ def take(tile: Tile, log_z: torch.Tensor, log_b: torch.Tensor | None, chosen: to
     place, is_here = _within(tile)
     there = logits.gather(1, place[:, None])[:, 0]
     chosen.copy_(torch.where(is_here, there, chosen))
-    if log_b is not None and tile.opens is not None:
-        logits.masked_fill_(~tile.opens, -torch.inf)
-        log_b.copy_(torch.logaddexp(log_b, logits.logsumexp(1)))
+    if boundary_log_z is not None and tile.boundary_tokens is not None:
+        logits.masked_fill_(~tile.boundary_tokens, -torch.inf)
+        boundary_log_z.copy_(torch.logaddexp(boundary_log_z, logits.logsumexp(1)))
 
 
-def slope(
+def backward(
     tile: Tile,
     log_z: torch.Tensor,
-    for_logps: torch.Tensor,
-    spread: torch.Tensor,
-    drawn: torch.Tensor | None,
+    grad_logps: torch.Tensor,
+    grad_scale: torch.Tensor,
+    boundary_grad_scale: torch.Tensor | None,
 ) -> torch.Tensor:
-    """[R, W]: p_v (spread + drawn · 1[v ∈ B]) + for_logps · 1[v = target], by product.
+    """The gradient by product, [R, W]: p_v · scale_v + grad_logps · 1[v = target].
 
-    log_z: [R], over all tokens. for_logps, spread, drawn: [R].
+    scale_v is grad_scale, and for boundary tokens grad_scale + boundary_grad_scale.
+
+    log_z: [R], over all tokens. grad_logps, grad_scale, boundary_grad_scale: [R].
     """
     logits = shaped(tile.products, tile.scale, tile.soft_cap)
     grad = (logits - log_z[:, None]).exp_()
-    if drawn is None or tile.opens is None:
-        grad *= spread[:, None]
+    if boundary_grad_scale is None or tile.boundary_tokens is None:
+        grad *= grad_scale[:, None]
     else:
-        grad *= torch.addcmul(spread[:, None], drawn[:, None], tile.opens.to(grad))
+        grad *= torch.addcmul(
+            grad_scale[:, None], boundary_grad_scale[:, None], tile.boundary_tokens.to(grad)
+        )
     place, is_here = _within(tile)
-    grad.scatter_add_(1, place[:, None], torch.where(is_here, for_logps, 0)[:, None])
+    grad.scatter_add_(1, place[:, None], torch.where(is_here, grad_logps, 0)[:, None])
     if tile.soft_cap is not None:
         grad *= 1 - (logits / tile.soft_cap) ** 2
     if tile.scale != 1:
