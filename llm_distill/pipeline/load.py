@@ -48,7 +48,17 @@ def load_pipeline(
     header = _read_header(values, problems)
     models = header.models if header is not None else _valid_models(values.get("models"))
     raw_models = values.get("models")
-    check_graph(stages, incomplete, raw_stages, raw_models, models, rounds, problems)
+    variables = values.get("variables")
+    stages = check_graph(
+        stages,
+        incomplete,
+        raw_stages,
+        raw_models,
+        models,
+        variables if isinstance(variables, dict) else {},
+        rounds,
+        problems,
+    )
     if header is not None:
         check_trackers(header.report_to, stages, problems)
     problems.raise_if_any()
