@@ -75,6 +75,8 @@ def test_what_decides_which_settings_there_are() -> None:
     # A setting of a stage that is called kind is a setting like any other.
     verify = {"stage": "verify", "kind": "exact", "rows": "a"}
     assert merge({"x": verify}, {"x": {"kind": "math"}}) == {"x": {**verify, "kind": "math"}}
+    checked = {"verify": {"kind": "exact", "drop_wrong": True}}
+    assert merge(checked, {"verify": {"kind": "math"}})["verify"]["drop_wrong"]
     difficulty = {"by": "process_reward", "kind": "next_token", "model": "reward"}
     merged = merge({"d": difficulty}, {"d": {"kind": "token_classification"}})
     assert merged == {"d": {**difficulty, "kind": "token_classification"}}
