@@ -42,6 +42,20 @@ def test_extends_merges_over_the_base(load: Load, good: str, tmp_path: Path) -> 
     assert pipeline.stages["numbers"].n == 100  # type: ignore[attr-defined]
 
 
+def test_extends_several_the_later_over_the_earlier(load: Load, good: str, tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(good)
+    (tmp_path / "more.yaml").write_text(
+        "extends: base.yaml\nname: more\nstages: {extra: {stage: toy_map, rows: answers}}\n"
+    )
+    (tmp_path / "size.yaml").write_text(
+        "extends: base.yaml\nname: size\nstages: {numbers: {n: 50}}\n"
+    )
+    pipeline = load("extends: [more.yaml, size.yaml]\nname: both\nseed: 1\n")
+    assert (pipeline.name, pipeline.seed) == ("both", 1)
+    assert list(pipeline.stages)[-1] == "extra"
+    assert pipeline.stages["numbers"].n == 50  # type: ignore[attr-defined]
+
+
 def test_extends_in_a_circle(failure: Failure, tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("extends: toy.yaml\nname: x\n")
     assert "leads back" in failure("extends: base.yaml\nname: y\n")
