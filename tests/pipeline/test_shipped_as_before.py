@@ -1,4 +1,4 @@
-"""What ARTE's longer files computed (tests/golden) is what its files of now ask for."""
+"""What the longer files computed (tests/golden) is what the shipped ones of now ask for."""
 
 from __future__ import annotations
 
@@ -8,21 +8,29 @@ from typing import Any
 import pytest
 
 from llm_distill.paths import bundled_root
-from llm_distill.pipeline.load import load_pipeline
+from llm_distill.pipeline.load import load_pipeline, profile_names
 from llm_distill.runtime.fingerprint import result_settings
 
 OLD = Path(__file__).parents[1] / "golden" / "pipelines"
-FILES = [
-    (f"{name}{f'_{size}' if size else ''}", name, size)
+ARTE = [
+    (f"{name}_{size}" if size else name, None, name, size)
     for name in ("arte", "arte_controls")
     for size in (None, "small", "paper")
 ]
+OTHERS = [
+    (path.stem, profile, path.stem, profile)
+    for path in sorted(OLD.glob("*.yaml"))
+    if not path.stem.startswith("arte")
+    for profile in (None, *profile_names(str(path)))
+]
 
 
-@pytest.mark.parametrize(("file", "old_file", "profile"), FILES)
-def test_every_stage_is_as_it_was(file: str, old_file: str, profile: str | None) -> None:
-    new = load_pipeline(str(bundled_root() / "pipelines" / f"{file}.yaml"))
-    old = load_pipeline(str(OLD / f"{old_file}.yaml"), profile=profile)
+@pytest.mark.parametrize(("file", "profile", "old_file", "old_profile"), [*ARTE, *OTHERS])
+def test_every_stage_is_as_it_was(
+    file: str, profile: str | None, old_file: str, old_profile: str | None
+) -> None:
+    new = load_pipeline(str(bundled_root() / "pipelines" / f"{file}.yaml"), profile=profile)
+    old = load_pipeline(str(OLD / f"{old_file}.yaml"), profile=old_profile)
     assert new.models == old.models
     assert new.seed == old.seed
     before: dict[str, Any] = dict(old.stages)
