@@ -54,6 +54,15 @@ def execution_setting(default: Any, description: str, **constraints: Any) -> Any
     )
 
 
+def later_setting(default: Any, description: str, **constraints: Any) -> Any:
+    """A setting that a stage was given after people had used it.
+
+    It is a part of the fingerprint only where it is not the default, so that what was made before
+    there was such a setting is still found.
+    """
+    return Field(default, description=description, json_schema_extra={"later": True}, **constraints)
+
+
 @dataclass(frozen=True)
 class RowsOutput:
     """Rows that a stage gives, written as they come. `features` names and types every column.

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 SHORT = [
-    "--set", "stages.draft_texts.n=1",
-    "--set", "stages.tailored_question_texts.n=1",
+    "--set", "stages.drafts.n=1",
+    "--set", "stages.tailored_drafts.n=1",
     "--set", "stages.preference_items.n=6",
     "--set", "stages.takers.shots=[0, 1, 2]",
     "--set", "stages.tailored_data.n=12",

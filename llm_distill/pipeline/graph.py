@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from llm_distill.errors import ConfigError, nearest
@@ -12,6 +12,7 @@ from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems, parts
 from llm_distill.pipeline.rounds import Rounds
 from llm_distill.pipeline.schema import ModelConfig
+from llm_distill.pipeline.variables import with_variables
 from llm_distill.prompts import load_template
 from llm_distill.stage import Columns, Stage, models_of, references, rows_of
 
@@ -53,10 +54,13 @@ def check_graph(
     raw_stages: Any,
     raw_models: Any,
     models: Mapping[str, ModelConfig],
+    variables: Mapping[str, Any],
     rounds: Rounds,
     problems: Problems,
-) -> None:
+) -> dict[str, Stage]:
     """Note every reference, column, template, model or file that does not fit.
+
+    Returns the stages, each with those of the pipeline's `variables` that its templates read.
 
     Of an `incomplete` stage (settings of it are wrong, and None here) the references and templates
     are checked. `raw_stages` and `raw_models` are the file's own, with every `repeat` unrolled: a
@@ -76,6 +80,7 @@ def check_graph(
     bad_starts = _check_starts(names, problems)
     cycles = _cycles(stages)
     columns: dict[str, Columns] = {}
+    complete = dict(stages)
     for name, stage in stages.items():
         cycle = cycles.get(name, [])
         if cycle and cycle[0] == name:  # said once, at its first stage
@@ -93,7 +98,12 @@ def check_graph(
                 _check_template(("stages", name, *inner), template, None, problems)
         else:
             check_data(name, stage, problems)
-            columns[name] = _check_columns(name, stage, columns, rounds, problems)
+            inputs = {target: columns.get(target) for target in rows_of(stage)}
+            complete[name] = with_variables(stage, variables, inputs)
+            columns[name] = _check_columns(
+                name, complete[name], inputs, variables, rounds, problems
+            )
+    return complete
 
 
 def _check_starts(names: Names, problems: Problems) -> set[tuple[str, str]]:
@@ -150,11 +160,11 @@ def _way_back(start: str, reads: Mapping[str, list[str]]) -> list[str]:
 def _check_columns(
     name: str,
     stage: Stage,
-    columns: Mapping[str, Columns],
+    inputs: Mapping[str, Columns],
+    variables: Mapping[str, Any],
     rounds: Rounds,
     problems: Problems,
 ) -> Columns:
-    inputs = {target: columns.get(target) for target in rows_of(stage)}
     for target, needed in stage.required_columns().items():
         there = inputs.get(target)
         for column in sorted(set(needed) - there) if there is not None else ():
@@ -166,11 +176,13 @@ def _check_columns(
             )
     for template, offered in stage.template_variables(inputs).items():
         place = ("stages", name, *place_of(template, stage))
-        _check_template(place, template, offered, problems)
+        _check_template(place, template, offered, problems, variables)
     return stage.output_columns(inputs) if stage.output == "rows" else None
 
 
-def _check_template(place: Place, name: str, offered: Columns, problems: Problems) -> None:
+def _check_template(
+    place: Place, name: str, offered: Columns, problems: Problems, variables: Iterable[str] = ()
+) -> None:
     try:
         template = load_template(name)
     except ConfigError as error:
@@ -180,7 +192,7 @@ def _check_template(place: Place, name: str, offered: Columns, problems: Problem
         problems.add(
             place,
             f"template {name} reads '{variable}', which is neither a column nor under "
-            f"variables:; {nearest(variable, offered or ())}",
+            f"variables:; {nearest(variable, {*(offered or ()), *variables})}",
         )
 
 

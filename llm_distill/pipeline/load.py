@@ -18,7 +18,7 @@ from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.registry import find_stage, read_stage, stage_names
 from llm_distill.pipeline.repeat import unroll
 from llm_distill.pipeline.schema import Header, ModelConfig, PipelineConfig
-from llm_distill.pipeline.values import apply_profile, apply_set, expand_variables, lay_over
+from llm_distill.pipeline.values import apply_profile, apply_set, expand_variables, lay_over, merge
 from llm_distill.pipeline.yaml_file import read_yaml
 from llm_distill.stage import Stage
 from llm_distill.tracking import Tracker
@@ -29,7 +29,7 @@ def load_pipeline(
 ) -> PipelineConfig:
     """Read, merge, expand, type and check a pipeline file.
 
-    Order: the file that it `extends`, the file, the profile, each `--set`, then `${VAR}`, and then
+    Order: each file that it `extends`, the file, the profile, each `--set`, then `${VAR}`, and then
     every `repeat` is unrolled.
 
     Raises:
@@ -48,7 +48,17 @@ def load_pipeline(
     header = _read_header(values, problems)
     models = header.models if header is not None else _valid_models(values.get("models"))
     raw_models = values.get("models")
-    check_graph(stages, incomplete, raw_stages, raw_models, models, rounds, problems)
+    variables = values.get("variables")
+    stages = check_graph(
+        stages,
+        incomplete,
+        raw_stages,
+        raw_models,
+        models,
+        variables if isinstance(variables, dict) else {},
+        rounds,
+        problems,
+    )
     if header is not None:
         check_trackers(header.report_to, stages, problems)
     problems.raise_if_any()
@@ -87,21 +97,27 @@ def _find_file(file: str) -> Path:
 def _read_with_base(
     path: Path, lines: dict[Place, str], problems: Problems, seen: tuple[Path, ...] = ()
 ) -> dict[str, Any]:
-    """The file over the one that it extends. `lines` gets the places of both."""
+    """The file over what it extends, of several the later over the earlier.
+
+    `lines` gets the places of all.
+    """
     values, own_lines = read_yaml(path)
-    base = values.pop("extends", None)
-    if base is None:
+    bases = values.pop("extends", None)
+    if bases is None:
         lines.update(own_lines)
         return values
     where = f"{own_lines[('extends',)]}: extends"
-    base_path = path.parent / str(base)
-    if base_path.resolve() in seen or base_path.resolve() == path.resolve():
-        raise ConfigError(f"{where}: {base} leads back to this file")
-    if not base_path.is_file():
-        raise ConfigError(f"{where}: no file {base_path}")
-    base_values = _read_with_base(base_path, lines, problems, (*seen, path.resolve()))
+    merged: dict[str, Any] = {}
+    for base in bases if isinstance(bases, list) else [bases]:
+        base_path = path.parent / str(base)
+        if base_path.resolve() in seen or base_path.resolve() == path.resolve():
+            raise ConfigError(f"{where}: {base} leads back to this file")
+        if not base_path.is_file():
+            raise ConfigError(f"{where}: no file {base_path}")
+        base_values = _read_with_base(base_path, lines, problems, (*seen, path.resolve()))
+        merged = merge(merged, base_values)
     lines.update(own_lines)
-    return lay_over(base_values, values, (), problems)
+    return lay_over(merged, values, (), problems)
 
 
 def _read_header(values: dict[str, Any], problems: Problems) -> Header | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,6 +37,9 @@ class Header(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names the runs")
     seed: int = Field(0, ge=0, description="every random choice of the pipeline derives from it")
     models: dict[str, ModelConfig] = Field(default_factory=dict)
+    variables: dict[str, Any] = Field(
+        default_factory=dict, description="constants for every template that reads them"
+    )
     report_to: Tracker = Field(
         "none", description="experiment tracker that gets the run's figures and training's curves"
     )

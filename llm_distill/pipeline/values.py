@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from llm_distill.errors import ConfigError, nearest
+from llm_distill.methods.answers import AnswerKind
 from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.yaml_file import parse_yaml
@@ -51,6 +52,8 @@ def _is_another(old: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
     """Whether it is to take the place of the old mapping and not to be merged into it."""
     if ("repeat" in old and "stage" in value) or ("stage" in old and "repeat" in value):
         return True  # a block in place of a stage, or a stage in place of a block
+    if "stage" not in old and value.get("kind") in get_args(AnswerKind):
+        return False  # of `verify:`, whose other settings are the same for every kind
     if old.get("by") in DIFFICULTIES or value.get("by") in DIFFICULTIES:
         tag = "by"
     else:

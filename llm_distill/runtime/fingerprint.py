@@ -16,13 +16,19 @@ FINGERPRINT_LENGTH = 12
 
 
 def result_settings(settings: BaseModel) -> dict[str, Any]:
-    """The settings without those that are marked as unable to change the result."""
+    """The settings that the result depends on.
+
+    Without those that are marked as unable to change it, and without those that came later and are
+    at their default.
+    """
     kept: dict[str, Any] = {}
     for name, field in type(settings).model_fields.items():
         extra = field.json_schema_extra
         if isinstance(extra, dict) and extra.get("affects_result") is False:
             continue
         value = getattr(settings, name)
+        if isinstance(extra, dict) and extra.get("later") and value == field.default:
+            continue
         kept[name] = (
             result_settings(value) if isinstance(value, BaseModel) else _plain(settings, name)
         )

@@ -1,4 +1,4 @@
-"""Ask a model n times about each row.
+"""Ask a model n times about each row; read and check what it answers, where told to.
 
 in:  {"id": "q1", "question": "What is 2 + 2?"}
 out: {"id": "q1-recall-0", "parent_id": "q1", "strategy": "recall", "candidate_index": 0,
@@ -11,19 +11,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import SamplingSettings, StructuredOutput
 from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError
 from llm_distill.methods.examples import draw_examples, usable
+from llm_distill.methods.parsed_rows import ParseSettings
 from llm_distill.methods.seeds import derive_seed
+from llm_distill.methods.verified_rows import VerifySettings
 from llm_distill.prompts import Template, load_template
 from llm_distill.rows.columns import Row, by_task
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
+
+if TYPE_CHECKING:
+    from datasets import Features
 
 ADDED = ("id", "parent_id", "prompt", "finish_reason", "candidate_index", "error")
 EXAMPLE_TEXTS = ("question", "reference_answer", "rationale")
@@ -47,6 +52,9 @@ class Generate(AskingStage):
     A row is given back `n` times (for each named template `n` times), with a new `id` and the old
     one as `parent_id`. A row that cannot be asked about (a variable of the template is null or
     empty) or that the engine fails on is kept, with the reason in `error` and no completion.
+
+    With `parse` and `verify` the rows then pass through what the stages of these names do, and what
+    they drop is counted here. Completions are kept, so changing either asks no model again.
     """
 
     stage: Literal["generate"]
@@ -64,6 +72,12 @@ class Generate(AskingStage):
         None, description="rows to show, drawn anew for each request"
     )
     completion_column: str = Field("completion", description="where the model's text goes")
+    parse: ParseSettings | None = later_setting(
+        None, "columns to read out of the model's text, as the stage `parse` does"
+    )
+    verify: VerifySettings | None = later_setting(
+        None, "answers to compare with references, as the stage `verify` does; after `parse`"
+    )
 
     @field_validator("template")
     @classmethod
@@ -82,15 +96,30 @@ class Generate(AskingStage):
             raise ValueError(f"'{value}' holds something else; choose another column")
         return value
 
+    @model_validator(mode="after")
+    def _verify_has_its_columns(self) -> Self:
+        dropped = set(self.parse.drop_columns) if self.parse is not None else set()
+        missing = sorted(dropped & self._judged_columns())
+        if missing:
+            raise ValueError(f"parse.drop_columns: verify needs {', '.join(missing)}")
+        return self
+
     def required_columns(self) -> dict[str, set[str]]:
-        needed = {self.rows: {"id"}}
+        needed = {self.rows: {"id", *(self._judged_columns() - {*self._added(), *self._parsed()})}}
+        if self.parse is not None:
+            needed[self.rows] |= self.parse.dropped_columns(self._added())
         if self.examples is not None:
             needed.setdefault(self.examples.rows, set()).add("id")
         return needed
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         columns = inputs[self.rows]
-        return None if columns is None else columns.union(self._added())
+        if columns is None:
+            return None
+        columns = columns.union(self._added(), self._parsed())
+        if self.parse is not None:
+            columns = columns.difference(self.parse.drop_columns)
+        return columns if self.verify is None else columns | {"is_correct"}
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         more = ("examples",) if self.examples is not None else ()
@@ -104,12 +133,30 @@ class Generate(AskingStage):
         return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         if self.n > 1 and not self.is_seeded():
             context.warn(f"n is {self.n} at temperature 0: every candidate of a row is the same")
-        columns = features(self._added(), like=context.rows(self.rows).features)
-        return RowsOutput(self._rows(context), columns)
+        rows = self._rows(context)
+        if self.parse is not None:
+            rows = self.parse.read_rows(rows, self.completion_column, context.drop)
+        if self.verify is not None:
+            rows = self.verify.judged(rows, context.drop, context.warn, context.metrics)
+        return RowsOutput(rows, self._features(context.rows(self.rows).features))
+
+    def _features(self, given: Features) -> Features:
+        from llm_distill.rows.columns import features
+
+        columns = features((*self._added(), *self._parsed()), like=given)
+        for name in self.parse.drop_columns if self.parse is not None else ():
+            columns.pop(name, None)
+        return columns if self.verify is None else features(["is_correct"], like=columns)
+
+    def _parsed(self) -> list[str]:
+        return self.parse.new_columns() if self.parse is not None else []
+
+    def _judged_columns(self) -> set[str]:
+        if self.verify is None:
+            return set()
+        return {self.verify.answer_column, self.verify.reference_column}
 
     def _templates(self) -> dict[str, str]:
         """By strategy; a single template has none and stands under the empty name."""

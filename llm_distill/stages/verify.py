@@ -7,16 +7,16 @@ out: {"id": "a", "answer": "7.", "reference_answer": "7", "is_correct": True}
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from llm_distill.methods.answers import AnswerKind, answers_equal
+from llm_distill.methods.verified_rows import VerifySettings
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 
-class Verify(Stage):
+class Verify(VerifySettings, Stage):
     """Marks each row's answer as right or wrong, and drops the wrong ones if asked to.
 
     A reference that does not equal itself by the chosen comparison (a null or blank one) cannot
@@ -26,10 +26,6 @@ class Verify(Stage):
 
     stage: Literal["verify"]
     rows: Rows = Field(description="the stage whose rows are checked")
-    answer_column: str = Field("answer", description="what is checked; null counts as wrong")
-    reference_column: str = Field("reference_answer", description="what counts as right")
-    kind: AnswerKind = Field("exact", description="exact text, a choice's letter, or mathematics")
-    drop_wrong: bool = Field(False, description="pass on right answers only")
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", self.answer_column, self.reference_column}}
@@ -44,46 +40,12 @@ class Verify(Stage):
     def run(self, context: Context) -> RowsOutput:
         from llm_distill.rows.columns import features
 
-        rows = context.rows(self.rows)
-        return RowsOutput(self._checked(context), features(["is_correct"], like=rows.features))
+        columns = features(["is_correct"], like=context.rows(self.rows).features)
+        rows = self._each(context)
+        return RowsOutput(self.judged(rows, context.drop, context.warn, context.metrics), columns)
 
-    def _checked(self, context: Context) -> Iterator[Row]:
-        right = total = unreadable = 0
-        unusable: list[str] = []
+    def _each(self, context: Context) -> Iterator[Row]:
         with context.progress("verify", len(context.rows(self.rows))) as bar:
             for row in context.each_row(self.rows):
                 bar.advance()
-                answer, reference = (
-                    _text(row[self.answer_column]),
-                    _text(row[self.reference_column]),
-                )
-                if reference is None or not answers_equal(reference, reference, self.kind):
-                    unusable.append(str(row["id"]))
-                    context.drop("unusable reference")
-                    continue
-                is_correct = answers_equal(answer, reference, self.kind)
-                total += 1
-                right += is_correct
-                unreadable += answer is None
-                if is_correct or not self.drop_wrong:
-                    yield {**row, "is_correct": is_correct}
-                else:
-                    context.drop("no answer" if answer is None else "wrong answer")
-        if unusable:
-            context.warn(
-                f"{len(unusable)} rows have a '{self.reference_column}' that does not equal "
-                f"itself as {self.kind}, the first of them '{unusable[0]}'; they are dropped"
-            )
-        context.metrics.update(
-            {
-                "n": total,
-                "accuracy": right / total if total else None,
-                "parse_failures": unreadable,
-                "unusable_references": len(unusable),
-            }
-        )
-
-
-def _text(value: Any) -> str | None:
-    """A number in the column (a class label, say) is compared as it is written."""
-    return None if value is None else str(value)
+                yield row

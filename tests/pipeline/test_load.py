@@ -42,6 +42,20 @@ def test_extends_merges_over_the_base(load: Load, good: str, tmp_path: Path) -> 
     assert pipeline.stages["numbers"].n == 100  # type: ignore[attr-defined]
 
 
+def test_extends_several_the_later_over_the_earlier(load: Load, good: str, tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(good)
+    (tmp_path / "more.yaml").write_text(
+        "extends: base.yaml\nname: more\nstages: {extra: {stage: toy_map, rows: answers}}\n"
+    )
+    (tmp_path / "size.yaml").write_text(
+        "extends: base.yaml\nname: size\nstages: {numbers: {n: 50}}\n"
+    )
+    pipeline = load("extends: [more.yaml, size.yaml]\nname: both\nseed: 1\n")
+    assert (pipeline.name, pipeline.seed) == ("both", 1)
+    assert list(pipeline.stages)[-1] == "extra"
+    assert pipeline.stages["numbers"].n == 50  # type: ignore[attr-defined]
+
+
 def test_extends_in_a_circle(failure: Failure, tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("extends: toy.yaml\nname: x\n")
     assert "leads back" in failure("extends: base.yaml\nname: y\n")
@@ -75,6 +89,8 @@ def test_what_decides_which_settings_there_are() -> None:
     # A setting of a stage that is called kind is a setting like any other.
     verify = {"stage": "verify", "kind": "exact", "rows": "a"}
     assert merge({"x": verify}, {"x": {"kind": "math"}}) == {"x": {**verify, "kind": "math"}}
+    checked = {"verify": {"kind": "exact", "drop_wrong": True}}
+    assert merge(checked, {"verify": {"kind": "math"}})["verify"]["drop_wrong"]
     difficulty = {"by": "process_reward", "kind": "next_token", "model": "reward"}
     merged = merge({"d": difficulty}, {"d": {"kind": "token_classification"}})
     assert merged == {"d": {**difficulty, "kind": "token_classification"}}

@@ -22,31 +22,35 @@ def test_valid_in_every_profile(file: str) -> None:
         assert load_pipeline(file, profile=profile).stages
 
 
-CONTROLS = next(file for file in FILES if file.endswith("arte_controls.yaml"))
+SIZES = [file for file in FILES if "/arte_controls" in file]
 STUDENTS = (
     "original_teacher", "naive_teacher", "rationale_only", "question_only", "one_style",
     "tailored_student",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("profile", [None, *profile_names(CONTROLS)])
-def test_arte_and_its_controls_differ_in_their_data_only(profile: str | None) -> None:
-    stages: dict[str, Any] = dict(load_pipeline(CONTROLS, profile=profile).stages)
+ARTE = [(file, profile) for file in SIZES for profile in (None, *profile_names(file))]
+
+
+@pytest.mark.parametrize(("file", "profile"), ARTE)
+def test_arte_and_its_controls_differ_in_their_data_only(file: str, profile: str | None) -> None:
+    stages: dict[str, Any] = dict(load_pipeline(file, profile=profile).stages)
     data = [stages[stages[student].rows] for student in STUDENTS]
     assert {(select.n, select.per, select.strict) for select in data} == {
         (data[0].n, data[0].per, True)
     }
     assert len({select.rows for select in data}) == len(STUDENTS)
     checked = [stages["original_checked"], *(stages[select.rows] for select in data[1:])]
-    assert len({(check.stage, check.drop_wrong) for check in checked}) == 1
+    # A stage `verify`, or one that asks and verifies.
+    assert len({getattr(check, "verify", check).drop_wrong for check in checked}) == 1
     trained = [stages[student].model_dump(exclude={"rows"}) for student in STUDENTS]
     assert all(settings == trained[0] for settings in trained)
     assert set(stages["controls"].models) == {"student", *STUDENTS}
 
 
-@pytest.mark.parametrize("profile", [None, *profile_names(CONTROLS)])
-def test_artes_traps_in_the_shipped_files(profile: str | None) -> None:
-    stages: dict[str, Any] = dict(load_pipeline(CONTROLS, profile=profile).stages)
+@pytest.mark.parametrize(("file", "profile"), ARTE)
+def test_artes_traps_in_the_shipped_files(file: str, profile: str | None) -> None:
+    stages: dict[str, Any] = dict(load_pipeline(file, profile=profile).stages)
     # The student is stopped at the next question, and every exam is the same.
     exams = [
         stages[n] for n in ("takers", "in_context_scores", "original_scores", "exam", "controls")
@@ -59,13 +63,13 @@ def test_artes_traps_in_the_shipped_files(profile: str | None) -> None:
         assert stages[stages[name].rows].stage == "deduplicate"
     # Prompt erasure: pairs have the plain prompt that the aligned teacher is then asked with.
     assert stages["preferences"].rationale_template == "arte/rationale.jinja"
-    assert stages["tailored_rationale_texts"].template == "arte/rationale.jinja"
-    assert stages["tailored_rationale_texts"].sampling.temperature == 0
+    assert stages["tailored_checked"].template == "arte/rationale.jinja"
+    assert stages["tailored_checked"].sampling.temperature == 0
     # A pair of questions answers its own prompt: one question is asked for, one is given.
-    assert stages["draft_texts"].variables["n_questions"] == 1
+    assert stages["drafts"].variables["n_questions"] == 1
     # Enough seeds for a prompt's examples.
-    examples = stages["draft_texts"].examples
-    assert examples.n < 24 if profile != "paper" else examples.may_be_itself
+    examples = stages["drafts"].examples
+    assert examples.n < 24 if "paper" not in file else examples.may_be_itself
 
 
 def scoring_of(name: str, stages: dict[str, Any]) -> Any:

@@ -52,6 +52,16 @@ def test_a_stage_that_runs_again_asks_nothing_again(kept: Any) -> None:
     assert completions(kept, force=("answers",)) == (0, 12, texts)
 
 
+def test_what_is_read_out_of_the_texts_can_change_without_asking_again(kept: Any) -> None:
+    made, reused, texts = completions(kept)
+    assert (made, reused) == (12, 0)
+    for pattern in ("(?P<answer>.)", "(?P<answer>..)"):
+        parse = f"stages.answers.parse={{pattern: '{pattern}'}}"
+        assert completions(kept, parse)[:2] == (0, 12)
+        read = [row["answer"] for row in kept.rows(kept.run(parse), "answers")]
+        assert read == [text[: pattern.count(".")].strip() for text in texts]
+
+
 def test_an_edited_row_is_asked_again_and_no_other(kept: Any) -> None:
     texts = completions(kept)[2]
     rows = [{"id": f"q{i}", "question": f"{i} + {i}?"} for i in range(14)]

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from llm_distill.digests import canonical_json, fingerprint
 from llm_distill.runtime.fingerprint import differences, result_settings
-from llm_distill.stage import execution_setting
+from llm_distill.stage import execution_setting, later_setting
 
 
 class Inner(BaseModel):
@@ -41,6 +41,15 @@ def test_settings_that_cannot_change_the_result_are_left_out() -> None:
     other = Settings(inner=Inner(batch_size=64))
     assert result_settings(other) == result_settings(Settings())
     assert result_settings(Settings(inner=Inner(temperature=0.5))) != result_settings(Settings())
+
+
+class Grown(Settings):
+    parse: Inner | None = later_setting(None, "")
+
+
+def test_a_later_setting_counts_only_where_it_is_set() -> None:
+    assert result_settings(Grown()) == result_settings(Settings())
+    assert result_settings(Grown(parse=Inner()))["parse"] == {"temperature": 1.0}
 
 
 def test_differences_are_said_in_words() -> None:

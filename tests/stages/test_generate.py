@@ -13,6 +13,8 @@ from llm_distill.engines.base import Completion, Request, StructuredOutput
 from llm_distill.errors import DataError
 from llm_distill.models.sources import ModelSource
 from llm_distill.stages.generate import Generate
+from llm_distill.stages.parse import Parse
+from llm_distill.stages.verify import Verify
 
 Run = Callable[..., Any]
 
@@ -236,3 +238,45 @@ def test_the_form_of_an_answer_reaches_every_request(run_stage: Run, plain: str)
 def test_a_form_that_is_none_is_refused(plain: str, form: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         stage(plain, structured_output=form)
+
+
+CHAIN = [
+    {"id": "q1", "question": "1 + 1?", "reference_answer": "2"},
+    {"id": "q2", "question": "1 + 2?", "reference_answer": "3"},
+    {"id": "q3", "question": "1 + 3?", "reference_answer": "4"},
+    {"id": "q4", "question": "", "reference_answer": "5"},
+]
+TEXTS = {"1 + 1?": "so <ans>2</ans>", "1 + 2?": "so <ans>4</ans>", "1 + 3?": "no idea"}
+
+
+def chain_answer(request: Request) -> str:
+    return TEXTS[str(request.prompt).partition("|")[2].partition("'")[0]]
+
+
+def test_parse_and_verify_give_what_the_stages_give(run_stage: Run, plain: str) -> None:
+    read = {"tags": {"answer": "ans"}, "keep_text_as": "rationale", "drop_columns": ["prompt"]}
+    check = {"drop_wrong": True}
+    models = {"m": chain_answer}
+    settings = {"max_error_rate": 1.0}
+    at_once = stage(plain, parse=read, verify=check, **settings)
+    found = run_stage(at_once, {"rows": CHAIN}, models)
+    texts = run_stage(stage(plain, **settings), {"rows": CHAIN}, models)
+    parsed = run_stage(Parse(stage="parse", rows="rows", **read), {"rows": texts.rows})  # type: ignore[arg-type]
+    checked = run_stage(Verify(stage="verify", rows="rows", **check), {"rows": parsed.rows})  # type: ignore[arg-type]
+    assert found.rows == checked.rows
+    assert [row["id"] for row in found.rows] == ["q1-0"]
+    assert set(found.features) == set(checked.features)
+    assert found.dropped == {**parsed.dropped, **checked.dropped}
+    assert found.dropped == {"no <answer>": 1, "an error upstream": 1, "wrong answer": 1}
+    assert found.metrics == {**texts.metrics, **checked.metrics}
+    assert at_once.output_columns({"rows": frozenset(CHAIN[0])}) == set(found.features)
+
+
+def test_columns_that_parse_and_verify_need() -> None:
+    read = {"tags": {"answer": "ans"}, "drop_columns": ["prompt", "task"]}
+    asking = stage("x", parse=read, verify={})
+    assert asking.required_columns() == {"rows": {"id", "reference_answer", "task"}}
+    drafts = {"tags": {"answer": "a", "reference_answer": "b"}}
+    assert stage("x", parse=drafts, verify={}).required_columns() == {"rows": {"id"}}
+    with pytest.raises(ValidationError, match=r"parse\.drop_columns: verify needs answer"):
+        stage("x", parse={**read, "drop_columns": ["answer"]}, verify={})

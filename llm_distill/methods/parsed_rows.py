@@ -1,0 +1,128 @@
+"""Read columns out of the text of rows: what the stage `parse` and `parse:` of `generate` share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from llm_distill.errors import DataError
+from llm_distill.methods.parsing import (
+    block_pattern,
+    read_blocks,
+    read_json,
+    read_pattern,
+    read_tag,
+)
+from llm_distill.rows.columns import COLUMNS, Row
+
+
+class ParseSettings(BaseModel):
+    """What is read out of a text, and what becomes of a row where it is not there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tags: dict[str, str] | None = Field(None, description="column: tag, the first of that tag")
+    pattern: str | None = Field(
+        None, description="regular expression, searched for; its named groups are columns"
+    )
+    json_keys: dict[str, str] | None = Field(
+        None, description="column: key, of the first JSON object that has one of the keys"
+    )
+    each: str | None = Field(
+        None, description=r"regular expression of a tag's name, such as Question_\d+"
+    )
+    keep_text_as: str | None = Field(None, description="column that gets the whole trimmed text")
+    required: tuple[str, ...] | None = Field(
+        None, description="columns that must be found; all of them by default"
+    )
+    on_failure: Literal["drop", "keep"] = Field(
+        "drop", description="drop: count it; keep: nulls, and the reason in `error`"
+    )
+    drop_columns: tuple[str, ...] = Field((), description="columns that are not passed on")
+
+    @model_validator(mode="after")
+    def _check_settings(self) -> Self:
+        given = [w for w in ("tags", "pattern", "json_keys") if getattr(self, w) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of tags, pattern, json_keys; got {given or 'none'}")
+        try:
+            re.compile(self.pattern or "")
+            block_pattern(self.each or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error.pattern!r}: {error}") from error
+        if not self._columns():
+            raise ValueError("names no column; a pattern needs named groups such as (?P<answer>…)")
+        unknown = set(self.required or ()) - set(self._columns())
+        if unknown:
+            raise ValueError(f"required: {sorted(unknown)} are not among {self._columns()}")
+        if "id" in (*self._columns(), *self.drop_columns, self.keep_text_as):
+            raise ValueError("the column id can be neither read nor dropped")
+        for name in (*self._columns(), *filter(None, [self.keep_text_as])):
+            if COLUMNS.get(name, ("string",))[0] != "string":
+                raise ValueError(
+                    f"'{name}' holds {COLUMNS[name][0]} everywhere, and what is read is text; "
+                    "choose another name"
+                )
+        return self
+
+    def _columns(self) -> list[str]:
+        if self.pattern is not None:
+            return list(re.compile(self.pattern).groupindex)
+        return list(self.tags or self.json_keys or {})
+
+    def dropped_columns(self, new: Collection[str] = ()) -> set[str]:
+        """Those of `drop_columns` that the rows must have had: not read, and not among `new`."""
+        return set(self.drop_columns) - {*self.new_columns(), *new}
+
+    def new_columns(self) -> list[str]:
+        """The columns that a row is given, those that it may have had included."""
+        extra = ["parent_id"] if self.each else []
+        text = [self.keep_text_as] if self.keep_text_as else []
+        return [*extra, *self._columns(), *text, "error"]
+
+    def read_rows(
+        self, rows: Iterable[Row], column: str, drop: Callable[[str], None]
+    ) -> Iterator[Row]:
+        """The rows with what was read out of `column`; what is not passed on is told to `drop`."""
+        for row in rows:
+            for made, error in self._read_row(row, column):
+                if error and self.on_failure == "drop":
+                    # Not the error of the model: that is another for each row.
+                    drop("an error upstream" if row.get("error") else error)
+                else:
+                    made["error"] = error
+                    yield {k: v for k, v in made.items() if k not in self.drop_columns}
+
+    def _read_row(self, row: Row, column: str) -> Iterator[tuple[Row, str | None]]:
+        """The rows that one becomes, each with the reason if it could not be read."""
+        text = row[column]
+        if text is not None and not isinstance(text, str):
+            raise DataError(f"row {row['id']}: '{column}' should be text, but is {text!r}")
+        earlier = row.get("error")  # the model gave no text in the first place
+        if self.each is None:
+            yield self._finish(row, text or "", earlier)
+            return
+        blocks = read_blocks(text or "", self.each)
+        unread = earlier or (None if blocks else f"no <{self.each}>")
+        for index, block in enumerate(blocks or [""]):
+            made = {**row, "id": f"{row['id']}-{index}", "parent_id": row["id"]}
+            yield self._finish(made, block, unread)
+
+    def _finish(self, row: Row, text: str, earlier: str | None) -> tuple[Row, str | None]:
+        values = {name: value or None for name, value in self._read(text).items()}
+        needed = self.required if self.required is not None else self._columns()
+        missing = [f"<{name}>" for name in needed if values[name] is None]
+        error = earlier or (f"no {' and no '.join(missing)}" if missing else None)
+        if self.keep_text_as:
+            values[self.keep_text_as] = text.strip() or None
+        return {**row, **values}, error
+
+    def _read(self, text: str) -> dict[str, str | None]:
+        if self.pattern is not None:
+            return read_pattern(text, re.compile(self.pattern, re.DOTALL))
+        if self.json_keys is not None:
+            return read_json(text, self.json_keys)
+        return {column: read_tag(text, tag) for column, tag in (self.tags or {}).items()}

@@ -1,0 +1,72 @@
+"""Judge the answers of rows: what the stage `verify` and `verify:` of `generate` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from llm_distill.methods.answers import AnswerKind, answers_equal
+from llm_distill.rows.columns import Row
+
+
+class VerifySettings(BaseModel):
+    """What is compared with what, and how."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    answer_column: str = Field("answer", description="what is checked; null counts as wrong")
+    reference_column: str = Field("reference_answer", description="what counts as right")
+    kind: AnswerKind = Field("exact", description="exact text, a choice's letter, or mathematics")
+    drop_wrong: bool = Field(False, description="pass on right answers only")
+
+    def judged(
+        self,
+        rows: Iterable[Row],
+        drop: Callable[[str], None],
+        warn: Callable[[str], None],
+        metrics: dict[str, Any],
+    ) -> Iterator[Row]:
+        """The rows with `is_correct`.
+
+        Args:
+            rows: with an answer and a reference each.
+            drop: told why a row is not passed on.
+            warn: told of references that cannot judge an answer.
+            metrics: gets the accuracy and its counts after the last row.
+        """
+        right = total = unreadable = 0
+        unusable: list[str] = []
+        for row in rows:
+            answer, reference = _text(row[self.answer_column]), _text(row[self.reference_column])
+            if reference is None or not answers_equal(reference, reference, self.kind):
+                unusable.append(str(row["id"]))
+                drop("unusable reference")
+                continue
+            is_correct = answers_equal(answer, reference, self.kind)
+            total += 1
+            right += is_correct
+            unreadable += answer is None
+            if is_correct or not self.drop_wrong:
+                yield {**row, "is_correct": is_correct}
+            else:
+                drop("no answer" if answer is None else "wrong answer")
+        if unusable:
+            warn(
+                f"{len(unusable)} rows have a '{self.reference_column}' that does not equal "
+                f"itself as {self.kind}, the first of them '{unusable[0]}'; they are dropped"
+            )
+        metrics.update(
+            {
+                "n": total,
+                "accuracy": right / total if total else None,
+                "parse_failures": unreadable,
+                "unusable_references": len(unusable),
+            }
+        )
+
+
+def _text(value: Any) -> str | None:
+    """A number in the column (a class label, say) is compared as it is written."""
+    return None if value is None else str(value)
