@@ -21,7 +21,7 @@ from llm_distill.pipeline.load import load_pipeline
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES_OF_NAMES = ("docs/architecture.md",)
+PAGES_OF_NAMES = ("docs/architecture.md", "docs/papers.md")
 TOP_LEVEL = {path.stem for path in (ROOT / "llm_distill").iterdir()}
 FOLDERS = ("llm_distill/", "tests/", "docs/", "pipelines/", "scripts/", "benchmarks/")
 
