@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from llm_distill.pipeline.load import load_pipeline
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES_OF_NAMES = ("docs/architecture.md", "docs/papers.md")
+PAGES_OF_NAMES = ("docs/architecture.md", "docs/papers.md", "CONTRIBUTING.md")
 TOP_LEVEL = {path.stem for path in (ROOT / "llm_distill").iterdir()}
 FOLDERS = ("llm_distill/", "tests/", "docs/", "pipelines/", "scripts/", "benchmarks/")
 
@@ -165,6 +166,12 @@ def test_what_a_page_names_exists(page: str) -> None:
     assert len(paths) + len(ours) > 5
     assert [path for path in paths if not (ROOT / path.split("::")[0]).exists()] == []
     assert [name for name in ours if not _is_defined(name)] == []
+
+
+def test_the_layers_are_those_of_the_contract() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (shown,) = re.findall(r"```text\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    assert shown.splitlines() == contract["contracts"][0]["layers"]
 
 
 def _is_file(name: str) -> bool:
