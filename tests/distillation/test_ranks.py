@@ -59,5 +59,7 @@ def test_two_processes_train_as_one_does(tmp_path) -> None:
         moved, expected = two[name] - began, expected - began
         largest = expected.abs().max().item()
         assert largest > 0, name
-        assert (moved - expected).abs().max().item() < 2e-3 * largest, name
+        # A weight near 1 is known to float32's step there, however little it has moved.
+        rounding = 2 * torch.finfo(torch.float32).eps * began.abs().max().item()
+        assert (moved - expected).abs().max().item() < 2e-3 * largest + rounding, name
     assert {name.partition(": ")[0] for name in one} == {*ranks.RUNS}

@@ -137,6 +137,7 @@ def test_a_hub_model_is_downloaded_once_and_stays_at_its_commit(tmp_path, hub, m
     assert hub.asked == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_model_that_a_stage_names_itself_stays_at_its_commit_too(tmp_path, hub, monkeypatch):
     similar = (

@@ -199,7 +199,7 @@ stages:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
 def test_the_student_of_a_round_is_asked_and_trained_in_the_next(
     bench: MakeBench, full: bool
 ) -> None:

@@ -146,6 +146,7 @@ def _run(folder: Path, tracker: str) -> Path:
     return folder / "w" / "tracking"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_tensorboard_has_the_figures_and_the_curves(tmp_path: Path) -> None:
     folder = _run(tmp_path, "tensorboard") / "tensorboard" / "toy"

@@ -138,7 +138,14 @@ def test_what_ends_a_worker_is_said(
     assert "compiled code said" in record.read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive),
+        signal.SIGKILL,
+    ],
+)
 def test_a_worker_ends_with_the_process_that_started_it(
     probing: Any, number: signal.Signals
 ) -> None:

@@ -189,6 +189,7 @@ def test_written_answers_are_those_of_the_engine_of_pipelines(run_stage: Run, fo
     assert run.metrics["versions"]["sums_written"] == 2.0
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_settings_are_those_of_lm_eval(run_stage: Run, folder: Path) -> None:
     """The same figures and prompts as its own entry point gives, with worked examples as a chat."""
