@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
 import llm_distill
 from llm_distill.methods.skill_list import read_skill_list
@@ -172,6 +173,17 @@ def test_the_layers_are_those_of_the_contract() -> None:
     contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     (shown,) = re.findall(r"```text\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
     assert shown.splitlines() == contract["contracts"][0]["layers"]
+
+
+def test_the_workflow_calls_targets_that_there_are() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    steps = [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]
+    called = {run.removeprefix("make ") for run in steps if run.startswith("make ")}
+    shown = re.findall(r"^make ([a-z-]+)", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert called == {"test", "test-all"}
+    assert called | set(shown) <= targets
 
 
 def _is_file(name: str) -> bool:
