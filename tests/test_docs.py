@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -9,14 +10,22 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+
+import pytest
+import yaml
 
 import llm_distill
 from llm_distill.methods.skill_list import read_skill_list
 from llm_distill.pipeline.load import load_pipeline
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES_OF_NAMES = ("docs/architecture.md", "docs/papers.md", "CONTRIBUTING.md")
+TOP_LEVEL = {path.stem for path in (ROOT / "llm_distill").iterdir()}
+FOLDERS = ("llm_distill/", "tests/", "docs/", "pipelines/", "scripts/", "benchmarks/")
 
 
 def _block(page: str, language: str) -> str:
@@ -144,3 +153,65 @@ def test_skills(tmp_path: Path) -> None:
     assert read_skill_list(blocks[-1], "x") == {
         "word_problems": ["addition", "subtraction", "making_change"]
     }
+
+
+@pytest.mark.parametrize("page", PAGES_OF_NAMES)
+def test_what_a_page_names_exists(page: str) -> None:
+    """Paths such as llm_distill/stage.py, and names such as `stages.generate.Generate.run`."""
+    named = re.findall(
+        r"`([^`\n]+)`", re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.S)
+    )
+    paths = [name for name in named if name.startswith(FOLDERS) and "NAME" not in name]
+    dotted = [name for name in named if re.fullmatch(r"\w+(\.\w+)+", name)]
+    ours = [name for name in dotted if name.split(".")[0] in TOP_LEVEL and not _is_file(name)]
+    assert len(paths) + len(ours) > 5
+    assert [path for path in paths if not (ROOT / path.split("::")[0]).exists()] == []
+    assert [name for name in ours if not _is_defined(name)] == []
+
+
+def test_the_layers_are_those_of_the_contract() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (shown,) = re.findall(r"```text\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    assert shown.splitlines() == contract["contracts"][0]["layers"]
+
+
+def test_the_workflow_calls_targets_that_there_are() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    steps = [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]
+    called = {run.removeprefix("make ") for run in steps if run.startswith("make ")}
+    shown = re.findall(r"^make ([a-z-]+)", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert called == {"test", "test-all"}
+    assert called | set(shown) <= targets
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith((".py", ".md", ".yaml", ".toml"))
+
+
+def _is_defined(name: str) -> bool:
+    """Whether a module, or a function, class, method or field in it, read without importing it."""
+    parts = name.split(".")
+    folder = ROOT / "llm_distill"
+    while parts and (folder / parts[0]).is_dir():
+        folder /= parts.pop(0)
+    if not parts:
+        return True
+    module, inside = folder / f"{parts[0]}.py", parts[1:]
+    if not module.is_file():
+        return False
+    body = ast.parse(module.read_text()).body
+    for part in inside:
+        found = [node for node in body if part in _names_of(node)]
+        if not found:
+            return False
+        body = getattr(found[0], "body", [])
+    return True
+
+
+def _names_of(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
