@@ -19,8 +19,8 @@ import torch
 from hardware import describe
 
 from llm_distill.engines.base import Request, SamplingSettings
-from llm_distill.engines.config import TransformersSettings
 from llm_distill.engines.transformers.engine import TransformersEngine
+from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.models.sources import ModelSource, load_model, load_tokenizer
 from llm_distill.prompts import load_template
 

@@ -25,9 +25,9 @@ from table import show
 
 from llm_distill.engines.base import Request, SamplingSettings
 from llm_distill.engines.budget import Budget
-from llm_distill.engines.config import TransformersSettings, VLLMSettings
-from llm_distill.engines.opening import open_engine
 from llm_distill.engines.transformers.engine import TransformersEngine
+from llm_distill.engines.transformers.settings import TransformersSettings
+from llm_distill.engines.vllm.settings import VLLMSettings
 from llm_distill.models.sources import ModelSource
 from llm_distill.prompts import load_template
 
@@ -62,7 +62,7 @@ def rows(name: str, n: int) -> list[dict[str, Any]]:
 
 def candidates(n: int) -> list[dict[str, Any]]:
     """Questions with rationales of the length that a real model writes."""
-    engine = open_engine(TRANSFORMERS, SOURCE, Budget(None))
+    engine = TRANSFORMERS.open(SOURCE, Budget(None))
     asked = rows("train", n)
     requests = (
         Request(row["id"], [{"role": "user", "content": row["question"]}], RATIONALE, seed=seed)
@@ -91,7 +91,7 @@ def opened(kind: str, shares: bool) -> Engine:
     """shares: whether it computes once what prompts begin with."""
     if kind == "vllm":
         settings = VLLM.model_copy(update={"enable_prefix_caching": shares})
-        return open_engine(settings, SOURCE, Budget(None))
+        return settings.open(SOURCE, Budget(None))
     engine: Any = TransformersEngine(SOURCE, TRANSFORMERS)
     if not shares:
         engine._without_shared = lambda prompts, cache: engine._pad(prompts)

@@ -21,9 +21,9 @@ from hardware import describe
 from vllm import LLM, SamplingParams
 
 from llm_distill.engines.base import Message, Request, SamplingSettings
-from llm_distill.engines.config import VLLMSettings
 from llm_distill.engines.vllm.engine import VLLMEngine
 from llm_distill.engines.vllm.loading import ENVIRONMENT, close, engine_arguments
+from llm_distill.engines.vllm.settings import VLLMSettings
 from llm_distill.models.sources import ModelSource, load_tokenizer
 
 SOURCE = ModelSource("smollm2", "data/models/SmolLM2-135M-Instruct", dtype="float32")

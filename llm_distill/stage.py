@@ -87,20 +87,28 @@ class Progress(Protocol):
 class Context(Protocol):
     """What a running stage is given: inputs, models, counters. It writes no artifact."""
 
-    seed: int
-    """The pipeline's seed, or the round's in a `repeat`. Derive from it with `derive_seed`."""
-
-    work_dir: Path
-    """This stage's own folder. What lies in `work_dir/checkpoints` survives a kill."""
-
     metrics: dict[str, Any]
     """Figures for the manifest and the summary, JSON values."""
 
-    tracked: TrackedRun
-    """What the stage's curves are called in an experiment tracker, and where they may lie."""
+    @property
+    def seed(self) -> int:
+        """The pipeline's seed, or the round's in a `repeat`. Derive from it with `derive_seed`."""
+        ...
 
-    pipeline: Mapping[str, Any]
-    """The pipeline file as it was resolved, for a stage that tells where things come from."""
+    @property
+    def work_dir(self) -> Path:
+        """The stage's own folder. What lies in `work_dir/checkpoints` survives a kill."""
+        ...
+
+    @property
+    def tracked(self) -> TrackedRun:
+        """What the stage's curves are called in an experiment tracker, and where they may lie."""
+        ...
+
+    @property
+    def pipeline(self) -> Mapping[str, Any]:
+        """The pipeline file as it was resolved, for a stage that tells where things come from."""
+        ...
 
     def rows(self, reference: str) -> Dataset: ...
 
@@ -228,6 +236,19 @@ def references(stage: Stage) -> list[tuple[str, str, Literal["rows", "model"]]]:
         elif isinstance(value, BaseModel):
             found.extend((f"{field_name}.{place}", name, k) for place, name, k in _nested(value))
     return found
+
+
+def rows_of(stage: Stage) -> list[str]:
+    """The names of the rows that a stage reads, in field order."""
+    return [name for _, name, kind in references(stage) if kind == "rows"]
+
+
+def models_of(stage: Stage) -> list[str]:
+    """The names of the models that a stage asks or trains, in field order.
+
+    A stage that gives a model makes it of the first.
+    """
+    return [name for _, name, kind in references(stage) if kind == "model"]
 
 
 def _nested(value: BaseModel) -> list[tuple[str, str, Literal["rows", "model"]]]:

@@ -16,7 +16,7 @@ import pytest
 from llm_distill.engines.base import Completion, Engine, Request
 from llm_distill.models.sources import ModelSource
 from llm_distill.rows.columns import Row
-from llm_distill.runtime.context import StageContext
+from llm_distill.runtime.context import ModelInput, StageContext, StageInputs
 from llm_distill.stage import ModelOutput, RowsOutput, Stage
 from llm_distill.tracking import TrackedRun
 
@@ -60,6 +60,12 @@ class FakeEngine:
             yield Completion(request.id, text, "stop", 3, len(text.split()))
 
     def close(self) -> None: ...
+
+
+class FakeSettings(NamedTuple):
+    """What a stage asks of an engine's settings."""
+
+    holds_structure: bool
 
 
 class _NoBar:
@@ -106,19 +112,27 @@ def run_stage(tmp_path: Path) -> Callable[..., StageRun]:
         opened = dict(engines or {})
         for name, answer in (answers or {}).items():
             opened[name] = lambda answer=answer: FakeEngine(answer)  # type: ignore[misc]
-        sources = {name: ModelSource(name, f"scripted/{name}") for name in answers or {}}
-        context = StageContext(
+        sources = {name: ModelSource(name, f"scripted/{name}") for name in opened} | (models or {})
+        trained_on = {name: tuple(stages) for name, stages in (training or {}).items()}
+        inputs = StageInputs(
             seed=seed,
             work_dir=work_dir or tmp_path / "work",
-            datasets=paths,
-            training=training or {},
-            models={**sources, **(models or {})},
-            engines=opened,
-            identities={},  # nothing is kept
             store=tmp_path / "store.sqlite",
-            progress_factory=lambda description, total, unit, done: nullcontext(_NoBar()),
             tracked=TrackedRun("test", "test/now/stage", tmp_path / "tracking"),
-            structured=structured,
+            rows=paths,
+            models={
+                name: ModelInput(
+                    source,
+                    FakeSettings(name in structured),  # type: ignore[arg-type]
+                    trained_on=trained_on.get(name, ()),
+                )  # without an identity nothing is kept
+                for name, source in sources.items()
+            },
+        )
+        context = StageContext(
+            inputs,
+            lambda model: next(opened[n]() for n, m in inputs.models.items() if m is model),
+            lambda description, total, unit, done: nullcontext(_NoBar()),
         )
         context.work_dir.mkdir(parents=True, exist_ok=True)
         output = stage.run(context)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import llm_distill
 from llm_distill.methods.skill_list import read_skill_list
 from llm_distill.pipeline.load import load_pipeline
 
@@ -61,6 +66,74 @@ def test_add_a_stage(tmp_path: Path) -> None:
         timeout=120,
     )
     assert "max_words" in shown.stdout
+
+
+class LlamaCpp(BaseHTTPRequestHandler):
+    """Answers as llama.cpp's server does, with the prompt itself."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        answer = {"content": body["prompt"].upper(), "stop_type": "eos"}
+        text = json.dumps({**answer, "tokens_evaluated": 3, "tokens_predicted": 2}).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_add_an_engine(tmp_path: Path) -> None:
+    """The example inside a copy of the package; a new server is not taken for local weights."""
+    copy = tmp_path / "site" / "llm_distill"
+    shutil.copytree(Path(llm_distill.__file__).parent, copy)
+    page = (DOCS / "engines.md").read_text().split("## Another engine")[1]
+    settings, engine, listed = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    folder = copy / "engines" / "llama_cpp"
+    folder.mkdir()
+    for name, text in ("__init__", ""), ("settings", settings), ("engine", engine):
+        (folder / f"{name}.py").write_text(text)
+    kinds = (copy / "engines" / "kinds.py").read_text()
+    added, n = re.subn(r"^Kinds = .*$", listed.rstrip(), kinds, flags=re.MULTILINE)
+    assert n == 1
+    (copy / "engines" / "kinds.py").write_text(added)
+
+    server = HTTPServer(("127.0.0.1", 0), LlamaCpp)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (pipeline,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    pipeline = pipeline.replace("localhost:8080", f"127.0.0.1:{server.server_port}")
+    (tmp_path / "served.yaml").write_text(pipeline)
+    trained = "  trained: {stage: train_sft, rows: answers, model: teacher}\n"
+    (tmp_path / "trained.yaml").write_text(pipeline + trained)
+    (tmp_path / "questions.jsonl").write_text('{"id": "a", "question": "why"}\n')
+    (tmp_path / "ask.jinja").write_text("{{ question }} so")
+
+    def llm(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "llm_distill", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path / "site"), "no_proxy": "*"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    try:
+        done = llm("run", "served.yaml", "--workspace", "out")
+        assert done.returncode == 0, done.stdout + done.stderr
+    finally:
+        server.shutdown()
+        server.server_close()
+    from datasets import load_from_disk
+
+    (artifact,) = (tmp_path / "out" / "artifacts").glob("answers-*")
+    assert load_from_disk(str(artifact))["completion"][0] == "WHY SO"
+    manifest = json.loads((artifact / "manifest.json").read_text())
+    assert manifest["models"]["teacher"]["identity"] == {"served": "qwen/any"}
+    assert "base_url" not in json.dumps(manifest["identity"]["models"])
+    again = llm("run", "served.yaml", "--workspace", "out")  # the server is gone
+    assert again.returncode == 0, again.stdout + again.stderr
+    refused = llm("validate", "trained.yaml")
+    assert "'teacher' is behind a server (engine kind llama_cpp)" in refused.stdout + refused.stderr
 
 
 def test_skills(tmp_path: Path) -> None:

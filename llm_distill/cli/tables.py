@@ -9,23 +9,24 @@ from rich import box
 from rich.table import Table
 
 from llm_distill.cli.display import plain
+from llm_distill.evaluation.results import FigureTable, Results
 
 MOST_SKILLS = 30
 
 
 def result_tables(name: str, metrics: Mapping[str, Any]) -> list[Table]:
-    """The tables of an evaluation or a skill profile: figures with intervals, and differences."""
+    """All that a stage measured: figures with intervals, differences, and tables of its own."""
     tables = []
-    results = metrics.get("results") or []
-    if harness := [row for row in results if "metric" in row]:
+    measured = Results.from_metrics(metrics)
+    if harness := [row for row in measured.results if "metric" in row]:
         tables.append(_harness_table(name, harness))
-    if exam := [row for row in results if "accuracy" in row]:
+    if exam := [row for row in measured.results if "accuracy" in row]:
         tables.append(_accuracies(name, exam))
-    if metrics.get("differences"):
+    if measured.differences:
         table = Table("difference", "shots", title="paired, same items", box=box.SIMPLE_HEAD)
         for column in ("points", "95 % interval", "McNemar's p"):
             table.add_column(column, justify="right")
-        for row in metrics["differences"]:
+        for row in measured.differences:
             table.add_row(
                 f"{row['model']} − {row['baseline']}",
                 str(row["shots"]),
@@ -34,11 +35,20 @@ def result_tables(name: str, metrics: Mapping[str, Any]) -> list[Table]:
                 _p_value(row.get("p_value")),
             )
         tables.append(table)
-    if metrics.get("agreement"):
-        tables.append(_agreement_table(name, metrics["agreement"]))
-    if metrics.get("skill_profile") and all("weight_low" in r for r in metrics["skill_profile"]):
-        tables.append(_skill_table(name, metrics["skill_profile"]))
-    return tables
+    if measured.agreement:
+        tables.append(_agreement_table(name, measured.agreement))
+    if measured.skills and all("weight_low" in row for row in measured.skills):
+        tables.append(_skill_table(name, measured.skills))
+    return [*tables, *(_own_table(name, own) for own in measured.own)]
+
+
+def _own_table(name: str, own: FigureTable) -> Table:
+    table = Table(title=plain(f"{name}: {own.title}"), box=box.SIMPLE_HEAD)
+    for index, column in enumerate(own.columns):
+        table.add_column(plain(column), justify="left" if index < len(own.names) else "right")
+    for cells in own.cells:
+        table.add_row(*map(plain, cells))
+    return table
 
 
 def _accuracies(name: str, results: Sequence[Mapping[str, Any]]) -> Table:

@@ -20,6 +20,7 @@ from llm_distill.distillation.alignment.chunks import (
 )
 from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
 from llm_distill.distillation.alignment.report import AlignmentReport
+from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.settings import AlmSettings, DistillSettings
 from llm_distill.distillation.teacher.scoring import in_loss
 from llm_distill.distillation.teacher.stored import StoredScores
@@ -74,14 +75,14 @@ class RowPreparation:
             raise UnusableRowError(f"for the teacher: {error}") from error
         if self.stored is not None:
             self.stored.check(row, teacher)
-        if self.settings.losses.shared():
+        if self.settings.losses.needing(Needs.DISTRIBUTIONS):
             if not np.array_equal(teacher.ids[in_loss(teacher)], student.ids[index]):
                 raise UnusableRowError("teacher and student have other tokens for it")
             if self.stored is not None:
                 example |= self.stored.top(row, teacher)
         if self.stored is None:
             example["teacher_ids"], example["teacher_in_loss"] = teacher.ids, in_loss(teacher)
-        if self.settings.losses.alm is not None:
+        if self.settings.losses.needing(Needs.CHUNKS):
             example |= self._chunks(row, teacher, student)
         return example
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
-SHARED = ("forward_kl", "reverse_kl", "jsd")
-"""The losses that compare whole distributions, so that both models must have one vocabulary."""
+from llm_distill.distillation.losses.known import LOSSES
+from llm_distill.distillation.losses.loss import Loss, Needs
 
 
 class LossWeights(BaseModel):
@@ -37,9 +37,13 @@ class LossWeights(BaseModel):
         named = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: weight for name, weight in named.items() if weight is not None}
 
-    def shared(self) -> list[str]:
-        """Those named ones that need a shared tokenizer."""
-        return [name for name in self.weights() if name in SHARED]
+    def named(self) -> list[Loss]:
+        """Those that are named, in the order of `weights`."""
+        return [LOSSES[name] for name in self.weights()]
+
+    def needing(self, what: Needs) -> list[str]:
+        """The names of those that need this (or one of these) of the teacher."""
+        return [loss.name for loss in self.named() if loss.needs & what]
 
 
 class AlmSettings(BaseModel):
@@ -98,8 +102,8 @@ class DistillSettings(BaseModel):
 
     def from_teacher(self) -> list[str]:
         """The losses that need a teacher."""
-        return [name for name in self.losses.weights() if name != "sft"]
+        return [loss.name for loss in self.losses.named() if loss.needs]
 
     def debiases(self) -> bool:
         """Whether log p(B) is needed."""
-        return self.losses.alm is not None and self.alm.debias
+        return bool(self.losses.needing(Needs.CHUNKS)) and self.alm.debias

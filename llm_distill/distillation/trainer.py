@@ -13,6 +13,7 @@ from trl import SFTConfig, SFTTrainer
 
 from llm_distill.distillation.batches import collate
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
+from llm_distill.distillation.losses.loss import MeanOf
 from llm_distill.distillation.losses.objective import Batch, Objective, counts
 from llm_distill.distillation.teacher.online import OnlineCollator, OnlineTeacher
 from llm_distill.errors import ModelError
@@ -32,7 +33,7 @@ Parts = dict[str, torch.Tensor]
 class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
     """The loss of an optimizer step is Σ weight · mean, a mean for each component of `objective`.
 
-    A mean is over the chunks (alm) or labelled tokens (all others) of the whole step: of all its
+    A mean is over the chunks or labelled tokens (see `MeanOf`) of the whole step: of all its
     batches and ranks. So it does not depend on how a step is cut into batches.
     """
 
@@ -59,10 +60,12 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         """The batches of an optimizer step; what its means are over is counted here."""
         batches, n_items = super().get_batch_samples(*args, **kwargs)
         if batches:
-            counted = sum(map(counts, batches), torch.zeros(2, dtype=torch.int64))
+            counted = sum(map(counts, batches), torch.zeros(len(MeanOf), dtype=torch.int64))
             gathered = self.accelerator.gather(counted.to(self.args.device))
-            n_tokens, n_chunks = gathered.view(-1, 2).sum(0).clamp(min=1).tolist()
-            self._totals = dict.fromkeys(self._weights, n_tokens) | {"alm": n_chunks}
+            totals = gathered.view(-1, len(MeanOf)).sum(0).clamp(min=1).tolist()
+            n_of = dict(zip(MeanOf, totals, strict=True))
+            losses = self._objective.settings.losses.named()
+            self._totals = {loss.name: n_of[loss.mean_of] for loss in losses}
             self._batches, self._factors = batches, None
             self._n_steps += 1
         return batches, n_items

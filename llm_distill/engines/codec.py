@@ -12,7 +12,7 @@ from llm_distill.engines.base import Completion, FinishReason, Message, Request,
 from llm_distill.errors import ModelError
 
 if TYPE_CHECKING:
-    from llm_distill.engines.config import LongPrompt
+    from llm_distill.engines.settings import LongPrompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from llm_distill.errors import ModelError
+from llm_distill.errors import ModelError, nearest
+from llm_distill.paths import find_resource
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -18,6 +20,31 @@ TOKENIZER_FILES = (
 )
 MOST_HEADER = 100_000_000
 """Bytes; safetensors' own limit."""
+
+
+def why_not_a_model(wanted: str) -> str | None:
+    """What is wrong with a directory or Hub name of a model; None: it may be loaded."""
+    path = find_resource(wanted)
+    if path is None:
+        return why_not_a_hub_name(wanted)
+    if not path.is_dir():
+        return f"{wanted} is a file; a model is a directory with config.json, or a Hub name"
+    try:
+        check_model_dir(path)
+    except ModelError as error:
+        return str(error)
+    return None
+
+
+def why_not_a_hub_name(wanted: str) -> str | None:
+    """Of a path of which nothing is there: why it is not taken for a Hub name."""
+    if wanted[:1] not in (".", "~") and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", wanted):
+        return None
+    folder = find_resource(str(Path(wanted).parent))
+    there = folder.iterdir() if folder is not None and folder.is_dir() else ()
+    models = (str(Path(wanted).parent / p.name) for p in there if p.is_dir())
+    hint = nearest(wanted, models).replace("allowed:", "there are:")
+    return f"no directory {wanted}, and it is no Hub name; {hint}"
 
 
 def check_model_dir(path: Path) -> None:

@@ -13,7 +13,7 @@ from llm_distill.pipeline.problems import Problems, parts
 from llm_distill.pipeline.rounds import Rounds
 from llm_distill.pipeline.schema import ModelConfig
 from llm_distill.prompts import load_template
-from llm_distill.stage import Columns, Stage, references
+from llm_distill.stage import Columns, Stage, models_of, references, rows_of
 
 
 def upstream(stage: Stage, stages: Mapping[str, Stage]) -> list[str]:
@@ -34,7 +34,7 @@ def dependants(name: str, stages: Mapping[str, Stage]) -> set[str]:
 def base_model(name: str, stages: Mapping[str, Stage]) -> str:
     """The entry under `models:` that a model or a trained stage goes back to."""
     while name in stages:
-        name = next(target for _, target, kind in references(stages[name]) if kind == "model")
+        name = models_of(stages[name])[0]
     return name
 
 
@@ -42,8 +42,8 @@ def training_inputs(name: str, stages: Mapping[str, Stage]) -> list[str]:
     """The stages whose rows a model was trained on, from what it is now back to its base."""
     found: list[str] = []
     while name in stages:
-        found.extend(target for _, target, kind in references(stages[name]) if kind == "rows")
-        name = next(target for _, target, kind in references(stages[name]) if kind == "model")
+        found.extend(rows_of(stages[name]))
+        name = models_of(stages[name])[0]
     return list(dict.fromkeys(found))
 
 
@@ -154,7 +154,7 @@ def _check_columns(
     rounds: Rounds,
     problems: Problems,
 ) -> Columns:
-    inputs = {t: columns.get(t) for _, t, kind in references(stage) if kind == "rows"}
+    inputs = {target: columns.get(target) for target in rows_of(stage)}
     for target, needed in stage.required_columns().items():
         there = inputs.get(target)
         for column in sorted(set(needed) - there) if there is not None else ():

@@ -53,7 +53,8 @@ class Names:
         shown = target if at_start else self.rounds.written(target, name)
         if is_model:
             if kind == "model":
-                why = "is behind a server (engine kind openai): no weights to load"
+                kind_of_engine = self.models[target].engine.kind
+                why = f"is behind a server (engine kind {kind_of_engine}): no weights to load"
                 return f"'{target}' {why}; {hint}"
             return f"'{target}' is a model; rows are needed here; {hint}"
         if target not in self._line:
@@ -73,7 +74,7 @@ class Names:
         return {name: line for line, name in enumerate(self.declared)}
 
     def _is_served(self, model: str) -> bool:
-        return model in self.models and self.models[model].engine.kind == "openai"
+        return model in self.models and self.models[model].engine.is_served()
 
     def _hint(self, target: str, kind: str, name: str, needs_weights: bool, at_start: bool) -> str:
         """What could be named instead, as stage `name` would write it."""

@@ -26,9 +26,14 @@ def find_stage(name: str) -> type[Stage] | None:
     if name in _own():
         module = importlib.import_module(module_name)
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Stage) and value is not Stage:
+            # Defined here: a base that it shares with other stages is imported.
+            if (
+                isinstance(value, type)
+                and issubclass(value, Stage)
+                and value.__module__ == module.__name__
+            ):
                 return value
-        raise TypeError(f"{module_name} has no subclass of Stage")
+        raise TypeError(f"{module_name} defines no subclass of Stage")
     for point in entry_points(group=ENTRY_POINT_GROUP):
         if point.name == name:
             loaded: type[Stage] = point.load()

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from llm_distill.engines.config import EngineSettings, TransformersSettings
+from llm_distill.engines.kinds import EngineOfKind
+from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.models.sources import DType, PromptFormat
 from llm_distill.pipeline.rounds import seed_of
 from llm_distill.stage import Stage
@@ -24,7 +25,7 @@ class ModelConfig(BaseModel):
     prompt_format: PromptFormat = Field(
         "chat", description="chat: through the chat template; text: continue plain text"
     )
-    engine: EngineSettings = Field(default_factory=TransformersSettings)
+    engine: EngineOfKind = Field(default_factory=TransformersSettings)
 
 
 class Header(BaseModel):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llm_distill.engines.kinds import settings_class
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.models.hub import cached_commit, is_offline
 from llm_distill.paths import find_resource
@@ -81,12 +82,13 @@ def license_of(model: UsedModel, entry: Mapping[str, Any]) -> str:
 
     entry: the model's under `models:`; empty where it is not known.
     """
-    kind, path = (entry.get("engine") or {}).get("kind"), entry.get("model_name_or_path")
-    if kind == "scripted":
+    engine = settings_class((entry.get("engine") or {}).get("kind"))
+    path = entry.get("model_name_or_path")
+    if engine.is_stand_in:
         return SCRIPTED
-    if model.is_on_hub or (kind == "openai" and model.path.strip("/").count("/") == 1):
+    if model.is_on_hub or (engine.is_served() and model.path.strip("/").count("/") == 1):
         return _license_in(_hub_card(model.path, model.revision))
-    folder = find_resource(str(path)) if path and kind != "openai" else None
+    folder = find_resource(str(path)) if path and not engine.is_served() else None
     return UNKNOWN if folder is None else _license_in(folder / "README.md")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llm_distill.evaluation.results import Results
 from llm_distill.publish.lineage import Lineage, Source
 
 Figure = Mapping[str, Any]
@@ -35,8 +36,8 @@ def results_of(
     found: list[Result] = []
     for evaluation in evaluations:
         manifest = evaluation.manifest
-        metrics = manifest.get("metrics", {})
-        measured = [row for row in metrics.get("results", []) if "accuracy" in row]
+        results = Results.from_metrics(manifest.get("metrics", {}))
+        measured = [row for row in results.results if "accuracy" in row]
         for row in measured:
             if row["model"] not in names:
                 continue
@@ -44,7 +45,7 @@ def results_of(
             same = {r["model"]: r for r in measured if r.get("shots", 0) == shots}
             paired = (
                 d
-                for d in metrics.get("differences", [])
+                for d in results.differences
                 if (d.get("model"), d.get("baseline")) == (row["model"], base)
                 and d.get("shots", 0) == shots
             )

@@ -21,8 +21,8 @@ COLUMNS = (
 
 def alignments(run: RunView) -> Table | None:
     """A row a training; None where there is none."""
-    found = [(stage.name, stage.metrics.get("alignment")) for stage in run.stages]
-    rows = tuple((name, *_cells(figures)) for name, figures in found if isinstance(figures, dict))
+    found = [(stage.name, stage.results.alignment) for stage in run.stages]
+    rows = tuple((name, *_cells(figures)) for name, figures in found if figures is not None)
     return Table(("stage", *(title for title, _, _ in COLUMNS), "left out"), rows) if rows else None
 
 

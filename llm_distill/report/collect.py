@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from llm_distill.evaluation.results import Results
 from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.registry import find_stage
 from llm_distill.pipeline.repeat import unroll
@@ -46,6 +47,10 @@ class StageView:
     def metrics(self) -> Mapping[str, Any]:
         found = self.manifest.get("metrics")
         return found if isinstance(found, dict) else {}
+
+    @property
+    def results(self) -> Results:
+        return Results.from_metrics(self.metrics)
 
     @property
     def columns(self) -> frozenset[str]:

@@ -85,7 +85,7 @@ def results(a: RunView, b: RunView) -> list[ResultPair]:
 def _accuracies(run: RunView) -> dict[tuple[str, str], Share]:
     found = {}
     for stage in run.stages:
-        for row in result_rows(stage.metrics):
+        for row in result_rows(stage.results):
             accuracy = share(row)
             if accuracy is not None:
                 found[stage.name, sitting(row)] = accuracy

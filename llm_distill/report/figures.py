@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
+from llm_distill.evaluation.results import Results
+from llm_distill.evaluation.results import is_number as _is_number
 from llm_distill.report.charts import Chart, Curve, Histogram, Share, Shares, Table
 from llm_distill.report.collect import RunView, StageView
 from llm_distill.report.samples import read_rows
@@ -60,28 +61,37 @@ def exams(run: RunView) -> list[Exam]:
     """Every stage with `results` in its metrics, in the run's order."""
     found = []
     for stage in run.stages:
-        results = result_rows(stage.metrics)
+        results = result_rows(stage.results)
         if results:
             found.append(
                 Exam(
                     stage.name,
                     _results_table(results),
-                    tuple(_differences(stage.metrics, results)),
+                    tuple(_differences(stage.results, results)),
                     tuple(_exam_charts(stage, results)),
-                    _contamination(stage.metrics),
+                    _contamination(stage.results),
                 )
             )
     return found
 
 
+def own_tables(run: RunView) -> list[tuple[str, Table]]:
+    """(`stage: title`, table) for each table of figures that a stage shows of its own."""
+    return [
+        (f"{stage.name}: {own.title}", Table(own.columns, own.cells, len(own.names)))
+        for stage in run.stages
+        for own in stage.results.own
+    ]
+
+
 def distributions(run: RunView) -> list[Figure]:
-    """In-context scores and preference margins, of the stages that add them."""
+    """Scores and preference margins, of the stages that add them."""
     views = {stage.name: stage for stage in run.stages}
     found = []
     for stage in run.stages:
         inherited = {c for name in stage.inputs if name in views for c in views[name].columns}
         for column, by, what in (
-            ("score", "strategy", "in-context score"),
+            ("score", "strategy", f"score by {stage.kind}"),
             ("margin", "kind", "margin of chosen over rejected"),
         ):
             if column in stage.columns - inherited and stage.directory is not None:
@@ -113,14 +123,14 @@ def trainings(run: RunView) -> list[Figure]:
     return found
 
 
-def result_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+def result_rows(measured: Results) -> list[Mapping[str, Any]]:
     """What an evaluation found: one row a model, number of worked examples, task or figure."""
     agreement = [
         {**row, "model": ", ".join(row["annotators"]), "metric": row["figure"]}
-        for row in _rows(metrics, "agreement")
+        for row in measured.agreement
         if "figure" in row and isinstance(row.get("annotators"), list)
     ]
-    return _rows(metrics, "results") or agreement
+    return list(measured.results or agreement)
 
 
 def share(row: Mapping[str, Any]) -> Share | None:
@@ -144,7 +154,7 @@ def sitting(row: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _results_table(results: list[dict[str, Any]]) -> Table:
+def _results_table(results: list[Mapping[str, Any]]) -> Table:
     """The columns that there are. Counts that are 0 everywhere say so: nothing was unreadable."""
     names = [n for n in ("model", "task", "metric", "shots") if any(n in row for row in results)]
     if any(row.get("filter", "none") != "none" for row in results):
@@ -177,9 +187,9 @@ def _results_table(results: list[dict[str, Any]]) -> Table:
     return Table(columns, tuple(zip(*cells_by_column, strict=True)), len(names))
 
 
-def _differences(metrics: Mapping[str, Any], results: list[dict[str, Any]]) -> Iterator[Difference]:
+def _differences(measured: Results, results: list[Mapping[str, Any]]) -> Iterator[Difference]:
     accuracy = {(row.get("model"), row.get("shots")): row.get("accuracy") for row in results}
-    for row in _rows(metrics, "differences"):
+    for row in measured.differences:
         if _is_number(row.get("difference")):
             yield Difference(
                 model=str(row.get("model")),
@@ -194,7 +204,7 @@ def _differences(metrics: Mapping[str, Any], results: list[dict[str, Any]]) -> I
             )
 
 
-def _exam_charts(stage: StageView, results: list[dict[str, Any]]) -> Iterator[Figure]:
+def _exam_charts(stage: StageView, results: list[Mapping[str, Any]]) -> Iterator[Figure]:
     whole: dict[str, dict[str, Share]] = {}
     for row in results:
         found = share(row)
@@ -203,12 +213,13 @@ def _exam_charts(stage: StageView, results: list[dict[str, Any]]) -> Iterator[Fi
             whole.setdefault(group, {})[str(row.get("model"))] = found
     if whole:
         yield Figure(stage.name, "Accuracy, with 95 % intervals", Shares("shots", whole))
-    for key in stage.metrics:
-        if key.startswith("by_"):
-            yield from _broken_down(stage, key.removeprefix("by_"), _rows(stage.metrics, key))
+    for column, rows in (stage.results.by or {}).items():
+        yield from _broken_down(stage, column, rows)
 
 
-def _broken_down(stage: StageView, column: str, rows: list[dict[str, Any]]) -> Iterator[Figure]:
+def _broken_down(
+    stage: StageView, column: str, rows: Sequence[Mapping[str, Any]]
+) -> Iterator[Figure]:
     for shots in dict.fromkeys(row.get("shots") for row in rows):
         groups: dict[str, dict[str, Share]] = {}
         sizes: dict[str, int] = {}
@@ -244,10 +255,10 @@ def _distribution(stage: StageView, column: str, by: str, what: str) -> Figure |
     return Figure(stage.name, f"{stage.name}: {what}", chart, note)
 
 
-def _contamination(metrics: Mapping[str, Any]) -> Table | None:
+def _contamination(measured: Results) -> Table | None:
     """Items of the exam that overlap with the rows of a stage, if that was looked for."""
-    found = metrics.get("contamination")
-    if not isinstance(found, dict) or not isinstance(found.get("rows"), dict):
+    found = measured.contamination
+    if found is None or not isinstance(found.get("rows"), dict):
         return None
     rows = tuple(
         (str(stage), f"{count:,}", f"{found.get('n_items', '')}")
@@ -274,7 +285,3 @@ def _value(row: Mapping[str, Any]) -> str:
 
 def _percent(value: Any) -> str:
     return f"{value:.1%}" if _is_number(value) else ""
-
-
-def _is_number(value: Any) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and math.isfinite(value)

@@ -23,7 +23,7 @@ from llm_distill.report import plots
 from llm_distill.report.alignments import alignments
 from llm_distill.report.charts import Table
 from llm_distill.report.collect import RunView, StageView
-from llm_distill.report.figures import Figure, distributions, exams, trainings
+from llm_distill.report.figures import Figure, distributions, exams, own_tables, trainings
 from llm_distill.report.picture import picture
 from llm_distill.report.profiles import profiles
 from llm_distill.report.samples import MOST_CARDS, samples
@@ -76,6 +76,7 @@ def render(run: RunView) -> str:
         totals=_totals(run.stages),
         stopped=[s for s in run.stages if s.state in ("failed", "interrupted") and s.record.why],
         exams=[(exam, [drawn(figure) for figure in exam.charts]) for exam in exams(run)],
+        own_tables=own_tables(run),
         lanes=Markup(picture([(s.name, s.inputs, s.state) for s in run.stages])),
         distributions=[drawn(figure) for figure in (*profiles(run), *distributions(run))],
         trainings=[drawn(figure) for figure in trainings(run)],

@@ -19,8 +19,7 @@ def profiles(run: RunView) -> list[Figure]:
 
 
 def _profile(stage: StageView) -> Figure | None:
-    stated = stage.metrics.get("skill_profile")
-    rows = [row for row in stated if _is_skill(row)] if isinstance(stated, list) else []
+    rows = [row for row in stage.results.skills if _is_skill(row)]
     if not rows:
         return None
     several = len({row.get("task") for row in rows}) > 1  # the skill first: long names are cut

@@ -18,6 +18,7 @@ from llm_distill.runtime.reader import read_rows
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from llm_distill.engines.settings import EngineSettings
     from llm_distill.models.sources import ModelSource
     from llm_distill.rows.columns import Row
     from llm_distill.runtime.progress import StageProgress
@@ -26,36 +27,54 @@ if TYPE_CHECKING:
 log = logging.getLogger("llm_distill")
 
 
-@dataclass
-class StageContext:
-    """Implements `stage.Context` over resolved artifacts.
+@dataclass(frozen=True)
+class ModelInput:
+    """A model that a stage asks, scores with or trains, as the pipeline resolved it.
 
-    datasets: stage -> directory of a dataset artifact.
-    training: model -> the stages whose rows it was trained on, as far as this pipeline did it.
-    models: reference -> where its weights are.
-    engines: reference -> a function that opens its engine.
-    identities: reference -> (JSON of all that can change what the model writes, name); models
-        whose answers cost nothing are not among them, and nothing of them is kept.
+    engine: what answers for it.
+    identity: (JSON of all that can change what the model writes, name), under which its answers are
+        kept; None where they cost nothing and are not.
+    trained_on: the stages whose rows it was trained on, as far as this pipeline did it.
+    artifact: the folder of what a stage of the pipeline made; None for a model from outside.
+    """
+
+    source: ModelSource
+    engine: EngineSettings
+    identity: tuple[Any, str] | None = None
+    trained_on: tuple[str, ...] = ()
+    artifact: Path | None = None
+
+
+@dataclass(frozen=True)
+class StageInputs:
+    """Everything that a stage is given to run; it can be sent to another process.
+
+    seed: the pipeline's, or its round's.
+    rows: by stage, the folder of its rows: what is read, and what the models were trained on.
+    models: by reference.
     store: where completions are kept.
-    structured: references of the models whose engines can hold a completion to a form.
-    artifacts: reference -> its artifact's folder, for what a stage of the pipeline made.
     pipeline: the pipeline file as it was resolved.
-    cost: what servers charged, in the currency of their price.
     """
 
     seed: int
     work_dir: Path
-    datasets: dict[str, Path]
-    training: dict[str, list[str]]
-    models: dict[str, ModelSource]
-    engines: dict[str, Callable[[], Engine]]
-    identities: dict[str, tuple[Any, str]]
     store: Path
-    progress_factory: Callable[[str, int | None, str, int], AbstractContextManager[StageProgress]]
     tracked: TrackedRun
-    structured: frozenset[str] = frozenset()
-    artifacts: dict[str, Path] = field(default_factory=dict)
+    rows: Mapping[str, Path] = field(default_factory=dict)
+    models: Mapping[str, ModelInput] = field(default_factory=dict)
     pipeline: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class StageContext:
+    """Implements `stage.Context` over what a stage is given, and counts what it does.
+
+    cost: what servers charged, in the currency of their price.
+    """
+
+    inputs: StageInputs
+    open_engine: Callable[[ModelInput], Engine]
+    progress_factory: Callable[[str, int | None, str, int], AbstractContextManager[StageProgress]]
     metrics: dict[str, Any] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
@@ -68,27 +87,44 @@ class StageContext:
     _open: dict[str, Engine] = field(default_factory=dict)
     _store: CompletionStore | None = None
 
+    @property
+    def seed(self) -> int:
+        return self.inputs.seed
+
+    @property
+    def work_dir(self) -> Path:
+        return self.inputs.work_dir
+
+    @property
+    def tracked(self) -> TrackedRun:
+        return self.inputs.tracked
+
+    @property
+    def pipeline(self) -> Mapping[str, Any]:
+        return self.inputs.pipeline
+
     def rows(self, reference: str) -> Dataset:
         from datasets import load_from_disk
 
         if reference not in self._loaded:
-            self._loaded[reference] = load_from_disk(str(self.datasets[reference]))
+            self._loaded[reference] = load_from_disk(str(self.inputs.rows[reference]))
             self.rows_read += len(self._loaded[reference])
         return self._loaded[reference]
 
     def each_row(self, reference: str) -> Iterator[Row]:
         self.rows(reference)  # which counts them as read
-        return read_rows(self.datasets[reference])
+        return read_rows(self.inputs.rows[reference])
 
     def training_rows(self, models: Sequence[str]) -> dict[str, Iterator[Row]]:
-        stages = (stage for model in models for stage in self.training.get(model, ()))
-        return {stage: read_rows(self.datasets[stage]) for stage in dict.fromkeys(stages)}
+        stages = (stage for model in models for stage in self.inputs.models[model].trained_on)
+        return {stage: read_rows(self.inputs.rows[stage]) for stage in dict.fromkeys(stages)}
 
     def model(self, reference: str) -> ModelSource:
-        return self.models[reference]
+        return self.inputs.models[reference].source
 
     def artifact(self, reference: str) -> Path | None:
-        return self.artifacts.get(reference)
+        model = self.inputs.models.get(reference)
+        return model.artifact if model is not None else self.inputs.rows[reference]
 
     def generate(
         self, model: str, requests: Iterable[Request], *, total: int | None = None
@@ -125,7 +161,7 @@ class StageContext:
         self._open.clear()
 
     def holds_structure(self, model: str) -> bool:
-        return model in self.structured
+        return self.inputs.models[model].engine.holds_structure
 
     def drop(self, reason: str, count: int = 1) -> None:
         self.dropped[reason] += count
@@ -149,12 +185,13 @@ class StageContext:
     def _engine(self, model: str) -> Engine:
         if model not in self._open:
             self.close_engines()  # one model in memory at a time
-            self._open[model] = self.engines[model]()
+            self._open[model] = self.open_engine(self.inputs.models[model])
         return self._open[model]
 
     def _stored(self, model: str) -> StoredAnswers | None:
-        if model not in self.identities:
+        identity = self.inputs.models[model].identity
+        if identity is None:
             return None
         if self._store is None:
-            self._store = CompletionStore(self.store, on_damage=self.warn)
-        return StoredAnswers(self._store, *self.identities[model])
+            self._store = CompletionStore(self.inputs.store, on_damage=self.warn)
+        return StoredAnswers(self._store, *identity)

@@ -12,39 +12,24 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from llm_distill.engines.budget import Budget
-from llm_distill.errors import DataError, LLMDistillError, nearest
+from llm_distill.errors import DataError, nearest
 from llm_distill.pipeline.graph import training_inputs
-from llm_distill.runtime.artifact import Artifact, Workspace
+from llm_distill.runtime.artifact import Artifact
+from llm_distill.runtime.context import ModelInput, StageInputs
 from llm_distill.runtime.disk import explained
-from llm_distill.runtime.perform import Job, MakeProgress, perform
+from llm_distill.runtime.perform import Job, perform
 from llm_distill.runtime.plan import Decision
 from llm_distill.runtime.resolve import Resolver
+from llm_distill.runtime.run import Run
 from llm_distill.runtime.worker import perform_in_worker
-from llm_distill.stage import Stage, references
-from llm_distill.tracking import TrackedRun
+from llm_distill.stage import Stage, models_of, references, rows_of
 
 log = logging.getLogger("llm_distill")
 
 
-def execute(
-    name: str,
-    decision: Decision,
-    address: str,
-    resolver: Resolver,
-    workspace: Workspace,
-    progress: MakeProgress,
-    budget: Budget,
-    tracked: TrackedRun,
-) -> Artifact:
-    """Run the stage and publish what it gives. The artifact's lock must be held.
-
-    budget: the run's; what the stage costs is taken from it.
-    tracked: the name and place of the stage's curves, where its settings have them sent.
-
-    Raises:
-        LLMDistillError: the message begins with the stage's name.
-    """
+def execute(name: str, decision: Decision, address: str, run: Run) -> Artifact:
+    """Run the stage and publish what it gives. The artifact's lock must be held."""
+    resolver, workspace = run.resolver, run.workspace
     stage = resolver.pipeline.stages[name]
     work = workspace.work_dir(address)
     started = time.monotonic()
@@ -52,9 +37,10 @@ def execute(
         with explained(workspace.root):
             work.mkdir(parents=True, exist_ok=True)
             _clear(work)
-            job = _job(name, work, resolver, workspace, budget, tracked)
-            done = (perform_in_worker if _holds_weights(job) else perform)(job, progress)
-            budget.spent = done.spent
+            job = _job(name, work, run)
+            carry_out = perform_in_worker if _holds_weights(job) else perform
+            done = carry_out(job, run.display.progress)
+            run.budget.spent = done.spent
             if done.rows == 0:
                 log.warning("stage '%s' gave no rows", name)
             manifest = {
@@ -66,9 +52,7 @@ def execute(
                 "settings": stage.model_dump(mode="json"),
                 "seed": resolver.pipeline.seed_of(name),
                 "inputs": _inputs(stage, resolver),
-                "models": {
-                    t: resolver.revisions(t) for _, t, kind in references(stage) if kind == "model"
-                },
+                "models": {target: resolver.revisions(target) for target in models_of(stage)},
                 "features": done.features,
                 "rows_out": done.rows,
                 "seconds": round(time.monotonic() - started, 3),
@@ -77,10 +61,8 @@ def execute(
             artifact = workspace.publish(address, done.directory, manifest)
             shutil.rmtree(work, ignore_errors=True)
             return artifact
-    except BaseException as error:
+    except BaseException:
         _leave_checkpoints(work)
-        if isinstance(error, LLMDistillError):
-            error.args = (f"stage '{name}': {error}",)
         raise
 
 
@@ -106,56 +88,44 @@ def _clear(work: Path) -> None:
 
 def _holds_weights(job: Job) -> bool:
     """Whether memory must be given back after it; one that asks a server starts quicker here."""
-    kinds = {engine.kind for engine in job.engines.values()}
-    if job.stage.needs_weights or kinds - {"openai", "scripted"}:
+    engines = (model.engine for model in job.inputs.models.values())
+    if job.stage.needs_weights or any(engine.loads_weights for engine in engines):
         return True
     models = (place for place, _, kind in references(job.stage) if kind == "model")
     return any(job.stage.loads(place) for place in models)
 
 
-def _job(
-    name: str,
-    work: Path,
-    resolver: Resolver,
-    workspace: Workspace,
-    budget: Budget,
-    tracked: TrackedRun,
-) -> Job:
+def _job(name: str, work: Path, run: Run) -> Job:
+    resolver = run.resolver
     stage = resolver.pipeline.stages[name]
-    rows = [target for _, target, kind in references(stage) if kind == "rows"]
-    models = [target for _, target, kind in references(stage) if kind == "model"]
+    rows = rows_of(stage)
     may_be_empty = set(stage.may_be_empty())
     for target in rows:
         if target not in may_be_empty and resolver.ready[target].manifest["rows_out"] == 0:
             raise DataError(f"its input '{target}' has no rows; {_why_empty(target, resolver)}")
     _check_columns(stage, resolver)
-    engines = {target: resolver.model_config(target).engine for target in models}
-    training = {target: training_inputs(target, resolver.pipeline.stages) for target in models}
-    return Job(
-        stage=stage,
+    models = {target: _model_input(target, resolver) for target in models_of(stage)}
+    trained_on = chain.from_iterable(model.trained_on for model in models.values())
+    inputs = StageInputs(
         seed=resolver.pipeline.seed_of(name),
         work_dir=work,
-        datasets={
-            target: resolver.ready[target].path for target in chain(rows, *training.values())
-        },
-        training=training,
-        models={target: resolver.model(target) for target in models},
-        engines=engines,
-        identities={
-            target: resolver.writer_identity(target)
-            for target, engine in engines.items()
-            # A table's answers are free, and a function may look at more than the request's key.
-            if engine.kind != "scripted"
-        },
-        store=workspace.completions,
-        budget=copy(budget),
-        tracked=tracked,
-        artifacts={
-            target: resolver.ready[target].path
-            for target in (*rows, *models)
-            if target in resolver.ready
-        },
+        store=run.workspace.completions,
+        tracked=run.tracked.of(name),
+        rows={target: resolver.ready[target].path for target in chain(rows, trained_on)},
+        models=models,
         pipeline=resolver.pipeline.resolved,
+    )
+    return Job(stage, inputs, copy(run.budget))
+
+
+def _model_input(name: str, resolver: Resolver) -> ModelInput:
+    engine = resolver.model_config(name).engine
+    return ModelInput(
+        source=resolver.model(name),
+        engine=engine,
+        identity=resolver.writer_identity(name) if engine.is_kept else None,
+        trained_on=tuple(training_inputs(name, resolver.pipeline.stages)),
+        artifact=resolver.ready[name].path if name in resolver.ready else None,
     )
 
 

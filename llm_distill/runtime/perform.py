@@ -10,45 +10,29 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from llm_distill.engines.budget import Budget
-from llm_distill.engines.config import EngineSettings
-from llm_distill.engines.opening import open_engine
-from llm_distill.models.sources import ModelSource
-from llm_distill.runtime.context import StageContext
+from llm_distill.runtime.context import StageContext, StageInputs
 from llm_distill.runtime.environment import environment
 from llm_distill.runtime.progress import StageProgress
 from llm_distill.runtime.writer import write_rows
 from llm_distill.stage import RowsOutput, Stage
-from llm_distill.tracking import TrackedRun
 
 MakeProgress = Callable[[str, int | None, str, int], AbstractContextManager[StageProgress]]
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a stage needs to run; it can be sent to another process.
+    """A stage and what it is given; it can be sent to another process.
 
-    datasets, training, models, engines, identities, artifacts: see `StageContext`.
     budget: a copy of the run's; what is spent then comes back.
     """
 
     stage: Stage
-    seed: int
-    work_dir: Path
-    datasets: dict[str, Path]
-    training: dict[str, list[str]]
-    models: dict[str, ModelSource]
-    engines: dict[str, EngineSettings]
-    identities: dict[str, tuple[Any, str]]
-    store: Path
+    inputs: StageInputs
     budget: Budget
-    tracked: TrackedRun
-    artifacts: dict[str, Path]
-    pipeline: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -70,27 +54,12 @@ class Done:
 def perform(job: Job, progress: MakeProgress) -> Done:
     """Run the stage and write what it gives into its folder."""
     context = StageContext(
-        seed=job.seed,
-        work_dir=job.work_dir,
-        datasets=job.datasets,
-        training=job.training,
-        models=job.models,
-        engines={
-            name: partial(open_engine, settings, job.models[name], job.budget)
-            for name, settings in job.engines.items()
-        },
-        identities=job.identities,
-        store=job.store,
-        progress_factory=progress,
-        tracked=job.tracked,
-        structured=frozenset(name for name, e in job.engines.items() if e.holds_structure),
-        artifacts=job.artifacts,
-        pipeline=job.pipeline,
+        job.inputs, lambda model: model.engine.open(model.source, job.budget), progress
     )
     try:
         output = job.stage.run(context)
         if isinstance(output, RowsOutput):
-            directory = job.work_dir / "artifact"
+            directory = context.work_dir / "artifact"
             texts = dict(output.files or {})
             for name in texts:
                 if not re.fullmatch(r"\w[\w-]*\.(yaml|md|txt)", name):

@@ -15,7 +15,7 @@ from llm_distill.pipeline.schema import ModelConfig, PipelineConfig
 from llm_distill.prompts import load_template
 from llm_distill.runtime.artifact import Artifact, directory_digest
 from llm_distill.runtime.fingerprint import result_settings
-from llm_distill.stage import Stage, references
+from llm_distill.stage import Stage, models_of, references, rows_of
 
 
 @dataclass
@@ -58,18 +58,18 @@ class Resolver:
             learn_commit("dataset", path, revision)
         for path, revision in {source for stage in stages for source in stage.hub_models()}:
             learn_commit("model", path, revision)
-        models = {t for stage in stages for _, t, kind in references(stage) if kind == "model"}
+        models = {target for stage in stages for target in models_of(stage)}
         for config in [self.pipeline.models[m] for m in models if m in self.pipeline.models]:
             is_local = find_resource(config.model_name_or_path) is not None
-            if not is_local and config.engine.kind not in ("scripted", "openai"):
+            if not is_local and config.engine.loads_weights:
                 learn_commit("model", config.model_name_or_path, config.revision)
 
     def model(self, name: str) -> ModelSource:
         """Where the weights of a model, or of what a stage trained, are."""
         if name not in self.pipeline.stages:
             config = self.pipeline.models[name]
-            if config.engine.kind == "openai":
-                served = config.engine.model or config.model_name_or_path
+            if config.engine.is_served():
+                served = config.engine.served_name(config.model_name_or_path)
                 return ModelSource(name, served, prompt_format=config.prompt_format)
             path = find_resource(config.model_name_or_path)
             return ModelSource(
@@ -80,10 +80,7 @@ class Resolver:
                 prompt_format=config.prompt_format,
             )
         artifact = self.ready[name]
-        trained = next(
-            t for _, t, kind in references(self.pipeline.stages[name]) if kind == "model"
-        )
-        base = self.model(trained)
+        base = self.model(models_of(self.pipeline.stages[name])[0])
         is_adapter = (artifact.path / "adapter_config.json").is_file()
         return ModelSource(
             name=name,
@@ -131,14 +128,12 @@ class Resolver:
             digest = self.ready[name].content_digest
             if not (self.ready[name].path / "adapter_config.json").is_file():
                 return digest
-            stage = self.pipeline.stages[name]
-            trained = next(t for _, t, kind in references(stage) if kind == "model")
+            trained = models_of(self.pipeline.stages[name])[0]
             return {"base": self._weights(trained), "adapter": digest}
         config = self.pipeline.models[name]
-        if config.engine.kind == "scripted":
-            return _scripted_digest(config)
-        if config.engine.kind == "openai":  # all that can be known of it; the address may change
-            return {"served": config.engine.model or config.model_name_or_path}
+        own = config.engine.weights_identity(config.model_name_or_path)
+        if own is not None:
+            return own
         path = find_resource(config.model_name_or_path)
         if path is None:
             return {"hub": config.model_name_or_path, "revision": _hub_revision(config) or "main"}
@@ -149,32 +144,7 @@ class Resolver:
 
 def _templates(stage: Stage) -> list[str]:
     """The templates' names; the variables that they are offered do not matter here."""
-    inputs = {target: None for _, target, kind in references(stage) if kind == "rows"}
-    return list(stage.template_variables(inputs))
-
-
-def _scripted_digest(config: ModelConfig) -> Any:
-    """Digests of what answers: the table, or the module that the function stands in."""
-    from llm_distill.engines.config import ScriptedSettings
-    from llm_distill.engines.scripted import module_file
-
-    settings = config.engine
-    assert isinstance(settings, ScriptedSettings)
-    table = find_resource(settings.answers) if settings.answers else None
-    module = module_file(settings.function) if settings.function else None
-    return {
-        "answers": _file_digest(table),
-        "function": settings.function,
-        "module": _file_digest(module),
-    }
-
-
-def _file_digest(path: Path | None) -> str | None:
-    import hashlib
-
-    if path is None or not path.is_file():
-        return None  # the engine says what is wrong with it
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return list(stage.template_variables(dict.fromkeys(rows_of(stage))))
 
 
 def _hub_revision(config: ModelConfig) -> str | None:

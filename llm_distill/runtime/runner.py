@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
-from typing import Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from llm_distill.engines.budget import Budget
-from llm_distill.errors import WorkspaceError
+from llm_distill.errors import LLMDistillError, WorkspaceError
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.disk import explained
 from llm_distill.runtime.execute import execute
-from llm_distill.runtime.plan import Decision, Selection, decide
-from llm_distill.runtime.progress import StageProgress
+from llm_distill.runtime.plan import Selection, decide
 from llm_distill.runtime.record import RunRecord, State
 from llm_distill.runtime.reporting import report_to
 from llm_distill.runtime.resolve import Resolver
+from llm_distill.runtime.run import Display, Run
 from llm_distill.runtime.scalars import plain_name, stage_scalars
 from llm_distill.tracking import TrackedRun
-
-
-class Display(Protocol):
-    """What the runner tells the person who watches."""
-
-    def starts(self, record: RunRecord) -> None: ...
-
-    def begins(self, decision: Decision) -> None: ...
-
-    def ends(self, name: str, artifact: Artifact, state: State, seconds: float) -> None: ...
-
-    def says(self, message: str) -> None: ...
-
-    def progress(
-        self, description: str, total: int | None, unit: str, done: int
-    ) -> AbstractContextManager[StageProgress]: ...
 
 
 def run_pipeline(
@@ -59,25 +43,18 @@ def run_pipeline(
     resolver = Resolver(pipeline)
     resolver.learn_commits(names)
     record = RunRecord.begin(workspace, pipeline, names)
-    budget = Budget(max_cost)
-    display.starts(record)
     tracked = TrackedRun(pipeline.name, record.name, workspace.tracking)
+    run = Run(resolver, workspace, record, display, Budget(max_cost), tracked)
+    display.starts(record)
     with record.ended(), report_to(pipeline.report_to, tracked, display.says) as send:
         for step, name in enumerate(names, start=1):
             started = time.monotonic()
             try:
-                with explained(workspace.root, f"stage '{name}': "), record.logging(name):
-                    artifact, state, why = _carry_out(
-                        name,
-                        resolver,
-                        workspace,
-                        record,
-                        display,
-                        budget,
-                        tracked.of(name),
-                        forced=name in forced,
-                        may_run=name not in must_be_ready,
-                    )
+                with record.logging(name):
+                    with _named(name), explained(workspace.root):
+                        artifact, state, why = _carry_out(
+                            name, run, forced=name in forced, may_run=name not in must_be_ready
+                        )
                     resolver.ready[name] = artifact
                     seconds = time.monotonic() - started
                     record.used(name, artifact, state, seconds, why)
@@ -92,25 +69,25 @@ def run_pipeline(
     return record
 
 
-def _carry_out(
-    name: str,
-    resolver: Resolver,
-    workspace: Workspace,
-    record: RunRecord,
-    display: Display,
-    budget: Budget,
-    tracked: TrackedRun,
-    *,
-    forced: bool,
-    may_run: bool,
-) -> tuple[Artifact, State, str]:
+@contextmanager
+def _named(stage: str) -> Iterator[None]:
+    """Put the stage's name before the message of whatever error of ours stops it."""
+    try:
+        yield
+    except LLMDistillError as error:
+        error.args = (f"stage '{stage}': {error}",)
+        raise
+
+
+def _carry_out(name: str, run: Run, *, forced: bool, may_run: bool) -> tuple[Artifact, State, str]:
+    resolver, workspace, display = run.resolver, run.workspace, run.display
     decision = decide(name, resolver, workspace, forced=forced, may_run=may_run)
     if decision.artifact is not None:
         return decision.artifact, "reused", decision.why
     if not may_run:
         raise WorkspaceError(
-            f"--from: stage '{name}' comes before it and would have to run ({decision.why}); "
-            "start earlier, or leave --from out"
+            f"it comes before --from and would have to run ({decision.why}); start earlier, or "
+            "leave --from out"
         )
     assert decision.digest is not None
     address = workspace.address(name, decision.digest)
@@ -123,9 +100,7 @@ def _carry_out(
             aside = workspace.set_aside(workspace.path(address), "damaged")
             display.says(f"{name}: {again.why}; moved to {aside} and made again")
         display.begins(again)
-        record.stages[name].state = "running"
-        record.save()
-        artifact = execute(
-            name, again, address, resolver, workspace, display.progress, budget, tracked
-        )
+        run.record.stages[name].state = "running"
+        run.record.save()
+        artifact = execute(name, again, address, run)
     return artifact, "done", again.why

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from llm_distill.evaluation.results import BY, DIFFERENCES_BY, OWN, Results
+
 NOT_ALLOWED = re.compile(r"[^0-9A-Za-z_\-. /]")  # mlflow takes no more
 
 
@@ -49,10 +51,10 @@ def metric_scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for name, value in metrics.items():
-        if name.startswith("differences_by_"):
+        if name.startswith(DIFFERENCES_BY):
             continue
         if isinstance(value, list):
-            column = name.removeprefix("by_")
+            column = name.removeprefix(BY)
             for row in value:
                 if isinstance(row, Mapping) and ("model" in row or "annotators" in row):
                     place = "/".join([name, *_labels(row, column)])
@@ -60,6 +62,11 @@ def metric_scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
                     found.update(_numbers({n: row[n] for n in row if n in wanted}, place))
         else:
             found.update(_numbers({name: value}, ""))
+    for table in Results.from_metrics(metrics).own:
+        for figure in table.figures:
+            place = "/".join([OWN, table.title, *figure.labels.values()])
+            values = {name: getattr(figure, name) for name in ("value", "low", "high", "n")}
+            found.update(_numbers(values, place))
     named: dict[str, float] = {}
     seen: Counter[str] = Counter()
     for name, value in found.items():

@@ -12,30 +12,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings
 from llm_distill.engines.process_reward.config import ProcessRewardSettings
-from llm_distill.engines.requests import (
-    Job,
-    answered,
-    make_job,
-    offered_variables,
-    template_values,
-)
+from llm_distill.engines.requests import Job, make_job
 from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
 from llm_distill.methods.difficulty import Verdicts, by_consistency, by_reference, by_rewards
-from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.steps import BLANK_LINE, split_steps
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 if TYPE_CHECKING:
     from llm_distill.engines.process_reward.scoring import Rewards
@@ -85,7 +78,7 @@ class ProcessReward(ProcessRewardSettings):
 Difficulty = Annotated[Gold | Consistency | ProcessReward, Field(discriminator="by")]
 
 
-class Assess(Stage):
+class Assess(AskingStage):
     """The student's answers with their steps, and which questions are difficult for it.
 
     The first `<ans>…</ans>` of a completion is the answer; a question without one is difficult,
@@ -103,10 +96,6 @@ class Assess(Stage):
         description="what makes a question difficult; by: gold, consistency or process_reward"
     )
     template: str = Field(description="the prompt: reads `question`, and `examples` if it likes")
-    variables: dict[str, Any] = Field({}, description="constants for the template")
-    by_task: dict[str, dict[str, Any]] = Field(
-        {}, description="constants for the questions of one task, in place of those of `variables`"
-    )
     shots: int = Field(0, ge=0, description="worked examples in the prompt")
     examples: Rows | None = Field(
         None, description="worked examples (question, rationale); needed for shots above 0"
@@ -169,7 +158,7 @@ class Assess(Stage):
         return None if columns is None else columns.union(ADDED)
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        offered = offered_variables(inputs[self.rows], self.variables, self.by_task, "examples")
+        offered = self.offered(inputs[self.rows], "examples")
         return {self.template: offered}
 
     def is_seeded(self) -> bool:
@@ -218,7 +207,7 @@ class Assess(Stage):
     ) -> Iterator[Row]:
         """The rows with their steps' rewards; one without an answer needs none."""
         asked = [r for r in rows if r["error"] is None and r["answer"] is not None and r["steps"]]
-        budget = ErrorBudget(self.max_error_rate, len(rows))
+        budget = self.budget(len(rows))
         for row, rewards in zip(asked, self._rewards(context, asked, settings), strict=True):
             budget.count(row["id"], rewards.error)
             row["error"] = rewards.error
@@ -252,12 +241,9 @@ class Assess(Stage):
     ) -> Iterator[list[tuple[Job[Row], Completion]]]:
         """The samples of each question, in the order of the questions."""
         total = len(context.rows(self.rows)) * samples
-        budget = ErrorBudget(self.max_error_rate, total)
-        ask = partial(context.generate, self.model, total=total)
-        answers = answered(self._jobs(context, samples), ask)
+        budget = self.budget(total)
+        answers = self.ask(context, self.model, self._jobs(context, samples), total, budget)
         while group := list(islice(answers, samples)):
-            for job, completion in group:
-                budget.count(job.id, completion.error)
             yield group
 
     def _answer(self, group: Sequence[tuple[Job[Row], Completion]]) -> Row:
@@ -290,7 +276,7 @@ class Assess(Stage):
         for row in context.each_row(self.rows) if self.shots else ():  # before anything is paid for
             draw_examples(row, pools, self.shots, 0)
         for row in context.each_row(self.rows):
-            values = template_values(row, self.variables, self.by_task)
+            values = self.values(row)
             drawn_by = derive_seed(context.seed, row["id"], "examples")
             values["examples"] = draw_examples(row, pools, self.shots, drawn_by)
             for index in range(samples):

@@ -9,22 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from itertools import chain, islice, zip_longest
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import SamplingSettings
-from llm_distill.engines.requests import (
-    Job,
-    answered,
-    make_job,
-    offered_variables,
-    template_values,
-)
+from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError
-from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.examples import usable
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.similar_skills import merge_similar
@@ -32,13 +25,13 @@ from llm_distill.methods.skill_list import write_skill_list
 from llm_distill.methods.skills import read_labels, skill_id, what_is_wrong
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import task_of
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 COLUMNS = ("id", "task", "skill", "count")
 FILE = "skills.yaml"
 
 
-class DiscoverSkills(Stage):
+class DiscoverSkills(AskingStage):
     """Shows a model questions, some at a time and of one task, and keeps the skills that it names.
 
     Names that are nearly the same become the more frequent one; `count` is in how many answers a
@@ -50,10 +43,6 @@ class DiscoverSkills(Stage):
     rows: Rows = Field(description="the stage whose rows are the questions")
     model: Model = Field(description="the teacher")
     template: str = Field(description="reads `questions`, a list of texts; asks for <skill>s")
-    variables: dict[str, Any] = Field({}, description="constants for the template")
-    by_task: dict[str, dict[str, Any]] = Field(
-        {}, description="constants for one task, in place of those of `variables`"
-    )
     n_questions: int = Field(
         800, ge=1, description="how many are shown in all: drawn by chance, of each task as many"
     )
@@ -65,9 +54,6 @@ class DiscoverSkills(Stage):
     sampling: SamplingSettings = Field(
         SamplingSettings(temperature=0), description="how the model answers"
     )
-    max_error_rate: float = Field(
-        0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
-    )
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", "question"}}
@@ -77,9 +63,7 @@ class DiscoverSkills(Stage):
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         constants = frozenset({"task"})
-        return {
-            self.template: offered_variables(constants, self.variables, self.by_task, "questions")
-        }
+        return {self.template: self.offered(constants, "questions")}
 
     def is_seeded(self) -> bool:
         return True
@@ -131,12 +115,12 @@ class DiscoverSkills(Stage):
     ) -> dict[str, list[frozenset[str]]]:
         """For each task, the skills that each answer names."""
         n_jobs = sum(-(-len(texts) // self.questions_per_request) for texts in questions.values())
-        budget = ErrorBudget(self.max_error_rate, n_jobs)
+        budget = self.budget(n_jobs)
         found: dict[str, list[frozenset[str]]] = {task: [] for task in questions}
         unreadable = truncated = n_refused = 0
-        ask = partial(context.generate, self.model, total=n_jobs)
-        for job, completion in answered(self._jobs(context, questions), ask):
-            budget.count(job.id, completion.error)
+        for job, completion in self.ask(
+            context, self.model, self._jobs(context, questions), n_jobs, budget
+        ):
             if completion.error is not None:
                 continue
             truncated += completion.finish_reason == "length"
@@ -160,7 +144,7 @@ class DiscoverSkills(Stage):
         size = self.questions_per_request
         for task, texts in questions.items():
             for start in range(0, len(texts), size):
-                values = template_values({"task": task}, self.variables, self.by_task)
+                values = self.values({"task": task})
                 values["questions"] = texts[start : start + size]
                 name = f"{task}/{start // size}"
                 seed = derive_seed(context.seed, self.model, "discover_skills", name)

@@ -11,29 +11,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings
-from llm_distill.engines.requests import (
-    Job,
-    answered,
-    make_job,
-    offered_variables,
-    template_values,
-)
+from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError
 from llm_distill.evaluation.contamination import ContaminationSettings, look_for_items
 from llm_distill.evaluation.exam_results import ExamResults
 from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
-from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 ADDED = (
     "id", "parent_id", "model", "shots", "candidate_index", "prompt", "completion", "answer",
@@ -41,7 +34,7 @@ ADDED = (
 )  # fmt: skip
 
 
-class Evaluate(Stage):
+class Evaluate(AskingStage):
     """Accuracy of models on the same items, with 95 % intervals, and every prediction as a row.
 
     The first `<ans>…</ans>` of a completion is the answer; none is wrong, and counted apart. Worked
@@ -66,10 +59,6 @@ class Evaluate(Stage):
         None, description="worked examples (question, rationale); needed for shots above 0"
     )
     template: str = Field(description="the exam: reads `examples` and `question`")
-    variables: dict[str, Any] = Field({}, description="constants for the template")
-    by_task: dict[str, dict[str, Any]] = Field(
-        {}, description="constants for the items of one task, in place of those of `variables`"
-    )
     sampling: SamplingSettings = Field(
         SamplingSettings(temperature=0, max_tokens=256, stop=("\nQuestion:", "Question:")),
         description="how answers are drawn; without the stops a model would go on to ask itself",
@@ -83,9 +72,6 @@ class Evaluate(Stage):
     )
     contamination: ContaminationSettings = Field(
         ContaminationSettings(), description="items in what was trained on or is shown"
-    )
-    max_error_rate: float = Field(
-        0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
     )
 
     @model_validator(mode="after")
@@ -114,7 +100,7 @@ class Evaluate(Stage):
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         columns = inputs[self.rows]
-        offered = offered_variables(columns, self.variables, self.by_task, "examples")
+        offered = self.offered(columns, "examples")
         return {self.template: offered}
 
     def is_seeded(self) -> bool:
@@ -136,14 +122,14 @@ class Evaluate(Stage):
             draw_examples(row, pools, max(self.shots), 0)
         context.metrics["contamination"] = self._contamination(context, pools)
         a_model = len(context.rows(self.rows)) * len(self.shots) * self.samples
-        budget = ErrorBudget(self.max_error_rate, a_model * len(self.models))
+        budget = self.budget(a_model * len(self.models))
         results = ExamResults(self.by, self.answer_kind)
         seconds = {}
         for model in self.models:  # one after the other: one is in memory at a time
             began = time.monotonic()
-            ask = partial(context.generate, model, total=a_model)
-            for job, completion in answered(self._jobs(context, model, pools), ask):
-                budget.count(job.id, completion.error)
+            for job, completion in self.ask(
+                context, model, self._jobs(context, model, pools), a_model, budget
+            ):
                 row = self._judged(job.about, completion)
                 results.add(row)
                 yield row
@@ -180,7 +166,7 @@ class Evaluate(Stage):
         prompt_format = context.model(model).prompt_format
         for shots in self.shots:
             for row in context.each_row(self.rows):
-                values = template_values(row, self.variables, self.by_task)
+                values = self.values(row)
                 drawn_by = derive_seed(context.seed, row["id"], "examples")
                 values["examples"] = draw_examples(row, pools, shots, drawn_by) if shots else []
                 for index in range(self.samples):

@@ -10,15 +10,14 @@ out: {… "judge": "incorrect", "reason": "It adds where …", "missing_skills":
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import SamplingSettings
-from llm_distill.engines.requests import Job, answered, offered_variables
+from llm_distill.engines.requests import Job
 from llm_distill.engines.skill_requests import skill_jobs
-from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.parsing import read_tag
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skills import (
@@ -31,13 +30,13 @@ from llm_distill.methods.skills import (
     skill_lists,
 )
 from llm_distill.rows.columns import Row, task_of
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 ADDED = ("judge", "reason", "missing_skills", "error")
 VERDICTS = ("correct", "incorrect")
 
 
-class FindMissingSkills(Stage):
+class FindMissingSkills(AskingStage):
     """Shows a model the student's answers to difficult questions, and keeps the skills it names.
 
     Rows that are not difficult are dropped; of more than `max_questions`, some by chance are kept.
@@ -53,10 +52,6 @@ class FindMissingSkills(Stage):
     model: Model = Field(description="the teacher")
     template: str = Field(
         description="reads `skills` (of the task), `question`, `completion`, `max_skills`"
-    )
-    variables: dict[str, Any] = Field({}, description="constants for the template")
-    by_task: dict[str, dict[str, Any]] = Field(
-        {}, description="constants for the rows of one task, in place of those of `variables`"
     )
     max_skills: int = Field(3, ge=1, description="skills that can be named for a question")
     max_questions: int = Field(
@@ -74,9 +69,6 @@ class FindMissingSkills(Stage):
     sampling: SamplingSettings = Field(
         SamplingSettings(temperature=0), description="how the model answers"
     )
-    max_error_rate: float = Field(
-        0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
-    )
 
     def required_columns(self) -> dict[str, set[str]]:
         needed = {self.rows: {"id", "question", "completion", "is_difficult"}}
@@ -89,7 +81,7 @@ class FindMissingSkills(Stage):
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         more = "skills", "max_skills"
-        offered = offered_variables(inputs[self.rows], self.variables, self.by_task, *more)
+        offered = self.offered(inputs[self.rows], *more)
         return {self.template: offered}
 
     def is_seeded(self) -> bool:
@@ -134,12 +126,12 @@ class FindMissingSkills(Stage):
     def _rows(
         self, context: Context, lists: Mapping[str, list[str]], chosen: set[str]
     ) -> Iterator[Row]:
-        budget = ErrorBudget(self.max_error_rate, len(chosen))
+        budget = self.budget(len(chosen))
         counts = LabelCounts(self.max_skills)
         n_correct = n_unjudged = truncated = n_labels = 0
-        ask = partial(context.generate, self.model, total=len(chosen))
-        for job, completion in answered(self._jobs(context, lists, chosen), ask):
-            budget.count(job.id, completion.error)
+        for job, completion in self.ask(
+            context, self.model, self._jobs(context, lists, chosen), len(chosen), budget
+        ):
             row, judge, reason, missing = job.about, None, None, []
             if completion.error is None:
                 judge = _verdict(completion.text)

@@ -11,26 +11,19 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import SamplingSettings, StructuredOutput
-from llm_distill.engines.requests import (
-    Job,
-    answered,
-    make_job,
-    offered_variables,
-    template_values,
-)
+from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError
-from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.examples import draw_examples, usable
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import Template, load_template
 from llm_distill.rows.columns import Row, by_task
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 ADDED = ("id", "parent_id", "prompt", "finish_reason", "candidate_index", "error")
 EXAMPLE_TEXTS = ("question", "reference_answer", "rationale")
@@ -48,7 +41,7 @@ class ExampleSettings(BaseModel):
     )
 
 
-class Generate(Stage):
+class Generate(AskingStage):
     """Renders a template for each row and keeps what the model answers, one row a candidate.
 
     A row is given back `n` times (for each named template `n` times), with a new `id` and the old
@@ -62,10 +55,6 @@ class Generate(Stage):
     template: str | dict[str, str] = Field(
         description="a template, or several by name; the name goes into the column `strategy`"
     )
-    variables: dict[str, Any] = Field({}, description="constants for the template")
-    by_task: dict[str, dict[str, Any]] = Field(
-        {}, description="constants for the rows of one task, in place of those of `variables`"
-    )
     n: int = Field(1, ge=1, description="candidates a row (and template)")
     sampling: SamplingSettings = Field(SamplingSettings(), description="how completions are drawn")
     structured_output: StructuredOutput | None = Field(
@@ -73,9 +62,6 @@ class Generate(Stage):
     )
     examples: ExampleSettings | None = Field(
         None, description="rows to show, drawn anew for each request"
-    )
-    max_error_rate: float = Field(
-        0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
     )
     completion_column: str = Field("completion", description="where the model's text goes")
 
@@ -108,7 +94,7 @@ class Generate(Stage):
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         more = ("examples",) if self.examples is not None else ()
-        offered = offered_variables(inputs[self.rows], self.variables, self.by_task, *more)
+        offered = self.offered(inputs[self.rows], *more)
         return dict.fromkeys(self._templates().values(), offered)
 
     def is_seeded(self) -> bool:
@@ -135,11 +121,9 @@ class Generate(Stage):
 
     def _rows(self, context: Context) -> Iterator[Row]:
         total = len(context.rows(self.rows)) * len(self._templates()) * self.n
-        budget = ErrorBudget(self.max_error_rate, total)
+        budget = self.budget(total)
         finished: Counter[str] = Counter()
-        ask = partial(context.generate, self.model, total=total)
-        for job, completion in answered(self._jobs(context), ask):
-            budget.count(job.id, completion.error)
+        for job, completion in self.ask(context, self.model, self._jobs(context), total, budget):
             finished[completion.finish_reason] += 1
             text = completion.text.strip() if completion.error is None else None
             yield {
@@ -178,7 +162,7 @@ class Generate(Stage):
             about["strategy"] = strategy
         # With the model's name: two models asked the same are to write independently.
         seed = derive_seed(context.seed, self.model, row["id"], strategy, index)
-        values = template_values(row, self.variables, self.by_task)
+        values = self.values(row)
         if self.examples is not None:
             drawn_by = derive_seed(seed, "examples")
             try:

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import SamplingSettings
-from llm_distill.engines.requests import Job, answered, offered_variables
+from llm_distill.engines.requests import Job
 from llm_distill.engines.skill_requests import skill_jobs
-from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.skills import (
     REASON_REGEX,
     LabelCounts,
@@ -29,12 +28,12 @@ from llm_distill.methods.skills import (
     skill_lists,
 )
 from llm_distill.rows.columns import Row, task_of
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 ADDED = ("skills", "error")
 
 
-class LabelSkills(Stage):
+class LabelSkills(AskingStage):
     """Labels each question with at most `max_skills` skills of its own task's list.
 
     Labels are read from `<skill>…</skill>`, with commas between them, and compared in one spelling.
@@ -47,19 +46,12 @@ class LabelSkills(Stage):
     skills: Rows = Field(description="the list: discover_skills or load_skills")
     model: Model = Field(description="the teacher")
     template: str = Field(description="reads `skills` (of the task), `question`, `max_skills`")
-    variables: dict[str, Any] = Field({}, description="constants for the template")
-    by_task: dict[str, dict[str, Any]] = Field(
-        {}, description="constants for the rows of one task, in place of those of `variables`"
-    )
     max_skills: int = Field(5, ge=1, description="labels that a question can have")
     constrain: bool = Field(
         True, description="hold answers to the list, with kind: vllm or a server that can"
     )
     sampling: SamplingSettings = Field(
         SamplingSettings(temperature=0), description="how the model answers"
-    )
-    max_error_rate: float = Field(
-        0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
     )
 
     def required_columns(self) -> dict[str, set[str]]:
@@ -73,7 +65,7 @@ class LabelSkills(Stage):
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         more = "skills", "max_skills"
-        offered = offered_variables(inputs[self.rows], self.variables, self.by_task, *more)
+        offered = self.offered(inputs[self.rows], *more)
         return {self.template: offered}
 
     def is_seeded(self) -> bool:
@@ -89,13 +81,13 @@ class LabelSkills(Stage):
 
     def _rows(self, context: Context, lists: Mapping[str, list[str]]) -> Iterator[Row]:
         total = len(context.rows(self.rows))
-        budget = ErrorBudget(self.max_error_rate, total)
+        budget = self.budget(total)
         counts = LabelCounts(self.max_skills)
         questions: Counter[str] = Counter()
         truncated = 0
-        ask = partial(context.generate, self.model, total=total)
-        for job, completion in answered(self._jobs(context, lists), ask):
-            budget.count(job.id, completion.error)
+        for job, completion in self.ask(
+            context, self.model, self._jobs(context, lists), total, budget
+        ):
             row, skills = job.about, []
             if completion.error is None:
                 skills = counts.sort(read_labels(completion.text), lists[task_of(row)])

@@ -9,28 +9,21 @@ out: {"id": "q1-recall-0", "parent_id": "q1", "question": "1 + 2?", "rationale":
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import SamplingSettings
-from llm_distill.engines.requests import (
-    Job,
-    answered,
-    make_job,
-    offered_variables,
-    template_values,
-)
+from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError, nearest
 from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
-from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.examples import question_key, usable
 from llm_distill.methods.in_context_score import Tally, mean_by
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, by_task, check_references, task_of
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 ADDED = ("score", "n_items", "parse_failures")
 
@@ -47,7 +40,7 @@ Exams = dict[Candidate, tuple[Row, list[Row]]]
 """For each different candidate: the first row that has it, and the items that it is tried on."""
 
 
-class ScoreInContext(Stage):
+class ScoreInContext(AskingStage):
     """Scores each candidate by the student's accuracy with it as the single example in context.
 
     The student answers every item of the candidate's task. The first `<ans>…</ans>` that it writes
@@ -65,19 +58,12 @@ class ScoreInContext(Stage):
     items: Rows = Field(description="the stage whose rows are the exam's items")
     model: Model = Field(description="the student")
     template: str = Field(description="the exam: reads `examples` (one candidate) and `question`")
-    variables: dict[str, Any] = Field({}, description="constants for the template")
-    by_task: dict[str, dict[str, Any]] = Field(
-        {}, description="constants for the items of one task, in place of those of `variables`"
-    )
     sampling: SamplingSettings = Field(
         SamplingSettings(temperature=0, max_tokens=256, stop=("\nQuestion:", "Question:")),
         description="how the student answers; without the stops it would go on to ask itself",
     )
     answer_kind: AnswerKind = Field(
         "exact", description="how an answer is compared with the item's reference_answer"
-    )
-    max_error_rate: float = Field(
-        0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
     )
     racing: bool = Field(
         False, description="stop early with candidates that no preference pair will use"
@@ -100,7 +86,7 @@ class ScoreInContext(Stage):
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         columns = inputs[self.items]
-        offered = offered_variables(columns, self.variables, self.by_task, "examples")
+        offered = self.offered(columns, "examples")
         return {self.template: offered}
 
     def is_seeded(self) -> bool:
@@ -155,12 +141,12 @@ class ScoreInContext(Stage):
         exams = self._exams(context)
         tallies = {candidate: Tally() for candidate in exams}
         total = sum(len(items) for _, items in exams.values())
-        budget = ErrorBudget(self.max_error_rate, total)
+        budget = self.budget(total)
         for lap in self._race(context, exams, tallies) if self.racing else (exams,):
             size = sum(len(items) for _, items in lap.values())
-            ask = partial(context.generate, self.model, total=size)
-            for job, completion in answered(self._jobs(context, lap), ask):
-                budget.count(job.id, completion.error)
+            for job, completion in self.ask(
+                context, self.model, self._jobs(context, lap), size, budget
+            ):
                 if completion.error is not None:
                     continue
                 candidate, reference = job.about
@@ -235,7 +221,7 @@ class ScoreInContext(Stage):
         for candidate, (row, exam) in exams.items():
             example = {**row, "rationale": row["rationale"].strip()}
             for index, item in enumerate(exam):
-                values = template_values(item, self.variables, self.by_task)
+                values = self.values(item)
                 values["examples"] = [example]
                 seed = derive_seed(context.seed, row["id"], item["id"])
                 about = candidate, item["reference_answer"]

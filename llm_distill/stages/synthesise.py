@@ -12,22 +12,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from itertools import product
 from typing import Any, Literal
 
 from pydantic import Field
 
+from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings
-from llm_distill.engines.requests import (
-    Job,
-    answered,
-    make_job,
-    offered_variables,
-    template_values,
-)
+from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError
-from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.examples import question_key, usable
 from llm_distill.methods.parsing import read_groups
 from llm_distill.methods.seeds import derive_seed
@@ -42,7 +35,7 @@ from llm_distill.methods.skill_selection import (
 )
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 TEXTS = ("question", "rationale")
 OWN = ("task", "skill", "examples", "n_questions")
@@ -61,7 +54,7 @@ GIVEN = (
 )
 
 
-class Synthesise(Stage):
+class Synthesise(AskingStage):
     """For each difficult question and each skill missing there, asks for new questions.
 
     The template is given the `skill`, `n_questions`, and solved training questions that need it as
@@ -77,10 +70,6 @@ class Synthesise(Stage):
     references: Rows = Field(description="solved training questions, labelled with `skills`")
     model: Model = Field(description="the teacher")
     template: str = Field(description="asks for `n_questions` with `skill`, like the `examples`")
-    variables: dict[str, Any] = Field({}, description="constants for the template")
-    by_task: dict[str, dict[str, Any]] = Field(
-        {}, description="constants for the skills of one task, in place of those of `variables`"
-    )
     questions: Rows | None = Field(
         None,
         description="the difficult questions: no reference may ask the same; without it only ids "
@@ -91,9 +80,6 @@ class Synthesise(Stage):
     n: int = Field(1, ge=1, description="times that is asked, each with references of its own")
     sampling: SamplingSettings = Field(
         SamplingSettings(max_tokens=1024), description="how completions are drawn"
-    )
-    max_error_rate: float = Field(
-        0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
     )
 
     def required_columns(self) -> dict[str, set[str]]:
@@ -107,7 +93,7 @@ class Synthesise(Stage):
         return frozenset(GIVEN)
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        return {self.template: offered_variables(frozenset(OWN), self.variables, self.by_task)}
+        return {self.template: self.offered(frozenset(OWN))}
 
     def may_be_empty(self) -> set[str]:
         return {self.profile, *filter(None, [self.questions])}
@@ -134,11 +120,11 @@ class Synthesise(Stage):
                 "that the profile was made with"
             )
         total = len(asked) * self.n
-        budget = ErrorBudget(self.max_error_rate, total)
+        budget = self.budget(total)
         found: Counter[str] = Counter()
-        ask = partial(context.generate, self.model, total=total)
-        for job, completion in answered(self._jobs(context, asked, pools, references), ask):
-            budget.count(job.id, completion.error)
+        for job, completion in self.ask(
+            context, self.model, self._jobs(context, asked, pools, references), total, budget
+        ):
             found["truncated"] += completion.finish_reason == "length"
             yield from self._read(context, job, completion, found)
         context.metrics.update(
@@ -200,7 +186,7 @@ class Synthesise(Stage):
                 "skills": [need.skill],
                 "reference_ids": [draw.source_id for draw in draws],
             }
-            values = template_values(row, self.variables, self.by_task)
+            values = self.values(row)
             job, text = make_job(
                 f"{need.id}/{index}", about, template, values, prompt_format, self.sampling, seed
             )

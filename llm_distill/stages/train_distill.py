@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.rows import RowText
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.errors import ConfigError
@@ -90,7 +91,8 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         if self.from_teacher() and not self.online:
             columns |= {"teacher_logps", "scored_by", "scored_text"}
             columns |= {"teacher_log_pbs"} if self.debiases() else set()
-            columns |= {"teacher_top_ids", "teacher_top_logps"} if self.losses.shared() else set()
+            if self.losses.needing(Needs.DISTRIBUTIONS):
+                columns |= {"teacher_top_ids", "teacher_top_logps"}
         return {self.rows: columns}
 
     def remedy(self, column: str) -> str | None:
@@ -152,7 +154,7 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
             return student, None
         other = context.model(self.teacher)
         teacher = row_encoder(other, context_length(other))
-        shared = self.losses.shared()
+        shared = self.losses.needing(Needs.DISTRIBUTIONS)
         how = difference(teacher.tokenizer, student.tokenizer) if shared else None
         if how is not None:
             raise ConfigError(
@@ -180,7 +182,7 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         )
         rows = context.each_row(self.rows)
         dataset = prepared(rows, preparation, context.drop, self.rows, self.max_dropped)
-        if self.losses.alm is not None:
+        if self.losses.needing(Needs.CHUNKS):
             context.metrics["alignment"] = preparation.report.figures()
         return dataset
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from llm_distill.distillation.losses import objective as losses
 from llm_distill.distillation.transfer.new_tokenizer import byte_tokenizer, tokenizer_with
+from llm_distill.methods import chunk_loss as losses
 from llm_distill.models.sources import ModelSource, PromptFormat, load_model
 from llm_distill.stages.train_distill import TrainDistill
 from tests.distillation import encoders, plain, tiny

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from llm_distill.distillation.losses import objective as losses
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.errors import ModelError
+from llm_distill.methods import chunk_loss as losses
 from tests.distillation.trainers import trainer
 
 

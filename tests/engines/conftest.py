@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from llm_distill.engines.base import Completion, Request
-from llm_distill.engines.config import TransformersSettings
 from llm_distill.engines.transformers.engine import TransformersEngine
+from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.models.sources import ModelSource
 from tests.tiny_tokenizer import on_one_thread
 

@@ -8,8 +8,7 @@ import sys
 import pytest
 
 from llm_distill.engines.budget import Budget
-from llm_distill.engines.config import VLLMSettings
-from llm_distill.engines.opening import open_engine
+from llm_distill.engines.vllm.settings import VLLMSettings
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource
 
@@ -21,14 +20,14 @@ def test_without_vllm_the_message_says_how_to_install_it(
     for name in [n for n in sys.modules if n.startswith("llm_distill.engines.vllm.engine")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ModelError) as caught:
-        open_engine(VLLMSettings(kind="vllm"), tiny, Budget(None))
+        VLLMSettings(kind="vllm").open(tiny, Budget(None))
     assert "pip install 'llm-distill[vllm]'" in str(caught.value)
     assert "make setup-vllm" in str(caught.value)
 
 
 def test_vllm_settings_are_checked_by_name_without_vllm() -> None:
     check = (
-        "import sys; from llm_distill.engines.config import VLLMSettings as S\n"
+        "import sys; from llm_distill.engines.vllm.settings import VLLMSettings as S\n"
         "try: S(kind='vllm', tensor_paralel_size=2)\n"
         "except ValueError as error: print(error)\n"
         "assert not {'vllm', 'torch', 'transformers'} & set(sys.modules)"

@@ -112,7 +112,7 @@ def test_force_from_until(bench: MakeBench) -> None:
     toy.run(force=("numbers",))
     assert toy.display.ran == ["numbers", "answers", "trained"]
     assert len(list(toy.workspace.artifacts.glob("numbers-*"))) == 1
-    with pytest.raises(WorkspaceError, match=r"--from: stage 'numbers' comes before it"):
+    with pytest.raises(WorkspaceError, match=r"stage 'numbers': it comes before --from"):
         toy.run("stages.numbers.n=9", start="answers")
     assert toy.display.ran == []
     toy.run(start="answers")

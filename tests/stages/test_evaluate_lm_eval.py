@@ -161,8 +161,8 @@ def test_multiple_choice_is_what_the_likelihoods_say(
 @pytest.mark.slow
 def test_written_answers_are_those_of_the_engine_of_pipelines(run_stage: Run, folder: Path) -> None:
     from llm_distill.engines.base import Request, SamplingSettings
-    from llm_distill.engines.config import TransformersSettings
     from llm_distill.engines.transformers.engine import TransformersEngine
+    from llm_distill.engines.transformers.settings import TransformersSettings
     from llm_distill.methods.answers import extract_answer
 
     run = run_stage(

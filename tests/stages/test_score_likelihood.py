@@ -17,8 +17,8 @@ from llm_distill.distillation.teacher.identity import scored_by, scored_text
 from llm_distill.distillation.teacher.scoring import TeacherScorer
 from llm_distill.engines.base import Score, ScoreRequest
 from llm_distill.engines.codec import Codec
-from llm_distill.engines.config import TransformersSettings
 from llm_distill.engines.transformers.engine import TransformersEngine
+from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.errors import DataError, ModelError
 from llm_distill.models.sources import ModelSource
 from llm_distill.runtime.writer import DATA_FILE, write_rows

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llm_distill.engines.base import Request, SamplingSettings
-from llm_distill.engines.config import TransformersSettings
+from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.models.sources import ModelSource
 from llm_distill.prompts import as_messages
 from llm_distill.stage import ModelOutput

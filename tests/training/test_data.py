@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from llm_distill.engines.config import TransformersSettings
+from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.errors import DataError
 from llm_distill.models.sources import load_tokenizer
 from llm_distill.prompts import as_messages

@@ -140,7 +140,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from llm_distill.models.sources import ModelSource
-from llm_distill.runtime.context import StageContext
+from llm_distill.runtime.context import ModelInput, StageContext, StageInputs
 from llm_distill.stages.train_sft import TrainSft
 from llm_distill.tracking import TrackedRun
 from llm_distill.training.callbacks import WholeHistory
@@ -158,9 +158,9 @@ WholeHistory.on_step_end = on_step_end
 work = Path(told["work_dir"])
 work.mkdir()
 bar = lambda *_: nullcontext(Bar())
-paths, models = {"r": Path(told["rows"])}, {"m": ModelSource(**told["model"])}
-tracked = TrackedRun("p", "p/t/s", work)
-TrainSft(**told["stage"]).run(StageContext(0, work, paths, {}, models, {}, {}, work, bar, tracked))
+rows, models = {"r": Path(told["rows"])}, {"m": ModelInput(ModelSource(**told["model"]), None)}
+inputs = StageInputs(0, work, work, TrackedRun("p", "p/t/s", work), rows, models)
+TrainSft(**told["stage"]).run(StageContext(inputs, None, bar))
 """
 
 

@@ -1,18 +1,14 @@
-"""Divergences of whole next-token distributions, for a teacher and a student of one vocabulary.
-
-forward_kl: KL(T ‖ S). reverse_kl: KL(S ‖ T). jsd: β KL(T ‖ M) + (1 − β) KL(S ‖ M) with
-M = β T + (1 − β) S, the generalised Jensen-Shannon divergence of GKD (arXiv 2306.13649).
-"""
+"""The losses by next-token distributions, the logits of a tile of positions at a time."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from llm_distill.distillation.lm_head.head import Head
+from llm_distill.distillation.losses.loss import DistributionLoss
 
 TILE = {"cpu": 2**21, "cuda": 2**25}
 """Logits in a tile. There are a few tensors of this size at once."""
@@ -22,19 +18,10 @@ LEAST_REST = 2.0**-23
 
 
 def divergences(
-    teacher: torch.Tensor, student: torch.Tensor, kinds: Iterable[str], beta: float
+    teacher: torch.Tensor, student: torch.Tensor, losses: Iterable[DistributionLoss], beta: float
 ) -> dict[str, torch.Tensor]:
-    """Of log-probabilities [N, K], summed over the positions; by the divergence's name."""
-    found = {}
-    for kind in kinds:
-        if kind == "forward_kl":
-            found[kind] = _kl(teacher, student)
-        elif kind == "reverse_kl":
-            found[kind] = _kl(student, teacher)
-        else:
-            mixed = torch.logaddexp(teacher + math.log(beta), student + math.log1p(-beta))
-            found[kind] = beta * _kl(teacher, mixed) + (1 - beta) * _kl(student, mixed)
-    return found
+    """Of log-probabilities [N, K], summed over the positions; by the loss's name."""
+    return {loss.name: loss.summed(teacher, student, beta) for loss in losses}
 
 
 def divergences_from_logits(
@@ -42,7 +29,7 @@ def divergences_from_logits(
     head: Head,
     teacher_hidden: torch.Tensor,
     teacher_head: Head,
-    kinds: Iterable[str],
+    losses: Iterable[DistributionLoss],
     beta: float,
 ) -> dict[str, torch.Tensor]:
     """Over the whole vocabulary, the logits of a tile of positions at a time.
@@ -51,14 +38,14 @@ def divergences_from_logits(
     further than the other, the tokens that both have count.
     """
     size = min(len(head.weight), len(teacher_head.weight))
-    kinds = tuple(kinds)
+    losses = tuple(losses)
 
     def of_tile(part: torch.Tensor, of_teacher: torch.Tensor) -> dict[str, torch.Tensor]:
         with torch.no_grad():
             teacher = teacher_head.logits(of_teacher.to(teacher_head.weight.dtype))
             teacher = teacher[:, :size].log_softmax(-1)
         student = head.logits(part)[:, :size].log_softmax(-1)
-        return divergences(teacher, student, kinds, beta)
+        return divergences(teacher, student, losses, beta)
 
     return _tiled(of_tile, hidden, teacher_hidden, width=size)
 
@@ -68,14 +55,14 @@ def divergences_from_top(
     head: Head,
     top_ids: torch.Tensor,
     top_logps: torch.Tensor,
-    kinds: Iterable[str],
+    losses: Iterable[DistributionLoss],
     beta: float,
 ) -> dict[str, torch.Tensor]:
     """Over the teacher's k likeliest tokens and one bucket for all the others together.
 
     top_ids, top_logps: [N, k]. Merging tokens into a bucket can only lower a divergence.
     """
-    kinds = tuple(kinds)
+    losses = tuple(losses)
 
     def of_tile(
         part: torch.Tensor, ids: torch.Tensor, logps: torch.Tensor
@@ -83,20 +70,14 @@ def divergences_from_top(
         logits = head.logits(part)
         if ids.shape[-1] == logits.shape[-1]:  # there are no others but the teacher's padding
             student = logits.gather(-1, ids).log_softmax(-1)
-            return divergences(logps.log_softmax(-1), student, kinds, beta)
+            return divergences(logps.log_softmax(-1), student, losses, beta)
         rest = logits.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
         student = torch.cat([logits.gather(-1, ids), rest], -1).log_softmax(-1)
         left = (1 - logps.exp().sum(-1, keepdim=True)).clamp(min=LEAST_REST)
         teacher = torch.cat([logps, left.log()], -1).log_softmax(-1)
-        return divergences(teacher, student, kinds, beta)
+        return divergences(teacher, student, losses, beta)
 
     return _tiled(of_tile, hidden, top_ids, top_logps, width=len(head.weight))
-
-
-def _kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """KL(p ‖ q) of log-probabilities; what has none under p adds nothing."""
-    log_ratio = torch.where(p == -torch.inf, 0.0, p - q)
-    return (p.exp() * log_ratio).sum()
 
 
 def _tiled(

@@ -15,6 +15,7 @@ from llm_distill.distillation.batches import collate
 from llm_distill.distillation.dataset import Example, with_online_chunks
 from llm_distill.distillation.lm_head.head import Head, head_logps
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
+from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource, load_model
@@ -78,11 +79,12 @@ class OnlineCollator:
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         scores, hidden = self.teacher.read(examples)
-        if self.settings.losses.alm is not None:
+        if self.settings.losses.needing(Needs.CHUNKS):
             alm, pairs = self.settings.alm, zip(examples, scores, strict=True)
             examples = [with_online_chunks(example, own, alm) for example, own in pairs]
         batch = collate(examples, self.pad_token_id)
-        return batch | ({"teacher_hidden": hidden} if self.settings.losses.shared() else {})
+        needs_hidden = self.settings.losses.needing(Needs.DISTRIBUTIONS)
+        return batch | ({"teacher_hidden": hidden} if needs_hidden else {})
 
 
 def online_teacher(source: ModelSource, encoder: RowEncoder, device: torch.device) -> OnlineTeacher:

@@ -19,7 +19,7 @@ from llm_distill.errors import BudgetError, ConfigError, ModelError
 
 if TYPE_CHECKING:
     from llm_distill.engines.budget import Budget
-    from llm_distill.engines.config import OpenAISettings
+    from llm_distill.engines.openai.settings import OpenAISettings
     from llm_distill.models.sources import ModelSource
 
 

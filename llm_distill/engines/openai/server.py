@@ -33,7 +33,7 @@ from llm_distill.errors import ModelError, nearest
 
 if TYPE_CHECKING:
     from llm_distill.engines.budget import Budget
-    from llm_distill.engines.config import OpenAISettings
+    from llm_distill.engines.openai.settings import OpenAISettings
 
 log = logging.getLogger("llm_distill")
 

@@ -32,7 +32,7 @@ from llm_distill.models.sources import (
 )
 
 if TYPE_CHECKING:
-    from llm_distill.engines.config import TransformersSettings
+    from llm_distill.engines.transformers.settings import TransformersSettings
     from llm_distill.models.sources import ModelSource
 
 BATCHES_AHEAD = 16

@@ -18,7 +18,7 @@ from llm_distill.errors import ModelError
 from llm_distill.models.sources import end_tokens, is_out_of_memory, load_tokenizer
 
 if TYPE_CHECKING:
-    from llm_distill.engines.config import VLLMSettings
+    from llm_distill.engines.vllm.settings import VLLMSettings
     from llm_distill.models.sources import ModelSource
 
 QUEUE = 2

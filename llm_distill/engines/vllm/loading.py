@@ -24,7 +24,7 @@ from vllm.v1.engine.llm_engine import LLMEngine
 from llm_distill.errors import ModelError
 
 if TYPE_CHECKING:
-    from llm_distill.engines.config import VLLMSettings
+    from llm_distill.engines.vllm.settings import VLLMSettings
     from llm_distill.models.sources import ModelSource
 
 ENVIRONMENT = {

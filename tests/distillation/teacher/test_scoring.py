@@ -12,7 +12,7 @@ import torch
 from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder, row_encoder
 from llm_distill.distillation.teacher.scoring import TeacherScorer, batches, in_loss
 from llm_distill.engines.base import ScoreRequest
-from llm_distill.engines.config import TransformersSettings
+from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource, load_model
 

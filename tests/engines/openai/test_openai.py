@@ -27,11 +27,10 @@ from llm_distill.engines.base import (
     StructuredOutput,
 )
 from llm_distill.engines.budget import Budget
-from llm_distill.engines.config import OpenAISettings
 from llm_distill.engines.openai import pace, retries
 from llm_distill.engines.openai import server as openai_server
 from llm_distill.engines.openai.engine import OpenAIEngine
-from llm_distill.engines.opening import open_engine
+from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.errors import BudgetError, ConfigError, ModelError
 from llm_distill.models.sources import ModelSource
 from tests.engines.loopback import (
@@ -484,7 +483,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     settings = OpenAISettings(kind="openai", base_url="http://localhost:8000/v1")
     with pytest.raises(ModelError, match=r"pip install 'llm-distill\[openai\]'"):
-        open_engine(settings, ModelSource("teacher", "m"), Budget(None))
+        settings.open(ModelSource("teacher", "m"), Budget(None))
 
 
 @pytest.mark.parametrize(

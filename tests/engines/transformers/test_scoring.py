@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from llm_distill.engines.base import Score, ScoreRequest
-from llm_distill.engines.config import TransformersSettings
 from llm_distill.engines.transformers import scoring
 from llm_distill.engines.transformers.engine import BATCHES_AHEAD, TransformersEngine
+from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource, load_model, load_tokenizer
 

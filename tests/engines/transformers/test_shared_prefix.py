@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_distill.engines.base import Request, SamplingSettings
-from llm_distill.engines.config import TransformersSettings
 from llm_distill.engines.transformers import engine as engine_module
 from llm_distill.engines.transformers.engine import TransformersEngine
+from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.engines.transformers.shared_prefix import groups_by_prefix, prefix_length, shared
 from llm_distill.models.sources import ModelSource
 

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from llm_distill.engines.base import Completion, Request, SamplingSettings, StructuredOutput
-from llm_distill.engines.config import TransformersSettings
 from llm_distill.engines.transformers.engine import TransformersEngine
+from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource, load_model, load_tokenizer
 

@@ -33,9 +33,9 @@ from llm_distill.engines.base import (
 )
 from llm_distill.engines.budget import Budget
 from llm_distill.engines.codec import Prompt
-from llm_distill.engines.config import TransformersSettings, VLLMSettings
-from llm_distill.engines.opening import open_engine
 from llm_distill.engines.transformers.engine import TransformersEngine
+from llm_distill.engines.transformers.settings import TransformersSettings
+from llm_distill.engines.vllm.settings import VLLMSettings
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource, load_model, load_tokenizer
 from tests.engines.vllm.shared import (
@@ -70,7 +70,7 @@ def opened() -> Iterator[Open]:
         if (source, settings) not in now:
             while now:
                 now.popitem()[1].close()
-            now[source, settings] = open_engine(settings, source, Budget(None))
+            now[source, settings] = settings.open(source, Budget(None))
         return now[source, settings]
 
     yield run

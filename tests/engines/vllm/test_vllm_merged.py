@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from llm_distill.engines.base import Request, SamplingSettings
 from llm_distill.engines.budget import Budget
-from llm_distill.engines.config import TransformersSettings, VLLMSettings
-from llm_distill.engines.opening import open_engine
+from llm_distill.engines.transformers.settings import TransformersSettings
+from llm_distill.engines.vllm.settings import VLLMSettings
 from llm_distill.models.sources import load_model
 from tests.engines.vllm.shared import NEEDS_VLLM, STUDENT
 
@@ -41,7 +41,7 @@ def test_a_merged_model_answers_in_vllm_as_its_adapter_in_transformers(tmp_path)
     requests = [Request(str(i), prompt, greedy) for i, prompt in enumerate(PROMPTS)]
     texts = []
     for settings, model in ((TransformersSettings(device="cpu"), adapted), (vllm, merged)):
-        engine = open_engine(settings, model, Budget(None))
+        engine = settings.open(model, Budget(None))
         texts.append({c.id: (c.text, c.finish_reason) for c in engine.generate(requests)})
         engine.close()
     assert texts[0] == texts[1]

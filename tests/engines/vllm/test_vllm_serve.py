@@ -27,9 +27,9 @@ from llm_distill.engines.base import (
     StructuredOutput,
 )
 from llm_distill.engines.budget import Budget
-from llm_distill.engines.config import OpenAISettings, TransformersSettings
-from llm_distill.engines.opening import open_engine
+from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.engines.transformers.engine import TransformersEngine
+from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource
 from tests.engines.vllm.shared import (
@@ -124,7 +124,7 @@ def reference() -> TransformersEngine:
 
 def open_on(url: str, model: str = SERVED) -> Any:
     settings = OpenAISettings(kind="openai", base_url=url, model=model, max_attempts=1)
-    return open_engine(settings, ModelSource("teacher", "none"), Budget(None))
+    return settings.open(ModelSource("teacher", "none"), Budget(None))
 
 
 def greedy(**changes: Any) -> SamplingSettings:

@@ -6,7 +6,6 @@ A token is a word here, as white space separates them.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +24,7 @@ from llm_distill.errors import ConfigError, ModelError, nearest
 from llm_distill.paths import bundled_root, find_resource
 
 if TYPE_CHECKING:
-    from llm_distill.engines.config import ScriptedSettings
+    from llm_distill.engines.scripted.settings import ScriptedSettings
 
 ROW = '{"contains": "text of a prompt", "completion": "the answer"}'
 Answer = Callable[[Request], str | None]
@@ -145,15 +144,6 @@ def _entries(path: Path) -> Iterator[tuple[str, str]]:
                     f"{path}, line {number}: {key} is {json.dumps(value)}; expected a string"
                 )
         yield row["contains"], row["completion"]
-
-
-def module_file(function: str) -> Path | None:
-    """The source file of `module:name`, without running it; None where there is none."""
-    try:
-        spec = importlib.util.find_spec(function.partition(":")[0])
-    except (ImportError, ValueError):  # a parent package that cannot be imported; an odd name
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin is not None else None
 
 
 def _from_function(name: str) -> Answer:

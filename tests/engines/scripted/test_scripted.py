@@ -11,9 +11,8 @@ import pytest
 
 from llm_distill.engines.base import Completion, Request, SamplingSettings
 from llm_distill.engines.budget import Budget
-from llm_distill.engines.config import ScriptedSettings
-from llm_distill.engines.opening import open_engine
-from llm_distill.engines.scripted import ScriptedEngine
+from llm_distill.engines.scripted.engine import ScriptedEngine
+from llm_distill.engines.scripted.settings import ScriptedSettings
 from llm_distill.errors import ConfigError
 from llm_distill.models.sources import ModelSource
 
@@ -145,9 +144,9 @@ def test_one_source_is_needed() -> None:
             ScriptedEngine(settings)
 
 
-def test_requests_are_answered_one_by_one_through_open_engine(table: Path) -> None:
+def test_requests_are_answered_one_by_one_by_what_the_settings_open(table: Path) -> None:
     settings = ScriptedSettings(kind="scripted", answers=str(table))
-    engine = open_engine(settings, ModelSource("none", "nowhere"), Budget(None))
+    engine = settings.open(ModelSource("none", "nowhere"), Budget(None))
 
     def endless() -> Iterator[Request]:
         for i in count():

@@ -1,0 +1,81 @@
+"""What a loss is: its name, what it needs of the teacher, what it is a mean of, and its sum.
+
+To add one: write it in a file of its own beside this one, as a `TokenLoss` (from the likelihoods of
+the rows' tokens) or a `DistributionLoss` (from whole next-token distributions); name it in
+`known.LOSSES`; and give it a weight of the same name in `settings.LossWeights`. Nothing else tests
+names: the stage, the dataset, the collator and the trainer ask the loss what it needs. Losses of
+one kind share one pass over the output layer. These files are read with the settings, so torch is
+imported only inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, Flag, auto
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from llm_distill.distillation.settings import DistillSettings
+
+    Batch = Mapping[str, torch.Tensor]
+
+
+class Needs(Flag):
+    """What a loss needs of the teacher; without any it needs the text alone.
+
+    CHUNKS: the likelihoods of aligned chunks, whatever the tokenizers. DISTRIBUTIONS: the next
+    token's whole distribution, or its likeliest tokens', so both models must share a tokenizer.
+    """
+
+    CHUNKS = auto()
+    DISTRIBUTIONS = auto()
+
+
+class MeanOf(Enum):
+    """What a loss is a mean of; the value is the batch's entry that has one element for each."""
+
+    TOKENS = "labelled"
+    CHUNKS = "chunk_logps"
+
+
+@dataclass(frozen=True)
+class TokenReading:
+    """What the student's output layer says of a batch's tokens.
+
+    logps: log p(target), [N]. boundary_logps: log p(B), [N]; None without debiasing.
+    """
+
+    logps: torch.Tensor
+    boundary_logps: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class TokenLoss:
+    """A loss from the likelihoods of tokens.
+
+    summed: over what it is a mean of, in a batch; a scalar.
+    """
+
+    name: str
+    needs: Needs
+    mean_of: MeanOf
+    summed: Callable[[TokenReading, Batch, DistillSettings], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class DistributionLoss:
+    """A loss from the log-probabilities of teacher and student, [N, K] each, and `beta`.
+
+    summed: over the N labelled tokens; a scalar.
+    """
+
+    name: str
+    summed: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
+    needs: Needs = Needs.DISTRIBUTIONS
+    mean_of: MeanOf = MeanOf.TOKENS
+
+
+Loss = TokenLoss | DistributionLoss

@@ -1,0 +1,20 @@
+"""The cross entropy of the rows' tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llm_distill.distillation.losses.loss import MeanOf, Needs, TokenLoss, TokenReading
+
+if TYPE_CHECKING:
+    import torch
+
+    from llm_distill.distillation.losses.loss import Batch
+    from llm_distill.distillation.settings import DistillSettings
+
+
+def _summed(student: TokenReading, batch: Batch, settings: DistillSettings) -> torch.Tensor:
+    return -student.logps[batch["labelled"]].sum()
+
+
+SFT = TokenLoss("sft", Needs(0), MeanOf.TOKENS, _summed)

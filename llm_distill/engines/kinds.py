@@ -1,0 +1,27 @@
+"""The engines that a pipeline file can name: the one list of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, get_args
+
+from pydantic import Field
+
+from llm_distill.engines.openai.settings import OpenAISettings
+from llm_distill.engines.scripted.settings import ScriptedSettings
+from llm_distill.engines.settings import EngineSettings
+from llm_distill.engines.transformers.settings import TransformersSettings
+from llm_distill.engines.vllm.settings import VLLMSettings
+
+Kinds = TransformersSettings | VLLMSettings | OpenAISettings | ScriptedSettings
+EngineOfKind = Annotated[Kinds, Field(discriminator="kind")]
+"""The type of a model's `engine:`, chosen by its `kind`."""
+
+
+def settings_class(kind: str | None) -> type[EngineSettings]:
+    """The settings of an engine by its kind, for a record whose settings may be incomplete.
+
+    Of a kind that is not given or not known, those of an engine that loads weights.
+    """
+    classes: tuple[type[EngineSettings], ...] = get_args(Kinds)
+    of_kind = {name: c for c in classes for name in get_args(c.model_fields["kind"].annotation)}
+    return of_kind.get(kind or "", EngineSettings)

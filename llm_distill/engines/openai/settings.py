@@ -1,0 +1,112 @@
+"""The settings of a server that speaks OpenAI's protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from llm_distill.engines.settings import EngineSettings
+from llm_distill.errors import ModelError
+from llm_distill.stage import execution_setting
+
+if TYPE_CHECKING:
+    from llm_distill.engines.base import Engine
+    from llm_distill.engines.budget import Budget
+    from llm_distill.models.sources import ModelSource
+
+
+class Price(BaseModel):
+    """What a server charges, in a currency of the user's choice, for a million tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: float = Field(ge=0, description="for a million prompt tokens")
+    output: float = Field(ge=0, description="for a million completion tokens")
+
+
+class OpenAISettings(EngineSettings):
+    """Generation by a server that speaks OpenAI's protocol: vLLM, a hosted model.
+
+    None of it is part of a fingerprint: the model's name is, by way of the model itself.
+    """
+
+    loads_weights: ClassVar[bool] = False
+    holds_structure: ClassVar[bool] = True
+
+    kind: Literal["openai"]
+    base_url: str = execution_setting(..., "address of the API, such as http://localhost:8000/v1")
+    model: str | None = execution_setting(
+        None,
+        "the model's name on the server; default: model_name_or_path",
+        min_length=1,
+    )
+    api_key_env: str = execution_setting(
+        "OPENAI_API_KEY",
+        "environment variable with the key; it may be unset for a server without one",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+    )
+    max_concurrency: int = execution_setting(
+        64,
+        "requests in flight at once",
+        ge=1,
+    )
+    requests_per_minute: float | None = execution_setting(
+        None,
+        "no more requests than this, evenly spaced",
+        gt=0,
+    )
+    tokens_per_minute: float | None = execution_setting(
+        None,
+        "no more prompt and completion tokens than this",
+        gt=0,
+    )
+    price: Price | None = execution_setting(
+        None,
+        "needed for --max-cost and for the cost of a run",
+    )
+    timeout: float = execution_setting(
+        600,
+        "seconds for one attempt",
+        gt=0,
+    )
+    max_attempts: int = execution_setting(
+        6,
+        "attempts at a request before its row is bad",
+        ge=1,
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        form = "expected an address such as http://localhost:8000/v1"
+        try:
+            parts = urlsplit(value)
+            _ = parts.port  # raises where it is not a number
+        except ValueError as error:
+            raise ValueError(f"{form}; {error}") from error
+        if parts.scheme not in ("http", "https") or not parts.hostname or " " in value:
+            raise ValueError(form)
+        if parts.query or parts.fragment:
+            raise ValueError(f"{form}, with no ? or # behind it")
+        if parts.username is not None:  # the pipeline file is copied into the run's record
+            raise ValueError(f"{form}; a key belongs into the variable that api_key_env names")
+        return value.rstrip("/")
+
+    def served_name(self, model_name_or_path: str) -> str:
+        """What the server calls the model."""
+        return self.model or model_name_or_path
+
+    def open(self, source: ModelSource, budget: Budget) -> Engine:
+        """See `EngineSettings.open`."""
+        try:
+            from llm_distill.engines.openai.engine import OpenAIEngine
+        except ModuleNotFoundError as error:
+            if error.name != "aiohttp":
+                raise
+            raise ModelError(
+                f"model '{source.name}': engine kind openai needs aiohttp, which is not "
+                "installed; pip install 'llm-distill[openai]'"
+            ) from error
+        return OpenAIEngine(self, source, budget)

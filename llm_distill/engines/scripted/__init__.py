@@ -1,0 +1,1 @@
+"""Answers from a table or a function, for tests and for trying a pipeline."""

@@ -1,0 +1,30 @@
+"""A loss says what it needs; the settings and the losses name the same ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm_distill.distillation.losses.known import LOSSES
+from llm_distill.distillation.losses.loss import MeanOf, Needs
+from llm_distill.distillation.settings import DistillSettings, LossWeights
+
+
+def test_each_weight_has_its_loss_and_each_loss_its_weight():
+    assert list(LOSSES) == list(LossWeights.model_fields)
+
+
+def test_a_weight_without_a_loss_is_refused():
+    class More(LossWeights):
+        other_kl: float | None = None
+
+    with pytest.raises(KeyError, match="other_kl"):
+        More(other_kl=1.0).named()
+
+
+def test_what_is_needed_is_asked_of_the_losses():
+    settings = DistillSettings(losses=LossWeights(alm=1.0, sft=1.0, jsd=1.0))
+    assert settings.from_teacher() == ["alm", "jsd"]
+    assert settings.losses.needing(Needs.CHUNKS) == ["alm"]
+    assert settings.losses.needing(Needs.DISTRIBUTIONS) == ["jsd"]
+    means = {loss.name: loss.mean_of for loss in settings.losses.named()}
+    assert means == {"alm": MeanOf.CHUNKS, "sft": MeanOf.TOKENS, "jsd": MeanOf.TOKENS}
