@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from llm_distill.digests import fingerprint
+
 MANIFEST = "manifest.json"
 
 
@@ -16,3 +18,20 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) else None
+
+
+def manifest_digest(manifest: dict[str, Any]) -> str:
+    """The digest of all that stands in a manifest except the digest itself.
+
+    It is taken over the JSON as it stands in the file, so that a manifest with fields that this
+    version does not know still agrees with its digest.
+
+    Raises:
+        ValueError: it holds NaN, which no manifest of ours does.
+    """
+    return fingerprint({k: v for k, v in manifest.items() if k != "manifest_digest"})
+
+
+def manifest_text(manifest: dict[str, Any]) -> str:
+    """A manifest as it is written to its file."""
+    return json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -9,7 +9,6 @@ before anything is reused.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_distill.digests import fingerprint
 from llm_distill.errors import WorkspaceError
-from llm_distill.manifests import MANIFEST, read_manifest
+from llm_distill.manifests import MANIFEST, manifest_digest, manifest_text, read_manifest
 from llm_distill.runtime.disk import full_disk, sync, write_durably
 from llm_distill.runtime.fingerprint import FINGERPRINT_LENGTH
 
@@ -168,9 +167,8 @@ class Workspace:
             "files": files,
             "created": time.time(),
         }
-        manifest["manifest_digest"] = fingerprint(manifest)
-        text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        write_durably(directory / MANIFEST, text)
+        manifest["manifest_digest"] = manifest_digest(manifest)
+        write_durably(directory / MANIFEST, manifest_text(manifest))
         for path in (*directory.rglob("*"), directory):
             sync(path)
         target = self.path(address)
@@ -200,7 +198,7 @@ def _checked_manifest(path: Path) -> dict[str, Any]:
     if manifest is None:
         raise DamagedError(f"{MANIFEST} is missing or unreadable")
     try:
-        digest = fingerprint({k: v for k, v in manifest.items() if k != "manifest_digest"})
+        digest = manifest_digest(manifest)
     except ValueError as error:  # NaN, which no manifest of ours holds
         raise DamagedError(f"{MANIFEST} was edited: {error}") from error
     if manifest.get("manifest_digest") != digest:

@@ -15,12 +15,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
 from glob import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
+from pydantic import BaseModel, Field, ValidationError
 
 from llm_distill.errors import WorkspaceError, nearest
 from llm_distill.pipeline.schema import PipelineConfig
@@ -29,29 +29,30 @@ from llm_distill.runtime.disk import explained, write_durably
 
 log = logging.getLogger("llm_distill")
 
+SCHEMA_VERSION = 1
 SHOWN_RUNS = 10
 
 State = Literal["waiting", "running", "reused", "done", "failed", "interrupted"]
 
 
-@dataclass
-class StageRecord:
+# Both models ignore keys they do not know: what a newer version wrote can still be shown.
+class StageRecord(BaseModel, extra="ignore"):
     """One line of `llm-distill status`."""
 
     state: State = "waiting"
     artifact: str | None = None
     rows: int | None = None
-    dropped: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = Field(default_factory=dict)
     tokens: int = 0
     seconds: float = 0.0
     why: str = ""
 
 
-@dataclass
-class RunRecord:
+class RunRecord(BaseModel, extra="ignore"):
     """The content of run.json, and where it lies."""
 
-    directory: Path
+    directory: Path = Field(exclude=True)
+    schema_version: int = SCHEMA_VERSION  # the first run.json files have none
     name: str
     state: State
     pipeline: str
@@ -99,8 +100,7 @@ class RunRecord:
         Raises:
             WorkspaceError: it cannot be written; the one from before is still there.
         """
-        values = asdict(self)
-        del values["directory"]
+        values = self.model_dump(mode="json")
         with explained(self.directory, "the run's record: "):
             write_durably(self.directory / "run.json", json.dumps(values, indent=2) + "\n")
 
@@ -212,14 +212,17 @@ def runs_of(workspace: Workspace, pipeline: str) -> Iterator[RunRecord]:
 
 def _read(path: Path) -> RunRecord:
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise ValueError("no mapping")
-        stages = {n: StageRecord(**s) for n, s in values.pop("stages").items()}
-        return RunRecord(directory=path.parent, stages=stages, **values)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return RunRecord.model_validate({**values, "directory": path.parent})
+    except (OSError, ValueError) as error:
+        why = str(error)
+        if isinstance(error, ValidationError):  # its own text has a line for each key and a link
+            first = error.errors()[0]
+            why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise WorkspaceError(
-            f"{path} is damaged ({error}); remove the folder {path.parent}, or name another run"
+            f"{path} is damaged ({why}); remove the folder {path.parent}, or name another run"
         ) from error
 
 

@@ -80,7 +80,7 @@ def test_a_run_whose_process_is_gone_was_interrupted(make_run: MakeRun) -> None:
     done = subprocess.Popen(["true"])
     done.wait()
     made.record.pid, made.record.state = done.pid, "running"
-    made.record.stages = {"a": StageRecord("running"), "b": StageRecord()}
+    made.record.stages = {"a": StageRecord(state="running"), "b": StageRecord()}
     made.record.settle()
     assert made.record.state == "interrupted"
     assert [stage.state for stage in made.record.stages.values()] == ["interrupted", "waiting"]

@@ -86,7 +86,7 @@ def test_without_matplotlib_there_are_tables_and_what_to_install(
 def test_a_run_that_has_failed_shows_why_and_what_there_is(make_run: MakeRun) -> None:
     made = make_run("stages: {a: {stage: toy_rows}, b: {stage: toy_map, rows: a}, c: {stage: x}}")
     made.stage("a", "toy_rows", [{"id": "1", "question": "Who?"}])
-    made.record.stages["b"] = StageRecord("failed", why=f"stage 'b': {HOSTILE}")
+    made.record.stages["b"] = StageRecord(state="failed", why=f"stage 'b': {HOSTILE}")
     made.record.stages["c"] = StageRecord()
     made.record.state = "failed"
     text = Page(render(made.view)).text
