@@ -183,6 +183,12 @@ class Stage(BaseModel):
     """Raise it when the same settings would give another result: old artifacts are not reused."""
     is_repeated: ClassVar[bool] = False
     """Whether it is done anew in every run: what it changes lies outside the workspace."""
+    former_settings: ClassVar[Mapping[str, Any]] = {}
+    """Settings that it no longer has, at the value that it always has now.
+
+    They stay a part of the fingerprint, so that what was made with that value is still found. Those
+    of the classes above count too, and settings within settings may have their own.
+    """
 
     stage: str
 

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from llm_distill.engines.requests import offered_variables, render_prompt, template_values
+from llm_distill.engines.requests import offered_variables, render_prompt
 from llm_distill.errors import DataError
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns
 
-ANSWER_ONLY = ("prompt_template", "variables", "by_task", "completion_column")
+ANSWER_ONLY = ("prompt_template", "variables", "completion_column")
 
 
 class PromptedRow(BaseModel):
     """A prompt (a column, or a template) with a completion."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    former_settings: ClassVar[Mapping[str, Any]] = {"by_task": {}}
 
     prompt_template: str | None = Field(
         None, description="makes the prompt; null takes the column `prompt`"
     )
     variables: dict[str, Any] = Field({}, description="constants for the template")
-    by_task: dict[str, dict[str, Any]] = Field(
-        {}, description="constants for the rows of one task, in place of those of `variables`"
-    )
     completion_column: str = Field("completion", description="what answers the prompt")
 
     def text_columns(self) -> set[str]:
@@ -38,7 +36,7 @@ class PromptedRow(BaseModel):
         """The template with the variables that it is offered, for `Stage.template_variables`."""
         if self.prompt_template is None:
             return {}
-        offered = offered_variables(columns, self.variables, self.by_task, "examples")
+        offered = offered_variables(columns, self.variables, "examples")
         return {self.prompt_template: offered}
 
     def prompt(self) -> Callable[[Row], str | None]:
@@ -48,9 +46,8 @@ class PromptedRow(BaseModel):
         template = load_template(self.prompt_template)
 
         def rendered(row: Row) -> str | None:
-            values: Mapping[str, Any] = template_values(row, self.variables, self.by_task)
             try:
-                return render_prompt(template, {"examples": [], **values})
+                return render_prompt(template, {"examples": [], **row, **self.variables})
             except DataError:
                 return None
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import Field
 
 from llm_distill.engines.base import Completion
-from llm_distill.engines.requests import Job, answered, offered_variables, template_values
+from llm_distill.engines.requests import Job, answered, offered_variables
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.stage import Columns, Context, Stage
 
@@ -29,21 +29,22 @@ About = TypeVar("About")
 class AskingStage(Stage):
     """Base of the stages that ask a model: constants for the template, and failures borne."""
 
+    former_settings: ClassVar[Mapping[str, Any]] = {"by_task": {}}
     variables: dict[str, Any] = Field({}, description="constants for the template")
-    by_task: dict[str, dict[str, Any]] = Field(
-        {}, description="constants for the rows of one task, in place of those of `variables`"
-    )
     max_error_rate: float = Field(
         0.1, ge=0, le=1, description="the share of requests that may fail before the run stops"
     )
 
     def offered(self, columns: Columns, *more: str) -> Columns:
         """The names that the template is given: of columns, of constants, and `more`."""
-        return offered_variables(columns, self.variables, self.by_task, *more)
+        return offered_variables(columns, self.variables, *more)
 
     def values(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """What the template is given for a row, before what the stage adds itself."""
-        return template_values(dict(row), self.variables, self.by_task)
+        """What the template is given for a row, before what the stage adds itself.
+
+        A constant wins, so that a setting can stand in for a column.
+        """
+        return {**row, **self.variables}
 
     def budget(self, total: int) -> ErrorBudget:
         """The failures that `total` requests may have; one for all that a stage asks."""

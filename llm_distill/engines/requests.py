@@ -21,7 +21,6 @@ from llm_distill.engines.base import (
 from llm_distill.errors import DataError
 from llm_distill.models.sources import PromptFormat
 from llm_distill.prompts import Template, as_messages
-from llm_distill.rows.columns import Row, task_of
 
 About = TypeVar("About")
 
@@ -41,26 +40,14 @@ def request_prompt(text: str, prompt_format: PromptFormat) -> str | Sequence[Mes
     return text if prompt_format == "text" else as_messages(text)
 
 
-def template_values(
-    row: Row, variables: Mapping[str, Any], by_task: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    """What a template is given for a row: its columns, then the constants, then its task's own.
-
-    The later wins, so that a setting can stand in for a column.
-    """
-    return {**row, **variables, **by_task.get(task_of(row), {})}
-
-
 def offered_variables(
-    columns: frozenset[str] | None,
-    variables: Mapping[str, Any],
-    by_task: Mapping[str, Mapping[str, Any]],
-    *more: str,
+    columns: frozenset[str] | None, variables: Mapping[str, Any], *more: str
 ) -> frozenset[str] | None:
-    """The names that `template_values` gives, for the check before a run; None: not known yet."""
-    if columns is None:
-        return None
-    return columns.union(variables, *by_task.values(), more)
+    """What templates are offered, for the check before a run: columns, constants and `more`.
+
+    None where the columns are not known yet.
+    """
+    return None if columns is None else columns.union(variables, more)
 
 
 def render_prompt(template: Template, values: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llm_distill.engines.base import SamplingSettings, StructuredOutput
-from llm_distill.engines.requests import Job, make_job, template_values
+from llm_distill.engines.requests import Job, make_job
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, task_of
@@ -26,8 +26,6 @@ class AsksWithSkills(Protocol):
     def template(self) -> str: ...
     @property
     def variables(self) -> dict[str, Any]: ...
-    @property
-    def by_task(self) -> dict[str, dict[str, Any]]: ...
     @property
     def max_skills(self) -> int: ...
     @property
@@ -56,8 +54,8 @@ def skill_jobs(
     held = lists.items() if is_held else ()
     forms = {task: StructuredOutput(regex=regex(skills)) for task, skills in held}
     for row in rows:
-        values = template_values(row, asking.variables, asking.by_task)
-        values.update(skills=lists[task_of(row)], max_skills=asking.max_skills, **in_place_of(row))
+        values = {**row, **asking.variables, **in_place_of(row)}
+        values.update(skills=lists[task_of(row)], max_skills=asking.max_skills)
         yield make_job(
             row["id"],
             row,

@@ -27,10 +27,8 @@ def with_variables(
     own = dict(stage).get("variables")
     if not variables or own is None:
         return stage
-    # Constants for one task win when a prompt is rendered; rows of other tasks still need these.
-    plain = stage.model_copy(update={"by_task": {}})
     read: set[str] = set()
-    for template, offered in plain.template_variables(inputs).items():
+    for template, offered in stage.template_variables(inputs).items():
         with suppress(ConfigError):  # not there or not readable: the graph's check says so
             read |= load_template(template).variables - (own.keys() if offered is None else offered)
     added = {name: value for name, value in variables.items() if name in read}

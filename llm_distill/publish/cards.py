@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RECIPE = "pipeline.yaml"
 # Of how a text is written, what the table of stages says already, or what would fill pages.
-_SAID_ELSEWHERE = frozenset({"stage", "rows", "model", "variables", "by_task"})
+_SAID_ELSEWHERE = frozenset({"stage", "rows", "model", "variables"})
 
 
 @dataclass(frozen=True)

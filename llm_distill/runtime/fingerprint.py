@@ -19,9 +19,12 @@ def result_settings(settings: BaseModel) -> dict[str, Any]:
     """The settings that the result depends on.
 
     Without those that are marked as unable to change it, and without those that came later and are
-    at their default.
+    at their default; with those that its classes once had, at the value that they always have now,
+    so that what was made before they went is found again.
     """
     kept: dict[str, Any] = {}
+    for base in type(settings).__mro__:
+        kept.update(base.__dict__.get("former_settings", {}))
     for name, field in type(settings).model_fields.items():
         extra = field.json_schema_extra
         if isinstance(extra, dict) and extra.get("affects_result") is False:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.engines.requests import offered_variables, render_prompt, template_values
+from llm_distill.engines.requests import offered_variables, render_prompt
 from llm_distill.errors import DataError
 from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
 from llm_distill.methods.in_context_score import mean_by, question_scores
@@ -56,6 +56,7 @@ class BuildPreferences(Stage):
     Pairs without a margin are dropped and counted.
     """
 
+    former_settings: ClassVar[Mapping[str, Any]] = {"by_task": {}}
     stage: Literal["build_preferences"]
     rows: Rows = Field(description="scored candidates, as `score_in_context` gives them")
     questions: Rows | None = Field(
@@ -72,9 +73,6 @@ class BuildPreferences(Stage):
         description="how a question is written back, so that `parse` reads it",
     )
     variables: dict[str, Any] = Field({}, description="constants for the templates")
-    by_task: dict[str, dict[str, Any]] = Field(
-        {}, description="constants for the rows of one task, in place of those of `variables`"
-    )
     quantile: float = Field(
         0.25, gt=0, le=0.5, description="the share of questions at the top, and at the bottom"
     )
@@ -114,8 +112,7 @@ class BuildPreferences(Stage):
         if self.rationale_template is not None and "rationale" in self.kinds:
             sources.append((self.rationale_template, self.rows))
         return {
-            template: offered_variables(inputs[rows], self.variables, self.by_task)
-            for template, rows in sources
+            template: offered_variables(inputs[rows], self.variables) for template, rows in sources
         }
 
     def is_seeded(self) -> bool:
@@ -232,7 +229,7 @@ class BuildPreferences(Stage):
 
     def _render(self, template: Template, row: Row) -> str:
         try:
-            return render_prompt(template, template_values(row, self.variables, self.by_task))
+            return render_prompt(template, {**row, **self.variables})
         except DataError as error:
             raise DataError(f"row {row['id']}: {error}") from error
 

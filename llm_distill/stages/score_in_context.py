@@ -9,7 +9,7 @@ out: {"id": "q1-recall-0", "parent_id": "q1", "question": "1 + 2?", "rationale":
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,12 +27,6 @@ from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 ADDED = ("score", "n_items", "parse_failures")
 
-LAPS = 8
-"""With racing, candidates are compared after each eighth of the items."""
-
-RACING_ERROR = 0.01
-"""How often one comparison that racing takes for sure may turn out wrong; docs/decisions/0009."""
-
 Candidate = tuple[str, str, str]
 """Task, question and rationale: candidates that agree in all three are the same exam."""
 
@@ -47,12 +41,9 @@ class ScoreInContext(AskingStage):
     counts; none is wrong, and counted in `parse_failures` as well. An item that asks the
     candidate's own question is left out. A candidate without a rationale, or with an `error`, is
     passed on with no score. Candidates that are equal are scored once.
-
-    With `racing`, a candidate in the middle is asked fewer items, as `n_items` says: it stops once
-    it is all but sure to be neither the best nor the worst of its question, and its question to
-    stay at the top, at the bottom or between them.
     """
 
+    former_settings: ClassVar[Mapping[str, Any]] = {"racing": False, "quantile": 0.25}
     stage: Literal["score_in_context"]
     rows: Rows = Field(description="the stage whose rows are candidates: question and rationale")
     items: Rows = Field(description="the stage whose rows are the exam's items")
@@ -65,18 +56,10 @@ class ScoreInContext(AskingStage):
     answer_kind: AnswerKind = Field(
         "exact", description="how an answer is compared with the item's reference_answer"
     )
-    racing: bool = Field(
-        False, description="stop early with candidates that no preference pair will use"
-    )
-    quantile: float = Field(
-        0.25, gt=0, le=0.5, description="for racing: the `quantile` of build_preferences"
-    )
 
     def required_columns(self) -> dict[str, set[str]]:
         needed: dict[str, set[str]] = {}
         needed.setdefault(self.rows, set()).update({"id", "question", "rationale"})
-        if self.racing:
-            needed[self.rows].add("parent_id")
         needed.setdefault(self.items, set()).update({"id", "question", "reference_answer"})
         return needed
 
@@ -90,7 +73,7 @@ class ScoreInContext(AskingStage):
         return {self.template: offered}
 
     def is_seeded(self) -> bool:
-        return self.sampling.temperature > 0 or self.racing
+        return self.sampling.temperature > 0
 
     def run(self, context: Context) -> RowsOutput:
         from llm_distill.rows.columns import features
@@ -142,58 +125,19 @@ class ScoreInContext(AskingStage):
         tallies = {candidate: Tally() for candidate in exams}
         total = sum(len(items) for _, items in exams.values())
         budget = self.budget(total)
-        for lap in self._race(context, exams, tallies) if self.racing else (exams,):
-            size = sum(len(items) for _, items in lap.values())
-            for job, completion in self.ask(
-                context, self.model, self._jobs(context, lap), size, budget
-            ):
-                if completion.error is not None:
-                    continue
-                candidate, reference = job.about
-                answer = extract_answer(completion.text)
-                tallies[candidate].add(
-                    answer=answer,
-                    is_correct=answers_equal(answer, reference, self.answer_kind),
-                    truncated=completion.finish_reason == "length",
-                )
+        jobs = self._jobs(context, exams)
+        for job, completion in self.ask(context, self.model, jobs, total, budget):
+            if completion.error is not None:
+                continue
+            candidate, reference = job.about
+            answer = extract_answer(completion.text)
+            tallies[candidate].add(
+                answer=answer,
+                is_correct=answers_equal(answer, reference, self.answer_kind),
+                truncated=completion.finish_reason == "length",
+            )
         context.metrics["errors"] = budget.failed
-        if self.racing:
-            asked = sum(tally.n_items for tally in tallies.values()) + budget.failed
-            context.metrics.update(exact_answers=total, answers_saved=total - asked)
         return tallies
-
-    def _race(
-        self, context: Context, exams: Exams, tallies: Mapping[Candidate, Tally]
-    ) -> Iterator[Exams]:
-        """The next items of the candidates that are still in the race, lap by lap."""
-        from llm_distill.methods.racing import Standing, still_racing
-
-        questions: dict[str, dict[str, list[Candidate]]] = {}
-        for row in context.each_row(self.rows):
-            candidate = _candidate(row)
-            if candidate is not None:
-                group = questions.setdefault(task_of(row), {})
-                group.setdefault(str(row["parent_id"]), []).append(candidate)
-        racing = set(exams)
-        for lap in range(LAPS):
-            yield {
-                candidate: (row, _lap(items, lap, context.seed))
-                for candidate, (row, items) in exams.items()
-                if candidate in racing
-            }
-            standings = {
-                candidate: Standing(
-                    tallies[candidate].n_correct, tallies[candidate].n_items, len(items)
-                )
-                for candidate, (_, items) in exams.items()
-            }
-            racing = {
-                candidate
-                for group in questions.values()
-                for candidate in still_racing(
-                    group, standings, quantile=self.quantile, error=RACING_ERROR
-                )
-            }
 
     def _exams(self, context: Context) -> Exams:
         items = by_task(context.each_row(self.items))
@@ -227,12 +171,6 @@ class ScoreInContext(AskingStage):
                 about = candidate, item["reference_answer"]
                 name = f"{row['id']}/{index}"
                 yield make_job(name, about, template, values, prompt_format, self.sampling, seed)[0]
-
-
-def _lap(items: list[Row], lap: int, seed: int) -> list[Row]:
-    """An eighth of the items in an order by chance, which is the same for every candidate."""
-    drawn = sorted(items, key=lambda item: derive_seed(seed, "lap", item["id"]))
-    return drawn[lap * len(items) // LAPS : (lap + 1) * len(items) // LAPS]
 
 
 def _candidate(row: Row) -> Candidate | None:

@@ -93,7 +93,7 @@ def test_stages_lists_and_describes(folder: Path) -> None:
     [
         ("generate", "sampling.stop", "list of text"),
         ("generate", "template", "text or mapping of text"),
-        ("generate", "by_task", "mapping of mapping of anything"),
+        ("generate", "variables", "mapping of anything"),
         ("evaluate", "models", "list of a model"),
         ("evaluate", "answer_kind", "'exact' or 'choice' or 'math'"),
         ("train_dpo", "peft", "LoraSettings or null"),

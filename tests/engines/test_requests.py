@@ -14,7 +14,6 @@ from llm_distill.engines.requests import (
     make_job,
     offered_variables,
     request_prompt,
-    template_values,
 )
 from llm_distill.prompts import Template, load_template
 
@@ -33,19 +32,11 @@ def test_a_text_model_continues_and_a_chat_model_is_given_a_turn() -> None:
     assert request_prompt("2 + 2?", "chat") == [{"role": "user", "content": "2 + 2?"}]
 
 
-def test_a_tasks_own_constants_win_over_the_common_ones_and_both_over_columns() -> None:
-    row = {"id": "a", "task": "sums", "question": "2 + 2?", "hint": "column"}
-    values = template_values(row, {"hint": "common", "style": "brief"}, {"sums": {"style": "long"}})
-    assert (values["hint"], values["style"], values["question"]) == ("common", "long", "2 + 2?")
-    other = template_values({**row, "task": "dates"}, {"style": "brief"}, {"sums": {"style": "x"}})
-    assert other["style"] == "brief"
-
-
 def test_what_is_offered_is_what_can_be_given() -> None:
     columns = frozenset({"question"})
-    offered = offered_variables(columns, {"a": 1}, {"sums": {"b": 2}}, "examples")
-    assert offered == {"question", "a", "b", "examples"}
-    assert offered_variables(None, {"a": 1}, {}) is None
+    offered = offered_variables(columns, {"a": 1}, "examples")
+    assert offered == {"question", "a", "examples"}
+    assert offered_variables(None, {"a": 1}) is None
 
 
 @pytest.mark.parametrize("question", [None, "", "  \n"])

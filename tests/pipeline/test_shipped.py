@@ -92,7 +92,6 @@ def test_a_teacher_reads_the_prompt_that_its_scores_are_of(file: str) -> None:
             assert (profile, name, asked) == (profile, name, scoring.prompt_template)
             for setting in (
                 "variables",
-                "by_task",
                 "completion_column",
                 "messages_column",
                 "text_column",

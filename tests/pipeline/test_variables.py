@@ -26,12 +26,6 @@ stages:
     model: student
     template: tone.jinja
     variables: {tone: mine}
-  tasks:
-    stage: generate
-    rows: numbers
-    model: student
-    template: tone.jinja
-    by_task: {sums: {tone: short}}
   plain: {stage: generate, rows: numbers, model: student, template: plain.jinja}
 """
 
@@ -52,7 +46,6 @@ def test_a_stage_gets_what_its_templates_read(load: Load, file: str) -> None:
     pipeline = load(file)
     assert settings(pipeline, "asked") == {"tone": "plain"}
     assert settings(pipeline, "own") == {"tone": "mine"}
-    assert settings(pipeline, "tasks") == {"tone": "plain"}  # for the rows of other tasks
     assert settings(pipeline, "plain") == {}  # its rows have a question
     assert pipeline.resolved["variables"] == {"tone": "plain", "unread": 1, "question": "never"}
 
@@ -61,7 +54,7 @@ def test_it_is_as_if_they_stood_in_the_stage(load: Load, file: str) -> None:
     written = file.replace("variables: {tone: plain, unread: 1, question: never}\n", "").replace(
         "template: tone.jinja}", "template: tone.jinja, variables: {tone: plain}}"
     )
-    by_hand = load(written, assignments=["stages.tasks.variables={tone: x}"])
+    by_hand = load(written)
     assert load(file).stages["asked"] == by_hand.stages["asked"]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from pydantic import BaseModel
 
 from llm_distill.digests import canonical_json, fingerprint
@@ -50,6 +53,20 @@ class Grown(Settings):
 def test_a_later_setting_counts_only_where_it_is_set() -> None:
     assert result_settings(Grown()) == result_settings(Settings())
     assert result_settings(Grown(parse=Inner()))["parse"] == {"temperature": 1.0}
+
+
+class Shrunk(BaseModel):
+    former_settings: ClassVar[Mapping[str, Any]] = {"n": 1}
+    inner: Inner = Inner()
+
+
+class ShrunkTwice(Shrunk):
+    former_settings: ClassVar[Mapping[str, Any]] = {"racing": False}
+
+
+def test_a_setting_that_went_counts_at_the_value_that_it_always_has() -> None:
+    assert result_settings(Shrunk()) == result_settings(Settings())
+    assert result_settings(ShrunkTwice()) == {**result_settings(Settings()), "racing": False}
 
 
 def test_differences_are_said_in_words() -> None:

@@ -93,12 +93,6 @@ def test_a_text_model_is_given_the_text_itself(run_stage: Run, plain: str) -> No
     assert asked == ["Solve.|1 + 1?", [{"role": "user", "content": "Solve.|1 + 1?"}]]
 
 
-def test_a_tasks_own_constants(run_stage: Run, plain: str) -> None:
-    by_task = {"dates": {"task_description": "Find the day."}}
-    run = run_stage(stage(plain, by_task=by_task), {"rows": ROWS}, {"m": lambda r: "x"})
-    assert [row["prompt"] for row in run.rows] == ["Solve.|1 + 1?", "Find the day.|Which day?"]
-
-
 def test_examples_are_of_the_task_seeded_and_never_the_row_itself(
     run_stage: Run, template: Callable[[str, str], str]
 ) -> None:

@@ -176,12 +176,12 @@ def test_an_item_without_a_reference_is_an_error(
 
 
 def test_columns(stage: Callable[..., ScoreInContext]) -> None:
-    settings = stage(variables={"task_description": "Add."}, by_task={"sums": {"hint": "x"}})
+    settings = stage(variables={"task_description": "Add."})
     assert settings.output_columns({"rows": frozenset({"id"}), "items": frozenset()}) == {
         "id", "score", "n_items", "parse_failures"
     }  # fmt: skip
     offered = settings.template_variables({"rows": frozenset(), "items": frozenset({"question"})})
-    assert list(offered.values()) == [{"question", "task_description", "hint", "examples"}]
+    assert list(offered.values()) == [{"question", "task_description", "examples"}]
 
 
 def test_nothing_that_can_be_scored_is_an_error(
@@ -190,34 +190,3 @@ def test_nothing_that_can_be_scored_is_an_error(
     unusable = [candidate("a-0", None)]
     with pytest.raises(DataError, match="no candidate of 'rows' has a score"):
         run_stage(stage(), {"rows": unusable, "items": ITEMS}, {"student": student})
-
-
-def test_racing_stops_with_those_in_the_middle_and_leaves_the_ends_exact(
-    run_stage: Run, stage: Callable[..., ScoreInContext]
-) -> None:
-    """Four questions of clearly different use; of each, the middling rationale is stopped."""
-    items = [
-        {"id": f"v{i}", "task": "sums", "question": f"{i} + 1?", "reference_answer": str(i + 1)}
-        for i in range(640)
-    ]
-    shares = {f"{q}-{r}": 15 * q + 13 * r for q in range(4) for r in (0, 2, 4)}
-    rows = [candidate(name, f"<{share}>") for name, share in shares.items()]
-
-    def right_for_a_share(request: Request) -> str:
-        text = text_of(request)
-        number = int(text.split("Question: ")[-1].split(" ")[0])
-        share = int(text.split("<")[1].split(">")[0])
-        return f" <ans>{number + 1 if number * 37 % 100 < share else 0}</ans>"
-
-    exact = run_stage(stage(), {"rows": rows, "items": items}, {"student": right_for_a_share})
-    raced = run_stage(
-        stage(racing=True), {"rows": rows, "items": items}, {"student": right_for_a_share}
-    )
-    saved = raced.metrics["answers_saved"]
-    assert saved > 0
-    assert raced.metrics["exact_answers"] == 12 * 640 == exact.metrics["answers"]
-    assert raced.metrics["answers"] == 12 * 640 - saved
-    for full, short in zip(exact.rows, raced.rows, strict=True):
-        if short["id"].endswith(("-0", "-4")):
-            assert (short["score"], short["n_items"]) == (full["score"], 640)
-    assert any(row["n_items"] < 640 for row in raced.rows)

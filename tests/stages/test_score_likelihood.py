@@ -112,7 +112,7 @@ def test_templates_conversations_and_documents(score: Run, tmp_path: Path) -> No
     run = score(
         rows,
         prompt_template=str(template),
-        by_task={"sums": {"hint": "Add."}},
+        variables={"hint": "Add."},
         completion_column="rationale",
     )
     assert run.dropped == {"empty prompt": 1}

@@ -180,7 +180,7 @@ def test_a_student_that_is_already_right_gives_nothing(run_stage: Run) -> None:
     assert set(stage().may_be_empty()) == {"profile"}
 
 
-def test_a_tasks_own_constants(run_stage: Run) -> None:
-    settings = stage(by_task={"s": {"task_description": "Count."}})
+def test_constants_of_the_template(run_stage: Run) -> None:
+    settings = stage().model_copy(update={"variables": {"task_description": "Count."}})
     run = run_stage(settings, data(), {"m": lambda r: TWO})
     assert run.rows[0]["prompt"].startswith("Count.")

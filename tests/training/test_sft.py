@@ -200,8 +200,7 @@ def test_a_template_makes_the_prompt(run_stage, text_model, tmp_path, monkeypatc
         max_steps=1,
         prompt_template="exam.jinja",
         completion_column="rationale",
-        variables={"task_description": "Add."},
-        by_task={"s": {"task_description": "Tell."}},
+        variables={"task_description": "Tell."},
     )
     run = run_stage(made, {"r": rows}, models={"m": text_model})
     assert run.dropped == {"empty completion": 1, "empty prompt": 1}
