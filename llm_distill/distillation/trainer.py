@@ -172,7 +172,7 @@ def distill_trainer(
     """
     if signal is not None and signal.in_process:
         # The teacher is in this process, and what it gives is on its device already.
-        arguments = {**arguments, "dataloader_num_workers": 0, "dataloader_pin_memory": False}
+        arguments = {**arguments, "dataloader_pin_memory": False}
     own = {"remove_unused_columns": False, "dataset_kwargs": {"skip_prepare_dataset": True}}
     config = SFTConfig(**arguments, **own)
     said = BatchesOfRows() if signal is None else signal.open(model, config.device)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -46,18 +46,22 @@ class Agreement(Stage):
     With `minimum` the run fails where a figure is lower or undefined, and says all of them.
     """
 
+    former_settings: ClassVar[Mapping[str, Any]] = {
+        "annotator_column": "model",
+        "item_column": "parent_id",
+    }
     stage: Literal["agreement"]
     rows: Rows = Field(description="the stage whose rows have the labels")
     annotators: tuple[str, ...] = Field(
         min_length=2,
-        description="the columns with the labels; or with `label`, values of `annotator_column`. "
+        description="the columns with the labels; or with `label`, values of the column `model`. "
         "A teacher comes first",
     )
     label: str | None = Field(
-        None, description="the column with the label, where each row has one of one annotator"
+        None,
+        description="the column with the label, where each row has one, which its `model` gave to "
+        "its `parent_id`",
     )
-    annotator_column: str = Field("model", description="with `label`: who gave it")
-    item_column: str = Field("parent_id", description="with `label`: the item it was given to")
     where: dict[str, str | bool | int | float] = Field(
         {}, description="only rows with these values, such as shots: 0"
     )
@@ -89,7 +93,7 @@ class Agreement(Stage):
     def required_columns(self) -> dict[str, set[str]]:
         labels = {"id", *self.annotators}
         if self.label is not None:
-            labels = {self.label, self.annotator_column, self.item_column}
+            labels = {self.label, "model", "parent_id"}
         return {self.rows: {*labels, *self.probabilities, *self.where}}
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
@@ -156,7 +160,7 @@ class Agreement(Stage):
         items: dict[str, Item] = {}
         there: set[str] = set()
         for row in self._chosen(context):
-            name, key = str(row[self.annotator_column]), str(row[self.item_column])
+            name, key = str(row["model"]), str(row["parent_id"])
             there.add(name)
             if name not in self.annotators:
                 continue
@@ -172,8 +176,7 @@ class Agreement(Stage):
         for name in self.annotators:
             if name not in there:
                 raise DataError(
-                    f"'{self.rows}' has no row with {self.annotator_column}: {name}; "
-                    f"{nearest(name, there)}"
+                    f"'{self.rows}' has no row with model: {name}; {nearest(name, there)}"
                 )
         return items
 

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from llm_distill.errors import ConfigError, ModelError
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage, execution_setting
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
 
 COLUMNS = ("id", "repo_type", "commit", "url", "files", "bytes")
 
@@ -38,7 +38,6 @@ class PushToHub(Stage):
     evaluations: tuple[Rows, ...] = Field(
         (), description="evaluations whose results the model's card shows"
     )
-    commit_message: str = execution_setting("Push with llm-distill", "the commit's first line")
 
     @field_validator("repo_id")
     @classmethod
@@ -97,7 +96,7 @@ class PushToHub(Stage):
         packed = package(origin, self.repo_id, self.license, context.work_dir / "package")
         for warning in packed.warnings:
             context.warn(warning)
-        pushed = push(packed, self.repo_id, private=self.private, message=self.commit_message)
+        pushed = push(packed, self.repo_id, private=self.private, message="Push with llm-distill")
         sizes = packed.sizes()
         row = {
             "id": self.repo_id,

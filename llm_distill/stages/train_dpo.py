@@ -6,7 +6,8 @@ out: an adapter directory, or a model directory
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,19 +20,19 @@ from llm_distill.training.settings import LoraSettings, TrainingSettings
 class TrainDpo(TrainingSettings, Stage):
     """Direct preference optimisation (TRL's DPOTrainer, arXiv 2305.18290).
 
-    For loss_type sigmoid, equation 7: the mean of -log sigmoid(beta * (log p(chosen) / q(chosen) -
+    Equation 7: the mean of -log sigmoid(beta * (log p(chosen) / q(chosen) -
     log p(rejected) / q(rejected))), with p the model, q the reference, given the prompt.
     The reference is the model itself as it was: with an adapter it is the model without it. Pairs
     with equal or empty sides, and pairs longer than max_length, are counted and left out.
     """
 
     output = "model"
+    former_settings: ClassVar[Mapping[str, Any]] = {"loss_type": "sigmoid"}
 
     stage: Literal["train_dpo"]
     model: Model = Field(description="the model to align")
     rows: Rows = Field(description="the stage whose pairs are read: prompt, chosen, rejected")
     beta: float = Field(0.1, gt=0, description="the higher, the closer to the reference")
-    loss_type: Literal["sigmoid", "ipo", "hinge"] = Field("sigmoid", description="TRL's loss_type")
     peft: LoraSettings | None = Field(
         LoraSettings(), description="train a LoRA adapter; null trains all, and takes two models"
     )
@@ -62,11 +63,7 @@ class TrainDpo(TrainingSettings, Stage):
 
             # TRL turns all dropout off by default, an adapter's too.
             keeps_dropout = self.peft is not None and self.peft.lora_dropout > 0
-            preference = {
-                "beta": self.beta,
-                "loss_type": self.loss_type,
-                "disable_dropout": not keeps_dropout,
-            }
+            preference = {"beta": self.beta, "disable_dropout": not keeps_dropout}
             return dpo_trainer(
                 model,
                 self._reference(source),

@@ -66,7 +66,6 @@ class TrainingSettings(BaseModel):
     max_length: int = Field(1024, ge=2, description="longer rows, in tokens, are dropped")
     bf16: bool = Field(False, description="compute in bfloat16; only where there is CUDA")
     gradient_checkpointing: bool = execution_setting(False, "less memory for more time")
-    dataloader_num_workers: int = execution_setting(0, "processes that prepare batches", ge=0)
     logging_steps: int = execution_setting(10, "steps between points of the loss history", ge=1)
     save_steps: int = execution_setting(100, "steps between checkpoints to resume from", ge=1)
     report_to: Tracker = execution_setting(
