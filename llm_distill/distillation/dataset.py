@@ -20,8 +20,9 @@ from llm_distill.distillation.alignment.chunks import (
 )
 from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
 from llm_distill.distillation.alignment.report import AlignmentReport
+from llm_distill.distillation.losses.alm import AlmSettings
 from llm_distill.distillation.losses.loss import Needs
-from llm_distill.distillation.settings import AlmSettings, DistillSettings
+from llm_distill.distillation.settings import DistillSettings
 from llm_distill.distillation.teacher.scoring import in_loss
 from llm_distill.errors import DataError
 from llm_distill.rows.columns import Row

@@ -1,12 +1,12 @@
-"""What a distillation is told: which losses, how they are combined, and the settings of ALM."""
+"""What a distillation is told: which losses, how they are combined, and their own settings."""
 
 from __future__ import annotations
 
-import math
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from llm_distill.distillation.losses.alm import AlmSettings
 from llm_distill.distillation.losses.known import LOSSES
 from llm_distill.distillation.losses.loss import Loss, Needs
 
@@ -46,42 +46,6 @@ class LossWeights(BaseModel):
         return [loss.name for loss in self.named() if loss.needs & what]
 
 
-class AlmSettings(BaseModel):
-    """Approximate likelihood matching (arXiv 2503.20083)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    temperature: float = Field(
-        1.0,
-        gt=0,
-        allow_inf_nan=True,
-        description="τ: chunks' likelihoods are compared as p^(1/τ); .inf takes the limit",
-    )
-    divergence: Literal["kl", "tvd"] = Field(
-        "kl", description="of the two outcomes, chunk or no chunk; tvd: total variation"
-    )
-    debias: bool = Field(
-        True, description="count how likely a chunk is to end where it does (outcome chunks)"
-    )
-    gamma: float = Field(
-        0.1,
-        ge=0,
-        lt=1,
-        description="with debias: a chunk that the teacher ends with less than this probability "
-        "goes into the next one",
-    )
-
-    @model_validator(mode="after")
-    def _a_number(self) -> AlmSettings:
-        if math.isnan(self.temperature):
-            raise ValueError("temperature is no number")
-        return self
-
-    @field_serializer("temperature", when_used="json")
-    def _in_json(self, value: float) -> float | str:
-        return value if math.isfinite(value) else "inf"  # JSON has no infinity
-
-
 class DistillSettings(BaseModel):
     """What the loss is made of."""
 
@@ -99,6 +63,10 @@ class DistillSettings(BaseModel):
     )
     alm: AlmSettings = Field(AlmSettings(), description="of the loss alm")
     beta: float = Field(0.5, gt=0, lt=1, description="of jsd: the teacher's share in the mixture")
+
+    def of(self, loss: Loss) -> Any:
+        """The loss's own settings, which stand under its name; None where it has none."""
+        return getattr(self, loss.name, None)
 
     def from_teacher(self) -> list[str]:
         """The losses that need a teacher."""

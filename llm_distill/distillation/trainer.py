@@ -13,7 +13,7 @@ from trl import SFTConfig, SFTTrainer
 
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
 from llm_distill.distillation.losses.loss import MeanOf
-from llm_distill.distillation.losses.objective import Batch, Objective, counts
+from llm_distill.distillation.losses.objective import Objective, counts
 from llm_distill.distillation.teacher.signal import BatchesOfRows, TeacherSignal
 from llm_distill.errors import ModelError
 from llm_distill.methods.loss_weights import grad_mag_weights
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from llm_distill.distillation.alignment.encoding import RowEncoder
+    from llm_distill.distillation.losses.loss import Batch
     from llm_distill.distillation.settings import DistillSettings
 
 Collate = Callable[[Sequence[Any]], dict[str, torch.Tensor]]

@@ -2,8 +2,8 @@
 
 To add one: write it in a file of its own beside this one, as a `TokenLoss` (from the likelihoods of
 the rows' tokens) or a `DistributionLoss` (from whole next-token distributions); name it in
-`known.LOSSES`; and give it a weight of the same name in `settings.LossWeights`. Nothing else tests
-names: the stage, the dataset, the collator and the trainer ask the loss what it needs. Losses of
+`known.LOSSES`; and give it a weight of the same name in `settings.LossWeights`. What settings it has are a class in
+its file, and a field of its name in `settings.DistillSettings`. Nothing else tests names: the stage, the dataset, the collator and the trainer ask the loss what it needs. Losses of
 one kind share one pass over the output layer. These files are read with the settings, so torch is
 imported only inside functions.
 """
@@ -13,12 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, Flag, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-
-    from llm_distill.distillation.settings import DistillSettings
 
     Batch = Mapping[str, torch.Tensor]
 
@@ -56,13 +54,13 @@ class TokenReading:
 class TokenLoss:
     """A loss from the likelihoods of tokens.
 
-    summed: over what it is a mean of, in a batch; a scalar.
+    summed: over what it is a mean of, in a batch, with its own settings; a scalar.
     """
 
     name: str
     needs: Needs
     mean_of: MeanOf
-    summed: Callable[[TokenReading, Batch, DistillSettings], torch.Tensor]
+    summed: Callable[[TokenReading, Batch, Any], torch.Tensor]
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,7 +17,8 @@ from llm_distill.distillation.losses.loss import (
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.distillation.teacher.signal import BatchesOfRows, BatchSignal
 
-Batch = Mapping[str, torch.Tensor]
+if TYPE_CHECKING:
+    from llm_distill.distillation.losses.loss import Batch
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Objective:
         if by_token:
             reading = TokenReading(*head_logps(read, head, batch["targets"], self.boundary_tokens))
             for loss in by_token:
-                found[loss.name] = loss.summed(reading, batch, self.settings)
+                found[loss.name] = loss.summed(reading, batch, self.settings.of(loss))
         if by_distribution:
             labelled = read[batch["labelled"]]
             asked = by_distribution, self.settings.beta

@@ -24,9 +24,9 @@ from llm_distill.training.data import NO_LOSS
 
 if TYPE_CHECKING:
     from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
-    from llm_distill.distillation.losses.loss import DistributionLoss
-    from llm_distill.distillation.losses.objective import Batch
-    from llm_distill.distillation.settings import AlmSettings, DistillSettings
+    from llm_distill.distillation.losses.alm import AlmSettings
+    from llm_distill.distillation.losses.loss import Batch, DistributionLoss
+    from llm_distill.distillation.settings import DistillSettings
     from llm_distill.rows.columns import Row
 
 

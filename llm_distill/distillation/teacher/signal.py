@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from llm_distill.distillation.alignment.aligned import AlignedRow
     from llm_distill.distillation.alignment.encoding import EncodedRow
     from llm_distill.distillation.lm_head.head import Head
-    from llm_distill.distillation.losses.loss import DistributionLoss
-    from llm_distill.distillation.losses.objective import Batch
+    from llm_distill.distillation.losses.loss import Batch, DistributionLoss
     from llm_distill.rows.columns import Row
 
 

@@ -21,6 +21,12 @@ def test_a_weight_without_a_loss_is_refused():
         More(other_kl=1.0).named()
 
 
+def test_a_loss_is_given_its_own_settings():
+    settings = DistillSettings()
+    assert settings.of(LOSSES["alm"]) is settings.alm
+    assert settings.of(LOSSES["sft"]) is None
+
+
 def test_what_is_needed_is_asked_of_the_losses():
     settings = DistillSettings(losses=LossWeights(alm=1.0, sft=1.0, jsd=1.0))
     assert settings.from_teacher() == ["alm", "jsd"]

@@ -18,8 +18,9 @@ from llm_distill.distillation.batches import Example, collate
 from llm_distill.distillation.dataset import chunk_columns, chunks_of
 from llm_distill.distillation.lm_head.head import Head
 from llm_distill.distillation.losses.divergence import divergences_from_logits
+from llm_distill.distillation.losses.alm import AlmSettings
 from llm_distill.distillation.losses.loss import DistributionLoss
-from llm_distill.distillation.settings import AlmSettings, DistillSettings, LossWeights
+from llm_distill.distillation.settings import DistillSettings, LossWeights
 from llm_distill.models.sources import ModelSource
 from llm_distill.training.data import NO_LOSS
 from tests.distillation import tiny
