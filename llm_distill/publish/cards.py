@@ -108,12 +108,12 @@ def render(
         manifests=manifests,
         missing=origin.lineage.missing,
         sources=scrubbed_sources(origin),
-        settings=_yaml(scrubbed({m["name"]: m["settings"] for m in manifests}, os.environ)),
+        settings=_yaml(scrubbed({m.name: m.settings for m in manifests}, os.environ)),
         counts=counts,
         version=__version__,
         recipe_name=RECIPE,
-        packages=", ".join(f"{name} {number}" for name, number in own["packages"].items()),
-        device=own["device"],
+        packages=", ".join(f"{name} {number}" for name, number in own.packages.items()),
+        device=own.device,
         **more,
     )
     return f"---\n{data.to_yaml()}\n---\n\n{text}"

@@ -31,7 +31,7 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
     results = results_of(
         names_of(lineage), lineage.base.name if lineage.base else None, origin.evaluations
     )
-    kinds = [manifest["stage"] for manifest, _ in reversed(lineage.trainings)]
+    kinds = [manifest.stage for manifest, _ in reversed(lineage.trainings)]
     base_id = lineage.base.path if lineage.base and lineage.base.is_on_hub else None
     data = ModelCardData(
         base_model=base_id,
@@ -62,9 +62,9 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
     )
     warnings = [row.warning for row in rows if row.warning]
     shown = {result.stage for result in results}
-    unshown = [e.manifest["name"] for e in origin.evaluations if e.manifest["name"] not in shown]
+    unshown = [e.manifest.name for e in origin.evaluations if e.manifest.name not in shown]
     warnings += [
-        f"evaluation '{name}' has no accuracy of '{lineage.manifest['name']}', so the card shows "
+        f"evaluation '{name}' has no accuracy of '{lineage.manifest.name}', so the card shows "
         "nothing of it; is the model among those that it measures?"
         for name in unshown
     ]
@@ -97,9 +97,9 @@ def points(figure: Figure | None) -> str:
 
 def names_of(lineage: Lineage) -> set[str]:
     """What the model goes by: its stage, and the adapter that it is the exact sum of."""
-    names = {str(lineage.manifest["name"])}
+    names = {lineage.manifest.name}
     for manifest, start in lineage.trainings:
-        if manifest["stage"] != "merge_adapter" or manifest["settings"]["dtype"] != "float32":
+        if manifest.stage != "merge_adapter" or manifest.settings["dtype"] != "float32":
             break
         names.add(start)
     return names

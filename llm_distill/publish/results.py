@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_distill.evaluation.results import Results
+from llm_distill.manifest import Manifest
 from llm_distill.publish.lineage import Lineage, Source
 
 Figure = Mapping[str, Any]
@@ -36,7 +37,7 @@ def results_of(
     found: list[Result] = []
     for evaluation in evaluations:
         manifest = evaluation.manifest
-        results = Results.from_metrics(manifest.get("metrics", {}))
+        results = Results.from_metrics(manifest.metrics)
         measured = [row for row in results.results if "accuracy" in row]
         for row in measured:
             if row["model"] not in names:
@@ -51,7 +52,7 @@ def results_of(
             )
             found.append(
                 Result(
-                    stage=manifest["name"],
+                    stage=manifest.name,
                     source=_items_from(evaluation),
                     shots=shots,
                     after=row,
@@ -64,14 +65,10 @@ def results_of(
 
 def _items_from(evaluation: Lineage) -> Source | None:
     """What the exam's rows go back to, if it is one dataset."""
-    rows = evaluation.manifest["settings"].get("rows")
-    address = evaluation.manifest["inputs"].get(rows, {}).get("artifact")
-    while address is not None:
-        manifest = evaluation.manifests.get(address)
-        if manifest is None:
-            return None
-        if manifest["stage"] == "load_dataset":
-            return next(s for s in evaluation.sources if s.stage == manifest["name"])
-        rows = manifest["settings"].get("rows")
-        address = manifest["inputs"].get(rows, {}).get("artifact")
+    manifest: Manifest | None = evaluation.manifest
+    while manifest is not None:
+        if manifest.stage == "load_dataset":
+            name = manifest.name
+            return next(s for s in evaluation.sources if s.stage == name)
+        manifest = evaluation.input_of(manifest, manifest.settings.get("rows"))
     return None

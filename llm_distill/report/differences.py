@@ -36,10 +36,8 @@ class StageDifference:
 
     @property
     def why(self) -> list[str]:
-        old, new = (stage.manifest.get("identity") if stage else None for stage in (self.a, self.b))
-        if not isinstance(old, dict) or not isinstance(new, dict):
-            return []
-        return identity_differences(old, new)
+        old, new = (stage.manifest if stage else None for stage in (self.a, self.b))
+        return identity_differences(old.identity, new.identity) if old and new else []
 
 
 @dataclass(frozen=True)

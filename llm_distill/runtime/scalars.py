@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llm_distill.evaluation.results import BY, DIFFERENCES_BY, OWN, Results
+from llm_distill.manifest import Manifest
 
 NOT_ALLOWED = re.compile(r"[^0-9A-Za-z_\-. /]")  # mlflow takes no more
 
@@ -22,25 +23,25 @@ def plain_name(name: str) -> str:
     return NOT_ALLOWED.sub("_", name.replace("@", "-"))
 
 
-def stage_scalars(manifest: Mapping[str, Any], *, made: bool) -> dict[str, float]:
+def stage_scalars(manifest: Manifest, *, made: bool) -> dict[str, float]:
     """Rows and dropped rows, what it took where the stage was executed now, and the metrics.
 
     made: whether this run executed it. tokens_per_second is over the stage's whole time, with
     loading the model.
     """
     values: dict[str, float] = {}
-    if manifest.get("rows_out") is not None:
-        values["rows"] = manifest["rows_out"]
-        values["dropped"] = sum((manifest.get("dropped") or {}).values())
+    if manifest.rows_out is not None:
+        values["rows"] = manifest.rows_out
+        values["dropped"] = sum(manifest.dropped.values())
     if made:
-        seconds, tokens = manifest.get("seconds") or 0.0, manifest.get("tokens_out") or 0
+        seconds, tokens = manifest.seconds, manifest.tokens_out
         values["seconds"] = seconds
         if tokens:
             values["tokens"] = tokens
             values["tokens_per_second"] = tokens / seconds if seconds else 0.0
-        if manifest.get("cost"):
-            values["cost"] = manifest["cost"]
-    return {**values, **metric_scalars(manifest.get("metrics") or {})}
+        if manifest.cost:
+            values["cost"] = manifest.cost
+    return {**values, **metric_scalars(manifest.metrics)}
 
 
 def metric_scalars(metrics: Mapping[str, Any]) -> dict[str, float]:

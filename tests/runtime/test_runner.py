@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from llm_distill.errors import ConfigError, DataError, WorkspaceError
-from llm_distill.manifests import MANIFEST
+from llm_distill.manifest import MANIFEST
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.runtime.record import read_run
 
