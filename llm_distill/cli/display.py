@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llm_distill.errors import counted
+from llm_distill.evaluation.results import Results
 from llm_distill.manifest import Manifest
 from llm_distill.runtime.artifact import Artifact
 from llm_distill.runtime.plan import Decision
@@ -87,9 +88,9 @@ def summarise(manifest: Manifest) -> str:
     loss = manifest.metrics.get("train_loss")
     if isinstance(loss, float):
         parts.append(f"train loss {loss:.3f}")
-    aligned = manifest.metrics.get("alignment") or {}
-    if isinstance(aligned.get("share_of_bytes"), float):
-        parts.append(f"{aligned['share_of_bytes']:.1%} of the bytes compared")
+    aligned = Results.from_metrics(manifest.metrics).alignment
+    if aligned is not None and aligned.share_of_bytes is not None:
+        parts.append(f"{aligned.share_of_bytes:.1%} of the bytes compared")
     return ", ".join(parts)
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from llm_distill.cli.display import console, plain, say
 from llm_distill.errors import ConfigError, ModelError, WorkspaceError, counted, nearest
+from llm_distill.evaluation.results import Results
 from llm_distill.manifest import read_manifest
 from llm_distill.publish.cards import Origin
 from llm_distill.publish.licenses import check_license
@@ -121,8 +122,8 @@ def _evaluations(workspace: Workspace, record: RunRecord, lineage: Lineage) -> l
     names, found = names_of(lineage), []
     for stage in record.stages.values():
         manifest = read_manifest(workspace.path(stage.artifact)) if stage.artifact else None
-        results = manifest.metrics.get("results", []) if manifest else []
-        if stage.artifact and any(row.get("model") in names for row in results):
+        measured = Results.from_metrics(manifest.metrics if manifest else {})
+        if stage.artifact and measured.models & names:
             found.append(read_lineage(workspace.path(stage.artifact)))
     return found
 

@@ -23,7 +23,7 @@ from llm_distill.report import plots
 from llm_distill.report.alignments import alignments
 from llm_distill.report.charts import Table
 from llm_distill.report.collect import RunView, StageView
-from llm_distill.report.figures import Figure, distributions, exams, own_tables, trainings
+from llm_distill.report.figures import Drawing, distributions, exams, own_tables, trainings
 from llm_distill.report.picture import picture
 from llm_distill.report.profiles import profiles
 from llm_distill.report.samples import MOST_CARDS, samples
@@ -61,7 +61,7 @@ def render(run: RunView) -> str:
     draws = plots.available()
     number = 0
 
-    def drawn(figure: Figure) -> Drawn:
+    def drawn(figure: Drawing) -> Drawn:
         nonlocal number
         number += 1
         chart = figure.chart

@@ -218,7 +218,9 @@ def test_a_run_states_every_field_of_the_manifest(
     """A misspelt one would be ignored, and the field would have its default."""
     toy = bench(TOY)
     made: list[Manifest] = []
-    monkeypatch.setattr(toy.display, "ends", lambda _, artifact, *__: made.append(artifact.manifest))
+    monkeypatch.setattr(
+        toy.display, "ends", lambda _, artifact, *__: made.append(artifact.manifest)
+    )
     toy.run()
     stated = set(Manifest.model_fields) - {"schema_version"}
     assert [manifest.model_fields_set for manifest in made] == [stated] * len(made)
