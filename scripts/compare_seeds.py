@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llm_distill.manifest import read_manifest
 from llm_distill.methods.statistics import mean_interval
 
 Accuracies = dict[tuple[str, int], float]
@@ -43,8 +44,9 @@ def finished_runs(
 
 def metrics(artifact: Path) -> dict[str, Any]:
     """What the manifest of an artifact says that was measured."""
-    manifest: dict[str, Any] = json.loads((artifact / "manifest.json").read_text())
-    return manifest["metrics"]  # type: ignore[no-any-return]
+    manifest = read_manifest(artifact)
+    assert manifest is not None, f"{artifact} has no manifest"
+    return manifest.metrics
 
 
 def exam(artifact: Path, skills: Sequence[str] = ()) -> Accuracies:

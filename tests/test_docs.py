@@ -39,7 +39,7 @@ def test_repeat(tmp_path: Path) -> None:
 
     (tmp_path / "rounds.yaml").write_text(_block("repeat.md", "yaml"))
     stages = load_pipeline(str(tmp_path / "rounds.yaml")).stages
-    assert list(stages)[2:4] == ["drawn@1", "texts@1"]
+    assert list(stages)[2:4] == ["drawn@1", "right@1"]
     assert list(stages)[-2:] == ["trained@3", "exam"]
 
 

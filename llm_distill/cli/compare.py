@@ -10,7 +10,6 @@ from rich.table import Table
 
 from llm_distill.cli.display import console, plain, say
 from llm_distill.report import differences
-from llm_distill.report.charts import Share
 from llm_distill.report.collect import RunView, StageView, collect
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.record import read_run
@@ -61,17 +60,21 @@ def _stages(a: RunView, b: RunView, out: Console) -> None:
 
 
 def _results(a: RunView, b: RunView, out: Console) -> None:
-    found = differences.results(a, b)
-    if not found:
+    accuracies, own = differences.results(a, b), differences.own_figures(a, b)
+    if not accuracies and not own:
         out.print("results: no accuracies to compare")
-        return
-    table = Table("stage", "model", title="accuracy, 95 % interval", box=box.SIMPLE_HEAD)
-    for column in ("A", "B", "B − A, points"):
-        table.add_column(column, justify="right")
-    for each in found:
-        change = f"{100 * (each.b.value - each.a.value):+.1f}" if each.a and each.b else ""
-        table.add_row(each.stage, plain(each.sitting), _accuracy(each.a), _accuracy(each.b), change)
-    out.print(table)
+    for found, title, what, change in (
+        (accuracies, "accuracy, 95 % interval", "model", "B − A, points"),
+        (own, "figures of their own, 95 % interval", "figure", "B − A"),
+    ):
+        table = Table("stage", what, title=title, box=box.SIMPLE_HEAD)
+        for column in ("A", "B", change):
+            table.add_column(column, justify="right")
+        for each in found:
+            values = (differences.ABSENT if of is None else str(of) for of in (each.a, each.b))
+            table.add_row(each.stage, plain(each.of), *values, each.change)
+        if found:
+            out.print(table)
 
 
 def _stage(stage: StageView | None) -> str:
@@ -83,10 +86,6 @@ def _stage(stage: StageView | None) -> str:
     digest = stage.record.artifact.rpartition("-")[2]
     rows = stage.record.rows
     return f"{digest}, model" if rows is None else f"{digest}, {rows:,} rows"
-
-
-def _accuracy(share: Share | None) -> str:
-    return differences.ABSENT if share is None else str(share)
 
 
 def _short(text: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from llm_distill.errors import counted
+from llm_distill.evaluation.results import Results
+from llm_distill.manifest import Manifest
 from llm_distill.runtime.artifact import Artifact
 from llm_distill.runtime.plan import Decision
 from llm_distill.runtime.progress import StageProgress, show_progress
@@ -41,9 +42,9 @@ class TerminalDisplay:
             self._console.print(f"[dim]• {name}: reused{', ' + summary if summary else ''}[/dim]")
             return
         self._console.print(f"[green]✓[/green] {name}: {plain(summary)}, {seconds:.1f} s")
-        for text in artifact.manifest.get("texts", []):
+        for text in artifact.manifest.texts:
             self._console.print(f"  to read: {plain(str(artifact.path / text))}")
-        for warning in artifact.manifest.get("warnings", []):
+        for warning in artifact.manifest.warnings:
             self._console.print(f"  [yellow]warning:[/yellow] {plain(warning)}")
 
     def says(self, message: str) -> None:
@@ -68,29 +69,28 @@ def say(message: str, out: Console | None = None) -> None:
     (out or console()).print(f"[yellow]{plain(message)}[/yellow]")
 
 
-def summarise(manifest: Mapping[str, Any]) -> str:
+def summarise(manifest: Manifest) -> str:
     """`96 rows, dropped 4 (no <input>: 4), 2,310 tokens` from a manifest."""
     parts = []
-    rows = manifest.get("rows_out")
-    if rows is not None:
-        parts.append(counted(rows, "row"))
-    dropped = manifest.get("dropped") or {}
+    if manifest.rows_out is not None:
+        parts.append(counted(manifest.rows_out, "row"))
+    dropped = manifest.dropped
     if dropped:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
         parts.append(f"dropped {sum(dropped.values()):,} ({reasons})")
-    if manifest.get("tokens_out"):
-        parts.append(counted(manifest["tokens_out"], "token"))
-    reused = (manifest.get("completions") or {}).get("reused")
+    if manifest.tokens_out:
+        parts.append(counted(manifest.tokens_out, "token"))
+    reused = manifest.completions.get("reused")
     if reused:
         parts.append(f"{counted(reused, 'completion')} known before")
-    if manifest.get("cost"):
-        parts.append(f"cost {manifest['cost']:,.2f}")
-    loss = (manifest.get("metrics") or {}).get("train_loss")
+    if manifest.cost:
+        parts.append(f"cost {manifest.cost:,.2f}")
+    loss = manifest.metrics.get("train_loss")
     if isinstance(loss, float):
         parts.append(f"train loss {loss:.3f}")
-    aligned = (manifest.get("metrics") or {}).get("alignment") or {}
-    if isinstance(aligned.get("share_of_bytes"), float):
-        parts.append(f"{aligned['share_of_bytes']:.1%} of the bytes compared")
+    aligned = Results.from_metrics(manifest.metrics).alignment
+    if aligned is not None and aligned.share_of_bytes is not None:
+        parts.append(f"{aligned.share_of_bytes:.1%} of the bytes compared")
     return ", ".join(parts)
 
 

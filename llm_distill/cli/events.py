@@ -59,18 +59,18 @@ class EventDisplay:
         gave = {
             "stage": name,
             "artifact": str(artifact.path),
-            "rows": manifest.get("rows_out"),
-            "dropped": manifest.get("dropped") or {},
-            "metrics": metric_scalars(manifest.get("metrics") or {}),
+            "rows": manifest.rows_out,
+            "dropped": manifest.dropped,
+            "metrics": metric_scalars(manifest.metrics),
         }
         if state == "reused":
             self.emit("stage_reused", **gave)
         else:
-            for warning in manifest.get("warnings") or []:
+            for warning in manifest.warnings:
                 self.emit("warning", stage=name, message=warning)
             took = {
-                "tokens": manifest.get("tokens_out") or 0,
-                "cost": manifest.get("cost") or 0.0,
+                "tokens": manifest.tokens_out,
+                "cost": manifest.cost,
                 "seconds": round(seconds, 3),
             }
             self.emit("stage_finished", **gave, **took)

@@ -11,10 +11,11 @@ import yaml
 
 from llm_distill.cli.display import console, plain, say
 from llm_distill.errors import ConfigError, ModelError, WorkspaceError, counted, nearest
-from llm_distill.manifests import read_manifest
+from llm_distill.evaluation.results import Results
+from llm_distill.manifest import read_manifest
 from llm_distill.publish.cards import Origin
 from llm_distill.publish.licenses import check_license
-from llm_distill.publish.lineage import Lineage, is_model, read_lineage
+from llm_distill.publish.lineage import Lineage, read_lineage
 from llm_distill.publish.model_card import names_of
 from llm_distill.publish.package import Package, package
 from llm_distill.publish.push import check_can_push, check_repo_id, push
@@ -46,7 +47,7 @@ def push_command(
     out = console()
     record = read_run(workspace, run, on_damaged=say)
     artifact = _artifact(workspace, record, stage)
-    if merge and not is_model(artifact.manifest):
+    if merge and not artifact.manifest.is_model:
         raise ConfigError(f"--merge: stage '{stage}' gives rows, no adapter")
     if not dry_run:
         check_can_push()
@@ -116,13 +117,13 @@ def _origin(workspace: Workspace, record: RunRecord, artifact: Artifact) -> Orig
 
 def _evaluations(workspace: Workspace, record: RunRecord, lineage: Lineage) -> list[Lineage]:
     """The run's evaluations of the model."""
-    if not is_model(lineage.manifest):
+    if not lineage.manifest.is_model:
         return []
     names, found = names_of(lineage), []
     for stage in record.stages.values():
         manifest = read_manifest(workspace.path(stage.artifact)) if stage.artifact else None
-        results = (manifest or {}).get("metrics", {}).get("results", [])
-        if stage.artifact and any(row.get("model") in names for row in results):
+        measured = Results.from_metrics(manifest.metrics if manifest else {})
+        if stage.artifact and measured.models & names:
             found.append(read_lineage(workspace.path(stage.artifact)))
     return found
 
@@ -158,10 +159,10 @@ def _source(workspace: Workspace, record: RunRecord, stage: str) -> ModelSource:
             needed += [n for n in upstream(stages[name], stages) if stages[n].output == "model"]
     resolver.learn_commits(resolver.ready)
     base = base_model(stage, resolver.pipeline.stages)
-    now = resolver.revisions(base)["identity"]
+    now = resolver.used(base).identity
     for artifact in resolver.ready.values():
-        then = artifact.manifest["models"].get(base, {}).get("identity", now)
-        if then != now:
+        then = artifact.manifest.models.get(base)
+        if then is not None and then.identity != now:
             raise ModelError(
                 f"the base '{base}' has changed since run {record.name}, so '{stage}' cannot be "
                 "merged into it; run the pipeline again, or push the adapter without --merge"

@@ -183,7 +183,7 @@ def _show_results(record: RunRecord, workspace: Workspace) -> None:
         artifact = workspace.find(stage.artifact, read_files=False) if stage.artifact else None
         if artifact is None:
             continue
-        for table in result_tables(name, artifact.manifest.get("metrics", {})):
+        for table in result_tables(name, artifact.manifest.metrics):
             out.print(table)
 
 

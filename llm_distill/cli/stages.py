@@ -70,9 +70,10 @@ def _table(name: str, *others: str) -> Table:
 
 
 def _add_settings(table: Table, settings: type[BaseModel], prefix: str) -> None:
-    for name, field in settings.model_fields.items():
+    for name in _in_reading_order(settings):
         if not prefix and name == "stage":
             continue
+        field = settings.model_fields[name]
         nested = _settings_class(field.annotation)
         note = field.description or ""
         extra = field.json_schema_extra
@@ -86,6 +87,15 @@ def _add_settings(table: Table, settings: type[BaseModel], prefix: str) -> None:
         )
         if nested is not None:
             _add_settings(table, nested, f"{prefix}{name}.")
+
+
+def _in_reading_order(settings: type[BaseModel]) -> list[str]:
+    """What must be given, then the class's own settings, then those that it shares with others."""
+    own = inspect.get_annotations(settings)
+    return sorted(
+        settings.model_fields,
+        key=lambda name: (not settings.model_fields[name].is_required(), name not in own),
+    )
 
 
 def _settings_class(annotation: Any) -> type[BaseModel] | None:

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
-from typing import Any, Literal
 
+from llm_distill.evaluation.result_rows import Agreement, FigureName
 from llm_distill.methods import agreement
 from llm_distill.methods.agreement import Label, Level, Table
 from llm_distill.methods.statistics import Estimate, bootstrap
 
-FigureName = Literal["agreement", "kappa", "alpha", "label_loyalty", "probability_loyalty"]
-Figure = dict[str, Any]
-"""figure (a FigureName), annotators, value, low, high (null where undefined), n (of items)."""
-
 
 def label_figures(
     labels: Mapping[str, Sequence[Label | None]], level: Level = "nominal"
-) -> Iterator[Figure]:
+) -> Iterator[Agreement]:
     """`agreement` and `kappa` of every two, `label_loyalty` to the first, and `alpha` of all.
 
     labels: by annotator, a label an item in the same order. level: alpha's.
@@ -37,31 +33,31 @@ def label_figures(
     yield _figure("alpha", tuple(labels), table, alpha, agreement.labelled(table))
 
 
-def loyalty_figure(teacher: str, student: str, loyalties: Sequence[float]) -> Figure:
+def loyalty_figure(teacher: str, student: str, loyalties: Sequence[float]) -> Agreement:
     """`probability_loyalty`, the mean of the items' with its bootstrap interval."""
     found = bootstrap(loyalties) if loyalties else None
     return _with_interval("probability_loyalty", (teacher, student), found, len(loyalties))
 
 
-def below(figures: Sequence[Figure], minimum: Mapping[FigureName, float]) -> list[str]:
+def below(figures: Sequence[Agreement], minimum: Mapping[FigureName, float]) -> list[str]:
     """For each figure that is lower than its minimum, or undefined: which, and by what."""
     return [
-        f"{name_of(figure)} is {_spell(figure['value'])}, below {minimum[figure['figure']]}"
+        f"{name_of(figure)} is {_spell(figure.value)}, below {minimum[figure.figure]}"
         for figure in figures
-        if figure["figure"] in minimum
-        and (figure["value"] is None or not figure["value"] >= minimum[figure["figure"]])
+        if figure.figure in minimum
+        and (figure.value is None or not figure.value >= minimum[figure.figure])
     ]
 
 
-def line(figure: Figure) -> str:
+def line(figure: Agreement) -> str:
     """`kappa of teacher, student: 0.612 (0.480 to 0.731), n 120`."""
-    interval = f" ({_spell(figure['low'])} to {_spell(figure['high'])})"
-    known = "" if figure["value"] is None else interval
-    return f"{name_of(figure)}: {_spell(figure['value'])}{known}, n {figure['n']:,}"
+    interval = f" ({_spell(figure.low)} to {_spell(figure.high)})"
+    known = "" if figure.value is None else interval
+    return f"{name_of(figure)}: {_spell(figure.value)}{known}, n {figure.n:,}"
 
 
-def name_of(figure: Figure) -> str:
-    return f"{figure['figure']} of {', '.join(figure['annotators'])}"
+def name_of(figure: Agreement) -> str:
+    return f"{figure.figure} of {', '.join(figure.annotators)}"
 
 
 def _figure(
@@ -70,21 +66,21 @@ def _figure(
     table: Table,
     figure: Callable[[Table], float | None],
     n: int,
-) -> Figure:
+) -> Agreement:
     return _with_interval(name, annotators, agreement.estimate(figure, table), n)
 
 
 def _with_interval(
     name: FigureName, annotators: tuple[str, ...], found: Estimate | None, n: int
-) -> Figure:
-    return {
-        "figure": name,
-        "annotators": list(annotators),
-        "value": found.value if found else None,
-        "low": found.low if found else None,
-        "high": found.high if found else None,
-        "n": n,
-    }
+) -> Agreement:
+    return Agreement(
+        figure=name,
+        annotators=annotators,
+        value=found.value if found else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
+        n=n,
+    )
 
 
 def _spell(value: float | None) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from llm_distill.errors import DataError
+from llm_distill.evaluation.result_rows import Contamination
 from llm_distill.methods.contamination import SeenTexts
 from llm_distill.rows.columns import Row
 
@@ -29,8 +29,8 @@ def look_for_items(
     seen: Mapping[str, Iterable[Row]],
     settings: ContaminationSettings,
     warn: Callable[[str], None],
-) -> dict[str, Any]:
-    """How many items stand in each stage's rows, and the ids of some, for the manifest.
+) -> Contamination:
+    """How many items stand in each stage's rows, and the ids of some.
 
     items: text by id, of the stage or task `name`. seen: rows by the stage that gave them.
     warn: is told of every stage with an item in it.
@@ -51,9 +51,9 @@ def look_for_items(
         if settings.fail:
             raise DataError(f"{message}; put a decontaminate stage behind '{stage}'")
         warn(message)
-    return {
-        "ngram": settings.ngram,
-        "n_items": len(items),
-        "rows": {stage: len(ids) for stage, ids in found.items()},
-        "items": {stage: ids[:SHOWN_ITEMS] for stage, ids in found.items()},
-    }
+    return Contamination(
+        ngram=settings.ngram,
+        n_items=len(items),
+        rows={stage: len(ids) for stage, ids in found.items()},
+        items={stage: ids[:SHOWN_ITEMS] for stage, ids in found.items()},
+    )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from llm_distill.evaluation.result_rows import Difference, ExamRow
+from llm_distill.evaluation.results import Breakdown, Results
 from llm_distill.methods.answers import AnswerKind
 from llm_distill.methods.sampled_answers import budgets, majority, pass_at_k
 from llm_distill.methods.statistics import (
@@ -76,43 +78,46 @@ class ExamResults:
             for name in value if isinstance(value, list) else [value]:
                 groups[str(name)][row["parent_id"]] = None
 
-    def tables(self) -> dict[str, list[dict[str, Any]]]:
-        """`results`, `differences` (of each model from the first), and both by each column."""
-        tables = {
-            "results": [self._result(*place, s) for place, s in self._sittings.items()],
-            "differences": self._differences(None),
-        }
-        for column, groups in self._groups.items():
-            tables[f"by_{column}"] = [
-                {"model": model, "shots": shots, column: name, **_accuracy(_of(sitting, items))}
+    def measured(self) -> Results:
+        """Each sitting's row, differences of each model from the first, and both by each column."""
+        return Results(
+            exam=tuple(self._result(*place, s) for place, s in self._sittings.items()),
+            differences=self._differences(None),
+            by=tuple(self._broken_down(*grouped) for grouped in self._groups.items()),
+        )
+
+    def _broken_down(self, column: str, groups: Mapping[str, Iterable[str]]) -> Breakdown:
+        return Breakdown(
+            column,
+            tuple(
+                _row(model, shots, _of(sitting, items), group=name)
                 for (model, shots), sitting in self._sittings.items()
                 for name, items in groups.items()
-            ]
-            tables[f"differences_by_{column}"] = [
-                {**row, column: name}
+            ),
+            tuple(
+                replace(difference, group=name)
                 for name, items in groups.items()
-                for row in self._differences(items)
-            ]
-        return tables
+                for difference in self._differences(items)
+            ),
+        )
 
-    def _result(self, model: str, shots: int, sitting: _Sitting) -> dict[str, Any]:
+    def _result(self, model: str, shots: int, sitting: _Sitting) -> ExamRow:
         items = list(sitting.items.values())
-        means = {
-            f"mean_by_{column}": _mean(_mean(i.mean for i in _of(sitting, g)) for g in gs.values())
-            for column, gs in self._groups.items()
-            if gs
-        }
-        return {
-            "model": model,
-            "shots": shots,
-            **_accuracy(items),
-            "parse_failures": sitting.parse_failures,
-            "truncated": sitting.truncated,
-            "errors": sitting.errors,
-            "tokens": sitting.tokens,
-            **means,
+        return _row(
+            model,
+            shots,
+            items,
+            parse_failures=sitting.parse_failures,
+            truncated=sitting.truncated,
+            errors=sitting.errors,
+            tokens=sitting.tokens,
+            means={
+                column: _mean(_mean(i.mean for i in _of(sitting, g)) for g in groups.values())
+                for column, groups in self._groups.items()
+                if groups
+            },
             **self._sampled(items),
-        }
+        )
 
     def _sampled(self, items: Sequence[_Item]) -> dict[str, Any]:
         """What several answers an item tell: pass@k for some k, and the majority's accuracy."""
@@ -129,46 +134,49 @@ class ExamResults:
             "majority": _mean(at is not None and item.right[at] for item, at in chosen),
         }
 
-    def _differences(self, items: Iterable[str] | None) -> list[dict[str, Any]]:
+    def _differences(self, items: Iterable[str] | None) -> tuple[Difference, ...]:
         """items: the ids that count; None: all."""
         first, *others = dict.fromkeys(model for model, _ in self._sittings)
         shots = dict.fromkeys(shots for _, shots in self._sittings)
-        return [self._difference(first, model, n, items) for model in others for n in shots]
+        return tuple(self._difference(first, model, n, items) for model in others for n in shots)
 
     def _difference(
         self, baseline: str, model: str, shots: int, items: Iterable[str] | None
-    ) -> dict[str, Any]:
+    ) -> Difference:
         before, after = self._sittings[baseline, shots].items, self._sittings[model, shots].items
         ids = list(before if items is None else items)
         found = paired_bootstrap([before[i].mean for i in ids], [after[i].mean for i in ids])
         single = all(len(before[i].right) == len(after[i].right) == 1 for i in ids)
-        return {
-            "model": model,
-            "baseline": baseline,
-            "shots": shots,
-            "difference": found.value,
-            "low": found.low,
-            "high": found.high,
-            "n": len(ids),
+        return Difference(
+            model=model,
+            baseline=baseline,
+            shots=shots,
+            difference=found.value,
+            low=found.low,
+            high=found.high,
+            n=len(ids),
             # McNemar's test is of one answer each.
-            "p_value": mcnemar([before[i].right[0] for i in ids], [after[i].right[0] for i in ids])
+            p_value=mcnemar([before[i].right[0] for i in ids], [after[i].right[0] for i in ids])
             if single
             else None,
-        }
+        )
 
 
 def _of(sitting: _Sitting, ids: Iterable[str]) -> list[_Item]:
     return [sitting.items[identity] for identity in ids]
 
 
-def _accuracy(items: Sequence[_Item]) -> dict[str, Any]:
-    estimate = _estimate(items)
-    return {
-        "accuracy": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "n": len(items),
-    }
+def _row(model: str, shots: int, items: Sequence[_Item], **more: Any) -> ExamRow:
+    found = _estimate(items)
+    return ExamRow(
+        model=model,
+        shots=shots,
+        accuracy=found.value,
+        low=found.low,
+        high=found.high,
+        n=len(items),
+        **more,
+    )
 
 
 def _estimate(items: Sequence[_Item]) -> Estimate:

@@ -1,4 +1,4 @@
-"""What lm-evaluation-harness gives, as rows and figures. Pure: plain dicts in and out."""
+"""What lm-evaluation-harness gives, as rows and figures. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from llm_distill.evaluation.result_rows import HarnessRow
 from llm_distill.methods.statistics import Z_95, wilson_interval
 
 RIGHT_OR_WRONG = ("exact_match", "acc")
@@ -57,7 +58,7 @@ def sample_row(
     return row
 
 
-def figures(model: str, results: dict[str, Any]) -> list[dict[str, Any]]:
+def figures(model: str, results: dict[str, Any]) -> list[HarnessRow]:
     """One for each task or group, metric and filter, in lm-eval's order.
 
     value and stderr are lm-eval's. The interval is Wilson's where every item scores 0 or 1, else
@@ -77,19 +78,19 @@ def figures(model: str, results: dict[str, Any]) -> list[dict[str, Any]]:
             ]
             low, high = _interval(value, stderr, samples)
             found.append(
-                {
-                    "model": model,
-                    "task": task,
-                    "shots": results["n-shot"].get(task),
-                    "metric": metric,
-                    "filter": name,
-                    "value": float(value),
-                    "stderr": float(stderr) if _is_number(stderr) else None,
-                    "low": low,
-                    "high": high,
-                    "n": len(samples) or values.get("sample_len", 0),
-                    "higher_is_better": results["higher_is_better"].get(task, {}).get(metric),
-                }
+                HarnessRow(
+                    model=model,
+                    task=task,
+                    shots=results["n-shot"].get(task),
+                    metric=metric,
+                    filter=name,
+                    value=float(value),
+                    stderr=float(stderr) if _is_number(stderr) else None,
+                    low=low,
+                    high=high,
+                    n=len(samples) or values.get("sample_len", 0),
+                    higher_is_better=results["higher_is_better"].get(task, {}).get(metric),
+                )
             )
     return found
 

@@ -1,61 +1,39 @@
 """What stages measured: one type that the terminal, the report, cards and trackers render. Pure.
 
-`Results.from_metrics` is the one place that knows under which keys of a manifest's `metrics` the
-figures lie. A stage that has figures of its own shows them without a renderer being edited:
+`Results` is the one place that knows under which keys of a manifest's `metrics` the figures lie:
+stages write what `to_metrics` gives. One that has figures of its own shows them without a renderer
+being edited:
 
     context.metrics.update(shown(FigureTable("readability", (Figure({"rows": "all"}, 0.7),))))
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeGuard, get_args
+from typing import Any, TypeVar
 
-Kind = Literal["share", "points", "number"]
-Row = Mapping[str, Any]
+from llm_distill.evaluation.result_rows import (
+    Agreement,
+    Alignment,
+    Contamination,
+    Difference,
+    ExamRow,
+    Figure,
+    HarnessRow,
+    SkillRow,
+    is_number,
+    read,
+    written,
+)
 
-OWN = "figures"
+__all__ = ["Breakdown", "Figure", "FigureTable", "Results", "shown"]
+
+T = TypeVar("T")
+
+RESULTS, DIFFERENCES, AGREEMENT, OWN = "results", "differences", "agreement", "figures"
+SKILLS, ALIGNMENT, CONTAMINATION, HISTORY = "skill_profile", "alignment", "contamination", "history"
 BY, DIFFERENCES_BY = "by_", "differences_by_"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A measured value.
-
-    Attributes:
-        labels: What it is the value of, such as `{"model": "student", "shots": "3"}`.
-        value: The value; for shares and points a share in [-1, 1].
-        low: Lower end of its 95 % interval, in the value's unit.
-        high: Upper end of its 95 % interval, in the value's unit.
-        n: Number of items that it was measured on.
-        kind: How it is written: `share` as a percentage, `points` as a signed difference in
-            percentage points, `number` as it is.
-    """
-
-    labels: Mapping[str, str]
-    value: float
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
-    kind: Kind = "number"
-
-    @property
-    def written(self) -> str:
-        return self._written(self.value)
-
-    @property
-    def interval(self) -> str:
-        """`0.2 to 0.4`, or nothing where it is not known."""
-        if self.low is None or self.high is None:
-            return ""
-        return f"{self._written(self.low)} to {self._written(self.high)}"
-
-    def _written(self, value: float) -> str:
-        if self.kind == "share":
-            return f"{value:.1%}"
-        return f"{100 * value:+.1f}" if self.kind == "points" else f"{value:.4g}"
 
 
 @dataclass(frozen=True)
@@ -89,88 +67,125 @@ class FigureTable:
 
 
 @dataclass(frozen=True)
+class Breakdown:
+    """An exam's figures and paired differences for each value of a column."""
+
+    column: str
+    rows: tuple[ExamRow, ...]
+    differences: tuple[Difference, ...] = ()
+
+
+@dataclass(frozen=True)
 class Results:
     """All figures of a stage.
 
     Attributes:
-        results: Of exams and lm-eval, a row for each model, number of worked examples and task.
+        exam: A row for each model and number of worked examples.
+        harness: Of lm-eval, a row for each model, task, metric and filter.
         differences: Paired differences between models over the same items.
-        by: Column to the figures broken down by it.
-        differences_by: Column to the paired differences broken down by it.
+        by: The exam's figures by columns.
         agreement: Of annotators.
         skills: What the student lacks, most frequent first.
         alignment: How texts of teacher and student aligned; None where that was not measured.
         contamination: Overlap of the exam with rows; None where that was not looked for.
+        history: Of a training, `step` and TRL's figures at it, step by step.
         own: Tables of any other stage's own figures.
     """
 
-    results: tuple[Row, ...] = ()
-    differences: tuple[Row, ...] = ()
-    by: Mapping[str, tuple[Row, ...]] | None = None
-    differences_by: Mapping[str, tuple[Row, ...]] | None = None
-    agreement: tuple[Row, ...] = ()
-    skills: tuple[Row, ...] = ()
-    alignment: Row | None = None
-    contamination: Row | None = None
+    exam: tuple[ExamRow, ...] = ()
+    harness: tuple[HarnessRow, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    by: tuple[Breakdown, ...] = ()
+    agreement: tuple[Agreement, ...] = ()
+    skills: tuple[SkillRow, ...] = ()
+    alignment: Alignment | None = None
+    contamination: Contamination | None = None
+    history: tuple[Mapping[str, float], ...] = ()
     own: tuple[FigureTable, ...] = ()
+
+    @property
+    def rows(self) -> tuple[ExamRow | HarnessRow | Agreement, ...]:
+        """What an evaluation found: a row for each model, number of worked examples and task."""
+        return self.of_models or self.agreement
+
+    @property
+    def of_models(self) -> tuple[ExamRow | HarnessRow, ...]:
+        return (*self.exam, *self.harness)
+
+    @property
+    def models(self) -> frozenset[str]:
+        """The models that something was measured of; in own figures the label `model`."""
+        own = (figure.labels.get("model", "") for table in self.own for figure in table.figures)
+        return frozenset((*(row.model for row in self.of_models), *own)) - {""}
 
     @classmethod
     def from_metrics(cls, metrics: Mapping[str, Any]) -> Results:
         """Read them out of a manifest's `metrics`; what has another form is left out."""
-        return cls(
-            results=_rows(metrics.get("results")),
-            differences=_rows(metrics.get("differences")),
-            by=_broken_down(metrics, BY),
-            differences_by=_broken_down(metrics, DIFFERENCES_BY),
-            agreement=_rows(metrics.get("agreement")),
-            skills=_rows(metrics.get("skill_profile")),
-            alignment=_mapping(metrics.get("alignment")),
-            contamination=_mapping(metrics.get("contamination")),
-            own=tuple(
-                FigureTable(str(table.get("title", "")), figures)
-                for table in _rows(metrics.get(OWN))
-                if (figures := tuple(map(_figure, filter(_has_value, _rows(table.get("rows"))))))
-            ),
+        tables = (
+            FigureTable(str(table.get("title", "")), _rows(Figure, table.get("rows")))
+            for table in _mappings(metrics.get(OWN))
         )
+        return cls(
+            exam=_rows(ExamRow, metrics.get(RESULTS)),
+            harness=_rows(HarnessRow, metrics.get(RESULTS)),
+            differences=_rows(Difference, metrics.get(DIFFERENCES)),
+            by=tuple(
+                Breakdown(
+                    column := key.removeprefix(BY),
+                    _rows(ExamRow, rows, column),
+                    _rows(Difference, metrics.get(f"{DIFFERENCES_BY}{column}"), column),
+                )
+                for key, rows in metrics.items()
+                if key.startswith(BY)
+            ),
+            agreement=_rows(Agreement, metrics.get(AGREEMENT)),
+            skills=_rows(SkillRow, metrics.get(SKILLS)),
+            alignment=read(Alignment, metrics.get(ALIGNMENT)),
+            contamination=read(Contamination, metrics.get(CONTAMINATION)),
+            history=tuple(
+                {name: value for name, value in point.items() if is_number(value)}
+                for point in _mappings(metrics.get(HISTORY))
+            ),
+            own=tuple(table for table in tables if table.figures),
+        )
+
+    def to_metrics(self) -> dict[str, Any]:
+        """What a stage adds to its metrics, plain JSON: the tables that there are, without history.
+
+        An exam has differences and breakdowns even where they have no rows.
+        """
+        found: dict[str, Any] = {}
+        if self.of_models:
+            found[RESULTS] = [written(row) for row in self.of_models]
+        if self.exam:
+            found[DIFFERENCES] = [written(row) for row in self.differences]
+        for by in self.by:
+            found[f"{BY}{by.column}"] = [written(row, by.column) for row in by.rows]
+            differences = [written(row, by.column) for row in by.differences]
+            found[f"{DIFFERENCES_BY}{by.column}"] = differences
+        for key, rows in ((AGREEMENT, self.agreement), (SKILLS, self.skills)):
+            if rows:
+                found[key] = [written(row) for row in rows]
+        for key, row in ((ALIGNMENT, self.alignment), (CONTAMINATION, self.contamination)):
+            if row is not None:
+                found[key] = written(row)
+        if self.own:
+            found[OWN] = [
+                {"title": table.title, "rows": [written(figure) for figure in table.figures]}
+                for table in self.own
+            ]
+        return found
 
 
 def shown(*tables: FigureTable) -> dict[str, Any]:
     """What a stage adds to its metrics for these tables to be shown; plain JSON."""
-    return {
-        OWN: [
-            {"title": t.title, "rows": [{**vars(f), "labels": dict(f.labels)} for f in t.figures]}
-            for t in tables
-        ]
-    }
+    return Results(own=tables).to_metrics()
 
 
-def is_number(value: Any) -> TypeGuard[int | float]:
-    """Whether it is a finite number."""
-    return isinstance(value, int | float) and math.isfinite(value)
+def _rows(kind: type[T], value: Any, column: str = "") -> tuple[T, ...]:
+    found = (read(kind, row, column) for row in _mappings(value))
+    return tuple(row for row in found if row is not None)
 
 
-def _broken_down(metrics: Mapping[str, Any], prefix: str) -> dict[str, tuple[Row, ...]]:
-    return {
-        key.removeprefix(prefix): _rows(value)
-        for key, value in metrics.items()
-        if key.startswith(prefix)
-    }
-
-
-def _rows(value: Any) -> tuple[Row, ...]:
-    return tuple(r for r in value if isinstance(r, dict)) if isinstance(value, list) else ()
-
-
-def _mapping(value: Any) -> Row | None:
-    return value if isinstance(value, dict) else None
-
-
-def _has_value(row: Row) -> bool:
-    return is_number(row.get("value")) and isinstance(row.get("labels"), dict)
-
-
-def _figure(row: Row) -> Figure:
-    low, high, n = (v if is_number(v) else None for v in map(row.get, ("low", "high", "n")))
-    kind: Kind = row["kind"] if row.get("kind") in get_args(Kind) else "number"
-    labels = {str(name): str(label) for name, label in row["labels"].items()}
-    return Figure(labels, row["value"], low, high, None if n is None else int(n), kind)
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []

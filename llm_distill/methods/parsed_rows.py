@@ -24,15 +24,19 @@ class ParseSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tags: dict[str, str] | None = Field(None, description="column: tag, the first of that tag")
+    tags: dict[str, str] | None = Field(
+        None, description="column: the tag that it is read from, the first of that name"
+    )
     pattern: str | None = Field(
         None, description="regular expression, searched for; its named groups are columns"
     )
     json_keys: dict[str, str] | None = Field(
-        None, description="column: key, of the first JSON object that has one of the keys"
+        None,
+        description="column: the key that it is read from, in the first JSON object that has any",
     )
     each: str | None = Field(
-        None, description=r"regular expression of a tag's name, such as Question_\d+"
+        None,
+        description=r"regular expression of tags, such as Question_\d+: each is a row of its own",
     )
     keep_text_as: str | None = Field(None, description="column that gets the whole trimmed text")
     required: tuple[str, ...] | None = Field(

@@ -6,6 +6,7 @@ The words are in the `.jinja` files beside this one.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from llm_distill import __version__
 from llm_distill.publish.licenses import license_of, restriction
 from llm_distill.publish.lineage import Lineage
 from llm_distill.publish.recipe import recipe
+from llm_distill.publish.results import own_tables
 from llm_distill.publish.scrub import scrubbed
 
 if TYPE_CHECKING:
@@ -95,6 +97,7 @@ def render(
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     manifests = list(origin.lineage.manifests.values())
+    measured = own_tables([*manifests, *(each.manifest for each in origin.evaluations)])
     own = origin.lineage.manifest
     jinja = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -103,17 +106,19 @@ def render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    jinja.filters["cell"] = cell
     text = jinja.get_template(template).render(
         used=models,
         manifests=manifests,
         missing=origin.lineage.missing,
         sources=scrubbed_sources(origin),
-        settings=_yaml(scrubbed({m["name"]: m["settings"] for m in manifests}, os.environ)),
+        settings=_yaml(scrubbed({m.name: m.settings for m in manifests}, os.environ)),
         counts=counts,
+        own_tables=measured,
         version=__version__,
         recipe_name=RECIPE,
-        packages=", ".join(f"{name} {number}" for name, number in own["packages"].items()),
-        device=own["device"],
+        packages=", ".join(f"{name} {number}" for name, number in own.packages.items()),
+        device=own.device,
         **more,
     )
     return f"---\n{data.to_yaml()}\n---\n\n{text}"
@@ -143,6 +148,12 @@ def counts(dropped: Mapping[str, int]) -> str:
     """`too long: 3, no question: 1`, fit for a table's cell."""
     text = ", ".join(f"{reason}: {n:,}" for reason, n in dropped.items())
     return text.replace("|", "\\|").replace("<", "\\<")
+
+
+def cell(text: str) -> str:
+    """What stages and data say, in one line and without paths and secrets; no markup is left."""
+    line = " ".join(str(scrubbed(text, os.environ)).split())
+    return re.sub(r"[\\|<\[`]", r"\\\g<0>", line)
 
 
 def _yaml(values: Any) -> str:

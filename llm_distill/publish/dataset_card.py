@@ -32,7 +32,7 @@ def dataset_card(
     rows = model_rows(origin)
     manifests = list(origin.lineage.manifests.values())
     title = repo_id.rpartition("/")[2]
-    is_written = any(manifest["stage"] == "generate" for manifest in manifests)
+    is_written = any(manifest.stage == "generate" for manifest in manifests)
     data = DatasetCardData(
         license=license_id,
         pretty_name=title,
@@ -56,24 +56,24 @@ def dataset_card(
         title=title,
         repo_id=repo_id,
         n_rows=n_rows,
-        stage=origin.lineage.manifest["name"],
+        stage=origin.lineage.manifest.name,
         columns=[_column(name, kind) for name, kind in features.items()],
         writers=[
-            {"name": m["name"], "models": list(m["models"]), "settings": one_line(m["settings"])}
+            {"name": m.name, "models": list(m.models), "settings": one_line(m.settings)}
             for m in manifests
-            if m["stage"] == "generate"
+            if m.stage == "generate"
         ],
-        filters=[m for m in manifests if m["dropped"] and m["rows_out"] is not None],
+        filters=[m for m in manifests if m.dropped and m.rows_out is not None],
         decontaminations=[
             {
-                "name": m["name"],
-                "rows_out": m["rows_out"],
-                "n_dropped": sum(m["dropped"].values()),
-                "ngram": m["settings"]["ngram"],
-                "against": m["settings"]["against"],
+                "name": m.name,
+                "rows_out": m.rows_out,
+                "n_dropped": sum(m.dropped.values()),
+                "ngram": m.settings["ngram"],
+                "against": m.settings["against"],
             }
             for m in manifests
-            if m["stage"] == "decontaminate"
+            if m.stage == "decontaminate"
         ],
     )
     warnings = [row.warning for row in rows if row.warning]

@@ -10,12 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from llm_distill.errors import DataError
-from llm_distill.manifests import read_manifest
+from llm_distill.manifest import Manifest, ModelUsed, read_manifest
 
-Manifest = Mapping[str, Any]
 DIGEST_LENGTH = 64  # of a file's sha256; a commit of the Hub has 40 digits
 
 
@@ -68,20 +66,20 @@ class Lineage:
 
     @property
     def stages(self) -> list[str]:
-        return list(dict.fromkeys(manifest["name"] for manifest in self.manifests.values()))
+        return list(dict.fromkeys(manifest.name for manifest in self.manifests.values()))
 
     @cached_property
     def models(self) -> list[UsedModel]:
         """The models from outside, in the order in which they were first used."""
         found: dict[str, UsedModel] = {}
         for manifest in self.manifests.values():
-            for name, model in manifest.get("models", {}).items():
-                if name in manifest.get("inputs", {}):  # its own manifest says of what
+            for name, model in manifest.models.items():
+                if name in manifest.inputs:  # its own manifest says of what
                     continue
                 before = found[name].stages if name in found else ()
-                stages = (*before, manifest["name"])
+                stages = (*before, manifest.name)
                 found[name] = UsedModel(
-                    name, model["path"], model.get("revision"), stages, _is_from_hub(model)
+                    name, model.path, model.revision, stages, _is_from_hub(model)
                 )
         return list(found.values())
 
@@ -97,11 +95,16 @@ class Lineage:
         """The way from a model back to its base: each manifest, and the model it started from."""
         steps: list[tuple[Manifest, str]] = []
         manifest: Manifest | None = self.manifest
-        while manifest is not None and is_model(manifest) and manifest.get("models"):
-            start = manifest["settings"].get("model") or next(iter(manifest["models"]))
+        while manifest is not None and manifest.is_model and manifest.models:
+            start = manifest.settings.get("model") or next(iter(manifest.models))
             steps.append((manifest, start))
-            manifest = self.manifests.get(manifest["inputs"].get(start, {}).get("artifact"))
+            manifest = self.input_of(manifest, start)
         return steps
+
+    def input_of(self, manifest: Manifest, reference: str | None) -> Manifest | None:
+        """What a stage read under a reference; None for what is from outside or not there."""
+        found = None if reference is None else manifest.inputs.get(reference)
+        return None if found is None else self.manifests.get(found.artifact)
 
     @property
     def others(self) -> list[UsedModel]:
@@ -111,7 +114,7 @@ class Lineage:
     @property
     def sources(self) -> list[Source]:
         """The rows from outside that were read, be it only to stay clear of them."""
-        return [_source(m) for m in self.manifests.values() if m["stage"] == "load_dataset"]
+        return [_source(m) for m in self.manifests.values() if m.stage == "load_dataset"]
 
     @property
     def data_sources(self) -> list[Source]:
@@ -121,11 +124,11 @@ class Lineage:
             if used and address not in used:
                 continue
             manifest = self.manifests[address]
-            kept_out = manifest["settings"].get("against", ())
-            named = manifest.get("inputs", {}).items()
+            kept_out = manifest.settings.get("against", ())
+            named = manifest.inputs.items()
             used.add(address)
-            used.update(entry["artifact"] for name, entry in named if name not in kept_out)
-        stages = {self.manifests[address]["name"] for address in used & set(self.manifests)}
+            used.update(entry.artifact for name, entry in named if name not in kept_out)
+        stages = {self.manifests[address].name for address in used & set(self.manifests)}
         return [source for source in self.sources if source.stage in stages]
 
 
@@ -162,28 +165,24 @@ def read_lineage(path: Path) -> Lineage:
 
 def inputs(manifest: Manifest) -> Iterator[str]:
     """The names of the artifacts that a stage read."""
-    for entry in manifest.get("inputs", {}).values():
-        yield entry["artifact"]
+    for entry in manifest.inputs.values():
+        yield entry.artifact
 
 
-def is_model(manifest: Manifest) -> bool:
-    return manifest.get("features") is None
-
-
-def _is_from_hub(model: Mapping[str, Any]) -> bool:
-    identity = model.get("identity")
+def _is_from_hub(model: ModelUsed) -> bool:
+    identity = model.identity
     while isinstance(identity, Mapping) and "base" in identity:  # under adapters
         identity = identity["base"]
     return isinstance(identity, Mapping) and "hub" in identity
 
 
 def _source(manifest: Manifest) -> Source:
-    settings, digests = manifest["settings"], manifest["identity"]["sources"]
+    settings, digests = manifest.settings, manifest.identity["sources"]
     path = settings["path"]
     # Of files the digest of each is noted, of a Hub name the commit.
     is_on_hub = list(digests) == [path] and len(digests[path]) != DIGEST_LENGTH
     return Source(
-        stage=manifest["name"],
+        stage=manifest.name,
         path=path,
         name=settings["name"] if isinstance(settings["name"], str) else None,
         split=settings["split"],

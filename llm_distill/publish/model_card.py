@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llm_distill.evaluation.result_rows import Difference, ExamRow
 from llm_distill.publish.cards import Card, Origin, model_rows, render, scrubbed_sources
 from llm_distill.publish.licenses import KNOWN, UNKNOWN
 from llm_distill.publish.lineage import Lineage
-from llm_distill.publish.results import Figure, Result, results_of
+from llm_distill.publish.results import Result, own_tables, results_of
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -31,7 +32,7 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
     results = results_of(
         names_of(lineage), lineage.base.name if lineage.base else None, origin.evaluations
     )
-    kinds = [manifest["stage"] for manifest, _ in reversed(lineage.trainings)]
+    kinds = [manifest.stage for manifest, _ in reversed(lineage.trainings)]
     base_id = lineage.base.path if lineage.base and lineage.base.is_on_hub else None
     data = ModelCardData(
         base_model=base_id,
@@ -62,9 +63,10 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
     )
     warnings = [row.warning for row in rows if row.warning]
     shown = {result.stage for result in results}
-    unshown = [e.manifest["name"] for e in origin.evaluations if e.manifest["name"] not in shown]
+    shown |= {name for name, _ in own_tables(e.manifest for e in origin.evaluations)}
+    unshown = [e.manifest.name for e in origin.evaluations if e.manifest.name not in shown]
     warnings += [
-        f"evaluation '{name}' has no accuracy of '{lineage.manifest['name']}', so the card shows "
+        f"evaluation '{name}' has no accuracy of '{lineage.manifest.name}', so the card shows "
         "nothing of it; is the model among those that it measures?"
         for name in unshown
     ]
@@ -77,29 +79,26 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
     return Card(text, tuple(warnings))
 
 
-def share(figure: Figure | None) -> str:
-    """`61.0 % (54.2 to 67.5)` of a share with its interval."""
-    if figure is None:
+def share(row: ExamRow | None) -> str:
+    """`61.0 % (54.2 to 67.5)` of an accuracy with its interval."""
+    if row is None:
         return ""
-    interval = (
-        f" ({100 * figure['low']:.1f} to {100 * figure['high']:.1f})" if "low" in figure else ""
-    )
-    return f"{100 * figure['accuracy']:.1f} %{interval}"
+    accuracy = f"{100 * row.accuracy:.1f} %"
+    if row.low is None or row.high is None:
+        return accuracy
+    return f"{accuracy} ({100 * row.low:.1f} to {100 * row.high:.1f})"
 
 
-def points(figure: Figure | None) -> str:
+def points(row: Difference | None) -> str:
     """`+31.5 (+24.0 to +39.0)` of a difference of shares."""
-    if figure is None:
-        return ""
-    numbers = [100 * figure[name] for name in ("difference", "low", "high")]
-    return "{:+.1f} ({:+.1f} to {:+.1f})".format(*numbers)
+    return "" if row is None else str(row.as_figure)
 
 
 def names_of(lineage: Lineage) -> set[str]:
     """What the model goes by: its stage, and the adapter that it is the exact sum of."""
-    names = {str(lineage.manifest["name"])}
+    names = {lineage.manifest.name}
     for manifest, start in lineage.trainings:
-        if manifest["stage"] != "merge_adapter" or manifest["settings"]["dtype"] != "float32":
+        if manifest.stage != "merge_adapter" or manifest.settings["dtype"] != "float32":
             break
         names.add(start)
     return names
@@ -112,10 +111,11 @@ def _model_index(results: list[Result], origin: Origin) -> list[EvalResult]:
     shown = {s["stage"]: s for e in origin.evaluations for s in _sources(e, origin)}
     for result in results:
         source = shown.get(result.source.stage) if result.source else None
-        for when, figure in (("", result.after), (" before training", result.before)):
-            if figure is None:
+        for when, row in (("", result.after), (" before training", result.before)):
+            if row is None:
                 continue
-            extra = {name: figure[name] for name in ("low", "high", "n") if name in figure}
+            known = {"low": row.low, "high": row.high, "n": row.n}
+            extra = {name: value for name, value in known.items() if value is not None}
             entry = EvalResult(
                 task_type="text-generation",
                 dataset_type=source["path"] if source else result.stage,
@@ -125,7 +125,7 @@ def _model_index(results: list[Result], origin: Origin) -> list[EvalResult]:
                 dataset_revision=source["revision"] if source else None,
                 metric_type="accuracy",
                 metric_name=f"accuracy{when}, {result.shots} shots (95 % interval in args)",
-                metric_value=figure["accuracy"],
+                metric_value=row.accuracy,
                 metric_args={"shots": result.shots, **extra},
             )
             if entry not in entries:  # another evaluation of the run measured the same

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from llm_distill.errors import ModelError
-from llm_distill.manifests import MANIFEST
+from llm_distill.manifest import MANIFEST
 from llm_distill.publish.cards import RECIPE, Origin, recipe_text
 from llm_distill.publish.dataset_card import dataset_card
-from llm_distill.publish.lineage import Lineage, is_model
+from llm_distill.publish.lineage import Lineage
 from llm_distill.publish.model_card import model_card
 
 RepoType = Literal["model", "dataset"]
@@ -63,7 +63,7 @@ def package(
     """
     lineage = origin.lineage
     directory = directory or lineage.path
-    if not is_model(lineage.manifest):
+    if not lineage.manifest.is_model:
         return _dataset(origin, repo_id, license_id, work_dir)
     files: dict[str, Path | bytes] = {
         path.relative_to(directory).as_posix(): path
@@ -105,9 +105,9 @@ def _check_stands_alone(lineage: Lineage) -> None:
 
     That a stage made what it started from is in its own manifest, whatever is still there.
     """
-    name = lineage.manifest["name"]
+    name = lineage.manifest.name
     under = lineage.trainings[0][1] if lineage.trainings else None
-    if under in lineage.manifest["inputs"]:
+    if under in lineage.manifest.inputs:
         raise ModelError(
             f"'{name}' is an adapter on top of what stage '{under}' trained, which others do not "
             "have; push it merged: a merge_adapter stage, or llm-distill push with --merge"

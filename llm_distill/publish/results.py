@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from llm_distill.evaluation.results import Results
+from llm_distill.evaluation.result_rows import Difference, ExamRow
+from llm_distill.evaluation.results import FigureTable, Results
+from llm_distill.manifest import Manifest
 from llm_distill.publish.lineage import Lineage, Source
-
-Figure = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Result:
-    """One exam of a model. All shares are 0 to 1; intervals are those that the evaluation states.
+    """One exam of a model.
 
-    stage: the evaluation. source: the rows that its items were read from, where that is known.
-    after: {accuracy, low, high, n} of the model. before: of the model that it was made from.
-    difference: {difference, low, high} of the two, paired; None where it was not measured.
+    Attributes:
+        stage: The evaluation.
+        source: The rows that its items were read from, where that is known.
+        after: Of the model.
+        before: Of the model that it was made from.
+        difference: Of the two, paired; None where it was not measured.
     """
 
     stage: str
     source: Source | None
     shots: int
-    after: Figure
-    before: Figure | None
-    difference: Figure | None
+    after: ExamRow
+    before: ExamRow | None
+    difference: Difference | None
 
 
 def results_of(
@@ -35,43 +37,40 @@ def results_of(
     """What the evaluations measured of the model that goes by `names`, and of its base."""
     found: list[Result] = []
     for evaluation in evaluations:
-        manifest = evaluation.manifest
-        results = Results.from_metrics(manifest.get("metrics", {}))
-        measured = [row for row in results.results if "accuracy" in row]
-        for row in measured:
-            if row["model"] not in names:
-                continue
-            shots = row.get("shots", 0)
-            same = {r["model"]: r for r in measured if r.get("shots", 0) == shots}
-            paired = (
-                d
-                for d in results.differences
-                if (d.get("model"), d.get("baseline")) == (row["model"], base)
-                and d.get("shots", 0) == shots
+        measured = Results.from_metrics(evaluation.manifest.metrics)
+        exam = {(row.model, row.shots): row for row in measured.exam}
+        paired = {(row.model, row.baseline, row.shots): row for row in measured.differences}
+        found += [
+            Result(
+                stage=evaluation.manifest.name,
+                source=_items_from(evaluation),
+                shots=row.shots or 0,
+                after=row,
+                before=exam.get((base, row.shots)) if base is not None else None,
+                difference=paired.get((row.model, base, row.shots)) if base is not None else None,
             )
-            found.append(
-                Result(
-                    stage=manifest["name"],
-                    source=_items_from(evaluation),
-                    shots=shots,
-                    after=row,
-                    before=same.get(base) if base is not None else None,
-                    difference=next(paired, None),
-                )
-            )
+            for row in measured.exam
+            if row.model in names
+        ]
     return found
+
+
+def own_tables(manifests: Iterable[Manifest]) -> list[tuple[str, FigureTable]]:
+    """Each stage's name with a table of its own figures; a stage that comes twice is read once."""
+    named = {manifest.name: manifest for manifest in manifests}
+    return [
+        (name, table)
+        for name, manifest in named.items()
+        for table in Results.from_metrics(manifest.metrics).own
+    ]
 
 
 def _items_from(evaluation: Lineage) -> Source | None:
     """What the exam's rows go back to, if it is one dataset."""
-    rows = evaluation.manifest["settings"].get("rows")
-    address = evaluation.manifest["inputs"].get(rows, {}).get("artifact")
-    while address is not None:
-        manifest = evaluation.manifests.get(address)
-        if manifest is None:
-            return None
-        if manifest["stage"] == "load_dataset":
-            return next(s for s in evaluation.sources if s.stage == manifest["name"])
-        rows = manifest["settings"].get("rows")
-        address = manifest["inputs"].get(rows, {}).get("artifact")
+    manifest: Manifest | None = evaluation.manifest
+    while manifest is not None:
+        if manifest.stage == "load_dataset":
+            name = manifest.name
+            return next(s for s in evaluation.sources if s.stage == name)
+        manifest = evaluation.input_of(manifest, manifest.settings.get("rows"))
     return None

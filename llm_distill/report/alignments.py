@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from llm_distill.evaluation.result_rows import Alignment
 from llm_distill.report.charts import Table
 
 if TYPE_CHECKING:
@@ -26,12 +26,10 @@ def alignments(run: RunView) -> Table | None:
     return Table(("stage", *(title for title, _, _ in COLUMNS), "left out"), rows) if rows else None
 
 
-def _cells(figures: Mapping[str, Any]) -> list[str]:
-    values = (figures.get(key) for _, key, _ in COLUMNS)
+def _cells(found: Alignment) -> list[str]:
+    values = (getattr(found, name) for _, name, _ in COLUMNS)
     cells = [
-        form.format(value) if isinstance(value, int | float) else ""
+        "" if value is None else form.format(value)
         for value, (_, _, form) in zip(values, COLUMNS, strict=True)
     ]
-    dropped = figures.get("dropped")
-    why = dropped.items() if isinstance(dropped, dict) else ()
-    return [*cells, ", ".join(f"{reason}: {count:,}" for reason, count in why)]
+    return [*cells, ", ".join(f"{reason}: {count:,}" for reason, count in found.dropped.items())]

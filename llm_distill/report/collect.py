@@ -7,13 +7,14 @@ removed or damaged since: the stage then says so in `problem`, and the rest is s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from llm_distill.evaluation.results import Results
+from llm_distill.manifest import Manifest
 from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.registry import find_stage
 from llm_distill.pipeline.repeat import unroll
@@ -27,7 +28,7 @@ class StageView:
     """A stage of the run.
 
     kind: what stands behind `stage:`. inputs: names of the stages that it refers to.
-    manifest: the artifact's; empty where there is none. directory: the artifact, where it can be
+    manifest: the artifact's; None where there is none. directory: the artifact, where it can be
     read. problem: why a finished stage's artifact cannot.
     """
 
@@ -35,7 +36,7 @@ class StageView:
     kind: str
     inputs: tuple[str, ...]
     record: StageRecord
-    manifest: Mapping[str, Any] = field(default_factory=dict)
+    manifest: Manifest | None = None
     directory: Path | None = None
     problem: str | None = None
 
@@ -45,8 +46,7 @@ class StageView:
 
     @property
     def metrics(self) -> Mapping[str, Any]:
-        found = self.manifest.get("metrics")
-        return found if isinstance(found, dict) else {}
+        return self.manifest.metrics if self.manifest else {}
 
     @property
     def results(self) -> Results:
@@ -54,21 +54,21 @@ class StageView:
 
     @property
     def columns(self) -> frozenset[str]:
-        return frozenset(self.manifest.get("features") or ())
+        return frozenset((self.manifest and self.manifest.features) or ())
 
     @property
     def seconds(self) -> float:
         """What the work took: a reused stage's when it was done, not the moment of finding it."""
-        return float(self.manifest.get("seconds") or self.record.seconds)
+        return (self.manifest and self.manifest.seconds) or self.record.seconds
 
     @property
     def tokens(self) -> int:
         """Tokens that models wrote for it, in this run or the one that it is reused from."""
-        return int(self.manifest.get("tokens_out") or self.record.tokens)
+        return (self.manifest and self.manifest.tokens_out) or self.record.tokens
 
     @property
     def cost(self) -> float:
-        return float(self.manifest.get("cost") or 0.0)
+        return self.manifest.cost if self.manifest else 0.0
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,7 @@ def _stage(name: str, record: StageRecord, stated: Any, workspace: Workspace) ->
     if artifact is None:
         return StageView(name, kind, _references(stated), record, problem="it has been removed")
     manifest = artifact.manifest
-    kind = str(manifest.get("stage", kind))
-    inputs = tuple(manifest.get("inputs") or ())
-    return StageView(name, kind, inputs, record, manifest, artifact.path)
+    return StageView(name, manifest.stage, tuple(manifest.inputs), record, manifest, artifact.path)
 
 
 def _references(stated: Mapping[str, Any]) -> tuple[str, ...]:

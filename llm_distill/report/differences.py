@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llm_distill.report.charts import Share
+from llm_distill.evaluation.results import Figure, Results
 from llm_distill.report.collect import RunView, StageView
-from llm_distill.report.figures import result_rows, share, sitting
 from llm_distill.runtime.fingerprint import differences as identity_differences
 
 ABSENT = "—"
@@ -36,20 +35,30 @@ class StageDifference:
 
     @property
     def why(self) -> list[str]:
-        old, new = (stage.manifest.get("identity") if stage else None for stage in (self.a, self.b))
-        if not isinstance(old, dict) or not isinstance(new, dict):
-            return []
-        return identity_differences(old, new)
+        old, new = (stage.manifest if stage else None for stage in (self.a, self.b))
+        return identity_differences(old.identity, new.identity) if old and new else []
 
 
 @dataclass(frozen=True)
-class ResultPair:
-    """An exam's figure in either run: the same stage, model and number of worked examples."""
+class FigurePair:
+    """A figure in either run: of the same stage, and of the same there; None where it is not.
+
+    of: such as the model and number of worked examples; of a table of the stage's own its title
+        too.
+    """
 
     stage: str
-    sitting: str
-    a: Share | None
-    b: Share | None
+    of: str
+    a: Figure | None
+    b: Figure | None
+
+    @property
+    def change(self) -> str:
+        """B - A with its sign, in points for shares; nothing where either is not there."""
+        if self.a is None or self.b is None:
+            return ""
+        change = self.b.value - self.a.value
+        return f"{change:+.4g}" if self.b.kind == "number" else f"{100 * change:+.1f}"
 
 
 def settings(a: RunView, b: RunView) -> list[SettingDifference]:
@@ -73,23 +82,33 @@ def stages(a: RunView, b: RunView) -> list[StageDifference]:
     ]
 
 
-def results(a: RunView, b: RunView) -> list[ResultPair]:
+def results(a: RunView, b: RunView) -> list[FigurePair]:
     """The accuracies of both runs, those that are equal too."""
-    left, right = _accuracies(a), _accuracies(b)
+    return _pairs(a, b, lambda found: [("", row.as_figure) for row in found.exam])
+
+
+def own_figures(a: RunView, b: RunView) -> list[FigurePair]:
+    """What stages of both runs show in tables of their own, what is equal too."""
+    return _pairs(
+        a, b, lambda found: [(own.title, figure) for own in found.own for figure in own.figures]
+    )
+
+
+def _pairs(
+    a: RunView, b: RunView, figures: Callable[[Results], list[tuple[str, Figure]]]
+) -> list[FigurePair]:
+    left, right = (
+        {
+            (stage.name, ", ".join([*([title] if title else []), *figure.names])): figure
+            for stage in run.stages
+            for title, figure in figures(stage.results)
+        }
+        for run in (a, b)
+    )
     return [
-        ResultPair(*place, left.get(place), right.get(place))
+        FigurePair(*place, left.get(place), right.get(place))
         for place in dict.fromkeys([*left, *right])
     ]
-
-
-def _accuracies(run: RunView) -> dict[tuple[str, str], Share]:
-    found = {}
-    for stage in run.stages:
-        for row in result_rows(stage.results):
-            accuracy = share(row)
-            if accuracy is not None:
-                found[stage.name, sitting(row)] = accuracy
-    return found
 
 
 def _flat(value: Any, place: str = "") -> Iterator[tuple[str, str]]:

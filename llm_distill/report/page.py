@@ -23,7 +23,7 @@ from llm_distill.report import plots
 from llm_distill.report.alignments import alignments
 from llm_distill.report.charts import Table
 from llm_distill.report.collect import RunView, StageView
-from llm_distill.report.figures import Figure, distributions, exams, own_tables, trainings
+from llm_distill.report.figures import Drawing, distributions, exams, own_tables, trainings
 from llm_distill.report.picture import picture
 from llm_distill.report.profiles import profiles
 from llm_distill.report.samples import MOST_CARDS, samples
@@ -61,7 +61,7 @@ def render(run: RunView) -> str:
     draws = plots.available()
     number = 0
 
-    def drawn(figure: Figure) -> Drawn:
+    def drawn(figure: Drawing) -> Drawn:
         nonlocal number
         number += 1
         chart = figure.chart
@@ -124,14 +124,11 @@ def _totals(stages: Iterable[StageView]) -> dict[str, Any]:
 def _versions(stages: Iterable[StageView]) -> Table:
     """Versions, devices and commits, each with what all stages' manifests say of it."""
     found: dict[str, dict[str, None]] = {}
-    for stage in stages:
-        packages = stage.manifest.get("packages")
-        stated = dict(packages) if isinstance(packages, dict) else {}
-        for name in ("device", "git_commit"):
-            if stage.manifest.get(name):
-                stated[name.replace("_", " ")] = stage.manifest[name]
+    for manifest in (stage.manifest for stage in stages if stage.manifest):
+        own = {"device": manifest.device, "git commit": manifest.git_commit}
+        stated = {**manifest.packages, **{name: value for name, value in own.items() if value}}
         for name, value in stated.items():
-            found.setdefault(name, {})[str(value)] = None
+            found.setdefault(name, {})[value] = None
     rows = tuple((name, ", ".join(values)) for name, values in found.items())
     return Table(("", "version"), rows, n_names=2)
 
@@ -139,14 +136,12 @@ def _versions(stages: Iterable[StageView]) -> Table:
 def _models(stages: Iterable[StageView]) -> Table:
     """The models that stages used: where from, and the digest of what was read."""
     rows: dict[tuple[str, ...], None] = {}
-    for stage in stages:
-        models = stage.manifest.get("models")
-        for name, said in (models if isinstance(models, dict) else {}).items():
-            if isinstance(said, dict):
-                path = " + ".join([str(said.get("path", "")), *map(str, said.get("adapters", ()))])
-                identity = said.get("identity")
-                weights = identity if isinstance(identity, str) else yaml.safe_dump(identity)
-                rows[name, path, str(said.get("revision") or ""), weights.strip()[:16]] = None
+    for manifest in (stage.manifest for stage in stages if stage.manifest):
+        for name, used in manifest.models.items():
+            path = " + ".join([used.path, *used.adapters])
+            identity = used.identity
+            weights = identity if isinstance(identity, str) else yaml.safe_dump(identity)
+            rows[name, path, used.revision or "", weights.strip()[:16]] = None
     return Table(("model", "weights", "revision", "digest"), tuple(rows), n_names=4)
 
 

@@ -11,22 +11,23 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from llm_distill.digests import fingerprint
 from llm_distill.errors import WorkspaceError
-from llm_distill.manifests import MANIFEST, manifest_digest, manifest_text, read_manifest
+from llm_distill.manifest import MANIFEST, FileDigest, Manifest, is_as_written, raw_manifest
 from llm_distill.runtime.disk import full_disk, sync, write_durably
 from llm_distill.runtime.fingerprint import FINGERPRINT_LENGTH
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
-SCHEMA_VERSION = 1
 PROBE_BYTES = 16384  # an empty file can be made on a full disk, too
 # Files that `datasets` writes with a random or machine-bound part; they hold no rows.
 NOT_CONTENT = frozenset({"state.json", "dataset_info.json", "README.md"})
@@ -37,11 +38,11 @@ class Artifact:
     """A complete artifact: where it is and what its manifest says."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     @property
     def content_digest(self) -> str:
-        return str(self.manifest["content_digest"])
+        return self.manifest.content_digest
 
 
 class DamagedError(Exception):
@@ -103,15 +104,15 @@ class Workspace:
         if not path.exists():
             return None
         artifact = Artifact(path, _checked_manifest(path))
-        recorded = str(artifact.manifest.get("fingerprint", ""))
-        if not address.endswith(f"-{recorded[:FINGERPRINT_LENGTH]}"):
+        recorded = artifact.manifest.fingerprint[:FINGERPRINT_LENGTH]
+        if not address.endswith(f"-{recorded}"):
             raise DamagedError(f"{MANIFEST} belongs to another artifact")
         _verify_files(artifact, read_files)
         return artifact
 
-    def latest(self, stage: str) -> dict[str, Any] | None:
+    def latest(self, stage: str) -> Manifest | None:
         """The newest readable manifest of a stage name, to say what has changed since."""
-        newest: dict[str, Any] | None = None
+        newest: Manifest | None = None
         for path in self.artifacts.glob(f"{stage}-*/{MANIFEST}"):
             if path.parent.name.rpartition("-")[0] != stage:
                 continue
@@ -119,7 +120,7 @@ class Workspace:
                 manifest = _checked_manifest(path.parent)
             except DamagedError:
                 continue
-            if newest is None or manifest["created"] > newest["created"]:
+            if newest is None or manifest.created > newest.created:
                 newest = manifest
         return newest
 
@@ -146,29 +147,25 @@ class Workspace:
         finally:
             lock.release()
 
-    def publish(self, address: str, directory: Path, manifest: dict[str, Any]) -> Artifact:
+    def publish(self, address: str, directory: Path, said: Mapping[str, Any]) -> Artifact:
         """Write the manifest into `directory` and rename it into place.
 
         What was there under the same address (a forced rebuild) is replaced.
+
+        said: the manifest's fields, but for those that the files give.
         """
         files = {
-            str(path.relative_to(directory)): {
-                "sha256": _sha256(path),
-                "bytes": path.stat().st_size,
-            }
+            str(path.relative_to(directory)): FileDigest(
+                sha256=_sha256(path), bytes=path.stat().st_size
+            )
             for path in sorted(directory.rglob("*"))
             if path.is_file()
         }
-        content = {n: f["sha256"] for n, f in files.items() if Path(n).name not in NOT_CONTENT}
-        manifest = {
-            "schema_version": SCHEMA_VERSION,
-            **manifest,
-            "content_digest": fingerprint(content),
-            "files": files,
-            "created": time.time(),
-        }
-        manifest["manifest_digest"] = manifest_digest(manifest)
-        write_durably(directory / MANIFEST, manifest_text(manifest))
+        content = {n: f.sha256 for n, f in files.items() if Path(n).name not in NOT_CONTENT}
+        manifest = Manifest(
+            **said, content_digest=fingerprint(content), files=files, created=time.time()
+        )
+        write_durably(directory / MANIFEST, manifest.text())
         for path in (*directory.rglob("*"), directory):
             sync(path)
         target = self.path(address)
@@ -193,28 +190,33 @@ class Workspace:
         return target
 
 
-def _checked_manifest(path: Path) -> dict[str, Any]:
-    manifest = read_manifest(path)
-    if manifest is None:
+def _checked_manifest(path: Path) -> Manifest:
+    raw = raw_manifest(path)
+    if raw is None:
         raise DamagedError(f"{MANIFEST} is missing or unreadable")
     try:
-        digest = manifest_digest(manifest)
+        is_whole = is_as_written(raw)
     except ValueError as error:  # NaN, which no manifest of ours holds
         raise DamagedError(f"{MANIFEST} was edited: {error}") from error
-    if manifest.get("manifest_digest") != digest:
+    if not is_whole:
         raise DamagedError(f"{MANIFEST} was edited: its digest does not match")
-    return manifest
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise DamagedError(f"{MANIFEST} has another form: {place}: {first['msg']}") from error
 
 
 def _verify_files(artifact: Artifact, read_files: bool) -> None:
-    for name, stated in artifact.manifest["files"].items():
+    for name, stated in artifact.manifest.files.items():
         path = artifact.path / name
         if not path.is_file():
             raise DamagedError(f"{name} is missing")
         size = path.stat().st_size
-        if size != stated["bytes"]:
-            raise DamagedError(f"{name} has {size} bytes, not {stated['bytes']}")
-        if read_files and _sha256(path) != stated["sha256"]:
+        if size != stated.bytes:
+            raise DamagedError(f"{name} has {size} bytes, not {stated.bytes}")
+        if read_files and _sha256(path) != stated.sha256:
             raise DamagedError(f"{name} has changed: its sha256 does not match")
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from copy import copy
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from llm_distill.errors import DataError, nearest
+from llm_distill.manifest import InputRef
 from llm_distill.pipeline.graph import training_inputs
 from llm_distill.runtime.artifact import Artifact
 from llm_distill.runtime.context import ModelInput, StageInputs
@@ -43,7 +42,7 @@ def execute(name: str, decision: Decision, address: str, run: Run) -> Artifact:
             run.budget.spent = done.spent
             if done.rows == 0:
                 log.warning("stage '%s' gave no rows", name)
-            manifest = {
+            said = {
                 "name": name,
                 "stage": stage.stage,
                 "pipeline": resolver.pipeline.name,
@@ -52,13 +51,13 @@ def execute(name: str, decision: Decision, address: str, run: Run) -> Artifact:
                 "settings": stage.model_dump(mode="json"),
                 "seed": resolver.pipeline.seed_of(name),
                 "inputs": _inputs(stage, resolver),
-                "models": {target: resolver.revisions(target) for target in models_of(stage)},
+                "models": {target: resolver.used(target) for target in models_of(stage)},
                 "features": done.features,
                 "rows_out": done.rows,
                 "seconds": round(time.monotonic() - started, 3),
                 **done.manifest,
             }
-            artifact = workspace.publish(address, done.directory, manifest)
+            artifact = workspace.publish(address, done.directory, said)
             shutil.rmtree(work, ignore_errors=True)
             return artifact
     except BaseException:
@@ -101,7 +100,7 @@ def _job(name: str, work: Path, run: Run) -> Job:
     rows = rows_of(stage)
     may_be_empty = set(stage.may_be_empty())
     for target in rows:
-        if target not in may_be_empty and resolver.ready[target].manifest["rows_out"] == 0:
+        if target not in may_be_empty and resolver.ready[target].manifest.rows_out == 0:
             raise DataError(f"its input '{target}' has no rows; {_why_empty(target, resolver)}")
     _check_columns(stage, resolver)
     models = {target: _model_input(target, resolver) for target in models_of(stage)}
@@ -137,18 +136,18 @@ def _why_empty(name: str, resolver: Resolver) -> str:
         last, first = (
             first,
             next(
-                (t for t in manifest["inputs"] if resolver.ready[t].manifest.get("rows_out") == 0),
+                (t for t in manifest.inputs if resolver.ready[t].manifest.rows_out == 0),
                 None,
             ),
         )
     since = f"'{last}' gave none; " if last != name else ""
-    return f"{since}dropped there: {manifest['dropped'] or 'none'}"
+    return f"{since}dropped there: {manifest.dropped or 'none'}"
 
 
 def _check_columns(stage: Stage, resolver: Resolver) -> None:
     """What `validate` could not know: the columns of data that had yet to be read."""
     for target, needed in stage.required_columns().items():
-        there = resolver.ready[target].manifest["features"] or {}
+        there = resolver.ready[target].manifest.features or {}
         for column in sorted(set(needed) - set(there)):
             raise DataError(
                 f"its input '{target}' has no column '{column}'; "
@@ -156,12 +155,12 @@ def _check_columns(stage: Stage, resolver: Resolver) -> None:
             )
 
 
-def _inputs(stage: Stage, resolver: Resolver) -> dict[str, Mapping[str, Any]]:
+def _inputs(stage: Stage, resolver: Resolver) -> dict[str, InputRef]:
     return {
-        target: {
-            "artifact": resolver.ready[target].path.name,
-            "content_digest": resolver.ready[target].content_digest,
-        }
+        target: InputRef(
+            artifact=resolver.ready[target].path.name,
+            content_digest=resolver.ready[target].content_digest,
+        )
         for _, target, _ in references(stage)
         if target in resolver.ready
     }

@@ -143,7 +143,7 @@ def _why(name: str, identity: dict[str, Any], workspace: Workspace) -> str:
     before = workspace.latest(name)
     if before is None:
         return "it has never run in this workspace"
-    changes = differences(before.get("identity", {}), identity)
+    changes = differences(before.identity, identity)
     if not changes:
         return "its artifact is gone"
     shown = "; ".join(changes[:3])

@@ -130,9 +130,9 @@ class RunRecord(BaseModel, extra="ignore"):
         self.stages[name] = StageRecord(
             state=state,
             artifact=artifact.path.name,
-            rows=manifest.get("rows_out"),
-            dropped=manifest.get("dropped", {}),
-            tokens=manifest.get("tokens_out", 0) if state == "done" else 0,
+            rows=manifest.rows_out,
+            dropped=manifest.dropped,
+            tokens=manifest.tokens_out if state == "done" else 0,
             seconds=round(seconds, 3),
             why=why,
         )

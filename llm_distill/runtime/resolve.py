@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llm_distill.manifest import ModelUsed
 from llm_distill.models.hub import cached_commit, learn_commit
 from llm_distill.models.sources import ModelSource
 from llm_distill.paths import find_resource
@@ -94,15 +95,15 @@ class Resolver:
     def model_config(self, name: str) -> ModelConfig:
         return self.pipeline.models[base_model(name, self.pipeline.stages)]
 
-    def revisions(self, name: str) -> dict[str, Any]:
+    def used(self, name: str) -> ModelUsed:
         """What the manifest records of a model that a stage used."""
         source = self.model(name)
-        return {
-            "path": source.path if not source.is_local else Path(source.path).name,
-            "revision": source.revision,
-            "adapters": [Path(adapter).name for adapter in source.adapters],
-            "identity": self._weights(name),
-        }
+        return ModelUsed(
+            path=source.path if not source.is_local else Path(source.path).name,
+            revision=source.revision,
+            adapters=tuple(Path(adapter).name for adapter in source.adapters),
+            identity=self._weights(name),
+        )
 
     def writer_identity(self, name: str) -> tuple[dict[str, Any], str]:
         """All that can change what a model writes, and a name for people."""

@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llm_distill.evaluation.results import BY, DIFFERENCES_BY, OWN, Results
+from llm_distill.evaluation.result_rows import written
+from llm_distill.evaluation.results import AGREEMENT, BY, DIFFERENCES, OWN, RESULTS, Results
+from llm_distill.manifest import Manifest
 
 NOT_ALLOWED = re.compile(r"[^0-9A-Za-z_\-. /]")  # mlflow takes no more
 
@@ -22,51 +24,36 @@ def plain_name(name: str) -> str:
     return NOT_ALLOWED.sub("_", name.replace("@", "-"))
 
 
-def stage_scalars(manifest: Mapping[str, Any], *, made: bool) -> dict[str, float]:
+def stage_scalars(manifest: Manifest, *, made: bool) -> dict[str, float]:
     """Rows and dropped rows, what it took where the stage was executed now, and the metrics.
 
     made: whether this run executed it. tokens_per_second is over the stage's whole time, with
     loading the model.
     """
     values: dict[str, float] = {}
-    if manifest.get("rows_out") is not None:
-        values["rows"] = manifest["rows_out"]
-        values["dropped"] = sum((manifest.get("dropped") or {}).values())
+    if manifest.rows_out is not None:
+        values["rows"] = manifest.rows_out
+        values["dropped"] = sum(manifest.dropped.values())
     if made:
-        seconds, tokens = manifest.get("seconds") or 0.0, manifest.get("tokens_out") or 0
+        seconds, tokens = manifest.seconds, manifest.tokens_out
         values["seconds"] = seconds
         if tokens:
             values["tokens"] = tokens
             values["tokens_per_second"] = tokens / seconds if seconds else 0.0
-        if manifest.get("cost"):
-            values["cost"] = manifest["cost"]
-    return {**values, **metric_scalars(manifest.get("metrics") or {})}
+        if manifest.cost:
+            values["cost"] = manifest.cost
+    return {**values, **metric_scalars(manifest.metrics)}
 
 
 def metric_scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Every number among a stage's metrics, named by the way to it.
 
-    Of tables by a column there are the accuracies alone: all else would be hundreds of names. A
-    list that is no table of models or annotators, such as a training's history, is left out.
+    Of tables by a column there are the accuracies alone: all else would be hundreds of names. Of
+    lists there is what `Results` reads out of them, without a training's history.
     """
-    found: dict[str, float] = {}
-    for name, value in metrics.items():
-        if name.startswith(DIFFERENCES_BY):
-            continue
-        if isinstance(value, list):
-            column = name.removeprefix(BY)
-            for row in value:
-                if isinstance(row, Mapping) and ("model" in row or "annotators" in row):
-                    place = "/".join([name, *_labels(row, column)])
-                    wanted = {"accuracy"} if column != name else set(row) - {"shots", column}
-                    found.update(_numbers({n: row[n] for n in row if n in wanted}, place))
-        else:
-            found.update(_numbers({name: value}, ""))
-    for table in Results.from_metrics(metrics).own:
-        for figure in table.figures:
-            place = "/".join([OWN, table.title, *figure.labels.values()])
-            values = {name: getattr(figure, name) for name in ("value", "low", "high", "n")}
-            found.update(_numbers(values, place))
+    found = dict(_numbers(metrics, ""))
+    for place, row in _rows(Results.from_metrics(metrics)):
+        found.update(_numbers(row, "/".join(place)))
     named: dict[str, float] = {}
     seen: Counter[str] = Counter()
     for name, value in found.items():
@@ -76,20 +63,23 @@ def metric_scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
     return named
 
 
-def _labels(row: Mapping[str, Any], column: str) -> list[str]:
-    """`student-minus-base`, `0-shot`, and the column's value where the table is by a column."""
-    if "annotators" in row:
-        return [str(row["figure"]), "-".join(map(str, row["annotators"]))]
-    baseline = row.get("baseline")
-    labels = [f"{row['model']}-minus-{baseline}" if baseline else str(row["model"])]
-    labels += [str(row[name]) for name in ("task", "metric") if name in row and name != column]
-    if row.get("filter", "none") != "none":
-        labels.append(str(row["filter"]))
-    if row.get("shots") is not None:
-        labels.append(f"{row['shots']}-shot")
-    if column in row:
-        labels.append(str(row[column]))
-    return labels
+def _rows(measured: Results) -> Iterator[tuple[list[str], Mapping[str, Any]]]:
+    """The way to each row, such as `results`, `student`, `0-shot`, and its columns."""
+    for row in measured.of_models:
+        yield [RESULTS, *row.as_figure.names], {**written(row), "shots": None}
+    for difference in measured.differences:
+        compared = f"{difference.model}-minus-{difference.baseline}"
+        place = [DIFFERENCES, compared, *difference.as_figure.names[1:]]
+        yield place, {**written(difference), "shots": None}
+    for agreed in measured.agreement:
+        yield [AGREEMENT, agreed.figure, "-".join(agreed.annotators)], written(agreed)
+    for by in measured.by:
+        for row in by.rows:
+            yield [f"{BY}{by.column}", *row.as_figure.names], {"accuracy": row.accuracy}
+    for table in measured.own:
+        for figure in table.figures:
+            place = [OWN, table.title, *figure.labels.values()]
+            yield place, written(figure)
 
 
 def _numbers(values: Mapping[str, Any], place: str) -> Iterator[tuple[str, float]]:

@@ -16,13 +16,14 @@ from pydantic import Field, model_validator
 
 from llm_distill.errors import DataError, nearest
 from llm_distill.evaluation.agreement_figures import (
-    FigureName,
     below,
     label_figures,
     line,
     loyalty_figure,
     name_of,
 )
+from llm_distill.evaluation.result_rows import FigureName
+from llm_distill.evaluation.results import Results
 from llm_distill.methods.agreement import Label, Level, labelled, probability_loyalty, tabulate
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
@@ -136,10 +137,11 @@ class Agreement(Stage):
         for student in students if self.probabilities else ():
             figures.append(loyalty_figure(teacher, student, _loyalties(items, teacher, student)))
         missing = {name: given.count(None) for name, given in labels.items()}
-        context.metrics.update(agreement=figures, n_items=len(items), missing=missing)
+        measured = Results(agreement=tuple(figures)).to_metrics()
+        context.metrics.update(measured, n_items=len(items), missing=missing)
         for figure in figures:
-            if figure["value"] is None:
-                why = "all labels are the same" if figure["n"] else "no item has both"
+            if figure.value is None:
+                why = "all labels are the same" if figure.n else "no item has both"
                 context.warn(f"{name_of(figure)} is undefined: {why}")
         too_low = below(figures, self.minimum)
         if too_low:  # all of them, since nothing of the stage is kept

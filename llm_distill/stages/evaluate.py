@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,8 @@ from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError
 from llm_distill.evaluation.contamination import ContaminationSettings, look_for_items
 from llm_distill.evaluation.exam_results import ExamResults
+from llm_distill.evaluation.result_rows import Contamination
+from llm_distill.evaluation.results import Results
 from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
 from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.seeds import derive_seed
@@ -120,7 +122,8 @@ class Evaluate(AskingStage):
         pools = worked_examples(context.rows(shown), context.warn) if shown else {}
         for row in context.each_row(self.rows) if pools else ():  # before anything is paid for
             draw_examples(row, pools, max(self.shots), 0)
-        context.metrics["contamination"] = self._contamination(context, pools)
+        looked_for = Results(contamination=self._contamination(context, pools))
+        context.metrics.update(looked_for.to_metrics())
         a_model = len(context.rows(self.rows)) * len(self.shots) * self.samples
         budget = self.budget(a_model * len(self.models))
         results = ExamResults(self.by, self.answer_kind)
@@ -134,11 +137,9 @@ class Evaluate(AskingStage):
                 results.add(row)
                 yield row
             seconds[model] = round(time.monotonic() - began, 3)
-        context.metrics.update(results.tables(), seconds=seconds)
+        context.metrics.update(results.measured().to_metrics(), seconds=seconds)
 
-    def _contamination(
-        self, context: Context, pools: Mapping[str, Sequence[Row]]
-    ) -> dict[str, Any]:
+    def _contamination(self, context: Context, pools: Mapping[str, Sequence[Row]]) -> Contamination:
         seen: dict[str, Iterable[Row]] = {**context.training_rows(self.models)}
         if self.examples is not None and pools:
             shown = (row for pool in pools.values() for row in pool)

@@ -31,6 +31,8 @@ from llm_distill.evaluation.lm_eval_tasks import (
     override,
     seed,
 )
+from llm_distill.evaluation.result_rows import Contamination, HarnessRow
+from llm_distill.evaluation.results import Results
 from llm_distill.models.sources import (
     Device,
     ModelSource,
@@ -138,9 +140,10 @@ class EvaluateLmEval(Stage):
         return find_resource(self.include_path) if self.include_path is not None else None
 
     def _rows(self, context: Context, tasks: Tasks) -> Iterator[Row]:
-        found: list[dict[str, Any]] = []
+        found: list[HarnessRow] = []
         results: dict[str, Any] = {}
-        context.metrics["contamination"] = self._contamination(context, tasks)
+        looked_for = Results(contamination=self._contamination(context, tasks))
+        context.metrics.update(looked_for.to_metrics())
         for model in self.models:
             source = context.model(model)
             with context.progress(f"lm-eval ({model})", unit="requests") as bar:
@@ -150,13 +153,14 @@ class EvaluateLmEval(Stage):
                 shots = results["n-shot"].get(task)
                 for sample in samples:
                     yield sample_row(model, task, shots, sample, _choices(tasks, task, sample))
-        context.metrics.update(results=found, versions=results["versions"])
+        measured = Results(harness=tuple(found)).to_metrics()
+        context.metrics.update(measured, versions=results["versions"])
 
-    def _contamination(self, context: Context, tasks: Tasks) -> dict[str, Any]:
+    def _contamination(self, context: Context, tasks: Tasks) -> Contamination:
         """Items are what a task asks, without worked examples."""
         seen = context.training_rows(self.models)
         if not seen:  # an item is only worded where there is something to compare it with
-            return {"ngram": self.contamination.ngram, "n_items": 0, "rows": {}, "items": {}}
+            return Contamination(ngram=self.contamination.ngram, n_items=0, rows={})
         texts = {
             f"{name}-{index}": asked(task, document)
             for name, task in tasks["tasks"].items()

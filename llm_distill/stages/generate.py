@@ -53,8 +53,9 @@ class Generate(AskingStage):
     one as `parent_id`. A row that cannot be asked about (a variable of the template is null or
     empty) or that the engine fails on is kept, with the reason in `error` and no completion.
 
-    With `parse` and `verify` the rows then pass through what the stages of these names do, and what
-    they drop is counted here. Completions are kept, so changing either asks no model again.
+    With `parse`, columns are read out of the model's text; with `verify`, answers are compared with
+    references. Both do what the stages of these names do, and what they drop is counted here.
+    Completions are kept, so changing either asks no model again.
     """
 
     stage: Literal["generate"]
@@ -63,20 +64,21 @@ class Generate(AskingStage):
     template: str | dict[str, str] = Field(
         description="a template, or several by name; the name goes into the column `strategy`"
     )
-    n: int = Field(1, ge=1, description="candidates a row (and template)")
+    n: int = Field(1, ge=1, description="how many candidates, for each row and template")
     sampling: SamplingSettings = Field(SamplingSettings(), description="how completions are drawn")
     structured_output: StructuredOutput | None = Field(
         None, description="the form that every completion must have; not with kind: transformers"
     )
     examples: ExampleSettings | None = Field(
-        None, description="rows to show, drawn anew for each request"
+        None, description="rows that the template shows as `examples`, drawn anew for each request"
     )
     completion_column: str = Field("completion", description="where the model's text goes")
     parse: ParseSettings | None = later_setting(
-        None, "columns to read out of the model's text, as the stage `parse` does"
+        None, "what to read out of the model's text into columns, as the stage `parse` does"
     )
     verify: VerifySettings | None = later_setting(
-        None, "answers to compare with references, as the stage `verify` does; after `parse`"
+        None,
+        "whether answers are right, by references, as the stage `verify` does; after `parse`",
     )
 
     @field_validator("template")

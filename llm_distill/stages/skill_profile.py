@@ -14,6 +14,8 @@ from typing import Literal
 from pydantic import Field
 
 from llm_distill.errors import DataError
+from llm_distill.evaluation.result_rows import SkillRow
+from llm_distill.evaluation.results import Results
 from llm_distill.methods.skill_profile import missing_skill_profile
 from llm_distill.methods.skills import canonical, skill_id
 from llm_distill.rows.columns import task_of
@@ -61,23 +63,26 @@ class SkillProfile(Stage):
                 f"no missing skill is named for any of the {len(questions)} questions of "
                 f"'{self.rows}'; its metrics count what was unreadable or not on the list"
             )
-        rows = [
-            {
-                "id": skill_id(item.task, item.skill),
-                "task": item.task,
-                "skill": item.skill,
-                "count": item.count,
-                "weight": item.weight.value,
-                "weight_low": item.weight.low,
-                "weight_high": item.weight.high,
-                "question_ids": list(item.question_ids),
-            }
+        skills = tuple(
+            SkillRow(
+                id=skill_id(item.task, item.skill),
+                task=item.task,
+                skill=item.skill,
+                count=item.count,
+                weight=item.weight.value,
+                weight_low=item.weight.low,
+                weight_high=item.weight.high,
+            )
             for item in found
-        ]
+        )
         context.metrics.update(
             n_questions=len(questions),
             n_unlabelled=sum(not skills for _, _, skills in questions),
             n_labels=sum(item.count for item in found),
-            skill_profile=[{k: v for k, v in row.items() if k != "question_ids"} for row in rows],
+            **Results(skills=skills).to_metrics(),
         )
+        rows = [
+            {**vars(skill), "question_ids": list(item.question_ids)}
+            for skill, item in zip(skills, found, strict=True)
+        ]
         return RowsOutput(rows, features(COLUMNS))

@@ -16,6 +16,7 @@ from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.rows import RowText
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.errors import ConfigError
+from llm_distill.evaluation.results import Results
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage
 from llm_distill.training.settings import TrainingSettings
@@ -191,7 +192,8 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         rows = context.each_row(self.rows)
         dataset = prepared(rows, preparation, context.drop, self.rows, self.max_dropped)
         if self.losses.needing(Needs.CHUNKS):
-            context.metrics["alignment"] = preparation.report.figures()
+            aligned = Results(alignment=preparation.report.figures())
+            context.metrics.update(aligned.to_metrics())
         return dataset
 
     def _warn_of_stored_scores(self, context: Context) -> None:

@@ -107,6 +107,27 @@ def test_types_are_shown_in_words(
     assert re.search(rf"^ +{setting} +{shown} ", capsys.readouterr().out, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ("stage", "first", "last"),
+    [
+        (
+            "generate",
+            ["rows", "model", "template", "n"],
+            ["variables", "by_task", "max_error_rate"],
+        ),
+        ("train_dpo", ["model", "rows"], ["logging_steps", "save_steps", "report_to"]),
+    ],
+)
+def test_what_must_be_given_comes_first_and_what_stages_share_last(
+    stage: str, first: list[str], last: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    describe_stage(stage)
+    table = capsys.readouterr().out.partition(" setting ")[2]
+    shown = re.findall(r"^  (\w+) ", table, re.MULTILINE)
+    assert shown[: len(first)] == first
+    assert shown[-len(last) :] == last
+
+
 @pytest.mark.parametrize("width", [80, 50])
 def test_names_of_settings_are_never_cut(
     width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

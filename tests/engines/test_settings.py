@@ -85,7 +85,7 @@ def test_a_new_server_is_not_taken_for_local_weights(monkeypatch: pytest.MonkeyP
     resolver.learn_commits(["s"])
     assert asked == ["org/weights"]
     assert resolver.model("toy").path == "some/model"
-    assert resolver.revisions("toy")["identity"] == {"served": "some/model"}
+    assert resolver.used("toy").identity == {"served": "some/model"}
     assert asked == ["org/weights"]
     names = Names({"s": stage}, ["s"], models, list(models), Rounds({}, {}))
     assert names.misfit("weights", "model", "s", needs_weights=True) is None

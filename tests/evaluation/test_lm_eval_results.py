@@ -78,8 +78,8 @@ def test_figures_of_tasks_and_groups() -> None:
         "higher_is_better": {"sums": {"exact_match": True}},
     }  # fmt: skip
     exact, f1, group = figures("student", results)
-    assert (exact["value"], exact["stderr"], exact["n"], exact["shots"]) == (0.75, 0.25, 4, 2)
-    assert (exact["low"], exact["high"]) == pytest.approx((0.3006, 0.9544), abs=1e-4)  # Wilson's
-    assert (f1["value"], f1["stderr"], f1["low"], f1["high"]) == (0.6, None, None, None)
-    assert (group["task"], group["n"], group["shots"]) == ("all", 9, None)
-    assert (group["low"], group["high"]) == pytest.approx((0.304, 0.696), abs=1e-4)
+    assert (exact.value, exact.stderr, exact.n, exact.shots) == (0.75, 0.25, 4, 2)
+    assert (exact.low, exact.high) == pytest.approx((0.3006, 0.9544), abs=1e-4)  # Wilson's
+    assert (f1.value, f1.stderr, f1.low, f1.high) == (0.6, None, None, None)
+    assert (group.task, group.n, group.shots) == ("all", 9, None)
+    assert (group.low, group.high) == pytest.approx((0.304, 0.696), abs=1e-4)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 from llm_distill.digests import fingerprint
 from llm_distill.pipeline.load import load_pipeline, profile_names
 from llm_distill.runtime.artifact import Artifact
 from llm_distill.runtime.resolve import Resolver
 from llm_distill.stage import references
+from tests.manifests import manifest
 
 
 def identities(file: str) -> dict[str, dict[str, str]]:
@@ -35,5 +35,5 @@ def _of_profile(file: str, profile: str) -> dict[str, str]:
 
 
 def _stand_in(name: str) -> Artifact:
-    manifest: dict[str, Any] = {"content_digest": hashlib.sha256(name.encode()).hexdigest()}
-    return Artifact(Path("/nowhere") / name, manifest)
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return Artifact(Path("/nowhere") / name, manifest(content_digest=digest))

@@ -101,12 +101,12 @@ def test_a_teacher_reads_the_prompt_that_its_scores_are_of(file: str) -> None:
             assert student.teacher == scoring.model
 
 
-ALM_CONTROLS = next(file for file in FILES if file.endswith("alm_controls.yaml"))
+ALM_CONTROLS = [file for file in FILES if "/alm_controls" in file]
 
 
-@pytest.mark.parametrize("profile", [None, *profile_names(ALM_CONTROLS)])
-def test_alm_and_its_controls_differ_in_their_loss_only(profile: str | None) -> None:
-    stages: dict[str, Any] = dict(load_pipeline(ALM_CONTROLS, profile=profile).stages)
+@pytest.mark.parametrize("file", ALM_CONTROLS)
+def test_alm_and_its_controls_differ_in_their_loss_only(file: str) -> None:
+    stages: dict[str, Any] = dict(load_pipeline(file).stages)
     alone = [stages[name] for name in ("alm_1", "alm_5", "alm_100", "alm_biased")]
     assert [(s.alm.temperature, s.alm.debias) for s in alone] == [
         (1, True), (5, True), (100, True), (1, False),

@@ -11,6 +11,7 @@ import yaml
 from huggingface_hub import DatasetCard, ModelCard
 
 from llm_distill.errors import ModelError
+from llm_distill.manifest import ModelUsed
 from llm_distill.publish.cards import recipe_text
 from llm_distill.publish.dataset_card import dataset_card
 from llm_distill.publish.model_card import model_card
@@ -21,8 +22,9 @@ def adapter_card(origin, license_id="mit", **identities):
     """identities: what the run knew models by, where it is not a name on the Hub."""
     made = origin("student")
     for manifest in made.lineage.manifests.values():
-        for name in identities.keys() & manifest["models"].keys():
-            manifest["models"][name]["identity"] = identities[name]
+        for name in identities.keys() & manifest.models.keys():
+            known = {"identity": identities[name]}
+            manifest.models[name] = manifest.models[name].model_copy(update=known)
     return model_card(made, "me/toy", license_id, is_adapter=True)
 
 
@@ -51,7 +53,7 @@ def test_a_model_cards_text(origin, distilled):
     assert f"| org/teacher | {'c' * 40} | answers | unknown |" in text
     assert f"| org/student (base) | {'d' * 40} | distilled | unknown |" in text
     for artifact in (distilled["student"], distilled["clean"], distilled["answers"]):
-        assert f"`{artifact.manifest['fingerprint'][:12]}`" in text
+        assert f"`{artifact.manifest.fingerprint[:12]}`" in text
         assert f"`{artifact.content_digest[:12]}`" in text
     assert "overlaps test: 1" in text
     assert "learning_rate: 0.001" in text
@@ -61,7 +63,7 @@ def test_a_model_cards_text(origin, distilled):
 
 def test_an_evaluation_of_something_else_is_said(origin):
     made = origin("student")
-    metrics = made.evaluations[0].manifest["metrics"]
+    metrics = made.evaluations[0].manifest.metrics
     metrics["results"] = [row for row in metrics["results"] if row["model"] == "student"]
     card = model_card(made, "me/toy", "mit", is_adapter=True)
     assert "Not measured." in card.text
@@ -97,7 +99,7 @@ def test_a_dataset_card(origin, distilled):
 def test_nothing_of_this_machine_is_in_what_is_pushed(origin, tmp_path, monkeypatch, pipeline):
     monkeypatch.setenv("MY_PROJECT", "quite-a-secret-project")
     made = origin("student")
-    settings = made.lineage.manifests[next(iter(made.lineage.manifests))]["settings"]
+    settings = made.lineage.manifests[next(iter(made.lineage.manifests))].settings
     settings["task"] = "about quite-a-secret-project"
     pipeline["stages"]["seeds"]["task"] = "about quite-a-secret-project"
     packed = package(made, "me/toy", "mit", tmp_path / "rows")
@@ -119,9 +121,9 @@ def test_where_a_server_is_and_what_it_has_there_is_not_told(origin, pipeline):
     pipeline["models"]["teacher"]["engine"] = engine
     made = origin("student")
     for manifest in made.lineage.manifests.values():
-        if "teacher" in manifest["models"]:
-            served = {"path": "/srv/x/llama", "revision": None, "identity": {"served": "llama"}}
-            manifest["models"]["teacher"] = served
+        if "teacher" in manifest.models:
+            served = ModelUsed(path="/srv/x/llama", identity={"served": "llama"})
+            manifest.models["teacher"] = served
     card = model_card(made, "me/toy", "mit", is_adapter=True)
     assert "| llama |  | answers | unknown |" in card.text
     recipe = recipe_text(made)

@@ -171,7 +171,7 @@ def recorded(made: Any, distilled: dict[str, Any], pipeline: dict[str, Any]) -> 
     folder = made.workspace.runs / "toy" / "20260101-000000"
     folder.mkdir(parents=True)
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(pipeline))
-    stages = {a.manifest["name"]: {"artifact": a.path.name} for a in distilled.values()}
+    stages = {a.manifest.name: {"artifact": a.path.name} for a in distilled.values()}
     stages["elsewhere"] = {"state": "failed"}
     values = {"name": "toy/20260101-000000", "state": "done", "pipeline": "toy.yaml"}
     rest = {"profile": None, "seed": 3, "pid": 1, "started": 0.0}

@@ -49,9 +49,10 @@ class Made:
             dataset.save_to_disk(str(folder))
             features = dataset.features.to_dict()
         said = {
+            "name": name,
             "stage": kind,
             "fingerprint": digest,
-            "inputs": {name: {} for name in inputs},
+            "inputs": {n: {"artifact": f"{n}-0", "content_digest": ""} for n in inputs},
             "features": features,
             "rows_out": None if rows is None else len(rows),
             "metrics": metrics or {},

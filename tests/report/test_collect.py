@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llm_distill.manifests import MANIFEST
+from llm_distill.manifest import MANIFEST
 from llm_distill.runtime.record import StageRecord
 
 MakeRun = Callable[..., Any]

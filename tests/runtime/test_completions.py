@@ -41,7 +41,7 @@ def completions(bench: Any, *assignments: str, **selection: Any) -> tuple[int, i
     """How many completions of a run were made and reused, and their texts."""
     record = bench.run(*assignments, **selection)
     artifact = bench.workspace.find(record.stages["answers"].artifact)
-    counts = artifact.manifest["completions"]
+    counts = artifact.manifest.completions
     texts = [row["completion"] for row in bench.rows(record, "answers")]
     return counts.get("made", 0), counts.get("reused", 0), texts
 
@@ -107,7 +107,7 @@ def test_a_damaged_store_is_mended_and_the_run_says_so(kept: Any) -> None:
     kept.workspace.completions.write_bytes(b"no database" * 500)
     record = kept.run(force=("answers",))
     manifest = kept.workspace.find(record.stages["answers"].artifact).manifest
-    assert "the completion store was damaged" in manifest["warnings"][0]
+    assert "the completion store was damaged" in manifest.warnings[0]
     assert [row["completion"] for row in kept.rows(record, "answers")] == texts
 
 

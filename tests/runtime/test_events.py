@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +16,8 @@ import pytest
 from llm_distill.cli import events
 from llm_distill.cli.events import EventDisplay, event_lines
 from llm_distill.errors import DataError
+from llm_distill.runtime.artifact import Artifact
+from tests.manifests import manifest
 
 PAGE = Path(__file__).parents[2] / "docs" / "following-along.md"
 TOY = """\
@@ -148,8 +149,8 @@ def test_progress_is_told_once_a_second_and_at_its_end(monkeypatch: pytest.Monke
 def test_warnings_and_scores_of_a_stage() -> None:
     out = io.StringIO()
     score = {"model": "student", "shots": 0, "accuracy": 0.5}
-    manifest = {"rows_out": 3, "warnings": ["slow"], "metrics": {"results": [score]}}
-    artifact: Any = SimpleNamespace(path=Path("w/artifacts/exam-1"), manifest=manifest)
+    said = manifest(rows_out=3, warnings=["slow"], metrics={"results": [score]})
+    artifact = Artifact(Path("w/artifacts/exam-1"), said)
     display = EventDisplay(out)
     display.ends("exam", artifact, "done", 1.0)
     display.says("another run is working on it")

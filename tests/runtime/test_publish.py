@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llm_distill.errors import DataError
-from llm_distill.manifests import MANIFEST
+from llm_distill.manifest import MANIFEST
 from llm_distill.runtime import artifact
 from llm_distill.runtime.execute import _leave_checkpoints
 from llm_distill.runtime.writer import write_rows

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from llm_distill.errors import ConfigError, DataError, WorkspaceError
-from llm_distill.manifests import MANIFEST
+from llm_distill.manifest import MANIFEST, Manifest
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.runtime.record import read_run
 
@@ -210,6 +210,21 @@ def test_the_manifest_says_where_the_rows_come_from(bench: MakeBench) -> None:
     assert manifest["features"]["answer"]["dtype"] == "string"
     assert {"packages", "device", "seconds", "tokens_in", "git_commit"} <= set(manifest)
     assert str(toy.workspace.root) not in json.dumps(manifest)
+
+
+def test_a_run_states_every_field_of_the_manifest(
+    bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A misspelt one would be ignored, and the field would have its default."""
+    toy = bench(TOY)
+    made: list[Manifest] = []
+    monkeypatch.setattr(
+        toy.display, "ends", lambda _, artifact, *__: made.append(artifact.manifest)
+    )
+    toy.run()
+    stated = set(Manifest.model_fields) - {"schema_version"}
+    assert [manifest.model_fields_set for manifest in made] == [stated] * len(made)
+    assert made
 
 
 def test_the_run_keeps_logs_and_resolved_settings(bench: MakeBench) -> None:

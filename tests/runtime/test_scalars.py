@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llm_distill.runtime.scalars import metric_scalars, plain_name, stage_scalars
+from tests.manifests import manifest
 
 EVALUATED = {
     "results": [
@@ -54,18 +55,14 @@ def test_names_have_only_signs_that_every_tracker_takes() -> None:
 
 
 def test_what_a_stage_took_counts_only_where_it_ran() -> None:
-    manifest = {
-        "rows_out": 40,
-        "dropped": {"empty": 3, "too long": 1},
-        "seconds": 4.0,
-        "tokens_out": 600,
-        "cost": 0.5,
-    }
+    said = manifest(
+        rows_out=40, dropped={"empty": 3, "too long": 1}, seconds=4.0, tokens_out=600, cost=0.5
+    )
     gave = {"rows": 40, "dropped": 4}
     took = {"seconds": 4.0, "tokens": 600, "tokens_per_second": 150.0, "cost": 0.5}
-    assert stage_scalars(manifest, made=True) == {**gave, **took}
-    assert stage_scalars(manifest, made=False) == gave
-    assert stage_scalars({"rows_out": None, "seconds": 2.0}, made=True) == {"seconds": 2.0}
+    assert stage_scalars(said, made=True) == {**gave, **took}
+    assert stage_scalars(said, made=False) == gave
+    assert stage_scalars(manifest(rows_out=None, seconds=2.0), made=True) == {"seconds": 2.0}
 
 
 def test_figures_of_tasks_and_annotators_keep_apart() -> None:

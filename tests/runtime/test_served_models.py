@@ -99,13 +99,13 @@ def test_what_a_run_cost_is_in_the_manifest_and_said(paid: tuple[Any, Loopback],
     assert (done.code, len(server.calls)) == (0, 40)
     assert f"cost {40 * A_CALL:.2f}" in done.out
     manifest = toy.workspace.latest("answers")
-    assert manifest["cost"] == pytest.approx(40 * A_CALL)
-    assert (manifest["tokens_in"], manifest["tokens_out"]) == (200, 120)
+    assert manifest.cost == pytest.approx(40 * A_CALL)
+    assert (manifest.tokens_in, manifest.tokens_out) == (200, 120)
     assert f"{40 * A_CALL:.2f}" in cli("cache", "stats", "--workspace", toy.workspace.root).out
     again = cli("run", toy.file, "--force", "answers", "--workspace", toy.workspace.root)
     assert "40 completions known before" in again.out
     assert len(server.calls) == 40
-    assert toy.workspace.latest("answers")["cost"] == 0
+    assert toy.workspace.latest("answers").cost == 0
 
 
 def test_max_cost_stops_before_it_is_passed_and_a_higher_one_goes_on(
@@ -120,7 +120,7 @@ def test_max_cost_stops_before_it_is_passed_and_a_higher_one_goes_on(
     before = len(server.calls)
     assert cli(*command, 10).code == 0
     assert len(server.calls) == 40
-    assert toy.workspace.latest("answers")["completions"] == {"reused": before, "made": 40 - before}
+    assert toy.workspace.latest("answers").completions == {"reused": before, "made": 40 - before}
 
 
 def test_max_cost_is_the_whole_runs(paid: tuple[Any, Loopback], cli: Any) -> None:

@@ -84,7 +84,7 @@ def test_from_questions_to_a_profile_and_the_list_can_be_edited(
     assert "carrying" in done.out.split("profile: missing skills")[1]
     assert "3" in done.out.split("carrying")[-1]
     manifest = toy.workspace.latest("skills")
-    assert "skills.yaml" in manifest["files"]
+    assert "skills.yaml" in manifest.files
     assert toy.plan()["skills"][0] == "reuse"  # the file is a part of it, and it is whole
 
     Path("mine.yaml").write_text(file.read_text().replace("adding_up", "sums"))
@@ -132,9 +132,9 @@ def test_a_student_that_is_right_is_no_error(flow: Callable[[str], Any], cli: An
     )
     assert done.out.count(said) == 1
     manifest = toy.workspace.latest("profile")
-    assert (manifest["rows_out"], manifest["warnings"]) == (0, [said])
-    assert toy.workspace.latest("missing")["dropped"] == {"not difficult": N_ROWS}
-    assert toy.workspace.latest("again")["rows_out"] == 0
+    assert (manifest.rows_out, manifest.warnings) == (0, (said,))
+    assert toy.workspace.latest("missing").dropped == {"not difficult": N_ROWS}
+    assert toy.workspace.latest("again").rows_out == 0
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_labelling_that_is_killed_half_way_asks_only_for_what_is_missing(
     calls = Counter(call.prompt for call in server.calls)
     assert len(calls) == N_ROWS
     assert calls.total() - N_ROWS <= 2  # those that were open at the kill
-    made = labelled.manifest["completions"]["made"]
+    made = labelled.manifest.completions["made"]
     assert made == calls.total() - before
-    assert labelled.manifest["completions"]["reused"] == N_ROWS - made
+    assert labelled.manifest.completions["reused"] == N_ROWS - made
     assert all("structured_outputs" in call.body for call in server.calls)

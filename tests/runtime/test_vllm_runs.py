@@ -114,7 +114,7 @@ class Clone:
         """How many of a stage's completions were made and reused."""
         artifact = self.workspace.find(str(record.stages[stage].artifact))
         assert artifact is not None
-        counts: dict[str, int] = artifact.manifest["completions"]
+        counts: dict[str, int] = artifact.manifest.completions
         return counts
 
     def rows(self, record: RunRecord, stage: str) -> list[dict[str, Any]]:

@@ -90,8 +90,8 @@ def log_of(record: Any) -> str:
 def test_what_a_worker_did_reaches_the_manifest_and_the_log(probing: Any) -> None:
     record = probing.run()
     manifest = probing.workspace.find(record.stages["probed"].artifact).manifest
-    assert manifest["metrics"]["pid"] != os.getpid()
-    assert manifest["warnings"] == ["a warning"]
+    assert manifest.metrics["pid"] != os.getpid()
+    assert manifest.warnings == ("a warning",)
     log = log_of(record)
     assert "INFO some.library: the library said" in log
     assert "WARNING llm_distill: a warning" in log
@@ -100,7 +100,7 @@ def test_what_a_worker_did_reaches_the_manifest_and_the_log(probing: Any) -> Non
 
 def test_a_worker_is_gone_when_its_stage_is_done(probing: Any) -> None:
     record = probing.run()
-    pid = probing.workspace.find(record.stages["probed"].artifact).manifest["metrics"]["pid"]
+    pid = probing.workspace.find(record.stages["probed"].artifact).manifest.metrics["pid"]
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 

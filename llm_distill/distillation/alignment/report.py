@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from llm_distill.errors import DataError
+from llm_distill.evaluation.result_rows import Alignment
 
 if TYPE_CHECKING:
     from llm_distill.distillation.alignment.aligned import AlignedRow
@@ -69,21 +70,17 @@ class AlignmentReport:
             f"tokenizer leaves them alone, or raise max_dropped (now {max_dropped:g})"
         )
 
-    def figures(self) -> dict[str, Any]:
-        """JSON values. share_of_bytes: of the contents, in chunks that are compared.
-
-        examples: the first few rows whose texts differ, and where.
-        """
+    def figures(self) -> Alignment:
         n = max(1, self.n_chunks)
-        return {
-            "n_rows": self.n_rows,
-            "dropped": dict(self.dropped),
-            "examples": list(self.examples),
-            "n_chunks": self.n_chunks,
-            "share_of_bytes": self.n_bytes_kept / max(1, self.n_bytes),
-            "teacher_tokens_per_chunk": self.n_teacher_tokens / n,
-            "student_tokens_per_chunk": self.n_student_tokens / n,
-        }
+        return Alignment(
+            n_rows=self.n_rows,
+            dropped=self.dropped,
+            examples=tuple(self.examples),
+            n_chunks=self.n_chunks,
+            share_of_bytes=self.n_bytes_kept / max(1, self.n_bytes),
+            teacher_tokens_per_chunk=self.n_teacher_tokens / n,
+            student_tokens_per_chunk=self.n_student_tokens / n,
+        )
 
 
 def _shown(a: bytes, b: bytes) -> str:

@@ -1,0 +1,285 @@
+"""The rows of what stages measured, as types. Pure.
+
+A field's name is its key in a manifest's `metrics`, but for `group`, which stands under the name of
+the column that a table is broken down by, and `means`, of which each is a key of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Kind = Literal["share", "points", "number"]
+FigureName = Literal["agreement", "kappa", "alpha", "label_loyalty", "probability_loyalty"]
+T = TypeVar("T")
+
+MEAN_BY = "mean_by_"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured value.
+
+    Attributes:
+        labels: What it is the value of, such as `{"model": "student", "shots": "3"}`.
+        value: The value; for shares and points a share in [-1, 1].
+        low: Lower end of its 95 % interval, in the value's unit.
+        high: Upper end of its 95 % interval, in the value's unit.
+        n: Number of items that it was measured on.
+        kind: How it is written: `share` as a percentage, `points` as a signed difference in
+            percentage points, `number` as it is.
+    """
+
+    labels: Mapping[str, str]
+    value: Number
+    low: Number | None = None
+    high: Number | None = None
+    n: int | None = None
+    kind: Kind = "number"
+
+    def __str__(self) -> str:
+        return f"{self.written} ({self.interval})" if self.interval else self.written
+
+    @property
+    def names(self) -> list[str]:
+        """Of its labels, as `student`, `3-shot`: what tells it from the others."""
+        return [f"{v}-shot" if name == "shots" else v for name, v in self.labels.items()]
+
+    @property
+    def written(self) -> str:
+        return self._written(self.value)
+
+    @property
+    def interval(self) -> str:
+        """`0.2 to 0.4`, or nothing where it is not known."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"{self._written(self.low)} to {self._written(self.high)}"
+
+    def _written(self, value: float) -> str:
+        if math.isnan(value):
+            return ""
+        if self.kind == "share":
+            return f"{value:.1%}"
+        return f"{100 * value:+.1f}" if self.kind == "points" else f"{value:.4g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExamRow:
+    """What a model knows of an exam's items, or of a group of them; what is None was not counted.
+
+    Attributes:
+        shots: Number of worked examples.
+        group: The value of a column that these items have; None for all items.
+        n: Number of items.
+        tokens: Tokens that the model wrote.
+        means: Column to the mean of the accuracies by its values.
+        samples: Number of answers to each item; None for one.
+        pass_at: k to the share of items of which one of k answers is right.
+        majority: Accuracy of the most frequent answer.
+    """
+
+    model: str
+    shots: int | None = None
+    group: str | None = None
+    accuracy: Number
+    low: Number | None = None
+    high: Number | None = None
+    n: int | None = None
+    parse_failures: int | None = None
+    truncated: int | None = None
+    errors: int | None = None
+    tokens: int | None = None
+    means: Mapping[str, Number] = field(default_factory=dict)
+    samples: int | None = None
+    pass_at: Mapping[str, Number] | None = None
+    majority: Number | None = None
+
+    @property
+    def as_figure(self) -> Figure:
+        labels = _labels(model=self.model, shots=self.shots, group=self.group)
+        return Figure(labels, self.accuracy, self.low, self.high, self.n, "share")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HarnessRow:
+    """A metric of lm-evaluation-harness; filter: how the answer was read, `none` for as it is."""
+
+    model: str
+    task: str
+    shots: int | None = None
+    metric: str
+    filter: str = "none"
+    value: Number
+    stderr: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    n: int | None = None
+    higher_is_better: bool | None = None
+
+    @property
+    def as_figure(self) -> Figure:
+        how = None if self.filter == "none" else self.filter
+        labels = _labels(
+            model=self.model, task=self.task, metric=self.metric, filter=how, shots=self.shots
+        )
+        return Figure(labels, self.value, self.low, self.high, self.n)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How much more of the same items one model answers than another, as shares.
+
+    Attributes:
+        p_value: McNemar's; None where items have several answers.
+        group: As of `ExamRow`.
+    """
+
+    model: str
+    baseline: str
+    shots: int | None = None
+    difference: Number
+    low: Number | None = None
+    high: Number | None = None
+    n: int | None = None
+    p_value: Number | None = None
+    group: str | None = None
+
+    @property
+    def as_figure(self) -> Figure:
+        labels = _labels(model=f"{self.model} − {self.baseline}", shots=self.shots)
+        return Figure(labels, self.difference, self.low, self.high, self.n, "points")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How far annotators agree; value is None where the figure is not defined."""
+
+    figure: FigureName
+    annotators: tuple[str, ...]
+    value: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    n: int | None = None
+
+    @property
+    def as_figure(self) -> Figure:
+        """Where it is not defined its value is NaN."""
+        labels = _labels(model=", ".join(self.annotators), metric=self.figure)
+        value = math.nan if self.value is None else self.value
+        return Figure(labels, value, self.low, self.high, self.n)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkillRow:
+    """A skill that a student lacks; weight: its share of all labels, with its interval."""
+
+    id: str
+    task: str = ""
+    skill: str
+    count: int
+    weight: Number
+    weight_low: Number
+    weight_high: Number
+
+    @property
+    def as_figure(self) -> Figure:
+        ends = self.weight_low, self.weight_high
+        return Figure({"skill": self.skill}, self.weight, *ends, self.count, "share")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """How the texts of teacher and student aligned.
+
+    Attributes:
+        dropped: Reason to the number of rows that were left out for it.
+        examples: The first few rows whose texts differ, and where.
+        share_of_bytes: Of the contents, those in chunks that are compared.
+    """
+
+    n_rows: int | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
+    n_chunks: int | None = None
+    share_of_bytes: Number | None = None
+    teacher_tokens_per_chunk: Number | None = None
+    student_tokens_per_chunk: Number | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contamination:
+    """Items of an exam that stand in rows; an item is one that shares `ngram` words in a row.
+
+    Attributes:
+        rows: Stage to the number of items in its rows.
+        items: Stage to the ids of some of them.
+    """
+
+    ngram: int | None = None
+    n_items: int | None = None
+    rows: Mapping[str, int]
+    items: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def read(kind: type[T], row: Any, column: str = "") -> T | None:
+    """A mapping of a manifest as a row.
+
+    column: what the table is broken down by. A value of another form counts as not there.
+
+    Returns:
+        None where something is missing that the row cannot do without.
+    """
+    if not isinstance(row, Mapping):
+        return None
+    means = {k.removeprefix(MEAN_BY): v for k, v in row.items() if k.startswith(MEAN_BY)}
+    stated = {**row, "group": row.get(column), "means": means}
+    given = {}
+    for name, adapter in _adapters(kind).items():  # type: ignore[arg-type]
+        try:
+            given[name] = adapter.validate_python(stated[name])
+        except (KeyError, ValidationError):
+            continue
+    try:
+        return kind(**given)
+    except TypeError:
+        return None
+
+
+def written(row: Any, column: str = "") -> dict[str, Any]:
+    """A row as plain JSON for a manifest, the opposite of `read`."""
+    found: dict[str, Any] = {}
+    for name in (each.name for each in fields(row)):
+        value = getattr(row, name)
+        if name == "group":
+            found |= {column: value} if column else {}
+        elif name == "means":
+            found |= {f"{MEAN_BY}{of}": mean for of, mean in value.items()}
+        elif isinstance(value, Mapping):
+            found[name] = dict(value)
+        elif value is not None or not isinstance(row, ExamRow):
+            found[name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number, and not a truth value."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and math.isfinite(value)
+
+
+@cache
+def _adapters(kind: type) -> dict[str, TypeAdapter[Any]]:
+    config = ConfigDict(coerce_numbers_to_str=True)
+    hints = get_type_hints(kind, include_extras=True)
+    return {each.name: TypeAdapter(hints[each.name], config=config) for each in fields(kind)}
+
+
+def _labels(**labels: str | int | None) -> dict[str, str]:
+    return {name: str(label) for name, label in labels.items() if label is not None}

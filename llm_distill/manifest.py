@@ -1,0 +1,144 @@
+"""The manifest that lies in every artifact's folder: what it says, and how it is read and written.
+
+A field that came later has a default, so that the manifests of older versions can be read. Those of
+newer ones can be read too: keys that this version does not know are ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from llm_distill.digests import fingerprint
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+_DIGEST = "manifest_digest"
+
+
+class InputRef(BaseModel, extra="ignore", frozen=True):
+    """What stood for a reference to another stage. artifact: the name of its folder."""
+
+    artifact: str
+    content_digest: str
+
+
+class FileDigest(BaseModel, extra="ignore", frozen=True):
+    """A file of the artifact. sha256: 64 hex digits; bytes: its size."""
+
+    sha256: str
+    bytes: int
+
+
+class ModelUsed(BaseModel, extra="ignore", frozen=True):
+    """A model that a stage asked, scored with or started from.
+
+    path: its name on the Hub or on a server; of a local directory the last part only.
+    adapters: the names of the artifacts that were loaded on top of it, from the base up.
+    identity: the digest of its weights, or what else tells it apart (`Resolver` says which).
+    """
+
+    path: str
+    revision: str | None = None
+    adapters: tuple[str, ...] = ()
+    identity: Any = None
+
+
+class Manifest(BaseModel, extra="ignore", frozen=True):
+    """What an artifact says of itself. The fields are in the order of the file.
+
+    name: the stage's name in the pipeline; stage: its kind.
+    identity: all that could change the result, and fingerprint: the digest of it.
+    settings: all of the stage's settings, those too that cannot change the result.
+    inputs, models: by reference.
+    features: the columns as `datasets.Features.to_dict` has them; None for a model.
+    rows_out: rows of the artifact; None for a model. rows_in: rows that were read for it.
+    dropped: rows that were left out, by reason.
+    completions: how many the models gave, by where they came from ("made", "reused").
+    tokens_in, tokens_out: of the completions that were made.
+    cost: what servers charged, in the currency of their price.
+    texts: files beside the rows that are for people.
+    created: seconds since 1970.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    stage: str
+    pipeline: str = ""
+    fingerprint: str
+    identity: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+    inputs: dict[str, InputRef] = Field(default_factory=dict)
+    models: dict[str, ModelUsed] = Field(default_factory=dict)
+    features: dict[str, Any] | None = None
+    rows_out: int | None = None
+    seconds: float = 0.0
+    rows_in: int = 0
+    dropped: dict[str, int] = Field(default_factory=dict)
+    completions: dict[str, int] = Field(default_factory=dict)
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float = 0.0
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    packages: dict[str, str] = Field(default_factory=dict)
+    device: str = ""
+    git_commit: str | None = None
+    content_digest: str
+    files: dict[str, FileDigest]
+    created: float
+
+    @property
+    def is_model(self) -> bool:
+        """Whether the artifact is a model or an adapter, and not rows."""
+        return self.features is None
+
+    def text(self) -> str:
+        """The content of its file, with its digest at the end.
+
+        Raises:
+            ValueError: a figure is NaN or infinite.
+        """
+        raw = self.model_dump()
+        raw[_DIGEST] = manifest_digest(raw)
+        return json.dumps(raw, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def raw_manifest(directory: Path) -> dict[str, Any] | None:
+    """The JSON of an artifact's manifest as it stands there; None where none can be read."""
+    try:
+        raw = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return raw if isinstance(raw, dict) else None
+
+
+def manifest_digest(raw: dict[str, Any]) -> str:
+    """The digest of all that stands in a manifest except the digest itself.
+
+    It is taken over the JSON as it stands in the file, and never over a `Manifest`, so that a
+    manifest with fields that this version does not know still agrees with its digest.
+
+    Raises:
+        ValueError: it holds NaN, which no manifest of ours does.
+    """
+    return fingerprint({k: v for k, v in raw.items() if k != _DIGEST})
+
+
+def is_as_written(raw: dict[str, Any]) -> bool:
+    """Whether a manifest agrees with its digest. Raises as `manifest_digest`."""
+    return bool(raw.get(_DIGEST) == manifest_digest(raw))
+
+
+def read_manifest(directory: Path) -> Manifest | None:
+    """An artifact's manifest, its digest unchecked; None where there is none that can be read."""
+    raw = raw_manifest(directory)
+    try:
+        return None if raw is None else Manifest.model_validate(raw)
+    except ValidationError:
+        return None
