@@ -17,8 +17,8 @@ from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
 from llm_distill.distillation.batches import Example, collate
 from llm_distill.distillation.dataset import chunk_columns, chunks_of
 from llm_distill.distillation.lm_head.head import Head
-from llm_distill.distillation.losses.divergence import divergences_from_logits
 from llm_distill.distillation.losses.alm import AlmSettings
+from llm_distill.distillation.losses.divergence import divergences_from_logits
 from llm_distill.distillation.losses.loss import DistributionLoss
 from llm_distill.distillation.settings import DistillSettings, LossWeights
 from llm_distill.models.sources import ModelSource
