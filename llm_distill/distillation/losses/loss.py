@@ -5,8 +5,8 @@ the rows' tokens) or a `DistributionLoss` (from whole next-token distributions);
 `known.LOSSES`; and give it a weight of the same name in `settings.LossWeights`. If it has settings,
 they are a class in its file and a field of its name in `settings.DistillSettings`. Nothing else
 tests names: the stage, the dataset, the collator and the trainer ask the loss what it needs. Losses
-of one kind share one pass over the output layer. These files are read with the settings, so torch is
-imported only inside functions.
+of one kind share one pass over the output layer. These files are read with the settings, so torch
+is imported only inside functions.
 """
 
 from __future__ import annotations
