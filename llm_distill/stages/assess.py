@@ -33,11 +33,6 @@ from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 if TYPE_CHECKING:
     from llm_distill.engines.process_reward.scoring import Rewards
 
-ADDED = (
-    "prompt", "completion", "steps", "answer", "step_scores", "is_correct", "is_difficult",
-    "difficulty_reason", "finish_reason", "error",
-)  # fmt: skip
-
 
 class Gold(BaseModel):
     """Difficult where the answer is not the reference_answer."""
@@ -89,6 +84,10 @@ class Assess(AskingStage):
     nor not: both are null, and the reason is in `error`. The figures are over the others.
     """
 
+    added_columns = (
+        "prompt", "completion", "steps", "answer", "step_scores", "is_correct", "is_difficult",
+        "difficulty_reason", "finish_reason", "error",
+    )  # fmt: skip
     stage: Literal["assess"]
     rows: Rows = Field(description="the questions")
     model: Model = Field(description="the student")
@@ -153,10 +152,6 @@ class Assess(AskingStage):
             needed.setdefault(self.examples, set()).update({"id", "question", "rationale"})
         return needed
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
-
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         offered = self.offered(inputs[self.rows], "examples")
         return {self.template: offered}
@@ -165,12 +160,10 @@ class Assess(AskingStage):
         return self.sampling.temperature > 0 or self.shots > 0
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         rows = context.rows(self.rows)
         if self.difficulty.by == "gold":
             check_references(rows, self.rows)
-        return RowsOutput(self._rows(context), features(ADDED, like=rows.features))
+        return RowsOutput(self._rows(context), self.output_features(context))
 
     def _rows(self, context: Context) -> Iterator[Row]:
         verdicts = Verdicts()

@@ -27,7 +27,7 @@ from llm_distill.methods.preference_pairs import (
     rationale_pairs,
 )
 from llm_distill.prompts import Template, load_template
-from llm_distill.rows.columns import Row, by_task
+from llm_distill.rows.columns import Row, by_task, features
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 COLUMNS = ("id", "prompt", "chosen", "rejected", "kind", "margin", "task")
@@ -119,8 +119,6 @@ class BuildPreferences(Stage):
         return True  # ties and what is over the limits
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         return RowsOutput(self._rows(context), features(COLUMNS))
 
     def _rows(self, context: Context) -> Iterator[Row]:

@@ -18,9 +18,7 @@ from llm_distill.errors import DataError
 from llm_distill.methods.answers import AnswerKind
 from llm_distill.methods.sampled_answers import consensus
 from llm_distill.rows.columns import Row
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
-
-ADDED = ("agreement", "reference_answer")
+from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 Agreed = dict[str, tuple[int, str]]
 """By the id of a kept row: how many agree, and the answer that they agree on."""
@@ -35,6 +33,7 @@ class Consensus(Stage):
     the question is dropped. What is dropped is counted by reason.
     """
 
+    added_columns = ("agreement", "reference_answer")
     stage: Literal["consensus"]
     rows: Rows = Field(description="the stage whose rows are solutions")
     answer_column: str = Field("answer", description="the final answer; null where none was found")
@@ -44,18 +43,11 @@ class Consensus(Stage):
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", "parent_id", self.answer_column}}
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
-
     def may_be_empty(self) -> set[str]:
         return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
-        columns = features(ADDED, like=context.rows(self.rows).features)
-        return RowsOutput(self._rows(context), columns)
+        return RowsOutput(self._rows(context), self.output_features(context))
 
     def _rows(self, context: Context) -> Iterator[Row]:
         agreed, reasons = self._agreed(context)

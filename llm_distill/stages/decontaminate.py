@@ -6,14 +6,14 @@ out: nothing: the row is counted as "overlaps test"
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from llm_distill.methods.contamination import SeenTexts
 from llm_distill.rows.columns import Row, task_of
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
 class Decontaminate(Stage):
@@ -43,9 +43,6 @@ class Decontaminate(Stage):
     def required_columns(self) -> dict[str, set[str]]:
         others = {name: {self.against_column} for name in self.against}
         return {**others, self.rows: {"id", self.column}}
-
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        return inputs[self.rows]
 
     def may_be_empty(self) -> set[str]:
         return {self.rows}

@@ -6,13 +6,12 @@ out: {"id": "a", "question": "What is 2 + 2?"}
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from llm_distill.methods.near_duplicates import first_of_each, near_duplicates
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
 class Deduplicate(Stage):
@@ -32,9 +31,6 @@ class Deduplicate(Stage):
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", self.column}}
-
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        return inputs[self.rows]
 
     def may_be_empty(self) -> set[str]:
         return {self.rows}

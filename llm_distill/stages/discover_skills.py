@@ -24,7 +24,7 @@ from llm_distill.methods.similar_skills import merge_similar
 from llm_distill.methods.skill_list import write_skill_list
 from llm_distill.methods.skills import read_labels, skill_id, what_is_wrong
 from llm_distill.prompts import load_template
-from llm_distill.rows.columns import task_of
+from llm_distill.rows.columns import features, task_of
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 COLUMNS = ("id", "task", "skill", "count")
@@ -69,8 +69,6 @@ class DiscoverSkills(AskingStage):
         return True
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         found = self._named(context, self._drawn(context))
         lists = self._lists(found, context)
         rows = [

@@ -30,11 +30,6 @@ from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
-ADDED = (
-    "id", "parent_id", "model", "shots", "candidate_index", "prompt", "completion", "answer",
-    "is_correct", "n_completion_tokens", "finish_reason", "error",
-)  # fmt: skip
-
 
 class Evaluate(AskingStage):
     """Accuracy of models on the same items, with 95 % intervals, and every prediction as a row.
@@ -51,6 +46,10 @@ class Evaluate(AskingStage):
 
     version: ClassVar[int] = 2
 
+    added_columns = (
+        "id", "parent_id", "model", "shots", "candidate_index", "prompt", "completion", "answer",
+        "is_correct", "n_completion_tokens", "finish_reason", "error",
+    )  # fmt: skip
     stage: Literal["evaluate"]
     rows: Rows = Field(description="the items: question and reference_answer")
     models: list[Model] = Field(min_length=1, description="who sits the exam")
@@ -96,10 +95,6 @@ class Evaluate(AskingStage):
             needed.setdefault(self.examples, set()).update({"id", "question", "rationale"})
         return needed
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
-
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         columns = inputs[self.rows]
         offered = self.offered(columns, "examples")
@@ -109,13 +104,11 @@ class Evaluate(AskingStage):
         return self.sampling.temperature > 0 or max(self.shots) > 0
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         rows = context.rows(self.rows)
         check_references(rows, self.rows)
         if len(rows) < 2:
             raise DataError(f"'{self.rows}' has 1 item; no interval can be told from fewer than 2")
-        return RowsOutput(self._rows(context), features(ADDED, like=rows.features))
+        return RowsOutput(self._rows(context), self.output_features(context))
 
     def _rows(self, context: Context) -> Iterator[Row]:
         shown = self.examples if max(self.shots) else None

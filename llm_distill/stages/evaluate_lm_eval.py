@@ -42,7 +42,7 @@ from llm_distill.models.sources import (
     load_tokenizer,
 )
 from llm_distill.paths import find_resource
-from llm_distill.rows.columns import Row
+from llm_distill.rows.columns import Row, features
 from llm_distill.stage import (
     Columns,
     Context,
@@ -120,8 +120,6 @@ class EvaluateLmEval(Stage):
         return digests(self._folder())
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         tasks = load_tasks(self.tasks, self._folder())
         for name, file in files_outside(tasks, self._folder()):
             context.warn(

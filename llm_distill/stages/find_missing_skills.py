@@ -32,7 +32,6 @@ from llm_distill.methods.skills import (
 from llm_distill.rows.columns import Row, task_of
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
-ADDED = ("judge", "reason", "missing_skills", "error")
 VERDICTS = ("correct", "incorrect")
 
 
@@ -46,6 +45,7 @@ class FindMissingSkills(AskingStage):
     list.
     """
 
+    added_columns = ("judge", "reason", "missing_skills", "error")
     stage: Literal["find_missing_skills"]
     rows: Rows = Field(description="the student's answers, from assess")
     skills: Rows = Field(description="the list: discover_skills or load_skills")
@@ -75,10 +75,6 @@ class FindMissingSkills(AskingStage):
         needed.setdefault(self.skills, set()).update({"id", "skill"})
         return needed
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
-
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         more = "skills", "max_skills"
         offered = self.offered(inputs[self.rows], *more)
@@ -91,14 +87,11 @@ class FindMissingSkills(AskingStage):
         return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         lists = skill_lists(context.each_row(self.skills), self.skills)
         chosen = self._chosen(context)
         shown = (row for row in context.each_row(self.rows) if row["id"] in chosen)
         check_tasks(shown, lists, self.skills)
-        columns = features(ADDED, like=context.rows(self.rows).features)
-        return RowsOutput(self._rows(context, lists, chosen), columns)
+        return RowsOutput(self._rows(context, lists, chosen), self.output_features(context))
 
     def _chosen(self, context: Context) -> set[str]:
         """The ids of the difficult questions that are looked at; the others are counted."""

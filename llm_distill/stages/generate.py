@@ -24,7 +24,7 @@ from llm_distill.methods.parsed_rows import ParseSettings
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.verified_rows import VerifySettings
 from llm_distill.prompts import Template, load_template
-from llm_distill.rows.columns import Row, by_task
+from llm_distill.rows.columns import Row, by_task, features
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
 if TYPE_CHECKING:
@@ -145,8 +145,6 @@ class Generate(AskingStage):
         return RowsOutput(rows, self._features(context.rows(self.rows).features))
 
     def _features(self, given: Features) -> Features:
-        from llm_distill.rows.columns import features
-
         columns = features((*self._added(), *self._parsed()), like=given)
         for name in self.parse.drop_columns if self.parse is not None else ():
             columns.pop(name, None)

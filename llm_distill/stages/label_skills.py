@@ -30,8 +30,6 @@ from llm_distill.methods.skills import (
 from llm_distill.rows.columns import Row, task_of
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
-ADDED = ("skills", "error")
-
 
 class LabelSkills(AskingStage):
     """Labels each question with at most `max_skills` skills of its own task's list.
@@ -41,6 +39,7 @@ class LabelSkills(AskingStage):
     empty `skills`. With kind: vllm or openai the answers are held to the list.
     """
 
+    added_columns = ("skills", "error")
     stage: Literal["label_skills"]
     rows: Rows = Field(description="the stage whose rows are the questions")
     skills: Rows = Field(description="the list: discover_skills or load_skills")
@@ -59,10 +58,6 @@ class LabelSkills(AskingStage):
         needed.setdefault(self.skills, set()).update({"id", "skill"})
         return needed
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
-
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         more = "skills", "max_skills"
         offered = self.offered(inputs[self.rows], *more)
@@ -72,12 +67,9 @@ class LabelSkills(AskingStage):
         return self.sampling.temperature > 0
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         lists = skill_lists(context.each_row(self.skills), self.skills)
         check_tasks(context.each_row(self.rows), lists, self.skills)
-        columns = features(ADDED, like=context.rows(self.rows).features)
-        return RowsOutput(self._rows(context, lists), columns)
+        return RowsOutput(self._rows(context, lists), self.output_features(context))
 
     def _rows(self, context: Context, lists: Mapping[str, list[str]]) -> Iterator[Row]:
         total = len(context.rows(self.rows))

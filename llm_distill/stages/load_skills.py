@@ -18,6 +18,7 @@ from llm_distill.errors import DataError, nearest
 from llm_distill.methods.skill_list import read_skill_list
 from llm_distill.methods.skills import skill_id
 from llm_distill.paths import find_resource
+from llm_distill.rows.columns import features
 from llm_distill.stage import Columns, Context, RowsOutput, Stage
 
 COLUMNS = ("id", "task", "skill", "count")
@@ -51,8 +52,6 @@ class LoadSkills(Stage):
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         rows = [
             {"id": skill_id(task, skill), "task": task, "skill": skill, "count": None}
             for task, skills in _read(self.path).items()

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from llm_distill.methods.parsed_rows import ParseSettings
-from llm_distill.rows.columns import Row
+from llm_distill.rows.columns import Row, features
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 
@@ -40,8 +40,6 @@ class Parse(ParseSettings, Stage):
         return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         kept = features(self.new_columns(), like=context.rows(self.rows).features)
         for name in self.drop_columns:
             kept.pop(name, None)

@@ -25,8 +25,6 @@ from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, by_task, check_references, task_of
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
-ADDED = ("score", "n_items", "parse_failures")
-
 Candidate = tuple[str, str, str]
 """Task, question and rationale: candidates that agree in all three are the same exam."""
 
@@ -44,6 +42,7 @@ class ScoreInContext(AskingStage):
     """
 
     former_settings: ClassVar[Mapping[str, Any]] = {"racing": False, "quantile": 0.25}
+    added_columns = ("score", "n_items", "parse_failures")
     stage: Literal["score_in_context"]
     rows: Rows = Field(description="the stage whose rows are candidates: question and rationale")
     items: Rows = Field(description="the stage whose rows are the exam's items")
@@ -63,10 +62,6 @@ class ScoreInContext(AskingStage):
         needed.setdefault(self.items, set()).update({"id", "question", "reference_answer"})
         return needed
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
-
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         columns = inputs[self.items]
         offered = self.offered(columns, "examples")
@@ -76,10 +71,7 @@ class ScoreInContext(AskingStage):
         return self.sampling.temperature > 0
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
-        columns = features(ADDED, like=context.rows(self.rows).features)
-        return RowsOutput(self._rows(context), columns)
+        return RowsOutput(self._rows(context), self.output_features(context))
 
     def _rows(self, context: Context) -> Iterator[Row]:
         """Every exam first, keeping the tallies only; then the candidates with theirs."""

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from llm_distill.distillation.rows import RowText
 from llm_distill.errors import DataError, ModelError
 from llm_distill.models.sources import Device, context_length
-from llm_distill.rows.columns import Row
+from llm_distill.rows.columns import Row, features
 from llm_distill.stage import (
     Columns,
     Context,
@@ -89,8 +89,6 @@ class ScoreLikelihood(RowText, Stage):
         return self.offered(inputs[self.rows])
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         columns = features(self._added(), like=context.rows(self.rows).features)
         return RowsOutput(self._rows(context), columns)
 

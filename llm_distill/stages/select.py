@@ -7,14 +7,13 @@ out: {"id": "b", "score": 0.9}
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
 from llm_distill.errors import DataError
 from llm_distill.methods.seeds import derive_seed
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
 class Select(Stage):
@@ -39,9 +38,6 @@ class Select(Stage):
         ranked = {self.by} if self.order == "highest" else set()
         grouped = {self.per} if self.per else set()
         return {self.rows: {"id", *ranked, *grouped, *self.drop_where_null}}
-
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        return inputs[self.rows]
 
     def is_seeded(self) -> bool:
         return self.order != "first"

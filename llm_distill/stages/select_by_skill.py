@@ -28,9 +28,7 @@ from llm_distill.methods.skill_selection import (
     skill_name,
 )
 from llm_distill.rows.columns import Row
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
-
-ADDED = ("id", "parent_id", "source_id", "skill", "weight")
+from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
 class SelectBySkill(Stage):
@@ -42,6 +40,7 @@ class SelectBySkill(Stage):
     without rows gives none: there is nothing to teach.
     """
 
+    added_columns = ("id", "parent_id", "source_id", "skill", "weight")
     stage: Literal["select_by_skill"]
     rows: Rows = Field(description="the stage whose rows are drawn from, labelled with `skills`")
     profile: Rows = Field(description="the stage whose rows are the missing skills")
@@ -61,10 +60,6 @@ class SelectBySkill(Stage):
             needed[self.questions] = {"id", "question"}
         return needed
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
-
     def may_be_empty(self) -> set[str]:
         return {self.profile, *filter(None, [self.questions])}
 
@@ -72,8 +67,6 @@ class SelectBySkill(Stage):
         return True
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         needs = needs_of(context.each_row(self.profile))
         self._check_apart(context, needs)
         pools = ids_by_skill(context.each_row(self.rows))
@@ -91,8 +84,7 @@ class SelectBySkill(Stage):
             if draw.id in kept:
                 chosen[draw.source_id].append(draw)
         self._report(context, needs, pools, draws, chosen)
-        columns = features(ADDED, like=context.rows(self.rows).features)
-        return RowsOutput(self._rows(context, chosen), columns)
+        return RowsOutput(self._rows(context, chosen), self.output_features(context))
 
     def _check_apart(self, context: Context, needs: Sequence[Need]) -> None:
         judged, texts = self.profile, []

@@ -8,7 +8,7 @@ out: {"id": "v1", "task": "sums", "question": "2 + 2?", "discrimination": 1.7, "
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -16,7 +16,7 @@ from pydantic import Field
 from llm_distill.errors import DataError
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row, by_task
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 if TYPE_CHECKING:
     from llm_distill.methods.item_response import Choice, Chosen
@@ -35,6 +35,7 @@ class SelectItems(Stage):
     drawn at random; what is missing to `n` is drawn from the items that tell nothing.
     """
 
+    added_columns = ("discrimination", "difficulty")
     stage: Literal["select_items"]
     rows: Rows = Field(description="the stage whose rows are the items")
     predictions: list[Rows] = Field(
@@ -46,16 +47,10 @@ class SelectItems(Stage):
         needed = {name: {*PREDICTION} for name in self.predictions}
         return {**needed, self.rows: {"id", *needed.get(self.rows, ())}}
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns | {"discrimination", "difficulty"}
-
     def is_seeded(self) -> bool:
         return True
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         rows = context.rows(self.rows)
         takers = self._takers(context)
         chosen: dict[str, Chosen] = {}
@@ -67,8 +62,7 @@ class SelectItems(Stage):
             tables.append(self._report(task, len(ids), choice, context))
         context.metrics["tasks"] = tables
         context.drop("not selected", len(rows) - len(chosen))
-        columns = features(["discrimination", "difficulty"], like=rows.features)
-        return RowsOutput(self._rows(context, chosen), columns)
+        return RowsOutput(self._rows(context, chosen), self.output_features(context))
 
     def _identifying(self, rows: Any) -> list[str]:
         return [name for name in ("id", "task") if name in rows.column_names]

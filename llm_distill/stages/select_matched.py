@@ -16,9 +16,7 @@ from llm_distill.errors import DataError
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skill_selection import copies_by_task
 from llm_distill.rows.columns import Row, task_of
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
-
-ADDED = ("id", "parent_id", "source_id", "weight")
+from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
 class SelectMatched(Stage):
@@ -28,16 +26,13 @@ class SelectMatched(Stage):
     as a question of the selection: what is left of a difference is which questions were chosen.
     """
 
+    added_columns = ("id", "parent_id", "source_id", "weight")
     stage: Literal["select_matched"]
     rows: Rows = Field(description="the stage whose rows are drawn from: those of the selection")
     like: Rows = Field(description="the selection, with `source_id` (and `weight`)")
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id"}, self.like: {"source_id"}}
-
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
 
     def may_be_empty(self) -> set[str]:
         return {self.like}
@@ -46,8 +41,6 @@ class SelectMatched(Stage):
         return True
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         ids: dict[str, list[str]] = {}
         for row in context.each_row(self.rows):
             ids.setdefault(task_of(row), []).append(row["id"])
@@ -66,8 +59,7 @@ class SelectMatched(Stage):
         if unselected:
             context.drop("not selected", unselected)
         context.metrics.update(questions=len(chosen))
-        columns = features(ADDED, like=context.rows(self.rows).features)
-        return RowsOutput(self._rows(context, chosen), columns)
+        return RowsOutput(self._rows(context, chosen), self.output_features(context))
 
     def _rows(self, context: Context, chosen: Mapping[str, tuple[float, ...]]) -> Iterator[Row]:
         for row in context.each_row(self.rows):

@@ -20,9 +20,7 @@ from llm_distill.methods.skill_selection import check_apart, random_subset
 from llm_distill.models.hub import cached_commit
 from llm_distill.paths import file_digests, find_resource
 from llm_distill.rows.columns import Row, task_of
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
-
-ADDED = ("id", "parent_id", "source_id", "weight")
+from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
 class SelectSimilar(Stage):
@@ -34,6 +32,7 @@ class SelectSimilar(Stage):
 
     needs_weights: ClassVar[bool] = True
 
+    added_columns = ("id", "parent_id", "source_id", "weight")
     stage: Literal["select_similar"]
     rows: Rows = Field(description="the stage whose rows are drawn from")
     questions: Rows = Field(description="the stage whose rows are the difficult questions")
@@ -48,10 +47,6 @@ class SelectSimilar(Stage):
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", "question"}, self.questions: {"id", "question"}}
-
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
 
     def may_be_empty(self) -> set[str]:
         return {self.questions}
@@ -70,8 +65,6 @@ class SelectSimilar(Stage):
         return [] if find_resource(self.model) else [(self.model, self.revision)]
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         rows, questions = context.rows(self.rows), context.rows(self.questions)
         check_apart(
             context.each_row(self.rows),
@@ -94,7 +87,7 @@ class SelectSimilar(Stage):
                 f"{len(pairs)} pairs of a difficult question and a similar one, where n is "
                 f"{self.n}; raise draws (now {self.draws}), or have the student answer more"
             )
-        return RowsOutput(self._rows(context, chosen), features(ADDED, like=rows.features))
+        return RowsOutput(self._rows(context, chosen), self.output_features(context))
 
     def _pairs(self, context: Context) -> dict[str, str]:
         """By a pair's id, the id of the training question in it."""

@@ -18,7 +18,7 @@ from llm_distill.evaluation.result_rows import SkillRow
 from llm_distill.evaluation.results import Results
 from llm_distill.methods.skill_profile import missing_skill_profile
 from llm_distill.methods.skills import canonical, skill_id
-from llm_distill.rows.columns import task_of
+from llm_distill.rows.columns import features, task_of
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 COLUMNS = (
@@ -46,8 +46,6 @@ class SkillProfile(Stage):
         return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         questions = [
             (task_of(row), str(row["id"]), [canonical(s) for s in row["missing_skills"] or ()])
             for row in context.each_row(self.rows)

@@ -34,7 +34,7 @@ from llm_distill.methods.skill_selection import (
     skill_name,
 )
 from llm_distill.prompts import load_template
-from llm_distill.rows.columns import Row
+from llm_distill.rows.columns import Row, features
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 TEXTS = ("question", "rationale")
@@ -102,8 +102,6 @@ class Synthesise(AskingStage):
         return True
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         return RowsOutput(self._rows(context), features(GIVEN))
 
     def _rows(self, context: Context) -> Iterator[Row]:

@@ -6,14 +6,14 @@ out: {"id": "a", "answer": "7.", "reference_answer": "7", "is_correct": True}
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
 
 from llm_distill.methods.verified_rows import VerifySettings
 from llm_distill.rows.columns import Row
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
 class Verify(VerifySettings, Stage):
@@ -24,23 +24,18 @@ class Verify(VerifySettings, Stage):
     others, and how many of them had no answer.
     """
 
+    added_columns = ("is_correct",)
     stage: Literal["verify"]
     rows: Rows = Field(description="the stage whose rows are checked")
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", self.answer_column, self.reference_column}}
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns | {"is_correct"}
-
     def may_be_empty(self) -> set[str]:
         return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
-        columns = features(["is_correct"], like=context.rows(self.rows).features)
+        columns = self.output_features(context)
         rows = self._each(context)
         return RowsOutput(self.judged(rows, context.drop, context.warn, context.metrics), columns)
 
