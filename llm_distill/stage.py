@@ -84,7 +84,7 @@ class ModelOutput:
     """A model that a stage has saved.
 
     Attributes:
-        directory: a full model or a PEFT adapter as `save_pretrained` writes it, with its tokenizer.
+        directory: a full model or PEFT adapter, as `save_pretrained` writes it, and its tokenizer.
         base: the model that an adapter adapts; None for a full model.
     """
 

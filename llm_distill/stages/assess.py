@@ -24,8 +24,8 @@ from llm_distill.engines.requests import Job, make_job
 from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
 from llm_distill.methods.difficulty import Verdicts, by_consistency, by_reference, by_rewards
 from llm_distill.methods.examples import draw_examples, worked_examples
+from llm_distill.methods.parsing import BLANK_LINE, split_steps
 from llm_distill.methods.seeds import derive_seed
-from llm_distill.methods.steps import BLANK_LINE, split_steps
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
