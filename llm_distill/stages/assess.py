@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Gold(BaseModel):
-    """Difficult where the answer is not the reference_answer."""
+    """Difficult if the answer is not the reference_answer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,13 +43,13 @@ class Gold(BaseModel):
 
 
 class Consistency(BaseModel):
-    """Difficult where the most common of several answers is given too rarely."""
+    """Difficult if the most common of several answers is given too rarely."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: Literal["consistency"]
     samples: int = Field(5, ge=2, description="answers drawn for each question")
-    least_votes: int = Field(2, ge=2, description="so many equal answers are enough")
+    least_votes: int = Field(2, ge=2, description="how many equal answers are enough")
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> Self:
@@ -59,7 +59,7 @@ class Consistency(BaseModel):
 
 
 class ProcessReward(ProcessRewardSettings):
-    """Difficult where a process reward model doubts the answer or one of its steps."""
+    """Difficult if a process reward model doubts the answer or one of its steps."""
 
     by: Literal["process_reward"]
     answer_threshold: float = Field(
@@ -77,11 +77,11 @@ class Assess(AskingStage):
     """The student's answers with their steps, and which questions are difficult for it.
 
     The first `<ans>…</ans>` of a completion is the answer; a question without one is difficult,
-    whatever the rule. With `by: consistency` the first sample is the row's, and "no answer" means
+    whatever the rule. With `by: consistency` the row has the first sample, and "no answer" means
     that none of them has one.
 
-    A row whose request failed, or whose answer the reward model cannot take, is neither difficult
-    nor not: both are null, and the reason is in `error`. The figures are over the others.
+    If the request fails, or the reward model cannot take the answer, `is_difficult` is null and
+    the reason is in `error`; `max_error_rate` limits both kinds. The figures are over the others.
     """
 
     added_columns = (
@@ -94,14 +94,14 @@ class Assess(AskingStage):
     difficulty: Difficulty = Field(
         description="what makes a question difficult; by: gold, consistency or process_reward"
     )
-    template: str = Field(description="the prompt: reads `question`, and `examples` if it likes")
+    template: str = Field(description="the prompt: reads `question`, and `examples` if any")
     shots: int = Field(0, ge=0, description="worked examples in the prompt")
     examples: Rows | None = Field(
         None, description="worked examples (question, rationale); needed for shots above 0"
     )
     sampling: SamplingSettings = Field(
         SamplingSettings(temperature=0.1, max_tokens=256, stop=("\nQuestion:", "Question:")),
-        description="how answers are drawn; without the stops a model would go on to ask itself",
+        description="how answers are drawn; the stops keep a model from asking itself more",
     )
     steps: str = Field(
         BLANK_LINE,
@@ -110,13 +110,6 @@ class Assess(AskingStage):
     )
     answer_kind: AnswerKind = Field(
         "exact", description="how answers are compared, with references and with each other"
-    )
-    max_error_rate: float = Field(
-        0.1,
-        ge=0,
-        le=1,
-        description="the share of requests that may fail before the run stops; and the share of "
-        "answers that the reward model may be unable to take",
     )
 
     @field_validator("steps")
@@ -127,7 +120,7 @@ class Assess(AskingStage):
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from error
         if not value:
-            raise ValueError("it matches between any two letters, which are no steps")
+            raise ValueError("an empty pattern would make every letter a step")
         return value
 
     @model_validator(mode="after")
@@ -153,8 +146,7 @@ class Assess(AskingStage):
         return needed
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        offered = self.offered(inputs[self.rows], "examples")
-        return {self.template: offered}
+        return {self.template: self.offered(inputs[self.rows], "examples")}
 
     def is_seeded(self) -> bool:
         return self.sampling.temperature > 0 or self.shots > 0
@@ -198,7 +190,7 @@ class Assess(AskingStage):
     def _rewarded(
         self, context: Context, rows: list[Row], settings: ProcessReward
     ) -> Iterator[Row]:
-        """The rows with their steps' rewards; one without an answer needs none."""
+        """The rows with their steps' rewards; one without an answer does not need any."""
         asked = [r for r in rows if r["error"] is None and r["answer"] is not None and r["steps"]]
         budget = self.budget(len(rows))
         for row, rewards in zip(asked, self._rewards(context, asked, settings), strict=True):
@@ -218,7 +210,7 @@ class Assess(AskingStage):
 
     def _rewards(self, context: Context, rows: list[Row], settings: ProcessReward) -> list[Rewards]:
         if not rows:
-            return []  # nothing to load a model for
+            return []  # without loading the model
         from llm_distill.engines.process_reward.scoring import ProcessRewardModel
 
         source = context.model(settings.model)
@@ -240,7 +232,7 @@ class Assess(AskingStage):
             yield group
 
     def _answer(self, group: Sequence[tuple[Job[Row], Completion]]) -> Row:
-        """The row of the first sample, without a verdict; bad where any sample is."""
+        """The row of the first sample, without a verdict; with the error of any sample."""
         job, completion = group[0]
         row = job.about
         text = completion.text.strip() if completion.error is None else None

@@ -21,8 +21,8 @@ class Decontaminate(Stage):
 
     Case, white space and sentence punctuation do not count. An n-gram that several texts of one
     named stage share is a task's wording, and does not count either. A text with fewer than `ngram`
-    words is compared as a whole. Rows without a text go too. A row is counted for the first stage
-    that it overlaps. A task that loses all its rows is a warning.
+    words is compared as a whole. Rows without a text are dropped too. A row is counted for the
+    first stage that it overlaps. A task that loses all its rows causes a warning.
     """
 
     stage: Literal["decontaminate"]

@@ -1,4 +1,4 @@
-"""Let a model say which skills of its task's list each question needs.
+"""Have a model say which skills of its task's list each question needs.
 
 in:  {"id": "train-0001", "task": "word_problems", "question": "Paul has 6 eggs and …"}
      and skills {"id": "word_problems/subtraction", "task": "word_problems", "skill": "subtraction"}
@@ -34,9 +34,9 @@ from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 class LabelSkills(AskingStage):
     """Labels each question with at most `max_skills` skills of its own task's list.
 
-    Labels are read from `<skill>…</skill>`, with commas between them, and compared in one spelling.
-    One that is not on the task's list is counted and never kept; a question without any other has
-    empty `skills`. With kind: vllm or openai the answers are held to the list.
+    Labels are read from `<skill>…</skill>`, separated by commas, and compared in one spelling. One
+    that is not on the task's list is counted but never kept; a question without any other has empty
+    `skills`. With kind: vllm or openai the model can only answer with the list.
     """
 
     added_columns = ("skills", "error")
@@ -47,7 +47,7 @@ class LabelSkills(AskingStage):
     template: str = Field(description="reads `skills` (of the task), `question`, `max_skills`")
     max_skills: int = Field(5, ge=1, description="labels that a question can have")
     constrain: bool = Field(
-        True, description="hold answers to the list, with kind: vllm or a server that can"
+        True, description="constrain answers to the list, with kind: vllm or a server that can"
     )
     sampling: SamplingSettings = Field(
         SamplingSettings(temperature=0), description="how the model answers"
@@ -55,13 +55,10 @@ class LabelSkills(AskingStage):
 
     def required_columns(self) -> dict[str, set[str]]:
         needed = {self.rows: {"id", "question"}}
-        needed.setdefault(self.skills, set()).update({"id", "skill"})
-        return needed
+        return {**needed, self.skills: {"id", "skill", *needed.get(self.skills, ())}}
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        more = "skills", "max_skills"
-        offered = self.offered(inputs[self.rows], *more)
-        return {self.template: offered}
+        return {self.template: self.offered(inputs[self.rows], "skills", "max_skills")}
 
     def is_seeded(self) -> bool:
         return self.sampling.temperature > 0
@@ -100,5 +97,5 @@ class LabelSkills(AskingStage):
         return skill_jobs(self, context, context.each_row(self.rows), lists, self._form)
 
     def _form(self, skills: Sequence[str]) -> str:
-        """The labels, then the reason."""
+        """A regular expression: the labels, then the reason."""
         return rf" ?{labels_regex(skills, self.max_skills)}\s?{REASON_REGEX}"

@@ -25,10 +25,10 @@ COLUMNS = ("id", "task", "skill", "count")
 
 
 class LoadSkills(Stage):
-    """Reads skills from a YAML file: names by task, or a list of names where rows have no task.
+    """Reads skills from a YAML file: names by task, or a list of names if rows have no task.
 
-    Names are brought to one spelling: "Solving Equations" is solving_equations. `discover_skills`
-    leaves such a file. How often a skill was named is not in it: `count` is null.
+    Names get one spelling: "Solving Equations" becomes solving_equations. `discover_skills` writes
+    such a file, without how often a skill was named: `count` is null.
     """
 
     stage: Literal["load_skills"]
@@ -37,7 +37,7 @@ class LoadSkills(Stage):
     @field_validator("path")
     @classmethod
     def _is_a_list(cls, value: str) -> str:
-        """A wrong list is found before anything runs."""
+        """Reports mistakes in the list before anything runs."""
         try:
             _read(value)
         except DataError as error:

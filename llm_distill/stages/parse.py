@@ -21,7 +21,7 @@ class Parse(ParseSettings, Stage):
     """Reads tags, a regular expression or JSON out of a text column into columns.
 
     With `each`, every block of the text becomes a row of its own, with the id `<parent>-<k>`, and
-    values and `keep_text_as` are taken from the block. What cannot be read is a counted row, not an
+    values and `keep_text_as` are taken from the block. A row that cannot be read is counted, not an
     error; an empty value counts as not found.
     """
 

@@ -1,4 +1,4 @@
-"""Draw random questions as often as a selection has its own: its size-matched control.
+"""Draw random questions as often as a selection repeats its own: its size-matched control.
 
 in:  {"id": "t9", "task": "sums", "question": "2 + 2?"} and, like, two rows with "source_id": "t1"
 out: {"id": "t9/0", "parent_id": "t9", "source_id": "t9", "task": "sums", "question": "2 + 2?",
@@ -20,15 +20,15 @@ from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
 class SelectMatched(Stage):
-    """Takes random questions in place of a selection's, task by task.
+    """Takes random questions instead of a selection's, task by task.
 
-    There are as many rows, as many different questions, and each is repeated (or weighted) as often
-    as a question of the selection: what is left of a difference is which questions were chosen.
+    There are as many rows and as many different questions, and each is repeated (or weighted) as
+    often as a question of the selection: only which questions were chosen differs.
     """
 
     added_columns = ("id", "parent_id", "source_id", "weight")
     stage: Literal["select_matched"]
-    rows: Rows = Field(description="the stage whose rows are drawn from: those of the selection")
+    rows: Rows = Field(description="the stage whose rows are drawn from, as for the selection")
     like: Rows = Field(description="the selection, with `source_id` (and `weight`)")
 
     def required_columns(self) -> dict[str, set[str]]:
@@ -52,12 +52,10 @@ class SelectMatched(Stage):
                     f"'{self.like}' has {len(copies)} different questions of task '{task}', and "
                     f"'{self.rows}' {len(there)}; give the rows that were selected from"
                 )
-            # By id, not by position: the same are drawn whatever the rows' order.
+            # By id, not by position: the same rows are drawn in any order.
             there.sort(key=lambda identity: derive_seed(context.seed, "select_matched", identity))
             chosen.update(zip(there, copies, strict=False))
-        unselected = len(context.rows(self.rows)) - len(chosen)
-        if unselected:
-            context.drop("not selected", unselected)
+        context.drop("not selected", len(context.rows(self.rows)) - len(chosen))
         context.metrics.update(questions=len(chosen))
         return RowsOutput(self._rows(context, chosen), self.output_features(context))
 

@@ -1,4 +1,4 @@
-"""Take the training questions that are most similar to difficult ones: a control without skills.
+"""Take the training questions most similar to difficult ones: a control without skills.
 
 in:  {"id": "t1", "task": "sums", "question": "2 + 2?"} and questions
      {"id": "v7", "task": "sums", "question": "3 + 2?"}
@@ -24,10 +24,10 @@ from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
 class SelectSimilar(Stage):
-    """For each difficult question, takes the `draws` questions of its task that are most like it.
+    """For each difficult question, takes the `draws` most similar questions of its task.
 
-    Alike is the cosine of their embeddings. Of all a random `n` are kept; a question may be there
-    several times, for several difficult ones.
+    Similarity is the cosine of their embeddings. Of all pairs a random `n` are kept; a question may
+    be taken several times, for several difficult ones.
     """
 
     needs_weights: ClassVar[bool] = True
@@ -66,22 +66,16 @@ class SelectSimilar(Stage):
 
     def run(self, context: Context) -> RowsOutput:
         rows, questions = context.rows(self.rows), context.rows(self.questions)
-        check_apart(
-            context.each_row(self.rows),
-            self.rows,
-            questions["id"] if len(questions) else (),
-            questions["question"] if len(questions) else (),
-            self.questions,
-        )
+        ids, texts = (questions["id"], questions["question"]) if len(questions) else ((), ())
+        check_apart(context.each_row(self.rows), self.rows, ids, texts, self.questions)
         pairs = self._pairs(context) if len(questions) else {}
         kept = random_subset(pairs, self.n, derive_seed(context.seed, "select_similar"))
         chosen: dict[str, list[str]] = defaultdict(list)
-        for identity in pairs:
+        for identity, source in pairs.items():
             if identity in kept:
-                chosen[pairs[identity]].append(identity)
+                chosen[source].append(identity)
         context.metrics.update(pairs=len(pairs), kept_pairs=len(kept), questions=len(chosen))
-        if len(rows) > len(chosen):
-            context.drop("not selected", len(rows) - len(chosen))
+        context.drop("not selected", len(rows) - len(chosen))
         if pairs and self.n is not None and self.n > len(pairs):
             context.warn(
                 f"{len(pairs)} pairs of a difficult question and a similar one, where n is "
@@ -90,7 +84,7 @@ class SelectSimilar(Stage):
         return RowsOutput(self._rows(context, chosen), self.output_features(context))
 
     def _pairs(self, context: Context) -> dict[str, str]:
-        """By a pair's id, the id of the training question in it."""
+        """By the id of a pair, the id of its training question."""
         from llm_distill.methods.similarity import most_similar
         from llm_distill.models.embeddings import embed
 
@@ -128,7 +122,7 @@ class SelectSimilar(Stage):
 
 
 def _asking(context: Context, reference: str) -> list[Row]:
-    """The rows with a question, by id: of equally similar ones the same is taken in any order."""
+    """The rows with a question, sorted by id, so that ties do not depend on their order."""
     found = [
         {name: row.get(name) for name in ("id", "task", "question")}
         for row in context.each_row(reference)

@@ -19,9 +19,9 @@ from llm_distill.stage import Context, Rows, RowsOutput, Stage
 class Verify(VerifySettings, Stage):
     """Marks each row's answer as right or wrong, and drops the wrong ones if asked to.
 
-    A reference that does not equal itself by the chosen comparison (a null or blank one) cannot
-    judge an answer: such rows are dropped, counted and warned of. Metrics: accuracy over the
-    others, and how many of them had no answer.
+    A reference that does not equal itself by the chosen comparison (null or blank) cannot judge an
+    answer: such rows are dropped and counted, with a warning. Metrics: accuracy over the others,
+    and how many of them had no answer.
     """
 
     added_columns = ("is_correct",)
@@ -35,9 +35,8 @@ class Verify(VerifySettings, Stage):
         return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
-        columns = self.output_features(context)
-        rows = self._each(context)
-        return RowsOutput(self.judged(rows, context.drop, context.warn, context.metrics), columns)
+        rows = self.judged(self._each(context), context.drop, context.warn, context.metrics)
+        return RowsOutput(rows, self.output_features(context))
 
     def _each(self, context: Context) -> Iterator[Row]:
         with context.progress("verify", len(context.rows(self.rows))) as bar:
