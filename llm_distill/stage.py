@@ -224,6 +224,14 @@ class Stage(BaseModel):
         """The names and types of these columns, for `RowsOutput`."""
         return features(self.added_columns, like=context.rows(self._passed_on()).features)
 
+    def each_row(self, context: Context) -> Iterator[Row]:
+        """The rows of `rows` one by one, with a bar."""
+        name = self._passed_on()
+        with context.progress(self.stage, len(context.rows(name))) as bar:
+            for row in context.each_row(name):
+                yield row
+                bar.advance()
+
     def _passed_on(self) -> str:
         rows = getattr(self, "rows", None)
         if not isinstance(rows, str):

@@ -15,14 +15,14 @@ BLOCK = 1 << 20  # bytes of text at a time: the marks on them stay in the proces
 
 
 @dataclass(frozen=True)
-class Alignment:
+class Chunks:
     """last_a, last_b: [C], the index of each chunk's last token in either stream, ascending."""
 
     last_a: NDArray[np.int64]
     last_b: NDArray[np.int64]
 
 
-def align(ends_a: NDArray[np.int64], ends_b: NDArray[np.int64]) -> Alignment:
+def align(ends_a: NDArray[np.int64], ends_b: NDArray[np.int64]) -> Chunks:
     """The chunks of two streams, from the byte offsets at which their tokens end.
 
     Offsets ascend; equal ones are tokens without text, and belong to the chunk of the token before
@@ -44,7 +44,7 @@ def align(ends_a: NDArray[np.int64], ends_b: NDArray[np.int64]) -> Alignment:
             b = ends_b[cuts_b[i] : cuts_b[i + 1]] - start
             found_a.append(_also_in(b, a, marks) + cuts_a[i])
             found_b.append(_also_in(a, b, marks) + cuts_b[i])
-    return Alignment(np.concatenate(found_a), np.concatenate(found_b))
+    return Chunks(np.concatenate(found_a), np.concatenate(found_b))
 
 
 def _also_in(
@@ -61,9 +61,9 @@ def _also_in(
     return np.flatnonzero(found)
 
 
-def merge(alignment: Alignment, keep: NDArray[np.bool_]) -> Alignment:
+def merge(chunks: Chunks, keep: NDArray[np.bool_]) -> Chunks:
     """Each chunk that is not kept is merged into the next one; after the last kept, it is dropped.
 
     keep: [C]. The paper's γ-merging keeps the chunks at whose end the teacher gives p(B) ≥ γ.
     """
-    return Alignment(alignment.last_a[keep], alignment.last_b[keep])
+    return Chunks(chunks.last_a[keep], chunks.last_b[keep])

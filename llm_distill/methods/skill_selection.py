@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +111,13 @@ def random_subset(ids: Iterable[str], n: int | None, seed: int) -> set[str]:
     """`n` random ids, or all if `n` is None or there are fewer; their order does not matter."""
     drawn = sorted(ids, key=lambda identity: (derive_seed(seed, "subset", identity), identity))
     return set(drawn[:n])
+
+
+def selected(rows: Iterable[Row], chosen: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
+    """Each chosen row, once for each entry of its id in `chosen`, with the entry's columns."""
+    for row in rows:
+        for own in chosen.get(row["id"], ()):
+            yield {**row, "parent_id": row["id"], "source_id": row["id"], **own}
 
 
 def copies_by_task(like: Iterable[Row]) -> dict[str, list[tuple[float, ...]]]:

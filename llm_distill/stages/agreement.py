@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -108,7 +109,7 @@ class Agreement(Stage):
         return RowsOutput(self._rows(context), features)
 
     def _rows(self, context: Context) -> Iterator[Row]:
-        items = self._from_columns(context) if self.label is None else self._from_rows(context)
+        items = self._items(context)
         labels: dict[str, list[Label | None]] = {name: [] for name in self.annotators}
         for key, item in items.items():
             given = [self._label(item.labels.get(name), key) for name in self.annotators]
@@ -147,21 +148,10 @@ class Agreement(Stage):
             listed = "\n".join(f"  {line(figure)}" for figure in figures)
             raise DataError(f"{'; '.join(too_low)}; the figures are\n{listed}")
 
-    def _from_columns(self, context: Context) -> dict[str, Item]:
-        items: dict[str, Item] = {}
-        for row in self._chosen(context):
-            distributions = zip(self.annotators, self.probabilities, strict=False)
-            items[row["id"]] = Item(
-                {name: row[name] for name in self.annotators},
-                {name: row[column] for name, column in distributions},
-            )
-        return items
-
-    def _from_rows(self, context: Context) -> dict[str, Item]:
+    def _items(self, context: Context) -> dict[str, Item]:
         items: dict[str, Item] = {}
         there: set[str] = set()
-        for row in self._chosen(context):
-            name, key = str(row["model"]), str(row["parent_id"])
+        for key, name, label, probabilities in self._labelled(context):
             there.add(name)
             if name not in self.annotators:
                 continue
@@ -171,9 +161,9 @@ class Agreement(Stage):
                     f"'{name}' has two rows of item {key} in '{self.rows}'; choose one with "
                     "`where`, such as where: {shots: 0}"
                 )
-            item.labels[name] = row[self.label or ""]
-            for column in self.probabilities:  # one, if any
-                item.probabilities[name] = row[column]
+            item.labels[name], item.probabilities[name] = label, probabilities
+        if not there:
+            raise DataError(f"where: no row of '{self.rows}' has {self.where}")
         for name in self.annotators:
             if name not in there:
                 raise DataError(
@@ -181,14 +171,17 @@ class Agreement(Stage):
                 )
         return items
 
-    def _chosen(self, context: Context) -> Iterator[Row]:
-        found = False
+    def _labelled(self, context: Context) -> Iterator[tuple[str, str, Any, list[float] | None]]:
+        """Item, annotator, label and probabilities, of each label in the rows."""
         for row in context.each_row(self.rows):
-            if all(row[column] == value for column, value in self.where.items()):
-                found = True
-                yield row
-        if not found:
-            raise DataError(f"where: no row of '{self.rows}' has {self.where}")
+            if any(row[column] != value for column, value in self.where.items()):
+                continue
+            if self.label is not None:
+                probabilities = row[self.probabilities[0]] if self.probabilities else None
+                yield str(row["parent_id"]), str(row["model"]), row[self.label], probabilities
+                continue
+            for name, column in zip_longest(self.annotators, self.probabilities):
+                yield row["id"], name, row[name], row[column] if column is not None else None
 
     def _label(self, value: Any, key: str) -> Label | None:
         """The value to compare; None if it is missing: null, blank text, NaN."""

@@ -60,16 +60,14 @@ class Decontaminate(Stage):
         }
         lost: set[str] = set()
         kept: set[str] = set()
-        with context.progress("decontaminate", len(context.rows(self.rows))) as bar:
-            for row in context.each_row(self.rows):
-                bar.advance()
-                text = row[self.column]
-                hit = next((name for name, texts in seen.items() if texts.found_in(text or "")), "")
-                if text and not hit:
-                    kept.add(task_of(row))
-                    yield row
-                else:
-                    lost.add(task_of(row))
-                    context.drop(f"overlaps {hit}" if text else f"no {self.column}")
+        for row in self.each_row(context):
+            text = row[self.column]
+            hit = next((name for name, texts in seen.items() if texts.found_in(text or "")), "")
+            if text and not hit:
+                kept.add(task_of(row))
+                yield row
+            else:
+                lost.add(task_of(row))
+                context.drop(f"overlaps {hit}" if text else f"no {self.column}")
         for task in sorted(lost - kept):
             context.warn(f"no row of task '{task}' is left; raise ngram (now {self.ngram})")

@@ -129,11 +129,6 @@ class EvaluateLmEval(Stage):
         override(tasks, self.num_fewshot, self.gen_kwargs)
         return RowsOutput(self._rows(context, tasks), features(COLUMNS))
 
-    def _as_chat(self, source: ModelSource) -> bool:
-        if self.apply_chat_template is None:
-            return source.prompt_format == "chat"
-        return self.apply_chat_template
-
     def _folder(self) -> Path | None:
         return find_resource(self.include_path) if self.include_path is not None else None
 
@@ -174,6 +169,9 @@ class EvaluateLmEval(Stage):
         import lm_eval
         from lm_eval.models.huggingface import HFLM
 
+        as_chat = self.apply_chat_template
+        if as_chat is None:
+            as_chat = source.prompt_format == "chat"
         # Loaded here, not by lm-eval: safetensors only, with every adapter, without the Hub.
         model: Any = load_model(source, device=choose_device(self.device, "device"))
         lm = HFLM(pretrained=model, tokenizer=load_tokenizer(source), batch_size=self.batch_size)
@@ -187,7 +185,9 @@ class EvaluateLmEval(Stage):
                     lm,
                     tasks,
                     limit=self.limit,
-                    apply_chat_template=self._as_chat(source),
+                    apply_chat_template=source.prompt_format == "chat"
+                    if as_chat is None
+                    else as_chat,
                     fewshot_as_multiturn=True,
                     system_instruction=self.system_instruction,
                 )

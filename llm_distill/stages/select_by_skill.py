@@ -9,7 +9,7 @@ out: {"id": "v7/addition/t1", "parent_id": "t1", "source_id": "t1", "task": "sum
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -23,6 +23,7 @@ from llm_distill.methods.skill_selection import (
     ids_by_skill,
     needs_of,
     random_subset,
+    selected,
     shortfall,
     skill_name,
 )
@@ -114,17 +115,14 @@ class SelectBySkill(Stage):
                 f"{fewer if n_few else ''}; raise draws, label more training questions, "
                 "or have the student answer more questions"
             )
-        return RowsOutput(self._rows(context, chosen), self.output_features(context))
+        columns = {source: self._columns(source, drawn) for source, drawn in chosen.items()}
+        rows = selected(context.each_row(self.rows), columns)
+        return RowsOutput(rows, self.output_features(context))
 
-    def _rows(self, context: Context, chosen: Mapping[str, Sequence[Draw]]) -> Iterator[Row]:
-        for row in context.each_row(self.rows):
-            draws = chosen.get(row["id"], ())
-            made = {**row, "parent_id": row["id"], "source_id": row["id"]}
-            if draws and self.as_weights:
-                # The skill that it was drawn for most often; of equals the first alphabetically.
-                skill, _ = Counter(sorted(draw.need.skill for draw in draws)).most_common(1)[0]
-                identity, weight = f"{row['id']}/weighted", float(len(draws))
-                yield {**made, "id": identity, "skill": skill, "weight": weight}
-                continue
-            for draw in draws:
-                yield {**made, "id": draw.id, "skill": draw.need.skill, "weight": 1.0}
+    def _columns(self, source: str, draws: Sequence[Draw]) -> list[Row]:
+        """What is added to each of a question's rows."""
+        if self.as_weights:
+            # The skill that it was drawn for most often; of equals the first alphabetically.
+            skill, _ = Counter(sorted(draw.need.skill for draw in draws)).most_common(1)[0]
+            return [{"id": f"{source}/weighted", "skill": skill, "weight": float(len(draws))}]
+        return [{"id": draw.id, "skill": draw.need.skill, "weight": 1.0} for draw in draws]

@@ -7,14 +7,13 @@ out: {"id": "t9/0", "parent_id": "t9", "source_id": "t9", "task": "sums", "quest
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from llm_distill.errors import DataError
 from llm_distill.methods.seeds import derive_seed
-from llm_distill.methods.skill_selection import copies_by_task
+from llm_distill.methods.skill_selection import copies_by_task, selected
 from llm_distill.rows.columns import Row, task_of
 from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
@@ -44,7 +43,7 @@ class SelectMatched(Stage):
         ids: dict[str, list[str]] = {}
         for row in context.each_row(self.rows):
             ids.setdefault(task_of(row), []).append(row["id"])
-        chosen: dict[str, tuple[float, ...]] = {}
+        chosen: dict[str, list[Row]] = {}
         for task, copies in copies_by_task(context.each_row(self.like)).items():
             there = ids.get(task, [])
             if len(there) < len(copies):
@@ -54,18 +53,12 @@ class SelectMatched(Stage):
                 )
             # By id, not by position: the same rows are drawn in any order.
             there.sort(key=lambda identity: derive_seed(context.seed, "select_matched", identity))
-            chosen.update(zip(there, copies, strict=False))
+            for source, weights in zip(there, copies, strict=False):
+                chosen[source] = [
+                    {"id": f"{source}/{copy}", "weight": weight}
+                    for copy, weight in enumerate(weights)
+                ]
         context.drop("not selected", len(context.rows(self.rows)) - len(chosen))
         context.metrics.update(questions=len(chosen))
-        return RowsOutput(self._rows(context, chosen), self.output_features(context))
-
-    def _rows(self, context: Context, chosen: Mapping[str, tuple[float, ...]]) -> Iterator[Row]:
-        for row in context.each_row(self.rows):
-            for copy, weight in enumerate(chosen.get(row["id"], ())):
-                yield {
-                    **row,
-                    "id": f"{row['id']}/{copy}",
-                    "parent_id": row["id"],
-                    "source_id": row["id"],
-                    "weight": weight,
-                }
+        rows = selected(context.each_row(self.rows), chosen)
+        return RowsOutput(rows, self.output_features(context))

@@ -9,14 +9,14 @@ out: {"id": "v7/t1", "parent_id": "t1", "source_id": "t1", "task": "sums", "ques
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from llm_distill.errors import DataError
 from llm_distill.methods.seeds import derive_seed
-from llm_distill.methods.skill_selection import check_apart, random_subset
+from llm_distill.methods.skill_selection import check_apart, random_subset, selected
 from llm_distill.models.hub import cached_commit
 from llm_distill.paths import file_digests, find_resource
 from llm_distill.rows.columns import Row, task_of
@@ -70,10 +70,10 @@ class SelectSimilar(Stage):
         check_apart(context.each_row(self.rows), self.rows, ids, texts, self.questions)
         pairs = self._pairs(context) if len(questions) else {}
         kept = random_subset(pairs, self.n, derive_seed(context.seed, "select_similar"))
-        chosen: dict[str, list[str]] = defaultdict(list)
+        chosen: dict[str, list[Row]] = defaultdict(list)
         for identity, source in pairs.items():
             if identity in kept:
-                chosen[source].append(identity)
+                chosen[source].append({"id": identity, "weight": 1.0})
         context.metrics.update(pairs=len(pairs), kept_pairs=len(kept), questions=len(chosen))
         context.drop("not selected", len(rows) - len(chosen))
         if pairs and self.n is not None and self.n > len(pairs):
@@ -81,7 +81,8 @@ class SelectSimilar(Stage):
                 f"{len(pairs)} pairs of a difficult question and a similar one, where n is "
                 f"{self.n}; raise draws (now {self.draws}), or have the student answer more"
             )
-        return RowsOutput(self._rows(context, chosen), self.output_features(context))
+        taken = selected(context.each_row(self.rows), chosen)
+        return RowsOutput(taken, self.output_features(context))
 
     def _pairs(self, context: Context) -> dict[str, str]:
         """By the id of a pair, the id of its training question."""
@@ -108,17 +109,6 @@ class SelectSimilar(Stage):
                     found[f"{queries[query]['id']}/{source}"] = source
         context.metrics["mean_cosine"] = sum(cosines) / len(cosines) if cosines else None
         return found
-
-    def _rows(self, context: Context, chosen: Mapping[str, list[str]]) -> Iterator[Row]:
-        for row in context.each_row(self.rows):
-            for identity in chosen.get(row["id"], ()):
-                yield {
-                    **row,
-                    "id": identity,
-                    "parent_id": row["id"],
-                    "source_id": row["id"],
-                    "weight": 1.0,
-                }
 
 
 def _asking(context: Context, reference: str) -> list[Row]:

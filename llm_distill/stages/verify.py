@@ -6,13 +6,11 @@ out: {"id": "a", "answer": "7.", "reference_answer": "7", "is_correct": True}
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
 
 from llm_distill.methods.verified_rows import VerifySettings
-from llm_distill.rows.columns import Row
 from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
@@ -35,11 +33,5 @@ class Verify(VerifySettings, Stage):
         return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
-        rows = self.judged(self._each(context), context.drop, context.warn, context.metrics)
+        rows = self.judged(self.each_row(context), context.drop, context.warn, context.metrics)
         return RowsOutput(rows, self.output_features(context))
-
-    def _each(self, context: Context) -> Iterator[Row]:
-        with context.progress("verify", len(context.rows(self.rows))) as bar:
-            for row in context.each_row(self.rows):
-                bar.advance()
-                yield row
