@@ -52,7 +52,12 @@ def _also_in(
 ) -> NDArray[np.int64]:
     """Indices of the offsets in `ends` that `others` has too: of equal ones the last.
 
-    marks: [bytes], scratch. One pass over marked bytes is faster than a merge or a sort.
+    One pass over marked bytes is faster than a merge or a sort.
+
+    Args:
+        others: [A], of the other stream.
+        ends: [B].
+        marks: [bytes], scratch.
     """
     marks[:] = False
     marks[others] = True
@@ -64,6 +69,8 @@ def _also_in(
 def merge(chunks: Chunks, keep: NDArray[np.bool_]) -> Chunks:
     """Each chunk that is not kept is merged into the next one; after the last kept, it is dropped.
 
-    keep: [C]. The paper's γ-merging keeps the chunks at whose end the teacher gives p(B) ≥ γ.
+    Args:
+        chunks: C of them.
+        keep: [C]. The paper's γ-merging keeps the chunks at whose end the teacher gives p(B) ≥ γ.
     """
     return Chunks(chunks.last_a[keep], chunks.last_b[keep])

@@ -46,8 +46,9 @@ def tokens_by_bytes(
 ) -> dict[bytes, int]:
     """The first regular token that stands for exactly these bytes.
 
-    spare: bool [V], tokens that are used only as a last resort, such as SentencePiece's <0x41>
-        next to its A.
+    Args:
+        table: of V tokens.
+        spare: bool [V], tokens used only as a last resort, such as SentencePiece's <0x41> for A.
     """
     joined, starts = table.data.tobytes(), table.starts.tolist()
     regular = np.flatnonzero(~table.is_special & (table.lengths > 0))

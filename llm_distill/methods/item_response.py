@@ -83,8 +83,12 @@ def _newton_step(
 ) -> tuple[Array, Array]:
     """One Newton step for all items at once; their expected log posteriors are concave.
 
-    n_at: [n_grid] examinees expected at each ability; right_at: [n_grid, n_items] those of them
-    that answer the item.
+    Args:
+        slope: [n_items].
+        intercept: [n_items].
+        grid: [n_grid] abilities.
+        n_at: [n_grid] examinees expected at each ability.
+        right_at: [n_grid, n_items], those of them that answer the item.
     """
     theta, n = grid[:, None], n_at[:, None]
     p = 1 / (1 + np.exp(-(theta * slope + intercept)))

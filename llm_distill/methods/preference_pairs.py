@@ -69,7 +69,12 @@ def question_pairs(
     No question is in both quantiles, no pair is built twice, and every question of a quantile is
     used about equally often. Fewer than 4 questions do not give a pair.
 
-    quantile: the share of questions at either end, at least one and at most half of them.
+    Args:
+        questions: of one task.
+        quantile: the share of questions at either end, at least one and at most half of them.
+        limit: the most pairs.
+        min_margin: a smaller margin is dropped and counted.
+        seed: of ties and draws.
     """
     found = Pairs()
     if len(questions) < MIN_QUESTIONS:
@@ -89,7 +94,11 @@ def rationale_pairs(
 ) -> Pairs:
     """For each question its best against its worst rationale, at most `limit` drawn at random.
 
-    groups: the scored rationales by question id. A question with a single one has no pair.
+    Args:
+        groups: the scored rationales by question id. A question with a single one has no pair.
+        limit: the most pairs.
+        min_margin: a smaller margin is dropped and counted.
+        seed: of ties and draws.
     """
     found = Pairs()
     for members in groups.values():

@@ -185,9 +185,7 @@ class EvaluateLmEval(Stage):
                     lm,
                     tasks,
                     limit=self.limit,
-                    apply_chat_template=source.prompt_format == "chat"
-                    if as_chat is None
-                    else as_chat,
+                    apply_chat_template=as_chat,
                     fewshot_as_multiturn=True,
                     system_instruction=self.system_instruction,
                 )
