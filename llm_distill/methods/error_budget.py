@@ -20,13 +20,19 @@ class ErrorBudget:
         self._total = total
         self._first = ""
         self.failed = 0
+        self._truncated = 0
 
-    def count(self, identity: str, error: str | None) -> None:
+    def figures(self) -> dict[str, int]:
+        """The counts, for the manifest."""
+        return {"requests": self._total, "errors": self.failed, "truncated": self._truncated}
+
+    def count(self, identity: str, error: str | None, truncated: bool = False) -> None:
         """Record the outcome of one request; `error` is None if it succeeded.
 
         Raises:
             DataError: more than `max_error_rate` of all requests have failed.
         """
+        self._truncated += truncated
         if error is None:
             return
         self.failed += 1

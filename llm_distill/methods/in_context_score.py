@@ -22,13 +22,11 @@ class Tally:
     n_correct: int = 0
     n_items: int = 0
     parse_failures: int = 0
-    truncated: int = 0
 
-    def add(self, *, answer: str | None, is_correct: bool, truncated: bool) -> None:
+    def add(self, answer: str | None, is_correct: bool) -> None:
         self.n_items += 1
         self.n_correct += is_correct
         self.parse_failures += answer is None
-        self.truncated += truncated
 
     @property
     def score(self) -> float | None:

@@ -113,25 +113,18 @@ class DiscoverSkills(AskingStage):
         n_jobs = sum(-(-len(texts) // self.questions_per_request) for texts in questions.values())
         budget = self.budget(n_jobs)
         found: dict[str, list[frozenset[str]]] = {task: [] for task in questions}
-        unreadable = truncated = n_refused = 0
+        unreadable = n_refused = 0
         for job, completion in self.ask(
             context, self.model, self._jobs(context, questions), n_jobs, budget
         ):
             if completion.error is not None:
                 continue
-            truncated += completion.finish_reason == "length"
             labels = read_labels(completion.text)
             unreadable += labels is None
             names = [label for label in labels or () if what_is_wrong(label) is None]
             n_refused += len(labels or ()) - len(names)
             found[job.about].append(frozenset(names))
-        context.metrics.update(
-            requests=n_jobs,
-            errors=budget.failed,
-            truncated=truncated,
-            unreadable=unreadable,
-            names_too_long=n_refused,
-        )
+        context.metrics.update(**budget.figures(), unreadable=unreadable, names_too_long=n_refused)
         return found
 
     def _jobs(self, context: Context, questions: Mapping[str, list[str]]) -> Iterator[Job[str]]:

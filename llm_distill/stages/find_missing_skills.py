@@ -110,7 +110,7 @@ class FindMissingSkills(AskingStage):
     ) -> Iterator[Row]:
         budget = self.budget(len(chosen))
         counts = LabelCounts(self.max_skills)
-        n_correct = n_unjudged = truncated = n_labels = 0
+        n_correct = n_unjudged = n_labels = 0
         for job, completion in self.ask(
             context, self.model, self._jobs(context, lists, chosen), len(chosen), budget
         ):
@@ -120,7 +120,6 @@ class FindMissingSkills(AskingStage):
                 reason = read_tag(completion.text, "reason")
                 n_unjudged += judge is None
                 n_correct += judge == "correct"
-                truncated += completion.finish_reason == "length"
                 if judge == "correct" and self.if_judged_correct == "drop":
                     context.drop("judged correct")
                     continue
@@ -134,9 +133,7 @@ class FindMissingSkills(AskingStage):
                 "error": completion.error or row.get("error"),
             }
         context.metrics.update(
-            requests=len(chosen),
-            errors=budget.failed,
-            truncated=truncated,
+            **budget.figures(),
             judged_correct=n_correct,
             no_verdict=n_unjudged,
             labels=n_labels,

@@ -9,7 +9,6 @@ out: {"id": "q1-recall-0", "parent_id": "q1", "strategy": "recall", "candidate_i
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -170,9 +169,7 @@ class Generate(AskingStage):
     def _rows(self, context: Context) -> Iterator[Row]:
         total = len(context.rows(self.rows)) * len(self._templates()) * self.n
         budget = self.budget(total)
-        finished: Counter[str] = Counter()
         for job, completion in self.ask(context, self.model, self._jobs(context), total, budget):
-            finished[completion.finish_reason] += 1
             text = completion.text.strip() if completion.error is None else None
             yield {
                 **job.about,
@@ -180,7 +177,7 @@ class Generate(AskingStage):
                 "finish_reason": completion.finish_reason,
                 "error": completion.error,
             }
-        context.metrics.update(requests=total, truncated=finished["length"], errors=budget.failed)
+        context.metrics.update(budget.figures())
 
     def _jobs(self, context: Context) -> Iterator[Job[Row]]:
         templates = {name: load_template(t) for name, t in self._templates().items()}

@@ -73,21 +73,17 @@ class LabelSkills(AskingStage):
         budget = self.budget(total)
         counts = LabelCounts(self.max_skills)
         questions: Counter[str] = Counter()
-        truncated = 0
         for job, completion in self.ask(
             context, self.model, self._jobs(context, lists), total, budget
         ):
             row, skills = job.about, []
             if completion.error is None:
                 skills = counts.sort(read_labels(completion.text), lists[task_of(row)])
-                truncated += completion.finish_reason == "length"
             questions.update(skill_id(task_of(row), skill) for skill in skills)
             yield {**row, "skills": skills, "error": completion.error or row.get("error")}
         every = (skill_id(task, skill) for task, skills in lists.items() for skill in skills)
         context.metrics.update(
-            requests=total,
-            errors=budget.failed,
-            truncated=truncated,
+            **budget.figures(),
             labels=questions.total(),
             **counts.figures(),
             questions_by_skill=[{"skill": name, "count": questions[name]} for name in every],

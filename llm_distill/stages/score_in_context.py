@@ -105,7 +105,6 @@ class ScoreInContext(AskingStage):
             unscored=unscored,
             answers=sum(tally.n_items for tally in tallies.values()),
             parse_failures=sum(tally.parse_failures for tally in tallies.values()),
-            truncated=sum(tally.truncated for tally in tallies.values()),
             mean_score=mean_by(by_strategy),
         )
 
@@ -120,12 +119,8 @@ class ScoreInContext(AskingStage):
                 continue
             candidate, reference = job.about
             answer = extract_answer(completion.text)
-            tallies[candidate].add(
-                answer=answer,
-                is_correct=answers_equal(answer, reference, self.answer_kind),
-                truncated=completion.finish_reason == "length",
-            )
-        context.metrics["errors"] = budget.failed
+            tallies[candidate].add(answer, answers_equal(answer, reference, self.answer_kind))
+        context.metrics.update(budget.figures())
         return tallies
 
     def _exams(self, context: Context) -> Exams:

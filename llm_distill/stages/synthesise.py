@@ -117,19 +117,17 @@ class Synthesise(AskingStage):
         for job, completion in self.ask(
             context, self.model, self._jobs(context, asked, pools, references), total, budget
         ):
-            found["truncated"] += completion.finish_reason == "length"
             yield from self._read(context, job, completion, found)
+        counts = budget.figures()
         context.metrics.update(
-            requests=total,
+            **counts,
             questions=found["questions"],
             requests_with_fewer_questions=found["fewer"],
-            truncated=found["truncated"],
-            errors=budget.failed,
         )
         if asked and not found["questions"]:
             raise DataError(
                 f"none of {total} answers of '{self.model}' has a <question>…</question> "
-                f"({found['truncated']} were cut by max_tokens); look at the template, or raise it"
+                f"({counts['truncated']} were cut by max_tokens); check the template, or raise it"
             )
 
     def _references(self, context: Context) -> dict[str, Row]:
