@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -29,9 +29,6 @@ from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
-
-if TYPE_CHECKING:
-    from llm_distill.engines.process_reward.scoring import Rewards
 
 
 class Gold(BaseModel):
@@ -160,66 +157,55 @@ class Assess(AskingStage):
     def _rows(self, context: Context) -> Iterator[Row]:
         verdicts = Verdicts()
         errors = truncated = 0
-        for row in self._judged(context):
+        for row, reason in self._judged(context):
             truncated += row["finish_reason"] == "length"
             if row["error"] is None:
-                verdicts.add(row["difficulty_reason"], row["is_correct"])
+                row.update(is_difficult=reason is not None, difficulty_reason=reason)
+                verdicts.add(reason, row["is_correct"])
             else:
                 errors += 1
             yield row
         context.metrics.update(verdicts.figures(), errors=errors, truncated=truncated)
 
-    def _judged(self, context: Context) -> Iterator[Row]:
+    def _judged(self, context: Context) -> Iterator[tuple[Row, str | None]]:
+        """Each row, and the reason why its question is difficult, for rows without an error."""
         how = self.difficulty
         if isinstance(how, ProcessReward):
-            answers = [self._answer(group) for group in self._groups(context, 1)]
+            rows = [self._answer(group) for group in self._groups(context, 1)]
             context.close_engines()  # one model in memory at a time
-            yield from self._rewarded(context, answers, how)
+            self._add_rewards(context, rows, how)
+            limits = how.answer_threshold, how.step_threshold
+            for row in rows:
+                yield row, by_rewards(row["answer"], row["step_scores"] or [], *limits)
             return
         for group in self._groups(context, how.samples if isinstance(how, Consistency) else 1):
             row = self._answer(group)
-            if row["error"] is None:
-                if isinstance(how, Consistency):
-                    answers_given = [extract_answer(completion.text) for _, completion in group]
-                    reason = by_consistency(answers_given, self.answer_kind, how.least_votes)
-                else:
-                    reason = by_reference(row["answer"], row["is_correct"])
-                row.update(is_difficult=reason is not None, difficulty_reason=reason)
-            yield row
+            if isinstance(how, Consistency):
+                answers = [extract_answer(completion.text) for _, completion in group]
+                yield row, by_consistency(answers, self.answer_kind, how.least_votes)
+            else:
+                yield row, by_reference(row["answer"], row["is_correct"])
 
-    def _rewarded(
-        self, context: Context, rows: list[Row], settings: ProcessReward
-    ) -> Iterator[Row]:
-        """The rows with their steps' rewards; one without an answer does not need any."""
+    def _add_rewards(self, context: Context, rows: list[Row], settings: ProcessReward) -> None:
+        """Adds the steps' rewards to rows; one without an answer does not need any."""
         asked = [r for r in rows if r["error"] is None and r["answer"] is not None and r["steps"]]
-        budget = self.budget(len(rows))
-        for row, rewards in zip(asked, self._rewards(context, asked, settings), strict=True):
-            budget.count(row["id"], rewards.error)
-            row["error"] = rewards.error
-            row["step_scores"] = list(rewards.steps) if rewards.error is None else None
-        for row in rows:
-            if row["error"] is None:
-                reason = by_rewards(
-                    row["answer"],
-                    row["step_scores"] or [],
-                    settings.answer_threshold,
-                    settings.step_threshold,
-                )
-                row.update(is_difficult=reason is not None, difficulty_reason=reason)
-            yield row
-
-    def _rewards(self, context: Context, rows: list[Row], settings: ProcessReward) -> list[Rewards]:
-        if not rows:
-            return []  # without loading the model
+        if not asked:
+            return  # without loading the model
         from llm_distill.engines.process_reward.scoring import ProcessRewardModel
 
         source = context.model(settings.model)
-        with context.progress(f"score steps ({settings.model})", len(rows)) as bar:
+        with context.progress(f"score steps ({settings.model})", len(asked)) as bar:
             model = ProcessRewardModel(source, settings.form, settings.batch_size, settings.device)
             try:
-                return model.score([(row["question"], row["steps"]) for row in rows], bar.advance)
+                pairs = [(row["question"], row["steps"]) for row in asked]
+                found = model.score(pairs, bar.advance)
             finally:
                 model.close()
+        budget = self.budget(len(rows))
+        for row, rewards in zip(asked, found, strict=True):
+            budget.count(row["id"], rewards.error)
+            row["error"] = rewards.error
+            row["step_scores"] = list(rewards.steps) if rewards.error is None else None
 
     def _groups(
         self, context: Context, samples: int
