@@ -39,7 +39,7 @@ Model = Annotated[str, Reference("model")]
 """A name under `models:`, or the name of a stage that trains a model."""
 
 Columns = frozenset[str] | None
-"""Column names; None where they are only known once the data is read."""
+"""Column names; None if they are not known until the data is read."""
 
 
 def execution_setting(default: Any, description: str, **constraints: Any) -> Any:
@@ -93,7 +93,7 @@ class ModelOutput:
 
 
 class Progress(Protocol):
-    """A bar, or plain lines where there is no terminal."""
+    """A progress bar, or plain lines without a terminal."""
 
     def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None: ...
 

@@ -14,7 +14,7 @@ import yaml
 from llm_distill.errors import DataError
 from llm_distill.methods.skills import canonical, what_is_wrong
 
-FORM = "expected a mapping of each task to a list of names, or a list where rows have no task"
+FORM = "expected a mapping of each task to a list of names, or a list if rows have no task"
 HEAD = """\
 # Skills by task, the most frequent first. To edit the list, copy this file out of the workspace and
 # give the copy to a stage `load_skills`.

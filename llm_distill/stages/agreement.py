@@ -86,7 +86,7 @@ class Agreement(Stage):
         wanted = len(self.annotators) if self.label is None else 1
         if self.probabilities and len(self.probabilities) != wanted:
             raise ValueError(
-                f"probabilities: {len(self.probabilities)} columns where {wanted} should be"
+                f"probabilities: {len(self.probabilities)} columns, but {wanted} needed"
             )
         if "probability_loyalty" in self.minimum and not self.probabilities:
             raise ValueError("minimum: probability_loyalty needs `probabilities`")

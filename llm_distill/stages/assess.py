@@ -1,6 +1,6 @@
 """A student answers in steps; which questions are difficult for it?
 
-in:  {"id": "v1", "question": "What is 3 + 4 + 2?"}, and a reference_answer where there is one
+in:  {"id": "v1", "question": "What is 3 + 4 + 2?"}, and a reference_answer if known
 out: {"id": "v1", "question": "What is 3 + 4 + 2?", "prompt": "…",
       "completion": "3 + 4 = 7.\\n\\n7 + 2 = 8. <ans>8</ans>",
       "steps": ["3 + 4 = 7.", "7 + 2 = 8. <ans>8</ans>"], "answer": "8",

@@ -85,7 +85,7 @@ class Select(Stage):
 
     def _too_few(self, value: str, count: int, context: Context) -> None:
         where = f" with {self.per} '{value}'" if self.per else ""
-        message = f"{count} rows{where}, where {self.n} are wanted"
+        message = f"{count} rows{where}, but {self.n} are wanted"
         if self.strict:
             raise DataError(f"{message}; lower n, or make more rows upstream")
         context.warn(message)

@@ -110,7 +110,7 @@ class SelectBySkill(Stage):
             n_few, n_skills = len(none) + len(short), len({(n.task, n.skill) for n in needs})
             fewer = f"; {n_few} of {n_skills} skills have fewer questions than that"
             context.warn(
-                f"{len(draws)} draws, where n is {self.n}: there are {len(needs)} pairs of a "
+                f"{len(draws)} draws, but n is {self.n}: there are {len(needs)} pairs of a "
                 f"question and a missing skill, each with {self.draws} draws"
                 f"{fewer if n_few else ''}; raise draws, label more training questions, "
                 "or have the student answer more questions"

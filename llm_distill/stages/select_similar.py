@@ -78,7 +78,7 @@ class SelectSimilar(Stage):
         context.drop("not selected", len(rows) - len(chosen))
         if pairs and self.n is not None and self.n > len(pairs):
             context.warn(
-                f"{len(pairs)} pairs of a difficult question and a similar one, where n is "
+                f"{len(pairs)} pairs of a difficult question and a similar one, but n is "
                 f"{self.n}; raise draws (now {self.draws}), or have the student answer more"
             )
         taken = selected(context.each_row(self.rows), chosen)
