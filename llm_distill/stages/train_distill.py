@@ -27,15 +27,13 @@ if TYPE_CHECKING:
     from llm_distill.distillation.alignment.encoding import RowEncoder
     from llm_distill.distillation.teacher.signal import TeacherSignal
 
-_TOP = "score_likelihood gives it with top_k; or set online: true"
+SCORED = {"teacher_logps", "scored_by", "scored_text"}
+TOP = {"teacher_top_ids", "teacher_top_logps"}
 REMEDIES = {
-    "teacher_logps": "score_likelihood gives it; or set online: true",
-    "scored_by": "score_likelihood gives it; or set online: true",
-    "scored_text": "score_likelihood gives it; or set online: true",
+    **dict.fromkeys(SCORED, "score_likelihood gives it; or set online: true"),
+    **dict.fromkeys(TOP, "score_likelihood gives it with top_k; or set online: true"),
     "teacher_log_pbs": "score_likelihood gives it, unless its scorer is an engine: then set "
     "alm.debias: false",
-    "teacher_top_ids": _TOP,
-    "teacher_top_logps": _TOP,
 }
 
 
@@ -90,10 +88,9 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
     def required_columns(self) -> dict[str, set[str]]:
         columns = {"id"} | self.text_columns()
         if self.from_teacher() and not self.online:
-            columns |= {"teacher_logps", "scored_by", "scored_text"}
+            columns |= SCORED
             columns |= {"teacher_log_pbs"} if self.debiases() else set()
-            if self.losses.needing(Needs.DISTRIBUTIONS):
-                columns |= {"teacher_top_ids", "teacher_top_logps"}
+            columns |= TOP if self.losses.needing(Needs.DISTRIBUTIONS) else set()
         return {self.rows: columns}
 
     def remedy(self, column: str) -> str | None:
@@ -184,8 +181,13 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         """The training data; the metrics get how the texts align."""
         from llm_distill.distillation.dataset import RowPreparation, prepared
 
-        if self.online and self.from_teacher():
-            self._warn_of_stored_scores(context)
+        is_scored = "teacher_logps" in context.rows(self.rows).column_names
+        if self.online and self.from_teacher() and is_scored:
+            context.warn(
+                f"'{self.rows}' has stored scores (teacher_logps), which online: "
+                f"{str(self.online).lower()} does not use: the teacher scores the rows anew; set "
+                "online: false to train on them"
+            )
         preparation = RowPreparation(
             student, teacher, self.turns(), self._as_the_teacher_reads().turns(), self, signal
         )
@@ -195,11 +197,3 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
             aligned = Results(alignment=preparation.report.figures())
             context.metrics.update(aligned.to_metrics())
         return dataset
-
-    def _warn_of_stored_scores(self, context: Context) -> None:
-        if "teacher_logps" in context.rows(self.rows).column_names:
-            said = str(self.online).lower()
-            context.warn(
-                f"'{self.rows}' has stored scores (teacher_logps), which online: {said} does not "
-                "use: the teacher scores the rows anew; set online: false to train on them"
-            )
