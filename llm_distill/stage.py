@@ -204,6 +204,14 @@ class Stage(BaseModel):
         """Whether it loads the model at this place in its settings itself, so needs its weights."""
         return self.output == "model" or self.needs_weights
 
+    def asks(self, place: str) -> Literal["text", "structure", "likelihoods"] | None:
+        """What it wants of the engine of the model at this place; None where it asks no engine.
+
+        The engine's settings are a part of the fingerprint then, and an engine that cannot do it is
+        refused before anything runs. structure: text in the form of a request's `structure`.
+        """
+        return None if self.loads(place) else "text"
+
     def required_columns(self) -> Mapping[str, Iterable[str]]:
         """Columns that each input must have, by the reference's value."""
         return {}

@@ -104,6 +104,9 @@ class Generate(AskingStage):
             raise ValueError(f"parse.drop_columns: verify needs {', '.join(missing)}")
         return self
 
+    def asks(self, place: str) -> Literal["text", "structure"] | None:
+        return "text" if self.structured_output is None else "structure"
+
     def required_columns(self) -> dict[str, set[str]]:
         needed = {self.rows: {"id", *(self._judged_columns() - {*self._added(), *self._parsed()})}}
         if self.parse is not None:

@@ -72,6 +72,9 @@ class ScoreLikelihood(RowText, Stage):
         "auto", "for forward_pass; auto takes the GPU if there is one"
     )
 
+    def asks(self, place: str) -> Literal["likelihoods"] | None:
+        return "likelihoods" if self.scorer == "engine" else None
+
     @model_validator(mode="after")
     def _engines_tell_one_token(self) -> ScoreLikelihood:
         if self.scorer == "engine" and self.top_k is not None:
