@@ -51,7 +51,7 @@ class FindMissingSkills(SkillStage):
     )
     max_skills: int = Field(3, ge=1, description="skills that can be named for a question")
     max_questions: int = Field(
-        500, ge=1, description="the most difficult questions to show, drawn at random"
+        500, ge=1, description="how many difficult questions are shown, drawn at random"
     )
     if_judged_correct: Literal["drop", "keep"] = Field(
         "drop", description="what happens to answers that the model judges to be correct"
