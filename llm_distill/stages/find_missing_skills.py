@@ -44,6 +44,8 @@ class FindMissingSkills(SkillStage):
 
     added_columns = ("judge", "reason", "missing_skills", "error")
     shown_columns = frozenset({"question", "completion", "is_difficult"})
+    rows_may_be_empty = True
+    always_seeded = True
     stage: Literal["find_missing_skills"]
     rows: Rows = Field(description="the student's answers, from assess")
     template: str = Field(
@@ -59,12 +61,6 @@ class FindMissingSkills(SkillStage):
     empty_completion: str = Field(
         "(no answer)", min_length=1, description="what is shown if the student wrote nothing"
     )
-
-    def is_seeded(self) -> bool:
-        return True
-
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
         return RowsOutput(self._rows(context), self.output_features(context))

@@ -54,6 +54,7 @@ class Generate(AskingStage):
     Completions are stored, so changing either does not ask the model again.
     """
 
+    rows_may_be_empty = True
     stage: Literal["generate"]
     rows: Rows = Field(description="the stage whose rows are asked about")
     model: Model = Field(description="the model that answers")
@@ -123,9 +124,6 @@ class Generate(AskingStage):
 
     def is_seeded(self) -> bool:
         return self.sampling.temperature > 0 or self.examples is not None
-
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
         if self.n > 1 and not self.is_seeded():
