@@ -186,6 +186,10 @@ class Stage(BaseModel):
     """Whether it loads all of its models itself, as every training stage does; see `loads`."""
     version: ClassVar[int] = 1
     """Raise it when the same settings would give another result: old artifacts are not reused."""
+    always_seeded: ClassVar[bool] = False
+    """Whether the seed can change the result whatever the settings; see `is_seeded`."""
+    rows_may_be_empty: ClassVar[bool] = False
+    """Whether `rows` may have no rows; see `may_be_empty`."""
     is_repeated: ClassVar[bool] = False
     """Whether every run repeats it, because what it changes is outside the workspace."""
     former_settings: ClassVar[Mapping[str, Any]] = {}
@@ -252,7 +256,7 @@ class Stage(BaseModel):
 
     def is_seeded(self) -> bool:
         """Whether the pipeline's seed can change the result."""
-        return False
+        return self.always_seeded
 
     def source_digests(self) -> dict[str, str]:
         """Digests or revisions of what is read from outside the pipeline, such as files."""
@@ -272,7 +276,7 @@ class Stage(BaseModel):
         Any other input without rows stops the run before the stage. A student that is already
         right leaves nothing to select: that is a result, and the stages after it pass it on.
         """
-        return ()
+        return (self._passed_on(),) if self.rows_may_be_empty else ()
 
     def run(self, context: Context) -> RowsOutput | ModelOutput:
         raise TypeError(f"{type(self).__name__} has no run()")

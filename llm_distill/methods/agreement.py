@@ -27,9 +27,9 @@ def tabulate(*annotators: Sequence[Label | None]) -> Table:
     return Counter(zip(*annotators, strict=True))
 
 
-def labelled(table: Table, at_least: int = 2) -> int:
-    """How many items have labels of at least that many annotators."""
-    return sum(n for labels, n in table.items() if len(_given(labels)) >= at_least)
+def labelled(table: Table) -> int:
+    """How many items have labels of at least two annotators."""
+    return sum(n for labels, n in table.items() if len(_given(labels)) >= 2)
 
 
 def percentage_agreement(table: Table) -> float | None:
@@ -122,9 +122,7 @@ def probability_loyalty(teacher: Sequence[float], student: Sequence[float]) -> f
     return 1 - sqrt(min(1.0, max(0.0, divergence)))  # rounding may leave it just outside
 
 
-def estimate(
-    figure: Callable[[Table], float | None], table: Table, *, seed: int = 0, draws: int = DRAWS
-) -> Estimate | None:
+def estimate(figure: Callable[[Table], float | None], table: Table) -> Estimate | None:
     """The figure with its percentile bootstrap interval over items; None if it is undefined.
 
     To draw items with replacement is to draw the counts of the table from a multinomial. Draws in
@@ -137,9 +135,9 @@ def estimate(
         return None
     combinations = sorted(table, key=repr)  # the same interval in whatever order the items came
     counts = np.array([table[labels] for labels in combinations])
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     values = []
-    for _ in range(draws):
+    for _ in range(DRAWS):
         drawn = random.multinomial(counts.sum(), counts / counts.sum()).tolist()
         chosen = {labels: n for labels, n in zip(combinations, drawn, strict=True) if n}
         values.append(figure(chosen))

@@ -35,16 +35,13 @@ class ItemParameters:
     ability: Array
 
 
-def fit_2pl(
-    responses: npt.ArrayLike, *, max_iterations: int = 500, tolerance: float = 1e-4
-) -> ItemParameters:
+def fit_2pl(responses: npt.ArrayLike, *, tolerance: float = 1e-4) -> ItemParameters:
     """The parameters of every item and the ability of every examinee.
 
     Args:
         responses: [n_examinees, n_items] of 0 and 1. Leave out items that all or none answer: their
             slope is only the prior's.
-        max_iterations: of the EM algorithm.
-        tolerance: it stops once no slope or intercept changes by more.
+        tolerance: EM stops once no slope or intercept changes by more, or after 500 steps.
 
     Raises:
         ValueError: the matrix is empty or has other values than 0 and 1.
@@ -56,7 +53,7 @@ def fit_2pl(
     share = np.clip(y.mean(axis=0), 0.02, 0.98)
     slope, intercept = np.ones(y.shape[1]), np.log(share / (1 - share))
     posterior = _ability_posterior(y, slope, intercept, grid)
-    for _ in range(max_iterations):
+    for _ in range(500):
         before = slope, intercept
         n_at, right_at = posterior.sum(axis=0), posterior.T @ y
         for _ in range(3):

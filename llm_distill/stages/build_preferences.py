@@ -45,6 +45,7 @@ class BuildPreferences(Stage):
     """
 
     former_settings: ClassVar[Mapping[str, Any]] = {"by_task": {}}
+    always_seeded = True  # for ties, and which pairs are over the limits
     stage: Literal["build_preferences"]
     rows: Rows = Field(description="scored candidates, as `score_in_context` gives them")
     questions: Rows | None = Field(
@@ -103,9 +104,6 @@ class BuildPreferences(Stage):
             template: offered_variables(inputs[rows], self.variables)
             for template, rows in sources.items()
         }
-
-    def is_seeded(self) -> bool:
-        return True  # ties, and which pairs are over the limits
 
     def run(self, context: Context) -> RowsOutput:
         return RowsOutput(self._rows(context), features(COLUMNS))

@@ -35,6 +35,7 @@ class Consensus(Stage):
 
     added_columns = ("agreement", "reference_answer")
     former_settings: ClassVar[Mapping[str, Any]] = {"answer_column": "answer"}
+    rows_may_be_empty = True
     stage: Literal["consensus"]
     rows: Rows = Field(description="the stage whose rows are solutions")
     min_agreement: int = Field(2, ge=1, description="how many solutions must give the same answer")
@@ -42,9 +43,6 @@ class Consensus(Stage):
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", "parent_id", "answer"}}
-
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
         return RowsOutput(self._rows(context), self.output_features(context))

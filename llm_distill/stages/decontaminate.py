@@ -25,6 +25,7 @@ class Decontaminate(Stage):
     first stage that it overlaps. A task that loses all its rows causes a warning.
     """
 
+    rows_may_be_empty = True
     stage: Literal["decontaminate"]
     rows: Rows = Field(description="the stage whose rows are read")
     against: tuple[Rows, ...] = Field(min_length=1, description="stages with rows to stay clear of")
@@ -43,9 +44,6 @@ class Decontaminate(Stage):
     def required_columns(self) -> dict[str, set[str]]:
         others = {name: {self.against_column} for name in self.against}
         return {**others, self.rows: {"id", self.column}}
-
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
         return RowsOutput(self._clean(context), context.rows(self.rows).features)

@@ -22,6 +22,7 @@ class Deduplicate(Stage):
     numbers differ. Rows without a text are dropped as well. Each kind is counted.
     """
 
+    rows_may_be_empty = True
     stage: Literal["deduplicate"]
     rows: Rows = Field(description="the stage whose rows are read")
     column: str = Field("question", description="the text that is compared")
@@ -31,9 +32,6 @@ class Deduplicate(Stage):
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", self.column}}
-
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
         rows = context.rows(self.rows)

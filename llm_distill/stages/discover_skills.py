@@ -39,6 +39,7 @@ class DiscoverSkills(AskingStage):
     it can be edited and given to `load_skills`.
     """
 
+    always_seeded = True
     stage: Literal["discover_skills"]
     rows: Rows = Field(description="the stage whose rows are the questions")
     model: Model = Field(description="the teacher")
@@ -63,9 +64,6 @@ class DiscoverSkills(AskingStage):
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         return {self.template: self.offered(frozenset({"task"}), "questions")}
-
-    def is_seeded(self) -> bool:
-        return True
 
     def run(self, context: Context) -> RowsOutput:
         lists = self._lists(self._named(context, self._drawn(context)), context)

@@ -9,15 +9,12 @@ out: {… "judge": "incorrect", "reason": "It adds where …", "missing_skills":
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field
 
-from llm_distill.engines.asking_stage import AskingStage
-from llm_distill.engines.base import SamplingSettings
-from llm_distill.engines.requests import Job
-from llm_distill.engines.skill_requests import skill_jobs
+from llm_distill.engines.skill_stage import SkillStage
 from llm_distill.methods.parsing import read_tag
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skills import (
@@ -30,12 +27,12 @@ from llm_distill.methods.skills import (
     skill_lists,
 )
 from llm_distill.rows.columns import Row, task_of
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
+from llm_distill.stage import Context, Rows, RowsOutput
 
 VERDICTS = ("correct", "incorrect")
 
 
-class FindMissingSkills(AskingStage):
+class FindMissingSkills(SkillStage):
     """Shows a model the student's answers to difficult questions, and keeps the skills it names.
 
     Rows that are not difficult are dropped, and so are random ones over `max_questions`.
@@ -46,16 +43,17 @@ class FindMissingSkills(AskingStage):
     """
 
     added_columns = ("judge", "reason", "missing_skills", "error")
+    shown_columns = frozenset({"question", "completion", "is_difficult"})
+    rows_may_be_empty = True
+    always_seeded = True
     stage: Literal["find_missing_skills"]
     rows: Rows = Field(description="the student's answers, from assess")
-    skills: Rows = Field(description="the list: discover_skills or load_skills")
-    model: Model = Field(description="the teacher")
     template: str = Field(
         description="reads `skills` (of the task), `question`, `completion`, `max_skills`"
     )
     max_skills: int = Field(3, ge=1, description="skills that can be named for a question")
     max_questions: int = Field(
-        500, ge=1, description="the most difficult questions to show, drawn at random"
+        500, ge=1, description="how many difficult questions are shown, drawn at random"
     )
     if_judged_correct: Literal["drop", "keep"] = Field(
         "drop", description="what happens to answers that the model judges to be correct"
@@ -63,32 +61,9 @@ class FindMissingSkills(AskingStage):
     empty_completion: str = Field(
         "(no answer)", min_length=1, description="what is shown if the student wrote nothing"
     )
-    constrain: bool = Field(
-        True, description="constrain answers to the list, with kind: vllm or a server that can"
-    )
-    sampling: SamplingSettings = Field(
-        SamplingSettings(temperature=0), description="how the model answers"
-    )
-
-    def required_columns(self) -> dict[str, set[str]]:
-        needed = {self.rows: {"id", "question", "completion", "is_difficult"}}
-        return {**needed, self.skills: {"id", "skill", *needed.get(self.skills, ())}}
-
-    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        return {self.template: self.offered(inputs[self.rows], "skills", "max_skills")}
-
-    def is_seeded(self) -> bool:
-        return True
-
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
-        lists = skill_lists(context.each_row(self.skills), self.skills)
-        chosen = self._chosen(context)
-        shown = (row for row in context.each_row(self.rows) if row["id"] in chosen)
-        check_tasks(shown, lists, self.skills)
-        return RowsOutput(self._rows(context, lists, chosen), self.output_features(context))
+        return RowsOutput(self._rows(context), self.output_features(context))
 
     def _chosen(self, context: Context) -> set[str]:
         """The ids of the difficult questions that are shown; the others are counted."""
@@ -105,15 +80,19 @@ class FindMissingSkills(AskingStage):
         context.metrics["n_difficult"] = len(difficult)
         return chosen
 
-    def _rows(
-        self, context: Context, lists: Mapping[str, list[str]], chosen: set[str]
-    ) -> Iterator[Row]:
+    def _rows(self, context: Context) -> Iterator[Row]:
+        lists = skill_lists(context.each_row(self.skills), self.skills)
+        chosen = self._chosen(context)
+
+        def shown() -> Iterator[Row]:
+            return (row for row in context.each_row(self.rows) if row["id"] in chosen)
+
+        check_tasks(shown(), lists, self.skills)
+        jobs = self.jobs(context, shown(), lists)
         budget = self.budget(len(chosen))
         counts = LabelCounts(self.max_skills)
         n_correct = n_unjudged = n_labels = 0
-        for job, completion in self.ask(
-            context, self.model, self._jobs(context, lists, chosen), len(chosen), budget
-        ):
+        for job, completion in self.ask(context, self.model, jobs, len(chosen), budget):
             row, judge, reason, missing = job.about, None, None, []
             if completion.error is None:
                 judge = _verdict(completion.text)
@@ -140,19 +119,13 @@ class FindMissingSkills(AskingStage):
             **counts.figures(),
         )
 
-    def _jobs(
-        self, context: Context, lists: Mapping[str, list[str]], chosen: set[str]
-    ) -> Iterator[Job[Row]]:
-        rows = (row for row in context.each_row(self.rows) if row["id"] in chosen)
-        return skill_jobs(self, context, rows, lists, self._form, self._shown)
-
-    def _shown(self, row: Row) -> dict[str, str]:
+    def stand_ins(self, row: Row) -> dict[str, str]:
         """A stand-in for a blank completion, which would not be rendered."""
         is_blank = not str(row["completion"] or "").strip()
         return {"completion": self.empty_completion} if is_blank else {}
 
-    def _form(self, skills: Sequence[str]) -> str:
-        """A regular expression: the reason, the verdict that follows, the skills."""
+    def form(self, skills: Sequence[str]) -> str:
+        """The reason, the verdict that follows, the skills."""
         verdict = rf"<judge>({'|'.join(VERDICTS)})</judge>"
         return rf" ?{REASON_REGEX}\s?{verdict}\s?{labels_regex(skills, self.max_skills)}"
 

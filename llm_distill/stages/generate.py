@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -25,9 +25,6 @@ from llm_distill.methods.verified_rows import VerifySettings
 from llm_distill.prompts import Template, load_template
 from llm_distill.rows.columns import Row, by_task, features
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
-
-if TYPE_CHECKING:
-    pass
 
 ADDED = ("id", "parent_id", "prompt", "finish_reason", "candidate_index", "error")
 EXAMPLE_TEXTS = ("question", "reference_answer", "rationale")
@@ -57,6 +54,7 @@ class Generate(AskingStage):
     Completions are stored, so changing either does not ask the model again.
     """
 
+    rows_may_be_empty = True
     stage: Literal["generate"]
     rows: Rows = Field(description="the stage whose rows are asked about")
     model: Model = Field(description="the model that answers")
@@ -129,9 +127,6 @@ class Generate(AskingStage):
 
     def is_seeded(self) -> bool:
         return self.sampling.temperature > 0 or self.examples is not None
-
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
         if self.n > 1 and not self.is_seeded():

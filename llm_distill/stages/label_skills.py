@@ -9,15 +9,12 @@ out: {"id": "train-0001", "task": "word_problems", "question": "Paul has 6 eggs 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field
 
-from llm_distill.engines.asking_stage import AskingStage
-from llm_distill.engines.base import SamplingSettings
-from llm_distill.engines.requests import Job
-from llm_distill.engines.skill_requests import skill_jobs
+from llm_distill.engines.skill_stage import SkillStage
 from llm_distill.methods.skills import (
     REASON_REGEX,
     LabelCounts,
@@ -28,10 +25,10 @@ from llm_distill.methods.skills import (
     skill_lists,
 )
 from llm_distill.rows.columns import Row, task_of
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
+from llm_distill.stage import Context, Rows, RowsOutput
 
 
-class LabelSkills(AskingStage):
+class LabelSkills(SkillStage):
     """Labels each question with at most `max_skills` skills of its own task's list.
 
     Labels are read from `<skill>…</skill>`, separated by commas, and compared in one spelling. One
@@ -40,42 +37,27 @@ class LabelSkills(AskingStage):
     """
 
     added_columns = ("skills", "error")
+    shown_columns = frozenset({"question"})
     stage: Literal["label_skills"]
     rows: Rows = Field(description="the stage whose rows are the questions")
-    skills: Rows = Field(description="the list: discover_skills or load_skills")
-    model: Model = Field(description="the teacher")
     template: str = Field(description="reads `skills` (of the task), `question`, `max_skills`")
     max_skills: int = Field(5, ge=1, description="labels that a question can have")
-    constrain: bool = Field(
-        True, description="constrain answers to the list, with kind: vllm or a server that can"
-    )
-    sampling: SamplingSettings = Field(
-        SamplingSettings(temperature=0), description="how the model answers"
-    )
-
-    def required_columns(self) -> dict[str, set[str]]:
-        needed = {self.rows: {"id", "question"}}
-        return {**needed, self.skills: {"id", "skill", *needed.get(self.skills, ())}}
-
-    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        return {self.template: self.offered(inputs[self.rows], "skills", "max_skills")}
 
     def is_seeded(self) -> bool:
         return self.sampling.temperature > 0
 
     def run(self, context: Context) -> RowsOutput:
+        return RowsOutput(self._rows(context), self.output_features(context))
+
+    def _rows(self, context: Context) -> Iterator[Row]:
         lists = skill_lists(context.each_row(self.skills), self.skills)
         check_tasks(context.each_row(self.rows), lists, self.skills)
-        return RowsOutput(self._rows(context, lists), self.output_features(context))
-
-    def _rows(self, context: Context, lists: Mapping[str, list[str]]) -> Iterator[Row]:
+        jobs = self.jobs(context, context.each_row(self.rows), lists)
         total = len(context.rows(self.rows))
         budget = self.budget(total)
         counts = LabelCounts(self.max_skills)
         questions: Counter[str] = Counter()
-        for job, completion in self.ask(
-            context, self.model, self._jobs(context, lists), total, budget
-        ):
+        for job, completion in self.ask(context, self.model, jobs, total, budget):
             row, skills = job.about, []
             if completion.error is None:
                 skills = counts.sort(read_labels(completion.text), lists[task_of(row)])
@@ -89,9 +71,6 @@ class LabelSkills(AskingStage):
             questions_by_skill=[{"skill": name, "count": questions[name]} for name in every],
         )
 
-    def _jobs(self, context: Context, lists: Mapping[str, list[str]]) -> Iterator[Job[Row]]:
-        return skill_jobs(self, context, context.each_row(self.rows), lists, self._form)
-
-    def _form(self, skills: Sequence[str]) -> str:
-        """A regular expression: the labels, then the reason."""
+    def form(self, skills: Sequence[str]) -> str:
+        """The labels, then the reason."""
         return rf" ?{labels_regex(skills, self.max_skills)}\s?{REASON_REGEX}"

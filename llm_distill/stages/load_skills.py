@@ -7,7 +7,6 @@ out: {"id": "word_problems/addition", "task": "word_problems", "skill": "additio
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -17,7 +16,7 @@ from pydantic import Field, field_validator
 from llm_distill.errors import DataError, nearest
 from llm_distill.methods.skill_list import read_skill_list
 from llm_distill.methods.skills import skill_id
-from llm_distill.paths import find_resource
+from llm_distill.paths import file_digests, find_resource
 from llm_distill.rows.columns import features
 from llm_distill.stage import Columns, Context, RowsOutput, Stage
 
@@ -48,8 +47,7 @@ class LoadSkills(Stage):
         return frozenset(COLUMNS)
 
     def source_digests(self) -> dict[str, str]:
-        file = _find(self.path)
-        return {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
+        return file_digests(_find(self.path))
 
     def run(self, context: Context) -> RowsOutput:
         rows = [

@@ -25,6 +25,7 @@ class Parse(ParseSettings, Stage):
     error; an empty value counts as not found.
     """
 
+    rows_may_be_empty = True
     stage: Literal["parse"]
     rows: Rows = Field(description="the stage whose rows are read")
     column: str = Field("completion", description="the text to read")
@@ -35,9 +36,6 @@ class Parse(ParseSettings, Stage):
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         columns = inputs[self.rows]
         return None if columns is None else (columns | {*self.new_columns()}) - {*self.drop_columns}
-
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
         kept = features(self.new_columns(), like=context.rows(self.rows).features)

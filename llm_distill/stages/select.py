@@ -23,6 +23,7 @@ class Select(Stage):
     wins; rows without a score come last. Too few rows are a warning, or an error if `strict`.
     """
 
+    rows_may_be_empty = True
     stage: Literal["select"]
     rows: Rows = Field(description="the stage whose rows are read")
     n: int = Field(ge=1, description="how many rows to keep")
@@ -41,9 +42,6 @@ class Select(Stage):
 
     def is_seeded(self) -> bool:
         return self.order != "first"
-
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
         rows = context.rows(self.rows)

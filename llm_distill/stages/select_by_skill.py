@@ -41,6 +41,7 @@ class SelectBySkill(Stage):
     """
 
     added_columns = ("id", "parent_id", "source_id", "skill", "weight")
+    always_seeded = True
     stage: Literal["select_by_skill"]
     rows: Rows = Field(description="the stage whose rows are drawn from, labelled with `skills`")
     profile: Rows = Field(description="the stage whose rows are the missing skills")
@@ -62,9 +63,6 @@ class SelectBySkill(Stage):
 
     def may_be_empty(self) -> set[str]:
         return {self.profile, *filter(None, [self.questions])}
-
-    def is_seeded(self) -> bool:
-        return True
 
     def run(self, context: Context) -> RowsOutput:
         needs = needs_of(context.each_row(self.profile))

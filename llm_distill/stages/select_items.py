@@ -37,6 +37,7 @@ class SelectItems(Stage):
     """
 
     added_columns = ("discrimination", "difficulty")
+    always_seeded = True
     stage: Literal["select_items"]
     rows: Rows = Field(description="the stage whose rows are the items")
     predictions: list[Rows] = Field(
@@ -47,9 +48,6 @@ class SelectItems(Stage):
     def required_columns(self) -> dict[str, set[str]]:
         needed = {name: {*PREDICTION} for name in self.predictions}
         return {**needed, self.rows: {"id", *needed.get(self.rows, ())}}
-
-    def is_seeded(self) -> bool:
-        return True
 
     def run(self, context: Context) -> RowsOutput:
         ids_by_task: dict[str, list[str]] = {}

@@ -26,6 +26,7 @@ class SelectMatched(Stage):
     """
 
     added_columns = ("id", "parent_id", "source_id", "weight")
+    always_seeded = True
     stage: Literal["select_matched"]
     rows: Rows = Field(description="the stage whose rows are drawn from, as for the selection")
     like: Rows = Field(description="the selection, with `source_id` (and `weight`)")
@@ -35,9 +36,6 @@ class SelectMatched(Stage):
 
     def may_be_empty(self) -> set[str]:
         return {self.like}
-
-    def is_seeded(self) -> bool:
-        return True
 
     def run(self, context: Context) -> RowsOutput:
         ids: dict[str, list[str]] = {}

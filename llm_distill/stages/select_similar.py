@@ -33,6 +33,7 @@ class SelectSimilar(Stage):
     needs_weights: ClassVar[bool] = True
 
     added_columns = ("id", "parent_id", "source_id", "weight")
+    always_seeded = True
     stage: Literal["select_similar"]
     rows: Rows = Field(description="the stage whose rows are drawn from")
     questions: Rows = Field(description="the stage whose rows are the difficult questions")
@@ -50,9 +51,6 @@ class SelectSimilar(Stage):
 
     def may_be_empty(self) -> set[str]:
         return {self.questions}
-
-    def is_seeded(self) -> bool:
-        return True
 
     def source_digests(self) -> dict[str, str]:
         local = find_resource(self.model)

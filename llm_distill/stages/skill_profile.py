@@ -33,6 +33,7 @@ class SkillProfile(Stage):
     questions. Without difficult questions there are no rows, and a warning.
     """
 
+    rows_may_be_empty = True
     stage: Literal["skill_profile"]
     rows: Rows = Field(description="questions with missing_skills, from find_missing_skills")
 
@@ -41,9 +42,6 @@ class SkillProfile(Stage):
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         return frozenset(COLUMNS)
-
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
         questions = [

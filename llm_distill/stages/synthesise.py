@@ -56,6 +56,7 @@ class Synthesise(AskingStage):
     counted. A profile without rows gives no rows: there is nothing to teach.
     """
 
+    always_seeded = True
     stage: Literal["synthesise"]
     profile: Rows = Field(description="the stage whose rows are the missing skills")
     references: Rows = Field(description="solved training questions, labelled with `skills`")
@@ -88,9 +89,6 @@ class Synthesise(AskingStage):
 
     def may_be_empty(self) -> set[str]:
         return {self.profile, *filter(None, [self.questions])}
-
-    def is_seeded(self) -> bool:
-        return True
 
     def run(self, context: Context) -> RowsOutput:
         return RowsOutput(self._rows(context), features(COLUMNS))

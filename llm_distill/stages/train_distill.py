@@ -49,6 +49,7 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
 
     output = "model"
 
+    always_seeded = True
     stage: Literal["train_distill"]
     model: Model = Field(description="the student to start from")
     teacher: Model | None = Field(None, description="the model to learn from; not needed for sft")
@@ -102,9 +103,6 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         columns = inputs[self.rows]
         return self.offered(columns) | self._as_the_teacher_reads().offered(columns)
-
-    def is_seeded(self) -> bool:
-        return True
 
     def run(self, context: Context) -> ModelOutput:
         from llm_distill.training.train import save_untrained, train_and_save

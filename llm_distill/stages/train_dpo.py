@@ -29,6 +29,7 @@ class TrainDpo(TrainingSettings, Stage):
     output = "model"
     former_settings: ClassVar[Mapping[str, Any]] = {"loss_type": "sigmoid"}
 
+    always_seeded = True
     stage: Literal["train_dpo"]
     model: Model = Field(description="the model to align")
     rows: Rows = Field(description="the stage whose pairs are read: prompt, chosen, rejected")
@@ -42,9 +43,6 @@ class TrainDpo(TrainingSettings, Stage):
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", "prompt", "chosen", "rejected"}}
-
-    def is_seeded(self) -> bool:
-        return True
 
     def run(self, context: Context) -> ModelOutput:
         from llm_distill.training.data import dpo_example, pair_encoder, token_dataset

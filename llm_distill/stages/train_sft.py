@@ -28,6 +28,7 @@ class TrainSft(TrainingSettings, PromptedRow, Stage):
 
     output = "model"
 
+    always_seeded = True
     stage: Literal["train_sft"]
     model: Model = Field(description="the model to start from")
     rows: Rows = Field(description="the stage whose rows it is trained on")
@@ -46,9 +47,6 @@ class TrainSft(TrainingSettings, PromptedRow, Stage):
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         return self.offered(inputs[self.rows])
-
-    def is_seeded(self) -> bool:
-        return True
 
     def run(self, context: Context) -> ModelOutput:
         from llm_distill.training.data import (

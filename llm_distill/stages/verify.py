@@ -23,14 +23,12 @@ class Verify(VerifySettings, Stage):
     """
 
     added_columns = ("is_correct",)
+    rows_may_be_empty = True
     stage: Literal["verify"]
     rows: Rows = Field(description="the stage whose rows are checked")
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", self.answer_column, self.reference_column}}
-
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
         rows = self.judged(self.each_row(context), context.drop, context.warn, context.metrics)
