@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
+from llm_distill.evaluation.result_rows import Figure
+
 CURVE_ROWS = 40
 MOST_BINS = 20
 ROUNDING = 1e-6
@@ -24,20 +26,6 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Share:
-    """A share in [0, 1], with its 95 % interval where it is known."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return f"{self.value:.1%}"
-        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
-
-
-@dataclass(frozen=True)
 class Shares:
     """Shares of each series in each group, such as models (series) by skill (group).
 
@@ -47,7 +35,7 @@ class Shares:
     first_colour: ClassVar[int] = 0  # that of what the others are compared with
 
     group: str
-    shares: Mapping[str, Mapping[str, Share]]
+    shares: Mapping[str, Mapping[str, Figure]]
     end: float = 1.0
 
     @property
@@ -125,16 +113,22 @@ class Curve:
         steps = sorted({step for points in values.values() for step in points})
         shown = [steps[i] for i in spaced(len(steps), CURVE_ROWS)]
         rows = (
-            (
-                f"{step:g}",
-                *(f"{of[step]:.4g}" if step in of else "" for of in values.values()),
-            )
+            (f"{step:g}", *(f"{of[step]:.4g}" if step in of else "" for of in values.values()))
             for step in shown
         )
         return Table(("step", *self.series), tuple(rows))
 
 
 Chart = Shares | Histogram | Curve
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A chart under its title. note: what must be known to read it."""
+
+    title: str
+    chart: Chart
+    note: str = ""
 
 
 def spaced(total: int, most: int) -> list[int]:

@@ -11,7 +11,7 @@ import hashlib
 import time
 from base64 import b64encode
 from collections.abc import Iterable
-from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +20,20 @@ import yaml
 from llm_distill import __version__
 from llm_distill.errors import counted
 from llm_distill.report import plots
-from llm_distill.report.alignments import alignments
-from llm_distill.report.charts import Table
+from llm_distill.report.charts import Drawing, Table
 from llm_distill.report.collect import RunView, StageView
-from llm_distill.report.figures import Drawing, distributions, exams, own_tables, trainings
+from llm_distill.report.exams import exams
+from llm_distill.report.figures import (
+    alignments,
+    distributions,
+    own_tables,
+    profiles,
+    trainings,
+)
 from llm_distill.report.picture import picture
-from llm_distill.report.profiles import profiles
-from llm_distill.report.samples import MOST_CARDS, samples
+from llm_distill.report.samples import MOST_CARDS, MOST_CHARACTERS, samples
 
 HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure as the page shows it. svg: None where matplotlib is not installed."""
-
-    title: str
-    note: str
-    svg: Any
-    series: tuple[str, ...]
-    first_colour: int
-    table: Table
 
 
 def render(run: RunView) -> str:
@@ -59,15 +52,11 @@ def render(run: RunView) -> str:
     style = (HERE / "page.css").read_text(encoding="utf-8")
     script = (HERE / "page.js").read_text(encoding="utf-8")
     draws = plots.available()
-    number = 0
+    numbers = count(1)
 
-    def drawn(figure: Drawing) -> Drawn:
-        nonlocal number
-        number += 1
-        chart = figure.chart
-        svg = Markup(plots.draw(chart, f"plot-{number}", figure.title)) if draws else None
-        series = tuple(name for name in chart.series if name)
-        return Drawn(figure.title, figure.note, svg, series, chart.first_colour, chart.table())
+    def draw(given: Drawing) -> Markup | None:
+        name = f"plot-{next(numbers)}"
+        return Markup(plots.draw(given.chart, name, given.title)) if draws else None
 
     page = environment.get_template("page.html.jinja").render(
         run=run,
@@ -75,14 +64,16 @@ def render(run: RunView) -> str:
         started=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.record.started)),
         totals=_totals(run.stages),
         stopped=[s for s in run.stages if s.state in ("failed", "interrupted") and s.record.why],
-        exams=[(exam, [drawn(figure) for figure in exam.charts]) for exam in exams(run)],
+        draw=draw,
+        exams=exams(run),
         own_tables=own_tables(run),
         lanes=Markup(picture([(s.name, s.inputs, s.state) for s in run.stages])),
-        distributions=[drawn(figure) for figure in (*profiles(run), *distributions(run))],
-        trainings=[drawn(figure) for figure in trainings(run)],
+        distributions=[*profiles(run), *distributions(run)],
+        trainings=trainings(run),
         alignments=alignments(run),
         samples=samples(run),
         most_cards=MOST_CARDS,
+        most_characters=MOST_CHARACTERS,
         versions=_versions(run.stages),
         models=_models(run.stages),
         settings=run.settings_text,
