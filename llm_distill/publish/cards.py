@@ -111,7 +111,7 @@ def render(
         used=models,
         manifests=manifests,
         missing=origin.lineage.missing,
-        sources=scrubbed_sources(origin),
+        sources=scrubbed_sources(origin.lineage),
         settings=_yaml(scrubbed({m.name: m.settings for m in manifests}, os.environ)),
         counts=counts,
         own_tables=measured,
@@ -124,9 +124,9 @@ def render(
     return f"---\n{data.to_yaml()}\n---\n\n{text}"
 
 
-def scrubbed_sources(origin: Origin) -> list[dict[str, Any]]:
+def scrubbed_sources(lineage: Lineage) -> list[dict[str, Any]]:
     """The rows from outside, as values that may be shown."""
-    plain = [vars(source) for source in origin.lineage.sources]
+    plain = [vars(source) for source in lineage.sources]
     cleaned: list[dict[str, Any]] = scrubbed(plain, os.environ)
     return cleaned
 

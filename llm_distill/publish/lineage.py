@@ -6,9 +6,10 @@ any more is a gap that the cards say, not an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from llm_distill.errors import DataError
@@ -138,35 +139,20 @@ def read_lineage(path: Path) -> Lineage:
     Raises:
         DataError: there is no artifact.
     """
-    manifests: dict[str, Manifest] = {}
-    missing: list[str] = []
-    own = read_manifest(path)
-    if own is None:
-        raise DataError(f"{path.name} is no artifact of a stage: it has no manifest")
-
-    # Without recursion: a hundred rounds of ten stages are deeper than Python goes.
-    open_: list[tuple[str, Manifest, Iterator[str]]] = [(path.name, own, inputs(own))]
-    seen = {path.name}
-    while open_:
-        address, manifest, left = open_[-1]
-        artifact = next((each for each in left if each not in seen), None)
-        if artifact is None:
-            manifests[address] = manifest  # behind all that it was made from
-            open_.pop()
-            continue
-        seen.add(artifact)
-        above = read_manifest(path.parent / artifact)
-        if above is None:
-            missing.append(artifact)
-        else:
-            open_.append((artifact, above, inputs(above)))
-    return Lineage(path, manifests, tuple(missing))
-
-
-def inputs(manifest: Manifest) -> Iterator[str]:
-    """The names of the artifacts that a stage read."""
-    for entry in manifest.inputs.values():
-        yield entry.artifact
+    found: dict[str, Manifest | None] = {}
+    read_by: dict[str, list[str]] = {}
+    addresses = [path.name]
+    for address in addresses:  # grows
+        if address not in found:
+            found[address] = manifest = read_manifest(path.parent / address)
+            inputs = manifest.inputs.values() if manifest else ()
+            read_by[address] = [entry.artifact for entry in inputs]
+            addresses += read_by[address]
+    if found[path.name] is None:
+        raise DataError(f"{path.name} is not an artifact of a stage: it has no manifest")
+    ordered = TopologicalSorter(read_by).static_order()
+    manifests = {address: m for address in ordered if (m := found[address]) is not None}
+    return Lineage(path, manifests, tuple(address for address, m in found.items() if m is None))
 
 
 def _is_from_hub(model: ModelUsed) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from llm_distill.evaluation.result_rows import Difference, ExamRow
 from llm_distill.publish.cards import Card, Origin, model_rows, render, scrubbed_sources
 from llm_distill.publish.licenses import KNOWN, UNKNOWN
 from llm_distill.publish.lineage import Lineage
@@ -33,6 +32,7 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
         names_of(lineage), lineage.base.name if lineage.base else None, origin.evaluations
     )
     kinds = [manifest.stage for manifest, _ in reversed(lineage.trainings)]
+    trained = [kind.removeprefix("train_") for kind in kinds if kind.startswith("train_")]
     base_id = lineage.base.path if lineage.base and lineage.base.is_on_hub else None
     data = ModelCardData(
         base_model=base_id,
@@ -43,7 +43,7 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
         model_name=repo_id.rpartition("/")[2],
         eval_results=_model_index(results, origin) or None,
         pipeline_tag="text-generation",
-        tags=["llm-distill", *(["distillation"] if lineage.others else []), *_tags(kinds)],
+        tags=["llm-distill", *(["distillation"] if lineage.others else []), *trained],
     )
     text = render(
         "model_card.md.jinja",
@@ -58,8 +58,6 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
         steps=[f"`{kind}`" for kind in kinds],
         is_inherited=license_id is None and inherited is not None,
         results=results,
-        share=share,
-        points=points,
     )
     warnings = [row.warning for row in rows if row.warning]
     shown = {result.stage for result in results}
@@ -79,21 +77,6 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
     return Card(text, tuple(warnings))
 
 
-def share(row: ExamRow | None) -> str:
-    """`61.0 % (54.2 to 67.5)` of an accuracy with its interval."""
-    if row is None:
-        return ""
-    accuracy = f"{100 * row.accuracy:.1f} %"
-    if row.low is None or row.high is None:
-        return accuracy
-    return f"{accuracy} ({100 * row.low:.1f} to {100 * row.high:.1f})"
-
-
-def points(row: Difference | None) -> str:
-    """`+31.5 (+24.0 to +39.0)` of a difference of shares."""
-    return "" if row is None else str(row.as_figure)
-
-
 def names_of(lineage: Lineage) -> set[str]:
     """What the model goes by: its stage, and the adapter that it is the exact sum of."""
     names = {lineage.manifest.name}
@@ -108,7 +91,7 @@ def _model_index(results: list[Result], origin: Origin) -> list[EvalResult]:
     from huggingface_hub import EvalResult
 
     entries: list[EvalResult] = []
-    shown = {s["stage"]: s for e in origin.evaluations for s in _sources(e, origin)}
+    shown = {s["stage"]: s for e in origin.evaluations for s in scrubbed_sources(e)}
     for result in results:
         source = shown.get(result.source.stage) if result.source else None
         for when, row in (("", result.after), (" before training", result.before)):
@@ -131,12 +114,3 @@ def _model_index(results: list[Result], origin: Origin) -> list[EvalResult]:
             if entry not in entries:  # another evaluation of the run measured the same
                 entries.append(entry)
     return entries
-
-
-def _sources(evaluation: Lineage, origin: Origin) -> list[dict[str, Any]]:
-    return scrubbed_sources(Origin(evaluation, (), origin.pipeline))
-
-
-def _tags(kinds: list[str]) -> list[str]:
-    """`dpo` of `train_dpo`."""
-    return [kind.removeprefix("train_") for kind in kinds if kind.startswith("train_")]

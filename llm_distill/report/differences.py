@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +42,10 @@ class StageDifference:
 
 @dataclass(frozen=True)
 class FigurePair:
-    """A figure in either run: of the same stage, and of the same there; None where it is not.
+    """A stage's figure in either run; None where it is not.
 
-    of: such as the model and number of worked examples; of a table of the stage's own its title
-        too.
+    of: What tells it from the stage's others, such as the model and number of worked examples;
+        the title of the stage's own table comes first.
     """
 
     stage: str
@@ -55,10 +56,9 @@ class FigurePair:
     @property
     def change(self) -> str:
         """B - A with its sign, in points for shares; nothing where either is not there."""
-        if self.a is None or self.b is None:
+        if self.a is None or self.b is None or math.isnan(change := self.b.value - self.a.value):
             return ""
-        change = self.b.value - self.a.value
-        return f"{change:+.4g}" if self.b.kind == "number" else f"{100 * change:+.1f}"
+        return f"{change:+.4g}" if self.b.kind == "number" else f"{100 * change:+.1f} points"
 
 
 def settings(a: RunView, b: RunView) -> list[SettingDifference]:
@@ -82,27 +82,10 @@ def stages(a: RunView, b: RunView) -> list[StageDifference]:
     ]
 
 
-def results(a: RunView, b: RunView) -> list[FigurePair]:
-    """The accuracies of both runs, those that are equal too."""
-    return _pairs(a, b, lambda found: [("", row.as_figure) for row in found.exam])
-
-
-def own_figures(a: RunView, b: RunView) -> list[FigurePair]:
-    """What stages of both runs show in tables of their own, what is equal too."""
-    return _pairs(
-        a, b, lambda found: [(own.title, figure) for own in found.own for figure in own.figures]
-    )
-
-
-def _pairs(
-    a: RunView, b: RunView, figures: Callable[[Results], list[tuple[str, Figure]]]
-) -> list[FigurePair]:
+def figures(a: RunView, b: RunView) -> list[FigurePair]:
+    """What the evaluations and other stages of both runs measured, what is equal too."""
     left, right = (
-        {
-            (stage.name, ", ".join([*([title] if title else []), *figure.names])): figure
-            for stage in run.stages
-            for title, figure in figures(stage.results)
-        }
+        {(stage.name, of): figure for stage in run.stages for of, figure in _named(stage.results)}
         for run in (a, b)
     )
     return [
@@ -111,8 +94,16 @@ def _pairs(
     ]
 
 
+def _named(found: Results) -> Iterator[tuple[str, Figure]]:
+    for row in found.rows:
+        yield ", ".join(row.as_figure.names), row.as_figure
+    for own in found.own:
+        for figure in own.figures:
+            yield ", ".join([own.title, *figure.names]), figure
+
+
 def _flat(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """(`stages.exam.shots`, `[0, 3]`) for every value that is no mapping; a list is one value."""
+    """(`stages.exam.shots`, `[0, 3]`) for every value but mappings; a list is one value."""
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
             yield from _flat(inner, f"{place}.{name}" if place else str(name))

@@ -11,6 +11,7 @@ import yaml
 from huggingface_hub import DatasetCard, ModelCard
 
 from llm_distill.errors import ModelError
+from llm_distill.evaluation.results import Figure, FigureTable, shown
 from llm_distill.manifest import ModelUsed
 from llm_distill.publish.cards import recipe_text
 from llm_distill.publish.dataset_card import dataset_card
@@ -48,7 +49,7 @@ def test_a_model_card_has_its_base_its_data_and_its_results(origin):
 def test_a_model_cards_text(origin, distilled):
     text = adapter_card(origin).text
     assert (
-        "| exam | 4 | 0 | 25.0 % (10.0 to 40.0) | 50.0 % (30.0 to 70.0) | +25.0 (-10.0 to" in text
+        "| exam | 4 | 0 | 25.0% (10.0% to 40.0%) | 50.0% (30.0% to 70.0%) | +25.0 (-10.0 to" in text
     )
     assert f"| org/teacher | {'c' * 40} | answers | unknown |" in text
     assert f"| org/student (base) | {'d' * 40} | distilled | unknown |" in text
@@ -69,6 +70,20 @@ def test_an_evaluation_of_something_else_is_said(origin):
     assert "Not measured." in card.text
     assert any("'exam' has no accuracy of 'distilled'" in warning for warning in card.warnings)
     assert not any("exam" in warning for warning in adapter_card(origin).warnings)
+
+
+def test_a_stages_own_figures_are_shown(origin):
+    made = origin("student")
+    made.lineage.manifest.metrics.update(shown(FigureTable("speed", (Figure({"on": "cpu"}, 7.5),))))
+    exam = made.evaluations[0].manifest
+    exam.metrics.clear()
+    exam.metrics.update(shown(FigureTable("a | b", (Figure({"model": "[x]"}, 0.5, kind="share"),))))
+    card = model_card(made, "me/toy", "mit", is_adapter=True)
+    assert "### distilled: speed\n\n| on | value | 95 % interval | items |\n" in card.text
+    assert "| cpu | 7.5 |  |  |" in card.text
+    assert "### exam: a \\| b\n" in card.text
+    assert "| \\[x] | 50.0% |  |  |" in card.text
+    assert not any("exam" in warning for warning in card.warnings)
 
 
 def test_a_whole_model_names_another_library(origin):

@@ -200,7 +200,7 @@ def test_the_push_command(made, distilled, pipeline, hub, cli):
     repo = hub.repos["models/me/toy"]
     assert repo.private
     assert repo.messages[1] == "Push toy/20260101-000000, stage distilled, with llm-distill"
-    assert b"50.0 % (30.0 to 70.0)" in repo.files["README.md"]
+    assert b"50.0% (30.0% to 70.0%)" in repo.files["README.md"]
 
     public = ("--public", "--license", "mit")
     assert cli("push", "toy", "clean", "--repo-id", "me/rows", *public, *there)[0] == 0
@@ -247,7 +247,7 @@ def test_push_merges_what_a_run_has_trained(tmp_path, server, command):
     (exam,) = (tmp_path / "data/artifacts").glob("exam-*/manifest.json")
     results = json.loads(exam.read_text())["metrics"]["results"]
     share = next(row["accuracy"] for row in results if row["model"] == "tuned")
-    assert f"{100 * share:.1f} %" in files["README.md"].decode()
+    assert f"{share:.1%}" in files["README.md"].decode()
     sent = len(server.uploads)
     command("push", "made", "tuned", "--repo-id", "me/tuned", "--merge")
     assert len(server.uploads) == sent == 1  # merged again, to the same bytes
