@@ -1,4 +1,4 @@
-"""What lm-evaluation-harness gives, as rows and figures. Pure."""
+"""The output of lm-evaluation-harness as rows and figures. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llm_distill.evaluation.result_rows import HarnessRow
 from llm_distill.methods.statistics import Z_95, wilson_interval
 
 RIGHT_OR_WRONG = ("exact_match", "acc")
-"""Metrics that say of one item whether it was answered rightly."""
+"""Metrics that say whether an item was answered correctly."""
 
 NO_ANSWER = "[invalid]"
 """What lm-eval's filters put where they find no answer."""
@@ -19,9 +19,14 @@ NO_ANSWER = "[invalid]"
 def sample_row(
     model: str, task: str, shots: int | None, sample: dict[str, Any], choices: Sequence[str] | None
 ) -> dict[str, Any]:
-    """One item as a row of `evaluate_lm_eval`, see there.
+    """One item as a row of `evaluate_lm_eval`.
 
-    sample: an entry of lm-eval's `samples`. choices: the texts of a multiple-choice item.
+    Args:
+        model: The model's name.
+        task: lm-eval's task.
+        shots: Number of worked examples.
+        sample: An entry of lm-eval's `samples`.
+        choices: The texts of a multiple-choice item; None for other items.
     """
     parent = f"{task}-{sample['doc_id']}"
     name = sample["filter"]
@@ -59,10 +64,10 @@ def sample_row(
 
 
 def figures(model: str, results: dict[str, Any]) -> list[HarnessRow]:
-    """One for each task or group, metric and filter, in lm-eval's order.
+    """A row for each task or group, metric and filter, in lm-eval's order.
 
-    value and stderr are lm-eval's. The interval is Wilson's where every item scores 0 or 1, else
-    the value ± 1.96 standard errors; low and high are null where there is no standard error.
+    `value` and `stderr` are lm-eval's. The interval is Wilson's where every item scores 0 or 1,
+    else the value ± 1.96 standard errors, and unknown without a standard error.
     """
     found = []
     for task, values in results["results"].items():
@@ -120,7 +125,7 @@ def _first_number(sample: dict[str, Any]) -> tuple[str | None, float | None]:
 
 
 def _reference(target: Any, choices: Sequence[str] | None) -> str | None:
-    """The right answer's text; of several, all with ` | ` between."""
+    """The right answer's text; several are joined by ` | `."""
     targets = target if isinstance(target, list) else [target]
     texts = [
         choices[t] if choices is not None and isinstance(t, int) and 0 <= t < len(choices) else t
@@ -130,7 +135,7 @@ def _reference(target: Any, choices: Sequence[str] | None) -> str | None:
 
 
 def _is_number(value: Any) -> bool:
-    """Of any kind, numpy's too; text such as "N/A" and tuples are none, nor is NaN."""
+    """Whether it is a finite number of any type, numpy's too, and not text such as "N/A"."""
     if isinstance(value, str) or not hasattr(value, "__float__"):
         return False
     return math.isfinite(float(value))
