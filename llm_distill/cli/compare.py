@@ -43,7 +43,7 @@ def _settings(a: RunView, b: RunView, out: Console) -> None:
         return
     table = Table("setting", "A", "B", title="settings", box=box.SIMPLE_HEAD)
     for each in found:
-        table.add_row(*(plain(_short(text)) for text in (each.place, each.a, each.b)))
+        table.add_row(*(plain(_short(text)) for text in each))
     out.print(table)
 
 

@@ -13,7 +13,7 @@ from llm_distill.engines.kinds import settings_class
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.models.hub import cached_commit, is_offline
 from llm_distill.paths import find_resource
-from llm_distill.publish.lineage import UsedModel
+from llm_distill.publish.lineage import OutsideModel
 
 # The identifiers that a card may have: huggingface.co/docs/hub/repositories-licenses.
 KNOWN = frozenset((Path(__file__).parent / "license_ids.txt").read_text("utf-8").split())
@@ -74,7 +74,7 @@ def restriction(license_id: str) -> str | None:
     return ON_OUTPUTS.get(license_id)
 
 
-def license_of(model: UsedModel, entry: Mapping[str, Any]) -> str:
+def license_of(model: OutsideModel, entry: Mapping[str, Any]) -> str:
     """A model's licence, out of its model card; "unknown" where none says.
 
     The card is on the Hub, which is asked unless the client has it already, or the README.md of a

@@ -19,7 +19,7 @@ DIGEST_LENGTH = 64  # of a file's sha256; a commit of the Hub has 40 digits
 
 
 @dataclass(frozen=True)
-class UsedModel:
+class OutsideModel:
     """A model from outside the pipeline: an entry under `models:`.
 
     path: its name on the Hub or on a server; of a local directory the last part only.
@@ -70,22 +70,22 @@ class Lineage:
         return list(dict.fromkeys(manifest.name for manifest in self.manifests.values()))
 
     @cached_property
-    def models(self) -> list[UsedModel]:
+    def models(self) -> list[OutsideModel]:
         """The models from outside, in the order in which they were first used."""
-        found: dict[str, UsedModel] = {}
+        found: dict[str, OutsideModel] = {}
         for manifest in self.manifests.values():
             for name, model in manifest.models.items():
                 if name in manifest.inputs:  # its own manifest says of what
                     continue
                 before = found[name].stages if name in found else ()
                 stages = (*before, manifest.name)
-                found[name] = UsedModel(
+                found[name] = OutsideModel(
                     name, model.path, model.revision, stages, _is_from_hub(model)
                 )
         return list(found.values())
 
     @cached_property
-    def base(self) -> UsedModel | None:
+    def base(self) -> OutsideModel | None:
         """The model from outside that a trained model goes back to; None for rows."""
         started_from = [start for _, start in self.trainings]
         name = started_from[-1] if started_from else None
@@ -108,7 +108,7 @@ class Lineage:
         return None if found is None else self.manifests.get(found.artifact)
 
     @property
-    def others(self) -> list[UsedModel]:
+    def others(self) -> list[OutsideModel]:
         """The models besides the base: teachers, and whatever else had a part in the data."""
         return [model for model in self.models if model != self.base]
 

@@ -1,4 +1,4 @@
-"""What a plot shows, as values, and the same as a table. How it is drawn is in `plots`."""
+"""What a plot shows, as values and as a table. `plots` draws it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,13 @@ class Table:
 class Shares:
     """Shares of each series in each group, such as models (series) by skill (group).
 
-    end: where the axis ends, for shares that are all small.
+    Attributes:
+        group: What the groups are.
+        shares: Group to series to share.
+        end: Where the axis ends; less than 1 where all shares are small.
     """
 
-    first_colour: ClassVar[int] = 0  # that of what the others are compared with
+    first_colour: ClassVar[int] = 0  # of the series that the others are compared with
 
     group: str
     shares: Mapping[str, Mapping[str, Figure]]
@@ -43,7 +46,7 @@ class Shares:
         return tuple(dict.fromkeys(name for group in self.shares.values() for name in group))
 
     def table(self) -> Table:
-        """One line a group, one column a series."""
+        """A row for each group, a column for each series."""
         rows = (
             (name, *(str(group.get(series, "")) for series in self.series))
             for name, group in self.shares.items()
@@ -53,7 +56,7 @@ class Shares:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of values by series; bin i is [edges[i], edges[i + 1])."""
+    """Counts of values by series; bin i holds the values in [edges[i], edges[i + 1])."""
 
     first_colour: ClassVar[int] = 1
 
@@ -71,9 +74,12 @@ class Histogram:
     ) -> Histogram:
         """Count (series, value) pairs.
 
-        step: what the values move in (1 / number of items); the least distance of two values
-            unless given. A bin is a whole number of steps wide: if not, it would hold now two of
-            them and now one, which looks like a comb.
+        Args:
+            quantity: What the values are.
+            values: The pairs; those that are not finite are left out.
+            step: What the values are multiples of (1 / number of items); the least distance
+                between two of them unless given. A bin is a whole number of steps wide: otherwise
+                some would hold two steps and others one, which looks like a comb.
         """
         finite = [(name, value) for name, value in values if math.isfinite(value)]
         edges = _edges([value for _, value in finite], step)
@@ -85,7 +91,7 @@ class Histogram:
         return cls(quantity, edges, {name: tuple(c[i] for i in bins) for name, c in counts.items()})
 
     def table(self) -> Table:
-        """One line a bin, one column a series."""
+        """A row for each bin, a column for each series."""
         columns = tuple(name or "rows" for name in self.series)
         rows = (
             (f"{low:.3g} to {high:.3g}", *(f"{count[index]:,}" for count in self.counts.values()))
@@ -108,7 +114,7 @@ class Curve:
         return tuple(self.points)
 
     def table(self) -> Table:
-        """One line a step, evenly spaced where there are many; the last step is always there."""
+        """A row for each step, or for some evenly spaced ones; the last is always among them."""
         values = {name: dict(points) for name, points in self.points.items()}
         steps = sorted({step for points in values.values() for step in points})
         shown = [steps[i] for i in spaced(len(steps), CURVE_ROWS)]
@@ -124,7 +130,7 @@ Chart = Shares | Histogram | Curve
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart under its title. note: what must be known to read it."""
+    """A chart with its title; note: what a reader must know."""
 
     title: str
     chart: Chart
@@ -139,7 +145,7 @@ def spaced(total: int, most: int) -> list[int]:
 
 
 def _edges(values: Sequence[float], step: float | None) -> tuple[float, ...]:
-    """Bins around the multiples of their width, over 0 to 1 or as far as the values go."""
+    """Bins centered on multiples of their width; they cover [0, 1] and all values."""
     low, high = min([0.0, *values]), max([1.0, *values])
     if step is None:
         ordered = sorted(values)

@@ -1,4 +1,4 @@
-"""What differs between two runs, as plain values."""
+"""The differences between two runs, as plain values."""
 
 from __future__ import annotations
 
@@ -15,20 +15,8 @@ ABSENT = "—"
 
 
 @dataclass(frozen=True)
-class SettingDifference:
-    """A value of the resolved pipeline file: where it stands, and what it is in either run."""
-
-    place: str
-    a: str
-    b: str
-
-
-@dataclass(frozen=True)
 class StageDifference:
-    """A stage with another artifact, or one that only one of the runs has; None where it is not.
-
-    why: what of its identity differs, such as `setting n: 4 → 9`, where both manifests are there.
-    """
+    """A stage whose artifacts differ, or that only one of the runs has (None in the other)."""
 
     name: str
     a: StageView | None
@@ -36,6 +24,7 @@ class StageDifference:
 
     @property
     def why(self) -> list[str]:
+        """How its identity differs, such as `setting n: 4 → 9`, if both manifests are there."""
         old, new = (stage.manifest if stage else None for stage in (self.a, self.b))
         return identity_differences(old.identity, new.identity) if old and new else []
 
@@ -61,18 +50,18 @@ class FigurePair:
         return f"{change:+.4g}" if self.b.kind == "number" else f"{100 * change:+.1f} points"
 
 
-def settings(a: RunView, b: RunView) -> list[SettingDifference]:
-    """Every place whose value differs, in the order of the files."""
+def settings(a: RunView, b: RunView) -> list[tuple[str, str, str]]:
+    """Every place in the resolved pipeline files whose value differs, with both values."""
     left, right = (dict(_flat(run.settings)) for run in (a, b))
     return [
-        SettingDifference(place, left.get(place, ABSENT), right.get(place, ABSENT))
+        (place, left.get(place, ABSENT), right.get(place, ABSENT))
         for place in dict.fromkeys([*left, *right])
         if left.get(place) != right.get(place)
     ]
 
 
 def stages(a: RunView, b: RunView) -> list[StageDifference]:
-    """Every stage whose artifacts differ; one that has not run differs from one that has."""
+    """Every stage whose artifacts differ; one that has not run differs from one that has run."""
     names = dict.fromkeys(stage.name for run in (a, b) for stage in run.stages)
     found = [StageDifference(name, a.stage(name), b.stage(name)) for name in names]
     return [
@@ -83,7 +72,7 @@ def stages(a: RunView, b: RunView) -> list[StageDifference]:
 
 
 def figures(a: RunView, b: RunView) -> list[FigurePair]:
-    """What the evaluations and other stages of both runs measured, what is equal too."""
+    """All that was measured in either run, even if it is equal."""
     left, right = (
         {(stage.name, of): figure for stage in run.stages for of, figure in _named(stage.results)}
         for run in (a, b)

@@ -36,7 +36,7 @@ class Exam:
 
 
 def exams(run: RunView) -> list[Exam]:
-    """Every stage with `results` in its metrics, in the run's order."""
+    """Every evaluation, in the run's order."""
     return [
         Exam(
             stage.name,
@@ -51,7 +51,7 @@ def exams(run: RunView) -> list[Exam]:
 
 
 def _results_table(measured: Results) -> Table:
-    """The columns that there are. Counts that are 0 everywhere say so: nothing was unreadable."""
+    """The columns that have values. Counts that are 0 stay: nothing was unreadable."""
     rows = measured.rows
     found = [row.as_figure for row in rows]
     exam = [row if isinstance(row, ExamRow) else UNCOUNTED for row in rows]
@@ -113,13 +113,13 @@ def _by_group(rows: Iterable[tuple[ExamRow, str]]) -> dict[str, dict[str, Figure
 
 
 def _contamination(measured: Results) -> Table | None:
-    """Items of the exam that overlap with the rows of a stage, if that was looked for."""
+    """Items of the exam that are found in the rows of stages, if they were looked for."""
     found = measured.contamination
     if found is None:
         return None
     of = "" if found.n_items is None else str(found.n_items)
     rows = tuple((stage, f"{count:,}", of) for stage, count in found.rows.items())
-    overlap = f"items that share {found.ngram or 'some'} words in a row"
+    overlap = f"items that share {found.ngram or 'some'} consecutive words"
     return Table(("stage", overlap, "of"), rows)
 
 

@@ -1,4 +1,4 @@
-"""What is drawn of stages other than evaluations: scores, missing skills, training curves."""
+"""Tables and charts of other stages than evaluations: scores, missing skills, trainings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llm_distill.report.samples import read_rows
 
 MOST_DRAWN = 30
 ENDS = (0.1, 0.2, 0.4, 0.6, 0.8)
-"""Where an axis may end before 100 %: its quarters have short labels."""
+"""Where an axis may end before 100 %, so that its quarters have short labels."""
 
 # What a training's history holds: key -> what it is called. Points without it are skipped.
 CURVES = {
@@ -29,7 +29,7 @@ ALIGNED = (
 
 
 def own_tables(run: RunView) -> list[tuple[str, Table]]:
-    """(`stage: title`, table) for each table of figures that a stage shows of its own."""
+    """(`stage: title`, table) for each table of a stage's own figures."""
     return [
         (f"{stage.name}: {own.title}", Table(own.columns, own.cells, len(own.names)))
         for stage in run.stages
@@ -38,7 +38,7 @@ def own_tables(run: RunView) -> list[tuple[str, Table]]:
 
 
 def distributions(run: RunView) -> list[Drawing]:
-    """Scores and preference margins, of the stages that add them."""
+    """Scores and preference margins of the stages that add them."""
     views = {stage.name: stage for stage in run.stages}
     found: list[Drawing | None] = []
     for stage in run.stages:
@@ -53,7 +53,7 @@ def distributions(run: RunView) -> list[Drawing]:
 
 
 def trainings(run: RunView) -> list[Drawing]:
-    """What each training's history holds."""
+    """Each training's curves over its steps."""
     found = []
     for stage in run.stages:
         history = stage.results.history
@@ -72,7 +72,7 @@ def trainings(run: RunView) -> list[Drawing]:
 
 
 def profiles(run: RunView) -> list[Drawing]:
-    """The weight of each missing skill, the most frequent first, of every skill profile."""
+    """The weights of missing skills, the most frequent first, of every skill profile."""
     return [_profile(stage.name, rows) for stage in run.stages if (rows := stage.results.skills)]
 
 
@@ -113,7 +113,7 @@ def _distribution(stage: StageView, column: str, by: str, what: str) -> Drawing 
         values = zip(names, rows[column], strict=True)
         known = [(str(name or ""), float(value)) for name, value in values if value is not None]
         steps = [n for n in rows["n_items"] if n] if "n_items" in rows.column_names else []
-    except Exception:  # the sample of the stage's rows says what is wrong with them
+    except Exception:  # `samples` says what is wrong with the rows
         return None
     if not known:
         return None

@@ -1,8 +1,8 @@
-"""The report's HTML: one file that loads nothing, from a run's view.
+"""The report's HTML: one file that loads nothing else.
 
-What models and data say is escaped by the template. The page's own style and script are named by
-their digests in its Content-Security-Policy, so that a browser would run nothing else even if a
-text got through.
+The template escapes texts of models and data. The page's Content-Security-Policy allows only its
+own style and script, by their digests, so that a browser would run nothing else even if a text were
+not escaped.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from base64 import b64encode
 from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -48,7 +47,7 @@ def render(run: RunView) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=counted, duration=_duration, points=_points)
+    environment.filters.update(count=counted, duration=_duration)
     style = (HERE / "page.css").read_text(encoding="utf-8")
     script = (HERE / "page.js").read_text(encoding="utf-8")
     draws = plots.available()
@@ -62,7 +61,6 @@ def render(run: RunView) -> str:
         run=run,
         version=__version__,
         started=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.record.started)),
-        totals=_totals(run.stages),
         stopped=[s for s in run.stages if s.state in ("failed", "interrupted") and s.record.why],
         draw=draw,
         exams=exams(run),
@@ -90,30 +88,15 @@ def render(run: RunView) -> str:
             ]
         ),
     )
-    return page.lstrip()  # the macros before it leave empty lines
+    return page.lstrip()  # the macros at its top leave empty lines
 
 
 def _digest(text: str) -> str:
     return "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _totals(stages: Iterable[StageView]) -> dict[str, Any]:
-    """The run's own work, and that of the runs whose stages it reuses."""
-    totals: dict[str, Any] = {
-        kind: {"stages": 0, "seconds": 0.0, "tokens": 0, "cost": 0.0} for kind in ("done", "reused")
-    }
-    for stage in stages:
-        if stage.state in totals:
-            total = totals[stage.state]
-            total["stages"] += 1
-            total["seconds"] += stage.seconds
-            total["tokens"] += stage.tokens
-            total["cost"] += stage.cost
-    return totals
-
-
 def _versions(stages: Iterable[StageView]) -> Table:
-    """Versions, devices and commits, each with what all stages' manifests say of it."""
+    """Versions, devices and commits in the manifests of all stages."""
     found: dict[str, dict[str, None]] = {}
     for manifest in (stage.manifest for stage in stages if stage.manifest):
         own = {"device": manifest.device, "git commit": manifest.git_commit}
@@ -125,7 +108,7 @@ def _versions(stages: Iterable[StageView]) -> Table:
 
 
 def _models(stages: Iterable[StageView]) -> Table:
-    """The models that stages used: where from, and the digest of what was read."""
+    """The models that stages used: their source, and the digest of their weights."""
     rows: dict[tuple[str, ...], None] = {}
     for manifest in (stage.manifest for stage in stages if stage.manifest):
         for name, used in manifest.models.items():
@@ -144,7 +127,3 @@ def _duration(seconds: float) -> str:
     return (
         f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
     )
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "−")

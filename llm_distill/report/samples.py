@@ -1,7 +1,7 @@
-"""Rows of a run for the page's browser: exam items, candidates, preference pairs, and others.
+"""Rows of a run for the report's browser: exam items, candidates, preference pairs, and others.
 
-What a stage's rows are is told by the columns that it adds, not by the stage's name, so that a
-third party's stages are shown like ours.
+What a stage's rows are is told by the columns that it adds and not by the stage's kind, so that
+third-party stages are shown like ours.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class LabelledText:
 
 @dataclass(frozen=True)
 class SampleCard:
-    """Rows that belong together. marks: the filters that let it through."""
+    """Rows that belong together. marks: the filters that it passes."""
 
     id: str
     head: tuple[LabelledText, ...]
@@ -53,7 +53,7 @@ class SampleCard:
 
 @dataclass(frozen=True)
 class Sample:
-    """What is shown of a stage. n_total: of how many. filters: (mark, label) pairs."""
+    """What is shown of a stage. n_total: number of all cards. filters: (mark, label) pairs."""
 
     stage: str
     title: str
@@ -81,7 +81,7 @@ def samples(run: RunView) -> list[Sample]:
         )
         try:
             sample = make(stage, run)
-        except Exception as error:  # damaged files raise whatever their reader stumbles over
+        except Exception as error:  # whatever reading damaged files raises
             problem = f"its rows cannot be read: {type(error).__name__}: {error}"
             sample = Sample(stage.name, stage.kind, (), 0, problem=problem)
         found[make].append(sample)
@@ -90,7 +90,7 @@ def samples(run: RunView) -> list[Sample]:
 
 
 def read_rows(stage: StageView) -> Dataset:
-    """The stage's rows. Raises what `datasets` raises where the files are no dataset any more."""
+    """The stage's rows; raises whatever `datasets` raises if the files are damaged."""
     from datasets import load_from_disk
 
     return load_from_disk(str(stage.directory))
@@ -103,7 +103,7 @@ def _exam(stage: StageView, run: RunView) -> Sample:
     models = list(dict.fromkeys(model for model, _ in sittings))
     shots = list(dict.fromkeys(n for _, n in sittings))
     before, after = models[0], models[-1]
-    filters = [("differ", "answers that differ in being right")]
+    filters = [("differ", "some answers right, some wrong")]
     if before != after:
         for n in shots:
             filters += [
@@ -136,7 +136,7 @@ def _exam(stage: StageView, run: RunView) -> Sample:
 
 
 def _mostly_right(members: list[Row], model: str, shots: int) -> bool | None:
-    """Of one answer whether it is right, of several whether half of them are; None without one."""
+    """Whether at least half of the answers are right; None without any."""
     right = [bool(r["is_correct"]) for r in members if (r["model"], r["shots"]) == (model, shots)]
     return 2 * sum(right) >= len(right) if right else None
 
@@ -174,7 +174,7 @@ def _candidates(stage: StageView, run: RunView) -> Sample:
 def _verdicts(
     stage: StageView, run: RunView, texts: Collection[str]
 ) -> Mapping[str, list[tuple[str, str]]]:
-    """Of these texts: (prompt, chosen or rejected), out of the pairs built from the stage."""
+    """Text to (prompt, chosen or rejected) in the pairs that were built from the stage."""
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for other in run.stages:
         if stage.name in other.inputs and other.directory is not None and other.columns >= PAIRS:

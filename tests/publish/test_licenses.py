@@ -7,12 +7,12 @@ import pytest
 from llm_distill.errors import ConfigError
 from llm_distill.models.hub import cached_commit
 from llm_distill.publish.licenses import KNOWN, ON_OUTPUTS, check_license, license_of, restriction
-from llm_distill.publish.lineage import UsedModel
+from llm_distill.publish.lineage import OutsideModel
 from tests.publish.loopback_hub import Repo
 
 
-def used(path: str, *, is_on_hub: bool = False, revision: str | None = None) -> UsedModel:
-    return UsedModel("m", path, revision, ("answers",), is_on_hub)
+def used(path: str, *, is_on_hub: bool = False, revision: str | None = None) -> OutsideModel:
+    return OutsideModel("m", path, revision, ("answers",), is_on_hub)
 
 
 def test_an_identifier_that_the_hub_does_not_know():

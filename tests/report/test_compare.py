@@ -18,12 +18,12 @@ B = "seed: 2\nstages: {exam: {shots: [0], by: {}}, new: {n: 5}}\n"
 
 def test_settings_differ_by_place(make_run: MakeRun) -> None:
     a, b = make_run(A, "1"), make_run(B, "2")
-    found = {d.place: (d.a, d.b) for d in differences.settings(a.view, b.view)}
+    found = {place: values for place, *values in differences.settings(a.view, b.view)}
     assert found == {
-        "seed": ("1", "2"),
-        "stages.exam.shots": ("[0, 3]", "[0]"),
-        "stages.gone.n": ("5", "—"),
-        "stages.new.n": ("—", "5"),
+        "seed": ["1", "2"],
+        "stages.exam.shots": ["[0, 3]", "[0]"],
+        "stages.gone.n": ["5", "—"],
+        "stages.new.n": ["—", "5"],
     }
     assert differences.settings(a.view, a.view) == []
 
