@@ -1,4 +1,4 @@
-"""The card of a dataset, out of its manifests."""
+"""The card of a dataset, from its manifests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M
 def dataset_card(
     origin: Origin, repo_id: str, license_id: str | None, features: Features, n_rows: int
 ) -> Card:
-    """The README.md of a dataset's repository, whose rows lie in `data/train-*.parquet`."""
+    """The README.md of a dataset's repository, whose rows are in `data/train-*.parquet`."""
     from datasets import DatasetInfo
     from datasets.info import DatasetInfosDict
     from huggingface_hub import DatasetCardData
@@ -56,7 +56,7 @@ def dataset_card(
     )
     warnings = [row.warning for row in rows if row.warning]
     if license_id is None:
-        warnings.append("the card names no licence; set license")
+        warnings.append("the card does not name a licence; set license")
     return Card(text, tuple(warnings))
 
 

@@ -1,7 +1,7 @@
 """Where an artifact comes from: its manifest, and those of all that it was made from.
 
-Manifests name their inputs' artifacts, which lie in the folder beside them. One that is not there
-any more is a gap that the cards say, not an error.
+Manifests name their inputs' artifacts, which are in the same folder. One that has been removed is
+not an error: the cards mention the gap.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from pathlib import Path
 from llm_distill.errors import DataError
 from llm_distill.manifest import Manifest, ModelUsed, read_manifest
 
-DIGEST_LENGTH = 64  # of a file's sha256; a commit of the Hub has 40 digits
+DIGEST_LENGTH = 64  # digits of a file's sha256; a commit on the Hub has 40
 
 
 @dataclass(frozen=True)
 class OutsideModel:
     """A model from outside the pipeline: an entry under `models:`.
 
-    path: its name on the Hub or on a server; of a local directory the last part only.
-    stages: those that asked it or started from it.
-    is_on_hub: whether the run had it from there; a folder that is here now says nothing of that.
+    Attributes:
+        path: Its name on the Hub or on a server; of a local directory only the last part.
+        stages: Those that asked it or started from it.
+        is_on_hub: Whether the run had it from there, whatever folders there are now.
     """
 
     name: str
@@ -36,10 +37,7 @@ class OutsideModel:
 
 @dataclass(frozen=True)
 class Source:
-    """Rows from outside the pipeline: what a `load_dataset` stage read.
-
-    is_on_hub: whether `path` is a name there.
-    """
+    """Rows from outside, read by `load_dataset`; is_on_hub: whether `path` is a name there."""
 
     stage: str
     path: str
@@ -53,8 +51,10 @@ class Source:
 class Lineage:
     """An artifact and everything upstream of it.
 
-    manifests: by the artifact's name, each after those of its inputs; the artifact's own is last.
-    missing: artifacts that are named as inputs and are not there.
+    Attributes:
+        path: The artifact.
+        manifests: By artifact, each after those of its inputs; the artifact's own is last.
+        missing: Artifacts that are named as inputs and have been removed.
     """
 
     path: Path
@@ -75,7 +75,7 @@ class Lineage:
         found: dict[str, OutsideModel] = {}
         for manifest in self.manifests.values():
             for name, model in manifest.models.items():
-                if name in manifest.inputs:  # its own manifest says of what
+                if name in manifest.inputs:  # trained in the pipeline
                     continue
                 before = found[name].stages if name in found else ()
                 stages = (*before, manifest.name)
@@ -86,14 +86,14 @@ class Lineage:
 
     @cached_property
     def base(self) -> OutsideModel | None:
-        """The model from outside that a trained model goes back to; None for rows."""
+        """The outside model that a trained model goes back to; None for rows."""
         started_from = [start for _, start in self.trainings]
         name = started_from[-1] if started_from else None
         return next((model for model in self.models if model.name == name), None)
 
     @cached_property
     def trainings(self) -> list[tuple[Manifest, str]]:
-        """The way from a model back to its base: each manifest, and the model it started from."""
+        """From a model back to its base: each manifest, and the model that it started from."""
         steps: list[tuple[Manifest, str]] = []
         manifest: Manifest | None = self.manifest
         while manifest is not None and manifest.is_model and manifest.models:
@@ -103,23 +103,23 @@ class Lineage:
         return steps
 
     def input_of(self, manifest: Manifest, reference: str | None) -> Manifest | None:
-        """What a stage read under a reference; None for what is from outside or not there."""
+        """What a stage read under a reference; None if that is from outside or was removed."""
         found = None if reference is None else manifest.inputs.get(reference)
         return None if found is None else self.manifests.get(found.artifact)
 
     @property
     def others(self) -> list[OutsideModel]:
-        """The models besides the base: teachers, and whatever else had a part in the data."""
+        """The models besides the base: teachers, and others that had a part in the data."""
         return [model for model in self.models if model != self.base]
 
     @property
     def sources(self) -> list[Source]:
-        """The rows from outside that were read, be it only to stay clear of them."""
+        """The rows from outside that were read, even if only to decontaminate against them."""
         return [_source(m) for m in self.manifests.values() if m.stage == "load_dataset"]
 
     @property
     def data_sources(self) -> list[Source]:
-        """The rows from outside without those that `decontaminate` kept out."""
+        """The rows from outside except those that were only decontaminated against."""
         used: set[str] = set()
         for address in reversed(self.manifests):  # each before its inputs
             if used and address not in used:
@@ -137,7 +137,7 @@ def read_lineage(path: Path) -> Lineage:
     """The lineage of the artifact at `path`.
 
     Raises:
-        DataError: there is no artifact.
+        DataError: There is no artifact.
     """
     found: dict[str, Manifest | None] = {}
     read_by: dict[str, list[str]] = {}
@@ -165,7 +165,7 @@ def _is_from_hub(model: ModelUsed) -> bool:
 def _source(manifest: Manifest) -> Source:
     settings, digests = manifest.settings, manifest.identity["sources"]
     path = settings["path"]
-    # Of files the digest of each is noted, of a Hub name the commit.
+    # The manifest has the digest of each file, or the commit of a name on the Hub.
     is_on_hub = list(digests) == [path] and len(digests[path]) != DIGEST_LENGTH
     return Source(
         stage=manifest.name,

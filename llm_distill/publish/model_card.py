@@ -1,4 +1,4 @@
-"""The card of a model, out of its manifests."""
+"""The card of a model, from its manifests."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 NOT_HANDED_ON = frozenset({UNKNOWN, "other"})
-"""Licences of a base that say nothing without the text that they stand for."""
+"""Licences of a base that mean nothing without their text."""
 
 
 def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapter: bool) -> Card:
     """The README.md of a model's repository.
 
-    license_id: what its author set; else the licence of the base, where that is known.
-    is_adapter: whether the repository holds an adapter, and not a whole model.
+    Args:
+        origin: What it is written from.
+        repo_id: The repository.
+        license_id: What the user set; None for the base's licence, if that is known.
+        is_adapter: Whether the repository has an adapter instead of a whole model.
     """
     from huggingface_hub import ModelCardData
 
@@ -64,21 +67,21 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
     shown |= {name for name, _ in own_tables(e.manifest for e in origin.evaluations)}
     unshown = [e.manifest.name for e in origin.evaluations if e.manifest.name not in shown]
     warnings += [
-        f"evaluation '{name}' has no accuracy of '{lineage.manifest.name}', so the card shows "
-        "nothing of it; is the model among those that it measures?"
+        f"evaluation '{name}' has no accuracy of '{lineage.manifest.name}', so the card does not "
+        "show it; is the model among those that it measures?"
         for name in unshown
     ]
     if license_id is None and inherited is None:
-        warnings.append("the card names no licence: the base's is not known; set license")
+        warnings.append("the card does not name a licence: the base's is not known; set license")
     if is_adapter and base_id is None:
         warnings.append(
-            "the adapter's base is not on the Hub, so nobody else can load it; push it merged"
+            "the adapter's base is not on the Hub, so others cannot load it; push it merged"
         )
     return Card(text, tuple(warnings))
 
 
 def names_of(lineage: Lineage) -> set[str]:
-    """What the model goes by: its stage, and the adapter that it is the exact sum of."""
+    """The model's names: its stage, and the adapter that was merged into it exactly."""
     names = {lineage.manifest.name}
     for manifest, start in lineage.trainings:
         if manifest.stage != "merge_adapter" or manifest.settings["dtype"] != "float32":

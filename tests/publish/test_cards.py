@@ -108,7 +108,7 @@ def test_a_dataset_card(origin, distilled):
     assert "| `completion` | string | what the model answered |" in card.text
     assert "- `answers` by teacher: `{template: ask.jinja, sampling: {temperature: 0.7" in card.text
     assert "- `clean` (decontaminate): overlaps test: 1; 3 rows left" in card.text
-    assert "`clean` took out 1 of 4 rows: those that share 13 words in a row with test" in card.text
+    assert "`clean` removed 1 of 4 rows: those that share 13 consecutive words with" in card.text
 
 
 def test_nothing_of_this_machine_is_in_what_is_pushed(origin, tmp_path, monkeypatch, pipeline):
@@ -199,7 +199,7 @@ def test_the_bases_licence_is_taken_where_none_is_set(origin, pipeline, tmp_path
     card = adapter_card(origin, None, teacher="0" * 64, student="0" * 64)
     data = ModelCard(card.text).data
     assert data.license == "apache-2.0"
-    assert "Its licence is that of the model that it was made from" in card.text
+    assert "Its licence is that of the model that it is based on" in card.text
     assert data.base_model is None  # a directory of this machine is no name on the Hub
     assert any("base is not on the Hub" in warning for warning in card.warnings)
 
@@ -218,7 +218,7 @@ def test_a_base_was_on_the_hub_if_the_run_had_it_from_there(origin, tmp_path, mo
 def test_no_licence_at_all_is_said(origin):
     card = adapter_card(origin, None)
     assert ModelCard(card.text).data.license is None
-    assert any("names no licence" in warning for warning in card.warnings)
+    assert any("does not name a licence" in warning for warning in card.warnings)
 
 
 def test_an_adapter_on_what_another_stage_trained_is_not_pushed_alone(made, distilled, tmp_path):
@@ -262,7 +262,7 @@ def test_files_that_can_run_code_are_not_pushed(made, tmp_path):
 def test_an_artifact_upstream_that_was_removed_is_said(distilled, origin):
     shutil.rmtree(distilled["answers"].path)
     text = adapter_card(origin).text
-    assert f"Not in the workspace any more: {distilled['answers'].path.name}." in text
+    assert f"No longer in the workspace: {distilled['answers'].path.name}." in text
 
 
 def test_a_datasets_files_are_the_same_bytes_each_time(origin, tmp_path):

@@ -211,7 +211,7 @@ def test_the_push_command(made, distilled, pipeline, hub, cli):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("clean", "--repo-id", "rows"), 2, "names no owner"),
+        (("clean", "--repo-id", "rows"), 2, "has no owner"),
         (("clean", "--repo-id", "me/rows", "--license", "mti"), 2, "did you mean 'mit'"),
         (("clean", "--repo-id", "me/rows", "--merge"), 2, "gives rows, no adapter"),
         (("claen", "--repo-id", "me/rows"), 5, "has no stage 'claen'; did you mean 'clean'"),

@@ -17,7 +17,7 @@ def used(path: str, *, is_on_hub: bool = False, revision: str | None = None) -> 
 
 def test_an_identifier_that_the_hub_does_not_know():
     assert check_license("apache-2.0") == "apache-2.0"
-    with pytest.raises(ConfigError, match="license 'apache2' is none .*did you mean 'apache-2.0'"):
+    with pytest.raises(ConfigError, match="'apache2' is not one .*did you mean 'apache-2.0'"):
         check_license("apache2")
 
 
