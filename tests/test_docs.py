@@ -67,6 +67,7 @@ def test_add_a_stage(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"short: \d+ rows, dropped \d+ \(too long: \d+\)", done.stdout)
+    assert "short: words per text" in done.stdout  # its own figures
     shown = subprocess.run(
         [sys.executable, "-m", "llm_distill", "stages", "keep_short"],
         env=environment,
