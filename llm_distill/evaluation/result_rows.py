@@ -272,9 +272,8 @@ def written(row: Any, column: str = "") -> dict[str, Any]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number, and not a boolean."""
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return plain and math.isfinite(value)
+    """Whether it is a finite number of any type, numpy's and booleans too."""
+    return hasattr(value, "__float__") and math.isfinite(value)
 
 
 @cache

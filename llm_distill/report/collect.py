@@ -48,12 +48,8 @@ class StageView:
         return self.record.state
 
     @property
-    def metrics(self) -> Mapping[str, Any]:
-        return self.manifest.metrics if self.manifest else {}
-
-    @property
     def results(self) -> Results:
-        return Results.from_metrics(self.metrics)
+        return Results.from_metrics(self.manifest.metrics if self.manifest else {})
 
     @property
     def columns(self) -> frozenset[str]:
