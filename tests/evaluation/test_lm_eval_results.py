@@ -1,4 +1,4 @@
-"""lm-eval's results as rows and figures, for shapes that the real test has not."""
+"""lm-eval's results as rows and figures, for cases that the test with lm-eval does not have."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_choice_and_the_unconditional_likelihoods_after_it() -> None:
     assert (row["metric"], row["score"], row["is_correct"]) == ("acc_norm", 0.0, True)
 
 
-def test_a_likelihood_is_no_answer() -> None:
+def test_a_likelihood_is_not_an_answer() -> None:
     measured = sample(
         arguments=[("a text",)], resps=[[-12.5]], filtered_resps=[-12.5], target="",
         metrics=["word_perplexity"], word_perplexity=(-12.5, 2),

@@ -78,7 +78,7 @@ def server() -> Iterator[LoopbackHub]:
 
 @pytest.fixture
 def command(tmp_path: Path, server: LoopbackHub) -> Any:
-    """`llm-distill …` in a process of its own: its output, whatever its exit code."""
+    """`llm-distill …` in a new process: its output, after a check of its exit code."""
     (tmp_path / "answers.jsonl").write_text('{"contains": "", "completion": "It is 4."}\n')
 
     def run(*arguments: str, code: int = 0, **more: str) -> str:
@@ -120,7 +120,7 @@ def test_a_pipeline_pushes_and_another_one_works_with_what_it_pushed(tmp_path, s
     assert str(tmp_path) not in card + whole["pipeline.yaml"].decode()
 
     n_uploads = len(server.uploads)
-    again = command("run", "made.yaml")  # the Hub is asked, and has it all
+    again = command("run", "made.yaml")  # the Hub is asked, and has everything
     assert again.count("▶") == 2
     assert "✓ published" in again
     assert "✓ released" in again
@@ -156,7 +156,7 @@ def test_a_pipeline_pushes_and_another_one_works_with_what_it_pushed(tmp_path, s
 
 @pytest.fixture
 def cli(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: LoopbackHub) -> Any:
-    """As everywhere, in a folder of its own and with a Hub: exit code and output."""
+    """The command line in an empty folder and with a Hub: exit code and output."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str]:

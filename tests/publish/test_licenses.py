@@ -1,4 +1,4 @@
-"""Where a licence is read from, and which there are."""
+"""Where licences are read from, and which are known."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_restricted_family_is_one_that_a_card_can_name():
         (None, "unknown"),
     ],
 )
-def test_a_local_model_says_it_in_its_readme(tmp_path, card, found):
+def test_a_local_models_licence_is_in_its_readme(tmp_path, card, found):
     if card is not None:
         (tmp_path / "README.md").write_text(card)
     assert license_of(used(tmp_path.name), {"model_name_or_path": str(tmp_path)}) == found
@@ -73,7 +73,7 @@ def test_a_local_model_is_not_looked_up_on_the_hub(hub):
     assert hub.calls == []
 
 
-def test_models_that_are_no_repository_are_not_asked_for(hub):
+def test_models_that_are_not_repositories_are_not_looked_up(hub):
     scripted = {"model_name_or_path": "a/b", "engine": {"kind": "scripted"}}
     assert restriction(license_of(used("a/b"), scripted)) is None
     served = {"model_name_or_path": "gpt-large", "engine": {"kind": "openai"}}

@@ -1,4 +1,4 @@
-"""Pushes through the real client to a Hub on loopback, which fails in every way that Hubs do."""
+"""Pushes through the real client to a loopback Hub that fails in every way that Hubs do."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_only_what_changed_is_sent(hub, model):
     assert hub.repos["models/me/toy"].files["model-2.safetensors"] == b"3" * 1000
 
 
-def test_weights_of_an_earlier_push_go_and_what_its_owner_added_stays(hub, model):
+def test_weights_of_an_earlier_push_are_deleted_and_the_owners_files_stay(hub, model):
     read = ("adapter_config.json", "model.safetensors", "generation_config.json")
     own = ("LICENSE", "gguf/model.safetensors", "extra/config.json")
     before = dict.fromkeys((*read, "chat_template.jinja", *own), b"{}")
@@ -189,7 +189,7 @@ def test_a_repository_that_is_there_already_is_pushed_to(hub, model):
     assert hub.repos["models/me/toy"].messages == ["by hand", "Push it"]
 
 
-def test_a_token_that_is_wrong_or_not_there(hub, model, monkeypatch):
+def test_a_wrong_or_missing_token(hub, model, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(HubError, match="does not accept the token"):
         send(model)
@@ -201,7 +201,7 @@ def test_a_token_that_is_wrong_or_not_there(hub, model, monkeypatch):
         send(model)
 
 
-def test_a_card_that_the_hub_refuses_is_said_before_anything_is_sent(hub, model):
+def test_a_refused_card_is_an_error_before_anything_is_sent(hub, model):
     model.files["README.md"] = b"---\nlicense: my-own\n---\n"
     with pytest.raises(HubError, match=r"the Hub refuses the card: .*license.* must be one of"):
         send(model)
@@ -224,6 +224,6 @@ def test_nobody_at_the_address(hub: LoopbackHub, model: Package) -> None:
         ("", "repo id ''"),
     ],
 )
-def test_a_repo_id_that_is_none(name: str, message: str) -> None:
+def test_invalid_repo_ids(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_repo_id(name)

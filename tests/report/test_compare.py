@@ -1,4 +1,4 @@
-"""What differs between two runs."""
+"""The differences between two runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_settings_differ_by_place(make_run: MakeRun) -> None:
     assert differences.settings(a.view, a.view) == []
 
 
-def test_results_stand_side_by_side_with_what_is_equal(make_run: MakeRun) -> None:
+def test_results_are_side_by_side_even_if_they_are_equal(make_run: MakeRun) -> None:
     a, b = make_run(A, "1"), make_run(B, "2")
     a.stage("exam", "evaluate", None, (), {"results": [result("m", 0, 0.5), result("m", 3, 0.7)]})
     b.stage("exam", "evaluate", None, (), {"results": [result("m", 0, 0.5), result("new", 0, 0.1)]})

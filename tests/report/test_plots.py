@@ -1,4 +1,4 @@
-"""Charts hold the right figures; their pictures fit into a page."""
+"""Charts have the right figures, and their pictures fit into a page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_shares_as_a_table() -> None:
 
 
 @pytest.mark.parametrize("n_items", [1, 3, 7, 16, 20])
-def test_each_score_has_a_bin_of_its_own_where_items_are_few(n_items: int) -> None:
+def test_each_score_has_its_own_bin_if_items_are_few(n_items: int) -> None:
     values = [k / n_items for k in range(n_items + 1)]
     chart = Histogram.of("score", [("", v) for v in values for _ in range(3)], 1 / n_items)
     assert chart.counts[""] == (3,) * (n_items + 1)

@@ -1,4 +1,4 @@
-"""Missing skills as they are drawn, and as the terminal's table."""
+"""Missing skills as a chart, and as the terminal's table."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_of_several_tasks_a_skill_has_its_tasks_name_too(make_run: Callable[...,
 @pytest.mark.parametrize(
     ("high", "end"), [(0.1, 0.1), (0.11, 0.2), (0.4, 0.4), (0.79, 0.8), (0.81, 1.0), (1.0, 1.0)]
 )
-def test_the_axis_ends_behind_the_widest_interval(
+def test_the_axis_ends_after_the_widest_interval(
     make_run: Callable[..., Made], high: float, end: float
 ) -> None:
     run = make_run()
@@ -85,7 +85,7 @@ def test_of_many_skills_the_first_are_drawn_and_the_rest_is_said(
     assert (table.row_count, table.caption) == (MOST_SKILLS, "and 2 more")
 
 
-def test_no_skills_or_another_form_draws_nothing(make_run: Callable[..., Made]) -> None:
+def test_no_skills_or_malformed_ones_draw_nothing(make_run: Callable[..., Made]) -> None:
     run = make_run()
     for number, found in enumerate(
         ({"skill_profile": []}, {"skill_profile": "x"}, {"skill_profile": [1, {"skill": "a"}]}, {})

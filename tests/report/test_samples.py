@@ -1,4 +1,4 @@
-"""Which rows are shown, and how they are put together."""
+"""Which rows are shown, and how they are grouped."""
 
 from __future__ import annotations
 
