@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 
-from llm_distill.evaluation.result_rows import Agreement, FigureName
+from llm_distill.evaluation.result_rows import AgreementRow, FigureName
 from llm_distill.methods import agreement
 from llm_distill.methods.agreement import Label, Level
 from llm_distill.methods.statistics import Estimate, bootstrap
@@ -14,7 +14,7 @@ from llm_distill.methods.statistics import Estimate, bootstrap
 
 def label_figures(
     labels: Mapping[str, Sequence[Label | None]], level: Level = "nominal"
-) -> Iterator[Agreement]:
+) -> Iterator[AgreementRow]:
     """`agreement` and `kappa` of each pair, `label_loyalty` to the first, and `alpha` of all.
 
     Args:
@@ -37,13 +37,13 @@ def label_figures(
     yield _figure("alpha", tuple(labels), alpha, agreement.labelled(table))
 
 
-def loyalty_figure(teacher: str, student: str, loyalties: Sequence[float]) -> Agreement:
+def loyalty_figure(teacher: str, student: str, loyalties: Sequence[float]) -> AgreementRow:
     """`probability_loyalty`: the mean over items with its bootstrap interval."""
     found = bootstrap(loyalties) if loyalties else None
     return _figure("probability_loyalty", (teacher, student), found, len(loyalties))
 
 
-def below(figures: Sequence[Agreement], minimum: Mapping[FigureName, float]) -> list[str]:
+def below(figures: Sequence[AgreementRow], minimum: Mapping[FigureName, float]) -> list[str]:
     """A text for each figure that is undefined or lower than its minimum."""
     return [
         f"{name_of(figure)} is {_spell(figure.value)}, below {minimum[figure.figure]}"
@@ -53,21 +53,21 @@ def below(figures: Sequence[Agreement], minimum: Mapping[FigureName, float]) -> 
     ]
 
 
-def line(figure: Agreement) -> str:
+def line(figure: AgreementRow) -> str:
     """`kappa of teacher, student: 0.612 (0.480 to 0.731), n 120`."""
     interval = f" ({_spell(figure.low)} to {_spell(figure.high)})"
     known = "" if figure.value is None else interval
     return f"{name_of(figure)}: {_spell(figure.value)}{known}, n {figure.n:,}"
 
 
-def name_of(figure: Agreement) -> str:
+def name_of(figure: AgreementRow) -> str:
     return f"{figure.figure} of {', '.join(figure.annotators)}"
 
 
 def _figure(
     name: FigureName, annotators: tuple[str, ...], found: Estimate | None, n: int
-) -> Agreement:
-    return Agreement(
+) -> AgreementRow:
+    return AgreementRow(
         figure=name,
         annotators=annotators,
         value=found.value if found else None,

@@ -158,7 +158,7 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agreement:
+class AgreementRow:
     """How far annotators agree; value is None where the figure is undefined."""
 
     figure: FigureName
@@ -195,7 +195,7 @@ class SkillRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Alignment:
+class AlignmentFigures:
     """How the texts of teacher and student aligned.
 
     Attributes:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from llm_distill.evaluation.result_rows import (
-    Agreement,
-    Alignment,
+    AgreementRow,
+    AlignmentFigures,
     Contamination,
     Difference,
     ExamRow,
@@ -96,15 +96,15 @@ class Results:
     harness: tuple[HarnessRow, ...] = ()
     differences: tuple[Difference, ...] = ()
     by: tuple[Breakdown, ...] = ()
-    agreement: tuple[Agreement, ...] = ()
+    agreement: tuple[AgreementRow, ...] = ()
     skills: tuple[SkillRow, ...] = ()
-    alignment: Alignment | None = None
+    alignment: AlignmentFigures | None = None
     contamination: Contamination | None = None
     history: tuple[Mapping[str, float], ...] = ()
     own: tuple[FigureTable, ...] = ()
 
     @property
-    def rows(self) -> tuple[ExamRow | HarnessRow | Agreement, ...]:
+    def rows(self) -> tuple[ExamRow | HarnessRow | AgreementRow, ...]:
         """What an evaluation measured: of models, or else of annotators."""
         return self.of_models or self.agreement
 
@@ -138,9 +138,9 @@ class Results:
                 for key, rows in metrics.items()
                 if key.startswith(BY)
             ),
-            agreement=_rows(Agreement, metrics.get(AGREEMENT)),
+            agreement=_rows(AgreementRow, metrics.get(AGREEMENT)),
             skills=_rows(SkillRow, metrics.get(SKILLS)),
-            alignment=read(Alignment, metrics.get(ALIGNMENT)),
+            alignment=read(AlignmentFigures, metrics.get(ALIGNMENT)),
             contamination=read(Contamination, metrics.get(CONTAMINATION)),
             history=tuple(
                 {name: value for name, value in point.items() if is_number(value)}
