@@ -54,7 +54,7 @@ class Card:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A row of the table of models; notice: what its licence says about training on its outputs."""
+    """A row of the table of models; notice: what its license says about training on its outputs."""
 
     path: str
     revision: str | None
@@ -67,11 +67,11 @@ class ModelRow:
     def warning(self) -> str | None:
         if self.notice is None:
             return None
-        return f"model '{self.path}' (licence: {self.license}): {self.notice}"
+        return f"model '{self.path}' (license: {self.license}): {self.notice}"
 
 
 def model_rows(origin: Origin) -> list[ModelRow]:
-    """Every outside model with its licence; the base's has no notice: its outputs are not used."""
+    """Every outside model with its license; the base's has no notice: its outputs are not used."""
     entries = origin.pipeline.get("models") or {}
     rows = []
     for model in origin.lineage.models:

@@ -56,7 +56,7 @@ def dataset_card(
     )
     warnings = [row.warning for row in rows if row.warning]
     if license_id is None:
-        warnings.append("the card does not name a licence; set license")
+        warnings.append("the card does not name a license; set license")
     return Card(text, tuple(warnings))
 
 

@@ -1,4 +1,4 @@
-"""Licences: those that the Hub knows, those of the models that were used, and what these ask for.
+"""Licenses: those that the Hub knows, those of the models that were used, and what these ask for.
 
 This is not legal advice: where terms are about training on outputs, the reader is sent to them.
 """
@@ -26,9 +26,9 @@ _NAMES = (
     "with Llama, and displays 'Built with Llama' (section 1.b.i)"
 )
 _OWN_TERMS = "its terms are its owner's own; check what they say on training on its outputs"
-# From the licences' texts: Llama 2 and 3 section 1.b.v, Llama 3.1 and later section 1.b.i
+# From the licenses' texts: Llama 2 and 3 section 1.b.v, Llama 3.1 and later section 1.b.i
 # (llama.com/llama3/license, llama.com/llama3_1/license, ...), Gemma section 1.1 "Model Derivatives"
-# (ai.google.dev/gemma/terms). The cc licences say it in their names.
+# (ai.google.dev/gemma/terms). The cc licenses say it in their names.
 ON_OUTPUTS = {
     "llama2": _FORBIDS,
     "llama3": _FORBIDS,
@@ -61,9 +61,9 @@ def check_license(identifier: str) -> str:
 
 
 def restriction(license_id: str) -> str | None:
-    """What a licence says that matters to models trained on its model's outputs; None: nothing."""
+    """What a license says that matters to models trained on its model's outputs; None: nothing."""
     if license_id == UNKNOWN:
-        return "its licence is not known here; check whether its outputs may be trained on"
+        return "its license is not known here; check whether its outputs may be trained on"
     if "-nc" in license_id or license_id in _RESEARCH_ONLY:
         return _FOR_RESEARCH
     if license_id not in KNOWN and license_id != SCRIPTED:
@@ -72,7 +72,7 @@ def restriction(license_id: str) -> str | None:
 
 
 def license_of(model: OutsideModel, entry: Mapping[str, Any]) -> str:
-    """A model's licence, from its model card; "unknown" if it does not say.
+    """A model's license, from its model card; "unknown" if it does not say.
 
     The card is on the Hub, which is asked unless the client has it cached, or is the README.md of a
     local model's directory. The name that a server gives its model may be one on the Hub.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 NOT_HANDED_ON = frozenset({UNKNOWN, "other"})
-"""Licences of a base that mean nothing without their text."""
+"""Licenses of a base that mean nothing without their text."""
 
 
 def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapter: bool) -> Card:
@@ -22,7 +22,7 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
     Args:
         origin: What it is written from.
         repo_id: The repository.
-        license_id: What the user set; None for the base's licence, if that is known.
+        license_id: What the user set; None for the base's license, if that is known.
         is_adapter: Whether the repository has an adapter instead of a whole model.
     """
     from huggingface_hub import ModelCardData
@@ -72,7 +72,7 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
         for name in unshown
     ]
     if license_id is None and inherited is None:
-        warnings.append("the card does not name a licence: the base's is not known; set license")
+        warnings.append("the card does not name a license: the base's is not known; set license")
     if is_adapter and base_id is None:
         warnings.append(
             "the adapter's base is not on the Hub, so others cannot load it; push it merged"

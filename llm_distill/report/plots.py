@@ -84,13 +84,11 @@ def draw(chart: Chart, name: str, label: str) -> str:
 
 @contextmanager
 def _own_style(name: str) -> Iterator[None]:
-    import matplotlib
+    from matplotlib import style
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it reports on its font cache
-    unset = {"backend", "backend_fallback", "interactive", "toolbar", "timezone", "webagg.port"}
-    style: Any = {k: v for k, v in matplotlib.rcParamsDefault.items() if k not in unset}
-    style.update(STYLE, **{"svg.hashsalt": name})
-    with matplotlib.rc_context(style), warnings.catch_warnings():
+    styles: Any = ["default", {**STYLE, "svg.hashsalt": name}]
+    with style.context(styles), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the page's font has it
         yield
 

@@ -170,7 +170,7 @@ def test_the_recipe_has_what_made_it_and_its_exam_and_nothing_else(origin):
         ("other\nlicense_name: qwen-research", "owner's own"),
     ],
 )
-def test_a_teachers_licence_with_terms_on_outputs_is_a_warning(
+def test_a_teachers_license_with_terms_on_outputs_is_a_warning(
     origin, pipeline, tmp_path, declared, says
 ):
     folder = tmp_path / "teacher"
@@ -182,24 +182,24 @@ def test_a_teachers_licence_with_terms_on_outputs_is_a_warning(
     assert len(warnings) == 1
     assert says in warnings[0]
     assert says in card.text
-    assert "Read its licence before" in card.text
+    assert "Read its license before" in card.text
 
 
-def test_an_unknown_licence_is_a_warning_and_a_free_one_is_not(origin, pipeline, tmp_path):
+def test_an_unknown_license_is_a_warning_and_a_free_one_is_not(origin, pipeline, tmp_path):
     assert any("not known here" in warning for warning in adapter_card(origin).warnings)
     (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     pipeline["models"]["teacher"] = {"model_name_or_path": str(tmp_path)}
     assert adapter_card(origin, teacher="0" * 64).warnings == ()
 
 
-def test_the_bases_licence_is_taken_where_none_is_set(origin, pipeline, tmp_path):
+def test_the_bases_license_is_taken_where_none_is_set(origin, pipeline, tmp_path):
     (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     for model in pipeline["models"].values():
         model["model_name_or_path"] = str(tmp_path)
     card = adapter_card(origin, None, teacher="0" * 64, student="0" * 64)
     data = ModelCard(card.text).data
     assert data.license == "apache-2.0"
-    assert "Its licence is that of the model that it is based on" in card.text
+    assert "Its license is that of the model that it is based on" in card.text
     assert data.base_model is None  # a local directory is not a name on the Hub
     assert any("base is not on the Hub" in warning for warning in card.warnings)
 
@@ -215,10 +215,10 @@ def test_a_base_was_on_the_hub_if_the_run_had_it_from_there(origin, tmp_path, mo
         assert ModelCard(card.text).data.base_model == "org/student"
 
 
-def test_a_missing_licence_is_a_warning(origin):
+def test_a_missing_license_is_a_warning(origin):
     card = adapter_card(origin, None)
     assert ModelCard(card.text).data.license is None
-    assert any("does not name a licence" in warning for warning in card.warnings)
+    assert any("does not name a license" in warning for warning in card.warnings)
 
 
 def test_an_adapter_on_what_another_stage_trained_is_not_pushed_alone(made, distilled, tmp_path):

@@ -1,4 +1,4 @@
-"""Where licences are read from, and which are known."""
+"""Where licenses are read from, and which are known."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_restricted_family_is_one_that_a_card_can_name():
         (None, "unknown"),
     ],
 )
-def test_a_local_models_licence_is_in_its_readme(tmp_path, card, found):
+def test_a_local_models_license_is_in_its_readme(tmp_path, card, found):
     if card is not None:
         (tmp_path / "README.md").write_text(card)
     assert license_of(used(tmp_path.name), {"model_name_or_path": str(tmp_path)}) == found
@@ -54,7 +54,7 @@ def test_a_hub_model_is_asked_for_its_card(hub):
 
 
 @pytest.mark.parametrize("is_recorded", [True, False])
-def test_asking_for_a_licence_does_not_move_what_a_name_stands_for(hub, tmp_path, is_recorded):
+def test_asking_for_a_license_does_not_move_what_a_name_stands_for(hub, tmp_path, is_recorded):
     from huggingface_hub import hf_hub_download
 
     repo = Repo(False, [{"config.json": b"{}", "README.md": b"---\nlicense: mit\n---\n"}], ["one"])
