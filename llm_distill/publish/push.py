@@ -88,7 +88,7 @@ def push(package: Package, repo_id: str, *, private: bool, message: str) -> Push
 
     check_can_push()
     api = HfApi()
-    with _explained(repo_id):
+    with _hub_errors(repo_id):
         url = api.create_repo(repo_id, private=private, repo_type=package.repo_type, exist_ok=True)
         there = _files_there(api, repo_id, package, private)
         additions = [
@@ -127,7 +127,7 @@ def _files_there(api: HfApi, repo_id: str, package: Package, private: bool) -> s
 
 
 @contextmanager
-def _explained(repo_id: str) -> Iterator[None]:
+def _hub_errors(repo_id: str) -> Iterator[None]:
     try:
         yield
     except HubError:
