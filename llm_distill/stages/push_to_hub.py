@@ -33,7 +33,7 @@ class PushToHub(Stage):
     repo_id: str = Field(description="NAMESPACE/NAME on the Hub")
     private: bool = Field(True, description="whether a new repository is seen by its owners only")
     license: str | None = Field(
-        None, description="the card's license id; of a model, the base's unless set"
+        None, description="the card's licence id; of a model, the base's unless set"
     )
     evaluations: tuple[Rows, ...] = Field(
         (), description="evaluations whose results the model's card shows"
