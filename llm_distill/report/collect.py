@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class StageView:
     def state(self) -> State:
         return self.record.state
 
-    @property
+    @cached_property
     def results(self) -> Results:
         return Results.from_metrics(self.manifest.metrics if self.manifest else {})
 

@@ -1,56 +1,19 @@
-"""An evaluation as it is shown: its table of results, what changed between models, its charts."""
+"""An evaluation in the report: its table of results, its charts, and its contamination."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
-from llm_distill.evaluation.result_rows import Difference, ExamRow, Figure
+from llm_distill.evaluation.result_rows import ExamRow, Figure
 from llm_distill.evaluation.results import Breakdown, Results
 from llm_distill.report.charts import Drawing, Shares, Table
-from llm_distill.report.collect import RunView
 
 MOST_GROUPS = 30
 UNCOUNTED = ExamRow(model="", accuracy=0.0)
 NAMES = ("model", "task", "metric", "shots", "filter")
 
 
-@dataclass(frozen=True)
-class Change:
-    """A difference between two models, and the accuracies of both."""
-
-    row: Difference
-    before: float | None
-    after: float | None
-
-
-@dataclass(frozen=True)
-class Exam:
-    """An evaluation's figures: the table of results, what changed, and its charts."""
-
-    stage: str
-    results: Table
-    changes: tuple[Change, ...]
-    charts: tuple[Drawing, ...]
-    contamination: Table | None
-
-
-def exams(run: RunView) -> list[Exam]:
-    """Every evaluation, in the run's order."""
-    return [
-        Exam(
-            stage.name,
-            _results_table(measured),
-            tuple(_changes(measured)),
-            tuple(_charts(measured)),
-            _contamination(measured),
-        )
-        for stage in run.stages
-        if (measured := stage.results).rows
-    ]
-
-
-def _results_table(measured: Results) -> Table:
+def results_table(measured: Results) -> Table:
     """The columns that have values. Counts that are 0 stay: nothing was unreadable."""
     rows = measured.rows
     found = [row.as_figure for row in rows]
@@ -77,14 +40,13 @@ def _results_table(measured: Results) -> Table:
     return Table(columns, tuple(zip(*cells_by_column, strict=True)), len(names))
 
 
-def _changes(measured: Results) -> Iterator[Change]:
-    accuracy = {(row.model, row.shots): row.accuracy for row in measured.exam}
-    for row in measured.differences:
-        before, after = ((model, row.shots) for model in (row.baseline, row.model))
-        yield Change(row, accuracy.get(before), accuracy.get(after))
+def accuracies(measured: Results) -> dict[tuple[str, int | None], float]:
+    """(model, shots) to the accuracy over all items."""
+    return {(row.model, row.shots): row.accuracy for row in measured.exam}
 
 
-def _charts(measured: Results) -> Iterator[Drawing]:
+def exam_charts(measured: Results) -> Iterator[Drawing]:
+    """Accuracy by number of worked examples, and by each column that it was broken down by."""
     if measured.exam:
         shots = [(row, "" if row.shots is None else f"{row.shots}-shot") for row in measured.exam]
         chart = Shares("shots", _by_group(shots))
@@ -112,7 +74,7 @@ def _by_group(rows: Iterable[tuple[ExamRow, str]]) -> dict[str, dict[str, Figure
     return groups
 
 
-def _contamination(measured: Results) -> Table | None:
+def contamination_table(measured: Results) -> Table | None:
     """Items of the exam that are found in the rows of stages, if they were looked for."""
     found = measured.contamination
     if found is None:

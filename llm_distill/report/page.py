@@ -21,7 +21,12 @@ from llm_distill.errors import counted
 from llm_distill.report import plots
 from llm_distill.report.charts import Drawing, Table
 from llm_distill.report.collect import RunView, StageView
-from llm_distill.report.exams import exams
+from llm_distill.report.exams import (
+    accuracies,
+    contamination_table,
+    exam_charts,
+    results_table,
+)
 from llm_distill.report.figures import (
     alignments,
     distributions,
@@ -63,7 +68,11 @@ def render(run: RunView) -> str:
         started=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.record.started)),
         stopped=[s for s in run.stages if s.state in ("failed", "interrupted") and s.record.why],
         draw=draw,
-        exams=exams(run),
+        exams=[stage for stage in run.stages if stage.results.rows],
+        accuracies=accuracies,
+        results_table=results_table,
+        exam_charts=exam_charts,
+        contamination_table=contamination_table,
         own_tables=own_tables(run),
         lanes=Markup(picture([(s.name, s.inputs, s.state) for s in run.stages])),
         distributions=[*profiles(run), *distributions(run)],
