@@ -49,7 +49,7 @@ def load_tasks(names: Sequence[str], folder: Path | None) -> Tasks:
     found: Tasks = {"tasks": {}, "groups": {}}
     for name in names:
         try:
-            with redirect_stderr(StringIO()):  # its bars would tear ours
+            with redirect_stderr(StringIO()):  # its bars would garble ours
                 loaded = manager.load([name])
         except Exception as error:  # other people's files and servers
             log.info("lm-eval could not load task '%s'", name, exc_info=True)

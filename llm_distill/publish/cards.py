@@ -71,7 +71,7 @@ class ModelRow:
 
 
 def model_rows(origin: Origin) -> list[ModelRow]:
-    """Every outside model with its license; the base's has no notice: its outputs are not used."""
+    """Every outside model with its license; terms on outputs do not concern the base."""
     entries = origin.pipeline.get("models") or {}
     rows = []
     for model in origin.lineage.models:
