@@ -1,7 +1,7 @@
 """What a stage is: its settings, the columns it needs and gives, and `run`.
 
 A stage is one file under `llm_distill/stages/` with one subclass of `Stage`; the file's name is
-what the pipeline file writes behind `stage:`. References to other stages and to models are typed
+what the pipeline file writes under `stage:`. References to other stages and to models are typed
 fields, and the graph is read off them.
 """
 
@@ -232,7 +232,7 @@ class Stage(BaseModel):
         """The inputs that may have no rows, by the reference's value.
 
         Of all others one without rows stops the run before the stage. A student that is already
-        right leaves nothing to select: that is a result, and what stands behind it passes it on.
+        right leaves nothing to select: that is a result, and what stands after it passes it on.
         """
         return ()
 

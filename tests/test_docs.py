@@ -143,7 +143,7 @@ def test_add_an_engine(tmp_path: Path) -> None:
     again = llm("run", "served.yaml", "--workspace", "out")  # the server is gone
     assert again.returncode == 0, again.stdout + again.stderr
     refused = llm("validate", "trained.yaml")
-    assert "'teacher' is behind a server (engine kind llama_cpp)" in refused.stdout + refused.stderr
+    assert "'teacher' is on a server (engine kind llama_cpp)" in refused.stdout + refused.stderr
 
 
 def test_skills(tmp_path: Path) -> None:

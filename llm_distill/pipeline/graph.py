@@ -65,7 +65,7 @@ def check_graph(
     Of an `incomplete` stage (settings of it are wrong, and None here) the references and templates
     are checked. `raw_stages` and `raw_models` are the file's own, with every `repeat` unrolled: a
     stage of an unknown kind counts as declared, so that one mistake gives one problem and not one
-    for each stage behind it.
+    for each stage after it.
     """
     declared = list(raw_stages) if isinstance(raw_stages, dict) else []
     model_names = list(raw_models) if isinstance(raw_models, dict) else []

@@ -9,7 +9,7 @@ from llm_distill.errors import WorkspaceError
 from llm_distill.report.collect import collect
 from llm_distill.report.page import render
 from llm_distill.runtime.artifact import Workspace
-from llm_distill.runtime.disk import explained, write_durably
+from llm_distill.runtime.disk import disk_explained, write_durably
 from llm_distill.runtime.record import RunRecord, runs_of
 
 REPORT = "report.html"
@@ -41,7 +41,7 @@ def write_report(record: RunRecord, workspace: Workspace, output: Path | None = 
     page = render(collect(record, workspace))
     # A lone surrogate, such as in a file's name in an error message, cannot be written.
     page = page.encode("utf-8", "replace").decode("utf-8")
-    with explained(path.parent, "the report: "):
+    with disk_explained(path.parent, "the report: "):
         write_durably(path, page)
     return path
 

@@ -48,7 +48,7 @@ def test_the_bundled_teacher_scores(bench: Callable[[str], Any]) -> None:
 
 def test_mistakes_are_found_before_anything_runs(bench: Callable[[str], Any]) -> None:
     for old, new, message in (
-        ("model: teacher", "model: server", r"scores\.model: 'server' is behind a server"),
+        ("model: teacher", "model: server", r"scores\.model: 'server' is on a server"),
         ("completion_column: reference_answer", "completion_column: answr", "answr"),
         ("completion_column: ref", "text_column: question\n    completion_column: ref", "exclude"),
         ("task_description: Solve", "description: Solve", "task_description"),

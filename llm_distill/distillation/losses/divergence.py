@@ -14,7 +14,7 @@ TILE = {"cpu": 2**21, "cuda": 2**25}
 """Logits in a tile. There are a few tensors of this size at once."""
 
 LEAST_REST = 2.0**-23
-"""What is left of a distribution behind its stored tokens is not known better in float32."""
+"""What is left of a distribution after its stored tokens is not known better in float32."""
 
 
 def divergences(

@@ -62,8 +62,7 @@ class OnlineTeacher:
         found = logps[batch["labelled"]], boundary_logps[batch["chunk_ends"]]
         if not all(values.isfinite().all() for values in found):
             raise ModelError(
-                "the teacher in memory computes likelihoods that are no numbers; try another dtype "
-                "for it"
+                "the teacher in memory computes likelihoods that are NaN; try another dtype for it"
             )
         per_row = np.cumsum([len(example["teacher_in_loss"]) for example in examples])[:-1]
         of_rows = (np.split(values.float().cpu().numpy(), per_row) for values in found)
