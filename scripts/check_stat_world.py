@@ -32,9 +32,8 @@ from word_problems import SKILLS, TASK_DESCRIPTION, Problem
 
 from llm_distill.engines.process_reward.format import conversation
 from llm_distill.methods.difficulty import by_rewards
-from llm_distill.methods.parsing import read_blocks, read_tag
+from llm_distill.methods.parsing import read_blocks, read_tag, split_steps
 from llm_distill.methods.skills import canonical
-from llm_distill.methods.steps import split_steps
 
 Loaded = tuple[Any, Any]
 CHECK = "check_stat_world"

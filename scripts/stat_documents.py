@@ -31,8 +31,7 @@ from word_problems import (
 )
 
 from llm_distill.engines.process_reward.format import conversation
-from llm_distill.methods.parsing import read_tag
-from llm_distill.methods.steps import split_steps
+from llm_distill.methods.parsing import read_tag, split_steps
 from llm_distill.prompts import Template, load_template
 
 STEP_BOUNDARY = r"(?<=\.) (?=\d+\. )"

@@ -1,4 +1,4 @@
-"""Intervals for what was measured."""
+"""Intervals for measurements."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def wilson_interval(n_correct: int, n: int) -> Estimate:
         ValueError: n is not positive, or n_correct is not within 0 to n.
     """
     if n <= 0 or not 0 <= n_correct <= n:
-        raise ValueError(f"{n_correct} of {n} is no share")
+        raise ValueError(f"{n_correct} of {n} is not a share")
     share, z2 = n_correct / n, Z_95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z_95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
@@ -36,8 +36,8 @@ def wilson_interval(n_correct: int, n: int) -> Estimate:
 def bootstrap(values: Sequence[float], *, seed: int = 0, draws: int = 10_000) -> Estimate:
     """The mean over items with the percentile bootstrap interval.
 
-    Items are drawn with replacement (Efron & Tibshirani 1993, ch. 13). Of several answers to one
-    item, `values` holds the mean: they are not independent of each other, items are.
+    Items are drawn with replacement (Efron & Tibshirani 1993, ch. 13). Give the mean of several
+    answers to one item as one value: they are not independent, items are.
 
     Raises:
         ValueError: there are no values.
@@ -62,12 +62,16 @@ def bootstrap_shares(
 ) -> list[Estimate]:
     """Each column's share of the sum of all counts, with the percentile bootstrap interval.
 
-    counts: a row an item, such as which labels it has. Items are drawn with replacement, as in
-    `bootstrap`: the counts of one item are not independent of each other.
+    Items are drawn with replacement, as in `bootstrap`: the counts of one item are not independent.
+
+    Args:
+        counts: [n_items, n_columns], such as which labels an item has.
+        seed: of the draws.
+        draws: how many.
 
     Raises:
-        ValueError: there are no items, a count is negative, or an item has none: were it drawn
-            alone, no share would be defined.
+        ValueError: there are no items, a count is negative, or all counts of an item are 0: if only
+            such items were drawn, no share would be defined.
     """
     import numpy as np
 
@@ -104,8 +108,8 @@ def paired_bootstrap(
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
     """The exact two-sided p-value of McNemar's test (1947) for right answers to the same items.
 
-    Only items that one got right and the other wrong count; were both equally good, each of these
-    would be a toss of a coin. 1 where there is none.
+    Only items that one got right and the other wrong count; if both were equally good, each of
+    these would be a coin toss. 1 if there are none.
 
     Raises:
         ValueError: the two differ in length.

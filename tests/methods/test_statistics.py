@@ -27,7 +27,7 @@ def test_wilson_is_scipys(right: int, n: int) -> None:
 
 @pytest.mark.parametrize(("right", "n"), [(0, 0), (3, 2), (-1, 2)])
 def test_no_share_is_refused(right: int, n: int) -> None:
-    with pytest.raises(ValueError, match="no share"):
+    with pytest.raises(ValueError, match="not a share"):
         wilson_interval(right, n)
 
 

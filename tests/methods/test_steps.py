@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_distill.methods.steps import BLANK_LINE, split_steps
+from llm_distill.methods.parsing import BLANK_LINE, split_steps
 
 NUMBERED = r"(?<=\.)(?= \d+\. )"
 SENTENCES = r"(?<=\.)\s+"

@@ -23,7 +23,7 @@ def push(**settings: Any) -> PushToHub:
         ({"rows": "a", "repo_id": "toy"}, "has no owner; write NAMESPACE/NAME"),
         ({"rows": "a", "repo_id": "me/t y"}, "repo id 'me/t y'"),
         ({"rows": "a", "license": "apache"}, "not one that the Hub knows; .* mean 'apache-2.0'"),
-        ({"rows": "a", "evaluations": ["exam"]}, "a dataset's card shows none"),
+        ({"rows": "a", "evaluations": ["exam"]}, "a dataset's card does not show any"),
         ({"rows": "a", "token": "hf_x"}, "Extra inputs are not permitted"),
     ],
 )

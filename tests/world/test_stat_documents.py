@@ -23,8 +23,7 @@ from tiny_training import ASSISTANT, Piece, document_text
 from train_stat_models import reward_sample, student_sample, teacher_sample
 from word_problems import ALSO_NEEDS, SKILLS, Problem
 
-from llm_distill.methods.parsing import read_blocks, read_tag
-from llm_distill.methods.steps import split_steps
+from llm_distill.methods.parsing import read_blocks, read_tag, split_steps
 
 
 def problems(count: int, seed: int = 0) -> list[Problem]:
