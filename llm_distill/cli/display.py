@@ -14,12 +14,13 @@ from llm_distill.evaluation.results import Results
 from llm_distill.manifest import Manifest
 from llm_distill.runtime.artifact import Artifact
 from llm_distill.runtime.plan import Decision
-from llm_distill.runtime.progress import StageProgress, show_progress
+from llm_distill.runtime.progress import show_progress
 from llm_distill.runtime.record import RunRecord
+from llm_distill.stage import Progress
 
 
 class TerminalDisplay:
-    """Implements `runner.Display` with Rich; plain lines where there is no terminal."""
+    """Implements `runtime.execute.Display` with Rich; plain lines where there is no terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -52,7 +53,7 @@ class TerminalDisplay:
 
     def progress(
         self, description: str, total: int | None, unit: str, done: int
-    ) -> AbstractContextManager[StageProgress]:
+    ) -> AbstractContextManager[Progress]:
         return show_progress(self._console, description, total, unit, done)
 
 

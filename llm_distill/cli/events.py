@@ -20,9 +20,9 @@ from typing import Any, TextIO
 from llm_distill.errors import LLMDistillError
 from llm_distill.runtime.artifact import Artifact
 from llm_distill.runtime.plan import Decision
-from llm_distill.runtime.progress import StageProgress
 from llm_distill.runtime.record import RunRecord
 from llm_distill.runtime.scalars import metric_scalars
+from llm_distill.stage import Progress
 
 SECONDS_BETWEEN_EVENTS = 1.0
 STOPPED = 130
@@ -30,7 +30,7 @@ BUG = 1
 
 
 class EventDisplay:
-    """Implements `runner.Display` with lines of JSON."""
+    """Implements `runtime.execute.Display` with lines of JSON."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -82,7 +82,7 @@ class EventDisplay:
     @contextmanager
     def progress(
         self, description: str, total: int | None, unit: str, done: int
-    ) -> Iterator[StageProgress]:
+    ) -> Iterator[Progress]:
         about = {"stage": self._stage, "what": description, "unit": unit, "total": total}
         steps = _Steps(self, about, done)
         try:

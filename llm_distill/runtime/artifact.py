@@ -8,7 +8,6 @@ before anything is reused.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from pydantic import ValidationError
 from llm_distill.digests import fingerprint
 from llm_distill.errors import WorkspaceError
 from llm_distill.manifest import MANIFEST, FileDigest, Manifest, is_as_written, raw_manifest
+from llm_distill.paths import file_digests
 from llm_distill.runtime.disk import full_disk, sync, write_durably
 from llm_distill.runtime.fingerprint import FINGERPRINT_LENGTH
 
@@ -155,11 +155,8 @@ class Workspace:
         said: the manifest's fields, but for those that the files give.
         """
         files = {
-            str(path.relative_to(directory)): FileDigest(
-                sha256=_sha256(path), bytes=path.stat().st_size
-            )
-            for path in sorted(directory.rglob("*"))
-            if path.is_file()
+            name: FileDigest(sha256=digest, bytes=(directory / name).stat().st_size)
+            for name, digest in file_digests(directory).items()
         }
         content = {n: f.sha256 for n, f in files.items() if Path(n).name not in NOT_CONTENT}
         manifest = Manifest(
@@ -216,16 +213,11 @@ def _verify_files(artifact: Artifact, read_files: bool) -> None:
         size = path.stat().st_size
         if size != stated.bytes:
             raise DamagedError(f"{name} has {size} bytes, not {stated.bytes}")
-        if read_files and _sha256(path) != stated.sha256:
+        if read_files and file_digests(path)[path.name] != stated.sha256:
             raise DamagedError(f"{name} has changed: its sha256 does not match")
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def directory_digest(path: Path) -> str:
-    """One digest of a directory's files: a model's identity, wherever it lies."""
-    names = sorted(p for p in path.rglob("*") if p.is_file() and p.name not in NOT_CONTENT)
-    return fingerprint({str(p.relative_to(path)): _sha256(p) for p in names})
+    """One digest of a directory's files: the identity of a model, wherever it is."""
+    digests = file_digests(path).items()
+    return fingerprint({name: d for name, d in digests if Path(name).name not in NOT_CONTENT})

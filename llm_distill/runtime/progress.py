@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
+from rich import progress as bars
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     SpinnerColumn,
     Task,
@@ -21,12 +20,13 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from llm_distill.stage import Progress
+
 SECONDS_BETWEEN_LINES = 5.0
 
 
-class StageProgress(Protocol):
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
-        """Count n units and tokens more; cost: what all of them have cost so far."""
+MakeProgress = Callable[[str, int | None, str, int], AbstractContextManager[Progress]]
+"""From a description, a total, its unit, and how many of them were done before."""
 
 
 class _Rates(ProgressColumn):
@@ -45,8 +45,7 @@ class _Rates(ProgressColumn):
             return Text("")
         new, total = task.completed - task.fields["done"], task.total
         left = None if total is None else total - task.completed
-        unit = task.fields["unit"]
-        cost = task.fields["cost"]
+        unit, cost = task.fields["unit"], task.fields["cost"]
         text = _rates(new, task.fields["tokens"], left, seconds, unit, cost)
         if len(text) > self._room:
             text = _rates(new, 0, left, seconds, unit, cost)
@@ -54,7 +53,7 @@ class _Rates(ProgressColumn):
 
 
 class _Bar:
-    def __init__(self, progress: Progress, task_id: TaskID) -> None:
+    def __init__(self, progress: bars.Progress, task_id: TaskID) -> None:
         self._progress, self._task_id, self._tokens = progress, task_id, 0
 
     def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
@@ -114,7 +113,7 @@ def _spell(seconds: float) -> str:
 @contextmanager
 def show_progress(
     console: Console, description: str, total: int | None, unit: str = "rows", done: int = 0
-) -> Iterator[StageProgress]:
+) -> Iterator[Progress]:
     """A bar with units/s, tokens/s and time left; plain lines where there is no terminal.
 
     done: units of `total` that were done before; they do not count in the rate.
@@ -132,7 +131,7 @@ def show_progress(
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
         _Rates(console.width // 2),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with bars.Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(
             description, total=total, completed=done, tokens=0, cost=0.0, unit=unit, done=done
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,15 +82,9 @@ class Resolver:
             )
         artifact = self.ready[name]
         base = self.model(models_of(self.pipeline.stages[name])[0])
-        is_adapter = (artifact.path / "adapter_config.json").is_file()
-        return ModelSource(
-            name=name,
-            path=base.path if is_adapter else str(artifact.path),
-            adapters=(*base.adapters, str(artifact.path)) if is_adapter else (),
-            revision=base.revision if is_adapter else None,
-            dtype=base.dtype,
-            prompt_format=base.prompt_format,
-        )
+        if _is_adapter(artifact):
+            return replace(base, name=name, adapters=(*base.adapters, str(artifact.path)))
+        return replace(base, name=name, path=str(artifact.path), adapters=(), revision=None)
 
     def model_config(self, name: str) -> ModelConfig:
         return self.pipeline.models[base_model(name, self.pipeline.stages)]
@@ -107,10 +101,9 @@ class Resolver:
 
     def writer_identity(self, name: str) -> tuple[dict[str, Any], str]:
         """All that can change what a model writes, and a name for people."""
-        source = self.model(name)
-        trained = [Path(adapter).name for adapter in source.adapters]
-        path = Path(source.path).name if source.is_local else source.path
-        return self._model_identity(name, writes_text=True), " + ".join([path, *trained])
+        used = self.used(name)
+        title = " + ".join([used.path, *used.adapters])
+        return self._model_identity(name, writes_text=True), title
 
     def _model_identity(self, name: str, writes_text: bool) -> dict[str, Any]:
         config = self.model_config(name)
@@ -126,11 +119,11 @@ class Resolver:
     def _weights(self, name: str) -> Any:
         """Content digests from the base model up; the name where the weights are elsewhere."""
         if name in self.pipeline.stages:
-            digest = self.ready[name].content_digest
-            if not (self.ready[name].path / "adapter_config.json").is_file():
-                return digest
+            artifact = self.ready[name]
+            if not _is_adapter(artifact):
+                return artifact.content_digest
             trained = models_of(self.pipeline.stages[name])[0]
-            return {"base": self._weights(trained), "adapter": digest}
+            return {"base": self._weights(trained), "adapter": artifact.content_digest}
         config = self.pipeline.models[name]
         own = config.engine.weights_identity(config.model_name_or_path)
         if own is not None:
@@ -143,8 +136,12 @@ class Resolver:
         return self._digests[str(path)]
 
 
+def _is_adapter(artifact: Artifact) -> bool:
+    return (artifact.path / "adapter_config.json").is_file()
+
+
 def _templates(stage: Stage) -> list[str]:
-    """The templates' names; the variables that they are offered do not matter here."""
+    """The templates' names, whatever variables they are offered."""
     return list(stage.template_variables(dict.fromkeys(rows_of(stage))))
 
 

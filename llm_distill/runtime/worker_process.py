@@ -19,15 +19,16 @@ from types import FrameType
 from typing import Any
 
 from llm_distill.errors import LLMDistillError
-from llm_distill.runtime.perform import Done, Job, perform
-from llm_distill.runtime.progress import StageProgress
+from llm_distill.runtime.context import StageInputs
+from llm_distill.runtime.perform import Done, perform
+from llm_distill.stage import Progress, Stage
 
 SECONDS_BETWEEN_REPORTS = 0.1
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the server process does not know, since it may be older."""
+    """What the server process does not know, because it may have been started earlier."""
 
     folder: str
     environ: dict[str, str]
@@ -45,7 +46,13 @@ class Surroundings:
         logging.captureWarnings(True)
 
 
-def work(job: Job, surroundings: Surroundings, messages: Connection, printed: Connection) -> None:
+def work(
+    stage: Stage,
+    inputs: StageInputs,
+    surroundings: Surroundings,
+    messages: Connection,
+    printed: Connection,
+) -> None:
     """The worker's whole life. messages: for reports; printed: for whatever is printed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -58,7 +65,7 @@ def work(job: Job, surroundings: Surroundings, messages: Connection, printed: Co
     report = _Report(messages)
     logging.getLogger().addHandler(_Send(report))
     try:
-        done: Done | BaseException = perform(job, report.progress)
+        done: Done | BaseException = perform(stage, inputs, report.progress)
     except KeyboardInterrupt:
         return
     except BaseException as error:
@@ -72,13 +79,13 @@ def _stop_once(number: int, frame: FrameType | None) -> None:
 
 
 def _sendable(error: BaseException) -> BaseException:
-    """The error with its traceback as a note; one that cannot be sent, as another that can."""
+    """The error with its traceback as a note; a RuntimeError if it cannot be pickled."""
     if isinstance(error, LLMDistillError):  # a user's mistake; its message says it all
         return error
     note = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever its class makes of it
+    except Exception:  # its class may raise anything
         error = RuntimeError(repr(error))
     error.add_note(f"In the stage's own process:\n{note}")
     return error
@@ -105,9 +112,9 @@ class _Report:
     @contextmanager
     def progress(
         self, description: str, total: int | None, unit: str, done: int
-    ) -> Iterator[StageProgress]:
+    ) -> Iterator[Progress]:
         self._opened += 1
-        bar = _Bar(self, self._opened)
+        bar = _RemoteBar(self, self._opened)
         self.send("open", self._opened, description, total, unit, done)
         try:
             yield bar
@@ -116,8 +123,8 @@ class _Report:
             self.send("close")
 
 
-class _Bar:
-    """A bar of the parent's, told of progress a few times a second."""
+class _RemoteBar:
+    """A bar of the parent, told of progress a few times a second."""
 
     def __init__(self, report: _Report, number: int) -> None:
         self._report, self._number = report, number
