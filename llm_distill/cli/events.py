@@ -1,4 +1,4 @@
-"""What `run --log-format json` prints: one event a line, for machines.
+"""What `run --log-format json` prints: one event per line, for machines.
 
 {"event": "stage_started", "time": "2026-01-17T09:30:12.345+00:00", "stage": "seeds", "why": "…"}
 
@@ -103,7 +103,7 @@ class EventDisplay:
         return {"report": str(self.report) if self.report else None, "exit_code": exit_code}
 
     def emit(self, event: str, **values: Any) -> None:
-        """Write one line. Where nobody reads any more the run ends, as its text would."""
+        """Write one line. If the reader is gone the run ends, as it would with text."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         try:
             print(json.dumps({"event": event, "time": now, **values}), file=self._out, flush=True)
@@ -113,7 +113,7 @@ class EventDisplay:
 
 
 class _Steps:
-    """Tells how far a piece of work is: at most once a second, and at its end."""
+    """Reports progress at most once a second, and at the end."""
 
     def __init__(self, display: EventDisplay, about: dict[str, Any], done: int) -> None:
         self._display, self._about, self._done = display, about, done
@@ -136,7 +136,7 @@ class _Steps:
 
 @contextmanager
 def event_lines() -> Iterator[EventDisplay]:
-    """Events on stdout and nothing else there; what ends the run is the last of them.
+    """Events, and nothing else, on stdout; the last is how the run ended.
 
     Raises:
         SystemExit: with 130, after Ctrl-C and the like.

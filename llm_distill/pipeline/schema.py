@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llm_distill.engines.kinds import EngineOfKind
 from llm_distill.engines.transformers.settings import TransformersSettings
+from llm_distill.methods.seeds import derive_seed
 from llm_distill.models.sources import DType, PromptFormat
-from llm_distill.pipeline.rounds import seed_of
 from llm_distill.stage import Stage
 from llm_distill.tracking import Tracker
 
@@ -66,5 +66,9 @@ class PipelineConfig:
     resolved: dict[str, object]
 
     def seed_of(self, stage: str) -> int:
-        """The seed that a stage derives its own from; each round of a `repeat` has another."""
-        return seed_of(stage, self.seed)
+        """The seed that a stage derives its own from.
+
+        Each round of a `repeat` has another: otherwise each would draw what the first has drawn.
+        """
+        number = stage.partition("@")[2]
+        return derive_seed(self.seed, "round", int(number)) if number else self.seed

@@ -1,4 +1,4 @@
-"""What a manifest says about where the work was done."""
+"""What a manifest records about where the work was done."""
 
 from __future__ import annotations
 

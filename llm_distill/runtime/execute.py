@@ -1,4 +1,4 @@
-"""Executes one stage: gives it its inputs, collects what it gives, publishes it."""
+"""Executes one stage: gives it its inputs, collects its output, publishes it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Run:
 
 
 def execute(name: str, decision: Decision, address: str, run: Run) -> Artifact:
-    """Run the stage and publish what it gives. The artifact's lock must be held."""
+    """Run the stage and publish its output. The artifact's lock must be held."""
     resolver, workspace = run.resolver, run.workspace
     stage = resolver.pipeline.stages[name]
     work = workspace.work_dir(address)
@@ -102,8 +102,8 @@ def execute(name: str, decision: Decision, address: str, run: Run) -> Artifact:
 
 
 def _leave_checkpoints(work: Path) -> None:
-    """Drop half-written rows; a run with the same settings goes on from the checkpoints."""
-    with suppress(OSError):  # what stopped the stage is what must be said
+    """Drop half-written rows; a run with the same settings resumes from the checkpoints."""
+    with suppress(OSError):  # the error that stopped the stage matters more
         _clear(work)
         for folder in (work / "checkpoints", work):
             if folder.exists() and not any(folder.iterdir()):
@@ -111,7 +111,7 @@ def _leave_checkpoints(work: Path) -> None:
 
 
 def _clear(work: Path) -> None:
-    """Drop what an execution left, but for the checkpoints that training resumes from."""
+    """Drop what an execution left, except for the checkpoints that training resumes from."""
     for path in work.iterdir():
         if path.name == "checkpoints":
             continue

@@ -32,7 +32,7 @@ MakeProgress = Callable[[str, int | None, str, int], AbstractContextManager[Prog
 class _Rates(ProgressColumn):
     """`12.3 rows/s, 4,100 tokens/s, 17 s left`, over the whole of the bar's life.
 
-    Without the tokens where that does not fit into `room` columns: the time left counts more.
+    Without the tokens if that does not fit into `room` columns: the time left matters more.
     """
 
     def __init__(self, room: int) -> None:
@@ -116,12 +116,12 @@ def show_progress(
 ) -> Iterator[Progress]:
     """A bar with units/s, tokens/s and time left; plain lines where there is no terminal.
 
-    done: units of `total` that were done before; they do not count in the rate.
+    done: units of `total` that were done before, which are not in the rate.
     """
     if not console.is_terminal:
         yield _Lines(console, description, total, unit, done)
         return
-    # Where the line is too long the bar shrinks, and nothing wraps: redrawing needs one line.
+    # On a narrow terminal the bar shrinks and nothing wraps: redrawing needs one line.
     columns = (
         SpinnerColumn(),
         TextColumn(

@@ -1,4 +1,4 @@
-"""What a stage's references stand for: artifacts, models, and the digests that identify them."""
+"""Resolves a stage's references to artifacts, models, and the digests that identify them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from llm_distill.stage import Stage, models_of, references, rows_of
 
 @dataclass
 class Resolver:
-    """Knows the artifacts that are ready so far, and answers what a reference is."""
+    """Resolves references, given the artifacts that are ready so far."""
 
     pipeline: PipelineConfig
     ready: dict[str, Artifact] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Resolver:
         return identity
 
     def learn_commits(self, names: Iterable[str]) -> None:
-        """Ask the Hub, once, what the names stand for that these stages read from it."""
+        """Ask the Hub, once, for the commits of what these stages read from it."""
         stages = [self.pipeline.stages[name] for name in names]
         for path, revision in {source for stage in stages for source in stage.hub_datasets()}:
             learn_commit("dataset", path, revision)
@@ -90,7 +90,7 @@ class Resolver:
         return self.pipeline.models[base_model(name, self.pipeline.stages)]
 
     def used(self, name: str) -> ModelUsed:
-        """What the manifest records of a model that a stage used."""
+        """What the manifest records about a model that a stage used."""
         source = self.model(name)
         return ModelUsed(
             path=source.path if not source.is_local else Path(source.path).name,
@@ -117,7 +117,7 @@ class Resolver:
         return identity
 
     def _weights(self, name: str) -> Any:
-        """Content digests from the base model up; the name where the weights are elsewhere."""
+        """Content digests from the base model up; the name if the weights are elsewhere."""
         if name in self.pipeline.stages:
             artifact = self.ready[name]
             if not _is_adapter(artifact):
@@ -146,6 +146,6 @@ def _templates(stage: Stage) -> list[str]:
 
 
 def _hub_revision(config: ModelConfig) -> str | None:
-    """The commit that a Hub name stands for, where the local cache knows it."""
+    """The commit of a Hub name if the local cache knows it, else the revision as given."""
     cached = cached_commit("model", config.model_name_or_path, config.revision)
     return cached or config.revision

@@ -1,9 +1,8 @@
 """One stage in a process of its own: when it ends, the memory of its models is free again.
 
-Workers are forked from a server process that has imported the heavy packages and run nothing, so
-that a worker starts in milliseconds and no device was touched before. What a worker logs, counts
-and raises comes back through a pipe, and what it prints through another; it dies with the process
-that started it.
+Workers are forked from a server process that has only imported the heavy packages, so that a worker
+starts in milliseconds and on an untouched device. What a worker logs, counts and raises comes back
+through a pipe, and what it prints through another; it dies with the process that started it.
 """
 
 from __future__ import annotations

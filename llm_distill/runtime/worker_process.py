@@ -1,4 +1,4 @@
-"""What a worker does: the stage's work, and telling the process that started it."""
+"""What a worker does: the stage's work, and reports to the process that started it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def work(
     messages: Connection,
     printed: Connection,
 ) -> None:
-    """The worker's whole life. messages: for reports; printed: for whatever is printed."""
+    """Run in the worker. messages: for reports; printed: for whatever is printed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop_once)
@@ -80,7 +80,7 @@ def _stop_once(number: int, frame: FrameType | None) -> None:
 
 def _sendable(error: BaseException) -> BaseException:
     """The error with its traceback as a note; a RuntimeError if it cannot be pickled."""
-    if isinstance(error, LLMDistillError):  # a user's mistake; its message says it all
+    if isinstance(error, LLMDistillError):  # for users, who need no traceback
         return error
     note = "".join(traceback.format_exception(error))
     try:
@@ -145,7 +145,7 @@ class _RemoteBar:
 
 
 class _Send(logging.Handler):
-    """Gives log records to the parent, with their arguments and tracebacks made text."""
+    """Sends log records to the parent, with arguments and tracebacks as text."""
 
     def __init__(self, report: _Report) -> None:
         super().__init__()
