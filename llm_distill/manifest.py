@@ -125,14 +125,17 @@ def manifest_digest(raw: dict[str, Any]) -> str:
     with unknown fields still agrees with its digest.
 
     Raises:
-        ValueError: a figure is NaN, which `Manifest.text` never writes.
+        ValueError: a figure is NaN or infinite.
     """
     return fingerprint({k: v for k, v in raw.items() if k != _DIGEST})
 
 
 def is_as_written(raw: dict[str, Any]) -> bool:
-    """Whether a manifest agrees with its digest. Raises as `manifest_digest`."""
-    return bool(raw.get(_DIGEST) == manifest_digest(raw))
+    """Whether a manifest agrees with its digest; False with NaN, which is never written."""
+    try:
+        return bool(raw.get(_DIGEST) == manifest_digest(raw))
+    except ValueError:
+        return False
 
 
 def read_manifest(directory: Path) -> Manifest | None:

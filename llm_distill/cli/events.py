@@ -20,6 +20,7 @@ from typing import Any, TextIO
 from llm_distill.errors import LLMDistillError
 from llm_distill.runtime.artifact import Artifact
 from llm_distill.runtime.plan import Decision
+from llm_distill.runtime.progress import Throttled
 from llm_distill.runtime.record import RunRecord
 from llm_distill.runtime.scalars import metric_scalars
 from llm_distill.stage import Progress
@@ -84,11 +85,16 @@ class EventDisplay:
         self, description: str, total: int | None, unit: str, done: int
     ) -> Iterator[Progress]:
         about = {"stage": self._stage, "what": description, "unit": unit, "total": total}
-        steps = _Steps(self, about, done)
+
+        def tell(bar: Throttled) -> None:
+            counts = {"done": done + bar.n, "tokens": bar.tokens, "cost": bar.cost}
+            self.emit("progress", **about, **counts, seconds=round(bar.seconds, 3))
+
+        bar = Throttled(SECONDS_BETWEEN_EVENTS, tell)
         try:
-            yield steps
+            yield bar
         finally:
-            steps.tell()
+            bar.flush()
 
     def finished(self) -> None:
         assert self.record is not None
@@ -110,28 +116,6 @@ class EventDisplay:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())
             raise SystemExit(BUG) from None
-
-
-class _Steps:
-    """Reports progress at most once a second, and at the end."""
-
-    def __init__(self, display: EventDisplay, about: dict[str, Any], done: int) -> None:
-        self._display, self._about, self._done = display, about, done
-        self._tokens, self._cost = 0, 0.0
-        self._started = self._told = time.monotonic()
-
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
-        self._done += n
-        self._tokens += tokens
-        self._cost = cost
-        if time.monotonic() - self._told >= SECONDS_BETWEEN_EVENTS:
-            self.tell()
-
-    def tell(self) -> None:
-        self._told = time.monotonic()
-        seconds = round(self._told - self._started, 3)
-        counts = {"done": self._done, "tokens": self._tokens, "cost": self._cost}
-        self._display.emit("progress", **self._about, **counts, seconds=seconds)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from llm_distill.errors import ConfigError, nearest
@@ -151,31 +152,23 @@ def _check_starts(names: Names, problems: Problems) -> set[tuple[str, str]]:
 
 def _cycles(stages: Mapping[str, Stage]) -> dict[str, list[str]]:
     """For each stage on a cycle: the cycle, from its first stage in the file."""
-    reads = {name: upstream(stage, stages) for name, stage in stages.items()}
+    order = list(stages)
     found: dict[str, list[str]] = {}
-    for start in stages:
-        if start not in found:
-            trail = _way_back(start, reads)
-            found.update(dict.fromkeys(trail, trail))
-    return found
-
-
-def _way_back(start: str, reads: Mapping[str, list[str]]) -> list[str]:
-    """The stages on a path from one, through what it reads, back to itself; [] if there is none."""
-    trail, ways = [start], [iter(reads[start])]
-    seen = set()
-    while ways:
-        target = next(ways[-1], None)
-        if target is None:
-            trail.pop()
-            ways.pop()
-        elif target == start:
-            return trail
-        elif target not in seen:
-            seen.add(target)
-            trail.append(target)
-            ways.append(iter(reads[target]))
-    return []
+    while True:
+        reads = {
+            name: [target for target in upstream(stage, stages) if target not in found]
+            for name, stage in stages.items()
+            if name not in found
+        }
+        try:
+            TopologicalSorter(reads).prepare()
+        except CycleError as error:
+            cycle: list[str] = error.args[1][:0:-1]  # without the first again, reader before read
+            start = cycle.index(min(cycle, key=order.index))
+            cycle = cycle[start:] + cycle[:start]
+            found.update(dict.fromkeys(cycle, cycle))
+        else:
+            return found
 
 
 def _check_columns(

@@ -1,4 +1,4 @@
-"""Whether what a reference names can stand where it does, and if not, what could."""
+"""Whether a reference can name what it names, and if not, what it could name."""
 
 from __future__ import annotations
 

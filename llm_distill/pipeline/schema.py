@@ -47,13 +47,13 @@ class Header(BaseModel):
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """A checked pipeline: every reference, column and template was found to fit.
+    """A checked pipeline: its references, columns and templates fit.
 
     stages: in the order of the file, in which each stage refers to earlier ones only; those of a
         `repeat` once for each round, as `x@1`, `x@2`.
     source: the file, for messages. profile: the one that was merged in, if any.
-    resolved: the merged and expanded file as plain values, for the run's record; its `repeat`s as
-        they stand there.
+    resolved: the merged and expanded file as plain values, with its `repeat`s not unrolled, for the
+        run's record.
     """
 
     name: str

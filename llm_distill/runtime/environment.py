@@ -51,13 +51,9 @@ def _commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
+        command = ["git", "rev-parse", "HEAD"]
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
+            command, cwd=root, capture_output=True, text=True, timeout=5, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None

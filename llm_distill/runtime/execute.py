@@ -189,7 +189,7 @@ def _inputs(stage: Stage, resolver: Resolver) -> dict[str, InputRef]:
     return {
         target: InputRef(
             artifact=resolver.ready[target].path.name,
-            content_digest=resolver.ready[target].content_digest,
+            content_digest=resolver.ready[target].manifest.content_digest,
         )
         for _, target, _ in references(stage)
         if target in resolver.ready

@@ -61,30 +61,32 @@ class _Bar:
         self._progress.update(self._task_id, advance=n, tokens=self._tokens, cost=cost)
 
 
-class _Lines:
-    """A line every few seconds, so that a log file stays readable."""
+class Throttled:
+    """Counts progress and passes itself to `tell`, at most once in so many seconds.
 
-    def __init__(
-        self, console: Console, description: str, total: int | None, unit: str, done: int
-    ) -> None:
-        self._console, self._description, self._unit = console, description, unit
-        self._total, self._before = total, done
-        self._started = self._printed = time.monotonic()
-        self._new = self._tokens = 0
+    n, tokens: counted since it was made, or since `tell` set them to 0. cost: as last given.
+    """
+
+    def __init__(self, seconds: float, tell: Callable[[Throttled], None]) -> None:
+        self._between, self._tell = seconds, tell
+        self._started = self._told = time.monotonic()
+        self.n = self.tokens = 0
+        self.cost = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
 
     def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
-        self._new += n
-        self._tokens += tokens
-        now = time.monotonic()
-        if now - self._printed < SECONDS_BETWEEN_LINES:
-            return
-        self._printed = now
-        done = self._before + self._new
-        left = None if self._total is None else self._total - done
-        of = "" if self._total is None else f"/{self._total:,}"
-        rates = _rates(self._new, self._tokens, left, now - self._started, self._unit, cost)
-        line = f"  {self._description}: {done:,}{of} {self._unit}, {rates}"
-        self._console.print(line, highlight=False)
+        self.n += n
+        self.tokens += tokens
+        self.cost = cost
+        if time.monotonic() - self._told >= self._between:
+            self.flush()
+
+    def flush(self) -> None:
+        self._told = time.monotonic()
+        self._tell(self)
 
 
 def _rates(
@@ -119,7 +121,15 @@ def show_progress(
     done: units of `total` that were done before, which are not in the rate.
     """
     if not console.is_terminal:
-        yield _Lines(console, description, total, unit, done)
+        of = "" if total is None else f"/{total:,}"
+
+        def print_line(bar: Throttled) -> None:
+            now = done + bar.n
+            left = None if total is None else total - now
+            rates = _rates(bar.n, bar.tokens, left, bar.seconds, unit, bar.cost)
+            console.print(f"  {description}: {now:,}{of} {unit}, {rates}", highlight=False)
+
+        yield Throttled(SECONDS_BETWEEN_LINES, print_line)  # a log file stays readable
         return
     # On a narrow terminal the bar shrinks and nothing wraps: redrawing needs one line.
     columns = (

@@ -49,7 +49,7 @@ class StageRecord(BaseModel, extra="ignore"):
 
 
 class RunRecord(BaseModel, extra="ignore"):
-    """The content of run.json, and where it lies."""
+    """The content of run.json, and where it is."""
 
     directory: Path = Field(exclude=True)
     schema_version: int = SCHEMA_VERSION  # the first run.json files have none

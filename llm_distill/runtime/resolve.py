@@ -43,7 +43,7 @@ class Resolver:
         asked = {t for place, t, kind in found if kind == "model" and not stage.loads(place)}
         for _, target, kind in found:
             if kind == "rows":
-                identity["inputs"][target] = self.ready[target].content_digest
+                identity["inputs"][target] = self.ready[target].manifest.content_digest
             else:
                 identity["models"][target] = self._model_identity(
                     target, writes_text=target in asked
@@ -120,10 +120,11 @@ class Resolver:
         """Content digests from the base model up; the name if the weights are elsewhere."""
         if name in self.pipeline.stages:
             artifact = self.ready[name]
+            digest = artifact.manifest.content_digest
             if not _is_adapter(artifact):
-                return artifact.content_digest
+                return digest
             trained = models_of(self.pipeline.stages[name])[0]
-            return {"base": self._weights(trained), "adapter": artifact.content_digest}
+            return {"base": self._weights(trained), "adapter": digest}
         config = self.pipeline.models[name]
         own = config.engine.weights_identity(config.model_name_or_path)
         if own is not None:

@@ -8,7 +8,6 @@ import os
 import pickle
 import signal
 import threading
-import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from typing import Any
 from llm_distill.errors import LLMDistillError
 from llm_distill.runtime.context import StageInputs
 from llm_distill.runtime.perform import Done, perform
+from llm_distill.runtime.progress import Throttled
 from llm_distill.stage import Progress, Stage
 
 SECONDS_BETWEEN_REPORTS = 0.1
@@ -114,34 +114,19 @@ class _Report:
         self, description: str, total: int | None, unit: str, done: int
     ) -> Iterator[Progress]:
         self._opened += 1
-        bar = _RemoteBar(self, self._opened)
-        self.send("open", self._opened, description, total, unit, done)
+        number = self._opened
+
+        def tell(bar: Throttled) -> None:
+            self.send("advance", number, bar.n, bar.tokens, bar.cost)
+            bar.n = bar.tokens = 0
+
+        bar = Throttled(SECONDS_BETWEEN_REPORTS, tell)
+        self.send("open", number, description, total, unit, done)
         try:
             yield bar
         finally:
             bar.flush()
             self.send("close")
-
-
-class _RemoteBar:
-    """A bar of the parent, told of progress a few times a second."""
-
-    def __init__(self, report: _Report, number: int) -> None:
-        self._report, self._number = report, number
-        self._n = self._tokens = 0
-        self._cost, self._told = 0.0, time.monotonic()
-
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
-        self._n += n
-        self._tokens += tokens
-        self._cost = cost
-        if time.monotonic() - self._told >= SECONDS_BETWEEN_REPORTS:
-            self.flush()
-
-    def flush(self) -> None:
-        self._report.send("advance", self._number, self._n, self._tokens, self._cost)
-        self._n = self._tokens = 0
-        self._told = time.monotonic()
 
 
 class _Send(logging.Handler):
