@@ -18,6 +18,9 @@ from llm_distill.distillation.alignment.encoding import Content, EncodedRow
 from llm_distill.methods.alignment import align, merge
 from llm_distill.training.data import UnusableRowError
 
+DIFFERENT = "texts differ after normalisation"
+"""The reason under which a row is counted whose texts are not the same."""
+
 
 @dataclass(frozen=True)
 class AlignedRow:
@@ -47,7 +50,7 @@ def aligned(teacher: EncodedRow, student: EncodedRow) -> AlignedRow:
     """
     pairs = list(zip(teacher.contents, student.contents, strict=True))
     if any(a.text != b.text for a, b in pairs):
-        raise UnusableRowError("texts differ after normalisation")
+        raise UnusableRowError(DIFFERENT)
     parts, is_end, kept = [], [], 0
     for a, b in pairs:
         chunks, n_bytes = _chunks(a, b)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from llm_distill.distillation.alignment.aligned import AlignedRow
+    from llm_distill.distillation.losses.alm import AlmSettings
 
 
 @dataclass(frozen=True)
@@ -51,22 +52,21 @@ def at_tokens(
     return spread
 
 
-def teacher_chunks(
-    aligned: AlignedRow, scores: TokenScores, *, debias: bool, gamma: float
-) -> TeacherChunks:
+def teacher_chunks(aligned: AlignedRow, scores: TokenScores, alm: AlmSettings) -> TeacherChunks:
     """The chunks as they are compared, with the teacher's side of the comparison.
 
-    debias: add log p(boundary), and merge chunks that the teacher ends with less than `gamma`.
+    With `alm.debias`, log p(boundary) is added, and chunks that the teacher ends with less than
+    `alm.gamma` are merged into the next.
 
     Raises:
-        ValueError: debias without log p(boundary).
+        ValueError: `alm.debias` without log p(boundary).
     """
-    if not debias:
+    if not alm.debias:
         nothing = np.zeros(len(aligned.is_end), np.bool_)
         return TeacherChunks(aligned, _sums(aligned, scores.logps).astype(np.float32), nothing)
     if scores.boundary_logps is None:
         raise ValueError("debiasing needs log p(boundary)")
-    sure = aligned.is_end | (np.exp(scores.boundary_logps[aligned.teacher_last]) >= gamma)
+    sure = aligned.is_end | (np.exp(scores.boundary_logps[aligned.teacher_last]) >= alm.gamma)
     merged = merged_into_next(aligned, sure)
     is_open = ~merged.is_end
     ends = np.where(is_open, scores.boundary_logps[merged.teacher_last], 0.0)

@@ -12,7 +12,7 @@ from llm_distill.errors import ModelError
 
 def backbone_of(model: Any) -> Any:
     """The module of a causal model that gives `last_hidden_state`; adapters in it stay active."""
-    return _unwrapped(model).base_model
+    return unwrapped(model).base_model
 
 
 def head_of(model: Any) -> Head:
@@ -22,7 +22,7 @@ def head_of(model: Any) -> Head:
         ModelError: an adapter is on the layer, or the layer and the backbone do not give the
             model's own logits: the architecture does something there that is not known here.
     """
-    inner = _unwrapped(model)
+    inner = unwrapped(model)
     layer = inner.get_output_embeddings()
     weight = getattr(layer, "weight", None)
     name = type(inner).__name__
@@ -57,7 +57,7 @@ def head_of(model: Any) -> Head:
     )
 
 
-def _unwrapped(model: Any) -> Any:
+def unwrapped(model: Any) -> Any:
     """Without PEFT's wrapper; the layers that it has put into the model stay there."""
     # PEFT marks the inner model with `peft_config` as well.
     return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from llm_distill.distillation.alignment.aligned import AlignedRow
-from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens
+from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens, teacher_chunks
 from llm_distill.distillation.batches import Example, collate
-from llm_distill.distillation.dataset import chunk_columns, chunks_of
+from llm_distill.distillation.dataset import chunk_columns
 from llm_distill.distillation.lm_head.head import Head, head_logps
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
 from llm_distill.distillation.losses.divergence import divergences_from_logits
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from llm_distill.distillation.losses.loss import Batch, Divergences
     from llm_distill.distillation.settings import DistillSettings
     from llm_distill.rows.columns import Row
+
+ALIGNMENT = ("teacher_first", "teacher_last", "student_first", "student_last", "is_end")
+"""The arrays of an `AlignedRow`: an example keeps them until the teacher scores it."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +65,16 @@ class OnlineTeacher:
         found = logps[batch["labelled"]], boundary_logps[batch["chunk_ends"]]
         if not all(values.isfinite().all() for values in found):
             raise ModelError(
-                "the teacher in memory computes likelihoods that are no numbers; try another dtype "
+                "the teacher in memory computes likelihoods that are not finite; try another dtype "
                 "for it"
             )
         per_row = np.cumsum([len(example["teacher_in_loss"]) for example in examples])[:-1]
         of_rows = (np.split(values.float().cpu().numpy(), per_row) for values in found)
         scores = [
             TokenScores(
-                at_tokens(len(example["teacher_ids"]), example["teacher_in_loss"], own),
-                at_tokens(
-                    len(example["teacher_ids"]), example["teacher_in_loss"], own_boundary_logps
-                ),
+                *(at_tokens(len(row["input_ids"]), row["chunk_ends"], values) for values in both)
             )
-            for example, own, own_boundary_logps in zip(examples, *of_rows, strict=True)
+            for row, *both in zip(rows, *of_rows, strict=True)
         ]
         return scores, read[batch["labelled"]]
 
@@ -129,25 +129,22 @@ class TeacherInMemory:
         self, row: Row, teacher: EncodedRow, found: AlignedRow, n_tokens: int
     ) -> tuple[dict[str, Any], AlignedRow]:
         """The alignment; which chunks are compared shows with the scores."""
-        return _columns_of(found), found
+        return {name: getattr(found, name) for name in ALIGNMENT}, found
 
     def open(self, student: Any, device: torch.device) -> OnlineBatches:
         """Raises:
         ModelError: see `load_model` and `head_of`.
         """
-        return OnlineBatches(online_teacher(self.source, self.encoder, device), self.settings)
+        model = load_model(self.source, device=str(device)).requires_grad_(False)
+        return self._batches(model, head_of(model))
 
-
-def online_teacher(source: ModelSource, encoder: RowEncoder, device: torch.device) -> OnlineTeacher:
-    """The teacher, on the device that training uses.
-
-    Raises:
-        ModelError: see `load_model` and `head_of`.
-    """
-    model = load_model(source, device=str(device)).requires_grad_(False)
-    head = head_of(model)
-    boundary_tokens = torch.from_numpy(encoder.boundary_tokens(len(head.weight))).to(device)
-    return OnlineTeacher(model, head, boundary_tokens, encoder.tokenizer.pad_token_id)
+    def _batches(self, model: Any, head: Head) -> OnlineBatches:
+        boundary_tokens = torch.from_numpy(self.encoder.boundary_tokens(len(head.weight)))
+        teacher = OnlineTeacher(
+            *(model, head, boundary_tokens.to(head.weight.device)),
+            self.encoder.tokenizer.pad_token_id,
+        )
+        return OnlineBatches(teacher, self.settings)
 
 
 def _as_training_row(example: Example) -> Example:
@@ -159,27 +156,8 @@ def _as_training_row(example: Example) -> Example:
     return {"input_ids": ids, "labels": labels, "chunk_ends": index}
 
 
-def _columns_of(found: AlignedRow) -> dict[str, Any]:
-    """What `_with_chunks` needs of the alignment."""
-    return {
-        "teacher_first": found.teacher_first,
-        "teacher_last": found.teacher_last,
-        "student_first": found.student_first,
-        "student_last": found.student_last,
-        "is_end": found.is_end,
-    }
-
-
 def _with_chunks(example: Example, scores: TokenScores, alm: AlmSettings) -> Example:
-    """The example as it had been with these scores stored."""
-    found = AlignedRow(
-        teacher_first=np.asarray(example["teacher_first"], np.int64),
-        teacher_last=np.asarray(example["teacher_last"], np.int64),
-        student_first=np.asarray(example["student_first"], np.int64),
-        student_last=np.asarray(example["student_last"], np.int64),
-        is_end=np.asarray(example["is_end"], np.bool_),
-        n_bytes=0,
-        n_bytes_kept=0,
-    )
-    chunks = chunks_of(found, scores, alm)
+    """The example as it would be with these scores stored."""
+    arrays: dict[str, Any] = {name: np.asarray(example[name]) for name in ALIGNMENT}
+    chunks = teacher_chunks(AlignedRow(**arrays, n_bytes=0, n_bytes_kept=0), scores, alm)
     return {**example, **chunk_columns(chunks, len(example["input_ids"]))}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens
-from llm_distill.distillation.dataset import chunk_columns, chunks_of
+from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens, teacher_chunks
+from llm_distill.distillation.dataset import chunk_columns
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.teacher.identity import scored_text
 from llm_distill.distillation.teacher.scoring import in_loss
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from llm_distill.distillation.alignment.aligned import AlignedRow
     from llm_distill.distillation.alignment.encoding import EncodedRow
-    from llm_distill.distillation.dataset import Example
+    from llm_distill.distillation.batches import Example
     from llm_distill.distillation.settings import DistillSettings
     from llm_distill.rows.columns import Row
 
@@ -56,7 +56,7 @@ class StoredScores:
     ) -> tuple[Example, AlignedRow]:
         """The teacher's side of each chunk; what it seldom ends goes into the next one."""
         scores = self.scores(row, teacher, with_boundary_logps=self.settings.alm.debias)
-        chunks = chunks_of(found, scores, self.settings.alm)
+        chunks = teacher_chunks(found, scores, self.settings.alm)
         return chunk_columns(chunks, n_tokens), chunks.aligned
 
     def open(self, student: Any, device: torch.device) -> BatchesOfRows:

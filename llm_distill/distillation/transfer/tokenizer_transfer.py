@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llm_distill.distillation.alignment.encoding import bytes_of_tokens
 from llm_distill.distillation.transfer.new_tokenizer import (
     byte_tokenizer,
     kept_tokens,
     tokenizer_with,
 )
 from llm_distill.errors import ModelError
-from llm_distill.methods.token_bytes import BYTE_PIECES, TokenBytes, token_bytes
+from llm_distill.methods.token_bytes import BYTE_PIECES, TokenBytes
 from llm_distill.models.sources import ModelSource, own_tokenizer
 from llm_distill.training.weights import Start, load_start, save_full
 
@@ -51,7 +52,7 @@ def transfer_tokenizer(
     old: Any = _fast_tokenizer(source)
     cutter = byte_tokenizer() if target is None else _fast_tokenizer(target).backend_tokenizer
     new: Any = tokenizer_with(cutter, old, target.name if target else "bytes")
-    tokens = _Tokens(old, _table(old, source), new, _table(new, target or source))
+    tokens = _Tokens(old, bytes_of_tokens(source, old), new, bytes_of_tokens(target or source, new))
     start = load_start(replace(source, dtype="float32") if source.adapters else source)
     n_rows = start.model.get_input_embeddings().weight.shape[0]
     n_known = min(len(tokens.old_table.lengths), n_rows)
@@ -143,13 +144,6 @@ def _fast_tokenizer(source: ModelSource) -> Any:
             f"({type(tokenizer).__name__}); take a model that has a tokenizer.json"
         )
     return tokenizer
-
-
-def _table(tokenizer: Any, source: ModelSource) -> TokenBytes:
-    try:
-        return token_bytes(tokenizer)
-    except ValueError as error:
-        raise ModelError(f"model '{source.name}' ({source.path}): {error}") from error
 
 
 def _is_byte_token(tokenizer: Any, table: TokenBytes) -> list[bool]:
