@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class RowPreparation:
     """Makes an example of each row, and takes note of how the texts align.
 
-    teacher, signal: how it reads, and what it says; None where no loss has to do with it.
+    teacher, signal: how it reads, and what it says; None where no loss needs it.
     turns, teacher_turns: what is encoded for either, out of a row.
     """
 
@@ -69,7 +69,7 @@ class RowPreparation:
         if compares_tokens and not np.array_equal(
             teacher.ids[in_loss(teacher)], student.ids[index]
         ):
-            raise UnusableRowError("teacher and student have other tokens for it")
+            raise UnusableRowError("teacher and student have different tokens for it")
         if self.settings.losses.needing(Needs.CHUNKS):
             example |= self._chunks(row, self.signal, teacher, student)
         return example

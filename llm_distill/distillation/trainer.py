@@ -150,8 +150,8 @@ def distill_trainer(
 ) -> DistillTrainer:
     """The trainer.
 
-    dataset: as `dataset.prepared` makes it, with the same signal. signal: None where no loss has
-        to do with a teacher.
+    dataset: as `dataset.prepared` makes it, with the same signal. signal: None where no loss
+        needs a teacher.
 
     Raises:
         ModelError: the model's output layer is not known (see `head_of`), grad_mag has nothing to

@@ -20,7 +20,7 @@ from llm_distill.models.sources import ModelSource, load_model
 from llm_distill.stages.score_likelihood import ScoreLikelihood
 from llm_distill.stages.train_distill import TrainDistill
 from llm_distill.stages.train_sft import TrainSft
-from llm_distill.training.callbacks import WholeHistory
+from llm_distill.training.loop import WholeHistory
 from tests.distillation import plain, tiny
 from tests.distillation.losses.test_divergence import BETA, dense
 from tests.tiny_tokenizer import tiny_tokenizer
@@ -377,8 +377,8 @@ def test_whole_distributions_need_one_tokenizer(train, rows):
         ({"prompt": "How old is Bob?"}, "row r0 of 'r' is not what was scored"),
         ({"teacher_logps": None}, r"row r0 of 'r' has no teacher_logps"),
         ({"teacher_log_pbs": None}, r"has no teacher_log_pbs; .* or set alm.debias: false"),
-        ("nan", r"row r0 of 'r': teacher_logps holds nan, which is no log-probability"),
-        ("positive", r"row r0 of 'r': teacher_log_pbs holds 0.01, which is no log-probability"),
+        ("nan", r"row r0 of 'r': teacher_logps holds nan, which is not a log-probability"),
+        ("positive", r"row r0 of 'r': teacher_log_pbs holds 0.01, which is not a log-probability"),
     ],
 )
 def test_scores_that_do_not_fit_are_refused(change, message, train, scored, rows, teacher):

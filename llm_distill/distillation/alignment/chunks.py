@@ -34,7 +34,7 @@ class TokenScores:
 class TeacherChunks:
     """The chunks that are compared, and the teacher's log-likelihood of each.
 
-    logps: float32 [C]; where `is_open`, with log p(boundary) behind the chunk's last token.
+    logps: float32 [C]; where `is_open`, with log p(boundary) after the chunk's last token.
     is_open: bool [C], the chunk is debiased; one of end tokens, which nothing continues, never is.
     """
 
@@ -76,8 +76,8 @@ def teacher_chunks(aligned: AlignedRow, scores: TokenScores, alm: AlmSettings) -
 def merged_into_next(aligned: AlignedRow, keep: NDArray[np.bool_]) -> AlignedRow:
     """Every chunk that is not kept goes into the next one of its content.
 
-    What is behind the last kept chunk of a content is dropped, as is what is before a token that
-    is in no chunk: a chunk's tokens follow each other.
+    What follows the last kept chunk of a content is dropped, as is what precedes a token that is
+    in no chunk: a chunk's tokens follow each other.
     """
     kept, index = np.flatnonzero(keep), np.arange(len(keep))
     is_apart = np.ones(len(keep), np.bool_)  # from the chunk before
@@ -85,8 +85,8 @@ def merged_into_next(aligned: AlignedRow, keep: NDArray[np.bool_]) -> AlignedRow
         aligned.student_first[1:] != aligned.student_last[:-1] + 1
     )
     content_starts = np.maximum.accumulate(np.where(is_apart, index, 0))
-    behind_kept = np.concatenate([np.zeros(1, np.int64), kept + 1])[: len(kept)]
-    first = np.maximum(content_starts[kept], behind_kept)
+    after_kept = np.concatenate([np.zeros(1, np.int64), kept + 1])[: len(kept)]
+    first = np.maximum(content_starts[kept], after_kept)
     return replace(
         aligned,
         teacher_first=aligned.teacher_first[first],

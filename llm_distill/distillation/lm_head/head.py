@@ -2,7 +2,7 @@
 
 The logits of 4096 positions over a vocabulary of 128k fill 2 GB in float32, their gradients as
 much again. Here the output layer is computed tile by tile, positions by vocabulary, with a running
-logsumexp; the backward pass computes each tile anew. So memory does not grow with the vocabulary,
+logsumexp; the backward pass recomputes each tile. So memory does not grow with the vocabulary,
 for one more multiplication by the layer's weights.
 """
 

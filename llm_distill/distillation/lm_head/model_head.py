@@ -30,7 +30,7 @@ def head_of(model: Any) -> Head:
     is_copied = hasattr(layer, "modules_to_save")
     adapted = hasattr(layer, "base_layer") or (hasattr(layer, "original_module") and not is_copied)
     if adapted or weight is None or weight.ndim != 2 or not weight.is_floating_point():
-        why = "is under an adapter" if adapted else "has no plain matrix of weights"
+        why = "is under an adapter" if adapted else "does not have a plain matrix of weights"
         raise ModelError(
             f"the output layer of {name} {why}, so likelihoods cannot be computed from hidden "
             "states; leave lm_head out of peft.target_modules, and do not quantise it"
@@ -64,9 +64,9 @@ def unwrapped(model: Any) -> Any:
 
 
 def _scales(config: Any) -> list[float]:
-    """What logits may be multiplied with: Cohere's, Falcon-H1's, or Granite's, which divides.
+    """What logits may be multiplied by: Cohere's, Falcon-H1's, or Granite's, which divides.
 
-    HyperCLOVA X has Granite's name for what it multiplies with.
+    HyperCLOVA X has Granite's name for what it multiplies by.
     """
     for name in ("logit_scale", "lm_head_multiplier"):
         if getattr(config, name, None):

@@ -30,7 +30,7 @@ ANCHOR = "\n"
 NAMES_TOKENS = re.compile(r"\w+_token_id|(begin_)?suppress_tokens")
 """Settings of a config that hold ids of tokens."""
 INSIDE_CHARACTERS = slice(0x80, 0xC0)
-"""Bytes that go on a character of UTF-8."""
+"""Bytes that continue a character of UTF-8."""
 
 
 def transfer_tokenizer(
@@ -113,12 +113,13 @@ class _Tokens:
         if not texts:
             return []
         plain = self.old(list(texts), add_special_tokens=False)["input_ids"]
-        behind = self.old([ANCHOR + text for text in texts], add_special_tokens=False)["input_ids"]
+        anchored = [ANCHOR + text for text in texts]
+        tails = self.old(anchored, add_special_tokens=False)["input_ids"]
         lengths = self.old_table.lengths
         found: list[list[int] | None] = []
-        for text, ids, anchored in zip(texts, plain, behind, strict=True):
+        for text, ids, after in zip(texts, plain, tails, strict=True):
             content = text.encode()
-            for tokens in (ids, _last(anchored, len(content), lengths)):
+            for tokens in (ids, _last(after, len(content), lengths)):
                 if self.old_table.text(tokens) == content:
                     found.append(tokens)
                     break
@@ -159,7 +160,7 @@ def _check_bytes(pieces: Pieces, source: ModelSource) -> None:
     alphabet lack those that the training texts never had.
 
     Raises:
-        ModelError: none of the bytes that go on a character has a token.
+        ModelError: none of the bytes that continue a character has a token.
     """
     if not pieces.lengths[INSIDE_CHARACTERS].any():
         raise ModelError(
