@@ -13,14 +13,13 @@ from llm_distill.distillation.alignment.aligned import AlignedRow
 from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens, teacher_chunks
 from llm_distill.distillation.batches import Example, collate
 from llm_distill.distillation.dataset import chunk_columns
-from llm_distill.distillation.lm_head.head import Head, head_logps
+from llm_distill.distillation.lm_head.head import Head
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
 from llm_distill.distillation.losses.divergence import divergences_from_logits
 from llm_distill.distillation.losses.loss import Needs
-from llm_distill.distillation.teacher.scoring import in_loss
+from llm_distill.distillation.teacher.scoring import in_loss, read
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource, load_model
-from llm_distill.training.data import NO_LOSS
 
 if TYPE_CHECKING:
     from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
@@ -45,7 +44,6 @@ class OnlineTeacher:
     model: Any
     head: Head
     boundary_tokens: torch.Tensor
-    pad_token_id: int
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def read(self, examples: Sequence[Example]) -> tuple[list[TokenScores], torch.Tensor]:
@@ -53,30 +51,23 @@ class OnlineTeacher:
 
         examples: with teacher_ids and teacher_in_loss, the indices of the tokens to be scored.
         """
-        rows = [_as_training_row(example) for example in examples]
-        device = self.head.weight.device
-        batch = {name: t.to(device) for name, t in collate(rows, self.pad_token_id).items()}
-        hidden = backbone_of(self.model)(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
-        ).last_hidden_state
-        read = hidden.flatten(0, 1)[batch["positions"]]
-        logps, boundary_logps = head_logps(read, self.head, batch["targets"], self.boundary_tokens)
-        assert boundary_logps is not None
-        found = logps[batch["labelled"]], boundary_logps[batch["chunk_ends"]]
+        tokens = [
+            (np.asarray(example["teacher_ids"]), np.asarray(example["teacher_in_loss"]))
+            for example in examples
+        ]
+        *found, hidden = read(backbone_of(self.model), self.head, self.boundary_tokens, tokens)
         if not all(values.isfinite().all() for values in found):
             raise ModelError(
                 "the teacher in memory computes likelihoods that are not finite; try another dtype "
                 "for it"
             )
-        per_row = np.cumsum([len(example["teacher_in_loss"]) for example in examples])[:-1]
+        per_row = np.cumsum([len(index) for _, index in tokens])[:-1]
         of_rows = (np.split(values.float().cpu().numpy(), per_row) for values in found)
         scores = [
-            TokenScores(
-                *(at_tokens(len(row["input_ids"]), row["chunk_ends"], values) for values in both)
-            )
-            for row, *both in zip(rows, *of_rows, strict=True)
+            TokenScores(*(at_tokens(len(ids), index, values) for values in both))
+            for (ids, index), *both in zip(tokens, *of_rows, strict=True)
         ]
-        return scores, read[batch["labelled"]]
+        return scores, hidden
 
 
 @dataclass(frozen=True)
@@ -140,20 +131,8 @@ class TeacherInMemory:
 
     def _batches(self, model: Any, head: Head) -> OnlineBatches:
         boundary_tokens = torch.from_numpy(self.encoder.boundary_tokens(len(head.weight)))
-        teacher = OnlineTeacher(
-            *(model, head, boundary_tokens.to(head.weight.device)),
-            self.encoder.tokenizer.pad_token_id,
-        )
+        teacher = OnlineTeacher(model, head, boundary_tokens.to(head.weight.device))
         return OnlineBatches(teacher, self.settings)
-
-
-def _as_training_row(example: Example) -> Example:
-    """The row as `collate` takes it: scored tokens are labels, log p(boundary) is read there."""
-    ids = np.asarray(example["teacher_ids"])
-    index = np.asarray(example["teacher_in_loss"])
-    labels = np.full(len(ids), NO_LOSS)
-    labels[index] = ids[index]
-    return {"input_ids": ids, "labels": labels, "chunk_ends": index}
 
 
 def _with_chunks(example: Example, scores: TokenScores, alm: AlmSettings) -> Example:
