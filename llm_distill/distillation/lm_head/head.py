@@ -23,7 +23,9 @@ MOST_ROWS = {"cpu": 512, "cuda": 4096}
 """Positions in a tile. With fewer, reading the layer's weights takes longer than using them."""
 
 TILE_SIZE = {"cpu": 2**20, "cuda": 2**25}
-"""Logits in a tile: on the CPU few enough to stay in its cache, on a GPU enough to keep it busy."""
+"""Logits in a tile: on the CPU few enough to stay in its cache, on a GPU enough to keep it busy.
+
+The figures for a GPU were never measured there."""
 
 MOST_RATIO = 80.0
 """log p(boundary) is taken to be at least −80 in its gradient: e^80 is near float32's most."""

@@ -119,12 +119,8 @@ class _Tokens:
         found: list[list[int] | None] = []
         for text, ids, after in zip(texts, plain, tails, strict=True):
             content = text.encode()
-            for tokens in (ids, _last(after, len(content), lengths)):
-                if self.old_table.text(tokens) == content:
-                    found.append(tokens)
-                    break
-            else:
-                found.append(None)
+            ways = (ids, _last(after, len(content), lengths))
+            found.append(next((way for way in ways if self.old_table.text(way) == content), None))
         return found
 
 

@@ -56,7 +56,7 @@ def names(rows: list[EncodedRow]) -> list[str]:
 
 
 def brute_force(source: ModelSource, encoder: RowEncoder, row: EncodedRow) -> tuple[Any, Any]:
-    """Of the tokens in the loss: their log-probability, and log Σ p(v) over v in B behind them."""
+    """Of the tokens in the loss: their log-probability, and log Σ p(v) over v in B after them."""
     tokenizer = encoder.tokenizer
     spelled = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     b = [i for i, piece in enumerate(spelled)
@@ -114,7 +114,7 @@ def test_sums_are_those_of_the_engine(source: ModelSource) -> None:
         assert sum(found.logprobs) == pytest.approx(scores["teacher_logps"][:-1].sum(), abs=1e-3)
 
 
-def test_the_likeliest_tokens_stand_flat_behind_one_another() -> None:
+def test_the_likeliest_tokens_stand_flat_after_one_another() -> None:
     encoder = row_encoder(CHAT, None)
     rows = encoded(encoder)
     model = load_model(CHAT)
