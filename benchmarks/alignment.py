@@ -3,7 +3,7 @@
     python benchmarks/alignment.py
     python benchmarks/alignment.py --megabytes 10
 
-From the byte offsets behind the tokens of either side to the chunks, on one core. Text and tokens
+From the byte offsets after the tokens of either side to the chunks, on one core. Text and tokens
 are simulated: English, code and Chinese in equal parts; words of typical lengths, that both
 vocabularies end a token at and each cuts further in its own places. The table says how long the
 tokens are. The plain merge walks two lists of integers, made before the clock starts, and is shown
@@ -36,7 +36,7 @@ Ends = NDArray[np.int64]
 class Language:
     """Words of 1 + Poisson(mean − 1) characters, the space before them counted.
 
-    cuts: how likely a token ends behind a character inside a word, for the larger vocabulary and
+    cuts: how likely a token ends after a character inside a word, for the larger vocabulary and
     for the smaller. broken: how likely the smaller writes a character byte by byte.
     """
 
@@ -54,7 +54,7 @@ LANGUAGES = (
 
 
 def segmentations(megabytes: int, seed: int = 0) -> tuple[Ends, Ends]:
-    """The byte offsets behind the tokens of both vocabularies."""
+    """The byte offsets after the tokens of both vocabularies."""
     rng = np.random.default_rng(seed)
     larger: list[Ends] = []
     smaller: list[Ends] = []

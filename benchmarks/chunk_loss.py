@@ -142,7 +142,7 @@ def alm(student: Side, teacher: Side) -> Callable[[], None]:
     n_chunks, device = len(chunks.last_a), student.ids.device
     places = np.searchsorted(chunks.last_a, np.arange(len(student.ends)))
     chunk_of = torch.from_numpy(places).to(device)
-    last = torch.from_numpy(chunks.last_a).to(device) + 1  # behind the token before the text
+    last = torch.from_numpy(chunks.last_a).to(device) + 1  # after the token before the text
     targets = torch.cat([student.ids[1:], student.ids[:1]])  # the last place has none
     scored = -3 * torch.rand(n_chunks).to(device)
 

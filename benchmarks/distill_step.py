@@ -147,7 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=8, help="in a step")
     parser.add_argument("--tokens", type=int, default=256, help="in a row")
-    parser.add_argument("--steps", type=int, default=6, help="measured, behind 2 to warm up")
+    parser.add_argument("--steps", type=int, default=6, help="measured, after 2 to warm up")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--random", help="HIDDEN,LAYERS,VOCABULARY of a random Llama")

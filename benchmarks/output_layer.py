@@ -7,7 +7,7 @@ states and weights; with log p(boundary) and without. Dense is what a trainer do
 float32, and cross entropy; with log p(boundary) log-probabilities of all tokens and a logsumexp
 over boundary tokens.
 The floor is the matrix products at a rate that is measured in the same run: four in tiles, where
-the backward pass computes logits anew, and three with dense logits. Memory is what is allocated
+the backward pass recomputes logits, and three with dense logits. Memory is what is allocated
 above the inputs.
 
 Then errors, ‖found − wanted‖ / ‖wanted‖, against float64 on the same inputs.

@@ -56,7 +56,7 @@ def push_command(
     with TemporaryDirectory(prefix="llm-distill-") as folder:
         merged = Path(folder) / "model" if merge else None
         if merged is not None:
-            from llm_distill.training.merge import merge_adapters
+            from llm_distill.training.weights import merge_adapters
 
             merge_adapters(_source(workspace, record, stage), merged)
         lineage = read_lineage(artifact.path)

@@ -6,7 +6,7 @@ before each token in the loss, and the one of each chunk's last token, for log p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from llm_distill.training.data import NO_LOSS
 
-Example = Mapping[str, Any]
+Example = dict[str, Any]
 """Of a row: input_ids [T], labels [T] and, for ALM, chunk_of [T], chunk_logps [C], chunk_ends [C].
 
 chunk_of: the chunk of each token, −1 for none. chunk_logps: the teacher's side of each chunk.

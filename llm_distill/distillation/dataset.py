@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llm_distill.distillation.alignment.aligned import AlignedRow, aligned
-from llm_distill.distillation.alignment.chunks import (
-    TeacherChunks,
-    TokenScores,
-    teacher_chunks,
-)
+from llm_distill.distillation.alignment.aligned import DIFFERENT, aligned
+from llm_distill.distillation.alignment.chunks import TeacherChunks
 from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
 from llm_distill.distillation.alignment.report import AlignmentReport
-from llm_distill.distillation.losses.alm import AlmSettings
+from llm_distill.distillation.batches import Example
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.distillation.teacher.scoring import in_loss
@@ -30,21 +26,16 @@ from llm_distill.training.data import NO_LOSS, UnusableRowError, token_dataset
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from numpy.typing import NDArray
 
     from llm_distill.distillation.teacher.signal import TeacherSignal
     from llm_distill.engines.base import Message
-
-DIFFERENT = "texts differ after normalisation"
-
-Example = dict[str, "NDArray[Any]"]
 
 
 @dataclass
 class RowPreparation:
     """Makes an example of each row, and takes note of how the texts align.
 
-    teacher, signal: how it reads, and what it says; None where no loss has to do with it.
+    teacher, signal: how it reads, and what it says; None where no loss needs it.
     turns, teacher_turns: what is encoded for either, out of a row.
     """
 
@@ -78,7 +69,7 @@ class RowPreparation:
         if compares_tokens and not np.array_equal(
             teacher.ids[in_loss(teacher)], student.ids[index]
         ):
-            raise UnusableRowError("teacher and student have other tokens for it")
+            raise UnusableRowError("teacher and student have different tokens for it")
         if self.settings.losses.needing(Needs.CHUNKS):
             example |= self._chunks(row, self.signal, teacher, student)
         return example
@@ -129,11 +120,6 @@ def prepared(
         ) from error
     preparation.report.check(max_dropped, name)
     return dataset.with_format("numpy")
-
-
-def chunks_of(found: AlignedRow, scores: TokenScores, alm: AlmSettings) -> TeacherChunks:
-    """The chunks with the teacher's side of the comparison, as the settings want it."""
-    return teacher_chunks(found, scores, debias=alm.debias, gamma=alm.gamma)
 
 
 def chunk_columns(chunks: TeacherChunks, n_tokens: int) -> Example:

@@ -62,7 +62,8 @@ class DistillSettings(BaseModel):
     combine: Literal["fixed", "grad_mag"] = Field(
         "fixed",
         description="grad_mag: the weights times what brings the components' gradients at the last "
-        "decoder layer to one size, anew in each step; with accumulation a forward pass more",
+        "decoder layer to one size, found again in each step; with accumulation this takes one "
+        "more forward pass",
     )
     alm: AlmSettings = Field(AlmSettings(), description="of the loss alm")
     beta: float = Field(0.5, gt=0, lt=1, description="of jsd: the teacher's share in the mixture")

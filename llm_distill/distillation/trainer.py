@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
+from llm_distill.distillation.lm_head.model_head import backbone_of, head_of, unwrapped
 from llm_distill.distillation.losses.loss import MeanOf
 from llm_distill.distillation.losses.objective import Objective, counts
 from llm_distill.distillation.teacher.signal import BatchesOfRows, TeacherSignal
@@ -75,10 +75,11 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
     ) -> torch.Tensor:
         """A batch's share of the loss of its optimizer step."""
         if self._factors is None and len(self._batches) > 1:
-            self._factors = self._found_factors(model, self._batches)
+            batches = map(self._prepare_inputs, self._batches)
+            self._factors = self._found_factors(self._parts(model, batch) for batch in batches)
         parts = self._parts(model, inputs)
         if self._factors is None:
-            self._factors = self._found_factors(model, [], parts)
+            self._factors = self._found_factors([parts])
         for name, part in parts.items():
             self._logged[name] = self._logged.get(name, 0.0) + part.detach()
         loss = sum(self._factors[name] * part for name, part in parts.items())
@@ -103,25 +104,24 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         found = model(input_ids=ids, attention_mask=mask, of_hidden=sums)
         return {name: value / self._totals[name] for name, value in found.items()}
 
-    def _found_factors(
-        self, model: Any, batches: Sequence[Batch], parts: Parts | None = None
-    ) -> dict[str, float]:
-        """What each component is multiplied with in this step.
+    def _found_factors(self, batches: Iterable[Parts]) -> dict[str, float]:
+        """What each component is multiplied by in this step.
 
         With GradMag a weight times what brings the components' gradients at the last decoder layer
-        to one size. A step of one batch reads these off the graph that it has (`parts`); in a step
-        of more, that takes a forward pass of its own for each: weights that differ from batch to
-        batch would not be the step's.
+        to one size. A step of one batch reads these off the graph that it has; in a step of more,
+        that takes a forward pass of its own for each: weights that differ from batch to batch would
+        not be the step's.
         """
         if not self._is_measured:
             return self._weights
-        totals: dict[str, list[torch.Tensor]] = {}
-        for each in [parts] if parts is not None else map(self._on_device(model), batches):
-            for name, found in self._gradients(each).items():
-                before = totals.get(name)
-                totals[name] = (
-                    found if before is None else [a + b for a, b in zip(before, found, strict=True)]
+        totals = {name: [torch.zeros_like(p) for p in self._layer] for name in self._weights}
+        for parts in batches:
+            for name, part in parts.items():
+                gradients = torch.autograd.grad(
+                    part, self._layer, retain_graph=True, allow_unused=True, materialize_grads=True
                 )
+                for total, gradient in zip(totals[name], gradients, strict=True):
+                    total += gradient
         norms = [self._norm(totals[name]) for name in self._weights]
         for name, norm in zip(self._weights, norms, strict=True):
             if not math.isfinite(norm):
@@ -133,20 +133,6 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         factors = grad_mag_weights(norms)
         pairs = zip(self._weights.items(), factors, strict=True)
         return {name: weight * factor for (name, weight), factor in pairs}
-
-    def _on_device(self, model: Any) -> Callable[[Batch], Parts]:
-        return lambda batch: self._parts(model, self._prepare_inputs(batch))
-
-    def _gradients(self, parts: Parts) -> dict[str, list[torch.Tensor]]:
-        """Of each component, with respect to the last layer's weights."""
-        found = {}
-        for name, part in parts.items():
-            gradients = torch.autograd.grad(part, self._layer, retain_graph=True, allow_unused=True)
-            found[name] = [
-                torch.zeros_like(weight) if gradient is None else gradient
-                for weight, gradient in zip(self._layer, gradients, strict=True)
-            ]
-        return found
 
     def _norm(self, gradients: Sequence[torch.Tensor]) -> float:
         whole = [self.accelerator.reduce(gradient, "sum").float() for gradient in gradients]
@@ -164,8 +150,8 @@ def distill_trainer(
 ) -> DistillTrainer:
     """The trainer.
 
-    dataset: as `dataset.prepared` makes it, with the same signal. signal: None where no loss has
-        to do with a teacher.
+    dataset: as `dataset.prepared` makes it, with the same signal. signal: None where no loss
+        needs a teacher.
 
     Raises:
         ModelError: the model's output layer is not known (see `head_of`), grad_mag has nothing to
@@ -198,13 +184,12 @@ def _answers_through(model: Any, backbone: Any) -> None:
     Inside of the model's own forward pass, so that what wraps it (DDP, autocast) covers the output
     layer and the losses.
     """
-    inner = model.get_base_model() if hasattr(model, "peft_config") else model
 
     def forward(of_hidden: Callable[[torch.Tensor], Parts], **inputs: Any) -> Parts:
         given = {name: value for name, value in inputs.items() if value is not None}
         return of_hidden(backbone(**given, use_cache=False).last_hidden_state)
 
-    inner.forward = forward
+    unwrapped(model).forward = forward
 
 
 def _last_layer(model: Any) -> list[torch.nn.Parameter]:
@@ -213,7 +198,7 @@ def _last_layer(model: Any) -> list[torch.nn.Parameter]:
     Raises:
         ModelError: it has none.
     """
-    inner = model.get_base_model() if hasattr(model, "peft_config") else model
+    inner = unwrapped(model)
     n_layers = inner.config.get_text_config(decoder=True).num_hidden_layers
     stacks = [m for m in inner.modules() if isinstance(m, torch.nn.ModuleList)]
     layers = [stack[-1] for stack in stacks if len(stack) == n_layers]

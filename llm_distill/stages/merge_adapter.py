@@ -29,7 +29,7 @@ class MergeAdapter(Stage):
     )
 
     def run(self, context: Context) -> ModelOutput:
-        from llm_distill.training.merge import merge_adapters
+        from llm_distill.training.weights import merge_adapters
 
         directory = context.work_dir / "model"
         merge_adapters(context.model(self.model), directory, self.dtype)

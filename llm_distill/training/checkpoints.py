@@ -34,6 +34,7 @@ def is_complete(path: Path) -> bool:
     formats notice in these that a file is cut short.
     """
     import torch
+    from safetensors import SafetensorError
 
     try:
         state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
@@ -41,30 +42,27 @@ def is_complete(path: Path) -> bool:
             return False
         for name in ("optimizer.pt", "scheduler.pt"):
             torch.load(path / name, map_location="cpu", weights_only=True, mmap=True)
-        random_states = list(path.glob("rng_state*.pth"))
-        return bool(random_states) and all(map(_is_whole_zip, random_states)) and _weights(path)
+        # What torch saves is a zip archive, with its table of contents at the very end.
+        random = [zipfile.is_zipfile(each) for each in path.glob("rng_state*.pth")]
+        return bool(random) and all(random) and _weights(path)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError):
         return False
-    except pickle.UnpicklingError:
+    except (pickle.UnpicklingError, SafetensorError):
         return False
 
 
 def _weights(path: Path) -> bool:
-    """Whether there are weights, all that their index names, each as long as its header says."""
-    from safetensors import SafetensorError, safe_open
+    """Whether there are weights, all that their index names.
+
+    Raises:
+        SafetensorError: one is not as long as its header says.
+    """
+    from safetensors import safe_open
 
     needed = {file.name for file in path.glob("*.safetensors")}
     for index in path.glob("*.safetensors.index.json"):
         needed.update(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    try:
-        for name in needed:
-            with safe_open(path / name, framework="pt"):
-                pass
-    except SafetensorError:
-        return False
+    for name in needed:
+        with safe_open(path / name, framework="pt"):
+            pass
     return bool(needed)
-
-
-def _is_whole_zip(path: Path) -> bool:
-    """What torch saves is a zip archive, with its table of contents at the very end."""
-    return zipfile.is_zipfile(path)

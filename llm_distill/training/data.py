@@ -151,7 +151,7 @@ def checked_weight(value: object) -> float:
     if value is None or isinstance(value, bool) or not isinstance(value, (int, float)):
         raise UnusableRowError("no weight")
     if not math.isfinite(value):
-        raise UnusableRowError("weight is not a finite number")
+        raise UnusableRowError("weight is not finite")
     if value < 0:
         raise UnusableRowError("weight is below 0")
     if value == 0:

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import is_out_of_memory
-from llm_distill.training.callbacks import ShowProgress, WholeHistory
 from llm_distill.training.checkpoints import last_complete
 
 if TYPE_CHECKING:
-    from llm_distill.stage import Context
+    from llm_distill.stage import Context, Progress
     from llm_distill.training.settings import TrainingSettings
 
 NOT_HISTORY = (
@@ -32,7 +31,7 @@ NOT_HISTORY = (
 
 
 class Guarded:
-    """Mixed into TRL's trainers: stops at a loss that is not finite, and sends no telemetry."""
+    """Mixed into TRL's trainers: stops at a loss that is not finite, sends nothing anywhere."""
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*args, **kwargs)  # type: ignore[misc]
@@ -48,6 +47,44 @@ class Guarded:
     def _send_telemetry(self) -> None: ...
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+class ShowProgress(TrainerCallback):  # type: ignore[misc]
+    """A bar over the optimizer steps. It is opened once the loop knows how many there are.
+
+    stack: closes it, however training ends.
+    """
+
+    def __init__(self, context: Context, stack: ExitStack) -> None:
+        self._context, self._stack = context, stack
+        self._bar: Progress | None = None
+        self._tokens = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        bar = self._context.progress("train", state.max_steps, "steps", state.global_step)
+        self._bar = self._stack.enter_context(bar)
+        self._tokens = state.num_input_tokens_seen
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        seen = int(state.num_input_tokens_seen)
+        if self._bar is not None:
+            self._bar.advance(1, seen - self._tokens)
+        self._tokens = seen
+
+
+class WholeHistory(TrainerCallback):  # type: ignore[misc]
+    """Makes the loss history cover every step, and the same after a kill as without one.
+
+    transformers forgets the losses since the last point of the history when it resumes, and those
+    after the last point when it ends. So there is a point at each checkpoint and at the end.
+    """
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        at_end = state.global_step >= state.max_steps
+        if at_end:
+            control.should_save = False  # the model itself is saved next
+        if at_end or control.should_save:
+            control.should_log = True
 
 
 def run_trainer(trainer: Any, context: Context) -> None:
@@ -76,7 +113,7 @@ def run_trainer(trainer: Any, context: Context) -> None:
 
 
 @contextmanager
-def memory_explained(settings: TrainingSettings) -> Iterator[None]:
+def out_of_memory_explained(settings: TrainingSettings) -> Iterator[None]:
     """Says what to lower where memory does not suffice; keeps libraries' chatter in the log.
 
     Raises:

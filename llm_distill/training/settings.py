@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -86,7 +87,11 @@ def trainer_arguments(settings: TrainingSettings, context: Context, seed: int) -
     import torch
 
     cuda = torch.cuda.is_available()
-    _check_device_count(torch.cuda.device_count() if cuda else 0)
+    n = torch.cuda.device_count() if cuda else 0
+    if n > 1 and "WORLD_SIZE" not in os.environ:
+        raise ModelError(
+            f"{n} GPUs are visible, and training uses one; choose it with CUDA_VISIBLE_DEVICES"
+        )
     if settings.bf16 and not cuda:
         context.warn("bf16 is left off: there is no CUDA device")
     own = settings.model_dump(exclude={"peft"}, include=set(TrainingSettings.model_fields))
@@ -127,12 +132,3 @@ def lora_config(settings: TrainingSettings, model: Any) -> Any:
     if not isinstance(values["target_modules"], str):
         values["target_modules"] = list(values["target_modules"])
     return LoraConfig(task_type="CAUSAL_LM", **values)
-
-
-def _check_device_count(n: int) -> None:
-    import os
-
-    if n > 1 and "WORLD_SIZE" not in os.environ:
-        raise ModelError(
-            f"{n} GPUs are visible, and training uses one; choose it with CUDA_VISIBLE_DEVICES"
-        )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llm_distill.models.sources import ModelSource
     from llm_distill.stage import Context
     from llm_distill.training.settings import TrainingSettings
+    from llm_distill.training.weights import Start
 
 log = logging.getLogger("llm_distill")
 
@@ -37,23 +38,19 @@ def train_and_save(
     """Train `source`; the model or adapter lies in `work_dir/model` then.
 
     Raises:
-        ModelError: see `trainer_arguments`, `run_trainer` and `memory_explained`.
+        ModelError: see `trainer_arguments`, `run_trainer` and `out_of_memory_explained`.
     """
-    from llm_distill.training.loop import memory_explained, run_trainer
+    from llm_distill.training.loop import out_of_memory_explained, run_trainer
 
     arguments = trainer_arguments(settings, context, seed)
-    directory = context.work_dir / "model"
-    with memory_explained(settings), sent(settings.report_to, context.tracked):
+    with out_of_memory_explained(settings), sent(settings.report_to, context.tracked):
         start = load_start(training_source(source, full=settings.trains_weights()))
         with _adapter_fits(settings, source):
             trainer = make_trainer(start.model, arguments, lora_config(settings, start.model))
         context.metrics.update(n_rows=len(dataset), n_tokens=_n_tokens(dataset))
         run_trainer(trainer, context)
-        if settings.peft is None:
-            save_full(start, source, directory)
-        else:
-            save_adapter(trainer.accelerator.unwrap_model(trainer.model), source, directory)
-    return ModelOutput(directory, base=None if settings.peft is None else source)
+        trained = trainer.accelerator.unwrap_model(trainer.model)
+        return _saved(settings, start, trained, source, context)
 
 
 def save_untrained(
@@ -62,25 +59,33 @@ def save_untrained(
     """What no step of training gives: the model as it is, or an adapter that adds nothing to it.
 
     Raises:
-        ModelError: see `memory_explained`.
+        ModelError: see `out_of_memory_explained`.
     """
-    from llm_distill.training.loop import memory_explained
+    from llm_distill.training.loop import out_of_memory_explained
 
-    directory = context.work_dir / "model"
-    with memory_explained(settings):
+    with out_of_memory_explained(settings):
         start = load_start(training_source(source, full=settings.trains_weights()))
-        if settings.peft is None:
-            save_full(start, source, directory)
-        else:
+        model = start.model
+        if settings.peft is not None:
             from peft import get_peft_model
             from transformers import set_seed
 
             set_seed(seed)  # B of an adapter begins as 0, A at random
             with _adapter_fits(settings, source):
-                adapted = get_peft_model(start.model, lora_config(settings, start.model))
-            save_adapter(adapted, source, directory)
-    context.metrics.update(n_rows=0, n_tokens=0, steps=0, train_loss=None, history=[])
-    return ModelOutput(directory, base=None if settings.peft is None else source)
+                model = get_peft_model(model, lora_config(settings, model))
+        context.metrics.update(n_rows=0, n_tokens=0, steps=0, train_loss=None, history=[])
+        return _saved(settings, start, model, source, context)
+
+
+def _saved(
+    settings: TrainingSettings, start: Start, trained: Any, source: ModelSource, context: Context
+) -> ModelOutput:
+    directory = context.work_dir / "model"
+    if settings.peft is None:
+        save_full(start, source, directory)
+        return ModelOutput(directory)
+    save_adapter(trained, source, directory)
+    return ModelOutput(directory, base=source)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource, load_model, own_tokenizer
 
 NOT_SAFE = (".bin", ".pt", ".pth", ".pkl")
@@ -84,6 +85,26 @@ def save_adapter(peft_model: Any, source: ModelSource, directory: Path) -> None:
     peft_model.save_pretrained(str(directory), save_embedding_layers=False)
     own_tokenizer(source).save_pretrained(str(directory))
     _only_safe(directory)
+
+
+def merge_adapters(source: ModelSource, directory: Path, dtype: str = "float32") -> None:
+    """Write the model with its adapters added into its weights; it loads without PEFT.
+
+    dtype: float32, bfloat16 or float16. The sum is computed in float32 and rounded only then.
+
+    Raises:
+        ModelError: the model has no adapter.
+    """
+    import torch
+
+    if not source.adapters:
+        raise ModelError(f"model '{source.name}' has no adapter to merge: it is whole already")
+    start = load_start(replace(source, dtype="float32"))
+    if dtype != "float32":
+        start.model.to(getattr(torch, dtype))
+        start.config.dtype = getattr(torch, dtype)
+    directory.mkdir(parents=True, exist_ok=True)
+    save_full(start, source, directory)
 
 
 def _only_safe(directory: Path) -> None:

@@ -20,7 +20,7 @@ from llm_distill.models.sources import ModelSource, load_model
 from llm_distill.stages.score_likelihood import ScoreLikelihood
 from llm_distill.stages.train_distill import TrainDistill
 from llm_distill.stages.train_sft import TrainSft
-from llm_distill.training.callbacks import WholeHistory
+from llm_distill.training.loop import WholeHistory
 from tests.distillation import plain, tiny
 from tests.distillation.losses.test_divergence import BETA, dense
 from tests.tiny_tokenizer import tiny_tokenizer

@@ -1,4 +1,4 @@
-"""The training loop's own part: padding, mixed precision, and a gradient that is no number."""
+"""The training loop's own part: padding, mixed precision, and a gradient that is NaN."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_step_in_mixed_precision_is_nearly_that_in_float32(combine, made):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_grad_mag_names_the_loss_whose_gradient_is_no_number(times, made, monkeypatch):
+def test_grad_mag_names_the_loss_whose_gradient_is_nan(times, made, monkeypatch):
     """In the second step; the loss itself stays what it was."""
     whole = losses.chunk_divergence
     built = made(

@@ -14,7 +14,7 @@ import torch
 
 from llm_distill.stages.train_dpo import TrainDpo
 from llm_distill.stages.train_sft import TrainSft
-from llm_distill.training.callbacks import WholeHistory
+from llm_distill.training.loop import WholeHistory
 
 # Eight rows by two, in windows of two: four batches and two steps an epoch, ten steps in all.
 SETTINGS = {
@@ -143,7 +143,7 @@ from llm_distill.models.sources import ModelSource
 from llm_distill.runtime.context import ModelInput, StageContext, StageInputs
 from llm_distill.stages.train_sft import TrainSft
 from llm_distill.tracking import TrackedRun
-from llm_distill.training.callbacks import WholeHistory
+from llm_distill.training.loop import WholeHistory
 
 class Bar:
     def advance(self, n=1, tokens=0, cost=0.0): ...

@@ -18,6 +18,9 @@ from llm_distill.distillation.alignment.encoding import Content, EncodedRow
 from llm_distill.methods.alignment import align, merge
 from llm_distill.training.data import UnusableRowError
 
+DIFFERENT = "texts differ after normalisation"
+"""The reason under which a row is counted whose texts are not the same."""
+
 
 @dataclass(frozen=True)
 class AlignedRow:
@@ -47,7 +50,7 @@ def aligned(teacher: EncodedRow, student: EncodedRow) -> AlignedRow:
     """
     pairs = list(zip(teacher.contents, student.contents, strict=True))
     if any(a.text != b.text for a, b in pairs):
-        raise UnusableRowError("texts differ after normalisation")
+        raise UnusableRowError(DIFFERENT)
     parts, is_end, kept = [], [], 0
     for a, b in pairs:
         chunks, n_bytes = _chunks(a, b)
@@ -88,5 +91,5 @@ def _chunks(a: Content, b: Content) -> tuple[NDArray[np.int64], int]:
 
 
 def _firsts(last: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each chunk begins: after the one before it."""
+    """Where each chunk begins: right after the one before it."""
     return np.concatenate([np.zeros(1, np.int64), last + 1])[:-1]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from llm_distill.distillation.alignment.aligned import AlignedRow
+    from llm_distill.distillation.losses.alm import AlmSettings
 
 
 @dataclass(frozen=True)
@@ -51,22 +52,21 @@ def at_tokens(
     return spread
 
 
-def teacher_chunks(
-    aligned: AlignedRow, scores: TokenScores, *, debias: bool, gamma: float
-) -> TeacherChunks:
+def teacher_chunks(aligned: AlignedRow, scores: TokenScores, alm: AlmSettings) -> TeacherChunks:
     """The chunks as they are compared, with the teacher's side of the comparison.
 
-    debias: add log p(boundary), and merge chunks that the teacher ends with less than `gamma`.
+    With `alm.debias`, log p(boundary) is added, and chunks that the teacher ends with less than
+    `alm.gamma` are merged into the next.
 
     Raises:
-        ValueError: debias without log p(boundary).
+        ValueError: `alm.debias` without log p(boundary).
     """
-    if not debias:
+    if not alm.debias:
         nothing = np.zeros(len(aligned.is_end), np.bool_)
         return TeacherChunks(aligned, _sums(aligned, scores.logps).astype(np.float32), nothing)
     if scores.boundary_logps is None:
         raise ValueError("debiasing needs log p(boundary)")
-    sure = aligned.is_end | (np.exp(scores.boundary_logps[aligned.teacher_last]) >= gamma)
+    sure = aligned.is_end | (np.exp(scores.boundary_logps[aligned.teacher_last]) >= alm.gamma)
     merged = merged_into_next(aligned, sure)
     is_open = ~merged.is_end
     ends = np.where(is_open, scores.boundary_logps[merged.teacher_last], 0.0)
@@ -76,8 +76,8 @@ def teacher_chunks(
 def merged_into_next(aligned: AlignedRow, keep: NDArray[np.bool_]) -> AlignedRow:
     """Every chunk that is not kept goes into the next one of its content.
 
-    What is after the last kept chunk of a content is dropped, as is what is before a token that
-    is in no chunk: a chunk's tokens follow each other.
+    What follows the last kept chunk of a content is dropped, as is what precedes a token that is
+    in no chunk: a chunk's tokens follow each other.
     """
     kept, index = np.flatnonzero(keep), np.arange(len(keep))
     is_apart = np.ones(len(keep), np.bool_)  # from the chunk before
@@ -85,8 +85,8 @@ def merged_into_next(aligned: AlignedRow, keep: NDArray[np.bool_]) -> AlignedRow
         aligned.student_first[1:] != aligned.student_last[:-1] + 1
     )
     content_starts = np.maximum.accumulate(np.where(is_apart, index, 0))
-    behind_kept = np.concatenate([np.zeros(1, np.int64), kept + 1])[: len(kept)]
-    first = np.maximum(content_starts[kept], behind_kept)
+    after_kept = np.concatenate([np.zeros(1, np.int64), kept + 1])[: len(kept)]
+    first = np.maximum(content_starts[kept], after_kept)
     return replace(
         aligned,
         teacher_first=aligned.teacher_first[first],

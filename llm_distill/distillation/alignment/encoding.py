@@ -38,7 +38,7 @@ class Content:
     ends: int64 [end - start], the byte offset in `text` after each token, clamped to 0..len(text).
     is_closed: the token at `end` ends the turn, and is in the loss as well.
     begin: the byte of `text` with which the token at `start` begins. It is above 0 where the token
-        before is not a part of this: it also holds text of the template, or nothing predicts it.
+        before is not part of this: it also holds text of the template, or nothing predicts it.
     """
 
     start: int
@@ -103,10 +103,10 @@ class RowEncoder:
             before, answer = self._before(turns[:index]), turns[index]["content"]
             opening, body = self.pairs.texts(before, answer)
             head, tail = self.pairs.tokens(opening, body, special=isinstance(before, str))
-            # A model is given what it wrote before. A template that renders it in another way then
-            # (without its thoughts, say) would need a row a turn.
+            # A model is given what it wrote before. A template that then renders it in another way
+            # (without its thoughts, say) would need a row for each turn.
             if head[: len(ids)] != ids:
-                raise UnusableRowError("the chat template renders earlier turns anew")
+                raise UnusableRowError("the chat template changes earlier turns")
             ids = head + tail
             around = self._around(before, body, answer.strip())
             contents.append(self._content(tail[:-1], len(head), *around, is_closed=True))

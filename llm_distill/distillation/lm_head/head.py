@@ -2,7 +2,7 @@
 
 The logits of 4096 positions over a vocabulary of 128k fill 2 GB in float32, their gradients as
 much again. Here the output layer is computed tile by tile, positions by vocabulary, with a running
-logsumexp; the backward pass computes each tile anew. So memory does not grow with the vocabulary,
+logsumexp; the backward pass recomputes each tile. So memory does not grow with the vocabulary,
 for one more multiplication by the layer's weights.
 """
 
@@ -23,7 +23,9 @@ MOST_ROWS = {"cpu": 512, "cuda": 4096}
 """Positions in a tile. With fewer, reading the layer's weights takes longer than using them."""
 
 TILE_SIZE = {"cpu": 2**20, "cuda": 2**25}
-"""Logits in a tile: on the CPU few enough to stay in its cache, on a GPU enough to keep it busy."""
+"""Logits in a tile: on the CPU few enough to stay in its cache, on a GPU enough to keep it busy.
+
+The figures for a GPU were never measured there."""
 
 MOST_RATIO = 80.0
 """log p(boundary) is taken to be at least −80 in its gradient: e^80 is near float32's most."""
@@ -81,8 +83,7 @@ def top_tokens(hidden: torch.Tensor, head: Head, k: int, n_tokens: int) -> TopTo
         log_z = _filled(hidden, head, -torch.inf)
         best = log_z[:, None].expand(-1, k).clone()
         ids = torch.zeros(best.shape, dtype=torch.int64, device=best.device)
-        for rows, columns in _tiles(hidden, head):
-            product = _product(hidden, head, rows, columns, kind)
+        for rows, columns, product in _tiles(hidden, head, kind):
             logits = shaped(product, head.scale, head.soft_cap)
             log_z[rows] = torch.logaddexp(log_z[rows], logits.logsumexp(1))
             logits = logits[:, : max(0, n_tokens - columns.start)]
@@ -115,14 +116,10 @@ class _HeadLogps(torch.autograd.Function):  # type: ignore[misc]
         boundary_log_z = None if boundary_tokens is None else log_z.clone()
         chosen = _filled(hidden, head, torch.nan)
         accumulate, _ = tile_operations(hidden.device, kind)
-        for rows, columns in _tiles(hidden, head):
-            tile = _tile(hidden, head, targets, boundary_tokens, rows, columns, kind)
-            accumulate(
-                tile,
-                log_z[rows],
-                None if boundary_log_z is None else boundary_log_z[rows],
-                chosen[rows],
-            )
+        for rows, columns, product in _tiles(hidden, head, kind):
+            here, boundaries = targets[rows] - columns.start, _part(boundary_tokens, columns)
+            tile = Tile(product, here, boundaries, head.scale, head.soft_cap)
+            accumulate(tile, log_z[rows], _part(boundary_log_z, rows), chosen[rows])
         ctx.save_for_backward(hidden, weight, bias, targets, boundary_tokens, log_z, boundary_log_z)
         ctx.head, ctx.kind = head, kind
         return chosen - log_z, None if boundary_log_z is None else boundary_log_z - log_z
@@ -146,9 +143,10 @@ class _HeadLogps(torch.autograd.Function):  # type: ignore[misc]
                 grad_boundary_logps * (log_z - boundary_log_z).clamp(max=MOST_RATIO).exp()
             )
         _, backward = tile_operations(hidden.device, ctx.kind)
-        for rows, columns in _tiles(hidden, head):
-            tile = _tile(hidden, head, targets, boundary_tokens, rows, columns, ctx.kind)
-            boundary_scale = None if boundary_grad_scale is None else boundary_grad_scale[rows]
+        for rows, columns, product in _tiles(hidden, head, ctx.kind):
+            here, boundaries = targets[rows] - columns.start, _part(boundary_tokens, columns)
+            tile = Tile(product, here, boundaries, head.scale, head.soft_cap)
+            boundary_scale = _part(boundary_grad_scale, rows)
             grad = backward(tile, log_z[rows], grad_logps[rows], grad_scale[rows], boundary_scale)
             if d_bias is not None:
                 d_bias[columns] += grad.sum(0)
@@ -180,40 +178,24 @@ def _filled(hidden: torch.Tensor, head: Head, value: float) -> torch.Tensor:
     return torch.full((len(hidden),), value, dtype=dtype, device=hidden.device)
 
 
-def _tiles(hidden: torch.Tensor, head: Head) -> Iterator[tuple[slice, slice]]:
-    """Positions by vocabulary, all positions of one piece of the vocabulary before the next."""
+def _tiles(
+    hidden: torch.Tensor, head: Head, kind: torch.dtype
+) -> Iterator[tuple[slice, slice, torch.Tensor]]:
+    """Positions by vocabulary with the products there; all positions of a piece, then the next."""
     device = "cpu" if hidden.device.type == "cpu" else "cuda"
     n, vocabulary = len(hidden), len(head.weight)
     height = max(1, min(n, MOST_ROWS[device]))
     width = min(vocabulary, max(1, TILE_SIZE[device] // height))
     for column in range(0, vocabulary, width):
+        columns = slice(column, min(column + width, vocabulary))
         for row in range(0, n, height):
-            yield slice(row, row + height), slice(column, min(column + width, vocabulary))
+            rows = slice(row, row + height)
+            bias = None if head.bias is None else head.bias[columns].to(kind)
+            yield rows, columns, linear(hidden[rows].to(kind), head.weight[columns].to(kind), bias)
 
 
-def _tile(
-    hidden: torch.Tensor,
-    head: Head,
-    targets: torch.Tensor,
-    boundary_tokens: torch.Tensor | None,
-    rows: slice,
-    columns: slice,
-    kind: torch.dtype,
-) -> Tile:
-    return Tile(
-        _product(hidden, head, rows, columns, kind),
-        targets[rows] - columns.start,
-        None if boundary_tokens is None else boundary_tokens[columns],
-        head.scale,
-        head.soft_cap,
-    )
-
-
-def _product(
-    hidden: torch.Tensor, head: Head, rows: slice, columns: slice, kind: torch.dtype
-) -> torch.Tensor:
-    bias = None if head.bias is None else head.bias[columns].to(kind)
-    return linear(hidden[rows].to(kind), head.weight[columns].to(kind), bias)
+def _part(values: torch.Tensor | None, places: slice) -> torch.Tensor | None:
+    return None if values is None else values[places]
 
 
 def _add_product(total: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:

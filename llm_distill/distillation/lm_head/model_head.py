@@ -12,7 +12,7 @@ from llm_distill.errors import ModelError
 
 def backbone_of(model: Any) -> Any:
     """The module of a causal model that gives `last_hidden_state`; adapters in it stay active."""
-    return _unwrapped(model).base_model
+    return unwrapped(model).base_model
 
 
 def head_of(model: Any) -> Head:
@@ -22,7 +22,7 @@ def head_of(model: Any) -> Head:
         ModelError: an adapter is on the layer, or the layer and the backbone do not give the
             model's own logits: the architecture does something there that is not known here.
     """
-    inner = _unwrapped(model)
+    inner = unwrapped(model)
     layer = inner.get_output_embeddings()
     weight = getattr(layer, "weight", None)
     name = type(inner).__name__
@@ -30,7 +30,7 @@ def head_of(model: Any) -> Head:
     is_copied = hasattr(layer, "modules_to_save")
     adapted = hasattr(layer, "base_layer") or (hasattr(layer, "original_module") and not is_copied)
     if adapted or weight is None or weight.ndim != 2 or not weight.is_floating_point():
-        why = "is under an adapter" if adapted else "has no plain matrix of weights"
+        why = "is under an adapter" if adapted else "does not have a plain matrix of weights"
         raise ModelError(
             f"the output layer of {name} {why}, so likelihoods cannot be computed from hidden "
             "states; leave lm_head out of peft.target_modules, and do not quantise it"
@@ -44,40 +44,39 @@ def head_of(model: Any) -> Head:
     bias, cap = getattr(layer, "bias", None), getattr(config, "final_logit_softcapping", None)
     hidden, expected = _a_few(inner, layer)
     allowed = 2e-2 if weight.dtype in (torch.bfloat16, torch.float16) else 1e-4
-    for scale in _scales(config):
+    scales = _scales(config)
+    for scale in scales:
         head = Head(weight, bias, scale, cap)
         with torch.no_grad():
             found = head.logits(hidden)
-        if found.shape == expected.shape and _relative(found, expected) <= allowed:
-            return head
+        if found.shape == expected.shape:
+            difference = (found - expected).abs().max() / expected.abs().max()
+            if difference <= allowed:
+                return head
     raise ModelError(
         f"the logits of {name} are not those of its output layer over its hidden states (with "
-        f"logit scale {', '.join(f'{scale:g}' for scale in _scales(config))}, soft cap {cap}); "
+        f"logit scale {', '.join(f'{scale:g}' for scale in scales)}, soft cap {cap}); "
         "its architecture is not supported here"
     )
 
 
-def _unwrapped(model: Any) -> Any:
+def unwrapped(model: Any) -> Any:
     """Without PEFT's wrapper; the layers that it has put into the model stay there."""
     # PEFT marks the inner model with `peft_config` as well.
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _scales(config: Any) -> list[float]:
-    """What logits may be multiplied with: Cohere's, Falcon-H1's, or Granite's, which divides.
+    """What logits may be multiplied by: Cohere's, Falcon-H1's, or Granite's, which divides.
 
-    HyperCLOVA X has Granite's name for what it multiplies with.
+    HyperCLOVA X has Granite's name for what it multiplies by. Experimental: only small random
+    models of these kinds were tried, none with its published weights.
     """
     for name in ("logit_scale", "lm_head_multiplier"):
         if getattr(config, name, None):
             return [float(getattr(config, name))]
     divisor = float(getattr(config, "logits_scaling", None) or 1)
     return [1 / divisor, divisor] if divisor != 1 else [1.0]
-
-
-def _relative(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """The largest difference, as a share of the largest value."""
-    return float((found - expected).abs().max() / expected.abs().max())
 
 
 def _a_few(model: Any, layer: Any) -> tuple[torch.Tensor, torch.Tensor]:

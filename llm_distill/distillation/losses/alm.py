@@ -41,7 +41,7 @@ class AlmSettings(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _a_number(self) -> AlmSettings:
+    def _not_nan(self) -> AlmSettings:
         if math.isnan(self.temperature):
             raise ValueError("temperature is NaN")
         return self

@@ -32,7 +32,7 @@ def engine_scores(
     ask: gives each request its score, in order. name: of the model, for messages.
 
     Raises:
-        ModelError: a score is not a finite number.
+        ModelError: a score is not finite.
     """
     waiting: deque[tuple[Row, EncodedRow]] = deque()
 

@@ -10,17 +10,16 @@ import numpy as np
 import torch
 
 from llm_distill.distillation.alignment.aligned import AlignedRow
-from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens
+from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens, teacher_chunks
 from llm_distill.distillation.batches import Example, collate
-from llm_distill.distillation.dataset import chunk_columns, chunks_of
-from llm_distill.distillation.lm_head.head import Head, head_logps
+from llm_distill.distillation.dataset import chunk_columns
+from llm_distill.distillation.lm_head.head import Head
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
 from llm_distill.distillation.losses.divergence import divergences_from_logits
 from llm_distill.distillation.losses.loss import Needs
-from llm_distill.distillation.teacher.scoring import in_loss
+from llm_distill.distillation.teacher.scoring import in_loss, read
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource, load_model
-from llm_distill.training.data import NO_LOSS
 
 if TYPE_CHECKING:
     from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
     from llm_distill.distillation.losses.loss import Batch, Divergences
     from llm_distill.distillation.settings import DistillSettings
     from llm_distill.rows.columns import Row
+
+ALIGNMENT = ("teacher_first", "teacher_last", "student_first", "student_last", "is_end")
+"""The arrays of an `AlignedRow`: an example keeps them until the teacher scores it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,6 @@ class OnlineTeacher:
     model: Any
     head: Head
     boundary_tokens: torch.Tensor
-    pad_token_id: int
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def read(self, examples: Sequence[Example]) -> tuple[list[TokenScores], torch.Tensor]:
@@ -50,32 +51,23 @@ class OnlineTeacher:
 
         examples: with teacher_ids and teacher_in_loss, the indices of the tokens to be scored.
         """
-        rows = [_as_training_row(example) for example in examples]
-        device = self.head.weight.device
-        batch = {name: t.to(device) for name, t in collate(rows, self.pad_token_id).items()}
-        hidden = backbone_of(self.model)(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
-        ).last_hidden_state
-        read = hidden.flatten(0, 1)[batch["positions"]]
-        logps, boundary_logps = head_logps(read, self.head, batch["targets"], self.boundary_tokens)
-        assert boundary_logps is not None
-        found = logps[batch["labelled"]], boundary_logps[batch["chunk_ends"]]
+        tokens = [
+            (np.asarray(example["teacher_ids"]), np.asarray(example["teacher_in_loss"]))
+            for example in examples
+        ]
+        *found, hidden = read(backbone_of(self.model), self.head, self.boundary_tokens, tokens)
         if not all(values.isfinite().all() for values in found):
             raise ModelError(
-                "the teacher in memory computes likelihoods that are NaN; try another dtype for it"
+                "the teacher in memory computes likelihoods that are not finite; try another dtype "
+                "for it"
             )
-        per_row = np.cumsum([len(example["teacher_in_loss"]) for example in examples])[:-1]
+        per_row = np.cumsum([len(index) for _, index in tokens])[:-1]
         of_rows = (np.split(values.float().cpu().numpy(), per_row) for values in found)
         scores = [
-            TokenScores(
-                at_tokens(len(example["teacher_ids"]), example["teacher_in_loss"], own),
-                at_tokens(
-                    len(example["teacher_ids"]), example["teacher_in_loss"], own_boundary_logps
-                ),
-            )
-            for example, own, own_boundary_logps in zip(examples, *of_rows, strict=True)
+            TokenScores(*(at_tokens(len(ids), index, values) for values in both))
+            for (ids, index), *both in zip(tokens, *of_rows, strict=True)
         ]
-        return scores, read[batch["labelled"]]
+        return scores, hidden
 
 
 @dataclass(frozen=True)
@@ -128,57 +120,23 @@ class TeacherInMemory:
         self, row: Row, teacher: EncodedRow, found: AlignedRow, n_tokens: int
     ) -> tuple[dict[str, Any], AlignedRow]:
         """The alignment; which chunks are compared shows with the scores."""
-        return _columns_of(found), found
+        return {name: getattr(found, name) for name in ALIGNMENT}, found
 
     def open(self, student: Any, device: torch.device) -> OnlineBatches:
         """Raises:
         ModelError: see `load_model` and `head_of`.
         """
-        return OnlineBatches(online_teacher(self.source, self.encoder, device), self.settings)
+        model = load_model(self.source, device=str(device)).requires_grad_(False)
+        return self._batches(model, head_of(model))
 
-
-def online_teacher(source: ModelSource, encoder: RowEncoder, device: torch.device) -> OnlineTeacher:
-    """The teacher, on the device that training uses.
-
-    Raises:
-        ModelError: see `load_model` and `head_of`.
-    """
-    model = load_model(source, device=str(device)).requires_grad_(False)
-    head = head_of(model)
-    boundary_tokens = torch.from_numpy(encoder.boundary_tokens(len(head.weight))).to(device)
-    return OnlineTeacher(model, head, boundary_tokens, encoder.tokenizer.pad_token_id)
-
-
-def _as_training_row(example: Example) -> Example:
-    """The row as `collate` takes it: scored tokens are labels, log p(boundary) is read there."""
-    ids = np.asarray(example["teacher_ids"])
-    index = np.asarray(example["teacher_in_loss"])
-    labels = np.full(len(ids), NO_LOSS)
-    labels[index] = ids[index]
-    return {"input_ids": ids, "labels": labels, "chunk_ends": index}
-
-
-def _columns_of(found: AlignedRow) -> dict[str, Any]:
-    """What `_with_chunks` needs of the alignment."""
-    return {
-        "teacher_first": found.teacher_first,
-        "teacher_last": found.teacher_last,
-        "student_first": found.student_first,
-        "student_last": found.student_last,
-        "is_end": found.is_end,
-    }
+    def _batches(self, model: Any, head: Head) -> OnlineBatches:
+        boundary_tokens = torch.from_numpy(self.encoder.boundary_tokens(len(head.weight)))
+        teacher = OnlineTeacher(model, head, boundary_tokens.to(head.weight.device))
+        return OnlineBatches(teacher, self.settings)
 
 
 def _with_chunks(example: Example, scores: TokenScores, alm: AlmSettings) -> Example:
-    """The example as it had been with these scores stored."""
-    found = AlignedRow(
-        teacher_first=np.asarray(example["teacher_first"], np.int64),
-        teacher_last=np.asarray(example["teacher_last"], np.int64),
-        student_first=np.asarray(example["student_first"], np.int64),
-        student_last=np.asarray(example["student_last"], np.int64),
-        is_end=np.asarray(example["is_end"], np.bool_),
-        n_bytes=0,
-        n_bytes_kept=0,
-    )
-    chunks = chunks_of(found, scores, alm)
+    """The example as it would be with these scores stored."""
+    arrays: dict[str, Any] = {name: np.asarray(example[name]) for name in ALIGNMENT}
+    chunks = teacher_chunks(AlignedRow(**arrays, n_bytes=0, n_bytes_kept=0), scores, alm)
     return {**example, **chunk_columns(chunks, len(example["input_ids"]))}

@@ -1,7 +1,7 @@
 """Self-distillation of a model that learns another tokenizer: one set of layers for both sides.
 
 The student is the teacher with other rows for tokens, and a LoRA adapter. With the adapter off, its
-layers after the teacher's embedding are the teacher.
+layers on top of the teacher's embedding are the teacher.
 """
 
 from __future__ import annotations
@@ -13,23 +13,36 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
-from llm_distill.distillation.teacher.online import OnlineBatches, OnlineTeacher, TeacherInMemory
+from llm_distill.distillation.lm_head.model_head import backbone_of, head_of, unwrapped
+from llm_distill.distillation.teacher.online import OnlineBatches, TeacherInMemory
 from llm_distill.errors import ModelError
-from llm_distill.models.sources import ModelSource, load_model
+from llm_distill.models.sources import load_model
 
 if TYPE_CHECKING:
-    from llm_distill.distillation.alignment.encoding import RowEncoder
+    from llm_distill.models.sources import ModelSource
 
 
 class OwnTeacher(TeacherInMemory):
     """A `TeacherSignal`: what a teacher in memory says, out of the student's layers."""
 
     def open(self, student: Any, device: torch.device) -> OnlineBatches:
-        """Raises:
-        ModelError: see `own_teacher`.
+        """The teacher of `online: adapter_off`: the student is it with another tokenizer.
+
+        student: its weights below the adapter must not be trained.
+
+        Raises:
+            ModelError: the layers of student and teacher differ.
         """
-        return OnlineBatches(own_teacher(student, self.source, self.encoder, device), self.settings)
+        # Loaded as `transfer_tokenizer` does; then in the student's dtype, as its layers are.
+        is_merged = bool(self.source.adapters)
+        source = replace(self.source, dtype="float32") if is_merged else self.source
+        teacher: Any = load_model(source).requires_grad_(False)
+        _check_layers(student, teacher, source)
+        head = head_of(teacher.to(student.dtype))
+        bias = None if head.bias is None else head.bias.to(device)
+        head = replace(head, weight=head.weight.to(device), bias=bias)
+        embedding = teacher.get_input_embeddings().to(device)
+        return self._batches(SelfTeacher(backbone_of(student), embedding), head)
 
 
 @dataclass(frozen=True)
@@ -72,40 +85,17 @@ def adapters_off(model: Any) -> Iterator[None]:
             module.training = mode
 
 
-def own_teacher(
-    student: Any, source: ModelSource, encoder: RowEncoder, device: torch.device
-) -> OnlineTeacher:
-    """The teacher of `online: true` where the student is the teacher with another tokenizer.
-
-    student: the model before or after PEFT has put an adapter into it. Its other weights must not
-        be trained. encoder: the teacher's.
-
-    Raises:
-        ModelError: the layers of student and teacher differ.
-    """
-    # Loaded as `transfer_tokenizer` does; then in the student's dtype, as its layers are.
-    source = replace(source, dtype="float32") if source.adapters else source
-    teacher: Any = load_model(source).requires_grad_(False)
-    _check_layers(student, teacher, source)
-    head = head_of(teacher.to(student.dtype))
-    bias = None if head.bias is None else head.bias.to(device)
-    head = replace(head, weight=head.weight.to(device), bias=bias)
-    boundary_tokens = torch.from_numpy(encoder.boundary_tokens(len(head.weight))).to(device)
-    self_teacher = SelfTeacher(backbone_of(student), teacher.get_input_embeddings().to(device))
-    return OnlineTeacher(self_teacher, head, boundary_tokens, encoder.tokenizer.pad_token_id)
-
-
 def _check_layers(student: Any, teacher: Any, source: ModelSource) -> None:
     """Every weight but those of tokens is the same on both sides, in the coarser dtype of both."""
     own_rows = (teacher.get_input_embeddings(), teacher.get_output_embeddings())
     of_tokens = {id(p) for layer in own_rows for p in layer.parameters()}
     wanted = {name: p for name, p in teacher.named_parameters() if id(p) not in of_tokens}
     # PEFT's names: the model is inside of base_model.model, a layer that it adapts is base_layer.
-    inner = student.get_base_model() if hasattr(student, "peft_config") else student
-    found = {name.replace(".base_layer.", "."): p for name, p in inner.named_parameters()}
+    own = unwrapped(student).named_parameters()
+    found = {name.replace(".base_layer.", "."): p for name, p in own}
     for name, weight in wanted.items():
-        own = found.get(name)
-        if own is None or own.shape != weight.shape or not _same(own.cpu(), weight):
+        same = found.get(name)
+        if same is None or same.shape != weight.shape or not _same(same.cpu(), weight):
             raise ModelError(
                 f"the model that is trained does not have the layers of its teacher "
                 f"'{source.name}' ({name} differs), so the teacher has to be loaded beside it: "

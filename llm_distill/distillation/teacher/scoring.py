@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
+    from llm_distill.distillation.lm_head.head import Head
     from llm_distill.models.sources import ModelSource
 
 Scores = dict[str, "NDArray[Any]"]
@@ -99,7 +100,7 @@ class TeacherScorer:
 
         Raises:
             ModelError: a batch does not fit into memory, a token is not of the model, or a score is
-                no finite number.
+                not finite.
         """
         found: dict[int, Scores] = {}
         for batch in batches([len(row.ids) for row in rows], self._batch_tokens):
@@ -128,7 +129,7 @@ class TeacherScorer:
         longest = max(len(row.ids) for row in rows)
         try:
             with torch.inference_mode():
-                columns = self._columns(rows, longest)
+                columns = self._columns(rows)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -147,33 +148,56 @@ class TeacherScorer:
                 )
         return split(columns, counts)
 
-    def _columns(self, rows: Sequence[EncodedRow], longest: int) -> Scores:
-        """Of all rows, joined. Padded on the right, where a causal model does not look."""
-        ids = np.zeros((len(rows), longest), np.int64)
-        for line, row in zip(ids, rows, strict=True):
-            line[: len(row.ids)] = row.ids
-        tokens = np.concatenate([i * longest + in_loss(row) for i, row in enumerate(rows)])
-        # Tokens are predicted by the place before them, a boundary by their own: most do both.
-        places = np.union1d(tokens - 1, tokens)
-        targets = ids.reshape(-1)[np.minimum(places + 1, ids.size - 1)]
-        before = torch.from_numpy(np.searchsorted(places, tokens - 1))
-        after = torch.from_numpy(np.searchsorted(places, tokens))
-        output = self._backbone(input_ids=torch.from_numpy(ids).to(self._device), use_cache=False)
-        hidden = output.last_hidden_state.flatten(0, 1)[torch.from_numpy(places).to(self._device)]
-        logps, boundary_logps = head_logps(
-            hidden, self._head, torch.from_numpy(targets).to(self._device), self._boundary_tokens
+    def _columns(self, rows: Sequence[EncodedRow]) -> Scores:
+        """Of all rows, joined."""
+        tokens = [(row.ids, in_loss(row)) for row in rows]
+        logps, boundary_logps, hidden = read(
+            self._backbone, self._head, self._boundary_tokens, tokens
         )
-        assert boundary_logps is not None
         columns = {
-            "teacher_logps": logps.cpu()[before].numpy(),
-            "teacher_log_pbs": boundary_logps.cpu()[after].numpy(),
+            "teacher_logps": logps.cpu().numpy(),
+            "teacher_log_pbs": boundary_logps.cpu().numpy(),
         }
         if self._top_k is not None:
-            asked = hidden[before.to(self._device)]
-            top = top_tokens(asked, self._head, self._top_k, self._n_tokens)
+            top = top_tokens(hidden, self._head, self._top_k, self._n_tokens)
             columns["teacher_top_ids"] = top.ids.to(torch.int32).flatten().cpu().numpy()
             columns["teacher_top_logps"] = top.logps.flatten().cpu().numpy()
         return columns
+
+
+def read(
+    backbone: Any,
+    head: Head,
+    boundary_tokens: torch.Tensor,
+    rows: Sequence[tuple[NDArray[Any], NDArray[np.int64]]],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What a model says of the tokens in the loss, in one forward pass.
+
+    boundary_tokens: bool [V]. rows: the ids of each, and which of them are in the loss, ascending.
+
+    Returns:
+        log p(token) and log p(boundary) after it, [n] each over the tokens of all rows, and the
+        hidden states that predict the tokens, [n, H].
+    """
+    device, longest = head.weight.device, max(len(ids) for ids, _ in rows)
+    # Padded on the right, where a causal model does not look.
+    padded = np.zeros((len(rows), longest), np.int64)
+    for line, (ids, _) in zip(padded, rows, strict=True):
+        line[: len(ids)] = ids
+    tokens = np.concatenate([i * longest + index for i, (_, index) in enumerate(rows)])
+    # Tokens are predicted by the place before them, a boundary by their own: most do both.
+    places = np.union1d(tokens - 1, tokens)
+    targets = padded.reshape(-1)[np.minimum(places + 1, padded.size - 1)]
+    before, after = (
+        torch.from_numpy(np.searchsorted(places, at)).to(device) for at in (tokens - 1, tokens)
+    )
+    output = backbone(input_ids=torch.from_numpy(padded).to(device), use_cache=False)
+    hidden = output.last_hidden_state.flatten(0, 1)[torch.from_numpy(places).to(device)]
+    logps, boundary_logps = head_logps(
+        hidden, head, torch.from_numpy(targets).to(device), boundary_tokens
+    )
+    assert boundary_logps is not None
+    return logps[before], boundary_logps[after], hidden[before]
 
 
 def batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:

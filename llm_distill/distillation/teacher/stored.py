@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens
-from llm_distill.distillation.dataset import chunk_columns, chunks_of
+from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens, teacher_chunks
+from llm_distill.distillation.dataset import chunk_columns
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.teacher.identity import scored_text
 from llm_distill.distillation.teacher.scoring import in_loss
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from llm_distill.distillation.alignment.aligned import AlignedRow
     from llm_distill.distillation.alignment.encoding import EncodedRow
-    from llm_distill.distillation.dataset import Example
+    from llm_distill.distillation.batches import Example
     from llm_distill.distillation.settings import DistillSettings
     from llm_distill.rows.columns import Row
 
@@ -55,8 +55,12 @@ class StoredScores:
         self, row: Row, teacher: EncodedRow, found: AlignedRow, n_tokens: int
     ) -> tuple[Example, AlignedRow]:
         """The teacher's side of each chunk; what it seldom ends goes into the next one."""
-        scores = self.scores(row, teacher, with_boundary_logps=self.settings.alm.debias)
-        chunks = chunks_of(found, scores, self.settings.alm)
+        alm, ends = self.settings.alm, None
+        logps = self._at_tokens(row, teacher, "teacher_logps", "score the row again")
+        if alm.debias:
+            instead = "score it with an engine that gives them, or set alm.debias: false"
+            ends = self._at_tokens(row, teacher, "teacher_log_pbs", instead)
+        chunks = teacher_chunks(found, TokenScores(logps, ends), alm)
         return chunk_columns(chunks, n_tokens), chunks.aligned
 
     def open(self, student: Any, device: torch.device) -> BatchesOfRows:
@@ -66,7 +70,7 @@ class StoredScores:
         """Raises:
         DataError: they are another model's, or of another text.
         """
-        place = f"row {row['id']} of '{self.rows}'"
+        place = self._place(row)
         if row["scored_by"] != self.scored_by:
             found = row["scored_by"] or "no model"
             raise DataError(
@@ -80,30 +84,16 @@ class StoredScores:
                 "it again, or give the settings that it was scored with"
             )
 
-    def scores(self, row: Row, teacher: EncodedRow, *, with_boundary_logps: bool) -> TokenScores:
-        """By token of the teacher's row.
-
-        Raises:
-            DataError: a value is missing or is not a log-probability.
-        """
-        logps = self._read(row, teacher, "teacher_logps", "score the row again")
-        if not with_boundary_logps:
-            return TokenScores(logps, None)
-        instead = "score it with an engine that gives them, or set alm.debias: false"
-        return TokenScores(logps, self._read(row, teacher, "teacher_log_pbs", instead))
-
     def top(self, row: Row, teacher: EncodedRow) -> dict[str, NDArray[Any]]:
         """top_ids, top_logps, flat: k values a token in the loss, as `batches.collate` reads them.
 
         Raises:
             DataError: they were not stored, or not for each token.
         """
-        place = f"row {row['id']} of '{self.rows}'"
+        place = self._place(row)
         instead = "score the rows with top_k, or set online: true"
-        ids = _values(row.get("teacher_top_ids"), f"{place} has no teacher_top_ids; {instead}")
-        logps = _values(
-            row.get("teacher_top_logps"), f"{place} has no teacher_top_logps; {instead}"
-        )
+        ids = self._values(row, "teacher_top_ids", instead)
+        logps = self._logps(row, "teacher_top_logps", instead)
         n_tokens = len(in_loss(teacher))
         if not len(ids) or len(ids) != len(logps) or len(ids) % n_tokens:
             raise DataError(
@@ -116,35 +106,32 @@ class StoredScores:
                 f"{place}: teacher_top_ids holds {bad[0]:g}, and the teacher '{self.teacher}' has "
                 f"tokens 0 to {self.n_tokens - 1}; score the row again"
             )
-        _check_logps(logps, f"{place}: teacher_top_logps")
-        return {
-            "top_ids": ids.astype(np.int32),
-            "top_logps": np.minimum(logps, 0.0).astype(np.float32),
-        }
+        return {"top_ids": ids.astype(np.int32), "top_logps": logps.astype(np.float32)}
 
-    def _read(
+    def _at_tokens(
         self, row: Row, teacher: EncodedRow, column: str, instead: str
     ) -> NDArray[np.float64]:
-        place = f"row {row['id']} of '{self.rows}'"
-        values = _values(row[column], f"{place} has no {column}; {instead}")
-        index = in_loss(teacher)
+        values, index = self._logps(row, column, instead), in_loss(teacher)
         if len(values) != len(index):
             raise DataError(
-                f"{place} has {len(values)} {column} for {len(index)} tokens; {instead}"
+                f"{self._place(row)} has {len(values)} {column} for {len(index)} tokens; {instead}"
             )
-        _check_logps(values, f"{place}: {column}")
-        return at_tokens(len(teacher.ids), index, np.minimum(values, 0.0))
+        return at_tokens(len(teacher.ids), index, values)
 
+    def _logps(self, row: Row, column: str, instead: str) -> NDArray[np.float64]:
+        values = self._values(row, column, instead)
+        bad = values[~np.isfinite(values) | (values > MOST_ABOVE_ZERO)]
+        if len(bad):
+            raise DataError(
+                f"{self._place(row)}: {column} holds {bad[0]:g}, which is not a log-probability; "
+                "score the row again"
+            )
+        return np.minimum(values, 0.0)
 
-def _values(found: Any, problem: str) -> NDArray[np.float64]:
-    if found is None:
-        raise DataError(problem)
-    return np.asarray(found, dtype=np.float64)
+    def _values(self, row: Row, column: str, instead: str) -> NDArray[np.float64]:
+        if row.get(column) is None:
+            raise DataError(f"{self._place(row)} has no {column}; {instead}")
+        return np.asarray(row[column], dtype=np.float64)
 
-
-def _check_logps(values: NDArray[np.float64], place: str) -> None:
-    bad = values[~np.isfinite(values) | (values > MOST_ABOVE_ZERO)]
-    if len(bad):
-        raise DataError(
-            f"{place} holds {bad[0]:g}, which is not a log-probability; score the row again"
-        )
+    def _place(self, row: Row) -> str:
+        return f"row {row['id']} of '{self.rows}'"

@@ -32,7 +32,7 @@ def byte_tokenizer() -> Any:
 def kept_tokens(tokenizer: Any) -> list[dict[str, Any]]:
     """Added tokens, as tokenizer.json writes them, that another tokenizer has to keep.
 
-    The special ones, and those that the chat template writes (`<think>` is not one of them in some
+    The special ones, and those that the chat template writes (`<think>` is not special in some
     models). Other added tokens are pieces of text, such as Gemma's two line feeds. They are found
     in a text before it is normalized: another normalizer must not change what is looked for.
     """

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llm_distill.distillation.alignment.encoding import bytes_of_tokens
 from llm_distill.distillation.transfer.new_tokenizer import (
     byte_tokenizer,
     kept_tokens,
     tokenizer_with,
 )
 from llm_distill.errors import ModelError
-from llm_distill.methods.token_bytes import BYTE_PIECES, TokenBytes, token_bytes
+from llm_distill.methods.token_bytes import BYTE_PIECES, TokenBytes
 from llm_distill.models.sources import ModelSource, own_tokenizer
 from llm_distill.training.weights import Start, load_start, save_full
 
@@ -29,7 +30,7 @@ ANCHOR = "\n"
 NAMES_TOKENS = re.compile(r"\w+_token_id|(begin_)?suppress_tokens")
 """Settings of a config that hold ids of tokens."""
 INSIDE_CHARACTERS = slice(0x80, 0xC0)
-"""Bytes that go on a character of UTF-8."""
+"""Bytes that continue a character of UTF-8."""
 
 
 def transfer_tokenizer(
@@ -51,7 +52,7 @@ def transfer_tokenizer(
     old: Any = _fast_tokenizer(source)
     cutter = byte_tokenizer() if target is None else _fast_tokenizer(target).backend_tokenizer
     new: Any = tokenizer_with(cutter, old, target.name if target else "bytes")
-    tokens = _Tokens(old, _table(old, source), new, _table(new, target or source))
+    tokens = _Tokens(old, bytes_of_tokens(source, old), new, bytes_of_tokens(target or source, new))
     start = load_start(replace(source, dtype="float32") if source.adapters else source)
     n_rows = start.model.get_input_embeddings().weight.shape[0]
     n_known = min(len(tokens.old_table.lengths), n_rows)
@@ -112,17 +113,14 @@ class _Tokens:
         if not texts:
             return []
         plain = self.old(list(texts), add_special_tokens=False)["input_ids"]
-        after = self.old([ANCHOR + text for text in texts], add_special_tokens=False)["input_ids"]
+        anchored = [ANCHOR + text for text in texts]
+        tails = self.old(anchored, add_special_tokens=False)["input_ids"]
         lengths = self.old_table.lengths
         found: list[list[int] | None] = []
-        for text, ids, anchored in zip(texts, plain, after, strict=True):
+        for text, ids, after in zip(texts, plain, tails, strict=True):
             content = text.encode()
-            for tokens in (ids, _last(anchored, len(content), lengths)):
-                if self.old_table.text(tokens) == content:
-                    found.append(tokens)
-                    break
-            else:
-                found.append(None)
+            ways = (ids, _last(after, len(content), lengths))
+            found.append(next((way for way in ways if self.old_table.text(way) == content), None))
         return found
 
 
@@ -145,13 +143,6 @@ def _fast_tokenizer(source: ModelSource) -> Any:
     return tokenizer
 
 
-def _table(tokenizer: Any, source: ModelSource) -> TokenBytes:
-    try:
-        return token_bytes(tokenizer)
-    except ValueError as error:
-        raise ModelError(f"model '{source.name}' ({source.path}): {error}") from error
-
-
 def _is_byte_token(tokenizer: Any, table: TokenBytes) -> list[bool]:
     """Of each token whether it is SentencePiece's for a byte, such as <0x41>."""
     names = tokenizer.convert_ids_to_tokens(list(range(len(table.is_special))))
@@ -165,7 +156,7 @@ def _check_bytes(pieces: Pieces, source: ModelSource) -> None:
     alphabet lack those that the training texts never had.
 
     Raises:
-        ModelError: none of the bytes that go on a character has a token.
+        ModelError: none of the bytes that continue a character has a token.
     """
     if not pieces.lengths[INSIDE_CHARACTERS].any():
         raise ModelError(

@@ -43,7 +43,7 @@ def pieces(a, b, turns):
     return found, *sides
 
 
-def test_a_chats_answer_is_the_same_as_one_behind_a_text():
+def test_a_chats_answer_is_the_same_as_one_after_a_text():
     found, teacher, student = pieces(
         bundled("tiny-teacher", "chat"),
         bundled("tiny-student", "text"),

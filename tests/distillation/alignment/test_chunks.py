@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from llm_distill.distillation.alignment.aligned import AlignedRow
 from llm_distill.distillation.alignment.chunks import TokenScores, merged_into_next, teacher_chunks
+from llm_distill.distillation.losses.alm import AlmSettings
 
 
 @st.composite
@@ -70,7 +71,7 @@ def test_the_teachers_side_is_that_of_a_loop(case, seed):
     logps, boundary_logps = (np.log(generator.uniform(0.01, 1, n_tokens + 3)) for _ in range(2))
     logps[0] = np.nan  # a token that is not in the loss
     scores = TokenScores(logps, boundary_logps)
-    found = teacher_chunks(aligned, scores, debias=True, gamma=0.3)
+    found = teacher_chunks(aligned, scores, AlmSettings(gamma=0.3))
     sure = [
         is_end or np.exp(boundary_logps[last]) >= 0.3 for _, last, _, _, is_end in spans_of(aligned)
     ]
@@ -80,14 +81,14 @@ def test_the_teachers_side_is_that_of_a_loop(case, seed):
     ]
     assert found.logps.tolist() == pytest.approx(expected, rel=1e-5)
     assert found.is_open.tolist() == [not end for end in found.aligned.is_end]
-    plain = teacher_chunks(aligned, TokenScores(logps, None), debias=False, gamma=0.3)
+    plain = teacher_chunks(aligned, TokenScores(logps, None), AlmSettings(debias=False))
     expected = [sum(logps[first : last + 1]) for first, last, *_ in spans_of(aligned)]
     assert plain.logps.tolist() == pytest.approx(expected, rel=1e-5)
     assert not plain.is_open.any()
 
 
 @pytest.mark.parametrize("debias", [False, True])
-def test_what_is_no_number_spoils_its_chunk_and_no_other(debias):
+def test_nan_spoils_its_chunk_and_no_other(debias):
     """Chunks 1–2, 3 and 5–6 of tokens 0–7: 0, 4 and 7 are in none."""
     first, last = np.array([1, 3, 5]), np.array([2, 3, 6])
     aligned = AlignedRow(first, last, first, last, np.zeros(3, np.bool_), 0, 0)
@@ -95,7 +96,7 @@ def test_what_is_no_number_spoils_its_chunk_and_no_other(debias):
     for token, chunk in enumerate([None, 0, 0, 1, None, 2, 2, None]):
         spoilt = np.where(np.arange(8) == token, np.nan, logps)
         scores = TokenScores(spoilt, np.zeros(8))
-        found = teacher_chunks(aligned, scores, debias=debias, gamma=0.1).logps
+        found = teacher_chunks(aligned, scores, AlmSettings(debias=debias)).logps
         expected = np.array([-5.0, -4.0, -13.0])
         if chunk is not None:
             expected[chunk] = np.nan
@@ -106,4 +107,4 @@ def test_debiasing_needs_what_it_adds():
     empty = np.zeros(0, np.int64)
     aligned = AlignedRow(empty, empty, empty, empty, np.zeros(0, np.bool_), 0, 0)
     with pytest.raises(ValueError, match=r"log p\(boundary\)"):
-        teacher_chunks(aligned, TokenScores(np.zeros(3), None), debias=True, gamma=0.1)
+        teacher_chunks(aligned, TokenScores(np.zeros(3), None), AlmSettings())

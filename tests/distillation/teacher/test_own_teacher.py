@@ -13,8 +13,8 @@ from peft import LoraConfig, get_peft_model
 
 from llm_distill.distillation.alignment.encoding import row_encoder, turns_of
 from llm_distill.distillation.settings import DistillSettings
-from llm_distill.distillation.teacher.online import OnlineTeacher, online_teacher
-from llm_distill.distillation.teacher.own_teacher import OwnTeacher, adapters_off, own_teacher
+from llm_distill.distillation.teacher.online import OnlineTeacher, TeacherInMemory
+from llm_distill.distillation.teacher.own_teacher import OwnTeacher, adapters_off
 from llm_distill.distillation.teacher.scoring import in_loss
 from llm_distill.distillation.transfer.tokenizer_transfer import transfer_tokenizer
 from llm_distill.errors import ModelError
@@ -36,6 +36,16 @@ def pair(request, tmp_path_factory) -> tuple[ModelSource, ModelSource]:
         model.save_pretrained(source.path)
     transfer_tokenizer(source, None, folder / "bytes", pytest.fail)
     return source, ModelSource("bytes", str(folder / "bytes"))
+
+
+def online_teacher(source: ModelSource, encoder: Any, device: torch.device) -> OnlineTeacher:
+    return TeacherInMemory(source, encoder, DistillSettings()).open(None, device).teacher
+
+
+def own_teacher(
+    student: Any, source: ModelSource, encoder: Any, device: torch.device
+) -> OnlineTeacher:
+    return OwnTeacher(source, encoder, DistillSettings()).open(student, device).teacher
 
 
 def adapted(model: Any) -> Any:
@@ -178,14 +188,11 @@ def test_what_ends_a_turn_is_in_its_b(pair) -> None:
 
 def read_in_float32(teacher: OnlineTeacher, encoder: Any) -> list[np.ndarray]:
     scores, hidden = teacher.read(examples(encoder))
-    return [
-        hidden.float().numpy(),
-        *(part for one in scores for part in (one.logps, one.boundary_logps)),
-    ]
+    return [hidden.float().numpy(), *(p for one in scores for p in (one.logps, one.boundary_logps))]
 
 
 @pytest.mark.parametrize("online", ["online", "adapter off"])
-def test_a_teacher_that_computes_no_numbers_is_refused(online: str, tmp_path) -> None:
+def test_a_teacher_that_computes_nan_is_refused(online: str, tmp_path) -> None:
     """One token's row holds NaN; and where no token is a boundary, log p(boundary) is -inf."""
     source = tiny.make_teacher(tmp_path / "teacher")
     transfer_tokenizer(source, None, tmp_path / "bytes", pytest.fail)
@@ -201,7 +208,7 @@ def test_a_teacher_that_computes_no_numbers_is_refused(online: str, tmp_path) ->
     teacher = opened(source, encoder, torch.device("cpu"))
     given = [{"teacher_ids": row.ids, "teacher_in_loss": in_loss(row)} for row in (fine, spoilt)]
     teacher.read(given[:1])
-    message = "likelihoods that are NaN; try another dtype"
+    message = "likelihoods that are not finite; try another dtype"
     with pytest.raises(ModelError, match=message):
         teacher.read(given)
     with pytest.raises(ModelError, match=message):

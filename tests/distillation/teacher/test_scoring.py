@@ -114,7 +114,7 @@ def test_sums_are_those_of_the_engine(source: ModelSource) -> None:
         assert sum(found.logprobs) == pytest.approx(scores["teacher_logps"][:-1].sum(), abs=1e-3)
 
 
-def test_the_likeliest_tokens_stand_flat_behind_one_another() -> None:
+def test_the_likeliest_tokens_stand_flat_after_one_another() -> None:
     encoder = row_encoder(CHAT, None)
     rows = encoded(encoder)
     model = load_model(CHAT)

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from llm_distill.distillation.alignment.aligned import AlignedRow
-from llm_distill.distillation.alignment.chunks import TokenScores
+from llm_distill.distillation.alignment.chunks import TokenScores, teacher_chunks
 from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
 from llm_distill.distillation.batches import Example, collate
-from llm_distill.distillation.dataset import chunk_columns, chunks_of
+from llm_distill.distillation.dataset import chunk_columns
 from llm_distill.distillation.lm_head.head import Head
 from llm_distill.distillation.losses.alm import AlmSettings
 from llm_distill.distillation.losses.divergence import divergences_from_logits
@@ -63,7 +63,7 @@ class Served:
         self, row: Any, teacher: EncodedRow, found: AlignedRow, n_tokens: int
     ) -> tuple[dict[str, Any], AlignedRow]:
         scores = TokenScores(np.full(len(teacher.ids), -1.0), None)
-        chunks = chunks_of(found, scores, self.settings.alm)
+        chunks = teacher_chunks(found, scores, self.settings.alm)
         return chunk_columns(chunks, n_tokens), chunks.aligned
 
     def open(self, student: Any, device: torch.device) -> Agreeing:

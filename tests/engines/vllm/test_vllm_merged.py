@@ -20,8 +20,7 @@ def test_a_merged_model_answers_in_vllm_as_its_adapter_in_transformers(tmp_path)
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from llm_distill.training.merge import merge_adapters
-    from llm_distill.training.weights import save_adapter
+    from llm_distill.training.weights import merge_adapters, save_adapter
 
     source = replace(STUDENT, dtype="float32")
     torch.manual_seed(0)
