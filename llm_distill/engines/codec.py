@@ -25,7 +25,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class GivenCompletion:
     """A prompt's tokens with those of the completion behind them, of which there is at least one.
 
     start: where the completion begins.
@@ -63,7 +63,7 @@ class Codec:
         limit = min(request.sampling.max_tokens, self._context - len(tokens))
         return Prompt(request, tokens, limit)
 
-    def read_scored(self, request: ScoreRequest) -> Scored | Score:
+    def read_scored(self, request: ScoreRequest) -> GivenCompletion | Score:
         """The tokens of prompt and completion, or a score that needs no model: none, or an error.
 
         Raises:
@@ -73,7 +73,7 @@ class Codec:
         tokens, error = self._prompt(request, len(completion), len(completion))
         if error is not None or not completion:
             return Score(request.id, n_prompt_tokens=len(tokens), error=error)
-        return Scored(request, tokens + completion, len(tokens))
+        return GivenCompletion(request, tokens + completion, len(tokens))
 
     def completion(
         self, prompt: Prompt, tokens: list[int], stopped: bool, logprobs: tuple[float, ...] | None

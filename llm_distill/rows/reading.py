@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llm_distill.errors import DataError, nearest
+from llm_distill.errors import DataError, first_line, nearest
 from llm_distill.paths import find_resource
 from llm_distill.rows import records
 from llm_distill.rows.columns import Row
@@ -66,9 +66,9 @@ def from_hub(path: str, name: str | None, split: str, revision: str | None) -> D
     try:
         return load_dataset(path, name, split=split, revision=revision)
     except Exception as error:  # the client raises a dozen kinds; each is the user's to mend
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"dataset '{path}' is no local file or directory, and the Hub gave: {reason}"
+            f"dataset '{path}' is not a local file or directory, and the Hub gave: "
+            f"{first_line(error)}"
         ) from error
 
 

@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("model", "expected"),
     [
         ("file", "file is a file; a model is a directory with config.json, or a Hub name"),
-        ("./nope", "no directory ./nope, and it is no Hub name"),
+        ("./nope", "no directory ./nope, and it is not a Hub name"),
         ("/nope/x", "no directory /nope/x"),
         ("~/nope", "no directory ~/nope"),
         ("~nobody/nope", "no directory ~nobody/nope"),
@@ -117,7 +117,7 @@ def test_a_model_that_a_stage_names_itself(
     text = good[: good.index("profiles:")] + (
         "  near: {stage: select_similar, rows: numbers, questions: answers, model: ./nowhere}\n"
     )
-    assert "stages.near.model: no directory ./nowhere, and it is no Hub name" in failure(text)
+    assert "stages.near.model: no directory ./nowhere, and it is not a Hub name" in failure(text)
     assert load(text.replace("./nowhere", "org/model"))
 
 

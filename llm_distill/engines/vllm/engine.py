@@ -12,10 +12,10 @@ from vllm.inputs import tokens_input
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
-from llm_distill.engines.codec import Codec, Prompt, Scored
+from llm_distill.engines.codec import Codec, GivenCompletion, Prompt
 from llm_distill.engines.vllm.loading import close, load, reason
 from llm_distill.errors import ModelError
-from llm_distill.models.sources import end_tokens, is_out_of_memory, load_tokenizer
+from llm_distill.models.sources import end_tokens, load_tokenizer, out_of_memory_as
 
 if TYPE_CHECKING:
     from llm_distill.engines.vllm.settings import VLLMSettings
@@ -25,12 +25,12 @@ QUEUE = 2
 """Requests that are in vLLM at once, as a multiple of those that it decodes together."""
 
 Asked = TypeVar("Asked", Request, ScoreRequest)
-Row = TypeVar("Row", Prompt, Scored)
+Row = TypeVar("Row", Prompt, GivenCompletion)
 Answer = TypeVar("Answer", Completion, Score)
 
 
 class VLLMEngine:
-    """One model. `generate` and `score` may be called many times; `close` frees the memory.
+    """One model in vLLM.
 
     Raises:
         ModelError: the model or its adapter cannot be loaded, or does not fit into memory.
@@ -49,7 +49,7 @@ class VLLMEngine:
         self._numbers = count()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Completions in the order in which they end; see `engines.base.Engine`.
+        """Completions as they end; see `engines.base.Engine`.
 
         Raises:
             ModelError: vLLM refuses a request (its schema, say), or runs out of memory.
@@ -57,7 +57,7 @@ class VLLMEngine:
         yield from self._answers(requests, self._codec.read, self._sampling, self._completion)
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
-        """Scores in the order in which they end; see `engines.base.Engine`.
+        """Scores as they end; see `engines.base.Engine`.
 
         Raises:
             ModelError: vLLM runs out of memory.
@@ -88,7 +88,7 @@ class VLLMEngine:
                         more = False
                         break
                     row = read(request)
-                    if not isinstance(row, Prompt | Scored):
+                    if not isinstance(row, Prompt | GivenCompletion):
                         yield row
                         continue
                     key = str(next(self._numbers))
@@ -113,15 +113,12 @@ class VLLMEngine:
 
     def _step(self) -> list[Any]:
         """The requests that ended with this step."""
-        try:
+        advice = (
+            f"model '{self._name}' ran out of memory in vLLM; lower engine.max_num_seqs, "
+            "engine.max_num_batched_tokens or engine.gpu_memory_utilization"
+        )
+        with out_of_memory_as(advice):
             return [output for output in self._engine.step() if output.finished]
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise ModelError(
-                f"model '{self._name}' ran out of memory in vLLM; lower engine.max_num_seqs, "
-                "engine.max_num_batched_tokens or engine.gpu_memory_utilization"
-            ) from error
 
     def _sampling(self, prompt: Prompt) -> SamplingParams:
         request, wanted = prompt.request, prompt.request.sampling
@@ -163,11 +160,11 @@ class VLLMEngine:
         return self._codec.completion(prompt, tokens, stopped, logprobs)
 
 
-def _forced(row: Scored) -> SamplingParams:
-    """Of the completion, all but the last token is prompt; the last is all that may be written.
+def _forced(row: GivenCompletion) -> SamplingParams:
+    """Score by generating one token: all but the last are prompt, and only the last is allowed.
 
-    So a text that fills the context can be scored as well, and the log-probabilities, which vLLM
-    takes before it looks at what is allowed, are the model's own.
+    So a text that fills the context can be scored too. vLLM takes log-probabilities before it
+    applies `allowed_token_ids`, so they are the model's own.
     """
     return SamplingParams(
         temperature=0,
@@ -181,7 +178,7 @@ def _forced(row: Scored) -> SamplingParams:
     )
 
 
-def _score(row: Scored, output: Any) -> Score:
+def _score(row: GivenCompletion, output: Any) -> Score:
     (written,) = output.outputs
     tokens = tuple(row.tokens[row.start :])
     if written.finish_reason not in ("stop", "length"):
