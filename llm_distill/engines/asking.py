@@ -27,12 +27,14 @@ def complete(
 ) -> Iterator[tuple[Request, Completion]]:
     """Each request with its completion, in order.
 
-    What was answered before is not asked again, nor is a request that is just being answered for
-    another row. The rest is kept as it arrives. The engine is opened when a request needs it.
+    What was answered before is not asked again, nor is a request that another row is waiting for.
+    The rest is stored as it arrives.
 
-    engine: opens it, or gives the one that is open.
-    stored: None where answers cost nothing; then every request is asked.
-    on_arrival: told of every completion at once, in the order of arrival.
+    Args:
+        requests: read lazily.
+        engine: called on the first request that must be asked.
+        stored: None where answers cost nothing; then every request is asked.
+        on_arrival: called with every completion as it arrives.
 
     Raises:
         ValueError: two requests that wait at the same time have one id.

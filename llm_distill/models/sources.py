@@ -193,7 +193,7 @@ def choose_device(wanted: Device, setting: str) -> Literal["cpu", "cuda"]:
         setting: the setting's name, for the message.
 
     Raises:
-        ModelError: there is no GPU and one is asked for.
+        ModelError: a GPU is asked for, and there is none.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Rows out of files, saved datasets and the Hub, with errors that say what to do."""
+"""Rows from files, saved datasets and the Hub, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def from_saved(directory: Path, split: str) -> Dataset:
     """A dataset (or one of its splits) as `save_to_disk` writes it.
 
     Raises:
-        DataError: it is none, or has no such split.
+        DataError: it is not a saved dataset, or has no such split.
     """
     from datasets import DatasetDict, load_from_disk
 
@@ -76,7 +76,7 @@ def of_file(file: Path, name: str | None, part: slice) -> Part:
     """The rows of a file; only Parquet says their types by itself.
 
     Raises:
-        DataError: it is called Parquet and is none.
+        DataError: it is named .parquet, but is not a Parquet file.
     """
     from datasets import Features
 

@@ -58,7 +58,7 @@ def test_models_that_are_fine(load: Callable[..., object], good: str, model: str
     ("engine", "expected"),
     [
         ("answers: nope.jsonl", f"{ENGINE}.answers: nope.jsonl is not a file in"),
-        ("answers: damaged.jsonl", f"{ENGINE}.answers: damaged.jsonl, line 1:"),
+        ("answers: damaged.jsonl", f"{ENGINE}.answers: damaged.jsonl:1:"),
         ("", f"{ENGINE}: a scripted engine needs one of engine.answers"),
         ("answers: answers.jsonl, function: 'a:b'", "and not both"),
     ],

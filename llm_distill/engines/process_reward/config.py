@@ -23,21 +23,21 @@ OF_ANOTHER_KIND = {
 
 
 class ProcessRewardSettings(BaseModel):
-    """Which model scores steps, and what stands where in the text that it reads."""
+    """Which model scores steps, and how steps are marked in the text that it reads."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     model: Model = Field(description="the reward model, loaded with transformers")
     kind: Literal["next_token", "token_classification"] = Field(
         description="next_token: it answers each step with one of two tokens (RLHFlow); "
-        "token_classification: a head reads the separator behind each (Qwen2.5-Math-PRM, TRL)"
+        "token_classification: a head reads the separator after each (Qwen2.5-Math-PRM, TRL)"
     )
     good: str = Field(GOOD, min_length=1, description="next_token: the answer to a right step")
     bad: str = Field(BAD, min_length=1, description="next_token: the answer to a wrong step")
     separator: str | None = Field(
         None,
         min_length=1,
-        description="token_classification, needed there: what stands behind each step, such as "
+        description="token_classification, needed there: what follows each step, such as "
         r"<extra_0> (Qwen2.5-Math-PRM) or \n (TRL)",
     )
     system: str | None = Field(

@@ -3,7 +3,8 @@
 in:  "What is 3 + 4 + 2?" and ["3 + 4 = 7.", "7 + 2 = 9."]
 out: user: "What is 3 + 4 + 2? 3 + 4 = 7."   assistant: "+"   user: "7 + 2 = 9."   assistant: "+"
 
-Who trains a reward model renders its texts with these functions too; nothing heavy is imported.
+Code that trains a reward model renders its texts with these functions too, so nothing heavy is
+imported.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class NextToken:
 
 @dataclass(frozen=True)
 class TokenClassification:
-    """A head with two labels reads the state of the separator behind each step.
+    """A head with two labels reads the state of the separator after each step.
 
     A step's reward is the probability of label 1 (Qwen2.5-Math-PRM; TRL's PRM trainer).
 
@@ -49,16 +50,10 @@ RewardFormat = NextToken | TokenClassification
 
 
 def conversation(question: str, steps: Sequence[str], verdict: str = GOOD) -> list[Message]:
-    """A step a user turn, the first behind the question; each is answered by the verdict.
+    """One user turn a step, the first with the question before it, each answered by the verdict.
 
-    The form of RLHFlow's Llama3.1-8B-PRM models: how likely the verdict is where it stands is the
-    step's reward.
-
-    Raises:
-        ValueError: there is no step.
+    The form of RLHFlow's Llama3.1-8B-PRM models. A step's reward is the verdict's probability.
     """
-    if not steps:
-        raise ValueError("an answer without steps has nothing to score")
     turns = [f"{question} {steps[0]}", *steps[1:]]
     messages: list[Message] = []
     for turn in turns:
@@ -68,7 +63,7 @@ def conversation(question: str, steps: Sequence[str], verdict: str = GOOD) -> li
 
 
 def plain_text(question: str, steps: Sequence[str], verdict: str = GOOD) -> str:
-    """The same for a model without a chat template: the verdict on a line behind each step.
+    """The same for a model without a chat template: the verdict on a line after each step.
 
     A space follows it, since many tokenizers have a token for a verdict with a line's end.
     """
@@ -78,7 +73,7 @@ def plain_text(question: str, steps: Sequence[str], verdict: str = GOOD) -> str:
 def one_answer(
     question: str, steps: Sequence[str], separator: str, system: str | None = None
 ) -> list[Message]:
-    """All steps in one assistant turn, a separator behind each: the form of Qwen2.5-Math-PRM."""
+    """All steps in one assistant turn, a separator after each: the form of Qwen2.5-Math-PRM."""
     messages = [{"role": "system", "content": system}] if system is not None else []
     messages.append({"role": "user", "content": question})
     messages.append({"role": "assistant", "content": "".join(f"{s}{separator}" for s in steps)})
