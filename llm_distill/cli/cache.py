@@ -16,7 +16,7 @@ from llm_distill.engines.store.file import connect, is_damage, store_error
 from llm_distill.engines.store.repair import mend, problems
 from llm_distill.errors import ConfigError, WorkspaceError, counted, nearest
 from llm_distill.runtime.artifact import Workspace
-from llm_distill.runtime.disk import explained
+from llm_distill.runtime.disk import explained as disk_explained
 from llm_distill.runtime.unfinished import prune_unfinished
 
 SECONDS_A_DAY = 86_400
@@ -91,7 +91,7 @@ def prune_command(root: Path, model: str | None, older_than: float | None, *, de
 
 def _prune_unfinished(workspace: Workspace, before: float, *, delete: bool) -> bool:
     """Say what stopped stages left, if they did."""
-    with explained(workspace.root):
+    with disk_explained(workspace.root):
         found = prune_unfinished(workspace, before, delete=delete)
     if found.n_stages:
         what = (

@@ -42,7 +42,7 @@ class Encoder:
     ids: the token of each text that follows a step: a verdict, or a separator.
 
     Raises:
-        ModelError: such a text is not a single token, or the tokenizer does not say where one stands.
+        ModelError: such a text is not a single token, or the tokenizer gives no offsets.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ class StopStrings:
         self._masks: dict[tuple[str, ...], torch.Tensor] = {}
 
     def candidates(self, stops: Sequence[tuple[str, ...]]) -> torch.Tensor | None:
-        """Which tokens can complete a row's stop strings, bool [rows, vocabulary]; None: no stops."""
+        """Which tokens can complete a row's stop strings, bool [rows, vocabulary]."""
         if not any(stops):
             return None
         for row_stops in set(stops).difference(self._masks):
