@@ -16,7 +16,7 @@ from llm_distill.engines.store.file import connect, is_damage, store_error
 from llm_distill.engines.store.repair import mend, problems
 from llm_distill.errors import ConfigError, WorkspaceError, counted, nearest
 from llm_distill.runtime.artifact import Workspace
-from llm_distill.runtime.disk import explained as disk_explained
+from llm_distill.runtime.disk import disk_explained
 from llm_distill.runtime.unfinished import prune_unfinished
 
 SECONDS_A_DAY = 86_400

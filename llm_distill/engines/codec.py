@@ -25,7 +25,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class GivenCompletion:
+class ScoredTokens:
     """A completion to score: the tokens of the prompt, then one or more from index `start`."""
 
     request: ScoreRequest
@@ -57,7 +57,7 @@ class Codec:
         limit = min(request.sampling.max_tokens, self._context - len(tokens))
         return Prompt(request, tokens, limit)
 
-    def read_scored(self, request: ScoreRequest) -> GivenCompletion | Score:
+    def read_scored(self, request: ScoreRequest) -> ScoredTokens | Score:
         """The tokens of prompt and completion, or a score that needs no model: none, or an error.
 
         Raises:
@@ -67,7 +67,7 @@ class Codec:
         tokens, error = self._prompt(request, len(completion), len(completion))
         if error is not None or not completion:
             return Score(request.id, n_prompt_tokens=len(tokens), error=error)
-        return GivenCompletion(request, tokens + completion, len(tokens))
+        return ScoredTokens(request, tokens + completion, len(tokens))
 
     def completion(
         self, prompt: Prompt, tokens: list[int], stopped: bool, logprobs: tuple[float, ...] | None

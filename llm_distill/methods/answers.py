@@ -13,11 +13,11 @@ from llm_distill.methods.parsing import read_tag
 AnswerKind = Literal["exact", "choice", "math"]
 ANSWER_TAG = "ans"
 TIMEOUT = 5
-"""Seconds that math-verify gets for reading an answer, and again for comparing it."""
+"""Seconds that math-verify has to read an answer, and again to compare it."""
 
 _LONGEST = 300
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
-# Expressions that would be worked out digit by digit, for hours: a power of a power of numbers, an
+# Expressions that would be evaluated digit by digit, for hours: a power of a power of numbers, an
 # exponent of five digits, a factorial of a large or composed number, a long sum or product.
 _ENDLESS = re.compile(
     r"(?:\^|\*\*)[\s{(]*(?:\d+[\s})]*(?:\^|\*\*)|-?\d{5,})"
@@ -29,9 +29,9 @@ _ENDLESS = re.compile(
 
 
 def extract_answer(text: str) -> str | None:
-    """What stands in the first `<ans>…</ans>`; None without one, or where it is empty.
+    """The text of the first `<ans>…</ans>`; None if there is none, or it is empty.
 
-    What comes after the first belongs to another question.
+    Later ones belong to other questions.
     """
     return read_tag(text, ANSWER_TAG) or None
 
@@ -39,12 +39,12 @@ def extract_answer(text: str) -> str | None:
 def answers_equal(answer: str | None, reference: str, kind: AnswerKind = "exact") -> bool:
     """Whether an answer is right. A missing or blank one never is.
 
-    exact: equal but for case, white space and a `.`, `,`, `;` or `:` at the end.
+    exact: equal except for case, white space and a `.`, `,`, `;` or `:` at the end.
     choice: the same letter, written as `(B)`, `B)`, `B.` or `B`, with or without the choice's
         text; or equal as above.
-    math: equal as numbers or expressions (math-verify, which tells no x from an X), or as above.
-        Of a whole solution, as MATH's are, the last `\\boxed{…}` counts.
-        Expressions that cannot be worked out in reasonable time are compared as text only.
+    math: equal as numbers or expressions (math-verify, which does not tell x from X), or as above.
+        In a whole solution, as MATH's are, the last `\\boxed{…}` counts.
+        Expressions that cannot be evaluated in reasonable time are compared as text only.
     """
     if answer is None or not answer.strip():
         return False
@@ -67,7 +67,7 @@ def _choice(text: str) -> str | None:
 
 
 def boxed(text: str) -> str:
-    r"""What the last `\boxed{…}` of a solution holds; the text itself without one.
+    r"""The content of the last `\boxed{…}` of a solution; the text itself without one.
 
     >>> boxed(r"So the sum is $\boxed{\frac{1}{2}}$.")
     '\\frac{1}{2}'
@@ -107,14 +107,14 @@ def _number(text: str) -> Fraction | None:
 def _math_verify(answer: str, reference: str) -> bool:
     from math_verify import parse, verify
 
-    # Its time limit is a signal, which only the main thread can have; elsewhere it would fail.
+    # Its time limit is a signal, which only the main thread can set.
     limit = TIMEOUT if threading.current_thread() is threading.main_thread() else None
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns of that at every call
     try:
         gold = parse(_as_math(reference), parsing_timeout=limit)
         given = parse(_as_math(answer), parsing_timeout=limit)
         return bool(gold and given and verify(gold, given, timeout_seconds=limit))
-    except Exception:  # what a model wrote must not end a run, whatever a parser makes of it
+    except Exception:  # what a model wrote must not end a run
         return False
 
 

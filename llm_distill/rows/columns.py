@@ -62,7 +62,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "margin": ("float64", "score of `chosen` minus score of `rejected`"),
     "model": ("string", "the name of the model that answered"),
     "shots": ("int64", "how many worked examples stood in the prompt"),
-    "discrimination": ("float64", "2PL slope: how sharply an item tells models apart"),
+    "discrimination": ("float64", "2PL slope: how sharply an item tells examinees apart"),
     "difficulty": ("float64", "2PL location: the ability at which half answer it"),
     "n_prompt_tokens": ("int64", "tokens read"),
     "n_completion_tokens": ("int64", "tokens written"),

@@ -109,7 +109,7 @@ def test_tokenizers_that_disagree_say_where(cli, tokenizer_dir, tmp_path):
     composes = tokenizer_dir("composes", normalizer=normalizers.NFC())
     said = cli("align", composes, STUDENT, tmp_path / "text.txt")
     assert said.code == 3
-    assert "behind byte 5 teacher: é, student: e\u0301" in said.out.replace("\\u0301", "\u0301")
+    assert "after byte 5 teacher: é, student: e\u0301" in said.out.replace("\\u0301", "\u0301")
     assert said.err == (
         f"error: nothing in {tmp_path / 'text.txt'} can be aligned "
         "(texts differ after normalisation: 1)\n"

@@ -81,8 +81,8 @@ def test_a_served_model_is_looked_for_nowhere(load: Callable[..., object], good:
 
 def test_a_served_model_cannot_be_trained(failure: Failure, good: str) -> None:
     message = failure(good.replace("org/teacher", SERVED))
-    assert "stages.trained.model: 'teacher' is behind a server" in message
-    assert message.count("behind a server") == 1  # not of what is trained from it, too
+    assert "stages.trained.model: 'teacher' is on a server" in message
+    assert message.count("on a server") == 1  # not of what is trained from it, too
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_what_cannot_be_selected(run_stage: Run) -> None:
     with pytest.raises(DataError, match="'train' has no question of task 's', as 'hard' has"):
         run_stage(stage(), {"train": TRAIN[-1:], "hard": HARD})
     run = run_stage(stage(draws=1, n=9), {"train": TRAIN, "hard": HARD})
-    assert "2 pairs of a difficult question and a similar one, where n is 9" in run.warnings[0]
+    assert "2 pairs of a difficult question and a similar one, but n is 9" in run.warnings[0]
 
 
 def test_the_model_is_a_part_of_the_fingerprint(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
-from llm_distill.engines.codec import Codec, GivenCompletion, Prompt
-from llm_distill.engines.transformers.batch_output import BatchOutput
+from llm_distill.engines.codec import Codec, Prompt, ScoredTokens
 from llm_distill.engines.transformers.cache import is_all_roomy, roomy_cache
+from llm_distill.engines.transformers.record import Written
 from llm_distill.engines.transformers.sampling import RowSampler
 from llm_distill.engines.transformers.scoring import score_batch
 from llm_distill.engines.transformers.shared_prefix import groups_by_prefix, prefix_length
@@ -42,7 +42,7 @@ BATCHES_AHEAD = 16
 STILL_GOING = 0.75
 """Once at most this share of the rows goes on, the cache is copied without the others."""
 
-Row = TypeVar("Row", Prompt, GivenCompletion)
+Row = TypeVar("Row", Prompt, ScoredTokens)
 Asked = TypeVar("Asked", Request, ScoreRequest)
 Answer = TypeVar("Answer", Completion, Score)
 
@@ -112,7 +112,7 @@ class TransformersEngine:
             rows: list[Row] = []
             for request in window:
                 found = read(request)
-                if isinstance(found, Prompt | GivenCompletion):
+                if isinstance(found, Prompt | ScoredTokens):
                     rows.append(found)
                 else:
                     yield found
@@ -129,7 +129,7 @@ class TransformersEngine:
         with out_of_memory_as(advice), torch.inference_mode():
             return answer(batch)
 
-    def _scores(self, batch: list[GivenCompletion]) -> list[Score]:
+    def _scores(self, batch: list[ScoredTokens]) -> list[Score]:
         found = score_batch(self._model, batch)
         if any(math.isnan(logprob) for logprobs in found for logprob in logprobs):
             raise ModelError(f"model '{self._name}' computes NaN; try another dtype for it")
@@ -146,7 +146,7 @@ class TransformersEngine:
         """
         sampling = [prompt.request.sampling for prompt in batch]
         sampler = RowSampler(sampling, [prompt.request.seed for prompt in batch])
-        written = BatchOutput(
+        written = Written(
             [prompt.request for prompt in batch],
             [prompt.limit for prompt in batch],
             self._stops,
@@ -180,7 +180,7 @@ class TransformersEngine:
                 input_ids, position_ids, mask = input_ids[kept], position_ids[kept], mask[kept]
         return [self._completion(prompt, written, row) for row, prompt in enumerate(batch)]
 
-    def _completion(self, prompt: Prompt, written: BatchOutput, row: int) -> Completion:
+    def _completion(self, prompt: Prompt, written: Written, row: int) -> Completion:
         length = int(written.lengths[row])
         logprobs = None
         if prompt.request.logprobs:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from llm_distill.engines.transformers.stopping import StopStrings
 
 
-class BatchOutput:
+class Written:
     """What the rows of a batch have written so far, on the CPU.
 
     Attributes:
