@@ -38,7 +38,7 @@ class OpenAIEngine:
             )
         self._name = source.name
         self._most = settings.max_concurrency
-        self._server = Server(settings, source.name, settings.model or source.path, budget)
+        self._server = Server(settings, source.name, settings.served_name(source.path), budget)
         self._flights: set[_Flight] = set()
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_report)
