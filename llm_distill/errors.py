@@ -1,7 +1,7 @@
 """Errors that a user can act on. The command line prints them without a traceback.
 
 Each message says what is wrong, where (file, place, row id), what is allowed and what to do.
-Anything else that escapes is a bug in llm-distill and keeps its traceback.
+Any other exception that escapes is a bug in llm-distill and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ EXIT_CODES = {
     5: "the workspace: not writable, full, damaged, or it lacks what the command needs",
     6: "the budget: the next request could cost more than --max-cost leaves",
     7: "the Hub: no token, refused, or out of reach",
-    130: "stopped by Ctrl-C, by SIGTERM, or since the terminal was closed",
+    130: "stopped by Ctrl-C, by SIGTERM, or because the terminal was closed",
 }
 
 
 class LLMDistillError(Exception):
-    """Base of every error that is the user's to mend. `exit_code` is the process's."""
+    """Base of every error that a user can fix. `exit_code` is the process's."""
 
     exit_code = 1
 
@@ -49,27 +49,27 @@ class ModelError(LLMDistillError):
 
 
 class WorkspaceError(LLMDistillError):
-    """The workspace cannot be written to, or what lies in it cannot be used."""
+    """The workspace cannot be written to, or something in it cannot be used."""
 
     exit_code = 5
 
 
 class BudgetError(LLMDistillError):
-    """The next request could cost more than `--max-cost` leaves. What was answered is kept."""
+    """The next request could cost more than `--max-cost` leaves. Answers so far are kept."""
 
     exit_code = 6
 
 
 class HubError(LLMDistillError):
-    """The Hub refuses a push, or cannot be reached. What has arrived there is kept."""
+    """The Hub refuses a push, or cannot be reached. What has been uploaded stays there."""
 
     exit_code = 7
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The tail of a message: the nearest allowed name if there is one, then all of them.
+    """The end of a message: the nearest allowed name if there is one, then up to 40 of all.
 
-    Names out of a user's file may be numbers or null; of very many names the first are listed.
+    Names from a user's file may be numbers or null.
     """
     names = sorted(map(str, allowed))
     close = get_close_matches(str(name), names, n=1, cutoff=0.6)

@@ -1,7 +1,7 @@
-"""The manifest that lies in every artifact's folder: what it says, and how it is read and written.
+"""The manifest in every artifact's folder: its fields, and how it is read and written.
 
-A field that came later has a default, so that the manifests of older versions can be read. Those of
-newer ones can be read too: keys that this version does not know are ignored.
+Fields that were added later have defaults, so that manifests of older versions can be read. Those
+of newer versions can be read too: unknown keys are ignored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DIGEST = "manifest_digest"
 
 
 class InputRef(BaseModel, extra="ignore", frozen=True):
-    """What stood for a reference to another stage. artifact: the name of its folder."""
+    """The artifact that a reference to another stage resolved to, by the name of its folder."""
 
     artifact: str
     content_digest: str
@@ -38,7 +38,7 @@ class ModelUsed(BaseModel, extra="ignore", frozen=True):
 
     path: its name on the Hub or on a server; of a local directory the last part only.
     adapters: the names of the artifacts that were loaded on top of it, from the base up.
-    identity: the digest of its weights, or what else tells it apart (`Resolver` says which).
+    identity: the digest of its weights, or what else identifies it (see `runtime.resolve`).
     """
 
     path: str
@@ -51,13 +51,13 @@ class Manifest(BaseModel, extra="ignore", frozen=True):
     """What an artifact says of itself. The fields are in the order of the file.
 
     name: the stage's name in the pipeline; stage: its kind.
-    identity: all that could change the result, and fingerprint: the digest of it.
-    settings: all of the stage's settings, those too that cannot change the result.
+    identity: all that could change the result. fingerprint: its digest.
+    settings: all of the stage's settings, including those that cannot change the result.
     inputs, models: by reference.
     features: the columns as `datasets.Features.to_dict` has them; None for a model.
-    rows_out: rows of the artifact; None for a model. rows_in: rows that were read for it.
+    rows_out: rows of the artifact; None for a model. rows_in: rows that were read.
     dropped: rows that were left out, by reason.
-    completions: how many the models gave, by where they came from ("made", "reused").
+    completions: how many, by where they came from ("made", "reused").
     tokens_in, tokens_out: of the completions that were made.
     cost: what servers charged, in the currency of their price.
     texts: files beside the rows that are for people.
@@ -110,7 +110,7 @@ class Manifest(BaseModel, extra="ignore", frozen=True):
 
 
 def raw_manifest(directory: Path) -> dict[str, Any] | None:
-    """The JSON of an artifact's manifest as it stands there; None where none can be read."""
+    """The JSON of an artifact's manifest as it is in the file; None if it cannot be read."""
     try:
         raw = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -119,24 +119,27 @@ def raw_manifest(directory: Path) -> dict[str, Any] | None:
 
 
 def manifest_digest(raw: dict[str, Any]) -> str:
-    """The digest of all that stands in a manifest except the digest itself.
+    """The digest of all fields of a manifest except the digest itself.
 
-    It is taken over the JSON as it stands in the file, and never over a `Manifest`, so that a
-    manifest with fields that this version does not know still agrees with its digest.
+    It is taken over the JSON as it is in the file, never over a `Manifest`, so that a manifest
+    with unknown fields still agrees with its digest.
 
     Raises:
-        ValueError: it holds NaN, which no manifest of ours does.
+        ValueError: a figure is NaN or infinite.
     """
     return fingerprint({k: v for k, v in raw.items() if k != _DIGEST})
 
 
 def is_as_written(raw: dict[str, Any]) -> bool:
-    """Whether a manifest agrees with its digest. Raises as `manifest_digest`."""
-    return bool(raw.get(_DIGEST) == manifest_digest(raw))
+    """Whether a manifest agrees with its digest; False with NaN, which is never written."""
+    try:
+        return bool(raw.get(_DIGEST) == manifest_digest(raw))
+    except ValueError:
+        return False
 
 
 def read_manifest(directory: Path) -> Manifest | None:
-    """An artifact's manifest, its digest unchecked; None where there is none that can be read."""
+    """An artifact's manifest, its digest unchecked; None if it cannot be read."""
     raw = raw_manifest(directory)
     try:
         return None if raw is None else Manifest.model_validate(raw)

@@ -1,8 +1,8 @@
 """Experiment trackers: which there are, where they write, and under which names.
 
-Each has environment variables of its own that say where it writes. What the user has set stays;
-the rest points into the workspace while the tracker is in use. So nothing lands in the current
-folder, and where something goes over a network is the user's own setting of the tool.
+Each has environment variables that say where it writes. What the user has set stays; the rest
+points into the workspace while the tracker is in use. So nothing is written to the current folder,
+and only the user's own settings send anything over a network.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TENSORBOARD_FOLDER = "TENSORBOARD_LOGGING_DIR"
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What something is called in a tracker.
+    """The name of a run or a training in a tracker.
 
     project: the pipeline's name.
     name: `<pipeline>/<time>` for a run's own figures, with `/<stage>` for a training's curves.
@@ -41,7 +41,7 @@ class TrackedRun:
 
 
 def not_installed(tracker: Tracker) -> str | None:
-    """What to say where the tracker's package is missing; it is looked for, not imported."""
+    """What to say if the tracker's package is missing; it is not imported."""
     from importlib.util import find_spec
 
     if tracker == "none" or find_spec(tracker) is not None:
@@ -52,7 +52,7 @@ def not_installed(tracker: Tracker) -> str | None:
 
 
 def how_to_look(tracker: Tracker, run: TrackedRun) -> str | None:
-    """The command that shows what was sent; None where the tracker itself says where to look."""
+    """The command that shows what was sent; None if the tracker says itself where to look."""
     values = variables(tracker, run)
     if tracker == "tensorboard":
         return f"tensorboard --logdir '{tensorboard_root(run)}'"
@@ -64,13 +64,13 @@ def how_to_look(tracker: Tracker, run: TrackedRun) -> str | None:
 
 
 def tensorboard_root(run: TrackedRun) -> Path:
-    """The folder that holds a folder a run, each named as the run."""
+    """The folder that has one folder per run, named as the run."""
     own = os.environ.get(TENSORBOARD_FOLDER)
     return Path(own).expanduser() if own else run.folder.absolute() / "tensorboard"
 
 
 def variables(tracker: Tracker, run: TrackedRun) -> dict[str, str]:
-    """The tracker's environment variables: the user's where they are set, ours where not."""
+    """The tracker's environment variables: the user's if they are set, else these."""
     folder = run.folder.absolute()
     ours: dict[str, str] = {}
     if tracker == "trackio":
@@ -88,14 +88,14 @@ def variables(tracker: Tracker, run: TrackedRun) -> dict[str, str]:
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
     values = {name: os.environ.get(name) or value for name, value in ours.items()}
-    if tracker == "tensorboard":  # one folder for all runs would make one curve of them
+    if tracker == "tensorboard":  # in one folder all runs would become one curve
         values[TENSORBOARD_FOLDER] = str(tensorboard_root(run) / run.name)
     return values
 
 
 @contextmanager
 def environment(tracker: Tracker, run: TrackedRun) -> Iterator[None]:
-    """With the tracker's variables set, and afterwards as it was."""
+    """Set the tracker's variables, and restore the environment afterwards."""
     values = variables(tracker, run)
     before = {name: os.environ.get(name) for name in values}
     if values:
@@ -113,7 +113,7 @@ def environment(tracker: Tracker, run: TrackedRun) -> Iterator[None]:
 
 @contextmanager
 def sent(tracker: Tracker, run: TrackedRun) -> Iterator[None]:
-    """A training's curves go to the tracker; the run is ended there however training ends."""
+    """Send a training's curves to the tracker, and end its run there however training ends."""
     failed = True
     with environment(tracker, run):
         try:
@@ -122,14 +122,14 @@ def sent(tracker: Tracker, run: TrackedRun) -> Iterator[None]:
         finally:
             try:
                 end_open_run(tracker, failed=failed)
-            except Exception:  # the model is there, or what ended training is to be said
+            except Exception:  # the model is saved, or the error that ended training matters more
                 log.warning("report_to: %s: its run could not be ended", tracker, exc_info=True)
 
 
 def end_open_run(tracker: Tracker, *, failed: bool) -> None:
     """End what is still open in this process, so that all of it is written.
 
-    A stage's process ends without Python's exit hooks, on which trackers rely.
+    A stage's process ends without Python's exit hooks, which trackers rely on.
     """
     module = sys.modules.get(tracker)
     if module is None:

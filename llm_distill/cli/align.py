@@ -1,4 +1,4 @@
-"""`llm-distill align`: how two tokenizers cut the same text, chunk under chunk."""
+"""`llm-distill align`: how two tokenizers split the same text, chunk under chunk."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from rich import box
 from rich.cells import cell_len
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from llm_distill.cli.display import console, plain, say
+from llm_distill.cli.display import console, make_table, say
 from llm_distill.distillation.alignment.aligned import AlignedRow, aligned
 from llm_distill.distillation.alignment.encoding import (
     NO_LIMIT,
@@ -44,7 +44,7 @@ LONGEST = 24
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one column: the tokens of a chunk on either side, or tokens in no chunk."""
+    """One column: the tokens of a chunk on either side, or tokens in no chunk."""
 
     texts: tuple[str, str]
     is_chunk: bool
@@ -75,19 +75,16 @@ def align_command(
     found: list[tuple[EncodedRow, EncodedRow, AlignedRow]] = []
     dropped: Counter[str] = Counter()
     for place, row in rows:
-        out.print(f"[bold]{plain(place)}[/bold]", soft_wrap=True)
+        out.print(f"[bold]{escape(place)}[/bold]", soft_wrap=True)
+        a = b = None
         try:
             turns = _turns(row)
             a, b = teacher.encode(turns), student.encode(turns)
-        except UnusableRowError as error:
-            dropped[str(error)] += 1
-            say(f"{MARGIN}dropped: {error}", out)
-            continue
-        try:
             chunks = aligned(a, b)
         except UnusableRowError as error:
             dropped[str(error)] += 1
-            say(f"{MARGIN}dropped: {error}: {_difference(a, b)}", out)
+            where = f": {_difference(a, b)}" if a is not None and b is not None else ""
+            say(f"{MARGIN}dropped: {error}{where}", out)
             continue
         found.append((a, b, chunks))
         for cells in _cells((teacher, student), (a, b), chunks):
@@ -120,7 +117,7 @@ def _encoder(name: str, role: str, wanted: str | None) -> RowEncoder:
 def _ends(source: ModelSource, tokenizer: Any) -> frozenset[int]:
     try:
         return end_tokens(source, tokenizer)
-    except (OSError, ValueError) as error:  # no config beside it: a tokenizer without a model
+    except (OSError, ValueError) as error:  # a tokenizer without a model's config
         if tokenizer.eos_token_id is None:
             raise ModelError(f"the tokenizer {source.path} has no eos_token") from error
         return frozenset({tokenizer.eos_token_id})
@@ -130,7 +127,7 @@ def _rows(file: str, n_rows: int) -> list[tuple[str, Row]]:
     """Each row with its place; a file that is not JSONL is one row with a `text`."""
     path = find_resource(file)
     if path is None or not path.is_file():
-        raise DataError(f"there is no file {file}; a text, or a .jsonl of rows, is wanted")
+        raise DataError(f"there is no file {file}; expected a text, or a .jsonl of rows")
     try:
         if path.suffix == ".jsonl":
             with path.open("rb") as lines:
@@ -161,7 +158,7 @@ def _turns(row: Row) -> Sequence[dict[str, str]] | str:
 
 
 def _difference(a: EncodedRow, b: EncodedRow) -> str:
-    """Where the first texts begin to differ, and how they go on."""
+    """Where the first texts begin to differ, and how they continue."""
     pairs = zip(a.contents, b.contents, strict=True)
     one, other = next((x.text, y.text) for x, y in pairs if x.text != y.text)
     shared = zip(one, other, strict=False)
@@ -188,7 +185,7 @@ def _cells(
 
     chunk = 0
     for contents in zip(sides[0].contents, sides[1].contents, strict=True):
-        # With a token at either end of which the content has a part only.
+        # With a token at either end that is only partly in the content.
         at = [content.start - (content.begin > 0) for content in contents]
         stops = [
             content.end + (content.is_closed or content.ends[-1] < len(content.text))
@@ -208,7 +205,7 @@ def _cells(
 
 
 def _visible(data: bytes) -> str:
-    """A token as it can be seen: marks for white space, codes for what does not print."""
+    """A token made visible: marks for white space, codes for what does not print."""
     text = data.decode("utf-8", "backslashreplace")
     return "".join(
         MARKS.get(letter)
@@ -218,34 +215,29 @@ def _visible(data: bytes) -> str:
 
 
 def _print_cells(cells: Sequence[Cell], out: Console) -> None:
-    """Teacher over student, in as many pairs of lines as the width asks for."""
+    """Teacher over student, in as many pairs of lines as the width requires."""
     label = max(map(len, NAMES)) + 1
     room = out.width - len(MARGIN) - label
-    lines = [[(name.ljust(label), "dim")] for name in NAMES]
-    used = 0
-    colour = 0
-
-    def flush() -> None:
-        for line in lines:
-            out.print(Text.assemble(MARGIN, *line), soft_wrap=True)
-        out.print()
-
+    pairs: list[list[Text]] = []
+    used = colour = 0
     for cell in cells:
-        if used and used + cell.width + 1 > room:
-            flush()
-            lines = [[(name.ljust(label), "dim")] for name in NAMES]
+        if not pairs or used + cell.width + 1 > room:
+            pairs.append([Text.assemble(MARGIN, (name.ljust(label), "dim")) for name in NAMES])
             used = 0
         style = COLOURS[colour % 2] if cell.is_chunk else IN_NO_CHUNK
         colour += cell.is_chunk
-        for line, text in zip(lines, cell.texts, strict=True):
-            line.append((text + " " * (cell.width - cell_len(text)), style))
-            line.append(("|", "dim"))
+        for line, text in zip(pairs[-1], cell.texts, strict=True):
+            line.append(text + " " * (cell.width - cell_len(text)), style)
+            line.append("|", "dim")
         used += cell.width + 1
-    flush()
+    for pair in pairs:
+        for line in pair:
+            out.print(line, soft_wrap=True)
+        out.print()
 
 
 def _table(found: Sequence[tuple[EncodedRow, EncodedRow, AlignedRow]]) -> Table:
-    """What there is on either side, and how much of it is in chunks."""
+    """Counts for either side, and how much of it is in chunks."""
     rows = [row for _, _, row in found]
     n_chunks = sum(len(row.is_end) for row in rows)
     n_bytes, kept = sum(row.n_bytes for row in rows), sum(row.n_bytes_kept for row in rows)
@@ -257,9 +249,7 @@ def _table(found: Sequence[tuple[EncodedRow, EncodedRow, AlignedRow]]) -> Table:
         sum(int((row.teacher_last - row.teacher_first + 1).sum()) for row in rows),
         sum(int((row.student_last - row.student_first + 1).sum()) for row in rows),
     ]
-    table = Table("", *NAMES, "both", box=box.SIMPLE_HEAD)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = make_table("", right=(*NAMES, "both"))
     table.add_row("tokens in the loss", *(f"{n:,}" for n in tokens))
     table.add_row("tokens in chunks", *(f"{n:,}" for n in in_chunks))
     table.add_row("tokens a chunk", *(f"{n / max(n_chunks, 1):.2f}" for n in in_chunks))

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
+from rich.markup import escape
 
-from llm_distill.cli.display import console, plain
+from llm_distill.cli.display import console, make_table
 from llm_distill.engines.store.file import connect, is_damage, store_error
 from llm_distill.engines.store.repair import mend, problems
 from llm_distill.errors import ConfigError, WorkspaceError, counted, nearest
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.disk import disk_explained
-from llm_distill.runtime.unfinished import prune_unfinished
 
 SECONDS_A_DAY = 86_400
 HOW = "; add --yes to do so"
@@ -30,21 +29,20 @@ GROUP BY completions.model ORDER BY count(*) DESC
 
 
 def stats_command(root: Path) -> None:
-    """Show a line a model, and the size of the file."""
+    """Show a line per model, and the size of the file."""
     path = _existing(root)
-    table = Table("model", box=box.SIMPLE_HEAD)
-    for name in ("completions", "cut", "tokens read", "tokens written", "cost", "newest"):
-        table.add_column(name, justify="right")
+    right = ("completions", "cut", "tokens read", "tokens written", "cost", "newest")
+    table = make_table("model", right=right)
     with _opened(path) as db:
         rows = db.execute(PER_MODEL).fetchall()
     for name, count, cut, read, written, cost, newest in rows:
         day = time.strftime("%Y-%m-%d", time.localtime(newest))
         paid = f"{cost:,.2f}" if cost else ""
         figures = (f"{count:,}", f"{cut:,}", f"{read:,}", f"{written:,}", paid, day)
-        table.add_row(plain(name or "unknown"), *figures)
+        table.add_row(escape(name or "unknown"), *figures)
     out = console()
     out.print(table)
-    out.print(f"{plain(str(path))}: {_megabytes(path):,.1f} MB")
+    out.print(f"{escape(str(path))}: {_megabytes(path):,.1f} MB")
 
 
 def prune_command(root: Path, model: str | None, older_than: float | None, *, delete: bool) -> None:
@@ -90,15 +88,37 @@ def prune_command(root: Path, model: str | None, older_than: float | None, *, de
 
 
 def _prune_unfinished(workspace: Workspace, before: float, *, delete: bool) -> bool:
-    """Say what stopped stages left, if they did."""
+    """Delete or count what stopped stages left: half-written rows, checkpoints of a training.
+
+    A run with the same settings resumes from it; after a change of settings none ever will. What a
+    run is working on is skipped: it holds the artifact's lock.
+
+    Args:
+        before: seconds since 1970; only what has not changed since then.
+
+    Returns:
+        Whether there was any.
+    """
+    from filelock import Timeout
+
+    n_stages = n_bytes = 0
     with disk_explained(workspace.root):
-        found = prune_unfinished(workspace, before, delete=delete)
-    if found.n_stages:
-        what = (
-            f"what {counted(found.n_stages, 'stopped stage')} left, {found.n_bytes / 1e6:,.1f} MB,"
-        )
+        for folder in sorted(workspace.work.glob("*/")):
+            try:
+                with workspace.file_lock(folder.name).acquire(timeout=0):
+                    found = [path.lstat() for path in (folder, *folder.rglob("*"))]
+                    if max(each.st_mtime for each in found) >= before:
+                        continue
+                    n_stages += 1
+                    n_bytes += sum(each.st_size for each in found)
+                    if delete:
+                        shutil.rmtree(folder)
+            except (Timeout, FileNotFoundError):  # a run is working on it, or has just published it
+                continue
+    if n_stages:
+        what = f"what {counted(n_stages, 'stopped stage')} left, {n_bytes / 1e6:,.1f} MB,"
         console().print(f"{what} {'is' if delete else 'would be'} deleted{'' if delete else HOW}")
-    return found.n_stages > 0
+    return n_stages > 0
 
 
 def verify_command(root: Path, *, repair: bool) -> None:
@@ -111,12 +131,12 @@ def verify_command(root: Path, *, repair: bool) -> None:
     found = problems(path)
     out = console()
     if not found:
-        out.print(f"{plain(str(path))}: nothing is wrong with it")
+        out.print(f"{escape(str(path))}: nothing is wrong with it")
     elif repair:
-        out.print(plain(mend(path)))
+        out.print(escape(mend(path)))
     else:
         raise WorkspaceError(
-            f"{path} is damaged ({'; '.join(found[:3])}); the next run mends it, "
+            f"{path} is damaged ({'; '.join(found[:3])}); the next run repairs it, "
             "as does llm-distill cache verify --repair"
         )
 
@@ -138,7 +158,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.DatabaseError as error:
         if is_damage(error):
             raise WorkspaceError(
-                f"{path} is damaged ({error}); llm-distill cache verify --repair mends it"
+                f"{path} is damaged ({error}); llm-distill cache verify --repair repairs it"
             ) from error
         raise store_error(error, path) from error
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
-from llm_distill.cli.display import console, plain, say
+from llm_distill.cli.display import console, make_table, say
 from llm_distill.report import differences
 from llm_distill.report.collect import RunView, StageView, collect
 from llm_distill.runtime.artifact import Workspace
@@ -27,7 +26,7 @@ def compare_command(first: str, second: str, root: Path) -> None:
     )
     for letter, run in (("A", a), ("B", b)):
         run.record.settle()
-        out.print(f"[bold]{letter}[/bold] {plain(run.record.name)}: {run.record.state}")
+        out.print(f"[bold]{letter}[/bold] {escape(run.record.name)}: {run.record.state}")
     if a.record.name == b.record.name:
         out.print("both are the same run")
         return
@@ -41,9 +40,9 @@ def _settings(a: RunView, b: RunView, out: Console) -> None:
     if not found:
         out.print("settings: the same")
         return
-    table = Table("setting", "A", "B", title="settings", box=box.SIMPLE_HEAD)
+    table = make_table("setting", "A", "B", title="settings")
     for each in found:
-        table.add_row(*(plain(_short(text)) for text in each))
+        table.add_row(*(escape(_short(text)) for text in each))
     out.print(table)
 
 
@@ -52,10 +51,10 @@ def _stages(a: RunView, b: RunView, out: Console) -> None:
     if not found:
         out.print("stages: the same artifacts")
         return
-    table = Table("stage", "A", "B", "why", title="stages that differ", box=box.SIMPLE_HEAD)
+    table = make_table("stage", "A", "B", "why", title="stages that differ")
     for each in found:
         why = "; ".join(each.why[:SHOWN]) + ("; …" if len(each.why) > SHOWN else "")
-        table.add_row(each.name, plain(_stage(each.a)), plain(_stage(each.b)), plain(why))
+        table.add_row(each.name, escape(_stage(each.a)), escape(_stage(each.b)), escape(why))
     out.print(table)
 
 
@@ -64,12 +63,11 @@ def _results(a: RunView, b: RunView, out: Console) -> None:
     if not found:
         out.print("results: nothing was measured")
         return
-    table = Table("stage", "figure", title="results, 95 % interval", box=box.SIMPLE_HEAD)
-    for column in ("A", "B", "B − A"):
-        table.add_column(column, justify="right")
+    right = ("A", "B", "B − A")
+    table = make_table("stage", "figure", right=right, title="results, 95 % interval")
     for each in found:
         values = (differences.ABSENT if of is None else str(of) for of in (each.a, each.b))
-        table.add_row(each.stage, plain(each.of), *values, each.change)
+        table.add_row(each.stage, escape(each.of), *values, each.change)
     out.print(table)
 
 

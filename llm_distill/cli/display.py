@@ -1,25 +1,27 @@
-"""What a person sees: a line a stage while it runs, tables of what came out."""
+"""What a person sees: a line per stage while it runs, and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from llm_distill.errors import counted
 from llm_distill.evaluation.results import Results
 from llm_distill.manifest import Manifest
 from llm_distill.runtime.artifact import Artifact
 from llm_distill.runtime.plan import Decision
-from llm_distill.runtime.progress import StageProgress, show_progress
+from llm_distill.runtime.progress import show_progress
 from llm_distill.runtime.record import RunRecord
+from llm_distill.stage import Progress
 
 
 class TerminalDisplay:
-    """Implements `runner.Display` with Rich; plain lines where there is no terminal."""
+    """Implements `runtime.execute.Display` with Rich; plain lines where there is no terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -28,12 +30,12 @@ class TerminalDisplay:
         self.ended: list[str] = []
 
     def starts(self, record: RunRecord) -> None:
-        """Says nothing: the command has named the pipeline, and names the run at its end."""
+        """Print nothing: the command has named the pipeline, and names the run at its end."""
         self.record = record
 
     def begins(self, decision: Decision) -> None:
         self.begun.append(decision.name)
-        self._console.print(f"[bold]▶ {decision.name}[/bold] [dim]({plain(decision.why)})[/dim]")
+        self._console.print(f"[bold]▶ {decision.name}[/bold] [dim]({escape(decision.why)})[/dim]")
 
     def ends(self, name: str, artifact: Artifact, state: str, seconds: float) -> None:
         self.ended.append(name)
@@ -41,18 +43,18 @@ class TerminalDisplay:
         if state == "reused":
             self._console.print(f"[dim]• {name}: reused{', ' + summary if summary else ''}[/dim]")
             return
-        self._console.print(f"[green]✓[/green] {name}: {plain(summary)}, {seconds:.1f} s")
+        self._console.print(f"[green]✓[/green] {name}: {escape(summary)}, {seconds:.1f} s")
         for text in artifact.manifest.texts:
-            self._console.print(f"  to read: {plain(str(artifact.path / text))}")
+            self._console.print(f"  to read: {escape(str(artifact.path / text))}")
         for warning in artifact.manifest.warnings:
-            self._console.print(f"  [yellow]warning:[/yellow] {plain(warning)}")
+            self._console.print(f"  [yellow]warning:[/yellow] {escape(warning)}")
 
     def says(self, message: str) -> None:
         say(message, self._console)
 
     def progress(
         self, description: str, total: int | None, unit: str, done: int
-    ) -> AbstractContextManager[StageProgress]:
+    ) -> AbstractContextManager[Progress]:
         return show_progress(self._console, description, total, unit, done)
 
 
@@ -65,8 +67,8 @@ def console() -> Console:
 
 
 def say(message: str, out: Console | None = None) -> None:
-    """What a person should know beside the result, a line on `out` or on the terminal."""
-    (out or console()).print(f"[yellow]{plain(message)}[/yellow]")
+    """Print a note, on `out` or on the terminal."""
+    (out or console()).print(f"[yellow]{escape(message)}[/yellow]")
 
 
 def summarise(manifest: Manifest) -> str:
@@ -95,17 +97,15 @@ def summarise(manifest: Manifest) -> str:
 
 
 def plan_table(decisions: Sequence[Decision]) -> Table:
-    table = Table("stage", "", "why", box=box.SIMPLE_HEAD)
+    table = make_table("stage", "", "why")
     for decision in decisions:
-        colour = "dim" if decision.action == "reuse" else "bold"
-        table.add_row(decision.name, f"[{colour}]{decision.action}[/{colour}]", plain(decision.why))
+        style = "dim" if decision.action == "reuse" else "bold"
+        table.add_row(decision.name, f"[{style}]{decision.action}[/{style}]", escape(decision.why))
     return table
 
 
 def status_table(record: RunRecord) -> Table:
-    table = Table("stage", "state", box=box.SIMPLE_HEAD)
-    for name in ("rows", "dropped", "tokens", "seconds"):
-        table.add_column(name, justify="right")
+    table = make_table("stage", "state", right=("rows", "dropped", "tokens", "seconds"))
     for name, stage in record.stages.items():
         table.add_row(
             name,
@@ -118,8 +118,7 @@ def status_table(record: RunRecord) -> Table:
     return table
 
 
-def plain(text: str) -> str:
-    """Text of others as it is, without reading square brackets as markup."""
-    from rich.markup import escape
-
-    return escape(text)
+def make_table(*left: str, right: Iterable[str] = (), title: str | None = None) -> Table:
+    """A table with columns of text, then right-aligned ones of figures."""
+    figures = (Column(name, justify="right") for name in right)
+    return Table(*left, *figures, title=title, box=box.SIMPLE_HEAD)

@@ -1,4 +1,4 @@
-"""What `run --log-format json` prints: one event a line, for machines.
+"""What `run --log-format json` prints: one event per line, for machines.
 
 {"event": "stage_started", "time": "2026-01-17T09:30:12.345+00:00", "stage": "seeds", "why": "…"}
 
@@ -20,9 +20,10 @@ from typing import Any, TextIO
 from llm_distill.errors import LLMDistillError
 from llm_distill.runtime.artifact import Artifact
 from llm_distill.runtime.plan import Decision
-from llm_distill.runtime.progress import StageProgress
+from llm_distill.runtime.progress import Throttled
 from llm_distill.runtime.record import RunRecord
 from llm_distill.runtime.scalars import metric_scalars
+from llm_distill.stage import Progress
 
 SECONDS_BETWEEN_EVENTS = 1.0
 STOPPED = 130
@@ -30,7 +31,7 @@ BUG = 1
 
 
 class EventDisplay:
-    """Implements `runner.Display` with lines of JSON."""
+    """Implements `runtime.execute.Display` with lines of JSON."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -82,13 +83,18 @@ class EventDisplay:
     @contextmanager
     def progress(
         self, description: str, total: int | None, unit: str, done: int
-    ) -> Iterator[StageProgress]:
+    ) -> Iterator[Progress]:
         about = {"stage": self._stage, "what": description, "unit": unit, "total": total}
-        steps = _Steps(self, about, done)
+
+        def tell(bar: Throttled) -> None:
+            counts = {"done": done + bar.n, "tokens": bar.tokens, "cost": bar.cost}
+            self.emit("progress", **about, **counts, seconds=round(bar.seconds, 3))
+
+        bar = Throttled(SECONDS_BETWEEN_EVENTS, tell)
         try:
-            yield steps
+            yield bar
         finally:
-            steps.tell()
+            bar.flush()
 
     def finished(self) -> None:
         assert self.record is not None
@@ -103,7 +109,7 @@ class EventDisplay:
         return {"report": str(self.report) if self.report else None, "exit_code": exit_code}
 
     def emit(self, event: str, **values: Any) -> None:
-        """Write one line. Where nobody reads any more the run ends, as its text would."""
+        """Write one line. If the reader is gone the run ends, as it would with text."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         try:
             print(json.dumps({"event": event, "time": now, **values}), file=self._out, flush=True)
@@ -112,31 +118,9 @@ class EventDisplay:
             raise SystemExit(BUG) from None
 
 
-class _Steps:
-    """Tells how far a piece of work is: at most once a second, and at its end."""
-
-    def __init__(self, display: EventDisplay, about: dict[str, Any], done: int) -> None:
-        self._display, self._about, self._done = display, about, done
-        self._tokens, self._cost = 0, 0.0
-        self._started = self._told = time.monotonic()
-
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
-        self._done += n
-        self._tokens += tokens
-        self._cost = cost
-        if time.monotonic() - self._told >= SECONDS_BETWEEN_EVENTS:
-            self.tell()
-
-    def tell(self) -> None:
-        self._told = time.monotonic()
-        seconds = round(self._told - self._started, 3)
-        counts = {"done": self._done, "tokens": self._tokens, "cost": self._cost}
-        self._display.emit("progress", **self._about, **counts, seconds=seconds)
-
-
 @contextmanager
 def event_lines() -> Iterator[EventDisplay]:
-    """Events on stdout and nothing else there; what ends the run is the last of them.
+    """Events, and nothing else, on stdout; the last is how the run ended.
 
     Raises:
         SystemExit: with 130, after Ctrl-C and the like.

@@ -1,4 +1,4 @@
-"""The commands. Turns our errors into one message and an exit code.
+"""The commands. Turns errors for users into one message and an exit code.
 
 Nothing heavy is imported at the top: `--help` answers at once.
 """
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from llm_distill.errors import EXIT_CODES, LLMDistillError
+from llm_distill.errors import EXIT_CODES, LLMDistillError, counted
 
 EXIT_CODE_LINES = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
@@ -91,7 +91,7 @@ def run(
         ),
     ] = None,
     log_format: Annotated[
-        LogFormat, typer.Option("--log-format", help="For people, or a line of JSON an event.")
+        LogFormat, typer.Option("--log-format", help="For people, or a line of JSON per event.")
     ] = LogFormat.TEXT,
 ) -> None:
     """Run a pipeline; what is already done is reused."""
@@ -112,14 +112,12 @@ def run(
 
 @app.command()
 def validate(file: File, profile: Profile = None, assignments: Sets = None) -> None:
-    """Check a pipeline file and say everything that is wrong with it."""
+    """Check a pipeline file and show everything that is wrong with it."""
     from llm_distill.pipeline.load import load_pipeline
 
     pipeline = load_pipeline(file, profile=profile, assignments=assignments or [])
     suffix = f", profile {profile}" if profile else ""
-    count = len(pipeline.stages)
-    stages = "1 stage" if count == 1 else f"{count} stages"
-    typer.echo(f"{pipeline.source}: valid ({stages}{suffix})")
+    typer.echo(f"{pipeline.source}: valid ({counted(len(pipeline.stages), 'stage')}{suffix})")
 
 
 @app.command()
@@ -132,7 +130,7 @@ def plan(
     force: Force = None,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
 ) -> None:
-    """Say for each stage whether it would be reused or run, and why."""
+    """Show for each stage whether it would be reused or run, and why."""
     from llm_distill.cli.run import plan_command
     from llm_distill.runtime.plan import Selection
 
@@ -172,7 +170,7 @@ def push(
         str, typer.Option("--repo-id", help="The repository.", metavar="OWNER/NAME")
     ],
     public: Annotated[
-        bool, typer.Option("--public", help="A new repository is seen by all; private without it.")
+        bool, typer.Option("--public", help="Make a new repository public, not private.")
     ] = False,
     license_id: Annotated[
         str | None, typer.Option("--license", help="The card's license.", metavar="ID")
@@ -225,14 +223,14 @@ def compare(
     run_b: Annotated[str, typer.Argument(help="The other run.")],
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
 ) -> None:
-    """Say what differs between two runs: settings, stages, results."""
+    """Show what differs between two runs: settings, stages, results."""
     from llm_distill.cli.compare import compare_command
 
     compare_command(run_a, run_b, workspace)
 
 
 class PromptFormat(StrEnum):
-    """How a model is spoken to."""
+    """How a model is prompted."""
 
     CHAT = "chat"
     TEXT = "text"
@@ -289,7 +287,7 @@ def cache_prune(
 ) -> None:
     """Delete completions that are no longer needed, and make the file smaller.
 
-    With --older-than alone also what stopped stages left, a training's checkpoints among it.
+    With --older-than alone also what stopped stages left, such as a training's checkpoints.
     """
     from llm_distill.cli.cache import prune_command
 
@@ -303,7 +301,7 @@ def cache_verify(
     ] = False,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
 ) -> None:
-    """Read all that is kept and check it."""
+    """Read and check everything that is kept."""
     from llm_distill.cli.cache import verify_command
 
     verify_command(workspace, repair=repair)
@@ -321,9 +319,9 @@ def _version(
 
 
 def main() -> None:
-    """Entry point: our errors become one message; anything else keeps its traceback."""
+    """Entry point: errors for users become one message; others keep their traceback."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a sign that it has not must not end a run
+        if isinstance(stream, io.TextIOWrapper):  # a character that it lacks must not end a run
             stream.reconfigure(errors="replace")
     try:
         app()

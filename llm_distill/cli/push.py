@@ -8,8 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from rich.markup import escape
 
-from llm_distill.cli.display import console, plain, say
+from llm_distill.cli.display import console, say
 from llm_distill.errors import ConfigError, ModelError, WorkspaceError, counted, nearest
 from llm_distill.evaluation.results import Results
 from llm_distill.manifest import read_manifest
@@ -48,7 +49,7 @@ def push_command(
     record = read_run(workspace, run, on_damaged=say)
     artifact = _artifact(workspace, record, stage)
     if merge and not artifact.manifest.is_model:
-        raise ConfigError(f"--merge: stage '{stage}' gives rows, no adapter")
+        raise ConfigError(f"--merge: stage '{stage}' gives rows, not an adapter")
     if not dry_run:
         check_can_push()
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
@@ -58,26 +59,28 @@ def push_command(
             from llm_distill.training.merge import merge_adapters
 
             merge_adapters(_source(workspace, record, stage), merged)
-        origin = _origin(workspace, record, artifact)
+        lineage = read_lineage(artifact.path)
+        evaluations = tuple(_evaluations(workspace, record, lineage))
+        origin = Origin(lineage, evaluations, _pipeline(record))
         packed = package(origin, repo_id, license_id, Path(folder) / "rows", merged)
         _show(packed, repo_id, out, dry_run=dry_run)
         if dry_run:
             return
         message = f"Push {record.name}, stage {stage}, with llm-distill"
         pushed = push(packed, repo_id, private=not public, message=message)
-    out.print(f"pushed to {plain(pushed.url)} (commit {pushed.commit[:12]})")
+    out.print(f"pushed to {escape(pushed.url)} (commit {pushed.commit[:12]})")
 
 
 def _show(packed: Package, repo_id: str, out: Console, *, dry_run: bool) -> None:
     sizes = packed.sizes()
     verb = "would push" if dry_run else "pushing"
     files, size = counted(len(sizes), "file"), counted(sum(sizes.values()), "byte")
-    out.print(f"{verb} {files}, {size}, to {packed.repo_type} {plain(repo_id)}")
+    out.print(f"{verb} {files}, {size}, to {packed.repo_type} {escape(repo_id)}")
     if dry_run:
         for name, n_bytes in sizes.items():
             out.print(f"{n_bytes:>16,}  {name}", markup=False)
     for warning in packed.warnings:
-        out.print(f"  [yellow]warning:[/yellow] {plain(warning)}")
+        out.print(f"  [yellow]warning:[/yellow] {escape(warning)}")
     if dry_run:
         out.print("\nREADME.md:\n")
         out.print(packed.card, markup=False)
@@ -104,15 +107,8 @@ def _find(workspace: Workspace, address: str) -> Artifact:
             f"{workspace.path(address)} is damaged ({damaged}); run the pipeline again"
         ) from damaged
     if artifact is None:
-        raise WorkspaceError(
-            f"{workspace.path(address)} is not there any more; run the pipeline again"
-        )
+        raise WorkspaceError(f"{workspace.path(address)} is gone; run the pipeline again")
     return artifact
-
-
-def _origin(workspace: Workspace, record: RunRecord, artifact: Artifact) -> Origin:
-    lineage = read_lineage(artifact.path)
-    return Origin(lineage, tuple(_evaluations(workspace, record, lineage)), _pipeline(record))
 
 
 def _evaluations(workspace: Workspace, record: RunRecord, lineage: Lineage) -> list[Lineage]:
@@ -140,10 +136,10 @@ def _pipeline(record: RunRecord) -> dict[str, Any]:
 
 
 def _source(workspace: Workspace, record: RunRecord, stage: str) -> ModelSource:
-    """Where the stage's model and what it stands on are, as the run had them.
+    """Where the stage's model and its bases are, as the run had them.
 
     Raises:
-        ModelError: the base is not any more what the run had; adapters fit no other weights.
+        ModelError: the base has changed since the run; adapters fit no other weights.
     """
     from llm_distill.pipeline.graph import base_model, upstream
     from llm_distill.pipeline.load import load_pipeline
@@ -151,7 +147,7 @@ def _source(workspace: Workspace, record: RunRecord, stage: str) -> ModelSource:
 
     resolver = Resolver(load_pipeline(str(record.directory / "pipeline.yaml")))
     needed = [stage]
-    for name in needed:  # grows: what each trained stage stands on
+    for name in needed:  # grows: the bases of each trained stage
         address = record.stages[name].artifact
         if address is not None and name not in resolver.ready:
             resolver.ready[name] = _find(workspace, address)

@@ -1,4 +1,4 @@
-"""What `run`, `plan` and `status` do: load, carry out, show."""
+"""What `run`, `plan`, `status` and `report` do: load, run, show."""
 
 from __future__ import annotations
 
@@ -9,14 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from llm_distill.cli.display import (
-    TerminalDisplay,
-    console,
-    plain,
-    plan_table,
-    say,
-    status_table,
-)
+from rich.markup import escape
+
+from llm_distill.cli.display import TerminalDisplay, console, plan_table, say, status_table
 from llm_distill.cli.tables import result_tables
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.pipeline.schema import PipelineConfig
@@ -57,15 +52,15 @@ def run_command(
     out = console()
     display = TerminalDisplay(out)
     out.print(
-        f"[bold]{pipeline.name}[/bold] from {plain(pipeline.source)}, "
-        f"workspace {plain(str(workspace.root))}"
+        f"[bold]{pipeline.name}[/bold] from {escape(pipeline.source)}, "
+        f"workspace {escape(str(workspace.root))}"
     )
     try:
         record = run_pipeline(pipeline, workspace, selection, display, max_cost)
     except KeyboardInterrupt:
         out.print(
             "\n[yellow]stopped[/yellow]: finished stages are kept in "
-            f"{plain(str(workspace.artifacts))}, a training also its checkpoints; "
+            f"{escape(str(workspace.artifacts))}, a training also its checkpoints; "
             f"{_how_to_go_on(selection, pipeline, display)}"
         )
         _name_report(_report(display.record, workspace, say), display.record)
@@ -80,7 +75,7 @@ def run_command(
         raise
     _show_results(record, workspace)
     out.print(
-        f"done: {record.name}, kept in {plain(str(record.directory))}; "
+        f"done: {record.name}, kept in {escape(str(record.directory))}; "
         f"its stages: llm-distill status {record.name}"
     )
     _name_report(_report(record, workspace, say), record)
@@ -89,7 +84,7 @@ def run_command(
 def _prepared(
     file: str, profile: str | None, assignments: Sequence[str], selection: Selection, root: Path
 ) -> tuple[PipelineConfig, Workspace]:
-    """What keeps a run from beginning is said before its first line."""
+    """Load and check everything before the run prints its first line."""
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
     workspace = Workspace(root)
     selection.stages(pipeline)
@@ -123,7 +118,7 @@ def status_command(name: str | None, root: Path) -> None:
     record.settle()
     profile = f", profile {record.profile}" if record.profile else ""
     out.print(
-        f"[bold]{record.name}[/bold]: {record.state} ({plain(f'{record.pipeline}{profile}')})"
+        f"[bold]{record.name}[/bold]: {record.state} ({escape(f'{record.pipeline}{profile}')})"
     )
     out.print(status_table(record))
     for stage_name, stage in record.stages.items():
@@ -134,7 +129,7 @@ def status_command(name: str | None, root: Path) -> None:
 
 
 def report_command(name: str | None, root: Path, output: Path | None) -> None:
-    """Write a run's report anew, whatever state the run is in."""
+    """Write a run's report again, whatever state the run is in."""
     from llm_distill.report.write import write_report
 
     workspace = Workspace(root)
@@ -148,7 +143,7 @@ def _report(
 ) -> Path | None:
     """Write the report of what there is, or find an equal one; None where there is nothing.
 
-    What goes wrong with it never hides how the run ended, and a second Ctrl-C leaves it out.
+    An error here never hides how the run ended, and a second Ctrl-C skips the report.
     """
     from llm_distill.report.write import equal_report, write_report
 
@@ -174,7 +169,7 @@ def _name_report(path: Path | None, record: RunRecord | None = None) -> None:
         note = ", written before: nothing has changed"
     else:
         note = "" if available() else f" (tables only; for plots: {INSTALL})"
-    console().print(f"report: {plain(str(path))}{plain(note)}")
+    console().print(f"report: {escape(str(path))}{escape(note)}")
 
 
 def _show_results(record: RunRecord, workspace: Workspace) -> None:
@@ -197,15 +192,15 @@ def _how_to_go_on(selection: Selection, pipeline: PipelineConfig, display: Termi
 
 
 def _stop_as_after_ctrl_c() -> None:
-    """Do so at a job scheduler's SIGTERM and when the terminal is closed."""
+    """Treat a job scheduler's SIGTERM and a closed terminal as Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: the run shall go on
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: the run goes on
         return
     terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
 
     def hang_up(number: int, frame: FrameType | None) -> None:
         for descriptor in terminals:
-            if not os.isatty(descriptor):  # gone: printing would fail and hide why the run stops
+            if not os.isatty(descriptor):  # gone: printing would fail and hide why the run stopped
                 os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
         raise KeyboardInterrupt
 
@@ -213,7 +208,7 @@ def _stop_as_after_ctrl_c() -> None:
 
 
 def _quiet_libraries() -> None:
-    """Their bars and chatter would tear ours; warnings still reach the stage's log."""
+    """Their bars and messages would break ours; warnings still reach the stage's log."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

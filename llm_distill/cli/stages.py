@@ -15,6 +15,7 @@ from rich.table import Table
 
 from llm_distill.cli.display import console
 from llm_distill.errors import ConfigError, nearest
+from llm_distill.pipeline.problems import model_in
 from llm_distill.pipeline.registry import find_stage, stage_names
 from llm_distill.stage import Reference, Stage
 
@@ -29,7 +30,7 @@ _TYPES = {
 
 
 def list_stages() -> None:
-    """A line a stage."""
+    """A line per stage."""
     table = _table("stage", "gives", "what it does")
     for name in stage_names():
         stage = find_stage(name)
@@ -74,7 +75,7 @@ def _add_settings(table: Table, settings: type[BaseModel], prefix: str) -> None:
         if not prefix and name == "stage":
             continue
         field = settings.model_fields[name]
-        nested = _settings_class(field.annotation)
+        nested = model_in(field.annotation)
         note = field.description or ""
         extra = field.json_schema_extra
         if isinstance(extra, dict) and extra.get("affects_result") is False:
@@ -96,16 +97,6 @@ def _in_reading_order(settings: type[BaseModel]) -> list[str]:
         settings.model_fields,
         key=lambda name: (not settings.model_fields[name].is_required(), name not in own),
     )
-
-
-def _settings_class(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _settings_class(argument)
-        if found is not None:
-            return found
-    return None
 
 
 def _type_name(annotation: Any, metadata: Sequence[Any] = ()) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from llm_distill.engines.kinds import kinds_that_can
@@ -13,7 +15,6 @@ from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems, parts
 from llm_distill.pipeline.rounds import Rounds
 from llm_distill.pipeline.schema import ModelConfig
-from llm_distill.pipeline.variables import with_variables
 from llm_distill.prompts import load_template
 from llm_distill.stage import Columns, Stage, models_of, references, rows_of
 
@@ -61,12 +62,14 @@ def check_graph(
 ) -> dict[str, Stage]:
     """Note every reference, column, template, model or file that does not fit.
 
-    Returns the stages, each with those of the pipeline's `variables` that its templates read.
+    Args:
+        incomplete: the stages with wrong settings, which are None here; of these only references
+            and templates are checked.
+        raw_stages, raw_models: the file's own, with every `repeat` unrolled. A stage of an unknown
+            kind counts as declared, so that one mistake is not reported for each stage after it.
 
-    Of an `incomplete` stage (settings of it are wrong, and None here) the references and templates
-    are checked. `raw_stages` and `raw_models` are the file's own, with every `repeat` unrolled: a
-    stage of an unknown kind counts as declared, so that one mistake gives one problem and not one
-    for each stage after it.
+    Returns:
+        The stages, each with those of the pipeline's `variables` that its templates read.
     """
     declared = list(raw_stages) if isinstance(raw_stages, dict) else []
     model_names = list(raw_models) if isinstance(raw_models, dict) else []
@@ -74,7 +77,7 @@ def check_graph(
         if name in declared or name in rounds.blocks:
             problems.add(("models", name), f"'{name}' is also a stage; names must differ")
         elif "@" in str(name):
-            problems.add(("models", name), "a model's name has no '@', which stands before a round")
+            problems.add(("models", name), "a model's name cannot have '@', which marks a round")
     for name, config in models.items():
         check_model(name, config, problems)
     names = Names(stages, declared, models, model_names, rounds)
@@ -84,7 +87,7 @@ def check_graph(
     complete = dict(stages)
     for name, stage in stages.items():
         cycle = cycles.get(name, [])
-        if cycle and cycle[0] == name:  # said once, at its first stage
+        if cycle and cycle[0] == name:  # reported once, at its first stage
             circle = " → ".join(rounds.written(each, name) for each in [*cycle, name])
             problems.add(("stages", name), f"stages refer to each other in a circle: {circle}")
         for place, target, kind in references(stage):
@@ -100,7 +103,7 @@ def check_graph(
         else:
             check_data(name, stage, problems)
             inputs = {target: columns.get(target) for target in rows_of(stage)}
-            complete[name] = with_variables(stage, variables, inputs)
+            complete[name] = _with_variables(stage, variables, inputs)
             columns[name] = _check_columns(
                 name, complete[name], inputs, variables, rounds, problems
             )
@@ -128,8 +131,27 @@ def _check_engines(
             )
 
 
+def _with_variables(
+    stage: Stage, variables: Mapping[str, Any], inputs: Mapping[str, Columns]
+) -> Stage:
+    """The stage with those of the pipeline's constants that its templates read.
+
+    One that reads none stays as it is, and so does its fingerprint. Its own constants win, and so
+    do the columns of its rows as far as they are known before a run.
+    """
+    own = dict(stage).get("variables")
+    if not variables or own is None:
+        return stage
+    read: set[str] = set()
+    for template, offered in stage.template_variables(inputs).items():
+        with suppress(ConfigError):  # not there or not readable: the graph's check says so
+            read |= load_template(template).variables - (own.keys() if offered is None else offered)
+    added = {name: value for name, value in variables.items() if name in read}
+    return stage.model_copy(update={"variables": {**added, **own}}) if added else stage
+
+
 def _check_starts(names: Names, problems: Problems) -> set[tuple[str, str]]:
-    """Note what a `repeat` cannot start with; returns the references that it would stand for."""
+    """Note what a `repeat` cannot start with; returns the references that would resolve to it."""
     rounds, bad = names.rounds, set()
     blocks = {each.block.name: each.block for each in rounds.of.values()}
     for block in blocks.values():
@@ -152,31 +174,23 @@ def _check_starts(names: Names, problems: Problems) -> set[tuple[str, str]]:
 
 def _cycles(stages: Mapping[str, Stage]) -> dict[str, list[str]]:
     """For each stage on a cycle: the cycle, from its first stage in the file."""
-    reads = {name: upstream(stage, stages) for name, stage in stages.items()}
+    order = list(stages)
     found: dict[str, list[str]] = {}
-    for start in stages:
-        if start not in found:
-            trail = _way_back(start, reads)
-            found.update(dict.fromkeys(trail, trail))
-    return found
-
-
-def _way_back(start: str, reads: Mapping[str, list[str]]) -> list[str]:
-    """The stages from one by way of what it reads back to itself; none where it does not."""
-    trail, ways = [start], [iter(reads[start])]
-    seen = set()
-    while ways:
-        target = next(ways[-1], None)
-        if target is None:
-            trail.pop()
-            ways.pop()
-        elif target == start:
-            return trail
-        elif target not in seen:
-            seen.add(target)
-            trail.append(target)
-            ways.append(iter(reads[target]))
-    return []
+    while True:
+        reads = {
+            name: [target for target in upstream(stage, stages) if target not in found]
+            for name, stage in stages.items()
+            if name not in found
+        }
+        try:
+            TopologicalSorter(reads).prepare()
+        except CycleError as error:
+            cycle: list[str] = error.args[1][:0:-1]  # without the first again, reader before read
+            start = cycle.index(min(cycle, key=order.index))
+            cycle = cycle[start:] + cycle[:start]
+            found.update(dict.fromkeys(cycle, cycle))
+        else:
+            return found
 
 
 def _check_columns(
@@ -219,7 +233,7 @@ def _check_template(
 
 
 def _templates_named_in(raw: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
-    """What a stage that is not complete has under `template`, `prompt_template` and the like."""
+    """What an incomplete stage has under `template`, `prompt_template` and the like."""
     for field, value in raw.items():
         if field == "template" or str(field).endswith("_template"):
             named = value.items() if isinstance(value, dict) else [(None, value)]

@@ -1,4 +1,4 @@
-"""YAML file → checked PipelineConfig. Every problem is found before one error names them all."""
+"""YAML file → checked PipelineConfig. One error names every problem that is found."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def _find_file(file: str) -> Path:
     folder = Path(file).expanduser() if is_folder else Path(file).expanduser().parent
     near = [str(p) for ending in ("*.yaml", "*.yml") for p in folder.glob(ending)]
     shipped = (f"pipelines/{p.name}" for p in (bundled_root() / "pipelines").glob("*.yaml"))
-    what = f"{file} is a directory, no pipeline file" if is_folder else f"no pipeline file {file}"
+    what = f"no pipeline file {file}"
+    if is_folder:
+        what = f"{file} is a directory, not a pipeline file"
     hint = nearest(file, {*near, *shipped}).replace("allowed:", "there are:")
     raise ConfigError(f"{what}; {hint}")
 
@@ -97,10 +99,7 @@ def _find_file(file: str) -> Path:
 def _read_with_base(
     path: Path, lines: dict[Place, str], problems: Problems, seen: tuple[Path, ...] = ()
 ) -> dict[str, Any]:
-    """The file over what it extends, of several the later over the earlier.
-
-    `lines` gets the places of all.
-    """
+    """The file over what it extends, the later over the earlier; `lines` gets all places."""
     values, own_lines = read_yaml(path)
     bases = values.pop("extends", None)
     if bases is None:
@@ -133,13 +132,13 @@ def _valid_models(raw_models: Any) -> dict[str, ModelConfig]:
     """What is valid under `models:` where something else of the header is not."""
     models: dict[str, ModelConfig] = {}
     for name, raw in raw_models.items() if isinstance(raw_models, dict) else ():
-        with suppress(ValidationError):  # said already
+        with suppress(ValidationError):  # reported already
             models[name] = ModelConfig.model_validate(raw)
     return models
 
 
 def _read_stages(raw_stages: Any, problems: Problems) -> tuple[dict[str, Stage], set[str]]:
-    """The stages of a known kind, and the names of those with settings that do not fit."""
+    """The stages of a known kind, and the names of those with wrong settings."""
     if not isinstance(raw_stages, dict) or not raw_stages:
         problems.add(("stages",), "a pipeline needs stages: a mapping of names to settings")
         return {}, set()
@@ -152,7 +151,7 @@ def _read_stages(raw_stages: Any, problems: Problems) -> tuple[dict[str, Stage],
             problems.add(place, "a stage's name has letters, digits and underscores only")
         elif not isinstance(raw, dict) or "stage" not in raw:
             problems.add(
-                place, "says no stage; add stage: with one of: " + ", ".join(stage_names())
+                place, "does not name a stage; add stage: with one of: " + ", ".join(stage_names())
             )
         else:
             kind = find_stage(str(raw["stage"]))
@@ -168,7 +167,7 @@ def _read_stages(raw_stages: Any, problems: Problems) -> tuple[dict[str, Stage],
 
 
 def _with_tracker(stages: dict[str, Stage], tracker: Tracker) -> dict[str, Stage]:
-    """A training reports to where the pipeline does, unless it says something else."""
+    """A training reports to the pipeline's tracker unless it names another."""
     return {
         name: stage.model_copy(update={"report_to": tracker})
         if "report_to" in type(stage).model_fields and "report_to" not in stage.model_fields_set

@@ -1,4 +1,4 @@
-"""Whether what a reference names can stand where it does, and if not, what could."""
+"""Whether a reference can name what it names, and if not, what it could name."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Names:
     ) -> str | None:
         """Why `target` cannot be named where stage `name` needs `kind`.
 
-        needs_weights: it is loaded by the stage itself, so that no server will do.
+        needs_weights: the stage loads it itself, so that it cannot be behind a server.
         at_start: it is named under `start:` of the repeat whose first stage is `name`.
         """
         is_model = target in self.model_names
@@ -66,8 +66,8 @@ class Names:
         if not is_kind:
             wanted = "rows" if kind == "rows" else "a model"
             return f"'{shown}' gives {self.stages[target].output}, where {wanted} should be; {hint}"
-        after = here.block.name if at_start and here else self.rounds.written(name, name)
-        return f"'{shown}' comes later in the file; put it before '{after}'"
+        later = here.block.name if at_start and here else self.rounds.written(name, name)
+        return f"'{shown}' comes later in the file; put it before '{later}'"
 
     @cached_property
     def _line(self) -> dict[str, int]:

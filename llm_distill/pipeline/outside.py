@@ -1,4 +1,4 @@
-"""What a pipeline reads that is not in its file: is it there? No weights and no rows are read."""
+"""Checks that what a pipeline reads from outside its file is there, without reading it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from llm_distill.tracking import Tracker, not_installed
 
 
 def check_model(name: str, config: ModelConfig, problems: Problems) -> None:
-    """Note what the model's engine finds: weights that cannot be loaded, answers not there."""
+    """Note what the model's engine finds, such as weights that cannot be loaded."""
     for place, message in config.engine.check(config.model_name_or_path):
         problems.add(("models", name, *place), message)
 
 
 def check_data(name: str, stage: Stage, problems: Problems) -> None:
-    """Note a file that is not there, where a stage would otherwise take it for a Hub name."""
+    """Note a missing file that a stage would otherwise take for a Hub name."""
     for model, _ in stage.hub_models():
         message = why_not_a_hub_name(model)
         if message is not None:
@@ -36,7 +36,7 @@ def check_data(name: str, stage: Stage, problems: Problems) -> None:
 
 
 def check_trackers(tracker: Tracker, stages: Mapping[str, Stage], problems: Problems) -> None:
-    """Note a tracker whose package is missing: a training must not find that out after hours."""
+    """Note a tracker whose package is missing: a training would only find out after hours."""
     named: dict[Place, Tracker] = {("report_to",): tracker}
     for name, stage in stages.items():
         if "report_to" in stage.model_fields_set:
@@ -48,7 +48,7 @@ def check_trackers(tracker: Tracker, stages: Mapping[str, Stage], problems: Prob
 
 
 def place_of(text: str, stage: Stage) -> Place:
-    """Where among a stage's settings a text stands: ("template",), or ("template", "recall")."""
+    """Where a text is among a stage's settings: ("template",), or ("template", "recall")."""
     for field, value in stage:
         if value == text:
             return (field,)

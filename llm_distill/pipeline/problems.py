@@ -1,4 +1,4 @@
-"""Everything that is wrong with a pipeline file, collected so that it is said at once."""
+"""Everything that is wrong with a pipeline file, collected and reported at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from llm_distill.errors import ConfigError, nearest
+from llm_distill.errors import ConfigError, counted, nearest
 
 Path = tuple[str | int, ...]
 
@@ -44,9 +44,9 @@ def parts(field: str) -> Path:
 class Problems:
     """Collects problems. `lines` says where each place of the merged file was written.
 
-    unknown: places whose value could not be told; what else is wrong there would only follow.
-    rounds: where the stages of a repeat's rounds stand in the file: ("stages", "x@2") and its place
-        there. What is wrong with a setting is said of the first round in which it is.
+    unknown: places whose value is not known; further problems there would only follow from it.
+    rounds: for a stage of a repeat's round, such as ("stages", "x@2"), its place in the file. A
+        wrong setting is reported for the first round in which it is wrong.
     """
 
     source: str
@@ -78,8 +78,8 @@ class Problems:
     ) -> None:
         """Note each of Pydantic's errors in the words of the pipeline file.
 
-        Where a setting may be one thing or another, Pydantic says for each why it is not that one;
-        here it is one problem, at the innermost place that is wrong.
+        For a union, Pydantic reports each member that does not fit; here it is one problem, at the
+        innermost place that is wrong.
         """
         found: dict[Path, list[Any]] = {}
         for item in error.errors(include_url=False, include_context=True):
@@ -100,9 +100,8 @@ class Problems:
     def raise_if_any(self) -> None:
         if not self.found:
             return
-        count = "1 problem" if len(self.found) == 1 else f"{len(self.found)} problems"
         lines = "\n".join(f"  {problem}" for problem in self.found)
-        raise ConfigError(f"{count} in {self.source}:\n{lines}")
+        raise ConfigError(f"{counted(len(self.found), 'problem')} in {self.source}:\n{lines}")
 
 
 def _explain(item: Any, owner: type[BaseModel] | None) -> str:
@@ -132,7 +131,7 @@ def _got(item: Any) -> str:
 
 
 def _without_tags(item: Any, raw: Any) -> Path:
-    """Pydantic puts union tags into its locations; the file has no such level."""
+    """The location of an error in the file, which lacks the union tags that Pydantic puts in."""
     path: list[str | int] = []
     value = raw
     for index, part in enumerate(item["loc"]):
@@ -152,25 +151,25 @@ def _without_tags(item: Any, raw: Any) -> Path:
 
 
 def _class_at(model: type[BaseModel], raw: Any, path: Path) -> type[BaseModel] | None:
-    """The settings class that lies at `path` of the raw settings, to list the names it allows."""
+    """The settings class at `path` of the raw settings, to list the names it allows."""
     annotation: Any = model
     for part in path:
         if get_origin(annotation) in (dict, list, tuple):
             annotation = get_args(annotation)[1 if get_origin(annotation) is dict else 0]
         else:
-            owner = _model_in(annotation, raw)
+            owner = model_in(annotation, raw)
             if owner is None or part not in owner.model_fields:
                 return None
             annotation = owner.model_fields[str(part)].annotation
         raw = raw[part]
-    return _model_in(annotation, raw)
+    return model_in(annotation, raw)
 
 
-def _model_in(annotation: Any, raw: Any) -> type[BaseModel] | None:
-    """The settings class inside `X | None` or `dict[str, X]`; of several, the one of raw."""
+def model_in(annotation: Any, raw: Any = None) -> type[BaseModel] | None:
+    """The settings class inside `X | None` or `dict[str, X]`; of several raw's, or the first."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    found = [m for m in (_model_in(a, raw) for a in get_args(annotation)) if m is not None]
+    found = [m for m in (model_in(a, raw) for a in get_args(annotation)) if m is not None]
     return next((model for model in found if _is_named_by(raw, model)), found[0] if found else None)
 
 

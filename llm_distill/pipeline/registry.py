@@ -16,7 +16,7 @@ ENTRY_POINT_GROUP = "llm_distill.stages"
 
 
 def stage_names() -> list[str]:
-    """Every stage that can be named under `stage:`."""
+    """Every stage that can be named after `stage:`."""
     return sorted({*_own(), *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))})
 
 
@@ -42,9 +42,9 @@ def find_stage(name: str) -> type[Stage] | None:
 
 
 def read_stage(kind: type[Stage], raw: Mapping[Any, Any]) -> tuple[Stage, ValidationError | None]:
-    """The stage; with what is wrong, and None for what does not fit, where its settings do not.
+    """The stage, and what is wrong with it. Settings that do not fit are None.
 
-    So the references of a stage that is not complete can still be checked.
+    So the references of an incomplete stage can still be checked.
     """
     try:
         return kind.model_validate(raw), None
@@ -63,7 +63,7 @@ def _what_fits(kind: type[Stage], raw: Mapping[Any, Any]) -> Stage:
 
 
 def _own() -> set[str]:
-    """The modules of the package; a special name such as `__init__` is not one."""
+    """The modules of the package; special names such as `__init__` are not listed."""
     import llm_distill.stages as package
 
     return {module.name for module in pkgutil.iter_modules(package.__path__)}

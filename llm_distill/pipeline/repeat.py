@@ -23,11 +23,11 @@ from llm_distill.pipeline.rounds import Block, Round, Rounds
 from llm_distill.stage import references
 
 MOST_ROUNDS = 100
-"""More is taken for a slip."""
+"""More is taken for a typing mistake."""
 
 
 class Repeat(BaseModel):
-    """What stands under `repeat:`."""
+    """What is under `repeat:`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,8 +52,8 @@ def is_block(raw: Any) -> bool:
 def unroll(raw_stages: Any, problems: Problems) -> tuple[Any, Rounds]:
     """The stages with each block's rounds in its place, and what the rounds are.
 
-    References are written out as far as they mean something; the graph's check says which do not.
-    `problems` learns where in the file the stages of the rounds stand.
+    References that have a meaning are written out; the graph's check reports the others.
+    `problems` gets the places in the file of the rounds' stages.
     """
     rounds = Rounds()
     if not isinstance(raw_stages, dict):
@@ -66,7 +66,7 @@ def unroll(raw_stages: Any, problems: Problems) -> tuple[Any, Rounds]:
             rounds.blocks.update(dict.fromkeys(blocks[name].stages, blocks[name]))
     clashing = {n for n in outside if str(n).partition("@")[0] in rounds.blocks}
     for name in clashing:
-        problems.add(("stages", name), "'@' and a round are not written into a stage's name")
+        problems.add(("stages", name), "a stage's name cannot have '@' and a round")
     flat: dict[Any, Any] = {}
     for name, raw in raw_stages.items():
         if name in blocks:
@@ -78,9 +78,9 @@ def unroll(raw_stages: Any, problems: Problems) -> tuple[Any, Rounds]:
 
 
 def _read_block(name: Any, raw: Any, taken: Iterable[Any], problems: Problems) -> Block:
-    """The block, with what fits of it where something does not.
+    """The block, with the valid part of it if something is wrong.
 
-    taken: the names of stages that stand elsewhere.
+    taken: the names of stages elsewhere in the file.
     """
     place: Place = ("stages", name)
     if not str(name).replace("_", "").isalnum():
@@ -103,7 +103,7 @@ def _read_block(name: Any, raw: Any, taken: Iterable[Any], problems: Problems) -
         elif isinstance(stage, str):
             known.append(stage)
             if is_block(settings):
-                problems.add(at, "a repeat cannot stand in a repeat")
+                problems.add(at, "a repeat cannot be inside a repeat")
     texts = {k: v for k, v in start.items() if isinstance(k, str) and isinstance(v, str)}
     return Block(str(name), tuple(known), times, texts)
 
@@ -143,7 +143,7 @@ def _written_out(
 
 
 def _with(raw: Any, place: Place, value: str) -> Any:
-    """A copy with another value at a place; as it is where it has no such place."""
+    """A copy with another value at a place; unchanged if there is no such place."""
     if not place:
         return value
     first, *rest = place

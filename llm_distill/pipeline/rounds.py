@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from llm_distill.errors import nearest
-from llm_distill.methods.seeds import derive_seed
+from llm_distill.errors import counted, nearest
 
 
 @dataclass(frozen=True)
 class Block:
     """A `repeat` of the file.
 
-    stages: their names in the file. times: None where the file does not say it properly.
+    stages: their names in the file. times: None if it is not valid in the file.
     start: by stage, what `@previous` means in the first round.
     """
 
@@ -44,8 +43,8 @@ class Rounds:
     """The repeated stages of a file.
 
     blocks: by the stage's name in the file. of: by the unrolled name.
-    starts: (unrolled stage, place such as `models[1]`) of the references that a block's `start:`
-        stands for, with the name that it stands for.
+    starts: by (unrolled stage, place such as `models[1]`), the name under a block's `start:` that
+        resolves the reference there.
     """
 
     blocks: dict[str, Block] = field(default_factory=dict)
@@ -71,7 +70,7 @@ class Rounds:
         return self.start(block, stage) or reference
 
     def start(self, block: Block, stage: str) -> str | None:
-        """What `stage@previous` means in the first round, None where the file does not say it."""
+        """What `stage@previous` means in the first round; None if the file does not say."""
         target = block.start.get(stage)
         if target is None:
             return None
@@ -110,17 +109,7 @@ class Rounds:
             )
         allowed = [*(f"{stage}@{number}" for number in block.numbers), f"{stage}@last"]
         if which == "previous":
-            return f"'@previous' has a meaning inside a repeat only; {nearest('', allowed)}"
-        times = len(block.numbers)
-        rounds = "1 round" if times == 1 else f"{times} rounds"
-        what = f"'{stage}' has {rounds}" if mark else f"'{stage}' stands in a repeat"
+            return f"'@previous' only has a meaning inside a repeat; {nearest('', allowed)}"
+        rounds = counted(len(block.numbers), "round")
+        what = f"'{stage}' has {rounds}" if mark else f"'{stage}' is in a repeat"
         return f"{what}; {nearest('', allowed)}"
-
-
-def seed_of(stage: str, seed: int) -> int:
-    """The seed of a stage by its unrolled name: the pipeline's, or one of its round's own.
-
-    With the pipeline's, each round would draw what the first has drawn.
-    """
-    number = stage.partition("@")[2]
-    return derive_seed(seed, "round", int(number)) if number else seed

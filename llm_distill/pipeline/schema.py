@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llm_distill.engines.kinds import EngineOfKind
 from llm_distill.engines.transformers.settings import TransformersSettings
+from llm_distill.methods.seeds import derive_seed
 from llm_distill.models.sources import DType, PromptFormat
-from llm_distill.pipeline.rounds import seed_of
 from llm_distill.stage import Stage
 from llm_distill.tracking import Tracker
 
@@ -47,13 +47,13 @@ class Header(BaseModel):
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """A checked pipeline: every reference, column and template was found to fit.
+    """A checked pipeline: its references, columns and templates fit.
 
     stages: in the order of the file, in which each stage refers to earlier ones only; those of a
         `repeat` once for each round, as `x@1`, `x@2`.
     source: the file, for messages. profile: the one that was merged in, if any.
-    resolved: the merged and expanded file as plain values, for the run's record; its `repeat`s as
-        they stand there.
+    resolved: the merged and expanded file as plain values, with its `repeat`s not unrolled, for the
+        run's record.
     """
 
     name: str
@@ -66,5 +66,9 @@ class PipelineConfig:
     resolved: dict[str, object]
 
     def seed_of(self, stage: str) -> int:
-        """The seed that a stage derives its own from; each round of a `repeat` has another."""
-        return seed_of(stage, self.seed)
+        """The seed that a stage derives its own from.
+
+        Each round of a `repeat` has another: otherwise each would draw what the first has drawn.
+        """
+        number = stage.partition("@")[2]
+        return derive_seed(self.seed, "round", int(number)) if number else self.seed

@@ -14,7 +14,7 @@ from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.yaml_file import parse_yaml
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SECRET_NAME = re.compile(  # whole words of a name: MAX_TOKENS and TOKENIZER_DIR hold no secret
+_SECRET_NAME = re.compile(  # whole words of a name: MAX_TOKENS and TOKENIZER_DIR are not secrets
     r"(TOKEN|SECRETS?|PASSWORD|PASSWD|PGPASS|API_?KEY|CREDENTIALS?)(_|$)|(^|_)(KEY|PASS|AUTH)(_|$)",
     re.IGNORECASE,
 )
@@ -29,14 +29,14 @@ _SECRET_ADVICE = (
 
 
 DIFFICULTIES = ("gold", "consistency", "process_reward")
-"""What `by` says where it decides which settings stand beside it; elsewhere it is a name."""
+"""The values of `by` that decide which settings go with it; elsewhere it is a name."""
 
 
 def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`over` on top of `base`, mapping by mapping; lists and scalars are replaced.
 
-    A stage of another kind replaces the old one, and so do settings whose `by` or `kind` says that
-    they are others (what makes a question difficult, an engine): theirs are named differently.
+    A stage of another kind replaces the old one, and so do settings with another `by` or `kind`
+    (what makes a question difficult, an engine), because their other settings have other names.
     """
     merged = dict(base)
     for key, value in over.items():
@@ -49,7 +49,7 @@ def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_another(old: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
-    """Whether it is to take the place of the old mapping and not to be merged into it."""
+    """Whether it replaces the old mapping instead of being merged into it."""
     if ("repeat" in old and "stage" in value) or ("stage" in old and "repeat" in value):
         return True  # a block in place of a stage, or a stage in place of a block
     if "stage" not in old and value.get("kind") in get_args(AnswerKind):
@@ -66,8 +66,8 @@ def lay_over(
 ) -> dict[str, Any]:
     """Merge a profile, a `--set` or an extending file over what it changes.
 
-    `place` is where `over` itself stands. A stage or model that it wants to change and that is not
-    there is noted and left out: it would look like a new one that is incomplete.
+    `place` is that of `over` itself. A change of a stage or model that is not there is noted and
+    left out: it would look like a new one that is incomplete.
     """
     return merge(base, _known(base, over, place, problems))
 
@@ -75,7 +75,7 @@ def lay_over(
 def _known(
     base: Mapping[str, Any], over: Mapping[str, Any], place: Place, problems: Problems
 ) -> dict[str, Any]:
-    """`over` without the stages and models that it wants to change and that are not there."""
+    """`over` without changes of stages and models that are not there."""
     known = dict(over)
     for section, noun, needed in (
         ("stages", "stage", "stage"),
@@ -101,13 +101,13 @@ def _known(
 
 
 def _repeat(entry: Any) -> dict[str, Any] | None:
-    """What stands under `repeat:` of an entry under `stages:`."""
+    """What is under `repeat:` of an entry under `stages:`."""
     inner = entry.get("repeat") if isinstance(entry, dict) else None
     return inner if isinstance(inner, dict) else None
 
 
 def _is_new(entry: Any) -> bool:
-    """Whether it is a whole block, and not a change of one."""
+    """Whether it is a whole block and not a change of one."""
     return {"times", "stages"} <= set(_repeat(entry) or ())
 
 
@@ -161,7 +161,7 @@ def apply_set(
     value, inner = parse_yaml(text, lambda _: where)
     lines.update({(*place, *below): where for below in ((), *inner)})
     above: Any = values
-    for end, part in enumerate(place, start=1):  # levels that it makes are its own as well
+    for end, part in enumerate(place, start=1):  # levels that it creates are its own too
         above = above.get(part) if isinstance(above, dict) else None
         if not isinstance(above, dict):
             lines[place[:end]] = where
@@ -173,8 +173,8 @@ def apply_set(
 def expand_variables(value: Any, place: Place, problems: Problems) -> Any:
     """`${VAR}` in every text, from the environment.
 
-    What looks like a secret, by the variable's name or by the text itself, is refused and not
-    passed on: what stands in the file is written to the run's record.
+    What looks like a secret, by the variable's name or by the text itself, is refused: the file's
+    values are written to the run's record.
     """
     if isinstance(value, dict):
         return {k: expand_variables(v, (*place, k), problems) for k, v in value.items()}

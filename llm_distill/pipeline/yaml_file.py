@@ -1,4 +1,4 @@
-"""YAML with positions: plain values, and for each place where it was written."""
+"""YAML with positions: plain values, and the line of each place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Scalars(yaml.SafeLoader):
-    """Reads values. With its own dates: a library that vLLM brings makes them text everywhere."""
+    """Reads values. Has its own dates: a library that vLLM installs makes them text everywhere."""
 
     yaml_constructors = {  # noqa: RUF012 (as PyYAML has it)
         **yaml.SafeLoader.yaml_constructors,
@@ -27,7 +27,7 @@ _DEEPEST = 100
 _QUOTE = "put quotes around it if it is meant as text"
 
 At = Callable[[int], str]
-"""From a line's number, counted from 0, to what a message says about where it is."""
+"""From a line's number, counted from 0, to how a message names the place."""
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Place, str]]:
@@ -79,7 +79,7 @@ def parse_yaml(text: str, at: At) -> tuple[Any, dict[Place, str]]:
 
 
 def _hint(text: str, number: int) -> str:
-    """What to do about a line that is not YAML, where it has a usual mistake."""
+    """What to do about a common mistake in a line that is not YAML."""
     line = "".join(text.split("\n")[number : number + 1])
     if "\t" in line:
         return "; the line has a tab: indent with spaces"
@@ -119,7 +119,7 @@ def _check_keys(node: yaml.MappingNode, at: At) -> None:
                 "put quotes around braces if they are meant as text"
             )
         if key_node.value in seen:
-            raise ConfigError(f"{where}: '{key_node.value}' stands twice; keep one")
+            raise ConfigError(f"{where}: '{key_node.value}' appears twice; keep one")
         seen.add(key_node.value)
 
 
@@ -128,7 +128,7 @@ def _flatten(node: yaml.MappingNode, where: str) -> None:
     try:
         yaml.SafeLoader("").flatten_mapping(node)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: '<<' wants an anchor of another mapping: <<: *name") from error
+        raise ConfigError(f"{where}: '<<' needs an anchor of another mapping: <<: *name") from error
 
 
 def _scalar(node: yaml.Node, at: At) -> Any:

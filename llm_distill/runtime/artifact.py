@@ -1,14 +1,12 @@
 """Artifacts: a dataset or a model on disk with a manifest that is written last.
 
-An artifact lies in `<workspace>/artifacts/<stage>-<12 hex of its fingerprint>`. It is put together
-in a folder beside it and renamed as a whole, so that whatever has this name is complete. Every
-file's sha256 stands in the manifest, and the manifest's own stands in it too: damage is noticed
-before anything is reused.
+An artifact is the folder `<workspace>/artifacts/<stage>-<12 hex of its fingerprint>`. It is put
+together in another folder and renamed, so that whatever has this name is complete. The manifest has
+every file's sha256 and its own: damage is noticed before anything is reused.
 """
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -22,14 +20,15 @@ from pydantic import ValidationError
 from llm_distill.digests import fingerprint
 from llm_distill.errors import WorkspaceError
 from llm_distill.manifest import MANIFEST, FileDigest, Manifest, is_as_written, raw_manifest
+from llm_distill.paths import file_digests
 from llm_distill.runtime.disk import full_disk, sync, write_durably
 from llm_distill.runtime.fingerprint import FINGERPRINT_LENGTH
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
-PROBE_BYTES = 16384  # an empty file can be made on a full disk, too
-# Files that `datasets` writes with a random or machine-bound part; they hold no rows.
+PROBE_BYTES = 16384  # an empty file can be made even on a full disk
+# Files without rows that `datasets` writes with a random or machine-dependent part.
 NOT_CONTENT = frozenset({"state.json", "dataset_info.json", "README.md"})
 
 
@@ -40,13 +39,9 @@ class Artifact:
     path: Path
     manifest: Manifest
 
-    @property
-    def content_digest(self) -> str:
-        return self.manifest.content_digest
-
 
 class DamagedError(Exception):
-    """An artifact is there but is not what its manifest says. The message says how."""
+    """An artifact does not agree with its manifest. The message says how."""
 
 
 class Workspace:
@@ -67,14 +62,14 @@ class Workspace:
         """Create the folders.
 
         Raises:
-            WorkspaceError: it cannot be written to.
+            WorkspaceError: the workspace cannot be written to.
         """
         try:
             for folder in (self.work, self.artifacts / ".locks", self.runs):
                 folder.mkdir(parents=True, exist_ok=True)
             probe = self.work / ".probe"
             write_durably(probe, " " * PROBE_BYTES)
-            probe.unlink(missing_ok=True)  # another run may have been quicker
+            probe.unlink(missing_ok=True)  # another run may have been faster
         except OSError as error:
             raise full_disk(error, self.root) or WorkspaceError(
                 f"cannot write to workspace {self.root}: {error.strerror or error}; "
@@ -92,10 +87,9 @@ class Workspace:
         return self.work / address
 
     def find(self, address: str, *, read_files: bool = True) -> Artifact | None:
-        """The artifact if it is complete and whole; None where there is none.
+        """The artifact, or None if there is none.
 
-        read_files: False compares the files' sizes only, for those who want to know what is there
-            and cannot wait until a large model has been read.
+        read_files: False compares the files' sizes only, which is quick for large models too.
 
         Raises:
             DamagedError: it is there but does not agree with its manifest.
@@ -111,7 +105,7 @@ class Workspace:
         return artifact
 
     def latest(self, stage: str) -> Manifest | None:
-        """The newest readable manifest of a stage name, to say what has changed since."""
+        """The newest readable manifest of a stage name, to show what has changed since."""
         newest: Manifest | None = None
         for path in self.artifacts.glob(f"{stage}-*/{MANIFEST}"):
             if path.parent.name.rpartition("-")[0] != stage:
@@ -150,16 +144,13 @@ class Workspace:
     def publish(self, address: str, directory: Path, said: Mapping[str, Any]) -> Artifact:
         """Write the manifest into `directory` and rename it into place.
 
-        What was there under the same address (a forced rebuild) is replaced.
+        An artifact with the same address (of a forced run) is replaced.
 
-        said: the manifest's fields, but for those that the files give.
+        said: the manifest's fields, except for those of the files.
         """
         files = {
-            str(path.relative_to(directory)): FileDigest(
-                sha256=_sha256(path), bytes=path.stat().st_size
-            )
-            for path in sorted(directory.rglob("*"))
-            if path.is_file()
+            name: FileDigest(sha256=digest, bytes=(directory / name).stat().st_size)
+            for name, digest in file_digests(directory).items()
         }
         content = {n: f.sha256 for n, f in files.items() if Path(n).name not in NOT_CONTENT}
         manifest = Manifest(
@@ -177,7 +168,7 @@ class Workspace:
                 before.rename(target)
             raise
         sync(self.artifacts)
-        if before is not None:  # only now: until the new one is in its place, it is the only one
+        if before is not None:  # only now: until the new one is in place, it is the only one
             shutil.rmtree(before, ignore_errors=True)
         return Artifact(target, manifest)
 
@@ -194,11 +185,7 @@ def _checked_manifest(path: Path) -> Manifest:
     raw = raw_manifest(path)
     if raw is None:
         raise DamagedError(f"{MANIFEST} is missing or unreadable")
-    try:
-        is_whole = is_as_written(raw)
-    except ValueError as error:  # NaN, which no manifest of ours holds
-        raise DamagedError(f"{MANIFEST} was edited: {error}") from error
-    if not is_whole:
+    if not is_as_written(raw):
         raise DamagedError(f"{MANIFEST} was edited: its digest does not match")
     try:
         return Manifest.model_validate(raw)
@@ -216,16 +203,11 @@ def _verify_files(artifact: Artifact, read_files: bool) -> None:
         size = path.stat().st_size
         if size != stated.bytes:
             raise DamagedError(f"{name} has {size} bytes, not {stated.bytes}")
-        if read_files and _sha256(path) != stated.sha256:
+        if read_files and file_digests(path)[path.name] != stated.sha256:
             raise DamagedError(f"{name} has changed: its sha256 does not match")
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def directory_digest(path: Path) -> str:
-    """One digest of a directory's files: a model's identity, wherever it lies."""
-    names = sorted(p for p in path.rglob("*") if p.is_file() and p.name not in NOT_CONTENT)
-    return fingerprint({str(p.relative_to(path)): _sha256(p) for p in names})
+    """One digest of a directory's files: the identity of a model, wherever it is."""
+    digests = file_digests(path).items()
+    return fingerprint({name: d for name, d in digests if Path(name).name not in NOT_CONTENT})

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from llm_distill.engines.asking import Came, complete, score
 from llm_distill.engines.base import Completion, Engine, Request, Score, ScoreRequest
+from llm_distill.engines.budget import Budget
 from llm_distill.engines.store.store import CompletionStore, StoredAnswers
-from llm_distill.runtime.reader import read_rows
+from llm_distill.runtime.writer import read_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from llm_distill.engines.settings import EngineSettings
     from llm_distill.models.sources import ModelSource
     from llm_distill.rows.columns import Row
-    from llm_distill.runtime.progress import StageProgress
+    from llm_distill.runtime.progress import MakeProgress
+    from llm_distill.stage import Progress
     from llm_distill.tracking import TrackedRun
 
 log = logging.getLogger("llm_distill")
@@ -31,9 +33,8 @@ log = logging.getLogger("llm_distill")
 class ModelInput:
     """A model that a stage asks, scores with or trains, as the pipeline resolved it.
 
-    engine: what answers for it.
     identity: (JSON of all that can change what the model writes, name), under which its answers are
-        kept; None where they cost nothing and are not.
+        kept; None where they cost nothing and are not kept.
     trained_on: the stages whose rows it was trained on, as far as this pipeline did it.
     artifact: the folder of what a stage of the pipeline made; None for a model from outside.
     """
@@ -54,6 +55,7 @@ class StageInputs:
     models: by reference.
     store: where completions are kept.
     pipeline: the pipeline file as it was resolved.
+    budget: a copy of the run's, for another process to spend from.
     """
 
     seed: int
@@ -63,6 +65,7 @@ class StageInputs:
     rows: Mapping[str, Path] = field(default_factory=dict)
     models: Mapping[str, ModelInput] = field(default_factory=dict)
     pipeline: Mapping[str, Any] = field(default_factory=dict)
+    budget: Budget = field(default_factory=lambda: Budget(None))
 
 
 @dataclass
@@ -74,7 +77,7 @@ class StageContext:
 
     inputs: StageInputs
     open_engine: Callable[[ModelInput], Engine]
-    progress_factory: Callable[[str, int | None, str, int], AbstractContextManager[StageProgress]]
+    make_progress: MakeProgress
     metrics: dict[str, Any] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
@@ -129,7 +132,6 @@ class StageContext:
     def generate(
         self, model: str, requests: Iterable[Request], *, total: int | None = None
     ) -> Iterator[tuple[Request, Completion]]:
-        """Completions in request order, from the store where they were made before."""
         with self.progress(f"generate ({model})", total) as bar:
 
             def note(completion: Completion, came: Came) -> None:
@@ -145,7 +147,6 @@ class StageContext:
     def score(
         self, model: str, requests: Iterable[ScoreRequest], *, total: int | None = None
     ) -> Iterator[tuple[ScoreRequest, Score]]:
-        """As `generate`, for the likelihoods of given completions."""
         with self.progress(f"score ({model})", total) as bar:
 
             def note(found: Score, came: Came) -> None:
@@ -155,7 +156,6 @@ class StageContext:
             yield from score(requests, lambda: self._engine(model), self._stored(model), note)
 
     def close_engines(self) -> None:
-        """Free the engines' memory."""
         for engine in self._open.values():
             engine.close()
         self._open.clear()
@@ -173,8 +173,8 @@ class StageContext:
 
     def progress(
         self, description: str, total: int | None = None, unit: str = "rows", done: int = 0
-    ) -> AbstractContextManager[StageProgress]:
-        return self.progress_factory(description, total, unit, done)
+    ) -> AbstractContextManager[Progress]:
+        return self.make_progress(description, total, unit, done)
 
     def close(self) -> None:
         """Free the engines' memory, and let go of the store."""

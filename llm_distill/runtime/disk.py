@@ -1,4 +1,4 @@
-"""Writing so that a file is there as a whole or not at all, and saying it when a disk is full."""
+"""Atomic writes of files, and clear messages when a disk is full."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llm_distill.errors import LLMDistillError, WorkspaceError
 
-# What libraries that write with code of their own put into errors of their own.
+# From errors of libraries that write with their own code.
 FULL = ("No space left on device", "os error 28", "Disk quota exceeded", "os error 122")
 NEARLY_FULL = 2**20
 
@@ -41,10 +41,10 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def disk_explained(folder: Path, what: str = "") -> Iterator[None]:
-    """Turn what the system says of a disk into an error that a user can act on.
+    """Turn errors of a disk into one that a user can act on.
 
     Raises:
-        WorkspaceError: instead of an OSError, or of what a library makes of a full disk.
+        WorkspaceError: instead of an OSError, or of a library's error about a full disk.
     """
     try:
         yield
@@ -60,7 +60,7 @@ def disk_explained(folder: Path, what: str = "") -> Iterator[None]:
 
 
 def full_disk(error: Exception, folder: Path, what: str = "") -> WorkspaceError | None:
-    """What to say if it is for want of room that writing to `folder` failed; else None."""
+    """The error to raise if writing to `folder` failed because the disk is full; else None."""
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
@@ -78,5 +78,5 @@ def _is_full(error: Exception, free: int) -> bool:
     text = str(error)
     if any(word in text for word in FULL):
         return True
-    # torch's writer of archives only says that less was written than it gave out.
+    # torch's archive writer only says that less was written than expected.
     return "inline_container" in text and ("unexpected pos" in text or free < NEARLY_FULL)

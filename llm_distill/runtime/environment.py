@@ -1,4 +1,4 @@
-"""What a manifest says about where the work was done."""
+"""What a manifest records about where the work was done."""
 
 from __future__ import annotations
 
@@ -51,13 +51,9 @@ def _commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
+        command = ["git", "rev-parse", "HEAD"]
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
+            command, cwd=root, capture_output=True, text=True, timeout=5, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None

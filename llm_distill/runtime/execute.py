@@ -1,33 +1,69 @@
-"""Executes one stage: gives it its inputs, collects what it gives, publishes it."""
+"""Executes one stage: gives it its inputs, collects its output, publishes it."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from copy import copy
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
+from llm_distill.engines.budget import Budget
 from llm_distill.errors import DataError, nearest
 from llm_distill.manifest import InputRef
 from llm_distill.pipeline.graph import training_inputs
-from llm_distill.runtime.artifact import Artifact
+from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.context import ModelInput, StageInputs
 from llm_distill.runtime.disk import disk_explained
-from llm_distill.runtime.perform import StageJob, perform
+from llm_distill.runtime.perform import perform
 from llm_distill.runtime.plan import Decision
+from llm_distill.runtime.record import RunRecord, State
 from llm_distill.runtime.resolve import Resolver
-from llm_distill.runtime.run import Run
 from llm_distill.runtime.worker import perform_in_worker
-from llm_distill.stage import Stage, models_of, references, rows_of
+from llm_distill.stage import Progress, Stage, models_of, references, rows_of
+from llm_distill.tracking import TrackedRun
 
 log = logging.getLogger("llm_distill")
 
 
+class Display(Protocol):
+    """What a run tells the person who watches."""
+
+    def starts(self, record: RunRecord) -> None: ...
+
+    def begins(self, decision: Decision) -> None: ...
+
+    def ends(self, name: str, artifact: Artifact, state: State, seconds: float) -> None: ...
+
+    def says(self, message: str) -> None: ...
+
+    def progress(
+        self, description: str, total: int | None, unit: str, done: int
+    ) -> AbstractContextManager[Progress]: ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage of a run is executed with.
+
+    budget: what all of its stages may spend together.
+    tracked: the run's name and place in an experiment tracker.
+    """
+
+    resolver: Resolver
+    workspace: Workspace
+    record: RunRecord
+    display: Display
+    budget: Budget
+    tracked: TrackedRun
+
+
 def execute(name: str, decision: Decision, address: str, run: Run) -> Artifact:
-    """Run the stage and publish what it gives. The artifact's lock must be held."""
+    """Run the stage and publish its output. The artifact's lock must be held."""
     resolver, workspace = run.resolver, run.workspace
     stage = resolver.pipeline.stages[name]
     work = workspace.work_dir(address)
@@ -36,9 +72,9 @@ def execute(name: str, decision: Decision, address: str, run: Run) -> Artifact:
         with disk_explained(workspace.root):
             work.mkdir(parents=True, exist_ok=True)
             _clear(work)
-            job = _job(name, work, run)
-            carry_out = perform_in_worker if _holds_weights(job) else perform
-            done = carry_out(job, run.display.progress)
+            inputs = _stage_inputs(name, work, run)
+            carry_out = perform_in_worker if _holds_weights(stage, inputs) else perform
+            done = carry_out(stage, inputs, run.display.progress)
             run.budget.spent = done.spent
             if done.rows == 0:
                 log.warning("stage '%s' gave no rows", name)
@@ -66,8 +102,8 @@ def execute(name: str, decision: Decision, address: str, run: Run) -> Artifact:
 
 
 def _leave_checkpoints(work: Path) -> None:
-    """Drop half-written rows; a run with the same settings goes on from the checkpoints."""
-    with suppress(OSError):  # what stopped the stage is what must be said
+    """Drop half-written rows; a run with the same settings resumes from the checkpoints."""
+    with suppress(OSError):  # the error that stopped the stage matters more
         _clear(work)
         for folder in (work / "checkpoints", work):
             if folder.exists() and not any(folder.iterdir()):
@@ -75,7 +111,7 @@ def _leave_checkpoints(work: Path) -> None:
 
 
 def _clear(work: Path) -> None:
-    """Drop what an execution left, but for the checkpoints that training resumes from."""
+    """Drop what an execution left, except for the checkpoints that training resumes from."""
     for path in work.iterdir():
         if path.name == "checkpoints":
             continue
@@ -85,16 +121,16 @@ def _clear(work: Path) -> None:
             path.unlink()
 
 
-def _holds_weights(job: StageJob) -> bool:
-    """Whether memory must be given back after it; one that asks a server starts quicker here."""
-    engines = (model.engine for model in job.inputs.models.values())
-    if job.stage.needs_weights or any(engine.loads_weights for engine in engines):
-        return True
-    models = (place for place, _, kind in references(job.stage) if kind == "model")
-    return any(job.stage.loads(place) for place in models)
+def _holds_weights(stage: Stage, inputs: StageInputs) -> bool:
+    """Whether it needs a worker, which gives memory back; without one a stage starts sooner."""
+    return (
+        stage.needs_weights
+        or any(model.engine.loads_weights for model in inputs.models.values())
+        or any(stage.loads(place) for place, _, kind in references(stage) if kind == "model")
+    )
 
 
-def _job(name: str, work: Path, run: Run) -> StageJob:
+def _stage_inputs(name: str, work: Path, run: Run) -> StageInputs:
     resolver = run.resolver
     stage = resolver.pipeline.stages[name]
     rows = rows_of(stage)
@@ -105,7 +141,7 @@ def _job(name: str, work: Path, run: Run) -> StageJob:
     _check_columns(stage, resolver)
     models = {target: _model_input(target, resolver) for target in models_of(stage)}
     trained_on = chain.from_iterable(model.trained_on for model in models.values())
-    inputs = StageInputs(
+    return StageInputs(
         seed=resolver.pipeline.seed_of(name),
         work_dir=work,
         store=run.workspace.completions,
@@ -113,8 +149,8 @@ def _job(name: str, work: Path, run: Run) -> StageJob:
         rows={target: resolver.ready[target].path for target in chain(rows, trained_on)},
         models=models,
         pipeline=resolver.pipeline.resolved,
+        budget=copy(run.budget),
     )
-    return StageJob(stage, inputs, copy(run.budget))
 
 
 def _model_input(name: str, resolver: Resolver) -> ModelInput:
@@ -129,23 +165,17 @@ def _model_input(name: str, resolver: Resolver) -> ModelInput:
 
 
 def _why_empty(name: str, resolver: Resolver) -> str:
-    """What was dropped by the stage that gave no rows first, of those in a row."""
-    first: str | None = name
-    while first is not None:
-        manifest = resolver.ready[first].manifest
-        last, first = (
-            first,
-            next(
-                (t for t in manifest.inputs if resolver.ready[t].manifest.rows_out == 0),
-                None,
-            ),
-        )
+    """What was dropped by the stage that first gave no rows, upstream of `name`."""
+    last, empty = name, [name]
+    while empty:
+        last, manifest = empty[0], resolver.ready[empty[0]].manifest
+        empty = [t for t in manifest.inputs if resolver.ready[t].manifest.rows_out == 0]
     since = f"'{last}' gave none; " if last != name else ""
     return f"{since}dropped there: {manifest.dropped or 'none'}"
 
 
 def _check_columns(stage: Stage, resolver: Resolver) -> None:
-    """What `validate` could not know: the columns of data that had yet to be read."""
+    """Check what `validate` could not: the columns of data that had not been read."""
     for target, needed in stage.required_columns().items():
         there = resolver.ready[target].manifest.features or {}
         for column in sorted(set(needed) - set(there)):
@@ -159,7 +189,7 @@ def _inputs(stage: Stage, resolver: Resolver) -> dict[str, InputRef]:
     return {
         target: InputRef(
             artifact=resolver.ready[target].path.name,
-            content_digest=resolver.ready[target].content_digest,
+            content_digest=resolver.ready[target].manifest.content_digest,
         )
         for _, target, _ in references(stage)
         if target in resolver.ready

@@ -1,7 +1,7 @@
 """What makes two executions of a stage the same work. Pure.
 
 A stage's identity is its kind and version, the settings that can change the result, and the digests
-of templates, models, sources and inputs; its fingerprint is `methods.canonical.fingerprint` of it.
+of templates, models, sources and inputs; its fingerprint is `digests.fingerprint` of that.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ FINGERPRINT_LENGTH = 12
 def result_settings(settings: BaseModel) -> dict[str, Any]:
     """The settings that the result depends on.
 
-    Without those that are marked as unable to change it, and without those that came later and are
-    at their default; with those that its classes once had, at the value that they always have now,
-    so that what was made before they went is found again.
+    Without `execution_setting`s and without `later_setting`s at their default; with the
+    `former_settings` of its classes, so that what was made before they were removed is found again.
     """
     kept: dict[str, Any] = {}
     for base in type(settings).__mro__:
@@ -32,14 +31,11 @@ def result_settings(settings: BaseModel) -> dict[str, Any]:
         value = getattr(settings, name)
         if isinstance(extra, dict) and extra.get("later") and value == field.default:
             continue
-        kept[name] = (
-            result_settings(value) if isinstance(value, BaseModel) else _plain(settings, name)
-        )
+        if isinstance(value, BaseModel):
+            kept[name] = result_settings(value)
+        else:
+            kept.update(settings.model_dump(mode="json", include={name}))
     return kept
-
-
-def _plain(settings: BaseModel, name: str) -> Any:
-    return settings.model_dump(mode="json", include={name})[name]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -55,16 +51,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):
             found.append(f"setting {name}: {_short(before.get(name))} → {_short(after.get(name))}")
-    for part, noun in (
-        ("templates", "template"),
-        ("models", "model"),
-        ("sources", "source"),
-        ("inputs", "input"),
-    ):
+    for part in ("templates", "models", "sources", "inputs"):
         a, b = old.get(part, {}), new.get(part, {})
-        found += [
-            f"{noun} {name} changed" for name in sorted({*a, *b}) if a.get(name) != b.get(name)
-        ]
+        changed = (name for name in sorted({*a, *b}) if a.get(name) != b.get(name))
+        found += [f"{part.removesuffix('s')} {name} changed" for name in changed]
     return found
 
 

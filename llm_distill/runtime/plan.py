@@ -1,4 +1,4 @@
-"""For each stage: reuse or run, and why. Looks, and changes nothing."""
+"""For each stage: reuse or run, and why. Changes nothing."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Selection:
         """The stages to go through, in order.
 
         Raises:
-            ConfigError: a name that is not a stage, `--from` after `--until`, or a `--force` that
-                lies before the one or after the other and so would do nothing.
+            ConfigError: a name that is not a stage's, `--from` after `--until`, or a `--force`
+                outside of both, which would do nothing.
         """
-        for option, name in (("--from", self.start), ("--until", self.until)):
-            if name is not None:
-                _check_stage(pipeline, option, name)
-        for name in self.force:
-            _check_stage(pipeline, "--force", name)
+        named = [("--from", self.start), ("--until", self.until)]
+        for option, name in [*named, *(("--force", name) for name in self.force)]:
+            if name is not None and name not in pipeline.stages:
+                hint = nearest(name, pipeline.stages)
+                raise ConfigError(f"{option} {name}: no such stage; {hint}")
         names = list(pipeline.stages)
         end = names.index(self.until) + 1 if self.until else len(names)
         if self.start and names.index(self.start) >= end:
@@ -71,7 +71,7 @@ class Selection:
         return {n for name in self.force for n in dependants(name, pipeline.stages)}
 
     def still_forced(self, pipeline: PipelineConfig, finished: Collection[str]) -> list[str]:
-        """What to force so that a run that has finished these stages is gone on with."""
+        """What to force so as to continue a run that has finished these stages."""
         left = self.forced(pipeline).intersection(self.stages(pipeline)).difference(finished)
         implied = {n for name in left for n in dependants(name, pipeline.stages) if n != name}
         return [name for name in pipeline.stages if name in left - implied]
@@ -92,7 +92,7 @@ def decide(
 ) -> Decision:
     """Reuse or run one stage whose inputs are ready.
 
-    may_run: False for a stage before `--from`, of which the artifact that is there is taken.
+    may_run: False for a stage before `--from`, whose artifact must be there.
     """
     identity = resolver.identity(name)
     digest = fingerprint(identity)
@@ -104,7 +104,7 @@ def decide(
     if forced:
         return Decision(name, "run", "forced", identity, digest)
     if artifact is not None and may_run and resolver.pipeline.stages[name].is_repeated:
-        return Decision(name, "run", "it is done anew every time", identity, digest)
+        return Decision(name, "run", "it runs every time", identity, digest)
     if artifact is not None:
         return Decision(name, "reuse", "nothing has changed", identity, digest, artifact)
     return Decision(name, "run", _why(name, identity, workspace), identity, digest)
@@ -122,16 +122,10 @@ def plan(
         waiting = [n for n in upstream(pipeline.stages[name], pipeline.stages) if n in to_run]
         if waiting:
             to_run.add(name)
-            noun = "upstream " + " and ".join(waiting)
-            yield Decision(name, "run", f"{noun} will run")
+            yield Decision(name, "run", f"upstream {' and '.join(waiting)} will run")
             continue
-        decision = decide(
-            name,
-            resolver,
-            workspace,
-            forced=name in forced,
-            may_run=name not in must_be_ready,
-        )
+        may_run = name not in must_be_ready
+        decision = decide(name, resolver, workspace, forced=name in forced, may_run=may_run)
         if decision.artifact is not None:
             resolver.ready[name] = decision.artifact
         else:
@@ -148,8 +142,3 @@ def _why(name: str, identity: dict[str, Any], workspace: Workspace) -> str:
         return "its artifact is gone"
     shown = "; ".join(changes[:3])
     return shown + (f"; and {len(changes) - 3} more" if len(changes) > 3 else "")
-
-
-def _check_stage(pipeline: PipelineConfig, option: str, name: str) -> None:
-    if name not in pipeline.stages:
-        raise ConfigError(f"{option} {name}: no such stage; {nearest(name, pipeline.stages)}")

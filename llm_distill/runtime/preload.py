@@ -1,6 +1,6 @@
-"""What workers have imported before they start: see `runtime.worker`. Nothing is run.
+"""What workers have imported before they start: see `runtime.worker`.
 
-A package that is missing or broken says so in the stage that needs it.
+A package that is missing or broken fails in the stage that needs it.
 """
 
 from contextlib import suppress

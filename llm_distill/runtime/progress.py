@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
+from rich import progress as bars
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     SpinnerColumn,
     Task,
@@ -21,18 +20,19 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from llm_distill.stage import Progress
+
 SECONDS_BETWEEN_LINES = 5.0
 
 
-class StageProgress(Protocol):
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
-        """Count n units and tokens more; cost: what all of them have cost so far."""
+MakeProgress = Callable[[str, int | None, str, int], AbstractContextManager[Progress]]
+"""From a description, a total, its unit, and how many of them were done before."""
 
 
 class _Rates(ProgressColumn):
     """`12.3 rows/s, 4,100 tokens/s, 17 s left`, over the whole of the bar's life.
 
-    Without the tokens where that does not fit into `room` columns: the time left counts more.
+    Without the tokens if that does not fit into `room` columns: the time left matters more.
     """
 
     def __init__(self, room: int) -> None:
@@ -45,8 +45,7 @@ class _Rates(ProgressColumn):
             return Text("")
         new, total = task.completed - task.fields["done"], task.total
         left = None if total is None else total - task.completed
-        unit = task.fields["unit"]
-        cost = task.fields["cost"]
+        unit, cost = task.fields["unit"], task.fields["cost"]
         text = _rates(new, task.fields["tokens"], left, seconds, unit, cost)
         if len(text) > self._room:
             text = _rates(new, 0, left, seconds, unit, cost)
@@ -54,7 +53,7 @@ class _Rates(ProgressColumn):
 
 
 class _Bar:
-    def __init__(self, progress: Progress, task_id: TaskID) -> None:
+    def __init__(self, progress: bars.Progress, task_id: TaskID) -> None:
         self._progress, self._task_id, self._tokens = progress, task_id, 0
 
     def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
@@ -62,30 +61,32 @@ class _Bar:
         self._progress.update(self._task_id, advance=n, tokens=self._tokens, cost=cost)
 
 
-class _Lines:
-    """A line every few seconds, so that a log file stays readable."""
+class Throttled:
+    """Counts progress and passes itself to `tell`, at most once in so many seconds.
 
-    def __init__(
-        self, console: Console, description: str, total: int | None, unit: str, done: int
-    ) -> None:
-        self._console, self._description, self._unit = console, description, unit
-        self._total, self._before = total, done
-        self._started = self._printed = time.monotonic()
-        self._new = self._tokens = 0
+    n, tokens: counted since it was made, or since `tell` set them to 0. cost: as last given.
+    """
+
+    def __init__(self, seconds: float, tell: Callable[[Throttled], None]) -> None:
+        self._between, self._tell = seconds, tell
+        self._started = self._told = time.monotonic()
+        self.n = self.tokens = 0
+        self.cost = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
 
     def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
-        self._new += n
-        self._tokens += tokens
-        now = time.monotonic()
-        if now - self._printed < SECONDS_BETWEEN_LINES:
-            return
-        self._printed = now
-        done = self._before + self._new
-        left = None if self._total is None else self._total - done
-        of = "" if self._total is None else f"/{self._total:,}"
-        rates = _rates(self._new, self._tokens, left, now - self._started, self._unit, cost)
-        line = f"  {self._description}: {done:,}{of} {self._unit}, {rates}"
-        self._console.print(line, highlight=False)
+        self.n += n
+        self.tokens += tokens
+        self.cost = cost
+        if time.monotonic() - self._told >= self._between:
+            self.flush()
+
+    def flush(self) -> None:
+        self._told = time.monotonic()
+        self._tell(self)
 
 
 def _rates(
@@ -114,15 +115,23 @@ def _spell(seconds: float) -> str:
 @contextmanager
 def show_progress(
     console: Console, description: str, total: int | None, unit: str = "rows", done: int = 0
-) -> Iterator[StageProgress]:
+) -> Iterator[Progress]:
     """A bar with units/s, tokens/s and time left; plain lines where there is no terminal.
 
-    done: units of `total` that were done before; they do not count in the rate.
+    done: units of `total` that were done before, which are not in the rate.
     """
     if not console.is_terminal:
-        yield _Lines(console, description, total, unit, done)
+        of = "" if total is None else f"/{total:,}"
+
+        def print_line(bar: Throttled) -> None:
+            now = done + bar.n
+            left = None if total is None else total - now
+            rates = _rates(bar.n, bar.tokens, left, bar.seconds, unit, bar.cost)
+            console.print(f"  {description}: {now:,}{of} {unit}, {rates}", highlight=False)
+
+        yield Throttled(SECONDS_BETWEEN_LINES, print_line)  # a log file stays readable
         return
-    # Where the line is too long the bar shrinks, and nothing wraps: redrawing needs one line.
+    # On a narrow terminal the bar shrinks and nothing wraps: redrawing needs one line.
     columns = (
         SpinnerColumn(),
         TextColumn(
@@ -132,7 +141,7 @@ def show_progress(
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
         _Rates(console.width // 2),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with bars.Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(
             description, total=total, completed=done, tokens=0, cost=0.0, unit=unit, done=done
         )

@@ -35,7 +35,7 @@ SHOWN_RUNS = 10
 State = Literal["waiting", "running", "reused", "done", "failed", "interrupted"]
 
 
-# Both models ignore keys they do not know: what a newer version wrote can still be shown.
+# Both models ignore unknown keys: what a newer version wrote can still be shown.
 class StageRecord(BaseModel, extra="ignore"):
     """One line of `llm-distill status`."""
 
@@ -49,7 +49,7 @@ class StageRecord(BaseModel, extra="ignore"):
 
 
 class RunRecord(BaseModel, extra="ignore"):
-    """The content of run.json, and where it lies."""
+    """The content of run.json, and where it is."""
 
     directory: Path = Field(exclude=True)
     schema_version: int = SCHEMA_VERSION  # the first run.json files have none
@@ -64,7 +64,7 @@ class RunRecord(BaseModel, extra="ignore"):
 
     @classmethod
     def begin(cls, workspace: Workspace, pipeline: PipelineConfig, names: list[str]) -> RunRecord:
-        """Make the run's folder and write down the settings.
+        """Make the run's folder and save the settings.
 
         Raises:
             WorkspaceError: they cannot be written; no folder is left then.
@@ -95,10 +95,10 @@ class RunRecord(BaseModel, extra="ignore"):
         return record
 
     def save(self) -> None:
-        """Write run.json anew.
+        """Write run.json.
 
         Raises:
-            WorkspaceError: it cannot be written; the one from before is still there.
+            WorkspaceError: it cannot be written; the previous one is still there.
         """
         values = self.model_dump(mode="json")
         with disk_explained(self.directory, "the run's record: "):
@@ -125,7 +125,7 @@ class RunRecord(BaseModel, extra="ignore"):
             self.save()
 
     def used(self, name: str, artifact: Artifact, state: State, seconds: float, why: str) -> None:
-        """Note the artifact that a stage of this run stands on."""
+        """Note the artifact of a stage of this run."""
         manifest = artifact.manifest
         self.stages[name] = StageRecord(
             state=state,
@@ -139,7 +139,7 @@ class RunRecord(BaseModel, extra="ignore"):
         self.save()
 
     def settle(self) -> None:
-        """Call the run interrupted, here and not on disk, if its process is gone without a word."""
+        """Mark the run as interrupted, in memory only, if its process is gone."""
         if self.state != "running" or _is_alive(self.pid):
             return
         self.state = "interrupted"
@@ -170,7 +170,7 @@ class RunRecord(BaseModel, extra="ignore"):
 
 
 class _LogFile(logging.FileHandler):
-    """A stage's log. Where the disk is full, its lines are lost and the stage says why."""
+    """A stage's log. On a full disk its lines are lost, and the stage fails with the reason."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Print nothing; the library would print a traceback for each line."""
@@ -181,7 +181,7 @@ def read_run(
 ) -> RunRecord:
     """A run by `pipeline/time`, a pipeline's newest, or with None the newest of all.
 
-    on_damaged: is told of a newer run that is passed over since it cannot be read.
+    on_damaged: is told of newer runs that are skipped because they cannot be read.
 
     Raises:
         WorkspaceError: there is none of that name, or none that can be read.
@@ -214,7 +214,7 @@ def _read(path: Path) -> RunRecord:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
-            raise ValueError("no mapping")
+            raise ValueError("not a mapping")
         return RunRecord.model_validate({**values, "directory": path.parent})
     except (OSError, ValueError) as error:
         why = str(error)

@@ -1,4 +1,4 @@
-"""Sends a run's own figures to an experiment tracker, by way of accelerate's trackers."""
+"""Sends a run's own figures to an experiment tracker, through accelerate's trackers."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Send = Callable[[Mapping[str, float], int], None]
 def report_to(tracker: Tracker, run: TrackedRun, says: Callable[[str], None]) -> Iterator[Send]:
     """Open the run in the tracker, and end it there, as failed where an error passes through.
 
-    says: is told where to look, and of figures that could not be sent: a tracker that is out of
-    reach does not end a run.
+    says: is told where to look, and of figures that could not be sent: an unreachable tracker does
+    not end a run.
 
     Raises:
-        ConfigError: the tracker does not start, for instance since nobody is logged in to it.
+        ConfigError: the tracker does not start, for instance because nobody is logged in.
     """
     if tracker == "none":
         yield lambda values, step: None
@@ -59,7 +59,7 @@ def report_to(tracker: Tracker, run: TrackedRun, says: Callable[[str], None]) ->
 
 
 def _start(tracker: Tracker, run: TrackedRun) -> Any:
-    """The tracker from accelerate, started. What it prints goes to the log: it would tear a bar."""
+    """The tracker from accelerate, started. Its output goes to the log: it would break a bar."""
     from accelerate import PartialState
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
@@ -77,14 +77,14 @@ def _start(tracker: Tracker, run: TrackedRun) -> Any:
             opened.start()
     except Exception as error:
         raise ConfigError(
-            f"report_to: {tracker} does not start ({error}); see to it, or set report_to: none"
+            f"report_to: {tracker} does not start ({error}); fix that, or set report_to: none"
         ) from error
     log.info("%s: %s", tracker, printed.getvalue())
     return opened
 
 
 def _end(tracker: Tracker, run: TrackedRun, opened: Any, says: Callable[[str], None]) -> None:
-    """opened: None where the run has failed, which accelerate's trackers cannot say."""
+    """opened: None if the run has failed, which accelerate's trackers cannot express."""
     try:
         with environment(tracker, run), redirect_stdout(StringIO()):
             if opened is not None:

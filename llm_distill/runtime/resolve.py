@@ -1,9 +1,9 @@
-"""What a stage's references stand for: artifacts, models, and the digests that identify them."""
+"""Resolves a stage's references to artifacts, models, and the digests that identify them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from llm_distill.stage import Stage, models_of, references, rows_of
 
 @dataclass
 class Resolver:
-    """Knows the artifacts that are ready so far, and answers what a reference is."""
+    """Resolves references, given the artifacts that are ready so far."""
 
     pipeline: PipelineConfig
     ready: dict[str, Artifact] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Resolver:
         asked = {t for place, t, kind in found if kind == "model" and stage.asks(place)}
         for _, target, kind in found:
             if kind == "rows":
-                identity["inputs"][target] = self.ready[target].content_digest
+                identity["inputs"][target] = self.ready[target].manifest.content_digest
             else:
                 identity["models"][target] = self._model_identity(
                     target, writes_text=target in asked
@@ -53,7 +53,7 @@ class Resolver:
         return identity
 
     def learn_commits(self, names: Iterable[str]) -> None:
-        """Ask the Hub, once, what the names stand for that these stages read from it."""
+        """Ask the Hub, once, for the commits of what these stages read from it."""
         stages = [self.pipeline.stages[name] for name in names]
         for path, revision in {source for stage in stages for source in stage.hub_datasets()}:
             learn_commit("dataset", path, revision)
@@ -82,21 +82,15 @@ class Resolver:
             )
         artifact = self.ready[name]
         base = self.model(models_of(self.pipeline.stages[name])[0])
-        is_adapter = (artifact.path / "adapter_config.json").is_file()
-        return ModelSource(
-            name=name,
-            path=base.path if is_adapter else str(artifact.path),
-            adapters=(*base.adapters, str(artifact.path)) if is_adapter else (),
-            revision=base.revision if is_adapter else None,
-            dtype=base.dtype,
-            prompt_format=base.prompt_format,
-        )
+        if _is_adapter(artifact):
+            return replace(base, name=name, adapters=(*base.adapters, str(artifact.path)))
+        return replace(base, name=name, path=str(artifact.path), adapters=(), revision=None)
 
     def model_config(self, name: str) -> ModelConfig:
         return self.pipeline.models[base_model(name, self.pipeline.stages)]
 
     def used(self, name: str) -> ModelUsed:
-        """What the manifest records of a model that a stage used."""
+        """What the manifest records about a model that a stage used."""
         source = self.model(name)
         return ModelUsed(
             path=source.path if not source.is_local else Path(source.path).name,
@@ -107,10 +101,9 @@ class Resolver:
 
     def writer_identity(self, name: str) -> tuple[dict[str, Any], str]:
         """All that can change what a model writes, and a name for people."""
-        source = self.model(name)
-        trained = [Path(adapter).name for adapter in source.adapters]
-        path = Path(source.path).name if source.is_local else source.path
-        return self._model_identity(name, writes_text=True), " + ".join([path, *trained])
+        used = self.used(name)
+        title = " + ".join([used.path, *used.adapters])
+        return self._model_identity(name, writes_text=True), title
 
     def _model_identity(self, name: str, writes_text: bool) -> dict[str, Any]:
         config = self.model_config(name)
@@ -124,10 +117,11 @@ class Resolver:
         return identity
 
     def _weights(self, name: str) -> Any:
-        """Content digests from the base model up; the name where the weights are elsewhere."""
+        """Content digests from the base model up; the name if the weights are elsewhere."""
         if name in self.pipeline.stages:
-            digest = self.ready[name].content_digest
-            if not (self.ready[name].path / "adapter_config.json").is_file():
+            artifact = self.ready[name]
+            digest = artifact.manifest.content_digest
+            if not _is_adapter(artifact):
                 return digest
             trained = models_of(self.pipeline.stages[name])[0]
             return {"base": self._weights(trained), "adapter": digest}
@@ -143,12 +137,16 @@ class Resolver:
         return self._digests[str(path)]
 
 
+def _is_adapter(artifact: Artifact) -> bool:
+    return (artifact.path / "adapter_config.json").is_file()
+
+
 def _templates(stage: Stage) -> list[str]:
-    """The templates' names; the variables that they are offered do not matter here."""
+    """The templates' names, whatever variables they are offered."""
     return list(stage.template_variables(dict.fromkeys(rows_of(stage))))
 
 
 def _hub_revision(config: ModelConfig) -> str | None:
-    """The commit that a Hub name stands for, where the local cache knows it."""
+    """The commit of a Hub name if the local cache knows it, else the revision as given."""
     cached = cached_commit("model", config.model_name_or_path, config.revision)
     return cached or config.revision

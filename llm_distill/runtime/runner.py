@@ -1,4 +1,4 @@
-"""Carries a pipeline out: for each stage reuse or execute."""
+"""Runs a pipeline: each stage is reused or executed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from llm_distill.errors import LLMDistillError, WorkspaceError
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.disk import disk_explained
-from llm_distill.runtime.execute import execute
+from llm_distill.runtime.execute import Display, Run, execute
 from llm_distill.runtime.plan import Selection, decide
 from llm_distill.runtime.record import RunRecord, State
 from llm_distill.runtime.reporting import report_to
 from llm_distill.runtime.resolve import Resolver
-from llm_distill.runtime.run import Display, Run
 from llm_distill.runtime.scalars import plain_name, stage_scalars
 from llm_distill.tracking import TrackedRun
 
@@ -71,7 +70,7 @@ def run_pipeline(
 
 @contextmanager
 def _named(stage: str) -> Iterator[None]:
-    """Put the stage's name before the message of whatever error of ours stops it."""
+    """Put the stage's name before the message of an error that a user can act on."""
     try:
         yield
     except LLMDistillError as error:

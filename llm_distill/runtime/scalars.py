@@ -16,19 +16,19 @@ from llm_distill.evaluation.result_rows import written
 from llm_distill.evaluation.results import AGREEMENT, BY, DIFFERENCES, OWN, RESULTS, Results
 from llm_distill.manifest import Manifest
 
-NOT_ALLOWED = re.compile(r"[^0-9A-Za-z_\-. /]")  # mlflow takes no more
+NOT_ALLOWED = re.compile(r"[^0-9A-Za-z_\-. /]")  # mlflow allows nothing else
 
 
 def plain_name(name: str) -> str:
-    """A name that every tracker takes: `trained@2` as `trained-2`, other signs as `_`."""
+    """A name that every tracker allows: `trained@2` as `trained-2`, other characters as `_`."""
     return NOT_ALLOWED.sub("_", name.replace("@", "-"))
 
 
 def stage_scalars(manifest: Manifest, *, made: bool) -> dict[str, float]:
-    """Rows and dropped rows, what it took where the stage was executed now, and the metrics.
+    """Rows and dropped rows, costs if the stage was executed, and its metrics.
 
-    made: whether this run executed it. tokens_per_second is over the stage's whole time, with
-    loading the model.
+    made: whether this run executed it. tokens_per_second is over the stage's whole time,
+    including loading the model.
     """
     values: dict[str, float] = {}
     if manifest.rows_out is not None:
@@ -46,10 +46,10 @@ def stage_scalars(manifest: Manifest, *, made: bool) -> dict[str, float]:
 
 
 def metric_scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Every number among a stage's metrics, named by the way to it.
+    """Every number in a stage's metrics, named by its path.
 
-    Of tables by a column there are the accuracies alone: all else would be hundreds of names. Of
-    lists there is what `Results` reads out of them, without a training's history.
+    Tables by a column give accuracies only, or there would be hundreds of names. Lists give what
+    `Results` reads from them, without a training's history.
     """
     found = dict(_numbers(metrics, ""))
     for place, row in _rows(Results.from_metrics(metrics)):
@@ -64,7 +64,7 @@ def metric_scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _rows(measured: Results) -> Iterator[tuple[list[str], Mapping[str, Any]]]:
-    """The way to each row, such as `results`, `student`, `0-shot`, and its columns."""
+    """The path to each row, such as `results`, `student`, `0-shot`, and its columns."""
     for row in measured.of_models:
         yield [RESULTS, *row.as_figure.names], {**written(row), "shots": None}
     for difference in measured.differences:

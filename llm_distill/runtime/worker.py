@@ -1,9 +1,8 @@
 """One stage in a process of its own: when it ends, the memory of its models is free again.
 
-Workers are forked from a server process that has imported the heavy packages and run nothing, so
-that a worker starts in milliseconds and no device was touched before. What a worker logs, counts
-and raises comes back through a pipe, and what it prints through another; it dies with the process
-that started it.
+Workers are forked from a server process that has only imported the heavy packages, so that a worker
+starts in milliseconds and on an untouched device. What a worker logs, counts and raises comes back
+through a pipe, and what it prints through another; it dies with the process that started it.
 """
 
 from __future__ import annotations
@@ -17,9 +16,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from llm_distill.errors import ModelError
-from llm_distill.runtime.perform import Done, MakeProgress, StageJob
-from llm_distill.runtime.progress import StageProgress
+from llm_distill.runtime.context import StageInputs
+from llm_distill.runtime.perform import Done
+from llm_distill.runtime.progress import MakeProgress
 from llm_distill.runtime.worker_process import Surroundings, work
+from llm_distill.stage import Progress, Stage
 
 log = logging.getLogger("llm_distill")
 
@@ -27,19 +28,18 @@ SECONDS_TO_STOP = 30.0
 SECONDS_FOR_LAST_WORDS = 5.0
 
 
-def perform_in_worker(job: StageJob, progress: MakeProgress) -> Done:
+def perform_in_worker(stage: Stage, inputs: StageInputs, progress: MakeProgress) -> Done:
     """As `perform`, in a process of its own.
 
     Raises:
         ModelError: the worker was killed, which is what a system without memory does.
-        Exception: what the stage raised; its traceback in the worker stands in a note.
+        Exception: what the stage raised; a note has its traceback in the worker.
     """
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["llm_distill.runtime.preload"])
     ours, theirs = processes.Pipe()
     output, printed = processes.Pipe(duplex=False)
-    surroundings = Surroundings.here()
-    arguments = job, surroundings, theirs, printed
+    arguments = stage, inputs, Surroundings.here(), theirs, printed
     worker = processes.Process(target=work, args=arguments, daemon=False)
     worker.start()
     theirs.close()
@@ -54,16 +54,14 @@ def perform_in_worker(job: StageJob, progress: MakeProgress) -> Done:
     finally:
         worker.join()
         listener.join(SECONDS_FOR_LAST_WORDS)  # a process that a library left may hold the pipe
-    if done is None:
-        raise ModelError(_how_it_died(worker.exitcode))
     if isinstance(done, Done):
         return done
-    raise done
+    raise done or ModelError(_how_it_died(worker.exitcode))
 
 
 def _follow(messages: Connection, progress: MakeProgress) -> Done | BaseException | None:
-    """Show and log what the worker reports until it ends; None where it died without a word."""
-    bars: dict[int, StageProgress] = {}
+    """Show and log what the worker reports until it ends; None if it just died."""
+    bars: dict[int, Progress] = {}
     with ExitStack() as stack:
         while True:
             try:
@@ -89,7 +87,7 @@ def _follow(messages: Connection, progress: MakeProgress) -> Done | BaseExceptio
 
 
 def _log_output(output: Connection) -> None:
-    """Log what a worker prints: compiled code knows no logger, and would tear the bar."""
+    """Log what a worker prints: compiled code has no logger, and would break the bar."""
     with open(output.fileno(), errors="replace", closefd=False) as lines:
         for line in lines:
             if line.strip():
@@ -97,7 +95,7 @@ def _log_output(output: Connection) -> None:
 
 
 def _stop(worker: Any) -> None:
-    """End a worker; one that does not heed SIGTERM is killed."""
+    """End a worker; kill one that ignores SIGTERM."""
     worker.terminate()
     worker.join(SECONDS_TO_STOP)
     if worker.is_alive():
@@ -114,5 +112,5 @@ def _how_it_died(code: int | None) -> str:
                 "what it needs: engine.batch_size or engine.gpu_memory_utilization of a model, "
                 "per_device_train_batch_size of a training, or take dtype: bfloat16"
             )
-        return f"its process died of {name}; its log has what it said last"
-    return f"its process ended without a result (exit code {code}); its log has what it said last"
+        return f"its process died of {name}; see the end of its log"
+    return f"its process ended without a result (exit code {code}); see the end of its log"

@@ -1,4 +1,4 @@
-"""What a worker does: the stage's work, and telling the process that started it."""
+"""What a worker does: the stage's work, and reports to the process that started it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import pickle
 import signal
 import threading
-import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +18,17 @@ from types import FrameType
 from typing import Any
 
 from llm_distill.errors import LLMDistillError
-from llm_distill.runtime.perform import Done, StageJob, perform
-from llm_distill.runtime.progress import StageProgress
+from llm_distill.runtime.context import StageInputs
+from llm_distill.runtime.perform import Done, perform
+from llm_distill.runtime.progress import Throttled
+from llm_distill.stage import Progress, Stage
 
 SECONDS_BETWEEN_REPORTS = 0.1
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the server process does not know, since it may be older."""
+    """What the server process does not know, because it may have been started earlier."""
 
     folder: str
     environ: dict[str, str]
@@ -46,9 +47,13 @@ class Surroundings:
 
 
 def work(
-    job: StageJob, surroundings: Surroundings, messages: Connection, printed: Connection
+    stage: Stage,
+    inputs: StageInputs,
+    surroundings: Surroundings,
+    messages: Connection,
+    printed: Connection,
 ) -> None:
-    """The worker's whole life. messages: for reports; printed: for whatever is printed."""
+    """Run in the worker. messages: for reports; printed: for whatever is printed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop_once)
@@ -60,7 +65,7 @@ def work(
     report = _Report(messages)
     logging.getLogger().addHandler(_Send(report))
     try:
-        done: Done | BaseException = perform(job, report.progress)
+        done: Done | BaseException = perform(stage, inputs, report.progress)
     except KeyboardInterrupt:
         return
     except BaseException as error:
@@ -74,13 +79,13 @@ def _stop_once(number: int, frame: FrameType | None) -> None:
 
 
 def _sendable(error: BaseException) -> BaseException:
-    """The error with its traceback as a note; one that cannot be sent, as another that can."""
-    if isinstance(error, LLMDistillError):  # a user's mistake; its message says it all
+    """The error with its traceback as a note; a RuntimeError if it cannot be pickled."""
+    if isinstance(error, LLMDistillError):  # for users, who need no traceback
         return error
     note = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever its class makes of it
+    except Exception:  # its class may raise anything
         error = RuntimeError(repr(error))
     error.add_note(f"In the stage's own process:\n{note}")
     return error
@@ -107,10 +112,16 @@ class _Report:
     @contextmanager
     def progress(
         self, description: str, total: int | None, unit: str, done: int
-    ) -> Iterator[StageProgress]:
+    ) -> Iterator[Progress]:
         self._opened += 1
-        bar = _ToldBar(self, self._opened)
-        self.send("open", self._opened, description, total, unit, done)
+        number = self._opened
+
+        def tell(bar: Throttled) -> None:
+            self.send("advance", number, bar.n, bar.tokens, bar.cost)
+            bar.n = bar.tokens = 0
+
+        bar = Throttled(SECONDS_BETWEEN_REPORTS, tell)
+        self.send("open", number, description, total, unit, done)
         try:
             yield bar
         finally:
@@ -118,29 +129,8 @@ class _Report:
             self.send("close")
 
 
-class _ToldBar:
-    """A bar of the parent's, told of progress a few times a second."""
-
-    def __init__(self, report: _Report, number: int) -> None:
-        self._report, self._number = report, number
-        self._n = self._tokens = 0
-        self._cost, self._told = 0.0, time.monotonic()
-
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
-        self._n += n
-        self._tokens += tokens
-        self._cost = cost
-        if time.monotonic() - self._told >= SECONDS_BETWEEN_REPORTS:
-            self.flush()
-
-    def flush(self) -> None:
-        self._report.send("advance", self._number, self._n, self._tokens, self._cost)
-        self._n = self._tokens = 0
-        self._told = time.monotonic()
-
-
 class _Send(logging.Handler):
-    """Gives log records to the parent, with their arguments and tracebacks made text."""
+    """Sends log records to the parent, with arguments and tracebacks as text."""
 
     def __init__(self, report: _Report) -> None:
         super().__init__()

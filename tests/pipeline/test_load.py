@@ -298,7 +298,7 @@ def test_no_stages(failure: Failure) -> None:
     [
         ("pipelines/art.yaml", "no pipeline file pipelines/art.yaml; did you mean 'pipelines/arte.yaml'? there are: "),
         ("toyy.yaml", "no pipeline file toyy.yaml; did you mean 'toy.yaml'? there are: pipelines/alm.yaml, "),
-        (".", ". is a directory, no pipeline file; there are: pipelines/alm.yaml, "),
+        (".", ". is a directory, not a pipeline file; there are: pipelines/alm.yaml, "),
     ],
 )  # fmt: skip
 def test_no_such_file(

@@ -163,7 +163,7 @@ INSIDE = "stages.rounds.repeat.stages"
         ("      times: 3\n", "", "stages.rounds.repeat.times: is required and missing"),
         ("  rounds:\n", "  rounds:\n    times: 3\n", "toy.yaml:9: stages.rounds.times: unknown setting 'times'; allowed: repeat"),
         ("  rounds:", "  my-rounds:", "toy.yaml:8: stages.my-rounds: a repeat's name has letters"),
-        ("        kept:\n          stage: toy_map\n          rows: answers\n", "        kept:\n          repeat: {times: 2, stages: {}}\n", f"toy.yaml:23: {INSIDE}.kept: a repeat cannot stand in a repeat"),
+        ("        kept:\n          stage: toy_map\n          rows: answers\n", "        kept:\n          repeat: {times: 2, stages: {}}\n", f"toy.yaml:23: {INSIDE}.kept: a repeat cannot be inside a repeat"),
         ("        kept:\n", "        numbers: {stage: toy_rows}\n        kept:\n", f"toy.yaml:23: {INSIDE}.numbers: there is another stage 'numbers' in the file"),
         # start
         ("trained: teacher", "trained: teachre", "toy.yaml:12: stages.rounds.repeat.start.trained: no model, nor a stage that trains one, named 'teachre'; did you mean 'teacher'? allowed: teacher"),
@@ -186,7 +186,7 @@ INSIDE = "stages.rounds.repeat.stages"
         ("          rows: answers\n        kept", "          rows: kept\n        kept", f"toy.yaml:22: {INSIDE}.trained.rows: 'kept' comes later in the file; put it before 'trained'"),
         # settings inside
         ("          stage: toy_train", "          stage: toy_trian", f"toy.yaml:20: {INSIDE}.trained.stage: no stage 'toy_trian'; did you mean 'toy_train'?"),
-        ("          stage: toy_train\n", "", f"toy.yaml:19: {INSIDE}.trained: says no stage; add stage:"),
+        ("          stage: toy_train\n", "", f"toy.yaml:19: {INSIDE}.trained: does not name a stage; add stage:"),
         ("          rows: numbers", "          rows: numbers\n          colunm: x", f"toy.yaml:18: {INSIDE}.answers.colunm: unknown setting 'colunm'; did you mean 'column'?"),
         ("          rows: numbers", "          rows: numbers\n          column: qestion", f"toy.yaml:17: {INSIDE}.answers.rows: 'numbers' gives no column 'qestion'"),
         ("          rows: answers\n  exam", "          rows: answers\n          column: answr\n  exam", f"toy.yaml:25: {INSIDE}.kept.rows: 'answers' gives no column 'answr'; did you mean 'answer'?"),
@@ -196,15 +196,15 @@ INSIDE = "stages.rounds.repeat.stages"
         ("        answers:\n", "        1: {stage: toy_rows}\n        answers:\n", "toy.yaml:15: stages.rounds.repeat.stages[1]: should be text, got 1"),
         # outside
         ("model: trained@last", "model: trained@7", "toy.yaml:28: stages.exam.model: 'trained' has 3 rounds; allowed: trained@1, trained@2, trained@3, trained@last"),
-        ("model: trained@last", "model: trained", "toy.yaml:28: stages.exam.model: 'trained' stands in a repeat; allowed: trained@1"),
-        ("model: trained@last", "model: trained@previous", "toy.yaml:28: stages.exam.model: '@previous' has a meaning inside a repeat only; allowed: trained@1"),
+        ("model: trained@last", "model: trained", "toy.yaml:28: stages.exam.model: 'trained' is in a repeat; allowed: trained@1"),
+        ("model: trained@last", "model: trained@previous", "toy.yaml:28: stages.exam.model: '@previous' only has a meaning inside a repeat; allowed: trained@1"),
         ("model: trained@last", "model: rounds", "toy.yaml:28: stages.exam.model: 'rounds' is a repeat; name a stage of it: answers@last, trained@last, kept@last"),
         ("model: trained@last", "model: trainde@2", "toy.yaml:28: stages.exam.model: no model, nor a stage that trains one, named 'trainde@2'; did you mean 'trained@2'?"),
         ("model: trained@last", "model: kept@2", "toy.yaml:28: stages.exam.model: 'kept@2' gives rows, where a model should be; allowed: teacher, trained@1, trained@2, trained@3"),
         # names with '@'
         ("  exam:", "  exam@1:", "toy.yaml:26: stages.exam@1: a stage's name has letters, digits and underscores only"),
-        ("  exam:", "  trained@1:", "toy.yaml:26: stages.trained@1: '@' and a round are not written into a stage's name"),
-        ("{model_name_or_path: org/teacher}", "{model_name_or_path: org/teacher}\n  a@1: {model_name_or_path: org/a}", "toy.yaml:5: models.a@1: a model's name has no '@'"),
+        ("  exam:", "  trained@1:", "toy.yaml:26: stages.trained@1: a stage's name cannot have '@' and a round"),
+        ("{model_name_or_path: org/teacher}", "{model_name_or_path: org/teacher}\n  a@1: {model_name_or_path: org/a}", "toy.yaml:5: models.a@1: a model's name cannot have '@'"),
         ("{model_name_or_path: org/teacher}", "{model_name_or_path: org/teacher}\n  kept: {model_name_or_path: org/a}", "toy.yaml:5: models.kept: 'kept' is also a stage; names must differ"),
     ],
 )  # fmt: skip

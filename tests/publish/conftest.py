@@ -77,7 +77,7 @@ class Made:
             "identity": {"sources": sources or {}},
             "settings": {"stage": stage, **(settings or {})},
             "inputs": {
-                n: {"artifact": a.path.name, "content_digest": a.content_digest}
+                n: {"artifact": a.path.name, "content_digest": a.manifest.content_digest}
                 for n, a in (inputs or {}).items()
             },
             "models": models or {},

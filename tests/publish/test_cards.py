@@ -55,7 +55,7 @@ def test_a_model_cards_text(origin, distilled):
     assert f"| org/student (base) | {'d' * 40} | distilled | unknown |" in text
     for artifact in (distilled["student"], distilled["clean"], distilled["answers"]):
         assert f"`{artifact.manifest.fingerprint[:12]}`" in text
-        assert f"`{artifact.content_digest[:12]}`" in text
+        assert f"`{artifact.manifest.content_digest[:12]}`" in text
     assert "overlaps test: 1" in text
     assert "learning_rate: 0.001" in text
     assert "llm-distill run pipeline.yaml" in text

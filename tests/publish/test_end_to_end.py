@@ -213,7 +213,7 @@ def test_the_push_command(made, distilled, pipeline, hub, cli):
     [
         (("clean", "--repo-id", "rows"), 2, "has no owner"),
         (("clean", "--repo-id", "me/rows", "--license", "mti"), 2, "did you mean 'mit'"),
-        (("clean", "--repo-id", "me/rows", "--merge"), 2, "gives rows, no adapter"),
+        (("clean", "--repo-id", "me/rows", "--merge"), 2, "gives rows, not an adapter"),
         (("claen", "--repo-id", "me/rows"), 5, "has no stage 'claen'; did you mean 'clean'"),
         (("elsewhere", "--repo-id", "me/rows"), 5, "has nothing to push: it is failed"),
     ],

@@ -11,8 +11,7 @@ import pytest
 from datasets import fingerprint
 
 from llm_distill.rows.columns import features
-from llm_distill.runtime.interrupts import interrupts_after
-from llm_distill.runtime.writer import write_rows
+from llm_distill.runtime.writer import interrupts_after, write_rows
 from llm_distill.stage import RowsOutput
 
 

@@ -21,7 +21,7 @@ stages:
 """
 
 
-@pytest.mark.parametrize("step", ["_sha256", "fingerprint", "sync", "Artifact"])
+@pytest.mark.parametrize("step", ["file_digests", "fingerprint", "sync", "Artifact"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_a_stop_while_publishing(
     bench: Any, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException

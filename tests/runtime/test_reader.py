@@ -10,8 +10,7 @@ import pytest
 from datasets import Dataset, Features, List, Value, load_from_disk
 
 from llm_distill.runtime import writer
-from llm_distill.runtime.reader import read_rows
-from llm_distill.runtime.writer import write_rows
+from llm_distill.runtime.writer import read_rows, write_rows
 from llm_distill.stage import RowsOutput
 
 FEATURES = Features({

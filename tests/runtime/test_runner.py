@@ -63,7 +63,7 @@ def test_what_lies_outside_the_workspace_is_done_anew(
     toy.run()
     kind = type(load_pipeline(str(toy.file)).stages["answers"])
     monkeypatch.setattr(kind, "is_repeated", True)
-    assert toy.plan()["answers"] == ("run", "it is done anew every time")
+    assert toy.plan()["answers"] == ("run", "it runs every time")
     toy.run()
     assert toy.display.ran == ["answers"]  # trained reads the same rows
     toy.run(start="trained")
