@@ -82,3 +82,8 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 def counted(n: int, noun: str) -> str:
     """`1 row`, `1,200 rows`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a library says, or the error's type: they go on for paragraphs."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from llm_distill.errors import ConfigError, DataError
+from llm_distill.errors import ConfigError, DataError, nearest
 from llm_distill.paths import bundled_root, find_resource
 
 
@@ -21,11 +21,12 @@ from llm_distill.paths import bundled_root, find_resource
 class Template:
     """A prompt template.
 
-    `digest` is the sha256 of the file's bytes; `variables` are the names that it reads.
+    Attributes:
+        digest: sha256 of the file's bytes, in hex.
+        variables: the names that it reads.
     """
 
     name: str
-    path: Path
     digest: str
     variables: frozenset[str]
     source: str
@@ -33,8 +34,8 @@ class Template:
     def render(self, variables: Mapping[str, Any]) -> str:
         """The prompt, without white space at its end.
 
-        A prompt that ends in a space makes the model continue with a token that it never saw
-        after one in training, so the end is always trimmed.
+        After a trailing space a model would have to continue with a token that never followed one
+        in training.
 
         Raises:
             DataError: a variable is missing or the template fails on these values.
@@ -65,7 +66,7 @@ def load_template(name: str) -> Template:
     """Find and parse a template.
 
     Raises:
-        ConfigError: it is nowhere, or its syntax is wrong (with the line).
+        ConfigError: it does not exist, or its syntax is wrong (with the line).
     """
     from jinja2 import Environment, TemplateSyntaxError, meta
 
@@ -73,9 +74,11 @@ def load_template(name: str) -> Template:
     if path is None or not path.is_file():
         path = find_resource(f"prompts/{name}")
     if path is None or not path.is_file():
+        bundled = bundled_root() / "prompts"
+        known = (str(p.relative_to(bundled)) for p in bundled.rglob("*.jinja"))
         raise ConfigError(
             f"template '{name}' is not there; looked in {Path.cwd()}, {Path.cwd() / 'prompts'} "
-            f"and {bundled_root() / 'prompts'}; {_listed(name)}"
+            f"and {bundled}; {nearest(name, known)}"
         )
     raw = path.read_bytes()
     try:
@@ -94,30 +97,21 @@ def load_template(name: str) -> Template:
         )
     return Template(
         name=name,
-        path=path,
         digest=hashlib.sha256(raw).hexdigest(),
         variables=frozenset(names),
         source=source,
     )
 
 
-def _listed(name: str) -> str:
-    from llm_distill.errors import nearest
-
-    root = bundled_root() / "prompts"
-    return nearest(name, (str(p.relative_to(root)) for p in root.rglob("*.jinja")))
-
-
 def continuation(text: str) -> str:
-    """`text` as it follows a plain-text prompt: one space, then the text without outer space.
+    """`text` as it follows a plain-text prompt: one space, then the stripped text.
 
-    Prompts end without white space, so training rows and worked examples must begin with the
-    same space that the model is to produce.
+    Prompts end without white space, so training rows and worked examples begin with the space that
+    the model is to write.
     """
     return " " + text.strip()
 
 
-def as_messages(prompt: str, system: str | None = None) -> Sequence[dict[str, str]]:
-    """One user turn (after an optional system turn), as chat templates take it."""
-    head = [{"role": "system", "content": system}] if system else []
-    return [*head, {"role": "user", "content": prompt}]
+def as_messages(prompt: str) -> Sequence[dict[str, str]]:
+    """One user turn, as chat templates take it."""
+    return [{"role": "user", "content": prompt}]

@@ -6,13 +6,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from llm_distill.engines.base import Completion, Engine, Request, Score, ScoreRequest
 from llm_distill.engines.store.store import Key, StoredAnswers
 
 AHEAD = 10_000
 """The most requests that are read beyond the oldest one without an answer: memory stays flat."""
+
+NOT_STORED: tuple[Any, Any, Any] = (
+    lambda request: (request.id.encode(), 0),
+    lambda key, request: None,
+    lambda key, answer: None,
+)
+"""Key, known answer and keeping it, where answers cost nothing."""
 
 Came = Literal["made", "reused"]
 Asked = TypeVar("Asked", bound=Request | ScoreRequest)
@@ -27,21 +34,22 @@ def complete(
 ) -> Iterator[tuple[Request, Completion]]:
     """Each request with its completion, in order.
 
-    What was answered before is not asked again, nor is a request that is just being answered for
-    another row. The rest is kept as it arrives. The engine is opened when a request needs it.
+    What was answered before is not asked again, nor is a request that another row is waiting for.
+    The rest is stored as it arrives.
 
-    engine: opens it, or gives the one that is open.
-    stored: None where answers cost nothing; then every request is asked.
-    on_arrival: told of every completion at once, in the order of arrival.
+    Args:
+        requests: read lazily.
+        engine: called on the first request that must be asked.
+        stored: None where answers cost nothing; then every request is asked.
+        on_arrival: called with every completion as it arrives.
 
     Raises:
         ValueError: two requests that wait at the same time have one id.
     """
-    line: _Line[Request, Completion]
-    if stored is None:
-        line = _Line(requests, _by_id, _nothing, _forget, on_arrival)
-    else:
-        line = _Line(requests, stored.key, stored.completion, stored.keep, on_arrival)
+    memory = NOT_STORED
+    if stored is not None:
+        memory = stored.key, stored.completion, stored.keep
+    line: _Line[Request, Completion] = _Line(requests, *memory, on_arrival)
     yield from line.through(lambda missing: engine().generate(missing))
 
 
@@ -52,11 +60,10 @@ def score(
     on_arrival: Callable[[Score, Came], None],
 ) -> Iterator[tuple[ScoreRequest, Score]]:
     """As `complete`, for the likelihoods of given completions."""
-    line: _Line[ScoreRequest, Score]
-    if stored is None:
-        line = _Line(requests, _by_id, _nothing, _forget, on_arrival)
-    else:
-        line = _Line(requests, stored.score_key, stored.score, stored.keep_score, on_arrival)
+    memory = NOT_STORED
+    if stored is not None:
+        memory = stored.score_key, stored.score, stored.keep_score
+    line: _Line[ScoreRequest, Score] = _Line(requests, *memory, on_arrival)
     yield from line.through(lambda missing: engine().score(missing))
 
 
@@ -138,15 +145,3 @@ class _Line(Generic[Asked, Answer]):
     def _note(self, answer: Answer, came: Came) -> None:
         self._answers[answer.id] = answer
         self._on_arrival(answer, came)
-
-
-def _by_id(request: Request | ScoreRequest) -> Key:
-    return request.id.encode(), 0
-
-
-def _nothing(key: Key, request: Request | ScoreRequest) -> None:
-    return None
-
-
-def _forget(key: Key, answer: Completion | Score) -> None:
-    """Answers that cost nothing are not kept."""

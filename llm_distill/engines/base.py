@@ -1,4 +1,4 @@
-"""What an engine takes and gives. Every engine fits this, offline or on a server."""
+"""What an engine takes and gives, in this process or on a server."""
 
 from __future__ import annotations
 
@@ -56,10 +56,12 @@ class StructuredOutput(BaseModel):
 class Request:
     """One completion that is wanted.
 
-    prompt: text to be continued as it stands, or chat messages for the model's chat template.
-    seed: this request's own; the same request gives the same text again in any batch.
-    logprobs: also return each completion token's log-probability.
-    structure: the form that the text must have; engines that cannot hold it raise a ModelError.
+    Attributes:
+        prompt: text to be continued, or chat messages for the model's chat template.
+        seed: this request's own; the same request gives the same text in any batch.
+        logprobs: whether to return each completion token's log-probability.
+        structure: the form that the text must have; engines that cannot enforce it raise a
+            ModelError.
     """
 
     id: str
@@ -74,12 +76,13 @@ class Request:
 class Completion:
     """What came back for the request with the same id.
 
-    text: without the prompt, special tokens or the stop string, otherwise as the model wrote it
-        (a plain-text continuation usually begins with a space).
-    finish_reason: `stop` (end token or stop string), `length` (max_tokens), `error`.
-    logprobs: natural logarithms under the model's own distribution (temperature 1), one a token.
-    cost: what a server charges for it, in the currency of its `price`; 0 for local models.
-    error: why there is no text; such a completion is a bad row, not an exception.
+    Attributes:
+        text: without the prompt, special tokens or the stop string, otherwise as the model wrote it
+            (a plain-text continuation usually begins with a space).
+        finish_reason: `stop` (end token or stop string), `length` (max_tokens), `error`.
+        logprobs: one a token, in nats, under the model's own distribution (temperature 1).
+        cost: what a server charges for it, in the currency of its `price`; 0 for local models.
+        error: why there is no text; such a completion is a bad row, not an exception.
     """
 
     id: str
@@ -94,10 +97,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """A completion whose likelihood is wanted. The model writes nothing.
-
-    prompt, completion: token ids are taken as they are, special tokens among them.
-    """
+    """A completion whose likelihood is wanted. Token ids are taken as they are."""
 
     id: str
     prompt: str | Sequence[Message] | Sequence[int]
@@ -108,9 +108,10 @@ class ScoreRequest:
 class Score:
     """How likely the completion of the request with the same id is.
 
-    token_ids, logprobs: of the completion's tokens as they stand after the prompt's, and no end
-        token but one that was given; natural logarithms under the model's own distribution.
-    error: why there are none; a bad row, not an exception.
+    Attributes:
+        token_ids: the completion's tokens after the prompt's; no end token is added.
+        logprobs: one a token, in nats, under the model's own distribution.
+        error: why there are none; a bad row, not an exception.
     """
 
     id: str

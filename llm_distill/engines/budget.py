@@ -6,10 +6,10 @@ from llm_distill.errors import BudgetError
 
 
 class Budget:
-    """Money that is spent, and money set aside for requests in flight; never more than `limit`.
+    """Money spent, and set aside for requests in flight; together never more than `limit`.
 
-    A request sets its worst case aside before it is sent and settles with what it cost. Amounts
-    are in the currency of the engines' `price`.
+    A request sets its worst case aside before it is sent and settles what it cost. Amounts are in
+    the currency of the engines' `price`.
     """
 
     def __init__(self, limit: float | None) -> None:

@@ -1,4 +1,4 @@
-"""Between requests and tokens: the same for every engine that runs a model in this process."""
+"""From requests to tokens and back, for engines that run a model in this process."""
 
 from __future__ import annotations
 
@@ -26,10 +26,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class ScoredTokens:
-    """A prompt's tokens with those of the completion after them, of which there is at least one.
-
-    start: where the completion begins.
-    """
+    """A completion to score: the tokens of the prompt, then one or more from index `start`."""
 
     request: ScoreRequest
     tokens: list[int]
@@ -37,15 +34,12 @@ class ScoredTokens:
 
 
 class Codec:
-    """Encodes requests for a model and decodes what it writes.
-
-    context: tokens that prompt and completion may have together.
-    ends: the tokens that end a completion.
-    """
+    """Encodes requests for a model and decodes what it writes."""
 
     def __init__(
         self, name: str, tokenizer: Any, ends: frozenset[int], context: int, long_prompt: LongPrompt
     ) -> None:
+        """ends: ids that end a completion. context: most tokens of prompt and completion."""
         self._name, self._tokenizer, self._ends = name, tokenizer, ends
         self._context, self._long_prompt = context, long_prompt
         self._anchor: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
@@ -80,7 +74,11 @@ class Codec:
     ) -> Completion:
         """What the model wrote, up to the first stop string.
 
-        tokens: with the end token and those of a stop string. stopped: not by the limit.
+        Args:
+            prompt: what it was written for.
+            tokens: all that was written, end token and stop string included.
+            stopped: whether it ended by itself rather than at the limit.
+            logprobs: one a token, where they were asked for.
         """
         text = self.text(tokens[:-1] if tokens and tokens[-1] in self._ends else tokens)
         reason: FinishReason = "stop" if stopped else "length"
@@ -94,8 +92,7 @@ class Codec:
     def text(self, tokens: list[int]) -> str:
         """The text of completion tokens, decoded after a letter.
 
-        Some tokenizers (those of Llama 2 and Mistral) drop the space before a text's first word;
-        after a letter it stays.
+        Some tokenizers (Llama 2's, Mistral's) drop the space before a text's first word.
         """
         whole: str = self._tokenizer.decode(
             self._anchor + tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -105,9 +102,12 @@ class Codec:
     def _prompt(
         self, request: Request | ScoreRequest, needed: int, wanted: int
     ) -> tuple[list[int], str | None]:
-        """The prompt's tokens, and why the request cannot be answered or None.
+        """The prompt's tokens, and why the request cannot be answered, or None.
 
-        needed: tokens without which there is no completion. wanted: what truncation leaves it.
+        Args:
+            request: whose prompt is read.
+            needed: tokens that the completion must have room for.
+            wanted: tokens of room that truncation leaves it.
         """
         try:
             tokens = self._tokens(request.prompt)

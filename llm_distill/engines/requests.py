@@ -7,13 +7,12 @@ out: Request("q1-0", prompt="Add.\\n\\nQuestion: 2 + 2?", ...), as text or as ch
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from llm_distill.engines.base import (
     Completion,
-    Message,
     Request,
     SamplingSettings,
     StructuredOutput,
@@ -35,15 +34,10 @@ class Job(Generic[About]):
     error: str | None = None
 
 
-def request_prompt(text: str, prompt_format: PromptFormat) -> str | Sequence[Message]:
-    """A rendered template as a model takes it: one user turn, or text to be continued."""
-    return text if prompt_format == "text" else as_messages(text)
-
-
 def offered_variables(
     columns: frozenset[str] | None, variables: Mapping[str, Any], *more: str
 ) -> frozenset[str] | None:
-    """What templates are offered, for the check before a run: columns, constants and `more`.
+    """The names that a template may read: columns, constants and `more`.
 
     None where the columns are not known yet.
     """
@@ -54,8 +48,8 @@ def render_prompt(template: Template, values: Mapping[str, Any]) -> str:
     """The prompt, unless a variable that the template reads is null or blank.
 
     Raises:
-        DataError: naming these variables. A prompt with a hole in it would still be answered,
-            and nobody would notice.
+        DataError: naming these variables. A prompt with a hole in it would still be answered, and
+            nobody would notice.
     """
     empty = sorted(name for name in template.variables if _is_blank(values.get(name, "missing")))
     if empty:
@@ -78,7 +72,7 @@ def make_job(
         text = render_prompt(template, values)
     except DataError as error:
         return Job(identity, about, None, str(error)), None
-    prompt = request_prompt(text, prompt_format)
+    prompt = text if prompt_format == "text" else as_messages(text)
     request = Request(identity, prompt, sampling, seed, structure=structure)
     return Job(identity, about, request), text
 
@@ -89,8 +83,9 @@ def answered(
 ) -> Iterator[tuple[Job[About], Completion]]:
     """Every job in order with its completion; a job without a request has an `error` completion.
 
-    ask: takes requests and gives completions in the order of the requests, as
-        `Context.generate` does. Jobs are read no further ahead than `ask` reads requests.
+    Args:
+        jobs: read no further ahead than `ask` reads requests.
+        ask: gives the completions of requests in their order, as `Context.generate` does.
     """
     waiting: deque[Job[About]] = deque()
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm_distill.errors import ConfigError, ModelError
+from llm_distill.errors import ConfigError, ModelError, first_line
 from llm_distill.models.hub import cached_commit
 from llm_distill.paths import find_resource
 
@@ -20,10 +20,13 @@ NOT_NEEDED = [*(f"*{ending}" for ending in PICKLES), "*.h5", "*.msgpack", "*.onn
 
 
 def embed(model: str, revision: str | None, texts: Sequence[str]) -> NDArray[np.float32]:
-    """One vector a text, [texts, dimensions].
+    """One vector a text, float32 [texts, dimensions].
 
-    model: a directory as sentence-transformers saves it, a plain transformers one (the mean over
-        its last hidden states is taken then), or a name on the Hub.
+    Args:
+        model: a directory that sentence-transformers or transformers saved (of a plain one, the
+            mean of its last hidden states is taken), or a name on the Hub.
+        revision: a branch, tag or commit of a model on the Hub.
+        texts: what is embedded.
 
     Raises:
         ConfigError: sentence-transformers is not installed.
@@ -49,7 +52,7 @@ def embed(model: str, revision: str | None, texts: Sequence[str]) -> NDArray[np.
         )
         vectors: NDArray[np.float32] = loaded.encode(list(texts), show_progress_bar=False)
     except Exception as error:  # files of others: whatever the library makes of them
-        raise ModelError(f"embedding model '{model}': {_first_line(error)}") from error
+        raise ModelError(f"embedding model '{model}': {first_line(error)}") from error
     return vectors
 
 
@@ -64,7 +67,7 @@ def _directory(model: str, revision: str | None) -> Path:
         return Path(snapshot_download(model, revision=known, ignore_patterns=NOT_NEEDED))
     except Exception as error:  # the client raises a dozen kinds
         raise ModelError(
-            f"embedding model '{model}' is not a directory, and the Hub gave: {_first_line(error)}"
+            f"embedding model '{model}' is not a directory, and the Hub gave: {first_line(error)}"
         ) from error
 
 
@@ -76,7 +79,3 @@ def _refuse_pickles(directory: Path) -> None:
                 f"{path} is a pickle, which can run code when loaded, and there are no safetensors "
                 "beside it; save the model again with safe_serialization=True"
             )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -8,9 +8,10 @@ commit; to move on, clear the name from the cache.
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Literal
+
+from huggingface_hub import constants
 
 Kind = Literal["model", "dataset"]
 
@@ -20,11 +21,8 @@ SMALL_FILE = {"model": "config.json", "dataset": "README.md"}
 
 
 def cached_commit(kind: Kind, name: str, revision: str | None) -> str | None:
-    """The commit that a branch or tag had when it was last downloaded; without the network.
-
-    Read from the cache's files, because importing the Hub's client takes longer than a plan may.
-    """
-    folder = _cache() / f"{kind}s--{name.replace('/', '--')}"
+    """The commit that a branch or tag had when it was last downloaded; without the network."""
+    folder = Path(constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}"
     if revision and (folder / "snapshots" / revision).is_dir():
         return revision  # it is a commit already
     try:
@@ -33,19 +31,9 @@ def cached_commit(kind: Kind, name: str, revision: str | None) -> str | None:
         return None
 
 
-def _cache() -> Path:
-    """As the client finds it: huggingface_hub.constants.HF_HUB_CACHE."""
-    given = os.environ
-    above = given.get("XDG_CACHE_HOME", "~/.cache")
-    home = given.get("HF_HOME", os.path.join(above, "huggingface"))  # noqa: PTH118
-    cache = given.get("HUGGINGFACE_HUB_CACHE", os.path.join(home, "hub"))  # noqa: PTH118
-    return Path(os.path.expandvars(given.get("HF_HUB_CACHE", cache))).expanduser()
-
-
 def is_offline() -> bool:
     """Whether the Hub's client is told to stay off the network."""
-    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-    return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in names)
+    return constants.HF_HUB_OFFLINE
 
 
 def learn_commit(kind: Kind, name: str, revision: str | None) -> None:

@@ -6,12 +6,12 @@ Safe by default: safetensors only, and no code from a model repository is ever r
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from llm_distill.errors import ModelError
+from llm_distill.errors import ModelError, first_line
 from llm_distill.models.files import check_has_tokenizer, check_model_dir
 from llm_distill.models.hub import cached_commit, is_offline
 
@@ -27,9 +27,10 @@ Device = Literal["auto", "cpu", "cuda"]
 class ModelSource:
     """Where a model's weights are and how it is spoken to.
 
-    path: a directory as `save_pretrained` writes it, or a name on the Hub.
-    adapters: PEFT directories, applied in order on top of `path`.
-    prompt_format: `chat` renders through the chat template, `text` continues plain text.
+    Attributes:
+        path: a directory as `save_pretrained` writes it, or a name on the Hub.
+        adapters: PEFT directories, applied in order on top of `path`.
+        prompt_format: `chat` renders through the chat template, `text` continues plain text.
     """
 
     name: str
@@ -47,7 +48,9 @@ class ModelSource:
 def load_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer, left-padding, with a pad token (the end-of-text token where it has none).
 
-    is_alone: no weights need to lie beside it.
+    Args:
+        source: the model it belongs to.
+        is_alone: whether it may lie in a directory without weights.
 
     Raises:
         ModelError: there is none, or it has neither a pad nor an end-of-text token.
@@ -68,9 +71,11 @@ def load_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrained
 
 
 def own_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer as the model came with it, to be saved with another.
+    """The tokenizer as the model came with it, to be saved beside other weights.
 
-    is_alone: no weights need to lie beside it.
+    Args:
+        source: the model it belongs to.
+        is_alone: whether it may lie in a directory without weights.
 
     Raises:
         ModelError: there is none.
@@ -87,7 +92,7 @@ def own_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrainedT
         )
     except Exception as error:  # files of others: whatever the library makes of them
         raise ModelError(
-            f"model '{source.name}': no tokenizer at {_first_line(source.path, error)}"
+            f"model '{source.name}': no tokenizer at {source.path}: {first_line(error)}"
         ) from error
     return tokenizer
 
@@ -97,7 +102,10 @@ def load_model(
 ) -> PreTrainedModel:
     """The model on `device` in evaluation mode, with its adapters.
 
-    with_head: with the layer that gives a causal model's logits; without, it gives hidden states.
+    Args:
+        source: where it is.
+        device: where its weights are put.
+        with_head: whether it gives logits; without its output layer it gives hidden states.
 
     Raises:
         ModelError: it is not there, has no safetensors weights or not all that it needs, or an
@@ -124,7 +132,7 @@ def load_model(
     except Exception as error:  # files of others: whatever the library makes of them
         if is_out_of_memory(error):
             raise
-        raise ModelError(f"model '{source.name}' at {_first_line(source.path, error)}") from error
+        raise ModelError(f"model '{source.name}' at {source.path}: {first_line(error)}") from error
     missing = sorted(loading["missing_keys"])
     if missing:  # they would be random numbers
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -162,7 +170,7 @@ def _with_adapters(model: Any, source: ModelSource) -> Any:
                 raise
             raise ModelError(
                 f"adapter {adapter} does not fit model '{source.name}' "
-                f"({_first_line(source.path, error)})"
+                f"({source.path}: {first_line(error)})"
             ) from error
     if wrapped is None:
         return model
@@ -170,8 +178,8 @@ def _with_adapters(model: Any, source: ModelSource) -> Any:
         wrapped.base_model.set_adapter(list(wrapped.peft_config), inference_mode=True)
     except ValueError as error:  # embeddings do not
         raise ModelError(
-            f"the {len(source.adapters)} adapters of model '{source.name}' cannot stand on each "
-            f"other in half precision ({_first_line(source.path, error)}); merge all but the last "
+            f"the {len(source.adapters)} adapters of model '{source.name}' cannot be stacked "
+            f"in half precision ({source.path}: {first_line(error)}); merge all but the last "
             "(merge_adapter), or set dtype: float32"
         ) from error
     return wrapped.get_base_model()
@@ -180,10 +188,12 @@ def _with_adapters(model: Any, source: ModelSource) -> Any:
 def choose_device(wanted: Device, setting: str) -> Literal["cpu", "cuda"]:
     """The device that is meant: `auto` takes the GPU where there is one.
 
-    setting: what the user calls it, for the message.
+    Args:
+        wanted: the setting's value.
+        setting: the setting's name, for the message.
 
     Raises:
-        ModelError: there is no GPU and one is asked for.
+        ModelError: a GPU is asked for, and there is none.
     """
     import torch
 
@@ -231,29 +241,31 @@ def context_length(source: ModelSource) -> int:
             source.path, revision=source.revision, trust_remote_code=False
         )
     except Exception as error:  # files of others: whatever the library makes of them
-        raise ModelError(f"model '{source.name}' at {_first_line(source.path, error)}") from error
+        raise ModelError(f"model '{source.name}' at {source.path}: {first_line(error)}") from error
     text = config.get_text_config(decoder=True)
     return getattr(text, "max_position_embeddings", None) or 10**9
 
 
-@contextmanager
-def fits_memory(name: str, device: str) -> Iterator[None]:
-    """Around the loading of a model: says what to do where memory does not suffice.
+def fits_memory(name: str, device: str) -> AbstractContextManager[None]:
+    """Around the loading of a model; `name` begins the message, such as `model 'teacher'`."""
+    return out_of_memory_as(
+        f"{name} does not fit into the memory of {device}; take a smaller one, or dtype: bfloat16"
+    )
 
-    name: as a message begins, such as `model 'teacher'`.
+
+@contextmanager
+def out_of_memory_as(message: str) -> Iterator[None]:
+    """Says what to do where memory does not suffice.
 
     Raises:
-        ModelError: instead of torch's and Python's out-of-memory errors.
+        ModelError: with the message, in place of torch's and Python's out-of-memory errors.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise ModelError(
-            f"{name} does not fit into the memory of {device}; take a smaller one, or "
-            "dtype: bfloat16"
-        ) from error
+        raise ModelError(message) from error
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -274,9 +286,3 @@ def _check(source: ModelSource) -> None:
             f"model '{source.name}': '{source.path}' is not a directory and was never downloaded, "
             "and HF_HUB_OFFLINE is set"
         )
-
-
-def _first_line(path: str, error: Exception) -> str:
-    """Where and why: libraries go on for paragraphs about what else might be the matter."""
-    reason = str(error).strip().partition("\n")[0]
-    return f"{path}: {reason or type(error).__name__}"

@@ -67,7 +67,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "n_prompt_tokens": ("int64", "tokens read"),
     "n_completion_tokens": ("int64", "tokens written"),
     "teacher_logps": ("list[float32]", "of each token in the loss, its log-probability"),
-    "teacher_log_pbs": ("list[float32]", "after each, log p that no word goes on there"),
+    "teacher_log_pbs": ("list[float32]", "after each, log-probability of a word boundary"),
     "teacher_top_ids": ("list[int32]", "the likeliest tokens at each, k a token, flat"),
     "teacher_top_logps": ("list[float32]", "the log-probabilities of `teacher_top_ids`"),
     "scored_by": ("string", "the model whose log-probabilities these are, with a digest"),

@@ -1,4 +1,4 @@
-"""Rows out of files, saved datasets and the Hub, with errors that say what to do."""
+"""Rows from files, saved datasets and the Hub, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llm_distill.errors import DataError, nearest
+from llm_distill.errors import DataError, first_line, nearest
 from llm_distill.paths import find_resource
 from llm_distill.rows import records
 from llm_distill.rows.columns import Row
@@ -37,7 +37,7 @@ def from_saved(directory: Path, split: str) -> Dataset:
     """A dataset (or one of its splits) as `save_to_disk` writes it.
 
     Raises:
-        DataError: it is not one, or has no such split.
+        DataError: it is not a saved dataset, or has no such split.
     """
     from datasets import DatasetDict, load_from_disk
 
@@ -66,9 +66,9 @@ def from_hub(path: str, name: str | None, split: str, revision: str | None) -> D
     try:
         return load_dataset(path, name, split=split, revision=revision)
     except Exception as error:  # the client raises a dozen kinds; each is the user's to mend
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"dataset '{path}' is not a local file or directory, and the Hub gave: {reason}"
+            f"dataset '{path}' is not a local file or directory, and the Hub gave: "
+            f"{first_line(error)}"
         ) from error
 
 
@@ -76,7 +76,7 @@ def of_file(file: Path, name: str | None, part: slice) -> Part:
     """The rows of a file; only Parquet says their types by itself.
 
     Raises:
-        DataError: it is called Parquet and is not.
+        DataError: it is named .parquet, but is not a Parquet file.
     """
     from datasets import Features
 

@@ -93,8 +93,8 @@ def read_csv(lines: Iterable[bytes], where: str) -> Iterator[Record]:
     """Comma-separated values under a header. Every value is text; an empty one is null.
 
     Raises:
-        DataError: a row does not have as many values as the header, a column has no name or that of
-            another, or the quotes do not match; it names the line.
+        DataError: a row does not have as many values as the header, a column's name is missing or
+            used twice, or the quotes do not match; it names the line.
     """
     reader = csv.reader(_decoded(lines, where), strict=True)
     try:

@@ -1,4 +1,4 @@
-"""Shapes in which instruction data comes, as functions from a row to a row of ours."""
+"""Shapes in which instruction data comes, and their rows as ours."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def check_columns(
         if theirs not in there:
             hint = nearest(theirs, there).replace("allowed:", "its columns:")
             raise DataError(f"{where}: no column '{theirs}' (for '{ours}'); {hint}")
-    read, optional, _ = SHAPES[shape] if shape is not None else SHAPES["rows"]
+    read, optional, _ = SHAPES[shape or "rows"]
     renamed = list(rename(dict.fromkeys(there), columns))
     for name in read:
         if name not in renamed and name not in optional:
@@ -101,7 +101,7 @@ def to_shape(row: Mapping[str, Any], shape: Shape, place: str) -> dict[str, Any]
     `{from, value}` → `messages` of `{role, content}`.
 
     Raises:
-        DataError: a part is missing or is not text, or a turn's `from` is not a known role.
+        DataError: a part is missing or is not text, or a turn's `from` is an unknown role.
     """
     read, _, _ = SHAPES[shape]
     rest = {name: value for name, value in row.items() if name not in read}
@@ -127,11 +127,11 @@ def check_row(row: Mapping[str, Any], required: Iterable[str], place: str) -> No
         if row.get(name) is None:
             raise DataError(f"{place}: column '{name}' is null; every row needs one")
     for name, value in row.items():
-        kind = COLUMNS.get(name, ("", ""))[0]
-        if value is not None and kind and not _is_a(value, kind):
-            bad = _first_bad(value, kind)
-            found = f"{bad!r} is {type(bad).__name__}"
-            raise DataError(f"{place}: column '{name}' should be {kind}, but {found}")
+        if value is not None and name in COLUMNS:
+            kind = COLUMNS[name][0]
+            for bad in _misfits(value, kind):
+                found = f"{bad!r} is {type(bad).__name__}"
+                raise DataError(f"{place}: column '{name}' should be {kind}, but {found}")
 
 
 def typed(row: Mapping[str, Any]) -> Row:
@@ -150,29 +150,17 @@ def _from_text(value: Any, kind: str) -> Any:
         return value  # check_row names it
 
 
-def _is_a(value: Any, kind: str) -> bool:
-    if isinstance(value, bool):
-        return kind == "bool"  # Python counts True among the whole numbers
-    if kind.startswith("list["):
-        items = _as_list(value)
-        return items is not None and all(_is_a(item, _of_items(kind)) for item in items)
-    return isinstance(value, _KINDS[kind])
-
-
-def _first_bad(value: Any, kind: str) -> Any:
-    """What a message quotes of a value: of a list, which may be long, the item that is wrong."""
-    items = _as_list(value) if kind.startswith("list[") else None
-    return value if items is None else next(i for i in items if not _is_a(i, _of_items(kind)))
-
-
-def _as_list(value: Any) -> list[Any] | None:
-    """A list, or an array as one; None for anything else."""
+def _misfits(value: Any, kind: str) -> list[Any]:
+    """What is not of this type: the value, or those items of a list (or an array)."""
+    if not kind.startswith("list["):
+        # To Python, True is an int.
+        is_one = kind == "bool" if isinstance(value, bool) else isinstance(value, _KINDS[kind])
+        return [] if is_one else [value]
     items = value.tolist() if hasattr(value, "tolist") else value
-    return items if isinstance(items, list) else None
-
-
-def _of_items(kind: str) -> str:
-    return kind.removeprefix("list[").removesuffix("]")
+    if not isinstance(items, list):
+        return [value]
+    inner = kind.removeprefix("list[").removesuffix("]")
+    return [bad for item in items for bad in _misfits(item, inner)]
 
 
 def _turn(turn: Any, place: str) -> dict[str, str]:

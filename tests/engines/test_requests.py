@@ -13,7 +13,6 @@ from llm_distill.engines.requests import (
     answered,
     make_job,
     offered_variables,
-    request_prompt,
 )
 from llm_distill.prompts import Template, load_template
 
@@ -25,11 +24,6 @@ def template(tmp_path: Path) -> Template:
     path = tmp_path / "ask.jinja"
     path.write_text("{{ task_description }} {{ question }}\n")
     return load_template(str(path))
-
-
-def test_a_text_model_continues_and_a_chat_model_is_given_a_turn() -> None:
-    assert request_prompt("2 + 2?", "text") == "2 + 2?"
-    assert request_prompt("2 + 2?", "chat") == [{"role": "user", "content": "2 + 2?"}]
 
 
 def test_what_is_offered_is_what_can_be_given() -> None:
@@ -60,6 +54,9 @@ def test_a_prompt_does_not_end_in_white_space(template: Template) -> None:
     job, text = make_job("a", None, template, values, "text", SAMPLING, 7)
     assert text == "Add. 2 + 2?"
     assert job.request == Request("a", "Add. 2 + 2?", SAMPLING, 7)
+    chat, _ = make_job("a", None, template, values, "chat", SAMPLING, 7)
+    assert chat.request is not None
+    assert chat.request.prompt == [{"role": "user", "content": "Add. 2 + 2?"}]
 
 
 @pytest.mark.parametrize("bad", [{0}, {2}, {4}, {0, 1, 2, 3, 4}, {1, 2, 4}, set()])

@@ -71,11 +71,11 @@ def an_odd_index(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (cut, r"model\.safetensors is damaged.*5,000 bytes where its header says .* copy"),
-        (garbage, r"model\.safetensors is damaged or no safetensors file: the header is longer"),
+        (cut, r"model\.safetensors is damaged.*file not fully covered; copy"),
+        (garbage, r"model\.safetensors is damaged or not a safetensors file: .*header too large"),
         (lengthened, r"model\.safetensors is damaged"),
         (half_config, r"config\.json is damaged: Unterminated string"),
-        (no_object, r"config\.json is damaged: it holds no JSON object"),
+        (no_object, r"config\.json is damaged: it does not hold a JSON object"),
         (no_config, r"is not a model directory: it has no config\.json"),
         (an_adapter, "is a PEFT adapter, not a whole model; merge it"),
         (no_tokenizer, r"has no tokenizer: expected one of tokenizer\.json"),
@@ -101,7 +101,9 @@ def test_weights_of_another_shape_than_the_config_says(model_dir: Path) -> None:
 
 def test_a_name_that_is_nowhere_says_so_in_a_line() -> None:
     for load in (load_model, load_tokenizer):
-        with pytest.raises(ModelError, match="not a directory and was never downloaded") as caught:
+        with pytest.raises(
+            ModelError, match="is not a directory and was never downloaded"
+        ) as caught:
             load(ModelSource("m", "org/nowhere"))
         assert "\n" not in str(caught.value)
 
@@ -164,7 +166,7 @@ def test_embeddings_do_not_add_up(tmp_path: Path) -> None:
     own = {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True}
     adapters = tuple(make_adapter(tmp_path / f"a{i}", 0.1, i, **own) for i in range(2))
     source = ModelSource("t", str(TEACHER), adapters, dtype="bfloat16")
-    with pytest.raises(ModelError, match="the 2 adapters of model 't' cannot stand on .* merge"):
+    with pytest.raises(ModelError, match="the 2 adapters of model 't' cannot be stacked .* merge"):
         load_model(source)
     load_model(replace(source, dtype="float32"))
 

@@ -196,7 +196,7 @@ def test_a_wrong_or_missing_token(hub, model, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(HubError, match=r"no token for the Hub; log in with `hf auth login`"):
         send(model)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(HubError, match="HF_HUB_OFFLINE is set"):
         send(model)
 

@@ -336,7 +336,7 @@ def test_an_unreachable_hub_is_said(run_stage: Run) -> None:
 def test_a_hub_name_is_known_by_its_cached_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     settings = stage("some/set", revision="v1")
     assert settings.source_digests() == {"some/set": "v1"}
     reference = tmp_path / "datasets--some--set" / "refs" / "v1"

@@ -49,6 +49,6 @@ def test_without_a_token_it_stops_before_it_reads_anything(run_stage, monkeypatc
 
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with pytest.raises(HubError, match="there is no token for the Hub"):
         run_stage(push(rows="a"), {"a": [{"id": "1"}]})

@@ -97,7 +97,9 @@ def test_models_that_are_refused(tmp_path: Path) -> None:
     (copy / "2_Dense" / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(ModelError, match="2_Dense/pytorch_model.bin is a pickle"):
         embed(str(copy), None, ["x"])
-    with pytest.raises(ModelError, match="embedding model 'someone/none' is not a directory, and"):
+    with pytest.raises(
+        ModelError, match="embedding model 'someone/none' is not a directory, and the"
+    ):
         embed("someone/none", None, ["x"])
     shutil.rmtree(copy / "2_Dense")
     (copy / "config.json").write_text("{}")

@@ -1,8 +1,8 @@
 """Completions from a server that speaks OpenAI's protocol, as many at once as it takes.
 
-An event loop of the engine's own runs while somebody waits for the next completion, and at no
-other time: no threads. aiohttp is used as it is. The official client spends several times the
-processor time on a request, which then bounds the rows a second.
+There are no threads: the engine's own event loop runs only while somebody waits for the next
+completion. It uses aiohttp, since the official client spends several times the processor time on a
+request, which would limit the rows a second.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class OpenAIEngine:
             )
         self._name = source.name
         self._most = settings.max_concurrency
-        self._server = Server(settings, source.name, settings.model or source.path, budget)
+        self._server = Server(settings, source.name, settings.served_name(source.path), budget)
         self._flights: set[_Flight] = set()
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_report)
@@ -87,7 +87,7 @@ class OpenAIEngine:
         )
 
     def close(self) -> None:
-        """Close the connections, those of requests that nobody waits for any more too."""
+        """Close all connections, even of requests that nobody waits for any more."""
         if self._loop.is_closed():
             return
         for flight in self._flights:
@@ -100,7 +100,10 @@ class OpenAIEngine:
 class _Flight:
     """The requests of one `generate` that are in flight, and the completions that came.
 
-    refusal: the budget's, of the next request. useless: why no request will be answered.
+    Attributes:
+        done: completions that nobody has taken yet.
+        refusal: why the budget does not hold the next request.
+        useless: why no request will be answered.
     """
 
     def __init__(
@@ -126,9 +129,9 @@ class _Flight:
     def fill(self) -> None:
         """Send requests until as many are in flight as may be, or the budget refuses the next.
 
-        Where only the worst cases of others leave no room for it, it is tried again as they come.
-        Answers that nobody has taken count too: they are not kept yet, and a process that is killed
-        shall have no more to ask again than may be in flight.
+        A refused request is tried again when answers come, which cost less than their worst case.
+        Answers that nobody has taken count too, since they are not stored yet: a process that is
+        killed loses no more than may be in flight.
         """
         while not self._is_closed and len(self._tasks) + len(self.done) < self._most:
             if self._next is None:
@@ -190,6 +193,6 @@ class _Flight:
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Not a Ctrl-C that struck inside one of aiohttp's own tasks: it is on its way already."""
+    """Report what went wrong in a task, but not a Ctrl-C: that is being handled already."""
     if not isinstance(context.get("exception"), (KeyboardInterrupt, SystemExit)):
         loop.default_exception_handler(context)

@@ -29,7 +29,7 @@ PROMPT_FIELDS = {"messages", "prompt", "input"}
 
 
 class BadAnswerError(Exception):
-    """The server said something, but no completion."""
+    """An answer that is not a completion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +43,15 @@ class Refusal:
 
 
 def endpoint(request: Request) -> str:
-    """Where a request goes: text is continued, messages get a turn."""
+    """Where a request goes: text is continued, messages are answered."""
     return "completions" if isinstance(request.prompt, str) else "chat/completions"
 
 
 def request_body(request: Request, model: str) -> dict[str, Any]:
     """The JSON body of a request.
 
-    What is at its default is sent too: servers have defaults of their own. `top_k` is the
-    exception: not every server knows it.
+    Defaults are sent too, since servers have their own. `top_k` is the exception: not every server
+    knows it.
     """
     sampling = request.sampling
     body: dict[str, Any] = {
@@ -91,7 +91,7 @@ def fold_seed(seed: int) -> int:
 
 
 def most_prompt_tokens(request: Request) -> int:
-    """More tokens than a prompt can have: one a byte, and what a chat template puts around it."""
+    """An upper bound on a prompt's tokens: one a byte, and those of a chat template."""
     structure = request.structure
     n_extra = 64 + (len(structure.model_dump_json().encode()) if structure is not None else 0)
     if isinstance(request.prompt, str):
@@ -126,7 +126,7 @@ def read_answer(request: Request, body: bytes) -> tuple[Completion, bool]:
             n_prompt = _typed(usage, "prompt_tokens", int)
             n_completion = _typed(usage, "completion_tokens", int)
             if min(n_prompt, n_completion) < 0:
-                raise BadAnswerError("usage counts fewer than no tokens")
+                raise BadAnswerError("usage counts a negative number of tokens")
             is_known = True
         text, reason, logprobs = _read_choice(request, answer)
     except BadAnswerError as error:
@@ -158,7 +158,7 @@ def _read_choice(
     if isinstance(holder, dict) and holder.get(field, "") is None:
         raise BadAnswerError(f"the answer has no text: {field} is null (finish_reason {reason})")
     text = _typed(holder, field, str)
-    if not text.isascii():  # half a character, as \ud83d, is JSON, but no text that can be saved
+    if not text.isascii():  # half a character, as \ud83d, is JSON, but cannot be saved as text
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     logprobs = _read_logprobs(request, choice) if request.logprobs else None
     return text, "stop" if reason == "stop" else "length", logprobs
@@ -186,7 +186,7 @@ def _typed(holder: Any, field: str, kind: type) -> Any:
     value = holder[field]
     is_number = kind is float and isinstance(value, int)
     if isinstance(value, bool) or not (isinstance(value, kind) or is_number):
-        raise BadAnswerError(f"the answer's {field} is {_line(repr(value))}, no {kind.__name__}")
+        raise BadAnswerError(f"the answer's {field} is {_line(repr(value))}, not {kind.__name__}")
     return value
 
 
@@ -200,7 +200,7 @@ def read_refusal(status: int, body: bytes) -> Refusal:
 
 
 def _refusal(status: int, answer: Any) -> Refusal:
-    """Servers have several forms for it."""
+    """What an error in any of the forms that servers use says."""
     error = answer.get("error", answer) if isinstance(answer, dict) else answer
     if not isinstance(error, dict):
         return Refusal(status, _line(str(error)))
@@ -210,10 +210,10 @@ def _refusal(status: int, answer: Any) -> Refusal:
 
 
 def judge(refusal: Refusal, request: Request) -> Verdict:
-    """What an error means: another attempt, this row, or every row.
+    """What an error means: another attempt, a bad row, or the end of the run.
 
-    Of 400s, a prompt that is too long is the row's. A structure or a setting that the server does
-    not take is every row's: it names the setting (`param`), or speaks of the structure.
+    A prompt that is too long concerns its row. A structure or a setting that the server does not
+    take concerns all rows: the answer names the setting (`param`), or speaks of the structure.
     """
     if refusal.code == "insufficient_quota" or is_about_model(refusal):
         return "fatal"

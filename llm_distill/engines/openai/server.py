@@ -27,9 +27,8 @@ from llm_distill.engines.openai.format import (
     read_refusal,
     request_body,
 )
-from llm_distill.engines.openai.pace import Pace
-from llm_distill.engines.openai.retries import read_retry_after, wait_before
-from llm_distill.errors import ModelError, nearest
+from llm_distill.engines.openai.waiting import Pace, read_retry_after, wait_before
+from llm_distill.errors import ModelError, first_line, nearest
 
 if TYPE_CHECKING:
     from llm_distill.engines.budget import Budget
@@ -48,8 +47,10 @@ SECONDS_BETWEEN_WARNINGS = 60.0
 class AttemptError(Exception):
     """An attempt that failed in a way that another may not.
 
-    is_lost: it was sent and no answer came that could be read: it may have been charged.
-    is_malformed: what came was not JSON. A server that says so twice will say it again.
+    Attributes:
+        retry_after: seconds that the server asks to wait.
+        is_lost: it was sent, but no readable answer came; it may have been charged.
+        is_malformed: what came was not JSON. A server that does so twice will do it again.
     """
 
     def __init__(
@@ -85,8 +86,9 @@ class Server:
         self._model = model
         self._budget = budget
         self._key = _read_key(settings.api_key_env)
-        self._requests = _pace(settings.requests_per_minute)
-        self._tokens = _pace(settings.tokens_per_minute)
+        requests, tokens = settings.requests_per_minute, settings.tokens_per_minute
+        self._requests = Pace(requests) if requests is not None else None
+        self._tokens = Pace(tokens) if tokens is not None else None
         self._session: aiohttp.ClientSession | None = None
         self._was_reached = False
         self._hold_until = 0.0
@@ -107,7 +109,9 @@ class Server:
 
         An attempt that was lost counts with its worst case: the server may have charged for it.
 
-        reserved: what `reserve` returned; it is settled here.
+        Args:
+            request: what is asked.
+            reserved: what `reserve` returned; it is settled here.
 
         Raises:
             UselessError: no request will be answered.
@@ -115,7 +119,7 @@ class Server:
         """
         body = json.dumps(request_body(request, self._model)).encode()
         held, lost, n_malformed = reserved, 0.0, 0
-        actual = reserved  # whoever stops us, the server may go on
+        actual = reserved  # if we are cancelled, the server may go on
         try:
             for attempt in range(1, self._settings.max_attempts + 1):
                 try:
@@ -172,7 +176,7 @@ class Server:
                 retry_after = read_retry_after(response.headers.get("Retry-After"))
                 moved_to = response.headers.get("Location", "")
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            reason = f"{self._settings.base_url} cannot be reached ({_words(error)})"
+            reason = f"{self._settings.base_url} cannot be reached ({first_line(error)})"
             if not self._was_reached:
                 raise UselessError(reason, None, request) from error
             raise AttemptError(reason) from error  # it may be restarting
@@ -180,7 +184,7 @@ class Server:
             reason = f"no answer in {self._settings.timeout:g} s"
             raise AttemptError(reason, is_lost=True) from error
         except (aiohttp.ClientError, OSError) as error:
-            reason = f"the connection broke off ({_words(error)})"
+            reason = f"the connection broke off ({first_line(error)})"
             raise AttemptError(reason, is_lost=True) from error
         if response.status == 200:
             return self._read(request, content, worst)
@@ -225,29 +229,28 @@ class Server:
     async def explain(self, error: UselessError) -> ModelError:
         """The one message for the user, whose server this is."""
         url, variable = self._settings.base_url, self._settings.api_key_env
-        start = f"model '{self._name}': "
-        refusal = error.refusal
+        refusal, said = error.refusal, f"{url} answers {error}"
         if refusal is None:
-            return ModelError(
-                f"{start}{error}; it should serve '{self._model}': start it, or correct "
-                f"engine.base_url"
-            )
-        said = f"{url} answers {error}"
-        if is_about_model(refusal):
-            return ModelError(f"{start}{said}; {await self._what_is_served(error.request)}")
-        if refusal.status in (401, 403):
-            todo = f"it refuses the key in the environment variable {variable}"
+            said = f"{error}"
+            todo = f"it should serve '{self._model}': start it, or correct engine.base_url"
+        elif is_about_model(refusal):
+            todo = await self._what_is_served(error.request)
+        elif refusal.status in (401, 403):
+            todo = f"asked for '{self._model}': "
             if self._key is None:
-                todo = f"set the environment variable {variable} to a key for it"
-            return ModelError(f"{start}{said}; asked for '{self._model}': {todo}")
-        if is_about_structure(refusal, error.request):
-            return ModelError(
-                f"{start}{said}; it does not take the structure of the answers; "
-                "leave it out of the stage's settings (structured_output, constrain)"
+                todo += f"set the environment variable {variable} to a key for it"
+            else:
+                todo += f"it refuses the key in the environment variable {variable}"
+        elif is_about_structure(refusal, error.request):
+            todo = (
+                "it does not take the structure of the answers; leave it out of the stage's "
+                "settings (structured_output, constrain)"
             )
-        if refusal.code == "insufficient_quota" or refusal.status == 402:
-            return ModelError(f"{start}{said}; the account has no credit left: add to it, go on")
-        return ModelError(f"{start}{said}; no request for '{self._model}' would fare better")
+        elif refusal.code == "insufficient_quota" or refusal.status == 402:
+            todo = "the account has no credit left: add some, and run again"
+        else:
+            todo = f"no other request for '{self._model}' would be answered either"
+        return ModelError(f"model '{self._name}': {said}; {todo}")
 
     async def _what_is_served(self, request: Request) -> str:
         """What to do about a 404, by the list of models that the server gives."""
@@ -297,12 +300,8 @@ class Server:
 def _read_key(variable: str) -> str | None:
     key = os.environ.get(variable, "").strip()
     if not (key.isascii() and key.isprintable()):
-        raise ModelError(f"the environment variable {variable} holds no key: odd characters in it")
+        raise ModelError(f"the environment variable {variable} holds odd characters, not a key")
     return key or None
-
-
-def _pace(per_minute: float | None) -> Pace | None:
-    return Pace(per_minute) if per_minute is not None else None
 
 
 def _proxy(url: str) -> str | None:
@@ -314,7 +313,3 @@ def _proxy(url: str) -> str | None:
     if proxy_bypass(parts.hostname or ""):
         return None
     return getproxies().get(parts.scheme)
-
-
-def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__

@@ -38,44 +38,23 @@ class OpenAISettings(EngineSettings):
     kind: Literal["openai"]
     base_url: str = execution_setting(..., "address of the API, such as http://localhost:8000/v1")
     model: str | None = execution_setting(
-        None,
-        "the model's name on the server; default: model_name_or_path",
-        min_length=1,
+        None, "the model's name on the server; default: model_name_or_path", min_length=1
     )
     api_key_env: str = execution_setting(
         "OPENAI_API_KEY",
         "environment variable with the key; it may be unset for a server without one",
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
     )
-    max_concurrency: int = execution_setting(
-        64,
-        "requests in flight at once",
-        ge=1,
-    )
+    max_concurrency: int = execution_setting(64, "requests in flight at once", ge=1)
     requests_per_minute: float | None = execution_setting(
-        None,
-        "no more requests than this, evenly spaced",
-        gt=0,
+        None, "no more requests than this, evenly spaced", gt=0
     )
     tokens_per_minute: float | None = execution_setting(
-        None,
-        "no more prompt and completion tokens than this",
-        gt=0,
+        None, "no more prompt and completion tokens than this", gt=0
     )
-    price: Price | None = execution_setting(
-        None,
-        "needed for --max-cost and for the cost of a run",
-    )
-    timeout: float = execution_setting(
-        600,
-        "seconds for one attempt",
-        gt=0,
-    )
-    max_attempts: int = execution_setting(
-        6,
-        "attempts at a request before its row is bad",
-        ge=1,
-    )
+    price: Price | None = execution_setting(None, "needed for --max-cost and for the cost of a run")
+    timeout: float = execution_setting(600, "seconds for one attempt", gt=0)
+    max_attempts: int = execution_setting(6, "attempts at a request before its row is bad", ge=1)
 
     @field_validator("base_url")
     @classmethod
@@ -89,9 +68,9 @@ class OpenAISettings(EngineSettings):
         if parts.scheme not in ("http", "https") or not parts.hostname or " " in value:
             raise ValueError(form)
         if parts.query or parts.fragment:
-            raise ValueError(f"{form}, without ? or # after it")
+            raise ValueError(f"{form}, without ? or #")
         if parts.username is not None:  # the pipeline file is copied into the run's record
-            raise ValueError(f"{form}; a key belongs into the variable that api_key_env names")
+            raise ValueError(f"{form}; a key belongs in the variable that api_key_env names")
         return value.rstrip("/")
 
     def served_name(self, model_name_or_path: str) -> str:

@@ -23,7 +23,7 @@ OF_ANOTHER_KIND = {
 
 
 class ProcessRewardSettings(BaseModel):
-    """Which model scores steps, and what stands where in the text that it reads."""
+    """Which model scores steps, and how steps are marked in the text that it reads."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -37,7 +37,7 @@ class ProcessRewardSettings(BaseModel):
     separator: str | None = Field(
         None,
         min_length=1,
-        description="token_classification, needed there: what stands after each step, such as "
+        description="token_classification, needed there: what follows each step, such as "
         r"<extra_0> (Qwen2.5-Math-PRM) or \n (TRL)",
     )
     system: str | None = Field(

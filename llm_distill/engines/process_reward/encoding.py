@@ -39,11 +39,10 @@ class Encoder:
     """Encodes answers for one reward model.
 
     context: tokens that the model takes at most.
-    ids: the token of each text that stands after a step: a verdict, or a separator.
+    ids: the token of each text that follows a step: a verdict, or a separator.
 
     Raises:
-        ModelError: such a text is not a single token, or the tokenizer does not say where one
-            stands.
+        ModelError: such a text is not a single token, or the tokenizer gives no offsets.
     """
 
     def __init__(

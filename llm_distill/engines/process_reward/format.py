@@ -3,7 +3,8 @@
 in:  "What is 3 + 4 + 2?" and ["3 + 4 = 7.", "7 + 2 = 9."]
 out: user: "What is 3 + 4 + 2? 3 + 4 = 7."   assistant: "+"   user: "7 + 2 = 9."   assistant: "+"
 
-Who trains a reward model renders its texts with these functions too; nothing heavy is imported.
+Code that trains a reward model renders its texts with these functions too, so nothing heavy is
+imported.
 """
 
 from __future__ import annotations
@@ -49,16 +50,10 @@ RewardFormat = NextToken | TokenClassification
 
 
 def conversation(question: str, steps: Sequence[str], verdict: str = GOOD) -> list[Message]:
-    """A step a user turn, the first after the question; each is answered by the verdict.
+    """One user turn a step, the first with the question before it, each answered by the verdict.
 
-    The form of RLHFlow's Llama3.1-8B-PRM models: how likely the verdict is where it stands is the
-    step's reward.
-
-    Raises:
-        ValueError: there is no step.
+    The form of RLHFlow's Llama3.1-8B-PRM models. A step's reward is the verdict's probability.
     """
-    if not steps:
-        raise ValueError("an answer without steps has nothing to score")
     turns = [f"{question} {steps[0]}", *steps[1:]]
     messages: list[Message] = []
     for turn in turns:

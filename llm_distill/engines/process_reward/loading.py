@@ -23,16 +23,18 @@ def next_token_judge(source: ModelSource, device: str, bad: int, good: int) -> J
     vocabulary; what a model does to its logits (a scale, a cap) it does to these two as well.
 
     Raises:
-        ModelError: it cannot be loaded, or its output layer is not a plain matrix.
+        ModelError: it cannot be loaded, or its output layer is not an `nn.Linear`.
     """
     model: Any = load_model(source, device=device)
     head = model.get_output_embeddings()
     if type(head) is not nn.Linear:
         raise ModelError(
-            f"model '{source.name}' has no plain output layer ({type(head).__name__}); where an "
-            "adapter stands on it, merge that first (stage merge_adapter)"
+            f"the output layer of model '{source.name}' is {type(head).__name__}, not nn.Linear; "
+            "if an adapter changes it, merge that first (stage merge_adapter)"
         )
-    model.set_output_embeddings(_rows(head, [bad, good]))
+    rows = [bad, good]
+    bias = None if head.bias is None else head.bias.detach()[rows]
+    model.set_output_embeddings(_linear(head.weight.detach()[rows], bias))
 
     def judge(ids: torch.Tensor, rows: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits[rows, places]
@@ -93,10 +95,14 @@ def classification_head(source: ModelSource, width: int) -> nn.Module:
     """
     tensors = _tensors(source, "score.")
     names = set(tensors)
+
+    def layer(prefix: str) -> nn.Linear:
+        return _linear(tensors[f"{prefix}weight"], tensors.get(f"{prefix}bias"))
+
     if {"0.weight", "2.weight"} <= names <= {"0.weight", "0.bias", "2.weight", "2.bias"}:
-        layers = [_linear(tensors, "0."), nn.ReLU(), _linear(tensors, "2.")]
+        layers = [layer("0."), nn.ReLU(), layer("2.")]
     elif {"weight"} <= names <= {"weight", "bias"}:
-        layers = [_linear(tensors, "")]
+        layers = [layer("")]
     else:
         found = ", ".join(sorted(f"score.{name}" for name in names)) or "no score.*"
         raise ModelError(
@@ -113,39 +119,29 @@ def classification_head(source: ModelSource, width: int) -> nn.Module:
     return nn.Sequential(*layers).eval()
 
 
-def _rows(head: nn.Linear, rows: list[int]) -> nn.Linear:
-    """A layer that has only these rows of another."""
-    cut = nn.Linear(head.in_features, len(rows), bias=head.bias is not None)
-    cut.weight = nn.Parameter(head.weight.detach()[rows].clone(), requires_grad=False)
-    if head.bias is not None:
-        cut.bias = nn.Parameter(head.bias.detach()[rows].clone(), requires_grad=False)
-    return cut
-
-
-def _linear(tensors: dict[str, torch.Tensor], prefix: str) -> nn.Linear:
-    weight, bias = tensors[f"{prefix}weight"].float(), tensors.get(f"{prefix}bias")
+def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     layer.weight = nn.Parameter(weight, requires_grad=False)
     if bias is not None:
-        layer.bias = nn.Parameter(bias.float(), requires_grad=False)
+        layer.bias = nn.Parameter(bias, requires_grad=False)
     return layer
 
 
 def _tensors(source: ModelSource, prefix: str) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint whose names begin so, by what follows."""
+    """The tensors, in float32, whose names begin with `prefix`, by the rest of their names."""
     from safetensors import safe_open
 
     found: dict[str, torch.Tensor] = {}
     for file in sorted(_folder(source).glob("*.safetensors")):
         with safe_open(file, framework="pt") as content:
-            for name in content.keys():  # noqa: SIM118 (it is not a mapping)
+            for name in content.keys():  # noqa: SIM118 (not a mapping)
                 if name.startswith(prefix):
-                    found[name.removeprefix(prefix)] = content.get_tensor(name)
+                    found[name.removeprefix(prefix)] = content.get_tensor(name).float()
     return found
 
 
 def _folder(source: ModelSource) -> Path:
-    """Where the weights lie; those of the Hub have been downloaded by now."""
+    """Where the weights are; those of the Hub have been downloaded by now."""
     if source.is_local:
         return Path(source.path)
     from huggingface_hub import snapshot_download

@@ -26,8 +26,8 @@ from llm_distill.models.sources import (
     choose_device,
     context_length,
     fits_memory,
-    is_out_of_memory,
     load_tokenizer,
+    out_of_memory_as,
 )
 
 Answer = tuple[str, Sequence[str]]
@@ -45,8 +45,6 @@ class Rewards:
 class ProcessRewardModel:
     """One process reward model on one device; `close` frees its memory.
 
-    batch_size: answers in one pass.
-
     Raises:
         ModelError: it cannot be loaded, lacks the head or the tokens, or is not causal.
     """
@@ -54,6 +52,7 @@ class ProcessRewardModel:
     def __init__(
         self, source: ModelSource, form: RewardFormat, batch_size: int, device: Device = "auto"
     ) -> None:
+        """batch_size: answers in one pass."""
         self._name, self._batch_size = source.name, batch_size
         self._device = choose_device(device, "device")
         self._encoder = Encoder(source, load_tokenizer(source), form, context_length(source))
@@ -103,22 +102,18 @@ class ProcessRewardModel:
             torch.cuda.empty_cache()
 
     def _scores(self, batch: list[Encoded]) -> list[tuple[float, ...]]:
-        """Padded on the right, where a causal model does not look: no mask is needed."""
+        """A batch's rewards; padded on the right, where a causal model does not look."""
         longest = max(len(answer.tokens) for answer in batch)
         ids = torch.tensor([a.tokens + [0] * (longest - len(a.tokens)) for a in batch])
         counts = [len(answer.places) for answer in batch]
         rows = torch.arange(len(batch)).repeat_interleave(torch.tensor(counts))
         places = torch.tensor([place for answer in batch for place in answer.places])
-        try:
-            with torch.inference_mode():
-                logits = self._judge(*(t.to(self._device) for t in (ids, rows, places)))
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise ModelError(
-                f"reward model '{self._name}' ran out of memory with {len(batch)} answers of up to "
-                f"{longest} tokens; lower batch_size (now {self._batch_size})"
-            ) from error
+        advice = (
+            f"reward model '{self._name}' ran out of memory with {len(batch)} answers of up to "
+            f"{longest} tokens; lower batch_size (now {self._batch_size})"
+        )
+        with out_of_memory_as(advice), torch.inference_mode():
+            logits = self._judge(*(t.to(self._device) for t in (ids, rows, places)))
         right = logits.softmax(-1)[:, 1].cpu()
         if right.isnan().any():
             raise ModelError(f"model '{self._name}' computes NaN; try another dtype for it")

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llm_distill.engines.base import (
     Completion,
@@ -20,8 +20,9 @@ from llm_distill.engines.base import (
     Score,
     ScoreRequest,
 )
-from llm_distill.errors import ConfigError, ModelError, nearest
+from llm_distill.errors import ConfigError, DataError, ModelError, nearest
 from llm_distill.paths import bundled_root, find_resource
+from llm_distill.rows.records import read_jsonl
 
 if TYPE_CHECKING:
     from llm_distill.engines.scripted.settings import ScriptedSettings
@@ -85,7 +86,7 @@ class ScriptedEngine:
 
 
 def prompt_text(request: Request) -> str:
-    """The prompt as one text; the contents of chat messages on lines of their own."""
+    """The prompt as one text, with one chat message a line."""
     if isinstance(request.prompt, str):
         return request.prompt
     return "\n".join(message["content"] for message in request.prompt)
@@ -94,8 +95,8 @@ def prompt_text(request: Request) -> str:
 def _cut(text: str, sampling: SamplingSettings) -> tuple[str, FinishReason, int]:
     """Text, reason and number of words after stop strings and `max_tokens`.
 
-    What would end first as the words come one by one does: a stop string after the last word that
-    is allowed is never reached.
+    Whatever comes first ends it: a stop string after the last word that is allowed is never
+    reached.
     """
     starts = [text.find(stop) for stop in sampling.stop if stop in text]
     stopped = text[: min(starts)] if starts else text
@@ -125,25 +126,19 @@ def _from_table(name: str) -> Answer:
 
 def _entries(path: Path) -> Iterator[tuple[str, str]]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as UTF-8 text: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row: Any = json.loads(line)
-        except ValueError as error:
-            raise ConfigError(f"{path}, line {number}: {error}; expected {ROW}") from error
-        if not isinstance(row, dict) or set(row) != {"contains", "completion"}:
-            found = ", ".join(sorted(row)) if isinstance(row, dict) else type(row).__name__
-            raise ConfigError(f"{path}, line {number}: found {found}; expected {ROW}")
-        for key, value in row.items():
-            if not isinstance(value, str):
-                raise ConfigError(
-                    f"{path}, line {number}: {key} is {json.dumps(value)}; expected a string"
-                )
-        yield row["contains"], row["completion"]
+        with path.open("rb") as lines:
+            for place, row in read_jsonl(lines, str(path)):
+                if set(row) != {"contains", "completion"}:
+                    raise ConfigError(f"{place}: found {', '.join(sorted(row))}; expected {ROW}")
+                for key, value in row.items():
+                    if not isinstance(value, str):
+                        found = json.dumps(value)
+                        raise ConfigError(f"{place}: {key} is {found}; expected a string")
+                yield row["contains"], row["completion"]
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except DataError as error:
+        raise ConfigError(f"{error}; expected {ROW}") from error
 
 
 def _from_function(name: str) -> Answer:

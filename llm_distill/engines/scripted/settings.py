@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
 
 class ScriptedSettings(EngineSettings):
-    """Deterministic answers from a table or a function: for tests and for trying a pipeline.
-
-    answers: a JSON Lines file of `{"contains": "...", "completion": "..."}`; the first entry whose
-        text occurs in the prompt answers.
-    function: `package.module:name`, called with the Request, returns the text.
-    """
+    """Deterministic answers from a table or a function: for tests and for trying a pipeline."""
 
     loads_weights: ClassVar[bool] = False
     is_stand_in: ClassVar[bool] = True
@@ -34,11 +29,16 @@ class ScriptedSettings(EngineSettings):
     is_kept: ClassVar[bool] = False
 
     kind: Literal["scripted"]
-    answers: str | None = Field(None, description="JSON Lines file of contains/completion pairs")
-    function: str | None = Field(None, description="module:name of a function of the request")
+    answers: str | None = Field(
+        None,
+        description="JSON Lines of contains and completion; the first one that the prompt contains",
+    )
+    function: str | None = Field(
+        None, description="package.module:name, called with the Request; returns the text"
+    )
 
     def weights_identity(self, model_name_or_path: str) -> dict[str, Any]:
-        """Digests of what answers: the table, or the module that the function stands in."""
+        """Digests of what answers: the table, or the function's module."""
         table = find_resource(self.answers) if self.answers else None
         module = _module_file(self.function) if self.function else None
         return {
@@ -48,9 +48,9 @@ class ScriptedSettings(EngineSettings):
         }
 
     def check(self, model_name_or_path: str) -> Iterator[tuple[Place, str]]:
-        """A table that cannot be read, or not one source of answers.
+        """A table that cannot be read, or two sources of answers, or none.
 
-        A function's module is the user's code: it is imported when it is asked, not here.
+        A function's module is the user's code: it is imported in the run, not here.
         """
         from llm_distill.engines.scripted.engine import ScriptedEngine
 

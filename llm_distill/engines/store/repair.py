@@ -119,7 +119,7 @@ def _rows(db: sqlite3.Connection, first: int, last: int) -> Iterator[tuple[Any, 
     if first > last:
         return
     names = ", ".join(COLUMNS)
-    # Of one id, `=`: after a range's last row the next page would be looked at.
+    # Of one id, `=`: BETWEEN would also look at the next page.
     ids = "id = ?1" if first == last else "id BETWEEN ?1 AND ?2"
     sql = f"SELECT {names} FROM completions WHERE {ids}"
     try:

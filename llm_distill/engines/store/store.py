@@ -1,13 +1,11 @@
-"""The completion store: what a model has written is kept as it arrives, and never paid for twice.
+"""The completion store: completions are kept as they arrive, and never paid for twice.
 
 One SQLite file a workspace. A row's key is the digest of the rendered request, its sampling
-settings, its seed and the model's identity, so an edited prompt redoes the rows that it changes and
-another pipeline with the same requests makes no calls. `max_tokens` is not in the key: a completion
-that ended by itself stays valid under any limit that it fits into, one that was cut only under the
-limit that cut it.
+settings, its seed and the model's identity. `max_tokens` is not in the key: a completion that ended
+by itself is valid under any limit that it fits into, one that was cut only under that same limit.
 
-It is written in WAL mode, one transaction a completion: a killed process loses what was in flight
-and nothing else, and several runs may share the file.
+In WAL mode with one transaction a completion, a killed process loses only what was in flight, and
+several runs may share the file.
 """
 
 from __future__ import annotations
@@ -40,10 +38,10 @@ NO_LIMIT = 2**31
 
 
 class CompletionStore:
-    """The store's file, open. Processes may share the file, threads not this object.
+    """The store's file, open. Processes may share the file, but threads not this object.
 
-    Every method may raise a WorkspaceError: the file was written by a newer version, or cannot be
-    written to.
+    Raises:
+        WorkspaceError: by any method; the file is of a newer version, or cannot be written to.
     """
 
     def __init__(self, path: Path, on_damage: Callable[[str], None]) -> None:

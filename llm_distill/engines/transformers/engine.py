@@ -1,7 +1,7 @@
 """Generation with transformers, in process: a batched decoding loop over the model's own cache.
 
-Own loop rather than `model.generate`, for three things that it cannot do: each row draws with its
-own seed, a row that has ended leaves the batch, and a stop string ends only its own row.
+Not `model.generate`, which cannot do three things: draw each row with its own seed, take a row that
+has ended out of the batch, and end only the row that wrote a stop string.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from llm_distill.engines.transformers.stopping import StopStrings
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import (
     choose_device,
+    context_length,
     end_tokens,
     fits_memory,
-    is_out_of_memory,
     load_model,
     load_tokenizer,
+    out_of_memory_as,
 )
 
 if TYPE_CHECKING:
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
     from llm_distill.models.sources import ModelSource
 
 BATCHES_AHEAD = 16
-"""Batches of requests that are read and sorted by length together: less padding, flat memory."""
+"""Batches of requests that are read and sorted by length together, to save padding."""
 
 STILL_GOING = 0.75
-"""The cache is copied without the rows that have ended once at most this share is still going."""
+"""Once at most this share of the rows goes on, the cache is copied without the others."""
 
 Row = TypeVar("Row", Prompt, ScoredTokens)
 Asked = TypeVar("Asked", Request, ScoreRequest)
@@ -47,7 +48,7 @@ Answer = TypeVar("Answer", Completion, Score)
 
 
 class TransformersEngine:
-    """One model on one device. `generate` may be called many times; `close` frees the memory.
+    """One model on one device.
 
     Raises:
         ModelError: the model cannot be loaded, or the device is not there.
@@ -63,12 +64,11 @@ class TransformersEngine:
         self._stops = StopStrings(self._tokenizer)
         ends = end_tokens(source, self._tokenizer)
         self._ends = torch.tensor(sorted(ends))
-        config = self._model.config.get_text_config(decoder=True)
-        context: int = getattr(config, "max_position_embeddings", None) or 10**9
+        context = context_length(source)
         self._codec = Codec(source.name, self._tokenizer, ends, context, settings.long_prompt)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Completions in the order in which batches end; see `engines.base.Engine`.
+        """Completions batch by batch; see `engines.base.Engine`.
 
         Raises:
             ModelError: a batch does not fit into memory, or the model computes NaN.
@@ -76,7 +76,7 @@ class TransformersEngine:
         yield from self._answers(requests, self._read, _cost, self._decode)
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
-        """Scores in the order in which batches end; see `engines.base.Engine`.
+        """Scores batch by batch; see `engines.base.Engine`.
 
         Raises:
             ModelError: a batch does not fit into memory, or the model computes NaN.
@@ -106,7 +106,7 @@ class TransformersEngine:
         cost: Callable[[Row], Any],
         answer: Callable[[list[Row]], list[Answer]],
     ) -> Iterator[Answer]:
-        """Read a window of requests, and answer it in batches of rows that cost alike."""
+        """Read a window of requests at a time and answer it in batches of rows of like cost."""
         source = iter(requests)
         while window := list(islice(source, self._batch_size * BATCHES_AHEAD)):
             rows: list[Row] = []
@@ -121,17 +121,13 @@ class TransformersEngine:
                 yield from self._batch(rows[start : start + self._batch_size], answer)
 
     def _batch(self, batch: list[Row], answer: Callable[[list[Row]], list[Answer]]) -> list[Answer]:
-        try:
-            with torch.inference_mode():
-                return answer(batch)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            longest = max(len(row.tokens) for row in batch)
-            raise ModelError(
-                f"model '{self._name}' ran out of memory with {len(batch)} prompts of up to "
-                f"{longest} tokens; lower engine.batch_size (now {self._batch_size})"
-            ) from error
+        longest = max(len(row.tokens) for row in batch)
+        advice = (
+            f"model '{self._name}' ran out of memory with {len(batch)} prompts of up to "
+            f"{longest} tokens; lower engine.batch_size (now {self._batch_size})"
+        )
+        with out_of_memory_as(advice), torch.inference_mode():
+            return answer(batch)
 
     def _scores(self, batch: list[ScoredTokens]) -> list[Score]:
         found = score_batch(self._model, batch)
@@ -150,7 +146,7 @@ class TransformersEngine:
         """
         sampling = [prompt.request.sampling for prompt in batch]
         sampler = RowSampler(sampling, [prompt.request.seed for prompt in batch])
-        record = Written(
+        written = Written(
             [prompt.request for prompt in batch],
             [prompt.limit for prompt in batch],
             self._stops,
@@ -173,7 +169,7 @@ class TransformersEngine:
             if step == 0 and logits.isnan().any():
                 raise ModelError(f"model '{self._name}' computes NaN; try another dtype for it")
             drawn = sampler.draw(logits, rows, step)
-            going = record.add(step, rows, drawn, logits)
+            going = written.add(step, rows, drawn, logits)
             if not going.any():
                 break
             input_ids, position_ids = drawn[:, None], position_ids[:, -1:] + 1
@@ -182,23 +178,27 @@ class TransformersEngine:
                 rows, kept = rows[going], going.nonzero()[:, 0].to(self._device)
                 cache.batch_select_indices(kept)
                 input_ids, position_ids, mask = input_ids[kept], position_ids[kept], mask[kept]
-        return [self._completion(prompt, record, row) for row, prompt in enumerate(batch)]
+        return [self._completion(prompt, written, row) for row, prompt in enumerate(batch)]
 
-    def _completion(self, prompt: Prompt, record: Written, row: int) -> Completion:
-        length = int(record.lengths[row])
+    def _completion(self, prompt: Prompt, written: Written, row: int) -> Completion:
+        length = int(written.lengths[row])
         logprobs = None
         if prompt.request.logprobs:
-            logprobs = tuple(record.logprobs[row, :length].tolist())
-        tokens = record.tokens[row, :length].tolist()
-        return self._codec.completion(prompt, tokens, bool(record.stopped[row]), logprobs)
+            logprobs = tuple(written.logprobs[row, :length].tolist())
+        tokens = written.tokens[row, :length].tolist()
+        return self._codec.completion(prompt, tokens, bool(written.stopped[row]), logprobs)
 
     def _without_shared(
         self, prompts: list[list[int]], cache: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute what prompts begin with alike, once a group; the rest of each, and the mask.
+        """Fill the cache with what groups of prompts share, computed once a group.
 
-        The mask is over both: [batch, longest prefix + longest rest]. A layer with a window or a
-        state counts places, not positions, and gets each prompt in one piece.
+        A layer with a sliding window or a state counts places, not positions: there nothing is
+        shared.
+
+        Returns:
+            The ids of the rest of each prompt, [batch, longest rest], and the mask over prefix and
+            rest, [batch, longest prefix + longest rest].
         """
         groups = groups_by_prefix(prompts)
         prefixes = [prefix_length([prompts[index] for index in group]) for group in groups]
@@ -233,12 +233,12 @@ class TransformersEngine:
 
 
 def _positions(mask: torch.Tensor) -> torch.Tensor:
-    """Of each token among those that the mask keeps, [batch, length]."""
+    """Each token's position among those that the mask keeps, [batch, length]."""
     return (mask.cumsum(1) - 1).clamp(min=0)
 
 
 def _in_order(rows: list[Row], cost: Callable[[Row], Any]) -> list[Row]:
-    """Longest first: what does not fit into memory fails at once. Prompts alike side by side."""
+    """Longest first, so that running out of memory shows at once; shared prefixes together."""
     groups = [[rows[i] for i in group] for group in groups_by_prefix([r.tokens for r in rows])]
     for group in groups:
         group.sort(key=cost, reverse=True)
@@ -247,7 +247,7 @@ def _in_order(rows: list[Row], cost: Callable[[Row], Any]) -> list[Row]:
 
 
 def _cost(prompt: Prompt) -> tuple[bool, int, int]:
-    """What is alike in it runs together well: kind of sampling, then length."""
+    """Rows with a like key run well together: kind of sampling, then length."""
     sampling = prompt.request.sampling
     truncates = sampling.temperature > 0 and (sampling.top_k > 0 or sampling.top_p < 1)
     return truncates, prompt.limit, len(prompt.tokens)

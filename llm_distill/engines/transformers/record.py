@@ -1,4 +1,4 @@
-"""What a batch has written so far, token by token, and which of its rows go on."""
+"""What a batch has written so far, and which of its rows go on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 class Written:
     """What the rows of a batch have written so far, on the CPU.
 
-    tokens, logprobs: [rows, most tokens]; of a row, the first `lengths` count.
-    stopped: whether a row ended by itself (an end token or a stop string).
+    Attributes:
+        tokens: int64 [rows, most tokens].
+        logprobs: float32 [rows, most tokens], in nats; [rows, 0] where nobody asked for them.
+        lengths: int64 [rows], how many of them count; 0 for a row that goes on.
+        stopped: bool [rows], whether a row ended by an end token or a stop string.
     """
 
     def __init__(
@@ -43,7 +46,8 @@ class Written:
     ) -> torch.Tensor:
         """Note the tokens `drawn` [n] from logits [n, vocabulary] for `rows` [n] of the batch.
 
-        Returns which of `rows` go on, [n] bool.
+        Returns:
+            Which of `rows` go on, bool [n].
         """
         tokens = drawn.cpu()
         self.tokens[rows, step] = tokens

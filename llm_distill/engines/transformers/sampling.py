@@ -60,7 +60,7 @@ class RowSampler:
         ordered = ordered.masked_fill(rank >= k[:, None], -torch.inf)
         mass = ordered.softmax(-1)
         before = mass.cumsum(-1) - mass
-        # Not 1: the sum of rounded figures may reach 1 before the last token does.
+        # Not 1: the rounded sum may reach 1 before the last token.
         top_p = torch.where(top_p < 1, top_p, torch.inf).to(logits.device)
         outside = (before >= top_p[:, None]) & (rank > 0)
         ordered = ordered.masked_fill(outside, -torch.inf)

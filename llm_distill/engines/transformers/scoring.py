@@ -17,11 +17,10 @@ MOST_LOGITS = 2**26
 
 
 def score_batch(model: Any, batch: Sequence[ScoredTokens]) -> list[tuple[float, ...]]:
-    """Log-probabilities of each row's completion tokens under the model, at temperature 1.
+    """Log-probabilities, in nats, of each row's completion tokens at temperature 1.
 
-    The rows are padded on the right, where a causal model does not look: no mask is needed. The
-    text goes through the model piece by piece over a cache, so that no tensor is [rows, longest,
-    vocabulary].
+    Rows are padded on the right, where a causal model does not look, so no mask is needed. The text
+    goes through piece by piece over a cache, so that no tensor is [rows, longest, vocabulary].
     """
     device = model.device
     longest = max(len(row.tokens) for row in batch)

@@ -1,7 +1,6 @@
 """Prompts that begin alike, so that what they share is computed once.
 
-An exam of one candidate is the same text for all of its items but for the last question; worked
-examples and long instructions are shared as well.
+Worked examples and instructions are often the same in all prompts but for the last question.
 """
 
 from __future__ import annotations
@@ -13,10 +12,7 @@ LEAST_SHARE = 0.5
 
 
 def groups_by_prefix(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-    """The prompts' indices in groups that begin alike, each in order of its tokens.
-
-    A prompt that is like no other is a group of its own.
-    """
+    """The prompts' indices in groups that begin alike, each group in order of its tokens."""
     order = sorted(range(len(prompts)), key=lambda index: list(prompts[index]))
     groups: list[list[int]] = []
     for index in order:
@@ -40,8 +36,7 @@ def shared(one: Sequence[int], other: Sequence[int]) -> int:
 def prefix_length(group: Sequence[Sequence[int]]) -> int:
     """How many tokens all prompts of a group, in order of their tokens, begin with.
 
-    At least one token of each is left to compute, since its logits are needed; a prompt that is
-    alone shares nothing.
+    At least one token of each is left, since its logits are needed; a lone prompt shares nothing.
     """
     if len(group) == 1:
         return 0

@@ -1,4 +1,4 @@
-"""Notice a stop string as soon as its last token is written, without decoding at every step."""
+"""Notice a stop string as soon as it is written, without decoding at every step."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import torch
 
 
 class StopStrings:
-    """A stop string can only be completed by a token whose text holds the string's last character.
+    """Decodes only after a token that contains the last character of a stop string.
 
-    So for each last character the tokens that hold it are found once, and text is decoded only when
-    one of them is written. A last character outside ASCII can be spread over byte tokens that hold
-    it nowhere, and some tokenizers drop a space from a token that is decoded alone; then every
-    token is a candidate.
+    The tokens that do are found once. A character outside ASCII may be spread over several byte
+    tokens, and some tokenizers drop the space of a token that is decoded alone; for these last
+    characters every token is a candidate.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -23,10 +22,7 @@ class StopStrings:
         self._masks: dict[tuple[str, ...], torch.Tensor] = {}
 
     def candidates(self, stops: Sequence[tuple[str, ...]]) -> torch.Tensor | None:
-        """For each row's stop strings: which tokens can complete one, [rows, vocabulary] bool.
-
-        None where no row has any.
-        """
+        """Which tokens can complete a row's stop strings, bool [rows, vocabulary]."""
         if not any(stops):
             return None
         for row_stops in set(stops).difference(self._masks):

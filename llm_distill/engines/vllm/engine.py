@@ -15,7 +15,7 @@ from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
 from llm_distill.engines.codec import Codec, Prompt, ScoredTokens
 from llm_distill.engines.vllm.loading import close, load, reason
 from llm_distill.errors import ModelError
-from llm_distill.models.sources import end_tokens, is_out_of_memory, load_tokenizer
+from llm_distill.models.sources import end_tokens, load_tokenizer, out_of_memory_as
 
 if TYPE_CHECKING:
     from llm_distill.engines.vllm.settings import VLLMSettings
@@ -30,7 +30,7 @@ Answer = TypeVar("Answer", Completion, Score)
 
 
 class VLLMEngine:
-    """One model. `generate` and `score` may be called many times; `close` frees the memory.
+    """One model in vLLM.
 
     Raises:
         ModelError: the model or its adapter cannot be loaded, or does not fit into memory.
@@ -49,7 +49,7 @@ class VLLMEngine:
         self._numbers = count()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Completions in the order in which they end; see `engines.base.Engine`.
+        """Completions as they end; see `engines.base.Engine`.
 
         Raises:
             ModelError: vLLM refuses a request (its schema, say), or runs out of memory.
@@ -57,7 +57,7 @@ class VLLMEngine:
         yield from self._answers(requests, self._codec.read, self._sampling, self._completion)
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
-        """Scores in the order in which they end; see `engines.base.Engine`.
+        """Scores as they end; see `engines.base.Engine`.
 
         Raises:
             ModelError: vLLM runs out of memory.
@@ -113,15 +113,12 @@ class VLLMEngine:
 
     def _step(self) -> list[Any]:
         """The requests that ended with this step."""
-        try:
+        advice = (
+            f"model '{self._name}' ran out of memory in vLLM; lower engine.max_num_seqs, "
+            "engine.max_num_batched_tokens or engine.gpu_memory_utilization"
+        )
+        with out_of_memory_as(advice):
             return [output for output in self._engine.step() if output.finished]
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise ModelError(
-                f"model '{self._name}' ran out of memory in vLLM; lower engine.max_num_seqs, "
-                "engine.max_num_batched_tokens or engine.gpu_memory_utilization"
-            ) from error
 
     def _sampling(self, prompt: Prompt) -> SamplingParams:
         request, wanted = prompt.request, prompt.request.sampling
@@ -164,10 +161,10 @@ class VLLMEngine:
 
 
 def _forced(row: ScoredTokens) -> SamplingParams:
-    """Of the completion, all but the last token is prompt; the last is all that may be written.
+    """Score by generating one token: all but the last are prompt, and only the last is allowed.
 
-    So a text that fills the context can be scored as well, and the log-probabilities, which vLLM
-    takes before it looks at what is allowed, are the model's own.
+    So a text that fills the context can be scored too. vLLM takes log-probabilities before it
+    applies `allowed_token_ids`, so they are the model's own.
     """
     return SamplingParams(
         temperature=0,

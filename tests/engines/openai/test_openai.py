@@ -27,8 +27,8 @@ from llm_distill.engines.base import (
     StructuredOutput,
 )
 from llm_distill.engines.budget import Budget
-from llm_distill.engines.openai import pace, retries
 from llm_distill.engines.openai import server as openai_server
+from llm_distill.engines.openai import waiting
 from llm_distill.engines.openai.engine import OpenAIEngine
 from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.errors import BudgetError, ConfigError, ModelError
@@ -53,7 +53,7 @@ OPEN: list[OpenAIEngine] = []
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(retries, "FIRST_BACKOFF", 0.001)
+    monkeypatch.setattr(waiting, "FIRST_BACKOFF", 0.001)
     loopback = Loopback()
     yield loopback
     while OPEN:
@@ -281,7 +281,7 @@ def test_a_key_is_in_no_bad_row_and_no_log(
     assert "no json for ***" in str(ask(server).error)
     assert KEY not in caplog.text
     monkeypatch.setenv("OPENAI_API_KEY", "two\nlines")
-    with pytest.raises(ModelError, match="OPENAI_API_KEY holds no key") as error:
+    with pytest.raises(ModelError, match="OPENAI_API_KEY holds odd characters") as error:
         ask(server)
     assert "lines" not in str(error.value)
 
@@ -310,7 +310,7 @@ def test_a_wrong_address_is_told_how_it_usually_ends(server: Loopback) -> None:
     [
         (refuse(429, "no money", code="insufficient_quota"), request(), "no credit left"),
         (refuse(402, "pay"), request(), "no credit left"),
-        (refuse(400, "unknown", param="top_k"), request(), "no request for 'served-model'"),
+        (refuse(400, "unknown", param="top_k"), request(), "no other request for 'served-model'"),
         (refuse(400, "no such model", code="model_not_found"), request(), "did you mean"),
         (
             refuse(400, "Invalid JSON schema: 'strin' is no type"),
@@ -392,7 +392,7 @@ def test_the_rates_hold_requests_back(server: Loopback, monkeypatch: pytest.Monk
     async def record(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr(pace, "sleep", record)
+    monkeypatch.setattr(waiting, "sleep", record)
     list(open_on(server.url, requests_per_minute=0.06).generate(requests(3)))
     assert waits == [pytest.approx(1000, abs=20), pytest.approx(2000, abs=20)]
     waits.clear()

@@ -116,7 +116,7 @@ def test_log_probabilities_of_both_forms() -> None:
         ({"message": {"content": "x"}, "finish_reason": "content_filter"}, "content_filter"),
         ({"message": {"content": "x"}, "finish_reason": "tool_calls"}, "'tool_calls'"),
         ({"message": {"content": "x"}, "finish_reason": None}, "finish_reason is None"),
-        ({"message": {"content": 4}}, "content is 4, no str"),
+        ({"message": {"content": 4}}, "content is 4, not str"),
         ({"message": {}}, "no content"),
         ({"message": None}, "message is None"),
         ({}, "no message"),
@@ -139,7 +139,7 @@ def test_an_answer_without_what_was_asked_for_is_a_bad_row(choice: Any, expected
         ({"choices": [], "usage": {"prompt_tokens": True}}, "prompt_tokens is True"),
         (
             {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": -1}},
-            "fewer than no tokens",
+            "negative number of tokens",
         ),
         ({"error": {"message": "upstream is down"}}, "an error: upstream is down"),
     ],

@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 from llm_distill.engines.process_reward.format import (
     MARK,
     conversation,
@@ -16,7 +14,7 @@ from llm_distill.engines.process_reward.format import (
 )
 
 
-def test_a_step_a_turn_the_first_behind_the_question() -> None:
+def test_a_step_a_turn_the_first_after_the_question() -> None:
     assert conversation("3 + 4 + 2?", ["3 + 4 = 7.", "7 + 2 = 9."]) == [
         {"role": "user", "content": "3 + 4 + 2? 3 + 4 = 7."},
         {"role": "assistant", "content": "+"},
@@ -25,18 +23,13 @@ def test_a_step_a_turn_the_first_behind_the_question() -> None:
     ]
 
 
-def test_no_step_has_no_conversation() -> None:
-    with pytest.raises(ValueError, match="without steps"):
-        conversation("3 + 4?", [])
-
-
 def test_plain_text_has_each_verdict_on_a_line() -> None:
     assert plain_text("3 + 4?", ["Add.", "It is 7."], "good") == (
         "3 + 4?\nAdd.\ngood \nIt is 7.\ngood \n"
     )
 
 
-def test_one_answer_has_a_separator_behind_each_step() -> None:
+def test_one_answer_has_a_separator_after_each_step() -> None:
     messages = one_answer("3 + 4?", ["Add.", "It is 7."], "<extra_0>")
     assert messages == [
         {"role": "user", "content": "3 + 4?"},

@@ -110,11 +110,11 @@ def test_a_function_of_the_request_answers(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("{not json", "line 5: "),
-        ('["apples"]', "line 5: found list; expected "),
-        ('{"contains": "x"}', "line 5: found contains; expected "),
+        ("{not json", ":5: not JSON: "),
+        ('["apples"]', ":5: a row is an object, but this is list; expected "),
+        ('{"contains": "x"}', ":5: found contains; expected "),
         ('{"contains": "x", "completion": "y", "stop": "z"}', "found completion, contains, stop"),
-        ('{"contains": "x", "completion": 4}', "line 5: completion is 4; expected a string"),
+        ('{"contains": "x", "completion": 4}', ":5: completion is 4; expected a string"),
     ],
 )
 def test_a_bad_row_is_named_with_its_line(table: Path, line: str, told: str) -> None:
