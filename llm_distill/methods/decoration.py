@@ -54,7 +54,7 @@ def undecorated(text: str, lines: bool = False) -> str:
         text: An answer.
         lines: Keep its line breaks.
     """
-    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+", lambda m: "^{" + m[0].translate(_SUPERSCRIPTS) + "}", text)
+    text = superscripts_as_powers(text)
     text = re.sub(r"(?<=\d)([¼½¾⅐-⅞])", r" \1", text)
     text = unicodedata.normalize("NFKC", text).translate(_SAME)
     text = re.sub(r"√\s*(\d+|[A-Za-z]|\([^()]*\))", r"\\sqrt{\1}", text)
@@ -82,3 +82,13 @@ def undecorated(text: str, lines: bool = False) -> str:
         text = text.replace(r"\$", "$")
         text = _BEFORE.sub("", text, count=1) if _BEFORE.match(text) else text
     return text if lines else re.sub(r"\s+(?=\^)", "", " ".join(text.split()))
+
+
+def superscripts_as_powers(text: str) -> str:
+    """`x²` as `x^2`, `x¹²` as `x^{12}`: NFKC alone would make `x2` and `x12` of them."""
+
+    def power(found: re.Match[str]) -> str:
+        plain = found[0].translate(_SUPERSCRIPTS)
+        return f"^{plain}" if len(plain) == 1 else f"^{{{plain}}}"
+
+    return re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻ⁿ]+", power, text)
