@@ -1,6 +1,7 @@
 """Words of many languages, and the signs that make another text of one."""
 
-# ruff: noqa: E501: a question stays on one line in every language
+# A question stays on one line in every language.
+# ruff: noqa: E501
 
 from __future__ import annotations
 
