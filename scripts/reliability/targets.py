@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 Target = Callable[[Path], tuple[Callable[[bytes], object], list[bytes]]]
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = [
+ENDINGS = {1: ".jsonl", 2: ".json", 3: ".csv", 4: ".parquet"}
+"""Of data files, by the first byte of an input."""
+QUESTIONS = [
     {"id": "a", "question": "What is 2 + 2?", "reference_answer": "4", "skills": ["sum", None]},
-    {"id": 7, "question": "三十六个", "reference_answer": 1e3, "meta": {"k": [1, 2.5, "x"]}},
-    {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": None}]},
-    {"conversations": [{"from": "human", "value": "hi", "weight": 0}], "system": "be kind"},
+    {"id": "b", "question": "三十六个", "reference_answer": "36", "meta": {"k": [1, 2.5]}},
+]
+CHATS: list[dict[str, object]] = [
+    {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]},
+    {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "n": 1},
+]
+TURNS: list[dict[str, object]] = [
+    {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}]},
+    {"conversations": [{"from": "human", "value": "a", "weight": 0}], "system": "be kind"},
+]
+ALPACA = [
+    {"instruction": "Add.", "input": "1, 2", "output": "3"},
+    {"instruction": "x", "output": ""},
 ]
 NASTY = [
     *(b"\x00", b"\xff\xfe", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r", b"\r\n", b"\t", b'"', b"'"),
@@ -28,8 +44,84 @@ NASTY = [
 ]
 
 
+VALUES: list[object] = [
+    *(None, True, 0, -1, 0.5, -0.0, 1e300, 2**63, 10**400, "", " ", "x", "x" * 70_000, "\x1b[31m"),
+    *(
+        "null",
+        "1",
+        "..",
+        "/",
+        "~",
+        "${HOME}",
+        "a/b",
+        "{{ x }}",
+        "\ud800",
+        "é" * 300,
+        [],
+        {},
+        [None],
+    ),
+    *([None], [1, "a"], {"": 1}, {"a": {"a": {"a": 1}}}, [[]], {"id": "a"}, ["x"] * 1000),
+]
+
+
 def mutated(given: bytes, corpus: list[bytes], drawn: random.Random) -> bytes:
-    """The input with one to six changes: bytes, slices, tokens, and pieces of other inputs."""
+    """The input with a few changes: of its values where it is JSON or YAML, or of its bytes."""
+    if drawn.random() < 0.6:
+        changed = _other_values(given, drawn)
+        if changed is not None:
+            return changed
+    return _other_bytes(given, corpus, drawn)
+
+
+def _other_values(given: bytes, drawn: random.Random) -> bytes | None:
+    """One to four values replaced, left out, renamed or put elsewhere; None where it has none."""
+    head = given[:1] if given[:1] in (b"\x01", b"\x02") else b""
+    lines = given[1:].split(b"\n") if head == b"\x01" else [given[len(head) :]]
+    nth = drawn.randrange(len(lines))
+    try:
+        values = json.loads(lines[nth])
+    except ValueError:
+        try:
+            values = yaml.safe_load(given) if not head else None
+        except yaml.YAMLError:
+            return None
+    if not isinstance(values, dict | list):
+        return None
+    for _ in range(drawn.randint(1, 4)):
+        places = [(holder, key) for holder in _holders(values) for key in _keys(holder)]
+        if not places:
+            break
+        holder, key = drawn.choice(places)
+        kind = drawn.randrange(4)
+        if kind == 0:
+            del holder[key]
+        elif kind == 1 and isinstance(holder, dict):
+            holder[drawn.choice(["", "x", "id", "stage", 7, None, "é" * 300])] = holder.pop(key)
+        elif kind == 2:
+            other, there = drawn.choice(places)
+            with suppress(KeyError, IndexError):
+                holder[key] = deepcopy(other[there])
+        else:
+            holder[key] = deepcopy(drawn.choice(VALUES))
+    if head == b"" and not given.lstrip().startswith((b"{", b"[")):
+        return yaml.safe_dump(values, sort_keys=False).encode("utf-8", "surrogatepass")
+    lines[nth] = json.dumps(values, ensure_ascii=True).encode()
+    return head + b"\n".join(lines)
+
+
+def _holders(value: object) -> Iterator[Any]:
+    if isinstance(value, dict | list):
+        yield value
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _holders(inner)
+
+
+def _keys(holder: Any) -> list[Any]:
+    return list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+
+
+def _other_bytes(given: bytes, corpus: list[bytes], drawn: random.Random) -> bytes:
     data = bytearray(given)
     for _ in range(drawn.randint(1, 6)):
         at = drawn.randrange(len(data) + 1)
@@ -69,16 +161,17 @@ def pipelines(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
 
 def data(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
     """Each input begins with a byte that chooses the file's ending."""
-    from llm_distill.rows.reading import ENDINGS
-
-    lines = b"\n".join(json.dumps(row, ensure_ascii=False).encode() for row in ROWS)
+    shapes = (QUESTIONS, CHATS, TURNS, ALPACA)
     table = b'id,question,reference_answer\na,"What is 2, 2?",4\nb,"two\nlines",5\n'
-    corpus = [b"l" + lines, b"n" + json.dumps(ROWS).encode(), b"v" + table, b"t" + _parquet(folder)]
-    endings = {b"l": ".jsonl", b"n": ".json", b"v": ".csv", b"t": ".parquet"}
+    corpus = [
+        *(b"\x01" + b"\n".join(json.dumps(row).encode() for row in rows) for rows in shapes),
+        *(b"\x02" + json.dumps(rows).encode() for rows in shapes),
+        b"\x03" + table,
+        b"\x04" + _parquet(folder),
+    ]
 
     def load(given: bytes) -> None:
-        ending = endings.get(given[:1]) or ENDINGS[given[0] % len(ENDINGS)] if given else ".jsonl"
-        file = folder / f"given{ending}"
+        file = folder / f"given{ENDINGS[given[0] if given and given[0] in ENDINGS else 1]}"
         file.write_bytes(given[1:])
         _run(folder, {"stage": "load_dataset", "path": str(file)})
 
@@ -145,7 +238,7 @@ def templates(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
     def render(given: bytes) -> None:
         (folder / "given.jinja").write_bytes(given)
         template = load_template(str(folder / "given.jinja"))
-        values = dict.fromkeys(template.variables, "text") | {"examples": [ROWS[0]]}
+        values = dict.fromkeys(template.variables, "text") | {"examples": [QUESTIONS[0]]}
         template.render(values)
 
     return render, corpus
