@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
 from llm_distill.stage import Context, Progress
+from llm_distill.training.checkpoints import seal
 
 
 class ShowProgress(TrainerCallback):  # type: ignore[misc]
@@ -46,3 +48,11 @@ class WholeHistory(TrainerCallback):  # type: ignore[misc]
             control.should_save = False  # the model itself is saved next
         if at_end or control.should_save:
             control.should_log = True
+
+
+class SealCheckpoints(TrainerCallback):  # type: ignore[misc]
+    """Notes what each checkpoint's files hold, once all of them are written."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")

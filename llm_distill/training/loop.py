@@ -15,8 +15,8 @@ from transformers.utils import logging as transformers_logging
 
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import is_out_of_memory
-from llm_distill.training.callbacks import ShowProgress, WholeHistory
-from llm_distill.training.checkpoints import last_complete
+from llm_distill.training.callbacks import SealCheckpoints, ShowProgress, WholeHistory
+from llm_distill.training.checkpoints import last_whole
 
 if TYPE_CHECKING:
     from llm_distill.stage import Context
@@ -51,14 +51,15 @@ class Guarded:
 
 
 def run_trainer(trainer: Any, context: Context) -> None:
-    """Train to the end, from the last complete checkpoint if there is one; fills the metrics.
+    """Train to the end, from the last whole checkpoint if there is one; fills the metrics.
 
     Raises:
         ModelError: the loss or a weight is no number.
     """
     trainer.remove_callback(PrinterCallback)  # our bar and the history say it instead
     trainer.add_callback(WholeHistory())
-    checkpoint = last_complete(Path(trainer.args.output_dir))
+    trainer.add_callback(SealCheckpoints())
+    checkpoint = last_whole(Path(trainer.args.output_dir))
     with ExitStack() as stack:
         trainer.add_callback(ShowProgress(context, stack))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
