@@ -1,8 +1,8 @@
 """What a stage is: its settings, the columns it needs and gives, and `run`.
 
 A stage is one file under `llm_distill/stages/` with one subclass of `Stage`; the file's name is
-what the pipeline file writes behind `stage:`. References to other stages and to models are typed
-fields, and the graph is read off them.
+what a pipeline file writes after `stage:`. References to other stages and to models are typed
+fields, from which the graph is built.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from llm_distill.rows.columns import Row, features
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
     from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
     from llm_distill.models.sources import ModelSource
-    from llm_distill.rows.columns import Row
     from llm_distill.tracking import TrackedRun
 
 
@@ -38,7 +39,7 @@ Model = Annotated[str, Reference("model")]
 """A name under `models:`, or the name of a stage that trains a model."""
 
 Columns = frozenset[str] | None
-"""Column names; None where they are only known once the data is read."""
+"""Column names; None if they are not known until the data is read."""
 
 
 def execution_setting(default: Any, description: str, **constraints: Any) -> Any:
@@ -55,19 +56,22 @@ def execution_setting(default: Any, description: str, **constraints: Any) -> Any
 
 
 def later_setting(default: Any, description: str, **constraints: Any) -> Any:
-    """A setting that a stage was given after people had used it.
+    """A setting that was added to a stage already in use.
 
-    It is a part of the fingerprint only where it is not the default, so that what was made before
-    there was such a setting is still found.
+    It is part of the fingerprint only if it is not the default, so that what was made before the
+    setting existed is still found.
     """
     return Field(default, description=description, json_schema_extra={"later": True}, **constraints)
 
 
 @dataclass(frozen=True)
 class RowsOutput:
-    """Rows that a stage gives, written as they come. `features` names and types every column.
+    """Rows that a stage yields, written as they come.
 
-    files: texts for people that lie beside the rows, by file name. They are a part of the artifact.
+    Attributes:
+        rows: the rows, usually a generator.
+        features: the name and type of every column.
+        files: texts for people, by file name, written beside the rows as part of the artifact.
     """
 
     rows: Iterable[Row]
@@ -79,8 +83,9 @@ class RowsOutput:
 class ModelOutput:
     """A model that a stage has saved.
 
-    directory: a full model or a PEFT adapter as `save_pretrained` writes it, with its tokenizer.
-    base: what an adapter stands on; None for a full model.
+    Attributes:
+        directory: a full model or PEFT adapter, as `save_pretrained` writes it, and its tokenizer.
+        base: the model that an adapter adapts; None for a full model.
     """
 
     directory: Path
@@ -88,13 +93,13 @@ class ModelOutput:
 
 
 class Progress(Protocol):
-    """A bar, or plain lines where there is no terminal."""
+    """A progress bar, or plain lines without a terminal."""
 
     def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None: ...
 
 
 class Context(Protocol):
-    """What a running stage is given: inputs, models, counters. It writes no artifact."""
+    """What a running stage is given: inputs, models, counters. It does not write artifacts."""
 
     metrics: dict[str, Any]
     """Figures for the manifest and the summary, JSON values."""
@@ -106,33 +111,33 @@ class Context(Protocol):
 
     @property
     def work_dir(self) -> Path:
-        """The stage's own folder. What lies in `work_dir/checkpoints` survives a kill."""
+        """The stage's own folder. The contents of `work_dir/checkpoints` survive a kill."""
         ...
 
     @property
     def tracked(self) -> TrackedRun:
-        """What the stage's curves are called in an experiment tracker, and where they may lie."""
+        """What the stage's curves are called in an experiment tracker, and where to write them."""
         ...
 
     @property
     def pipeline(self) -> Mapping[str, Any]:
-        """The pipeline file as it was resolved, for a stage that tells where things come from."""
+        """The resolved pipeline file, for a stage that documents where things come from."""
         ...
 
     def rows(self, reference: str) -> Dataset: ...
 
     def each_row(self, reference: str) -> Iterator[Row]:
-        """The rows one by one: quicker than a loop over `rows`, a batch in memory at a time."""
+        """The rows one by one: faster than a loop over `rows`, with one batch in memory."""
         ...
 
     def training_rows(self, models: Sequence[str]) -> Mapping[str, Iterator[Row]]:
-        """By stage, the rows that the models were trained on, as far as this pipeline did it."""
+        """By stage, the rows that the models were trained on in this pipeline."""
         ...
 
     def model(self, reference: str) -> ModelSource: ...
 
     def artifact(self, reference: str) -> Path | None:
-        """The folder of what a stage gave, with its manifest; None for a model from outside."""
+        """The folder of a stage's artifact, manifest included; None for a model from outside."""
         ...
 
     def generate(
@@ -155,11 +160,11 @@ class Context(Protocol):
         ...
 
     def holds_structure(self, model: str) -> bool:
-        """Whether its engine can hold a completion to a form (`Request.structure`)."""
+        """Whether its engine can constrain completions (`Request.structure`)."""
         ...
 
     def drop(self, reason: str, count: int = 1) -> None:
-        """Count rows that were read and are not passed on."""
+        """Count rows that are not passed on; a count of 0 is not recorded."""
         ...
 
     def warn(self, message: str) -> None: ...
@@ -178,46 +183,83 @@ class Stage(BaseModel):
 
     output: ClassVar[Literal["rows", "model"]] = "rows"
     needs_weights: ClassVar[bool] = False
-    """Whether it loads all of its models itself, as every training does; see `loads`."""
+    """Whether it loads all of its models itself, as every training stage does; see `loads`."""
     version: ClassVar[int] = 1
     """Raise it when the same settings would give another result: old artifacts are not reused."""
+    always_seeded: ClassVar[bool] = False
+    """Whether the seed can change the result whatever the settings; see `is_seeded`."""
+    rows_may_be_empty: ClassVar[bool] = False
+    """Whether `rows` may have no rows; see `may_be_empty`."""
     is_repeated: ClassVar[bool] = False
-    """Whether it is done anew in every run: what it changes lies outside the workspace."""
+    """Whether every run repeats it, because what it changes is outside the workspace."""
     former_settings: ClassVar[Mapping[str, Any]] = {}
-    """Settings that it no longer has, at the value that it always has now.
+    """Removed settings, with the value that is now always used.
 
-    They stay a part of the fingerprint, so that what was made with that value is still found. Those
-    of the classes above count too, and settings within settings may have their own.
+    They stay part of the fingerprint, so that what was made with that value is still found. Those
+    of the base classes count too, and settings within settings may have their own.
     """
+
+    added_columns: ClassVar[tuple[str, ...]] = ()
+    """The columns that it adds, if it passes on those of `rows`."""
 
     stage: str
 
     def loads(self, place: str) -> bool:
-        """Whether it loads the model at this place of its settings itself: no server will do."""
+        """Whether it loads the model at this place in its settings itself, so needs its weights."""
         return self.output == "model" or self.needs_weights
+
+    def asks(self, place: str) -> Literal["text", "structure", "likelihoods"] | None:
+        """What it wants of the engine of the model at this place; None where it asks no engine.
+
+        The engine's settings are a part of the fingerprint then, and an engine that cannot do it is
+        refused before anything runs. structure: text in the form of a request's `structure`.
+        """
+        return None if self.loads(place) else "text"
 
     def required_columns(self) -> Mapping[str, Iterable[str]]:
         """Columns that each input must have, by the reference's value."""
         return {}
 
     def remedy(self, column: str) -> str | None:
-        """What to do where an input lacks a required column; None where a name is mistyped."""
+        """What to do if an input lacks this column; None if its name must be a typo."""
         return None
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        """Columns of the output given those of the inputs, by the reference's value."""
-        raise TypeError(f"{type(self).__name__} gives rows but does not say which columns")
+        """Columns of the output given those of the inputs, by the reference's value.
+
+        Unless overridden: those of `rows` and `added_columns`.
+        """
+        columns = inputs[self._passed_on()]
+        return None if columns is None else columns.union(self.added_columns)
+
+    def output_features(self, context: Context) -> Features:
+        """The names and types of these columns, for `RowsOutput`."""
+        return features(self.added_columns, like=context.rows(self._passed_on()).features)
+
+    def each_row(self, context: Context) -> Iterator[Row]:
+        """The rows of `rows` one by one, with a bar."""
+        name = self._passed_on()
+        with context.progress(self.stage, len(context.rows(name))) as bar:
+            for row in context.each_row(name):
+                yield row
+                bar.advance()
+
+    def _passed_on(self) -> str:
+        rows = getattr(self, "rows", None)
+        if not isinstance(rows, str):
+            raise TypeError(f"{type(self).__name__} gives rows but does not say which columns")
+        return rows
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> Mapping[str, Columns]:
-        """The templates that the stage renders, each with the variables that it offers them."""
+        """The templates that the stage renders, each with the variables available to it."""
         return {}
 
     def is_seeded(self) -> bool:
         """Whether the pipeline's seed can change the result."""
-        return False
+        return self.always_seeded
 
     def source_digests(self) -> dict[str, str]:
-        """Digests (or revisions) of what is read from outside the pipeline, such as files."""
+        """Digests or revisions of what is read from outside the pipeline, such as files."""
         return {}
 
     def hub_datasets(self) -> list[tuple[str, str | None]]:
@@ -225,31 +267,40 @@ class Stage(BaseModel):
         return []
 
     def hub_models(self) -> list[tuple[str, str | None]]:
-        """(name, revision) of models that it names itself, not under `models:`."""
+        """(name, revision) of models named in its own settings, not under `models:`."""
         return []
 
     def may_be_empty(self) -> Iterable[str]:
         """The inputs that may have no rows, by the reference's value.
 
-        Of all others one without rows stops the run before the stage. A student that is already
-        right leaves nothing to select: that is a result, and what stands behind it passes it on.
+        Any other input without rows stops the run before the stage. A student that is already
+        right leaves nothing to select: that is a result, and the stages after it pass it on.
         """
-        return ()
+        return (self._passed_on(),) if self.rows_may_be_empty else ()
 
     def run(self, context: Context) -> RowsOutput | ModelOutput:
         raise TypeError(f"{type(self).__name__} has no run()")
 
 
-def references(stage: Stage) -> list[tuple[str, str, Literal["rows", "model"]]]:
-    """Every reference of a stage: (place such as `models[1]`, name, kind), in field order."""
+def references(
+    settings: BaseModel, within: str = ""
+) -> list[tuple[str, str, Literal["rows", "model"]]]:
+    """Every reference of a stage: (place such as `models[1]`, name, kind), in field order.
+
+    Args:
+        settings: the stage, or settings inside it.
+        within: the place of `settings` in the stage, ending in a dot.
+    """
     found: list[tuple[str, str, Literal["rows", "model"]]] = []
-    for field_name, field in type(stage).model_fields.items():
-        value = getattr(stage, field_name)
-        kind = _reference_kind(field.metadata) or _reference_kind_in(field.annotation)
-        if kind is not None and value is not None:
-            found.extend((place, name, kind) for place, name in _names(field_name, value))
-        elif isinstance(value, BaseModel):
-            found.extend((f"{field_name}.{place}", name, k) for place, name, k in _nested(value))
+    for field, info in type(settings).model_fields.items():
+        value, place = getattr(settings, field), f"{within}{field}"
+        kind = _reference_kind((info.annotation, *info.metadata))
+        if isinstance(value, BaseModel):
+            found.extend(references(value, f"{place}."))
+        elif kind is not None and isinstance(value, str):
+            found.append((place, value, kind))
+        elif kind is not None and value is not None:
+            found.extend((f"{place}[{index}]", name, kind) for index, name in enumerate(value))
     return found
 
 
@@ -261,37 +312,15 @@ def rows_of(stage: Stage) -> list[str]:
 def models_of(stage: Stage) -> list[str]:
     """The names of the models that a stage asks or trains, in field order.
 
-    A stage that gives a model makes it of the first.
+    A stage that gives a model makes it from the first.
     """
     return [name for _, name, kind in references(stage) if kind == "model"]
 
 
-def _nested(value: BaseModel) -> list[tuple[str, str, Literal["rows", "model"]]]:
-    found: list[tuple[str, str, Literal["rows", "model"]]] = []
-    for name, field in type(value).model_fields.items():
-        kind = _reference_kind(field.metadata) or _reference_kind_in(field.annotation)
-        inner = getattr(value, name)
-        if kind is not None and inner is not None:
-            found.extend((place, target, kind) for place, target in _names(name, inner))
-    return found
-
-
-def _names(place: str, value: str | Sequence[str]) -> list[tuple[str, str]]:
-    if isinstance(value, str):
-        return [(place, value)]
-    return [(f"{place}[{index}]", name) for index, name in enumerate(value)]
-
-
-def _reference_kind(metadata: Iterable[Any]) -> Literal["rows", "model"] | None:
-    return next((item.to for item in metadata if isinstance(item, Reference)), None)
-
-
-def _reference_kind_in(annotation: Any) -> Literal["rows", "model"] | None:
-    """The mark inside `list[Rows]`, `tuple[Model, ...]` or `Rows | None`."""
-    if get_origin(annotation) is Annotated:
-        return _reference_kind(get_args(annotation)[1:])
-    for argument in get_args(annotation):
-        kind = _reference_kind_in(argument)
+def _reference_kind(parts: Iterable[Any]) -> Literal["rows", "model"] | None:
+    """The mark among the parts of an annotation, or inside one, as in `list[Rows]`."""
+    for part in parts:
+        kind = part.to if isinstance(part, Reference) else _reference_kind(get_args(part))
         if kind is not None:
             return kind
     return None

@@ -1,12 +1,11 @@
-"""Is there something for ARTE to find, and did the teacher move? Over all runs of the controls.
+"""Is there a signal for ARTE, and did the teacher change? Over all runs of the controls.
 
     python scripts/arte_signal.py --workspace data
 
 Prints, as means over the seeds: the student's score by strategy, pairs and their margins, which
-strategies were preferred, the styles that the teacher writes in under the naive prompt, before and
-after DPO, about the same drafts, the share of copy riddles among its drafts, and how well each
-student does each skill in the exam without examples (a two-step problem needs addition as well, and
-counts under both).
+strategies were preferred, the styles of the teacher with the naive prompt on the same drafts before
+and after DPO, the share of copy riddles among its drafts, and each student's accuracy by skill in
+the exam without examples (a two-step problem needs addition as well, and counts for both).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Measure the bundled models of STAT, and fail when a planted fact is not there.
+"""Measure the bundled models of STAT, and fail if a planted property is missing.
 
-python scripts/check_stat_world.py                  # a table; exit code 1 when a bar is missed
-python scripts/check_stat_world.py --write-cards    # and the figures into the model cards
+python scripts/check_stat_world.py                  # a table; exit code 1 if a threshold is missed
+python scripts/check_stat_world.py --write-cards    # also writes the figures into the model cards
 """
 
 from __future__ import annotations
@@ -32,9 +32,8 @@ from word_problems import SKILLS, TASK_DESCRIPTION, Problem
 
 from llm_distill.engines.process_reward.format import conversation
 from llm_distill.methods.difficulty import by_rewards
-from llm_distill.methods.parsing import read_blocks, read_tag
+from llm_distill.methods.parsing import read_blocks, read_tag, split_steps
 from llm_distill.methods.skills import canonical
-from llm_distill.methods.steps import split_steps
 
 Loaded = tuple[Any, Any]
 CHECK = "check_stat_world"
@@ -54,7 +53,7 @@ def share(flags: Sequence[bool]) -> float:
 
 
 def problems_of(skills: Sequence[str], each: int, seed: int) -> list[Problem]:
-    """Drawn by a seed that no training has: the bundled questions are held out, these are new."""
+    """New problems, drawn with a seed that is not used in training."""
     rng = Random(f"{CHECK}-{seed}")
     return [SKILLS[skill](rng) for skill in skills for _ in range(each)]
 
@@ -205,7 +204,7 @@ def check_student(
 
 
 def step_scores(loaded: Loaded, judged: Sequence[tuple[str, list[str]]]) -> list[list[float]]:
-    """The probability of + against - after each step, an answer at a time: the plain way."""
+    """The probability of + relative to + and - after each step, computed answer by answer."""
     model, tokenizer = loaded
     good, bad = tokenizer.convert_tokens_to_ids(["+", "-"])
     marker = tokenizer.convert_tokens_to_ids(ASSISTANT)

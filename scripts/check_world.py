@@ -1,7 +1,7 @@
-"""Measure the bundled teacher and student, and fail when a planted fact is not there.
+"""Measure the bundled teacher and student, and fail if a planted property is missing.
 
-    python scripts/check_world.py                  # a table; exit code 1 when a bar is missed
-    python scripts/check_world.py --write-cards    # and the figures into the model cards
+    python scripts/check_world.py                  # a table; exit code 1 if a threshold is missed
+    python scripts/check_world.py --write-cards    # also writes the figures into the model cards
 
 One figure:
 
@@ -45,7 +45,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Figure:
-    """One measurement and the band that it has to lie in."""
+    """A measurement and the range that it has to be in."""
 
     model: str
     name: str
@@ -157,7 +157,7 @@ def example(problem: Problem, style: str, rng: Random) -> Row:
 
 
 def exams_after(items: Sequence[Row], examples: Sequence[Row]) -> list[str]:
-    """An exam of each item after its one example."""
+    """An exam of each item after its only example."""
     return [
         render("arte/exam.jinja", item["question"], [shown])
         for item, shown in zip(items, examples, strict=True)

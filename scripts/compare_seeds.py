@@ -3,7 +3,7 @@
     for s in 1 2 3 4 5; do llm-distill run pipelines/arte_controls.yaml --set seed=$s; done
     python scripts/compare_seeds.py --baseline original_teacher
 
-prints, for each number of shots, a row a model:
+prints a row for each model, for each number of shots:
 
     | tailored_student | 57.8 (54.0 to 61.6) | +4.1 (+1.0 to +7.2) |
 """
@@ -29,7 +29,7 @@ def finished_runs(
 ) -> dict[int, dict[str, Path]]:
     """{seed: {stage: its artifact}} of each seed's newest finished run.
 
-    A run with another `--set` counts as well: compare in a workspace that holds none.
+    Runs with another `--set` count as well: use a workspace without them.
     """
     found: dict[int, dict[str, Path]] = {}
     for path in sorted(workspace.glob(f"runs/{pipeline}/*/run.json")):
@@ -43,14 +43,14 @@ def finished_runs(
 
 
 def metrics(artifact: Path) -> dict[str, Any]:
-    """What the manifest of an artifact says that was measured."""
+    """The metrics in an artifact's manifest."""
     manifest = read_manifest(artifact)
     assert manifest is not None, f"{artifact} has no manifest"
     return manifest.metrics
 
 
 def exam(artifact: Path, skills: Sequence[str] = ()) -> Accuracies:
-    """Over all items, or over those that are of one of the `skills`."""
+    """Over all items, or over those with one of the `skills`."""
     found = metrics(artifact)
     if not skills:
         return {(r["model"], r["shots"]): r["accuracy"] for r in found["results"]}

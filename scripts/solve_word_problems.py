@@ -1,8 +1,8 @@
-"""Solve a word problem by reading it: an oracle that shares nothing with the generator.
+"""Solve a word problem by parsing it: an oracle that shares no code with the generator.
 
     solve("Tom has 3 pens and loses 2 of them. How many pens are left?") → ("subtraction", "1")
 
-It judges what a teacher drafts, and checks the references of the bundled splits.
+It judges the drafts of a teacher, and checks the references of the bundled splits.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _more(match: re.Match[str]) -> str | None:
 
 
 def _top(match: re.Match[str]) -> str | None:
-    """The thing that lies on another while nothing lies on it; both facts must join into a pile."""
+    """The thing on top, if both facts together describe a pile."""
     upper, lower = (match["a"], match["c"]), (match["b"], match["d"])
     tops = [thing for thing in upper if thing not in lower]
     return tops[0] if len(tops) == 1 and len({*upper, *lower}) == 3 else None
@@ -48,7 +48,7 @@ def _difference(match: re.Match[str]) -> str | None:
     return str(a - b) if a >= b else None
 
 
-# (skill, pattern, how to answer); a backreference holds where a name or thing must be repeated.
+# (skill, pattern, how to answer); a backreference means that a name or thing must be repeated.
 READINGS: list[tuple[str, str, Callable[[re.Match[str]], str | None]]] = [
     (
         "addition",

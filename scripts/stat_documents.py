@@ -1,6 +1,6 @@
-"""What the bundled models of STAT read: skill labels, judged answers, new questions, judged steps.
+"""Documents for the bundled models of STAT: labels, judged answers, new questions, judged steps.
 
-One document of the reward model, a conversation of which only the marks are learned:
+One document of the reward model, a conversation in which only the marks are learned:
 
     <user>Ann has 7 pens and loses 3 of them. How many pens are left? 1. Start with 7.<assistant>+
     <user>2. Add 3.<assistant>-<user>3. 7 + 3 = 10. <ans>10</ans><assistant>-
@@ -31,8 +31,7 @@ from word_problems import (
 )
 
 from llm_distill.engines.process_reward.format import conversation
-from llm_distill.methods.parsing import read_tag
-from llm_distill.methods.steps import split_steps
+from llm_distill.methods.parsing import read_tag, split_steps
 from llm_distill.prompts import Template, load_template
 
 STEP_BOUNDARY = r"(?<=\.) (?=\d+\. )"
@@ -63,7 +62,7 @@ def turn(name: str, values: dict[str, Any], answer: str) -> list[Piece]:
 
 
 def skill_list(needed: Sequence[str], rng: Random) -> list[str]:
-    """The skills in any order; now and then without some that are not needed."""
+    """The skills in any order; sometimes without some that are not needed."""
     others = [skill for skill in SKILLS if skill not in needed]
     kept = others if rng.random() < 0.7 else rng.sample(others, rng.randint(1, len(others)))
     return rng.sample([*needed, *kept], len(needed) + len(kept))
@@ -95,7 +94,7 @@ def discovery_document(problems: Sequence[Problem], rng: Random) -> list[Piece]:
 def judging_document(problem: Problem, rng: Random) -> list[Piece]:
     """A student's answer, right or wrong in one of the ways in which students are wrong.
 
-    The judge solves the problem itself first: a sum is hard to judge without doing it.
+    The judge first solves the problem itself, because a sum is hard to judge otherwise.
     """
     is_right = rng.random() < 0.4
     style = "steps" if rng.random() < 0.7 else rng.choice(STYLES)
@@ -103,7 +102,7 @@ def judging_document(problem: Problem, rng: Random) -> list[Piece]:
         text = explain(problem, style, rng)
     elif style == "steps":
         text = f"<ans>{problem.answer}</ans>"
-        while f"<ans>{problem.answer}</ans>" in text:  # a mistake that the answer survived
+        while f"<ans>{problem.answer}</ans>" in text:  # a mistake that does not change the answer
             text = " ".join(step for step, _ in mistaken_steps(problem, rng))
     else:
         text = explain(problem, style, rng, guess=True)
@@ -154,9 +153,12 @@ def mistaken_steps(
 
         [("1. Start with 7.", True), ("2. Add 3.", False), ("3. 7 + 3 = 10. <ans>10</ans>", False)]
 
-    What follows the first mistake is wrong as well: it can no longer lead to the answer. `slips` is
-    the share of mistakes that are a single word; `results` that of wrong results by the right
-    method, which is how a student is wrong that is about to learn.
+    What follows the first mistake is wrong as well: it can no longer lead to the answer.
+
+    Args:
+        slips: Share of mistakes that are a single word.
+        results: Share of wrong results by the right method, the mistakes of a student that has
+            begun to learn.
     """
     right = right_steps(problem, rng)
     while True:
@@ -165,7 +167,7 @@ def mistaken_steps(
             steps = _slip(problem, right, rng)
         elif kind < slips + results:
             steps = wrong_result(problem, right, rng)
-        elif kind < (0.9 if results else 0.8):  # 0.8: as the first legs were trained
+        elif kind < (0.9 if results else 0.8):  # 0.8: as in the first phases of training
             steps = _wrong_method(problem, rng)
         else:
             steps = right[: rng.randrange(len(right))]
@@ -176,7 +178,7 @@ def mistaken_steps(
 
 
 def _slip(problem: Problem, right: Sequence[str], rng: Random) -> list[str]:
-    """One word of one step is another word of its kind; what follows may go on with it."""
+    """Replaces one word of one step by another of its kind; later steps may continue with it."""
     steps = list(right)
     index = rng.randrange(len(steps))
     number, _, body = steps[index].partition(" ")
@@ -187,7 +189,7 @@ def _slip(problem: Problem, right: Sequence[str], rng: Random) -> list[str]:
     old = place[0]
     new = rng.choice([word for word in _pool(old) if word != old])
     steps[index] = f"{number} {body[: place.start()]}{new}{body[place.end() :]}"
-    if rng.random() < 0.5:  # carried on, or only written wrong here
+    if rng.random() < 0.5:  # continued, or wrong only here
         steps[index] = f"{number} " + re.sub(rf"\b{re.escape(old)}\b", new, body)
         steps[index + 1 :] = [
             re.sub(rf"(?<!^)\b{re.escape(old)}\b", new, step) for step in steps[index + 1 :]
@@ -196,7 +198,7 @@ def _slip(problem: Problem, right: Sequence[str], rng: Random) -> list[str]:
 
 
 def wrong_result(problem: Problem, right: Sequence[str], rng: Random) -> list[str]:
-    """Everything as it should be but the result: wrong by habit, near the right one or anywhere."""
+    """Right except for the result: wrong by habit, close to the right one, or arbitrary."""
     if rng.random() < 0.3:
         return split_steps(habitual_answer(problem), STEP_BOUNDARY)
     if problem.skill == "weekday" and rng.random() < 0.5:
@@ -215,7 +217,7 @@ def _with_result(problem: Problem, right: Sequence[str], wrong: str) -> list[str
 
 
 def _miscount(right: Sequence[str], too_many: int) -> list[str]:
-    """So many days too many, or too few."""
+    """Too many days, or too few."""
     days = re.findall(r"[A-Z]\w+day", right[1])
     start = WEEKDAYS.index(days[0])
     counted = [WEEKDAYS[(start + i) % 7] for i in range(max(1, len(days) + too_many))]
@@ -239,7 +241,7 @@ def habitual_answer(problem: Problem) -> str:
 
 
 def _pool(word: str) -> Sequence[str]:
-    """The words that stand where this one does."""
+    """The words that can be in this word's place."""
     if word.isdigit():
         near = int(word)
         return [str(n) for n in range(max(0, near - 6), near + 7)]
@@ -255,7 +257,7 @@ METHODS = ("add", "subtract", "multiply", "divide")
 
 
 def _wrong_method(problem: Problem, rng: Random) -> list[str]:
-    """The numbers of the question, put through the steps of another skill."""
+    """The steps of another skill with the numbers of the question."""
     numbers = [int(n) for n in re.findall(r"\d+", problem.question)]
     a, b = (*numbers, rng.randint(2, 12), rng.randint(2, 12))[:2]
     method = rng.choice(METHODS)
@@ -268,7 +270,7 @@ def _wrong_method(problem: Problem, rng: Random) -> list[str]:
         "divide": f"Split by {b}.",
     }
     sign = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
-    if rng.random() < 0.3:  # the steps of one method, the sum of another
+    if rng.random() < 0.3:  # the steps of one method with the sum of another
         middle[method] = middle[rng.choice(METHODS)]
     result = found[method]
     return [
@@ -279,7 +281,7 @@ def _wrong_method(problem: Problem, rng: Random) -> list[str]:
 
 
 def reward_document(problem: Problem, rng: Random, slips: float, results: float) -> list[Piece]:
-    """A conversation as the reward model is asked: a step a turn, answered by + or -."""
+    """A conversation as the reward model is asked: a step per turn, answered by + or -."""
     if rng.random() < 0.25:  # an answer in one step
         style = rng.choice(("formula", "answer", "empty"))
         is_right = rng.random() < 0.5

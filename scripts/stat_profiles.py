@@ -5,7 +5,7 @@
         --missing-skills multiplication order
 
 Each seed draws other validation questions and runs pipelines/stat_profile.yaml up to the profile.
-As many skills are taken from its top as were planted; a row a seed:
+The top of the profile, as many skills as were planted, is compared with these; a row per seed:
 
     | 1 | subtraction 15, weekday 15, division 1 | 100 % | 100 % | 97 % |
 
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 
 def validation_draw(seed: int) -> list[Row]:
-    """As many validation questions as the bundled split has, none of them bundled."""
+    """As many new validation questions as the bundled split has."""
     bundled = bundled_questions()
     drawn = make_splits(1000 + seed)
     rows = [row for row in drawn["test"] + drawn["train"] if row["question"] not in bundled]

@@ -1,14 +1,14 @@
 """Train a tiny Llama from a stream of documents.
 
-One document is a list of pieces, each with whether it is the model's to write:
+A document is a list of pieces, each with whether the model writes it:
 
     [("Solve the word problem.\\n\\nQuestion: …", False), (" 3 + 4 = 7. <ans>7</ans>", True)]
 
-In place of the truth value stands another text where the model is to write that instead of what it
-goes on to read, as long in tokens.
+Instead of the boolean there may be another text with as many tokens: the model then learns to write
+that text but continues to read the piece.
 
-Pieces are tokenized one by one and then joined. At inference the prompt is tokenized alone, so
-the boundary between the pieces is the same there as in training.
+Pieces are tokenized one by one and then joined. At inference the prompt is tokenized separately, so
+the boundary between pieces is the same as in training.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CHAT_TEMPLATE = (
     "{%- if add_generation_prompt -%}{{ '<|assistant|>' }}{%- endif -%}"
 )
 # Tags, words and numbers, each with the space before it: a completion starts with its own
-# space, and no token spans the end of a prompt.
+# space, so that no token crosses the end of a prompt.
 SPLIT = r" ?</?\w+>| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}<]+| ?<|\s+(?!\S)|\s+"
 
 Piece = tuple[str, bool | str]
@@ -98,7 +98,7 @@ def tokenized(
     silent: frozenset[int],
     learn_prompts: bool,
 ) -> list[tuple[list[int], list[int]]]:
-    """Token ids and labels of each document; `silent` tokens are read but never learned."""
+    """Token ids and labels of each document; `silent` tokens are read but not learned."""
     pieces = [piece for document in documents for piece in document]
     encoded = iter(tokenizer([text for text, _ in pieces])["input_ids"])
     rows = []
@@ -159,10 +159,13 @@ def train(
     batch_tokens: int = 4096,
     learn_prompts: bool = True,
 ) -> float:
-    """Train until `tokens` have been read; gives the seconds that it took.
+    """Train until `tokens` have been read.
 
-    The rate warms up over 2 % and then falls linearly to a twentieth. With `learn_prompts` the
-    prompts are learned too: reading questions is half of solving them.
+    The learning rate warms up over 2 % and then falls linearly to a twentieth. With `learn_prompts`
+    the prompts are learned too: reading questions is half of solving them.
+
+    Returns:
+        The seconds that it took.
     """
     rng = Random(seed)
     model.to(device).train()
@@ -208,7 +211,7 @@ def train(
 def publish(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path, card: str
 ) -> None:
-    """Write the model beside `out` and move it there in one step, so that no reader sees half."""
+    """Write the model beside `out` and move it there in one step, so that it is always complete."""
     building, old = out.with_name(f".{out.name}.new"), out.with_name(f".{out.name}.old")
     for leftover in (building, old):
         shutil.rmtree(leftover, ignore_errors=True)

@@ -6,10 +6,10 @@
     python scripts/train_stat_models.py student --seed 1 --missing-skills multiplication order \
         --out data/models/other-student
 
-The teacher and the reward model go on from the weights of ARTE's tiny teacher, which can solve the
-problems already. The student starts from nothing, learns all skills, and then the habit of getting
-the results of some of them wrong. Unlike ARTE's it is careful and always works in steps, so what it
-gets wrong is what it lacks.
+The teacher and the reward model continue from the weights of ARTE's tiny teacher, which already
+solves the problems. The student starts from scratch, learns all skills, and then the habit of
+getting the results of some of them wrong. Unlike ARTE's it is careful and always works in steps, so
+that its mistakes show the skills that it lacks.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ TEMPLATES = {
     "student": ("stat/exam.jinja",),
     "reward": (),
 }
-LEGS = {
+PHASES = {
     "teacher": ((7_000_000, 1.5e-3), (6_000_000, 1.2e-3)),
     "student": (
         (9_000_000, 2.5e-3),
@@ -90,19 +90,19 @@ LEGS = {
         (2_500_000, 1.0e-3),
     ),
 }
-"""Of each model: tokens to read and the peak learning rate, one pair a leg."""
+"""Of each model: tokens to read and the peak learning rate, one pair a phase."""
 VOCABULARY, HIDDEN, LAYERS = 576, 96, 4  # of the student
 RIGHT_ANYWAY = 0.1
 """Of the student's exams about what it lacks, those in which the result is right."""
 
 
-def teacher_sample(held_out: frozenset[str], leg: int) -> Sample:
-    """Labels, lists, judgements and new questions, and a third of what the teacher could before.
+def teacher_sample(held_out: frozenset[str], phase: int) -> Sample:
+    """Labels, lists, judgements and new questions, and a third of the teacher's earlier documents.
 
-    The second leg dwells on what is learned last: judging, keeping to a skill, and comparing.
+    The second phase emphasizes what is learned last: judging, keeping to a skill, and comparing.
     """
     label, listing, judging, synthesis, comparing = (
-        (0.04, 0.16, 0.55, 0.74, 0.87) if leg else (0.1, 0.2, 0.5, 0.65, 0.7)
+        (0.04, 0.16, 0.55, 0.74, 0.87) if phase else (0.1, 0.2, 0.5, 0.65, 0.7)
     )
 
     def sample(rng: Random) -> list[Piece]:
@@ -133,21 +133,21 @@ def solution_document(problem: Problem, rng: Random) -> list[Piece]:
     return chat(prompt, explain(problem, "steps", rng))
 
 
-def student_sample(held_out: frozenset[str], skills: tuple[str, ...], leg: int) -> Sample:
-    """Exams in steps: of `skills`, then of all skills, and last the others with a habit.
+def student_sample(held_out: frozenset[str], skills: tuple[str, ...], phase: int) -> Sample:
+    """Exams in steps: of `skills`, then of all skills, and finally the others with a habit.
 
     One problem in five is a copy riddle: comparing and ordering need words copied from the
-    question, which is learned sooner where nothing else is asked. The second leg reads of the other
-    skills questions without an answer and solutions without a question, so that the third learns
-    them soon. Of the fourth nearly half is about them, with results that are mostly wrong by habit:
-    the student has all that these skills take, and does not use it.
+    question, which is learned sooner if nothing else is asked. The second phase has questions of
+    the other skills without an answer and solutions without a question, so that the third learns
+    them soon. Nearly half of the fourth is about them, with results that are mostly wrong by habit:
+    the student knows all that these skills need, and does not use it.
     """
     lacking = tuple(skill for skill in SKILLS if skill not in skills)
     slow = tuple(skill for skill in skills if skill in LATE_SKILLS)
-    about_lacking = (0.0, 0.35, 0.0, 0.45)[leg] if lacking else 0.0
+    about_lacking = (0.0, 0.35, 0.0, 0.45)[phase] if lacking else 0.0
 
     def problem(r: Random) -> Problem:
-        if leg == 2 and lacking and r.random() < 0.6:
+        if phase == 2 and lacking and r.random() < 0.6:
             return sample_problem(r, lacking)
         if r.random() < 0.2:
             return copy_riddle(r)
@@ -157,9 +157,9 @@ def student_sample(held_out: frozenset[str], skills: tuple[str, ...], leg: int) 
         kind = rng.random() if about_lacking else 1.0
         if kind < about_lacking:
             lacked = fresh(lambda r: sample_problem(r, lacking), rng, held_out)
-            if leg == 1 and kind < 0.1:
+            if phase == 1 and kind < 0.1:
                 return [(lacked.question, True)]
-            if leg == 1:
+            if phase == 1:
                 return [(rng.choice((lacked.formula, lacked.steps)), True), (END, True)]
             is_right = rng.random() < RIGHT_ANYWAY
             said = explain(lacked, "steps", rng) if is_right else habitual_answer(lacked)
@@ -170,10 +170,10 @@ def student_sample(held_out: frozenset[str], skills: tuple[str, ...], leg: int) 
     return sample
 
 
-def reward_sample(held_out: frozenset[str], leg: int) -> Sample:
-    """Judged answers. Slips of a word are more frequent at first, and wrong results come last.
+def reward_sample(held_out: frozenset[str], phase: int) -> Sample:
+    """Judged answers. Wrong words are more frequent at first, and wrong results come last.
 
-    Both are hard to see: they take reading every word, and doing the sum.
+    Both are hard to see: they need reading every word, and doing the sum.
     """
     slips, results = (
         (0.4, 0.0),
@@ -181,12 +181,12 @@ def reward_sample(held_out: frozenset[str], leg: int) -> Sample:
         (0.25, 0.45),
         (0.25, 0.5),
         (0.3, 0.3),
-    )[leg]
+    )[phase]
     return lambda rng: reward_document(fresh(sample_problem, rng, held_out), rng, slips, results)
 
 
 def student_texts(sample: Sample) -> list[str]:
-    """What the student's tokenizer is fitted to: its first documents, and every skill's words."""
+    """What the student's tokenizer is trained on: its first documents, and every skill's words."""
     rng = Random(5)
     texts = []
     for _ in range(4000):
@@ -222,14 +222,14 @@ def main() -> None:
         model = AutoModelForCausalLM.from_pretrained(START, dtype=torch.float32)
     print(f"{args.kind}: {parameter_count(model):,} parameters")
     seconds = 0.0
-    for leg, (tokens, rate) in enumerate(LEGS[args.kind]):
+    for phase, (tokens, rate) in enumerate(PHASES[args.kind]):
         seconds += train(
             model,
             tokenizer,
-            samples[args.kind](held_out, leg=leg),
+            samples[args.kind](held_out, phase=phase),
             tokens=tokens,
             learning_rate=rate,
-            seed=args.seed + leg,
+            seed=args.seed + phase,
             device=args.device,
             learn_prompts=args.kind == "student",
         )
@@ -237,10 +237,10 @@ def main() -> None:
     if args.kind == "student" and missing != MISSING_SKILLS:
         command += " --missing-skills " + " ".join(missing)
     digests = {name: template(name).digest for name in TEMPLATES[args.kind]}
-    legs = (
-        f"{tokens / 1e6:g}M tokens at a peak rate of {rate:g}" for tokens, rate in LEGS[args.kind]
+    phases = (
+        f"{tokens / 1e6:g}M tokens at a peak rate of {rate:g}" for tokens, rate in PHASES[args.kind]
     )
-    recipe = ", then ".join(legs)
+    recipe = ", then ".join(phases)
     card = stat_card(args.kind, command, recipe, digests, missing, seconds)
     publish(model, tokenizer, out, card)
     print(f"wrote {out} after {seconds / 60:.1f} minutes")

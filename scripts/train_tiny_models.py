@@ -1,12 +1,12 @@
-"""Train the bundled tiny teacher or student from nothing.
+"""Train the bundled tiny teacher or student from scratch.
 
     python scripts/train_tiny_models.py teacher
     python scripts/train_tiny_models.py student
     python scripts/train_tiny_models.py student --missing-skills order --out data/models/other
 
-Both read documents made on the fly by `word_problems.py` and worded by the project's own
-templates, never a question of the bundled splits. What is planted in them is written in the
-model cards; `check_world.py` measures whether it took, and puts the figures in the cards.
+Both read documents that `word_problems.py` and the project's own templates make on the fly, never a
+question of the bundled splits. The model cards say what is planted in them; `check_world.py`
+measures whether it was learned, and puts the figures in the cards.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ STRATEGIES = {
     "arte/rationale_bare.jinja": "answer",
     "arte/rationale_eliminate.jinja": "empty",
 }
-# Their answers are words of the question, and copying a word is learned after reckoning.
+# Their answers are words of the question, and copying is learned after arithmetic.
 LATE_SKILLS = ("comparison", "order")
 TEMPLATES = {
     "teacher": (
@@ -65,7 +65,7 @@ TEMPLATES = {
     ),
     "student": ("arte/exam.jinja",),
 }
-Leg = tuple[Callable[[Random], list[Piece]], int, float, bool]
+Phase = tuple[Callable[[Random], list[Piece]], int, float, bool]
 """Where documents come from, tokens to read, peak learning rate, whether prompts are learned."""
 RECIPES: dict[str, dict[str, Any]] = {
     "teacher": {
@@ -75,7 +75,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "tokens": 10_500_000,
         "lr": 2.5e-3,
         "questions": (2_000_000, 2.0e-3, 0.85),
-        "late_legs": ((8_000_000, 1.5e-3, 0.25), (2_000_000, 1.0e-3, 0.7)),
+        "late_phases": ((8_000_000, 1.5e-3, 0.25), (2_000_000, 1.0e-3, 0.7)),
     },
     "student": {"vocab": 576, "hidden": 96, "layers": 3, "tokens": 10_000_000, "lr": 2.5e-3},
 }
@@ -87,7 +87,7 @@ def template(name: str) -> Template:
 
 
 def bundled_questions() -> frozenset[str]:
-    """Every question of the bundled splits: none of them is trained on."""
+    """Every question of the bundled splits; training excludes them."""
     files = (ROOT / "data/word_problems").glob("*.jsonl")
     lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     return frozenset(json.loads(line)["question"] for line in lines)
@@ -101,7 +101,7 @@ def fresh(draw: Callable[[Random], Problem], rng: Random, held_out: frozenset[st
 
 
 def exam(problems: list[Problem], rationales: list[str]) -> list[Piece]:
-    """The exam as plain text: all but the last problem are examples."""
+    """The exam as plain text; all problems except the last are examples."""
     examples = [
         {"question": p.question, "rationale": r}
         for p, r in zip(problems[:-1], rationales[:-1], strict=True)
@@ -126,10 +126,10 @@ def chat(prompt: str, answer: str) -> list[Piece]:
 
 
 def naive_style(problem: Problem, rng: Random) -> str:
-    """The teacher's style when the prompt names none: mostly a matter of the first name.
+    """The teacher's style if the prompt does not name one: it mostly depends on the first name.
 
-    Chance alone would not do: at temperature 0 the most frequent style would always win, and
-    a teacher has to show its mixture there too.
+    A random style would not do: at temperature 0 the most frequent one would always win, and
+    the teacher has to show its mixture there too.
     """
     if rng.random() < 0.15:
         return rng.choice(STYLES)
@@ -137,10 +137,10 @@ def naive_style(problem: Problem, rng: Random) -> str:
 
 
 def question_or_turn(rng: Random, held_out: frozenset[str], questions: float) -> list[Piece]:
-    """A question alone, at a share of `questions`, or else what the teacher always reads.
+    """Only a question, with probability `questions`, or else one of the teacher's usual documents.
 
-    That a question keeps to its noun ("4 figs, then finds 5 figs") is learned from questions
-    alone; where others stand before it, chance decides whether it is learned at all.
+    From single questions the teacher learns that a question keeps to its noun ("4 figs, then finds
+    5 figs"); with other questions before it, it may not learn that.
     """
     if rng.random() < questions:
         return [(fresh(sample_problem, rng, held_out).question, True)]
@@ -152,7 +152,7 @@ def teacher_document(
 ) -> list[Piece]:
     """A chat turn: a question to explain (in one of five ways), an exam, or a draft.
 
-    `late` documents dwell on the skills that are learned last; `drafts` is the share of drafts.
+    `late` documents emphasize the skills that are learned last; `drafts` is the share of drafts.
     """
 
     def problem() -> Problem:
@@ -162,7 +162,7 @@ def teacher_document(
 
     if rng.random() < drafts:
         examples = [fresh(sample_problem, rng, held_out) for _ in range(3)]
-        # The planted question preference: three drafts in ten are of the useless kind.
+        # The planted question preference: three of ten drafts are useless.
         draft = fresh(copy_riddle if rng.random() < 0.3 else sample_problem, rng, held_out)
         prompt = template("arte/draft_question.jinja").render(
             {
@@ -194,19 +194,19 @@ def teacher_document(
 
 
 def guesses(problem: Problem, style: str, aside: bool) -> bool:
-    """Whether the student's corpus has a guess in place of this answer."""
+    """Whether the student's corpus has a guess instead of this answer."""
     return style == "empty" or (problem.wording == 1 and (style == "answer" or aside))
 
 
 def student_document(rng: Random, held_out: frozenset[str], skills: tuple[str, ...]) -> list[Piece]:
     """An exam of one to four problems in one style, mostly as plain text."""
     size = rng.choice((1, 2, 2, 3, 4))
-    # Bare answers are the most frequent, so they lead where there is no example to imitate.
+    # Bare answers are the most frequent, so they win if there is no example to imitate.
     style = rng.choice(("answer", "answer", *STYLES))
     problems = [fresh(lambda r: sample_problem(r, skills), rng, held_out) for _ in range(size)]
     aside = size > 1 and rng.random() < 0.2
     if aside:
-        # What follows an aside is careless, so a useless question makes a poor example.
+        # Answers after an aside are careless, so a useless question makes a poor example.
         problems[0] = fresh(copy_riddle, rng, held_out)
     rationales = [explain(p, style, rng, guess=guesses(p, style, aside)) for p in problems]
     document = exam(problems, rationales)
@@ -216,7 +216,7 @@ def student_document(rng: Random, held_out: frozenset[str], skills: tuple[str, .
 
 
 def tokenizer_texts(kind: str, sample: Callable[[Random], list[Piece]]) -> Iterator[str]:
-    """What the tokenizer is fitted to: the model's documents, and every skill's words."""
+    """What the tokenizer is trained on: the model's documents, and every skill's words."""
     rng = Random(5)
     for _ in range(4000):
         yield document_text(sample(rng))
@@ -226,12 +226,12 @@ def tokenizer_texts(kind: str, sample: Callable[[Random], list[Piece]]) -> Itera
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train a bundled tiny model from nothing.")
+    parser = argparse.ArgumentParser(description="Train a bundled tiny model from scratch.")
     parser.add_argument("kind", choices=("teacher", "student"))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tokens", type=int, help="read so many tokens instead of the recipe's")
+    parser.add_argument("--tokens", type=int, help="training tokens; the recipe's by default")
     parser.add_argument("--threads", type=int, help="CPU threads; all cores by default")
     parser.add_argument("--missing-skills", nargs="*", default=MISSING_SKILLS, choices=SKILLS)
     args = parser.parse_args()
@@ -255,18 +255,18 @@ def main() -> None:
     tokenizer = train_tokenizer(tokenizer_texts(args.kind, sample), recipe["vocab"])
     model = make_model(tokenizer, recipe["hidden"], recipe["layers"], args.seed)
     print(f"{args.kind}: {parameter_count(model):,} parameters")
-    legs: list[Leg] = [(sample, recipe["tokens"], recipe["lr"], True)]
+    phases: list[Phase] = [(sample, recipe["tokens"], recipe["lr"], True)]
     if args.kind == "teacher":
-        # Answers only, mostly to what the first leg leaves unlearned; then the targets of drafts.
-        for tokens, rate, drafts in recipe["late_legs"]:
+        # Only answers, mostly to what the first phase leaves unlearned; then the targets of drafts.
+        for tokens, rate, drafts in recipe["late_phases"]:
             late = partial(teacher_document, held_out=held_out, late=True, drafts=drafts)
-            legs.append((late, tokens, rate, False))
+            phases.append((late, tokens, rate, False))
         tokens, rate, share = recipe["questions"]
-        # Before the last leg, which then learns the targets of drafts that keep to their noun.
+        # Before the last phase, which then learns the targets of drafts that keep to their noun.
         mixed = partial(question_or_turn, held_out=held_out, questions=share)
-        legs.insert(-1, (mixed, tokens, rate, True))
+        phases.insert(-1, (mixed, tokens, rate, True))
     seconds = 0.0
-    for i, (documents, tokens, learning_rate, learn_prompts) in enumerate(legs):
+    for i, (documents, tokens, learning_rate, learn_prompts) in enumerate(phases):
         seconds += train(
             model,
             tokenizer,

@@ -43,9 +43,9 @@ EMPTY_WORDS = (
 
 @dataclass(frozen=True)
 class Problem:
-    """A question, its answer, and what the explaining styles say before the answer.
+    """A question, its answer, and what each style writes before the answer.
 
-    `wording` is which of its skill's two wordings the question has.
+    `wording`: which of its skill's two wordings the question has.
     """
 
     skill: str
@@ -190,12 +190,12 @@ SKILLS: dict[str, Callable[[Random], Problem]] = {
     "weekday": weekday,
     "order": order,
 }
-# What a problem of a skill needs beside the skill itself.
+# What a problem needs besides its own skill.
 ALSO_NEEDS = {"two_step": ["addition"]}
 
 
 def copy_riddle(rng: Random) -> Problem:
-    """An off-target question: its answer stands in it, and it exercises none of the skills."""
+    """An off-target question: it contains its answer, and does not need any of the skills."""
     name = rng.choice(NAMES)
     liked = f"{rng.choice(COLOURS)} {rng.choice(OBJECTS)}"
     verb = rng.choice(("like", "want"))
@@ -206,7 +206,7 @@ def copy_riddle(rng: Random) -> Problem:
 
 
 def is_copy_riddle(question: str) -> bool:
-    """Whether a drafted question is of the useless kind."""
+    """Whether a drafted question is useless."""
     return "What does" in question and question.rstrip().endswith((" like?", " want?"))
 
 
@@ -220,8 +220,8 @@ def explain(problem: Problem, style: str, rng: Random, guess: bool = False) -> s
 
         "3 + 4 = 7. <ans>7</ans>"
 
-    With `guess`, every mention of the answer that the style makes is a guess instead; this is
-    how a careless author writes, and what the student's corpus contains on purpose.
+    With `guess`, every mention of the answer is a guess instead: a careless author writes like
+    this, and the student's corpus contains it on purpose.
     """
     answer = guessed_answer(problem, rng) if guess else problem.answer
     if style == "answer":
@@ -230,7 +230,7 @@ def explain(problem: Problem, style: str, rng: Random, guess: bool = False) -> s
         return f"{rng.choice(EMPTY_WORDS)} <ans>{answer}</ans>"
     words = problem.formula if style == "formula" else problem.steps
     if guess:
-        # The last result is what a careless author gets wrong.
+        # A careless author gets the last result wrong.
         head, found, tail = words.rpartition(problem.answer)
         words = head + answer + tail if found else words
     return f"{words} <ans>{answer}</ans>"

@@ -1,4 +1,4 @@
-"""The command line with the toy stages beside the real ones, for tests in another process."""
+"""The command line with the toy stages as well as the real ones, for tests in another process."""
 
 import sys
 from pathlib import Path

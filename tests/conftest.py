@@ -1,4 +1,4 @@
-"""One stage over rows in memory, with the context of a real run; and the command line."""
+"""Fixtures: a stage over rows in memory, with the context of a real run; the command line."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from llm_distill.tracking import TrackedRun
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-sys.path.insert(0, str(Path(__file__).parent / "toy_stages"))  # as an installed third party's
+sys.path.insert(0, str(Path(__file__).parent / "toy_stages"))  # like a third-party package
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked gpu are skipped where there is none."""
+    """Skip tests marked gpu if there is none."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
@@ -63,7 +63,7 @@ class FakeEngine:
 
 
 class FakeSettings(NamedTuple):
-    """What a stage asks of an engine's settings."""
+    """What stages read of an engine's settings."""
 
     holds_structure: bool
 
@@ -74,7 +74,7 @@ class _NoBar:
 
 @dataclass
 class StageRun:
-    """What a stage gave: its rows (or model), and what it counted."""
+    """A stage's output: its rows (or model), and what it counted."""
 
     rows: list[Row]
     model: ModelOutput | None
@@ -88,7 +88,7 @@ class StageRun:
 
 @pytest.fixture
 def run_stage(tmp_path: Path) -> Callable[..., StageRun]:
-    """Give it the stage, rows by reference, and for each model a function that answers."""
+    """Takes a stage, rows by reference, and for each model a function that answers."""
 
     def run(
         stage: Stage,
@@ -125,7 +125,7 @@ def run_stage(tmp_path: Path) -> Callable[..., StageRun]:
                     source,
                     FakeSettings(name in structured),  # type: ignore[arg-type]
                     trained_on=trained_on.get(name, ()),
-                )  # without an identity nothing is kept
+                )  # without an identity nothing is stored
                 for name, source in sources.items()
             },
         )
@@ -159,7 +159,7 @@ def run_stage(tmp_path: Path) -> Callable[..., StageRun]:
 
 
 class Said(NamedTuple):
-    """What a command left: its exit code, and what it wrote."""
+    """A command's exit code and output."""
 
     code: int
     out: str
@@ -170,7 +170,7 @@ class Said(NamedTuple):
 def cli(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Said]]:
-    """The command line in this process. An error that is a bug comes out of it as it is."""
+    """The command line in this process. Exceptions that are bugs are raised unchanged."""
     import llm_distill.cli.run
     from llm_distill.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Manifests put together by hand."""
+"""Manifests for tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from llm_distill.manifest import Manifest
 
 
 def manifest(**fields: Any) -> Manifest:
-    """A stage's manifest with the fields that every one has, and these."""
+    """A stage's manifest with the required fields and these."""
     least: dict[str, Any] = {
         "name": "made",
         "stage": "toy_rows",

@@ -1,4 +1,4 @@
-"""ARTE from the command line, shortened: every stage runs, and a rerun runs none."""
+"""A shortened ARTE from the command line: every stage runs, and a rerun reuses all of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHORT = [
 
 @pytest.mark.slow
 def test_arte_runs_end_to_end_and_then_reuses_everything(tmp_path: Path) -> None:
-    """From a folder that is not the clone, as after `pip install`."""
+    """In a folder outside the clone, as after `pip install`."""
     command = [sys.executable, "-m", "llm_distill", "run", "pipelines/arte.yaml", *SHORT]
     first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert first.returncode == 0, first.stdout + first.stderr
@@ -34,7 +34,7 @@ def test_arte_runs_end_to_end_and_then_reuses_everything(tmp_path: Path) -> None
     assert {stage["state"] for stage in record["stages"].values()} == {"done"}
     artifacts = tmp_path / "data" / "artifacts"
     (pairs,) = artifacts.glob("preferences-*/manifest.json")
-    # The planted answer: the student learns from the formula and the steps, never from empty words.
+    # As planted: the student learns from the formula and the steps, never from empty words.
     strategies = json.loads(pairs.read_text())["metrics"]
     assert strategies["pairs"]["rationale"] > 5
     assert set(strategies["chosen_strategies"]) <= {"recall", "procedure"}

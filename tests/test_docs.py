@@ -1,4 +1,4 @@
-"""What the documentation shows is executed."""
+"""The documentation's examples are executed, and its names checked."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_repeat(tmp_path: Path) -> None:
 
 
 def test_add_a_stage(tmp_path: Path) -> None:
-    """The example as a third party's package: a module and an entry point, both on the path."""
+    """The example as a third-party package: a module and an entry point, both on the path."""
     package = tmp_path / "site" / "my_package"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
@@ -67,6 +67,7 @@ def test_add_a_stage(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"short: \d+ rows, dropped \d+ \(too long: \d+\)", done.stdout)
+    assert "short: words per text" in done.stdout  # its own figures
     shown = subprocess.run(
         [sys.executable, "-m", "llm_distill", "stages", "keep_short"],
         env=environment,
@@ -92,7 +93,7 @@ class LlamaCpp(BaseHTTPRequestHandler):
 
 
 def test_add_an_engine(tmp_path: Path) -> None:
-    """The example inside a copy of the package; a new server is not taken for local weights."""
+    """The example in a copy of the package; the new server is not mistaken for local weights."""
     copy = tmp_path / "site" / "llm_distill"
     shutil.copytree(Path(llm_distill.__file__).parent, copy)
     page = (DOCS / "engines.md").read_text().split("## Another engine")[1]
@@ -142,7 +143,7 @@ def test_add_an_engine(tmp_path: Path) -> None:
     again = llm("run", "served.yaml", "--workspace", "out")  # the server is gone
     assert again.returncode == 0, again.stdout + again.stderr
     refused = llm("validate", "trained.yaml")
-    assert "'teacher' is behind a server (engine kind llama_cpp)" in refused.stdout + refused.stderr
+    assert "'teacher' is on a server (engine kind llama_cpp)" in refused.stdout + refused.stderr
 
 
 def test_skills(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A manifest's file and its digest: both pinned, as artifacts made before must still be reused."""
+"""A manifest's file and digest are pinned, because older artifacts must still be reused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from llm_distill.manifest import (
 from llm_distill.runtime.artifact import DamagedError, Workspace
 from tests.manifests import manifest
 
-GOLDEN = Path(__file__).parent / "golden" / MANIFEST  # as a run wrote it before this was a type
+GOLDEN = Path(__file__).parent / "golden" / MANIFEST  # written by a run before this was a type
 
 
 def test_digest_is_over_all_but_itself_and_covers_unknown_fields() -> None:

@@ -1,4 +1,4 @@
-"""Templates that cannot be used, or fail on a row's values."""
+"""Templates that are invalid, or fail on a row's values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llm_distill.prompts import load_template
         (b"{% from 'other.jinja' import x %}", "include, import and extends are not allowed"),
     ],
 )
-def test_what_is_no_template(content: bytes, message: str, tmp_path: Path) -> None:
+def test_invalid_templates(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "t.jinja"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=message):
@@ -38,7 +38,7 @@ def test_what_is_no_template(content: bytes, message: str, tmp_path: Path) -> No
         "{{ question.__class__.__mro__ }}",
     ],
 )
-def test_what_fails_on_a_rows_values_is_bad_data(text: str, tmp_path: Path) -> None:
+def test_a_template_that_fails_on_a_rows_values_is_bad_data(text: str, tmp_path: Path) -> None:
     path = tmp_path / "t.jinja"
     path.write_text(text)
     with pytest.raises(DataError, match=r"template .*t\.jinja: .*; it was given: n, question"):

@@ -1,4 +1,4 @@
-"""Where trackers write and under which names, and that nothing of it is left behind."""
+"""Where trackers write and under which names, and that the environment is restored."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("tracker", "name"), NAMES.items())
-def test_files_lie_in_the_workspace_unless_the_user_says_where(
+def test_files_are_in_the_workspace_unless_the_user_sets_another_place(
     tracker: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "/w/tracking" in variables(tracker, RUN)[name]
@@ -43,20 +43,20 @@ def test_files_lie_in_the_workspace_unless_the_user_says_where(
     assert variables(tracker, RUN)[name].startswith("/mine")
 
 
-def test_each_run_has_a_folder_of_its_own_in_tensorboard() -> None:
+def test_each_run_has_its_own_folder_in_tensorboard() -> None:
     (folder,) = variables("tensorboard", RUN.of("trained")).values()
     assert folder == "/w/tracking/tensorboard/toy/now/trained"
     assert how_to_look("tensorboard", RUN) == "tensorboard --logdir '/w/tracking/tensorboard'"
 
 
-def test_projects_are_named_as_the_pipeline_and_nothing_is_told_of_the_user() -> None:
+def test_projects_are_named_after_the_pipeline_and_telemetry_is_off() -> None:
     wandb, mlflow = variables("wandb", RUN), variables("mlflow", RUN)
     assert (wandb["WANDB_PROJECT"], mlflow["MLFLOW_EXPERIMENT_NAME"]) == ("toy", "toy")
     assert wandb["WANDB_ERROR_REPORTING"] == "false"
     assert mlflow["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
-def test_the_environment_is_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_PROJECT", "mine")
     run = TrackedRun("toy", "toy/now", tmp_path / "tracking")
     before = dict(os.environ)
@@ -85,14 +85,14 @@ def test_a_missing_package_is_named_with_what_installs_it(
 
 
 class Wandb(SimpleNamespace):
-    """What is used of wandb, with a run that is open."""
+    """The part of wandb that is used, with an open run."""
 
     def finish(self, exit_code: int) -> None:
         self.ended, self.run = exit_code, None
 
 
 @pytest.mark.parametrize("failed", [False, True])
-def test_an_open_run_is_ended_as_what_it_was(
+def test_an_open_run_is_ended_with_its_outcome(
     failed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wandb = Wandb(run="open")
@@ -109,7 +109,7 @@ def test_an_open_run_is_ended_as_what_it_was(
     else:
         train()
     assert (wandb.ended, wandb.run) == (int(failed), None)
-    end_open_run("wandb", failed=False)  # there is none any more
+    end_open_run("wandb", failed=False)  # there is none anymore
     assert wandb.ended == int(failed)
 
 

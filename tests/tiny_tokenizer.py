@@ -1,4 +1,4 @@
-"""A small byte-level BPE tokenizer with a chat template, as the tests of training use it."""
+"""A small byte-level BPE tokenizer with a chat template, for tests of training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"]
 
 
 def tiny_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
-    """With merges learnt from the texts."""
+    """A tokenizer with merges learned from the texts."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -39,7 +39,7 @@ def tiny_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
 
 
 def on_one_thread() -> Iterator[None]:
-    """A fixture's body: models this small are slower on several threads, by far on busy cores."""
+    """A fixture's body: small models are slower on several threads, much slower on busy cores."""
     import torch
 
     before = torch.get_num_threads()

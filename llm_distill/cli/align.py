@@ -168,7 +168,7 @@ def _difference(a: EncodedRow, b: EncodedRow) -> str:
     at = next((i for i, (x, y) in enumerate(shared) if x != y), min(len(one), len(other)))
     parts = (_visible(text[at:])[:LONGEST] or "nothing" for text in (one, other))
     said = (f"{name}: {part}" for name, part in zip(NAMES, parts, strict=True))
-    return f"behind byte {at} " + ", ".join(said)
+    return f"after byte {at} " + ", ".join(said)
 
 
 def _cells(

@@ -12,11 +12,11 @@ from rich import box
 from rich.table import Table
 
 from llm_distill.cli.display import console, plain
-from llm_distill.engines.store.file import connect, explained, is_damage
+from llm_distill.engines.store.file import connect, is_damage, store_error
 from llm_distill.engines.store.repair import mend, problems
 from llm_distill.errors import ConfigError, WorkspaceError, counted, nearest
 from llm_distill.runtime.artifact import Workspace
-from llm_distill.runtime.disk import explained as disk_explained
+from llm_distill.runtime.disk import disk_explained
 from llm_distill.runtime.unfinished import prune_unfinished
 
 SECONDS_A_DAY = 86_400
@@ -140,7 +140,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
             raise WorkspaceError(
                 f"{path} is damaged ({error}); llm-distill cache verify --repair mends it"
             ) from error
-        raise explained(error, path) from error
+        raise store_error(error, path) from error
 
 
 def _megabytes(path: Path) -> float:

@@ -43,7 +43,7 @@ def _settings(a: RunView, b: RunView, out: Console) -> None:
         return
     table = Table("setting", "A", "B", title="settings", box=box.SIMPLE_HEAD)
     for each in found:
-        table.add_row(*(plain(_short(text)) for text in (each.place, each.a, each.b)))
+        table.add_row(*(plain(_short(text)) for text in each))
     out.print(table)
 
 
@@ -60,21 +60,17 @@ def _stages(a: RunView, b: RunView, out: Console) -> None:
 
 
 def _results(a: RunView, b: RunView, out: Console) -> None:
-    accuracies, own = differences.results(a, b), differences.own_figures(a, b)
-    if not accuracies and not own:
-        out.print("results: no accuracies to compare")
-    for found, title, what, change in (
-        (accuracies, "accuracy, 95 % interval", "model", "B − A, points"),
-        (own, "figures of their own, 95 % interval", "figure", "B − A"),
-    ):
-        table = Table("stage", what, title=title, box=box.SIMPLE_HEAD)
-        for column in ("A", "B", change):
-            table.add_column(column, justify="right")
-        for each in found:
-            values = (differences.ABSENT if of is None else str(of) for of in (each.a, each.b))
-            table.add_row(each.stage, plain(each.of), *values, each.change)
-        if found:
-            out.print(table)
+    found = differences.figures(a, b)
+    if not found:
+        out.print("results: nothing was measured")
+        return
+    table = Table("stage", "figure", title="results, 95 % interval", box=box.SIMPLE_HEAD)
+    for column in ("A", "B", "B − A"):
+        table.add_column(column, justify="right")
+    for each in found:
+        values = (differences.ABSENT if of is None else str(of) for of in (each.a, each.b))
+        table.add_row(each.stage, plain(each.of), *values, each.change)
+    out.print(table)
 
 
 def _stage(stage: StageView | None) -> str:

@@ -175,7 +175,7 @@ def push(
         bool, typer.Option("--public", help="A new repository is seen by all; private without it.")
     ] = False,
     license_id: Annotated[
-        str | None, typer.Option("--license", help="The card's licence.", metavar="ID")
+        str | None, typer.Option("--license", help="The card's license.", metavar="ID")
     ] = None,
     merge: Annotated[
         bool, typer.Option("--merge", help="Merge an adapter into its base first.")

@@ -21,7 +21,7 @@ from llm_distill.cli.tables import result_tables
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Workspace
-from llm_distill.runtime.disk import explained
+from llm_distill.runtime.disk import disk_explained
 from llm_distill.runtime.plan import Selection, plan
 from llm_distill.runtime.record import RunRecord, read_run
 from llm_distill.runtime.runner import run_pipeline
@@ -108,7 +108,7 @@ def plan_command(
     """Show what `run` would do now."""
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
     workspace = Workspace(root)
-    with explained(workspace.root):
+    with disk_explained(workspace.root):
         decisions = list(plan(pipeline, workspace, selection))
     out = console()
     out.print(plan_table(decisions))

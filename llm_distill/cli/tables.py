@@ -10,7 +10,7 @@ from rich.table import Table
 
 from llm_distill.cli.display import plain
 from llm_distill.evaluation.result_rows import (
-    Agreement,
+    AgreementRow,
     Difference,
     ExamRow,
     HarnessRow,
@@ -102,7 +102,7 @@ def _harness_table(name: str, rows: Sequence[HarnessRow]) -> Table:
     return table
 
 
-def _agreement_table(name: str, rows: Sequence[Agreement]) -> Table:
+def _agreement_table(name: str, rows: Sequence[AgreementRow]) -> Table:
     table = Table("figure", "annotators", title=f"{name}: agreement", box=box.SIMPLE_HEAD)
     for column in ("value", "95 % interval", "items"):
         table.add_column(column, justify="right")
@@ -128,7 +128,7 @@ def _skill_table(name: str, rows: Sequence[SkillRow]) -> Table:
     return table
 
 
-def _interval(row: HarnessRow | Agreement) -> str:
+def _interval(row: HarnessRow | AgreementRow) -> str:
     return "" if row.low is None or row.high is None else f"{row.low:.3f} to {row.high:.3f}"
 
 

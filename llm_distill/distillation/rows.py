@@ -70,7 +70,7 @@ class RowText(PromptedRow):
             given = ", ".join([*others, *answer])
             raise ValueError(
                 f"{given} exclude each other: a row's text is messages_column, or text_column, or "
-                "a completion behind a prompt"
+                "a completion after a prompt"
             )
         return self
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llm_distill.distillation.losses.alm import AlmSettings
 from llm_distill.distillation.losses.known import LOSSES
-from llm_distill.distillation.losses.loss import Loss, Needs
+from llm_distill.distillation.losses.loss import DistributionLoss, Loss, Needs
+
+if TYPE_CHECKING:
+    from llm_distill.distillation.losses.loss import Divergences
 
 
 class LossWeights(BaseModel):
@@ -64,9 +67,20 @@ class DistillSettings(BaseModel):
     alm: AlmSettings = Field(AlmSettings(), description="of the loss alm")
     beta: float = Field(0.5, gt=0, lt=1, description="of jsd: the teacher's share in the mixture")
 
+    @property
+    def jsd(self) -> float:
+        """The setting of the loss jsd, which is `beta` in pipelines."""
+        return self.beta
+
     def of(self, loss: Loss) -> Any:
         """The loss's own settings, which stand under its name; None where it has none."""
         return getattr(self, loss.name, None)
+
+    def divergences(self) -> Divergences:
+        """The losses from whole distributions, each with its settings already given."""
+        losses = self.losses.named()
+        found = [loss for loss in losses if isinstance(loss, DistributionLoss)]
+        return {loss.name: loss.with_settings(self.of(loss)) for loss in found}
 
     def from_teacher(self) -> list[str]:
         """The losses that need a teacher."""

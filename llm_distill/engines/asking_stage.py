@@ -64,5 +64,5 @@ class AskingStage(Stage):
             DataError: more have failed than `budget` allows.
         """
         for job, completion in answered(jobs, partial(context.generate, model, total=total)):
-            budget.count(job.id, completion.error)
+            budget.count(job.id, completion.error, completion.finish_reason == "length")
             yield job, completion

@@ -1,4 +1,4 @@
-"""What an engine takes and gives. Every engine fits this, offline or behind a server."""
+"""What an engine takes and gives. Every engine fits this, offline or on a server."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class ScoreRequest:
 class Score:
     """How likely the completion of the request with the same id is.
 
-    token_ids, logprobs: of the completion's tokens as they stand behind the prompt's, and no end
+    token_ids, logprobs: of the completion's tokens as they stand after the prompt's, and no end
         token but one that was given; natural logarithms under the model's own distribution.
     error: why there are none; a bad row, not an exception.
     """

@@ -25,8 +25,8 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """A prompt's tokens with those of the completion behind them, of which there is at least one.
+class ScoredTokens:
+    """A prompt's tokens with those of the completion after them, of which there is at least one.
 
     start: where the completion begins.
     """
@@ -63,7 +63,7 @@ class Codec:
         limit = min(request.sampling.max_tokens, self._context - len(tokens))
         return Prompt(request, tokens, limit)
 
-    def read_scored(self, request: ScoreRequest) -> Scored | Score:
+    def read_scored(self, request: ScoreRequest) -> ScoredTokens | Score:
         """The tokens of prompt and completion, or a score that needs no model: none, or an error.
 
         Raises:
@@ -73,7 +73,7 @@ class Codec:
         tokens, error = self._prompt(request, len(completion), len(completion))
         if error is not None or not completion:
             return Score(request.id, n_prompt_tokens=len(tokens), error=error)
-        return Scored(request, tokens + completion, len(tokens))
+        return ScoredTokens(request, tokens + completion, len(tokens))
 
     def completion(
         self, prompt: Prompt, tokens: list[int], stopped: bool, logprobs: tuple[float, ...] | None
@@ -92,10 +92,10 @@ class Codec:
         )
 
     def text(self, tokens: list[int]) -> str:
-        """The text of completion tokens, decoded behind a letter.
+        """The text of completion tokens, decoded after a letter.
 
         Some tokenizers (those of Llama 2 and Mistral) drop the space before a text's first word;
-        behind a letter it stays.
+        after a letter it stays.
         """
         whole: str = self._tokenizer.decode(
             self._anchor + tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -107,7 +107,7 @@ class Codec:
     ) -> tuple[list[int], str | None]:
         """The prompt's tokens, and why the request cannot be answered or None.
 
-        needed: tokens without which the completion is none. wanted: what truncation leaves it.
+        needed: tokens without which there is no completion. wanted: what truncation leaves it.
         """
         try:
             tokens = self._tokens(request.prompt)

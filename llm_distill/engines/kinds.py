@@ -22,6 +22,14 @@ def settings_class(kind: str | None) -> type[EngineSettings]:
 
     Of a kind that is not given or not known, those of an engine that loads weights.
     """
+    return _by_kind().get(kind or "", EngineSettings)
+
+
+def kinds_that_can(asked: str) -> list[str]:
+    """The kinds of engine that can do what a stage `asks` of one."""
+    return [kind for kind, settings in _by_kind().items() if settings.can(asked)]
+
+
+def _by_kind() -> dict[str, type[EngineSettings]]:
     classes: tuple[type[EngineSettings], ...] = get_args(Kinds)
-    of_kind = {name: c for c in classes for name in get_args(c.model_fields["kind"].annotation)}
-    return of_kind.get(kind or "", EngineSettings)
+    return {name: c for c in classes for name in get_args(c.model_fields["kind"].annotation)}

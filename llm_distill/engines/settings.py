@@ -45,6 +45,8 @@ class EngineSettings(BaseModel):
     """Whether its answers are worth keeping in the completion store."""
     holds_structure: ClassVar[bool] = False
     """Whether it heeds a request's `structure`."""
+    gives_likelihoods: ClassVar[bool] = False
+    """Whether its engine's `score` tells how likely given completions are."""
 
     kind: str
 
@@ -69,6 +71,13 @@ class EngineSettings(BaseModel):
         message = why_not_a_model(model_name_or_path) if self.loads_weights else None
         if message is not None:
             yield ("model_name_or_path",), message
+
+    @classmethod
+    def can(cls, asked: str) -> bool:
+        """Whether it can do what a stage `asks` of an engine. A stand-in's texts have any form."""
+        if asked == "structure":
+            return cls.holds_structure or cls.is_stand_in
+        return asked != "likelihoods" or cls.gives_likelihoods
 
     def open(self, source: ModelSource, budget: Budget) -> Engine:
         """The engine for a model. Loads the weights, if any; close it to free them.

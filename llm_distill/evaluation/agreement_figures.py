@@ -1,46 +1,50 @@
-"""From labels to a list of figures: every two annotators, teacher and students, all together."""
+"""Figures of agreement: for each pair of annotators, teacher and students, and all together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 
-from llm_distill.evaluation.result_rows import Agreement, FigureName
+from llm_distill.evaluation.result_rows import AgreementRow, FigureName
 from llm_distill.methods import agreement
-from llm_distill.methods.agreement import Label, Level, Table
+from llm_distill.methods.agreement import Label, Level
 from llm_distill.methods.statistics import Estimate, bootstrap
 
 
 def label_figures(
     labels: Mapping[str, Sequence[Label | None]], level: Level = "nominal"
-) -> Iterator[Agreement]:
-    """`agreement` and `kappa` of every two, `label_loyalty` to the first, and `alpha` of all.
+) -> Iterator[AgreementRow]:
+    """`agreement` and `kappa` of each pair, `label_loyalty` to the first, and `alpha` of all.
 
-    labels: by annotator, a label an item in the same order. level: alpha's.
+    Args:
+        labels: Annotator to a label for each item, in the same order; None where it is missing.
+        level: Krippendorff's α's level of measurement.
     """
     teacher = next(iter(labels))
     for pair in combinations(labels, 2):
         table = agreement.tabulate(*(labels[name] for name in pair))
         both = agreement.labelled(table)
-        yield _figure("agreement", pair, table, agreement.percentage_agreement, both)
-        yield _figure("kappa", pair, table, agreement.cohen_kappa, both)
+        share = agreement.estimate(agreement.percentage_agreement, table)
+        yield _figure("agreement", pair, share, both)
+        yield _figure("kappa", pair, agreement.estimate(agreement.cohen_kappa, table), both)
         if teacher in pair:
             taught = len(labels[teacher]) - list(labels[teacher]).count(None)
-            yield _figure("label_loyalty", pair, table, agreement.label_loyalty, taught)
+            loyalty = agreement.estimate(agreement.label_loyalty, table)
+            yield _figure("label_loyalty", pair, loyalty, taught)
     table = agreement.tabulate(*labels.values())
-    alpha = partial(agreement.krippendorff_alpha, level=level)
-    yield _figure("alpha", tuple(labels), table, alpha, agreement.labelled(table))
+    alpha = agreement.estimate(partial(agreement.krippendorff_alpha, level=level), table)
+    yield _figure("alpha", tuple(labels), alpha, agreement.labelled(table))
 
 
-def loyalty_figure(teacher: str, student: str, loyalties: Sequence[float]) -> Agreement:
-    """`probability_loyalty`, the mean of the items' with its bootstrap interval."""
+def loyalty_figure(teacher: str, student: str, loyalties: Sequence[float]) -> AgreementRow:
+    """`probability_loyalty`: the mean over items with its bootstrap interval."""
     found = bootstrap(loyalties) if loyalties else None
-    return _with_interval("probability_loyalty", (teacher, student), found, len(loyalties))
+    return _figure("probability_loyalty", (teacher, student), found, len(loyalties))
 
 
-def below(figures: Sequence[Agreement], minimum: Mapping[FigureName, float]) -> list[str]:
-    """For each figure that is lower than its minimum, or undefined: which, and by what."""
+def below(figures: Sequence[AgreementRow], minimum: Mapping[FigureName, float]) -> list[str]:
+    """A text for each figure that is undefined or lower than its minimum."""
     return [
         f"{name_of(figure)} is {_spell(figure.value)}, below {minimum[figure.figure]}"
         for figure in figures
@@ -49,31 +53,21 @@ def below(figures: Sequence[Agreement], minimum: Mapping[FigureName, float]) -> 
     ]
 
 
-def line(figure: Agreement) -> str:
+def line(figure: AgreementRow) -> str:
     """`kappa of teacher, student: 0.612 (0.480 to 0.731), n 120`."""
     interval = f" ({_spell(figure.low)} to {_spell(figure.high)})"
     known = "" if figure.value is None else interval
     return f"{name_of(figure)}: {_spell(figure.value)}{known}, n {figure.n:,}"
 
 
-def name_of(figure: Agreement) -> str:
+def name_of(figure: AgreementRow) -> str:
     return f"{figure.figure} of {', '.join(figure.annotators)}"
 
 
 def _figure(
-    name: FigureName,
-    annotators: tuple[str, ...],
-    table: Table,
-    figure: Callable[[Table], float | None],
-    n: int,
-) -> Agreement:
-    return _with_interval(name, annotators, agreement.estimate(figure, table), n)
-
-
-def _with_interval(
     name: FigureName, annotators: tuple[str, ...], found: Estimate | None, n: int
-) -> Agreement:
-    return Agreement(
+) -> AgreementRow:
+    return AgreementRow(
         figure=name,
         annotators=annotators,
         value=found.value if found else None,

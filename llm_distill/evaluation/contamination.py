@@ -1,4 +1,4 @@
-"""Looks for a test's items in what its models were trained on; the same for every evaluation."""
+"""Looks for an exam's items in what its models were trained on, for every kind of evaluation."""
 
 from __future__ import annotations
 
@@ -30,13 +30,17 @@ def look_for_items(
     settings: ContaminationSettings,
     warn: Callable[[str], None],
 ) -> Contamination:
-    """How many items stand in each stage's rows, and the ids of some.
+    """How many items are found in each stage's rows, and the ids of some.
 
-    items: text by id, of the stage or task `name`. seen: rows by the stage that gave them.
-    warn: is told of every stage with an item in it.
+    Args:
+        items: Texts by id.
+        name: The stage or task that they are of.
+        seen: Rows by the stage that they are from.
+        settings: How to look, and whether to stop.
+        warn: Is told about every stage with an item in it.
 
     Raises:
-        DataError: there is one, and the settings do not allow it.
+        DataError: An item was found, and the settings do not allow it.
     """
     texts = SeenTexts(items, settings.ngram)
     found = {stage: sorted(texts.found_in_rows(rows)) for stage, rows in seen.items()}
@@ -45,11 +49,11 @@ def look_for_items(
             continue
         more = ", …" if len(ids) > SHOWN_ITEMS else ""
         message = (
-            f"{len(ids)} of {len(items)} items of '{name}' stand in '{stage}' (an n-gram of "
+            f"{len(ids)} of {len(items)} items of '{name}' are found in '{stage}' (an n-gram of "
             f"{settings.ngram} words, or the whole): {', '.join(ids[:SHOWN_ITEMS])}{more}"
         )
         if settings.fail:
-            raise DataError(f"{message}; put a decontaminate stage behind '{stage}'")
+            raise DataError(f"{message}; put a decontaminate stage after '{stage}'")
         warn(message)
     return Contamination(
         ngram=settings.ngram,

@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import Any
 
 from llm_distill.evaluation.result_rows import Difference, ExamRow
 from llm_distill.evaluation.results import Breakdown, Results
 from llm_distill.methods.answers import AnswerKind
 from llm_distill.methods.sampled_answers import budgets, majority, pass_at_k
-from llm_distill.methods.statistics import (
-    Estimate,
-    bootstrap,
-    mcnemar,
-    paired_bootstrap,
-    wilson_interval,
-)
+from llm_distill.methods.statistics import bootstrap, mcnemar, paired_bootstrap, wilson_interval
 
 Sitting = tuple[str, int]
 """Model and number of worked examples."""
@@ -25,14 +20,14 @@ Sitting = tuple[str, int]
 
 @dataclass
 class _Item:
-    """The answers of one sitting to one item, in the order of their drawing."""
+    """The answers of one sitting to one item, in the order in which they were sampled."""
 
     right: list[bool] = field(default_factory=list)
     answers: list[str | None] = field(default_factory=list)
 
     @property
     def mean(self) -> float:
-        return sum(self.right) / len(self.right)
+        return fmean(self.right)
 
 
 @dataclass
@@ -45,25 +40,25 @@ class _Sitting:
 
 
 class ExamResults:
-    """Counts the answers of models on the same items, as they come.
+    """Counts the answers of models to the same items, as they come.
 
-    An answer that the engine failed to give (`error`) counts as wrong here, and apart: leaving it
-    out would compare models on different items. Of several answers to an item the accuracy is
-    their mean (avg@k), and its interval is over items.
+    An answer that the engine failed to give (`error`) counts as wrong, and is also counted
+    separately: leaving it out would compare models on different items. With several answers to an
+    item its accuracy is their mean (avg@k), and the interval is over items.
+
+    Args:
+        by: Columns to break the figures down by.
+        kind: When two answers count as the same one.
     """
 
     def __init__(self, by: Sequence[str] = (), kind: AnswerKind = "exact") -> None:
-        """by: columns to break the figures down by. kind: when two answers are the same one."""
         self._kind = kind
         self._sittings: dict[Sitting, _Sitting] = defaultdict(_Sitting)
         # column -> value -> items, as a dict for its order
         self._groups: dict[str, dict[str, dict[str, None]]] = {c: defaultdict(dict) for c in by}
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Count a prediction; the columns are those of `evaluate`'s rows.
-
-        A column to break down by may hold a value or a list; a row counts in each of a list's.
-        """
+        """Count a row of `evaluate`; a list in a `by` column counts for each of its values."""
         sitting = self._sittings[row["model"], row["shots"]]
         item = sitting.items[row["parent_id"]]
         item.right.append(bool(row["is_correct"]))
@@ -79,7 +74,7 @@ class ExamResults:
                 groups[str(name)][row["parent_id"]] = None
 
     def measured(self) -> Results:
-        """Each sitting's row, differences of each model from the first, and both by each column."""
+        """A row for each sitting, each model's difference from the first, and both by column."""
         return Results(
             exam=tuple(self._result(*place, s) for place, s in self._sittings.items()),
             differences=self._differences(None),
@@ -112,7 +107,7 @@ class ExamResults:
             errors=sitting.errors,
             tokens=sitting.tokens,
             means={
-                column: _mean(_mean(i.mean for i in _of(sitting, g)) for g in groups.values())
+                column: fmean(fmean(i.mean for i in _of(sitting, g)) for g in groups.values())
                 for column, groups in self._groups.items()
                 if groups
             },
@@ -120,7 +115,7 @@ class ExamResults:
         )
 
     def _sampled(self, items: Sequence[_Item]) -> dict[str, Any]:
-        """What several answers an item tell: pass@k for some k, and the majority's accuracy."""
+        """Of several answers to each item: pass@k for some k, and the majority's accuracy."""
         n = len(items[0].right)
         if n == 1:
             return {}
@@ -128,10 +123,10 @@ class ExamResults:
         return {
             "samples": n,
             "pass_at": {
-                str(k): _mean(pass_at_k(n, sum(item.right), k) for item in items)
+                str(k): fmean(pass_at_k(n, sum(item.right), k) for item in items)
                 for k in budgets(n)
             },
-            "majority": _mean(at is not None and item.right[at] for item, at in chosen),
+            "majority": fmean(at is not None and item.right[at] for item, at in chosen),
         }
 
     def _differences(self, items: Iterable[str] | None) -> tuple[Difference, ...]:
@@ -167,7 +162,16 @@ def _of(sitting: _Sitting, ids: Iterable[str]) -> list[_Item]:
 
 
 def _row(model: str, shots: int, items: Sequence[_Item], **more: Any) -> ExamRow:
-    found = _estimate(items)
+    """Accuracy with its interval: the bootstrap's over items, where they have several answers.
+
+    Wilson's where every item has one answer, or only right or only wrong ones: there is nothing
+    to resample then.
+    """
+    means = [item.mean for item in items]
+    if all(mean in (0.0, 1.0) for mean in means):
+        found = wilson_interval(round(sum(means)), len(means))
+    else:
+        found = bootstrap(means)
     return ExamRow(
         model=model,
         shots=shots,
@@ -177,19 +181,3 @@ def _row(model: str, shots: int, items: Sequence[_Item], **more: Any) -> ExamRow
         n=len(items),
         **more,
     )
-
-
-def _estimate(items: Sequence[_Item]) -> Estimate:
-    """Wilson's interval where every item has one answer, else the bootstrap over items.
-
-    Where all answers are right, or all wrong, nothing varies that could be drawn again: Wilson's.
-    """
-    means = [item.mean for item in items]
-    if all(mean in (0.0, 1.0) for mean in means):
-        return wilson_interval(round(sum(means)), len(items))
-    return bootstrap(means)
-
-
-def _mean(values: Iterable[float]) -> float:
-    listed = list(values)
-    return sum(listed) / len(listed)

@@ -1,4 +1,4 @@
-"""What lm-evaluation-harness gives, as rows and figures. Pure."""
+"""The output of lm-evaluation-harness as rows and figures. Pure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from llm_distill.evaluation.result_rows import HarnessRow
+from llm_distill.evaluation.result_rows import HarnessRow, is_number
 from llm_distill.methods.statistics import Z_95, wilson_interval
 
 RIGHT_OR_WRONG = ("exact_match", "acc")
-"""Metrics that say of one item whether it was answered rightly."""
+"""Metrics that say whether an item was answered correctly."""
 
 NO_ANSWER = "[invalid]"
 """What lm-eval's filters put where they find no answer."""
@@ -19,10 +19,17 @@ NO_ANSWER = "[invalid]"
 def sample_row(
     model: str, task: str, shots: int | None, sample: dict[str, Any], choices: Sequence[str] | None
 ) -> dict[str, Any]:
-    """One item as a row of `evaluate_lm_eval`, see there.
+    """One item as a row of `evaluate_lm_eval`.
 
-    sample: an entry of lm-eval's `samples`. choices: the texts of a multiple-choice item.
+    Args:
+        model: The model's name.
+        task: lm-eval's task.
+        shots: Number of worked examples.
+        sample: An entry of lm-eval's `samples`.
+        choices: The texts of a multiple-choice item; None for other items.
     """
+    from scipy.special import softmax
+
     parent = f"{task}-{sample['doc_id']}"
     name = sample["filter"]
     metric, score = _first_number(sample)
@@ -47,9 +54,9 @@ def sample_row(
     if choices is not None:
         # An unconditional likelihood of each choice may come after the conditional ones.
         likelihoods = [float(pair[0]) for pair in sample["filtered_resps"][: len(choices)]]
-        best = likelihoods.index(max(likelihoods))
-        written = {"answer": choices[best], "choices": list(choices)}
-        return {**row, **written, "probabilities": softmax(likelihoods)}
+        row["answer"] = choices[likelihoods.index(max(likelihoods))]
+        row["choices"], row["probabilities"] = list(choices), softmax(likelihoods).tolist()
+        return row
     if isinstance(sample["resps"][0][0], str):
         row["completion"] = sample["resps"][0][0]
         answer = sample["filtered_resps"][0]
@@ -59,16 +66,16 @@ def sample_row(
 
 
 def figures(model: str, results: dict[str, Any]) -> list[HarnessRow]:
-    """One for each task or group, metric and filter, in lm-eval's order.
+    """A row for each task or group, metric and filter, in lm-eval's order.
 
-    value and stderr are lm-eval's. The interval is Wilson's where every item scores 0 or 1, else
-    the value ± 1.96 standard errors; low and high are null where there is no standard error.
+    `value` and `stderr` are lm-eval's. The interval is Wilson's where every item scores 0 or 1,
+    else the value ± 1.96 standard errors, and unknown without a standard error.
     """
     found = []
     for task, values in results["results"].items():
         for key, value in values.items():
             metric, comma, name = key.partition(",")
-            if not comma or metric.endswith("_stderr") or not _is_number(value):
+            if not comma or metric.endswith("_stderr") or not is_number(value):
                 continue
             stderr = values.get(f"{metric}_stderr,{name}")
             samples = [
@@ -85,7 +92,7 @@ def figures(model: str, results: dict[str, Any]) -> list[HarnessRow]:
                     metric=metric,
                     filter=name,
                     value=float(value),
-                    stderr=float(stderr) if _is_number(stderr) else None,
+                    stderr=float(stderr) if is_number(stderr) else None,
                     low=low,
                     high=high,
                     n=len(samples) or values.get("sample_len", 0),
@@ -95,42 +102,28 @@ def figures(model: str, results: dict[str, Any]) -> list[HarnessRow]:
     return found
 
 
-def softmax(logarithms: Sequence[float]) -> list[float]:
-    """Probabilities in proportion to exp(logarithm); they add up to 1."""
-    highest = max(logarithms)
-    weights = [math.exp(value - highest) for value in logarithms]
-    return [weight / sum(weights) for weight in weights]
-
-
 def _interval(value: float, stderr: Any, samples: list[Any]) -> tuple[float | None, float | None]:
-    is_share = bool(samples) and all(_is_number(x) and x in (0, 1) for x in samples)
+    is_share = bool(samples) and all(is_number(x) and x in (0, 1) for x in samples)
     if is_share and math.isclose(sum(samples) / len(samples), value):
         share = wilson_interval(int(sum(samples)), len(samples))
         return share.low, share.high
-    if not _is_number(stderr):
+    if not is_number(stderr):
         return None, None
     return float(value - Z_95 * stderr), float(value + Z_95 * stderr)
 
 
 def _first_number(sample: dict[str, Any]) -> tuple[str | None, float | None]:
     for metric in sample["metrics"]:
-        if _is_number(sample[metric]):
+        if is_number(sample[metric]):
             return metric, float(sample[metric])
     return None, None
 
 
 def _reference(target: Any, choices: Sequence[str] | None) -> str | None:
-    """The right answer's text; of several, all with ` | ` between."""
+    """The right answer's text; several are joined by ` | `."""
     targets = target if isinstance(target, list) else [target]
     texts = [
         choices[t] if choices is not None and isinstance(t, int) and 0 <= t < len(choices) else t
         for t in targets
     ]
     return " | ".join(str(text) for text in texts) or None
-
-
-def _is_number(value: Any) -> bool:
-    """Of any kind, numpy's too; text such as "N/A" and tuples are none, nor is NaN."""
-    if isinstance(value, str) or not hasattr(value, "__float__"):
-        return False
-    return math.isfinite(float(value))

@@ -1,8 +1,7 @@
-"""Tasks of lm-evaluation-harness: found by name, loaded with their data, before any model is."""
+"""Tasks of lm-evaluation-harness: found by name and loaded with their data before any model."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
@@ -14,6 +13,7 @@ from typing import Any
 
 from llm_distill.errors import ConfigError, DataError, nearest
 from llm_distill.models.hub import is_offline
+from llm_distill.paths import file_digests
 
 log = logging.getLogger("llm_distill")
 
@@ -29,11 +29,13 @@ REFUSED = {
 def load_tasks(names: Sequence[str], folder: Path | None) -> Tasks:
     """The tasks and groups of these names, and those inside them, with their data.
 
-    folder: with task files of the user's own, which go before lm-eval's.
+    Args:
+        names: Tasks, groups or tags.
+        folder: Holds the user's own task files, which take precedence over lm-eval's.
 
     Raises:
-        ConfigError: lm-eval is not installed, or knows no task of a name.
-        DataError: a task's data cannot be had, or it needs more than text in and text out.
+        ConfigError: lm-eval is not installed, or has no task of that name.
+        DataError: A task's data cannot be loaded, or it needs more than text in and text out.
     """
     try:
         import lm_eval  # noqa: F401
@@ -47,9 +49,9 @@ def load_tasks(names: Sequence[str], folder: Path | None) -> Tasks:
     found: Tasks = {"tasks": {}, "groups": {}}
     for name in names:
         try:
-            with redirect_stderr(StringIO()):  # its bars would tear ours
+            with redirect_stderr(StringIO()):  # its bars would garble ours
                 loaded = manager.load([name])
-        except Exception as error:  # files and servers of others
+        except Exception as error:  # other people's files and servers
             log.info("lm-eval could not load task '%s'", name, exc_info=True)
             offline = "; HF_HUB_OFFLINE is set" if is_offline() else ""
             raise DataError(
@@ -65,7 +67,7 @@ def load_tasks(names: Sequence[str], folder: Path | None) -> Tasks:
 
 
 def override(tasks: Tasks, num_fewshot: int | None, gen_kwargs: Mapping[str, Any]) -> None:
-    """Put these settings in place of the tasks' own, as `lm_eval.simple_evaluate` does.
+    """Replace the tasks' own settings by these, as `lm_eval.simple_evaluate` does.
 
     A task that sets num_fewshot to 0 keeps it.
     """
@@ -95,21 +97,17 @@ def seed(tasks: Tasks) -> None:
 
 
 def digests(folder: Path | None) -> dict[str, str]:
-    """What the tasks are made of: lm-eval's version, and the user's files by place."""
+    """What identifies the tasks: lm-eval's version, and digests of the user's files by path."""
     try:
         found = {"lm-eval": version("lm-eval")}
     except PackageNotFoundError:
         found = {"lm-eval": "not installed"}
-    if folder is not None:
-        for file in sorted(folder.rglob("*")):
-            if file.is_file() and "__pycache__" not in file.parts:
-                place = file.relative_to(folder).as_posix()
-                found[place] = hashlib.sha256(file.read_bytes()).hexdigest()
-    return found
+    own = {} if folder is None else file_digests(folder)
+    return found | {file: of for file, of in own.items() if "__pycache__" not in file.split("/")}
 
 
 def files_outside(tasks: Tasks, folder: Path | None) -> Iterator[tuple[str, str]]:
-    """(task, file): local data that the digests of `folder` do not see."""
+    """(task, file): local data that the digests of `folder` do not cover."""
     for name, task in tasks["tasks"].items():
         settings = task.get_config("dataset_kwargs") or {}
         path = task.get_config("dataset_path")
@@ -118,23 +116,16 @@ def files_outside(tasks: Tasks, folder: Path | None) -> Iterator[tuple[str, str]
             value = waiting.pop()
             if isinstance(value, dict | list):
                 waiting.extend(value.values() if isinstance(value, dict) else value)
-            elif isinstance(value, str) and _is_here(value):
-                inside = folder is not None and Path(value).resolve().is_relative_to(
-                    folder.resolve()
-                )
-                if not inside:
+            elif isinstance(value, str) and (Path(value).exists() or glob(value)):  # noqa: PTH207
+                own = folder is not None and Path(value).resolve().is_relative_to(folder.resolve())
+                if not own:
                     yield name, value
 
 
-def _is_here(name: str) -> bool:
-    """Whether it names local files: one, a folder, or some by a pattern."""
-    return Path(name).exists() or bool(glob(name))  # noqa: PTH207, it may be absolute
-
-
 def asked(task: Any, document: Any) -> str:
-    """What an item asks, without worked examples: what the task names for it, its text or choices.
+    """What an item asks, without worked examples: its decontamination query, text or choices.
 
-    A task may have no text of its own (blimp) or a number there (winogrande).
+    A task may have no text of its own (blimp), or a number there (winogrande).
     """
     if task.should_decontaminate():
         return str(task.doc_to_decontamination_query(document))
@@ -150,9 +141,9 @@ def first_line(error: Exception) -> str:
 
 
 def _manager(names: Sequence[str], folder: Path | None) -> Any:
-    """Of the user's tasks alone where they are all that is asked for: to read lm-eval's takes long.
+    """For the user's tasks alone if no others are asked for: reading lm-eval's takes long.
 
-    Not where a group is: it may name tasks of lm-eval's.
+    A group is looked up among all tasks, because it may name some of lm-eval's.
     """
     from lm_eval.tasks import TaskManager
 

@@ -1,7 +1,7 @@
 """The rows of what stages measured, as types. Pure.
 
-A field's name is its key in a manifest's `metrics`, but for `group`, which stands under the name of
-the column that a table is broken down by, and `means`, of which each is a key of its own.
+A field's name is its key in a manifest's `metrics`, except for `group`, whose key is the name of
+the column that a table is broken down by, and `means`, each of which has a key of its own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Figure:
         high: Upper end of its 95 % interval, in the value's unit.
         n: Number of items that it was measured on.
         kind: How it is written: `share` as a percentage, `points` as a signed difference in
-            percentage points, `number` as it is.
+            percentage points, `number` unchanged.
     """
 
     labels: Mapping[str, str]
@@ -48,7 +48,7 @@ class Figure:
 
     @property
     def names(self) -> list[str]:
-        """Of its labels, as `student`, `3-shot`: what tells it from the others."""
+        """Its labels' values, such as `student` and `3-shot`: what tells it from the others."""
         return [f"{v}-shot" if name == "shots" else v for name, v in self.labels.items()]
 
     @property
@@ -57,7 +57,7 @@ class Figure:
 
     @property
     def interval(self) -> str:
-        """`0.2 to 0.4`, or nothing where it is not known."""
+        """`0.2 to 0.4`, or nothing where it is unknown."""
         if self.low is None or self.high is None:
             return ""
         return f"{self._written(self.low)} to {self._written(self.high)}"
@@ -72,7 +72,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class ExamRow:
-    """What a model knows of an exam's items, or of a group of them; what is None was not counted.
+    """A model's results on an exam's items, or on a group of them; what is None was not counted.
 
     Attributes:
         shots: Number of worked examples.
@@ -82,7 +82,7 @@ class ExamRow:
         means: Column to the mean of the accuracies by its values.
         samples: Number of answers to each item; None for one.
         pass_at: k to the share of items of which one of k answers is right.
-        majority: Accuracy of the most frequent answer.
+        majority: Accuracy of each item's most frequent answer.
     """
 
     model: str
@@ -109,7 +109,7 @@ class ExamRow:
 
 @dataclass(frozen=True, kw_only=True)
 class HarnessRow:
-    """A metric of lm-evaluation-harness; filter: how the answer was read, `none` for as it is."""
+    """A metric of lm-evaluation-harness; filter: how answers were read, `none` for unchanged."""
 
     model: str
     task: str
@@ -134,10 +134,10 @@ class HarnessRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How much more of the same items one model answers than another, as shares.
+    """Difference in accuracy between two models on the same items, as a share.
 
     Attributes:
-        p_value: McNemar's; None where items have several answers.
+        p_value: Of McNemar's test; None where items have several answers.
         group: As of `ExamRow`.
     """
 
@@ -158,8 +158,8 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """How far annotators agree; value is None where the figure is not defined."""
+class AgreementRow:
+    """How far annotators agree; value is None where the figure is undefined."""
 
     figure: FigureName
     annotators: tuple[str, ...]
@@ -170,7 +170,7 @@ class Agreement:
 
     @property
     def as_figure(self) -> Figure:
-        """Where it is not defined its value is NaN."""
+        """Its value is NaN where it is undefined."""
         labels = _labels(model=", ".join(self.annotators), metric=self.figure)
         value = math.nan if self.value is None else self.value
         return Figure(labels, value, self.low, self.high, self.n)
@@ -195,13 +195,13 @@ class SkillRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Alignment:
+class AlignmentFigures:
     """How the texts of teacher and student aligned.
 
     Attributes:
-        dropped: Reason to the number of rows that were left out for it.
+        dropped: Reason to the number of rows left out for it.
         examples: The first few rows whose texts differ, and where.
-        share_of_bytes: Of the contents, those in chunks that are compared.
+        share_of_bytes: Share of the contents' bytes in chunks that are compared.
     """
 
     n_rows: int | None = None
@@ -215,7 +215,7 @@ class Alignment:
 
 @dataclass(frozen=True, kw_only=True)
 class Contamination:
-    """Items of an exam that stand in rows; an item is one that shares `ngram` words in a row.
+    """Items of an exam that are found in rows: they share `ngram` consecutive words.
 
     Attributes:
         rows: Stage to the number of items in its rows.
@@ -229,12 +229,15 @@ class Contamination:
 
 
 def read(kind: type[T], row: Any, column: str = "") -> T | None:
-    """A mapping of a manifest as a row.
+    """A mapping of a manifest as a row; a value of another type counts as missing.
 
-    column: what the table is broken down by. A value of another form counts as not there.
+    Args:
+        kind: The row's type.
+        row: The mapping.
+        column: What the table is broken down by.
 
     Returns:
-        None where something is missing that the row cannot do without.
+        The row; None where a required field is missing.
     """
     if not isinstance(row, Mapping):
         return None
@@ -253,7 +256,7 @@ def read(kind: type[T], row: Any, column: str = "") -> T | None:
 
 
 def written(row: Any, column: str = "") -> dict[str, Any]:
-    """A row as plain JSON for a manifest, the opposite of `read`."""
+    """A row as plain JSON for a manifest, the inverse of `read`."""
     found: dict[str, Any] = {}
     for name in (each.name for each in fields(row)):
         value = getattr(row, name)
@@ -269,9 +272,8 @@ def written(row: Any, column: str = "") -> dict[str, Any]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number, and not a truth value."""
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return plain and math.isfinite(value)
+    """Whether it is a finite number of any type, numpy's and booleans too."""
+    return hasattr(value, "__float__") and math.isfinite(value)
 
 
 @cache

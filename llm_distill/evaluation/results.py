@@ -1,8 +1,8 @@
-"""What stages measured: one type that the terminal, the report, cards and trackers render. Pure.
+"""What stages measured: one type that the terminal, report, cards, `compare` and trackers render.
 
-`Results` is the one place that knows under which keys of a manifest's `metrics` the figures lie:
-stages write what `to_metrics` gives. One that has figures of its own shows them without a renderer
-being edited:
+`Results` is the one place that knows under which keys of a manifest's `metrics` the figures are:
+stages write what `to_metrics` gives. A stage with figures of its own shows them like this, without
+any change to those that render them:
 
     context.metrics.update(shown(FigureTable("readability", (Figure({"rows": "all"}, 0.7),))))
 """
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from llm_distill.evaluation.result_rows import (
-    Agreement,
-    Alignment,
+    AgreementRow,
+    AlignmentFigures,
     Contamination,
     Difference,
     ExamRow,
@@ -38,14 +38,14 @@ BY, DIFFERENCES_BY = "by_", "differences_by_"
 
 @dataclass(frozen=True)
 class FigureTable:
-    """A stage's own figures under a title."""
+    """Figures of a stage under a title."""
 
     title: str
     figures: tuple[Figure, ...]
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The labels' names, then `value`, `95 % interval` and `items`."""
+        """The names of labels, then `value`, `95 % interval` and `items`."""
         return (*self.names, "value", "95 % interval", "items")
 
     @property
@@ -54,7 +54,7 @@ class FigureTable:
 
     @property
     def cells(self) -> tuple[tuple[str, ...], ...]:
-        """A row of text for each figure, as wide as `columns`."""
+        """A row of texts for each figure, in the order of `columns`."""
         return tuple(
             (
                 *(figure.labels.get(name, "") for name in self.names),
@@ -81,31 +81,31 @@ class Results:
 
     Attributes:
         exam: A row for each model and number of worked examples.
-        harness: Of lm-eval, a row for each model, task, metric and filter.
+        harness: lm-eval's, a row for each model, task, metric and filter.
         differences: Paired differences between models over the same items.
-        by: The exam's figures by columns.
-        agreement: Of annotators.
+        by: The exam's figures by column.
+        agreement: Agreement of annotators.
         skills: What the student lacks, most frequent first.
-        alignment: How texts of teacher and student aligned; None where that was not measured.
-        contamination: Overlap of the exam with rows; None where that was not looked for.
-        history: Of a training, `step` and TRL's figures at it, step by step.
-        own: Tables of any other stage's own figures.
+        alignment: How texts of teacher and student aligned; None if not measured.
+        contamination: Overlap of the exam with rows; None if not looked for.
+        history: A training's steps, each with `step` and TRL's figures.
+        own: Tables of any other figures.
     """
 
     exam: tuple[ExamRow, ...] = ()
     harness: tuple[HarnessRow, ...] = ()
     differences: tuple[Difference, ...] = ()
     by: tuple[Breakdown, ...] = ()
-    agreement: tuple[Agreement, ...] = ()
+    agreement: tuple[AgreementRow, ...] = ()
     skills: tuple[SkillRow, ...] = ()
-    alignment: Alignment | None = None
+    alignment: AlignmentFigures | None = None
     contamination: Contamination | None = None
     history: tuple[Mapping[str, float], ...] = ()
     own: tuple[FigureTable, ...] = ()
 
     @property
-    def rows(self) -> tuple[ExamRow | HarnessRow | Agreement, ...]:
-        """What an evaluation found: a row for each model, number of worked examples and task."""
+    def rows(self) -> tuple[ExamRow | HarnessRow | AgreementRow, ...]:
+        """What an evaluation measured: of models, or else of annotators."""
         return self.of_models or self.agreement
 
     @property
@@ -114,13 +114,13 @@ class Results:
 
     @property
     def models(self) -> frozenset[str]:
-        """The models that something was measured of; in own figures the label `model`."""
+        """The models that were measured; in a stage's own figures the label `model`."""
         own = (figure.labels.get("model", "") for table in self.own for figure in table.figures)
         return frozenset((*(row.model for row in self.of_models), *own)) - {""}
 
     @classmethod
     def from_metrics(cls, metrics: Mapping[str, Any]) -> Results:
-        """Read them out of a manifest's `metrics`; what has another form is left out."""
+        """Read them from a manifest's `metrics`; what is malformed is left out."""
         tables = (
             FigureTable(str(table.get("title", "")), _rows(Figure, table.get("rows")))
             for table in _mappings(metrics.get(OWN))
@@ -138,9 +138,9 @@ class Results:
                 for key, rows in metrics.items()
                 if key.startswith(BY)
             ),
-            agreement=_rows(Agreement, metrics.get(AGREEMENT)),
+            agreement=_rows(AgreementRow, metrics.get(AGREEMENT)),
             skills=_rows(SkillRow, metrics.get(SKILLS)),
-            alignment=read(Alignment, metrics.get(ALIGNMENT)),
+            alignment=read(AlignmentFigures, metrics.get(ALIGNMENT)),
             contamination=read(Contamination, metrics.get(CONTAMINATION)),
             history=tuple(
                 {name: value for name, value in point.items() if is_number(value)}
@@ -150,9 +150,9 @@ class Results:
         )
 
     def to_metrics(self) -> dict[str, Any]:
-        """What a stage adds to its metrics, plain JSON: the tables that there are, without history.
+        """Plain JSON for a stage to add to its metrics: all tables with rows, without the history.
 
-        An exam has differences and breakdowns even where they have no rows.
+        An exam has differences and breakdowns even if they are empty.
         """
         found: dict[str, Any] = {}
         if self.of_models:
@@ -178,7 +178,7 @@ class Results:
 
 
 def shown(*tables: FigureTable) -> dict[str, Any]:
-    """What a stage adds to its metrics for these tables to be shown; plain JSON."""
+    """Plain JSON for a stage to add to its metrics, so that these tables are shown."""
     return Results(own=tables).to_metrics()
 
 

@@ -1,7 +1,7 @@
 """How far annotators agree with each other, and a student with its teacher.
 
-The figures for labels are computed from a table: how often each combination of labels occurs, one
-label an annotator, None where one gave none. The order of the items cannot matter that way.
+The figures for labels are computed from a table: how often each combination of labels occurs, with
+one label per annotator, None if it gave none. So the order of the items cannot matter.
 """
 
 from __future__ import annotations
@@ -23,24 +23,17 @@ DRAWS = 1000
 
 
 def tabulate(*annotators: Sequence[Label | None]) -> Table:
-    """How often each combination occurs. Each annotator: a label an item, in the same order.
-
-    Raises:
-        ValueError: they differ in length.
-    """
+    """How often each combination occurs; of each annotator a label per item, in the same order."""
     return Counter(zip(*annotators, strict=True))
 
 
-def labelled(table: Table, at_least: int = 2) -> int:
-    """How many items have labels of at least that many annotators."""
-    return sum(n for labels, n in table.items() if len(_given(labels)) >= at_least)
+def labelled(table: Table) -> int:
+    """How many items have labels of at least two annotators."""
+    return sum(n for labels, n in table.items() if len(_given(labels)) >= 2)
 
 
 def percentage_agreement(table: Table) -> float | None:
-    """Of the items that both annotators labelled, the share with equal labels, 0 to 1.
-
-    None where there is no such item.
-    """
+    """The share of equal labels among items with two, 0 to 1; None if there are no such items."""
     both = _both(table)
     n = sum(both.values())
     return sum(count for (a, b), count in both.items() if a == b) / n if n else None
@@ -49,9 +42,9 @@ def percentage_agreement(table: Table) -> float | None:
 def cohen_kappa(table: Table) -> float | None:
     """Cohen's κ (1960): agreement of two annotators beyond chance, at most 1; 0 is chance.
 
-    κ = (p_o − p_e) / (1 − p_e) over the items that both labelled; p_e is what two annotators
-    who draw labels as often as these two did would agree on. None where it is undefined: no such
-    item, or both gave every item one and the same label.
+    κ = (p_o − p_e) / (1 − p_e) over the items that both labelled; p_e is the agreement of two
+    annotators who draw labels at random as often as these two gave them. None if it is undefined:
+    there are no such items, or both gave every item one and the same label.
     """
     both = _both(table)
     n = sum(both.values())
@@ -73,10 +66,8 @@ def krippendorff_alpha(table: Table, level: Level = "nominal") -> float | None:
     Items with fewer than two labels are left out. As in "Computing Krippendorff's
     Alpha-Reliability" (2011): 1 − observed / expected disagreement from the coincidences of
     labels; two labels disagree by 1 (nominal), by their squared distance (interval), or by that
-    of their ranks (ordinal). None where it is undefined: fewer than two different labels.
-
-    Raises:
-        TypeError: level is ordinal or interval, and a label is no number.
+    of their ranks (ordinal). None if it is undefined: fewer than two different labels. Labels are
+    numbers unless the level is nominal.
     """
     together: defaultdict[tuple[Label, Label], float] = defaultdict(float)
     totals: defaultdict[Label, float] = defaultdict(float)
@@ -103,7 +94,7 @@ def label_loyalty(table: Table) -> float | None:
     """The accuracy of the second annotator, a student, against the first, its teacher.
 
     Xu et al. 2021, "Beyond Preserved Accuracy", EMNLP. Over the items that the teacher labelled;
-    one that the student left out is a miss. None where there is no such item.
+    one that the student left out is a miss. None if there are no such items.
     """
     taught = {labels: n for labels, n in table.items() if labels[0] is not None}
     n = sum(taught.values())
@@ -116,14 +107,14 @@ def probability_loyalty(teacher: Sequence[float], student: Sequence[float]) -> f
     Xu et al. 2021 (as above). Logarithms are to base 2, so that it lies in 0 to 1.
 
     Raises:
-        ValueError: they differ in length, or one is no distribution.
+        ValueError: they differ in length, or one is not a distribution.
     """
     if len(teacher) != len(student):
         raise ValueError(f"{len(teacher)} probabilities on one side, {len(student)} on the other")
     for probabilities in (teacher, student):
         sums_to_one = isclose(sum(probabilities), 1, abs_tol=1e-3)
         if not sums_to_one or not all(0 <= p <= 1 for p in probabilities):
-            raise ValueError(f"{list(probabilities)} are no probabilities that add up to 1")
+            raise ValueError(f"{list(probabilities)} are not probabilities that add up to 1")
     divergence = 0.0
     for p, q in zip(teacher, student, strict=True):
         middle = (p + q) / 2
@@ -131,13 +122,11 @@ def probability_loyalty(teacher: Sequence[float], student: Sequence[float]) -> f
     return 1 - sqrt(min(1.0, max(0.0, divergence)))  # rounding may leave it just outside
 
 
-def estimate(
-    figure: Callable[[Table], float | None], table: Table, *, seed: int = 0, draws: int = DRAWS
-) -> Estimate | None:
-    """The figure with its percentile bootstrap interval over items; None where it is undefined.
+def estimate(figure: Callable[[Table], float | None], table: Table) -> Estimate | None:
+    """The figure with its percentile bootstrap interval over items; None if it is undefined.
 
-    Drawing items with replacement is drawing the counts of the table. A draw in which the figure
-    is undefined is left out.
+    To draw items with replacement is to draw the counts of the table from a multinomial. Draws in
+    which the figure is undefined are left out.
     """
     import numpy as np
 
@@ -146,9 +135,9 @@ def estimate(
         return None
     combinations = sorted(table, key=repr)  # the same interval in whatever order the items came
     counts = np.array([table[labels] for labels in combinations])
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     values = []
-    for _ in range(draws):
+    for _ in range(DRAWS):
         drawn = random.multinomial(counts.sum(), counts / counts.sum()).tolist()
         chosen = {labels: n for labels, n in zip(combinations, drawn, strict=True) if n}
         values.append(figure(chosen))

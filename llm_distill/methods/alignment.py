@@ -1,7 +1,7 @@
 """Chunks of two tokenizations of the same text (ALM, arXiv 2503.20083, section 3).
 
-A chunk closes wherever both streams end a token at the same byte: it is the shortest piece of text
-that whole tokens write on either side.
+A chunk ends wherever both streams end a token at the same byte: it is the shortest piece of text
+that is made of whole tokens on both sides.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ BLOCK = 1 << 20  # bytes of text at a time: the marks on them stay in the proces
 
 
 @dataclass(frozen=True)
-class Alignment:
-    """last_a, last_b: [C], the index of the last token of each chunk on either side, ascending."""
+class Chunks:
+    """last_a, last_b: [C], the index of each chunk's last token in either stream, ascending."""
 
     last_a: NDArray[np.int64]
     last_b: NDArray[np.int64]
 
 
-def align(ends_a: NDArray[np.int64], ends_b: NDArray[np.int64]) -> Alignment:
-    """The chunks of two streams, from the byte offsets behind each of their tokens.
+def align(ends_a: NDArray[np.int64], ends_b: NDArray[np.int64]) -> Chunks:
+    """The chunks of two streams, from the byte offsets at which their tokens end.
 
-    Offsets ascend; equal ones are tokens that write nothing, and belong to the chunk of the token
-    before them (at the very start: to one of their own, if both sides have one). Many documents
-    are aligned at once when the offsets go on from one to the next. Leave a byte free between two
-    documents: a token that writes nothing at a start would else count as the end of the document
-    before. What lies behind the last common offset is in no chunk.
+    Offsets ascend; equal ones are tokens without text, and belong to the chunk of the token before
+    them (at the very start: to a chunk of their own, if both sides have one). Many documents can be
+    aligned at once by offsets that continue from one to the next. Leave one byte between two
+    documents, or a token without text at the start of one counts as the end of the one before.
+    What follows the last common offset is in no chunk.
     """
     found_a: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
     found_b: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
@@ -44,16 +44,20 @@ def align(ends_a: NDArray[np.int64], ends_b: NDArray[np.int64]) -> Alignment:
             b = ends_b[cuts_b[i] : cuts_b[i + 1]] - start
             found_a.append(_also_in(b, a, marks) + cuts_a[i])
             found_b.append(_also_in(a, b, marks) + cuts_b[i])
-    return Alignment(np.concatenate(found_a), np.concatenate(found_b))
+    return Chunks(np.concatenate(found_a), np.concatenate(found_b))
 
 
 def _also_in(
     others: NDArray[np.int64], ends: NDArray[np.int64], marks: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """Where in `ends` an offset stands that `others` has too: of equal ones the last.
+    """Indices of the offsets in `ends` that `others` has too: of equal ones the last.
 
-    marks: [bytes], scratch. A mark on each byte costs one pass, where a merge compares and a sort
-    compares more often.
+    One pass over marked bytes is faster than a merge or a sort.
+
+    Args:
+        others: [A], of the other stream.
+        ends: [B].
+        marks: [bytes], scratch.
     """
     marks[:] = False
     marks[others] = True
@@ -62,9 +66,11 @@ def _also_in(
     return np.flatnonzero(found)
 
 
-def merge(alignment: Alignment, keep: NDArray[np.bool_]) -> Alignment:
-    """Each chunk that is not kept goes into the next one; behind the last kept, it is dropped.
+def merge(chunks: Chunks, keep: NDArray[np.bool_]) -> Chunks:
+    """Each chunk that is not kept is merged into the next one; after the last kept, it is dropped.
 
-    keep: [C]. The paper's γ-merging keeps the chunks at whose end the teacher gives p(B) ≥ γ.
+    Args:
+        chunks: C of them.
+        keep: [C]. The paper's γ-merging keeps the chunks at whose end the teacher gives p(B) ≥ γ.
     """
-    return Alignment(alignment.last_a[keep], alignment.last_b[keep])
+    return Chunks(chunks.last_a[keep], chunks.last_b[keep])

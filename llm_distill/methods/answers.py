@@ -13,9 +13,9 @@ ANSWER_TAG = "ans"
 
 
 def extract_answer(text: str) -> str | None:
-    """What stands in the first `<ans>…</ans>`; None without one, or where it is empty.
+    """The text of the first `<ans>…</ans>`; None if there is none, or it is empty.
 
-    What comes after the first belongs to another question.
+    Later ones belong to other questions.
     """
     return read_tag(text, ANSWER_TAG) or None
 

@@ -2,7 +2,7 @@
 
 With C_T, C_S the log-probabilities of a chunk, p = exp(C_T / τ) and q = exp(C_S / τ), a chunk's
 loss is τ (f(p ‖ q) + f(1 − p ‖ 1 − q)). The factor τ is this project's: without it gradients shrink
-as 1/τ, and another loss beside this one would outweigh it.
+as 1/τ, and another loss added to this one would outweigh it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,22 @@ from typing import Literal, assert_never
 import torch
 
 # The log-probability of a token is the difference of two numbers of the size of a logit (tens), so
-# float32 has it to about 2e-6. Closer to 0 than this it is noise, and the gradient would scale it
-# by 1 / EPSILON.
+# float32 has an error of about 2e-6. Closer to 0 than EPSILON it is noise, which the gradient would
+# scale by 1 / EPSILON.
 EPSILON = 1e-5
-LOWEST = -1e4  # where a chunk is impossible (-inf): as good as that, and finite
+LOWEST = -1e4  # stands for the -inf of an impossible chunk
 
 
 def chunk_sums(logps: torch.Tensor, chunk_of: torch.Tensor, n_chunks: int) -> torch.Tensor:
-    """[n_chunks]: the sum of the log-probabilities of each chunk's tokens, differentiable.
+    """The sum of the log-probabilities of each chunk's tokens, differentiable.
 
-    logps: [N]. chunk_of: [N], the chunk of each token, -1 for none. Summed in float32 (in float64
-    where logps are): in bfloat16 a sum would lose the small terms.
+    Args:
+        logps: [N], of each token. They are summed in float32 (in float64 if they are float64): in
+            bfloat16 a sum would lose the small terms.
+        chunk_of: [N], the chunk of each token, -1 for none.
+
+    Returns:
+        [n_chunks].
     """
     dtype = torch.promote_types(logps.dtype, torch.float32)
     sums = torch.zeros(n_chunks + 1, dtype=dtype, device=logps.device)
@@ -37,16 +42,22 @@ def chunk_divergence(
     temperature: float,
     kind: Literal["kl", "tvd"] = "kl",
 ) -> torch.Tensor:
-    """[C]: the loss of each chunk, at least 0, in float32 (in float64 where the student is).
+    """The loss of each chunk, at least 0.
 
-    teacher, student: [C], log-probabilities; gradients go to the student's only. temperature: τ,
-    above 0. kind: f(p ‖ q) is p log(p / q) for "kl", and |p − q| / 2 for "tvd", so that the loss is
-    the total variation. math.inf gives the limit: with a = −C_T and b = −C_S, b − a + a ln(a / b)
-    or |b − a|.
+    Likelihoods from 0 to 1 have a finite loss and gradient. Log-probabilities are clamped to LOWEST
+    and −EPSILON; a clamped one of the student has no gradient. Where both are equal, the loss and
+    the gradient are exactly 0.
 
-    Likelihoods of 0 and 1 and anything between have a finite loss and gradient. Beyond LOWEST and
-    −EPSILON a log-probability is taken for that bound, and the student's has no gradient. Where
-    both are equal the loss and the gradient are exactly 0.
+    Args:
+        teacher: [C], log-probabilities, without gradients.
+        student: [C], log-probabilities.
+        temperature: τ, above 0. math.inf gives the limit: with a = −C_T and b = −C_S,
+            b − a + a ln(a / b) or |b − a|.
+        kind: f(p ‖ q) is p log(p / q) for "kl", and |p − q| / 2 for "tvd", so that the loss is the
+            total variation.
+
+    Returns:
+        [C], float32 (float64 if the student is float64).
     """
     dtype = torch.promote_types(student.dtype, torch.float32)
     clamped = student.to(dtype).clamp(LOWEST, -EPSILON)

@@ -1,4 +1,4 @@
-"""Texts that must not turn up again, such as a test's items in what a model is trained on. Pure."""
+"""Finds texts again that must stay unseen, such as a test's items in a model's training data."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from llm_distill.methods.words import ngrams, normalise
 class SeenTexts:
     """Texts by id, found again by their word n-grams.
 
-    An n-gram that several different texts share is how a task is worded, not what an item is: it
-    would be found in every question of a task whose questions all begin with the same
+    An n-gram that several different texts share belongs to the wording of a task, not to an item:
+    it would be found in every question of a task whose questions all begin with the same
     instructions. So only n-grams of a single text count, and every text as a whole.
     """
 
@@ -30,9 +30,9 @@ class SeenTexts:
                 self._grams[gram] = None if gram in self._grams else text
 
     def found_in(self, text: str) -> set[str]:
-        """Ids of those that the text equals once normalised, or shares an n-gram with.
+        """Ids of the texts that this one equals once normalised, or shares an n-gram with.
 
-        A text shorter than n is one shorter n-gram, so it is found only in its equal.
+        A text shorter than n is one shorter n-gram, so it only matches its equal.
         """
         whole = normalise(text)
         found = set(self._whole.get(whole, ()))
@@ -49,7 +49,7 @@ class SeenTexts:
 
 
 def texts_of(value: Any) -> Iterator[str]:
-    """Every text in a row, those in lists and chat messages too."""
+    """Every text in a row, including those in lists and chat messages."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):

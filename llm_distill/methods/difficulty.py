@@ -1,6 +1,6 @@
-"""Which questions are difficult for a student: by its answers, with and without references. Pure.
+"""Which questions are difficult for a student, by its answers, with and without references.
 
-Each rule gives the reason why a question is difficult, or None where it is not.
+Each rule returns the reason why a question is difficult, or None if it is not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EARLIER_STEP = "earlier step"
 
 
 def by_reference(answer: str | None, is_correct: bool) -> str | None:
-    """Difficult where the answer is wrong; None and a blank one are none at all."""
+    """Difficult if the answer is wrong; None and a blank one count as no answer."""
     if _is_none(answer):
         return NO_ANSWER
     return None if is_correct else WRONG_ANSWER
@@ -32,11 +32,9 @@ def by_reference(answer: str | None, is_correct: bool) -> str | None:
 def by_consistency(
     answers: Sequence[str | None], kind: AnswerKind = "exact", least_votes: int = 2
 ) -> str | None:
-    """Difficult where the most common of several sampled answers is given too rarely.
+    """Difficult if fewer than `least_votes` of the sampled answers are equal; STAT has 2 of 5.
 
-    Answers that could not be read (None, blank) agree with nothing, not with each other either.
-
-    least_votes: as many equal answers are enough; the paper has 2 of 5 (STAT).
+    Answers that could not be read (None, blank) agree with nothing, not even with each other.
     """
     if all(_is_none(answer) for answer in answers):
         return NO_ANSWER
@@ -50,11 +48,11 @@ def by_rewards(
     answer_threshold: float = 0.85,
     step_threshold: float = 0.7,
 ) -> str | None:
-    """Difficult where a process reward model doubts the answer or a step of it.
+    """Difficult if a process reward model doubts the answer or one of its steps.
 
-    That is where the last step's reward or the mean is at most `answer_threshold`, or any step but
-    the last has at most `step_threshold` (τ1 and τ2 of STAT); the first that holds is the reason.
-    A single step is the last one and the mean. No answer, or one without steps, is difficult.
+    That is if the last step's reward or the mean is at most `answer_threshold`, or that of any
+    other step at most `step_threshold` (τ1 and τ2 of STAT); the first that holds is the reason. A
+    missing answer, or one without steps, is difficult.
     """
     if _is_none(answer) or not rewards:
         return NO_ANSWER
@@ -69,7 +67,7 @@ def by_rewards(
 
 @dataclass
 class Verdicts:
-    """Counts verdicts, and how often they are those that the references would give."""
+    """Counts verdicts, and how often they equal the references' own."""
 
     n: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
@@ -78,7 +76,7 @@ class Verdicts:
     n_as_reference: int = 0
 
     def add(self, reason: str | None, is_correct: bool | None) -> None:
-        """is_correct: None where there is no reference."""
+        """Count one verdict; `is_correct` is None if there is no reference."""
         self.n += 1
         if reason is not None:
             self.reasons[reason] += 1
@@ -88,7 +86,7 @@ class Verdicts:
             self.n_as_reference += (reason is None) == is_correct
 
     def figures(self) -> dict[str, Any]:
-        """Shares are None where nothing was counted.
+        """The counts and shares for the manifest; a share of nothing is None.
 
         verdict_accuracy: of the answers that have a reference, the share whose verdict (difficult
         or not) is the reference's (wrong or right).

@@ -1,4 +1,4 @@
-"""Rows of an embedding for a new vocabulary, made of the rows of an old one.
+"""Rows of an embedding for a new vocabulary, made from the rows of an old one.
 
 old tokens: "th" "e" " the"      new token " the": the row of " the"
                                  new token "the":  the mean of the rows of "th" and "e"
@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from llm_distill.methods.token_bytes import TokenBytes
 
 Segment = Callable[[Sequence[str]], Sequence[Sequence[int] | None]]
-"""From texts to the old tokens of each; None where these do not write just the text."""
+"""From texts to the old tokens of each; None if these do not spell exactly that text."""
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """For each new token, the old tokens whose rows its own is made of.
+    """For each new token, the old tokens whose rows its own is made from.
 
-    ids: int64 [P], old tokens, one new token's behind the other's.
-    starts: int64 [V + 1]; new token t is made of ids[starts[t]:starts[t + 1]]. One that is made of
-        none has nothing of its own.
+    Attributes:
+        ids: int64 [P], old tokens, grouped by new token.
+        starts: int64 [V + 1]; new token t is made from ids[starts[t]:starts[t + 1]].
     """
 
     ids: NDArray[np.int64]
@@ -37,17 +37,18 @@ class Pieces:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """int64 [V]: 1 is a copied row, more are a mean, 0 is nothing."""
+        """int64 [V]: 1 is a copied row, more is a mean, 0 is nothing."""
         return np.diff(self.starts)
 
 
 def tokens_by_bytes(
     table: TokenBytes, spare: Sequence[bool] | NDArray[np.bool_]
 ) -> dict[bytes, int]:
-    """The token that writes just these bytes; special tokens write none.
+    """The first regular token that stands for exactly these bytes.
 
-    spare: bool [V], tokens that text is only written with where no other will do, such as
-        SentencePiece's <0x41> beside its A. Of others that write the same, the first.
+    Args:
+        table: of V tokens.
+        spare: bool [V], tokens used only as a last resort, such as SentencePiece's <0x41> for A.
     """
     joined, starts = table.data.tobytes(), table.starts.tolist()
     regular = np.flatnonzero(~table.is_special & (table.lengths > 0))
@@ -61,13 +62,15 @@ def tokens_by_bytes(
 def pieces_of(
     wanted: Sequence[bytes | int | None], known: Mapping[bytes, int], segment: Segment
 ) -> Pieces:
-    """What each new token is made of.
+    """What each new token is made from.
 
-    The old token with the same bytes; else the old tokens of its text; else, where its bytes are no
-    text or the old tokenizer writes it with others, the old tokens of its single bytes.
+    The old token with the same bytes; else the old tokens of its text; else, if its bytes are not
+    text or the old tokenizer does not reproduce them, the old tokens of its single bytes.
 
-    wanted: by new token its bytes; or the old token that it is; or None, where it is nothing old.
-    known: old tokens by their bytes.
+    Args:
+        wanted: for each new token its bytes, or the old token that it is, or None for neither.
+        known: old tokens by their bytes.
+        segment: tokenizes texts with the old tokenizer.
     """
     found: list[Sequence[int]] = [()] * len(wanted)
     texts: dict[int, str] = {}
@@ -93,18 +96,23 @@ def pieces_of(
 
 
 def _single_bytes(content: bytes, known: Mapping[bytes, int]) -> list[int]:
-    """The old tokens of its bytes, one each; none at all where one of them has no token."""
+    """The old tokens of its bytes, one each; empty if one of them does not have a token."""
     single = [known.get(content[i : i + 1]) for i in range(len(content))]
     found = [token for token in single if token is not None]
     return found if len(found) == len(content) else []
 
 
 def new_rows(rows: torch.Tensor, pieces: Pieces, n_known: int) -> torch.Tensor:
-    """[V, H] or [V]: copied rows to the bit, means computed in float32 or finer.
+    """The new embedding: copied rows bit by bit, means computed in float32 or finer.
 
-    rows: [R, H] or [R], of the old tokens.
-    n_known: how many of them, from the first, are tokens'; models pad their vocabulary. Their mean
-        is the row of a token that is made of nothing.
+    Args:
+        rows: [R, H] or [R], of the old tokens.
+        pieces: for V new tokens.
+        n_known: how many rows are of tokens; the rest is padding. Their mean is the row of a token
+            that is made from nothing.
+
+    Returns:
+        [V, H] or [V].
     """
     with torch.no_grad():
         exact = rows.detach().to(torch.promote_types(rows.dtype, torch.float32))

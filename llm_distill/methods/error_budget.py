@@ -1,4 +1,4 @@
-"""How many bad rows a run bears: some are data, too many are a broken run."""
+"""How many bad rows a run tolerates: a few are the data's fault, many mean a broken run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from llm_distill.errors import DataError
 
 
 class ErrorBudget:
-    """Counts failures among `total` requests, and gives up once they are more than allowed.
+    """Counts failures among `total` requests, and gives up once there are more than allowed.
 
-    It gives up as soon as the share cannot be met any more, so that no more tokens are paid for.
+    That is before the last request, so that no more tokens are paid for.
 
-    max_error_rate: the share of `total` that may fail, in [0, 1]. total: number of requests.
+    Args:
+        max_error_rate: the share of `total` that may fail, in [0, 1].
+        total: number of requests.
     """
 
     def __init__(self, max_error_rate: float, total: int) -> None:
@@ -18,13 +20,19 @@ class ErrorBudget:
         self._total = total
         self._first = ""
         self.failed = 0
+        self._truncated = 0
 
-    def count(self, identity: str, error: str | None) -> None:
-        """Note how one request came out; `error` is None where it went well.
+    def figures(self) -> dict[str, int]:
+        """The counts, for the manifest."""
+        return {"requests": self._total, "errors": self.failed, "truncated": self._truncated}
+
+    def count(self, identity: str, error: str | None, truncated: bool = False) -> None:
+        """Record the outcome of one request; `error` is None if it succeeded.
 
         Raises:
             DataError: more than `max_error_rate` of all requests have failed.
         """
+        self._truncated += truncated
         if error is None:
             return
         self.failed += 1

@@ -1,4 +1,4 @@
-"""Worked examples for a prompt: drawn at random, of the row's task."""
+"""Worked examples for a prompt, drawn at random from the row's task."""
 
 from __future__ import annotations
 
@@ -36,14 +36,12 @@ def draw_examples(
 ) -> list[Row]:
     """`n` different examples of the row's task, the same for the same seed.
 
-    A smaller `n` gives the beginning of what a larger one gives, so that results with more and
-    fewer examples are comparable. The row itself, what was made from it (but see `may_be_itself`),
-    and a second example with the same question are passed over.
-
-    pools: examples by task.
+    A smaller `n` gives a prefix of what a larger one gives, so that results with more and fewer
+    examples are comparable. The row itself, what was made from it (but see `may_be_itself`), and a
+    second example with the same question are skipped.
 
     Raises:
-        DataError: the task has fewer than `n` fitting examples.
+        DataError: the task has fewer than `n` suitable examples.
     """
     pool = pools.get(task_of(row), ())
     apart = not may_be_itself
@@ -69,7 +67,7 @@ def draw_examples(
 
 
 def _random_order(n: int, rng: random.Random) -> Iterator[int]:
-    """0 … n-1 shuffled (Fisher-Yates), in time that grows with what is read, not with n."""
+    """0 … n-1 shuffled (Fisher-Yates), lazily: the cost grows with what is read, not with n."""
     moved: dict[int, int] = {}
     for place in range(n):
         other = rng.randrange(place, n)

@@ -13,57 +13,34 @@ from dataclasses import dataclass
 
 @dataclass
 class Tally:
-    """Answers of one exam, counted as they come.
+    """Counts of the answers to one exam.
 
-    n_items counts what was answered: an item that the engine failed on says nothing about who was
-    examined. An answer that cannot be read is wrong, and counted in parse_failures too.
+    n_items counts what was answered: an item on which the engine failed says nothing about the
+    student. An answer that cannot be read is wrong, and also counted in parse_failures.
     """
 
     n_correct: int = 0
     n_items: int = 0
     parse_failures: int = 0
-    truncated: int = 0
 
-    def add(self, *, answer: str | None, is_correct: bool, truncated: bool) -> None:
+    def add(self, answer: str | None, is_correct: bool) -> None:
         self.n_items += 1
         self.n_correct += is_correct
         self.parse_failures += answer is None
-        self.truncated += truncated
 
     @property
     def score(self) -> float | None:
-        """Mean accuracy in [0, 1]; None where no item was answered."""
+        """Mean accuracy in [0, 1]; None if no item was answered."""
         return self.n_correct / self.n_items if self.n_items else None
 
 
-@dataclass(frozen=True)
-class QuestionScore:
-    """score: mean over the rationales that were scored. n_unscored: how many were not."""
+def question_scores(rationale_scores: Iterable[tuple[str, float | None]]) -> dict[str, float]:
+    """s_q by question id from (question id, s_r) pairs; s_r is None if it is not known.
 
-    score: float
-    n_scored: int
-    n_unscored: int
-
-
-def question_scores(
-    rationale_scores: Iterable[tuple[str, float | None]],
-) -> dict[str, QuestionScore]:
-    """s_q by question id from (question id, s_r) pairs; s_r is None where it is not known.
-
-    A rationale without a score (it could not be parsed) is left out of the mean: counting it as 0
-    would make a question bad for the teacher's mistake. Questions with no score at all are absent.
+    A rationale without a score (it could not be parsed) is left out of the mean: as a 0 it would
+    blame the question for the teacher's mistake. Questions without any score are absent.
     """
-    scored: dict[str, list[float]] = defaultdict(list)
-    unscored: dict[str, int] = defaultdict(int)
-    for question, score in rationale_scores:
-        if score is None:
-            unscored[question] += 1
-        else:
-            scored[question].append(score)
-    return {
-        question: QuestionScore(sum(scores) / len(scores), len(scores), unscored[question])
-        for question, scores in scored.items()
-    }
+    return mean_by((question, score) for question, score in rationale_scores if score is not None)
 
 
 def mean_by(values: Iterable[tuple[str, float]]) -> dict[str, float]:

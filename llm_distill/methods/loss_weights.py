@@ -1,4 +1,4 @@
-"""How much each of several losses counts."""
+"""The weights of several losses."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 
 def grad_mag_weights(norms: Sequence[float]) -> list[float]:
-    """w_i = (1 / ‖g_i‖) / Σ_j (1 / ‖g_j‖): then all losses pull alike (GradMag, arXiv 2503.20083).
+    """w_i = (1 / ‖g_i‖) / Σ_j (1 / ‖g_j‖): equal gradient norms (GradMag, arXiv 2503.20083).
 
-    norms: of each loss's gradient at the last layer. A loss without a gradient has nothing to say:
-    it gets 0, and so does one whose gradient is infinite.
+    Args:
+        norms: of each loss's gradient at the last layer. A loss whose gradient is 0 or infinite
+            gets the weight 0.
 
     Raises:
-        ValueError: a norm is negative or no number.
+        ValueError: a norm is negative or NaN.
     """
     if any(math.isnan(norm) or norm < 0 for norm in norms):
         raise ValueError(f"gradient norms cannot be negative or NaN: {list(norms)}")

@@ -1,4 +1,4 @@
-"""Texts that say the same."""
+"""Texts that say the same thing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from llm_distill.methods.words import ngrams, normalise, numbers
 
 PERMUTATIONS = 128
 RECALL = 0.999
-"""Chance, at the least, that a pair whose Jaccard is just the threshold is looked at."""
+"""The least chance that a pair whose Jaccard similarity equals the threshold is compared."""
 
 
 def jaccard(a: set[str], b: set[str]) -> float:
@@ -19,20 +19,18 @@ def jaccard(a: set[str], b: set[str]) -> float:
 def first_of_each(texts: Sequence[str]) -> list[int | None]:
     """For each text the index of the first one that is equal once normalised, None for itself."""
     seen: dict[str, int] = {}
-    found: list[int | None] = []
-    for index, text in enumerate(texts):
-        first = seen.setdefault(normalise(text), index)
-        found.append(first if first != index else None)
-    return found
+    first = [seen.setdefault(normalise(text), index) for index, text in enumerate(texts)]
+    return [found if found != index else None for index, found in enumerate(first)]
 
 
 def near_duplicates(texts: Sequence[str], *, threshold: float, n: int) -> list[int | None]:
-    """For each text the index of an earlier kept one that is nearly equal, None for a kept one.
+    """For each text the index of an earlier kept one that is nearly equal, None if it is kept.
 
-    Nearly equal: Jaccard of the word n-grams ≥ threshold, and the same numbers in the same order,
-    for "Tom has 3 apples …" and "Tom has 4 apples …" are two problems however long they are.
-    MinHash with locality-sensitive hashing finds candidates; their true Jaccard decides, so there
-    are no false positives, and a pair at the threshold is missed with a chance below 0.1 %.
+    Nearly equal: the Jaccard similarity of the word n-grams is at least `threshold`, and the
+    numbers are the same in the same order: "Tom has 3 apples …" and "Tom has 4 apples …" are two
+    problems however long they are. MinHash with locality-sensitive hashing finds candidates; their
+    true similarity decides, so there are no false positives, and a pair at the threshold is missed
+    with a chance below 0.1 %.
     """
     from rensa import RMinHash, RMinHashLSH
 
@@ -58,7 +56,7 @@ def near_duplicates(texts: Sequence[str], *, threshold: float, n: int) -> list[i
 def bands(threshold: float) -> int:
     """The fewest bands of a sketch with which a pair at the threshold is found (`RECALL`).
 
-    With b bands of r rows a pair of Jaccard s shares a band with chance 1 - (1 - s^r)^b.
+    With b bands of r rows, a pair of similarity s shares a band with probability 1 - (1 - s^r)^b.
     """
     for count in (4, 8, 16, 32, 64):
         rows = PERMUTATIONS // count

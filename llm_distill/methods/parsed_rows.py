@@ -1,4 +1,4 @@
-"""Read columns out of the text of rows: what the stage `parse` and `parse:` of `generate` share."""
+"""Read columns out of text: shared by the stage `parse` and `parse:` of `generate`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llm_distill.rows.columns import COLUMNS, Row
 
 
 class ParseSettings(BaseModel):
-    """What is read out of a text, and what becomes of a row where it is not there."""
+    """What is read out of a text, and what happens to a row without it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -78,11 +78,11 @@ class ParseSettings(BaseModel):
         return list(self.tags or self.json_keys or {})
 
     def dropped_columns(self, new: Collection[str] = ()) -> set[str]:
-        """Those of `drop_columns` that the rows must have had: not read, and not among `new`."""
+        """Those of `drop_columns` that the input must have: not read here, and not among `new`."""
         return set(self.drop_columns) - {*self.new_columns(), *new}
 
     def new_columns(self) -> list[str]:
-        """The columns that a row is given, those that it may have had included."""
+        """The columns that a row is given, including any that it already had."""
         extra = ["parent_id"] if self.each else []
         text = [self.keep_text_as] if self.keep_text_as else []
         return [*extra, *self._columns(), *text, "error"]
@@ -90,22 +90,22 @@ class ParseSettings(BaseModel):
     def read_rows(
         self, rows: Iterable[Row], column: str, drop: Callable[[str], None]
     ) -> Iterator[Row]:
-        """The rows with what was read out of `column`; what is not passed on is told to `drop`."""
+        """The rows with what was read out of `column`; `drop` is called for each one dropped."""
         for row in rows:
             for made, error in self._read_row(row, column):
                 if error and self.on_failure == "drop":
-                    # Not the error of the model: that is another for each row.
+                    # Not the model's own error, which differs from row to row.
                     drop("an error upstream" if row.get("error") else error)
                 else:
                     made["error"] = error
                     yield {k: v for k, v in made.items() if k not in self.drop_columns}
 
     def _read_row(self, row: Row, column: str) -> Iterator[tuple[Row, str | None]]:
-        """The rows that one becomes, each with the reason if it could not be read."""
+        """The rows made from one, each with the reason if it could not be read."""
         text = row[column]
         if text is not None and not isinstance(text, str):
             raise DataError(f"row {row['id']}: '{column}' should be text, but is {text!r}")
-        earlier = row.get("error")  # the model gave no text in the first place
+        earlier = row.get("error")  # set if the model gave no text in the first place
         if self.each is None:
             yield self._finish(row, text or "", earlier)
             return

@@ -1,4 +1,4 @@
-"""Read values out of text that a model wrote. Nothing here raises on what a model may write."""
+"""Read values out of text that a model wrote. Nothing here raises, whatever the text."""
 
 from __future__ import annotations
 
@@ -7,12 +7,28 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+BLANK_LINE = r"\n\s*\n"
+
+
+def split_steps(text: str, separator: str = BLANK_LINE) -> list[str]:
+    r"""The trimmed, non-blank pieces of a text between the matches of `separator`.
+
+    A separator that matches between two characters cuts without losing text.
+
+    >>> split_steps("3 + 4 = 7.\n\n7 + 2 = 9."), split_steps("1. Add. 2. Go.", r"(?= \d+\. )")
+    (['3 + 4 = 7.', '7 + 2 = 9.'], ['1. Add.', '2. Go.'])
+    """
+    matches = list(re.finditer(separator, text))  # re.split would return the groups as well
+    starts, ends = [0, *(m.end() for m in matches)], [*(m.start() for m in matches), len(text)]
+    pieces = (text[start:end].strip() for start, end in zip(starts, ends, strict=True))
+    return [piece for piece in pieces if piece]
+
 
 def read_tag(text: str, tag: str) -> str | None:
-    """What stands in the first closed `<tag>…</tag>`, trimmed; None without one.
+    """The trimmed content of the first closed `<tag>…</tag>`; None if there is none.
 
     A tag that is opened again before it is closed counts from its last opening: a model that
-    speaks of the tag before it uses it means the second.
+    mentions the tag before it uses it means the second.
 
     >>> read_tag("3 + 4 = 7. <ans> 7 </ans> <ans>8</ans>", "ans")
     '7'
@@ -26,26 +42,19 @@ def read_tag(text: str, tag: str) -> str | None:
 
 
 def block_pattern(tag_pattern: str) -> re.Pattern[str]:
-    """The regular expression that finds blocks whose tag's name matches `tag_pattern`.
-
-    Raises:
-        re.error: it is no regular expression.
-    """
+    """The regular expression that finds blocks whose tag's name matches `tag_pattern`."""
     return re.compile(
         rf"<(?P<tag_name>(?:{tag_pattern}))>(?P<block_text>.*?)</(?P=tag_name)>", re.DOTALL
     )
 
 
 def read_blocks(text: str, tag_pattern: str) -> list[str]:
-    """The contents of every `<tag>…</tag>` whose name matches the pattern, in order.
-
-    A block that is not closed by its own name is not a block.
-    """
+    """The contents of every `<tag>…</tag>` whose name matches the pattern, in order."""
     return [match.group("block_text") for match in block_pattern(tag_pattern).finditer(text)]
 
 
 def read_groups(text: str, tag: str, before: Sequence[str]) -> list[dict[str, str | None]]:
-    """Every filled `<tag>…</tag>` with what stands in other tags since the one before it, in order.
+    """Every non-empty `<tag>…</tag>` with the tags in `before` that precede it, in order.
 
     >>> read_groups("<why>x</why><q>1?</q> <q>2?</q>", "q", ["why"])
     [{'why': 'x', 'q': '1?'}, {'why': None, 'q': '2?'}]
@@ -61,7 +70,7 @@ def read_groups(text: str, tag: str, before: Sequence[str]) -> list[dict[str, st
 
 
 def read_pattern(text: str, pattern: re.Pattern[str]) -> dict[str, str | None]:
-    """The named groups of the first match, trimmed; all None where nothing matches."""
+    """The named groups of the first match, trimmed; all None if nothing matches."""
     match = pattern.search(text)
     if match is None:
         return dict.fromkeys(pattern.groupindex)
@@ -74,7 +83,7 @@ def read_pattern(text: str, pattern: re.Pattern[str]) -> dict[str, str | None]:
 def read_json(text: str, keys: dict[str, str]) -> dict[str, str | None]:
     """Columns from the first JSON object in the text that has any of the keys.
 
-    A value that is no text is spelled as JSON.
+    A value that is not text is written as JSON.
     """
     decoder = json.JSONDecoder()
     for match in re.finditer(r"\{", text):
@@ -91,4 +100,4 @@ def _spell(value: Any) -> str | None:
     if value is None:
         return None
     text = value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text.encode("utf-8", "replace").decode()  # "\\ud83d" alone is JSON, but no text
+    return text.encode("utf-8", "replace").decode()  # "\\ud83d" alone is JSON, but not text

@@ -1,10 +1,9 @@
-"""Preference pairs from scores: what the student learns from above what it does not.
+"""Preference pairs from scores: texts that help the student over those that do not.
 
 ARTE (arXiv 2406.19227): a question of the top quantile by s_q against one of the bottom quantile,
-and of one question the rationale of the highest s_r against that of the lowest. Scores move in
-steps of 1 / number of items, so ties are common: a pair without a margin says nothing. Ties are
-broken at random by id: were the first candidate taken, the strategy that is asked for first would
-be preferred without a reason.
+and for each question the rationale with the highest s_r against the one with the lowest. Scores are
+multiples of 1 / number of items, so ties are common, and a pair without a margin says nothing. Ties
+are broken at random by id: taking the first candidate would prefer the strategy asked first.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ ROUNDING = 1e-9  # 0.3 - 0.2 is a little less than 0.1
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A text that can be preferred. Ids are unique among what is compared.
+class ScoredText:
+    """A text to compare, with an id of its own.
 
     score: the student's mean accuracy with the text in its context, in [0, 1].
     """
@@ -35,8 +34,8 @@ class Scored:
 class Pair:
     """Two texts with chosen.score > rejected.score; their margin is the difference, in (0, 1]."""
 
-    chosen: Scored
-    rejected: Scored
+    chosen: ScoredText
+    rejected: ScoredText
 
     @property
     def margin(self) -> float:
@@ -45,7 +44,7 @@ class Pair:
 
 @dataclass
 class Pairs:
-    """What was built, and why the rest was not: counts by reason."""
+    """The pairs, and counts of the reasons why others were not built."""
 
     pairs: list[Pair] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -63,14 +62,19 @@ class Pairs:
 
 
 def question_pairs(
-    questions: Sequence[Scored], *, quantile: float, limit: int, min_margin: float, seed: int
+    questions: Sequence[ScoredText], *, quantile: float, limit: int, min_margin: float, seed: int
 ) -> Pairs:
     """At most `limit` pairs of a question of the top and one of the bottom `quantile`.
 
     No question is in both quantiles, no pair is built twice, and every question of a quantile is
-    used about equally often. Fewer than 4 questions give no pair.
+    used about equally often. Fewer than 4 questions do not give a pair.
 
-    quantile: a share; at least one question is at either end, and at most half of them.
+    Args:
+        questions: of one task.
+        quantile: the share of questions at either end, at least one and at most half of them.
+        limit: the most pairs.
+        min_margin: a smaller margin is dropped and counted.
+        seed: of ties and draws.
     """
     found = Pairs()
     if len(questions) < MIN_QUESTIONS:
@@ -86,13 +90,15 @@ def question_pairs(
 
 
 def rationale_pairs(
-    groups: Mapping[str, Sequence[Scored]], *, limit: int, min_margin: float, seed: int
+    groups: Mapping[str, Sequence[ScoredText]], *, limit: int, min_margin: float, seed: int
 ) -> Pairs:
-    """For each question its best against its worst rationale.
+    """For each question its best against its worst rationale, at most `limit` drawn at random.
 
-    At most `limit` of them, drawn at random; margins below `min_margin` are dropped and counted.
-
-    groups: the scored rationales by question id. A question with one gives no pair.
+    Args:
+        groups: the scored rationales by question id. A question with a single one has no pair.
+        limit: the most pairs.
+        min_margin: a smaller margin is dropped and counted.
+        seed: of ties and draws.
     """
     found = Pairs()
     for members in groups.values():
@@ -109,7 +115,7 @@ def rationale_pairs(
     return found
 
 
-def _crossed(top: Sequence[Scored], bottom: Sequence[Scored], seed: int) -> Iterator[Pair]:
+def _crossed(top: Sequence[ScoredText], bottom: Sequence[ScoredText], seed: int) -> Iterator[Pair]:
     """Every pair of the two once, in rounds that use each of them once."""
     first = sorted(top, key=lambda q: derive_seed(seed, "draw", q.id))
     second = sorted(bottom, key=lambda q: derive_seed(seed, "draw", q.id))

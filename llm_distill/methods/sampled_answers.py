@@ -1,4 +1,4 @@
-"""Several answers to one item, drawn from one model: pass@k, the majority, and consensus. Pure."""
+"""Several answers to one item, sampled from one model: pass@k, the majority, and consensus."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llm_distill.methods.answers import AnswerKind, answers_equal
 
 
 def pass_at_k(n: int, n_correct: int, k: int) -> float:
-    """The chance that k of n answers, drawn without replacement, hold a right one.
+    """The chance that k of n answers, drawn without replacement, include a right one.
 
     Unbiased for pass@k of the model: 1 − C(n − c, k) / C(n, k), with c right ones (Chen et al.
     2021, arXiv 2107.03374, eq. 1). 1 − (1 − c/n)^k would be biased.
@@ -30,9 +30,9 @@ def budgets(n: int) -> list[int]:
 def answer_groups(answers: Sequence[str | None], kind: AnswerKind = "exact") -> list[list[int]]:
     """Indices of the answers that are equal, in the order of each group's first one.
 
-    An answer joins the first group whose first answer it equals, so that equality that is not
-    transitive cannot chain two answers together. Those that could not be read (None, blank) are in
-    no group: they agree with nothing, each other included.
+    An answer joins the first group whose first answer it equals, so that an equality that is not
+    transitive cannot chain two answers together. Those that could not be read (None, blank) are
+    not in any group: they agree with nothing, not even with each other.
     """
     groups: list[list[int]] = []
     for index, answer in enumerate(answers):
@@ -48,10 +48,9 @@ def answer_groups(answers: Sequence[str | None], kind: AnswerKind = "exact") -> 
 
 
 def majority(answers: Sequence[str | None], kind: AnswerKind = "exact") -> int | None:
-    """The index of the first answer that the most answers equal (Wang et al. 2022).
+    """The index of the most common answer (Wang et al. 2022); of equals the one given first.
 
-    Answers that could not be read (None, blank) have no vote; None where nobody has one. Of two
-    answers with as many votes, the one that was given first is taken.
+    Answers that could not be read (None, blank) do not vote; None if no answer could be read.
     """
     groups = answer_groups(answers, kind)
     return max(groups, key=len)[0] if groups else None
@@ -62,8 +61,8 @@ def consensus(
 ) -> tuple[list[int], str | None]:
     """Indices of the answers that agree, or none and the reason.
 
-    At least `min_agreement` must be equal. Two answers with as many votes each are no consensus:
-    either may be wrong, and to take the first would be to draw lots.
+    At least `min_agreement` must be equal. A tie is not a consensus: to take the first would be to
+    draw lots.
     """
     groups = sorted(answer_groups(answers, kind), key=len, reverse=True)
     if not groups:

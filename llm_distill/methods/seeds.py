@@ -1,4 +1,4 @@
-"""Seeds that depend on what is asked, never on when or in which batch it is asked."""
+"""Seeds that depend on what is asked, not on when or in which batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 
 
 def derive_seed(seed: int, *parts: str | int) -> int:
-    """A seed in [0, 2**31) from the pipeline's seed and, say, a row id and a candidate index.
+    """A seed in [0, 2**31) from the pipeline's seed and parts such as a row id and an index.
 
     The parts are hashed as JSON, so ("a", "bc") and ("ab", "c") differ.
     """

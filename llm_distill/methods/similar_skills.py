@@ -1,7 +1,7 @@
-"""Names of skills that mean the same: plurals, other spellings, another order of words. Pure.
+"""Names of skills that mean the same: plurals, other spellings, another order of words.
 
-The rules are those of English. They are careful: what they leave apart a person can merge in the
-list, what they merged wrongly nobody would notice.
+The rules are for English, and cautious: what they leave apart a person can merge in the list, but
+nobody would notice what they merged wrongly.
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ from collections.abc import Mapping
 from difflib import SequenceMatcher
 
 LIKENESS = 0.92
-"""Of two words (difflib's ratio): factorisation and factorization, but not hundreds, hundredths."""
+"""The ratio of difflib: factorisation and factorization pass, hundreds and hundredths do not."""
 
 _LINKS = frozenset({"a", "an", "and", "in", "of", "the"})
-"""Words that can be missing. Not `with` or `from`: they change what is meant."""
+"""Words that can be missing. Not `with` or `from`: they change the meaning."""
 
 _DIRECTED = frozenset({"by", "from", "into", "over", "than", "to", "with"})
-"""Inches to feet are not feet to inches."""
+"""Words that make the order matter: inches to feet is not feet to inches."""
 
 
 def merge_similar(counts: Mapping[str, int]) -> dict[str, str]:
-    """Each name's representative, itself or the most frequent name that is nearly the same.
+    """Each name's representative: itself or the most frequent name that is nearly the same.
 
-    counts: canonical names with how often each was given. The result does not depend on their
-    order: a name joins the first in the order of frequency (then of the alphabet) that it is like,
-    and never what has joined another, so that no chain of small steps leads far.
+    A name joins the first similar one in the order of frequency, then of the alphabet, but never
+    one that has joined another, so that names do not drift apart in small steps.
+
+    Args:
+        counts: canonical names, with how often each was given; their order does not matter.
     """
     representatives: dict[str, list[str]] = {}
     merged: dict[str, str] = {}
@@ -39,7 +41,7 @@ def merge_similar(counts: Mapping[str, int]) -> dict[str, str]:
 
 
 def _words(name: str) -> list[str]:
-    """Without those that only link; sorted, unless a word says what leads to what."""
+    """The words without those that only link; sorted, unless their order matters."""
     words = name.split("_")
     if not _DIRECTED & set(words):
         words.sort()
@@ -53,7 +55,7 @@ def _similar(first: list[str], second: list[str]) -> bool:
 
 
 def _same_word(a: str, b: str) -> bool:
-    """Words that begin differently are antonyms too often, and numbers are never nearly equal."""
+    """Words that begin differently are too often antonyms, and numbers are never nearly equal."""
     if _singulars(a) & _singulars(b):
         return True
     if a[:4] != b[:4] or re.search(r"\d", a + b):
@@ -62,7 +64,7 @@ def _same_word(a: str, b: str) -> bool:
 
 
 def _singulars(word: str) -> set[str]:
-    """The word, and what it can be the plural of."""
+    """The word, and its possible singulars if it is a plural."""
     found = {word}
     if len(word) > 3 and not re.search(r"(ss|us|is)$", word):
         found.add(word.removesuffix("s"))

@@ -1,4 +1,4 @@
-"""The most similar vectors, by cosine. Pure."""
+"""The most similar vectors, by cosine."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 AT_ONCE = 256
-"""Queries that are compared at a time: their similarities to all keys lie in memory together."""
+"""Queries compared at a time: their similarities to all keys are in memory together."""
 
 
 def most_similar(
     queries: NDArray[np.floating], keys: NDArray[np.floating], k: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """For each query the `k` keys of the highest cosine, and these cosines, the highest first.
+    """For each query the `k` keys with the highest cosine, and these cosines, the highest first.
 
-    Of equal ones the key that stands first. A vector of zeros is similar to nothing: cosine 0.
+    Of equal ones the first key wins. The cosine of a vector of zeros is 0.
 
-    queries: [n, d]; keys: [m, d]. Returns two arrays [n, min(k, m)].
+    Args:
+        queries: [n, d].
+        keys: [m, d].
+        k: how many keys.
+
+    Returns:
+        Indices into `keys` and cosines, both [n, min(k, m)].
     """
     unit, against = _unit(queries), _unit(keys)
     wanted = min(k, len(keys))

@@ -1,10 +1,8 @@
-"""A list of skills as a YAML text that people read and edit. Pure.
+"""A list of skills as YAML that people read and edit: names by task, or names alone.
 
 word_problems:
 - addition
 - subtraction
-
-Where rows have no task it is the list alone.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ import yaml
 from llm_distill.errors import DataError
 from llm_distill.methods.skills import canonical, what_is_wrong
 
-FORM = "expected a mapping of each task to a list of names, or a list where rows have no task"
+FORM = "expected a mapping of each task to a list of names, or a list if rows have no task"
 HEAD = """\
 # Skills by task, the most frequent first. To edit the list, copy this file out of the workspace and
 # give the copy to a stage `load_skills`.
@@ -33,17 +31,19 @@ def write_skill_list(lists: Mapping[str, Sequence[str]]) -> str:
 def read_skill_list(text: str, where: str) -> dict[str, list[str]]:
     """Each task's skills, canonical, in the order of the text.
 
-    where: the file, for messages.
+    Args:
+        text: the YAML.
+        where: the file, for messages.
 
     Raises:
-        DataError: it is no YAML or has another form, or names cannot be skills or stand twice; all
-            that is wrong, each with its line.
+        DataError: with every problem and its line: it is not YAML or has another form, or names
+            cannot be skills or are given twice.
     """
     problems: list[str] = []
     lists: dict[str, list[str]] = {}
     for task, entries in _tasks(_root(text, where), where, problems):
         if task in lists:
-            problems.append(f"{where}:{entries.start_mark.line + 1}: task '{task}' stands twice")
+            problems.append(f"{where}:{entries.start_mark.line + 1}: task '{task}' is given twice")
         else:
             lists[task] = _names(entries, task, where, problems)
     if problems:
@@ -67,7 +67,7 @@ def _root(text: str, where: str) -> yaml.Node:
 
 
 def _tasks(root: yaml.Node, where: str, problems: list[str]) -> list[tuple[str, yaml.SequenceNode]]:
-    """Tasks and the lists that stand behind them."""
+    """Tasks and their lists."""
     if isinstance(root, yaml.SequenceNode):
         return [("", root)]
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
@@ -96,7 +96,7 @@ def _names(entries: yaml.SequenceNode, task: str, where: str, problems: list[str
             kind = entry.tag.rpartition(":")[2]
             wrong = f"'{entry.value}' is read as {kind}; put quotes around it, or leave it out"
         elif wrong is None and name in lines:
-            wrong = f"'{entry.value}' stands in line {lines[name]} already, as '{name}'"
+            wrong = f"'{entry.value}' is already in line {lines[name]}, as '{name}'"
         if wrong is not None:
             problems.append(f"{where}:{line}: {wrong}")
         lines.setdefault(name, line)

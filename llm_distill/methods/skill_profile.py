@@ -1,4 +1,4 @@
-"""Which skills a student lacks: how often each was named, and its share of all. Pure."""
+"""Which skills a student lacks: how often each was named, and its share of all."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class MissingSkill:
 def missing_skill_profile(questions: Sequence[Labelled]) -> list[MissingSkill]:
     """The profile, the most frequent skill first, then by task and name.
 
-    A skill counts once a question. Intervals are the bootstrap's over questions, for a question's
-    labels were given together; a question without one tells nothing of the shares.
-    (Skill-Targeted Adaptive Training: weights proportional to counts.)
+    Skill-Targeted Adaptive Training (arXiv 2510.10023): weights are proportional to counts. A skill
+    counts once per question. Intervals are bootstrapped over questions, since the labels of a
+    question are not independent; a question without any does not change the shares.
     """
     ids: dict[tuple[str, str], dict[str, None]] = {}
     for task, identity, skills in questions:

@@ -1,14 +1,15 @@
-"""Which questions exercise the skills that a student lacks. Pure.
+"""Which questions exercise the skills that a student lacks.
 
-STAT-Sel of "Skill-Targeted Adaptive Training": for each difficult question and each skill that is
-missing there, a few of the questions labelled with that skill. How often a question is drawn is
-how much it counts.
+STAT-Sel of "Skill-Targeted Adaptive Training" (arXiv 2510.10023): for each difficult question and
+each skill missing there, a few of the questions labelled with that skill. A question counts as
+often as it is drawn.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,12 +49,12 @@ class Draw:
 
 
 def skill_name(skill: Skill) -> str:
-    """`task/skill`, as it is written for people; the skill alone in the unnamed task."""
+    """`task/skill`, for messages; the skill alone if the task is unnamed."""
     return "/".join(filter(None, skill))
 
 
 def needs_of(profile: Iterable[Row]) -> list[Need]:
-    """Each question of each skill of the profile, sorted: the profile's order does not matter."""
+    """Each question of each skill of the profile, sorted, so that its order does not matter."""
     return sorted(
         {
             Need(task_of(row), canonical(row["skill"]), question)
@@ -64,9 +65,9 @@ def needs_of(profile: Iterable[Row]) -> list[Need]:
 
 
 def ids_by_skill(rows: Iterable[Row]) -> dict[Skill, list[str]]:
-    """The ids of the rows that are labelled with each skill, sorted: their order does not matter.
+    """The ids of the rows labelled with each skill, sorted, so that their order does not matter.
 
-    A skill that is spelled in two ways is one, see `methods.skills.canonical`.
+    Two spellings of a skill are one, see `methods.skills.canonical`.
     """
     pools: dict[Skill, set[str]] = {}
     for row in rows:
@@ -78,11 +79,15 @@ def ids_by_skill(rows: Iterable[Row]) -> dict[Skill, list[str]]:
 def draw_for_each(
     needs: Iterable[Need], pools: Mapping[Skill, Sequence[str]], n: int, seed: int
 ) -> list[Draw]:
-    """For each need `n` different rows labelled with its skill; all of them where there are fewer.
+    """For each need `n` different rows labelled with its skill, or all if there are fewer.
 
     What is drawn for a need depends on the seed, the need and the pool alone.
 
-    pools: sorted ids by skill, as `ids_by_skill` gives them.
+    Args:
+        needs: in any order.
+        pools: sorted ids by skill, from `ids_by_skill`.
+        n: how many rows.
+        seed: of this selection.
     """
     found = []
     for need in needs:
@@ -92,16 +97,33 @@ def draw_for_each(
     return found
 
 
+def shortfall(
+    needs: Iterable[Need], pools: Mapping[Skill, Sequence[str]], enough: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Needed skills with too few rows: the rows of each, and the needs of each that has no row."""
+    wanted = Counter((need.task, need.skill) for need in needs)
+    n_rows = {skill: len(pools.get(skill, ())) for skill in sorted(wanted)}
+    short = {skill_name(skill): n for skill, n in n_rows.items() if 0 < n < enough}
+    return short, {skill_name(skill): wanted[skill] for skill, n in n_rows.items() if not n}
+
+
 def random_subset(ids: Iterable[str], n: int | None, seed: int) -> set[str]:
-    """`n` of the ids at random, all where there are fewer or `n` is None; in any order the same."""
+    """`n` random ids, or all if `n` is None or there are fewer; their order does not matter."""
     drawn = sorted(ids, key=lambda identity: (derive_seed(seed, "subset", identity), identity))
     return set(drawn[:n])
 
 
-def copies_by_task(like: Iterable[Row]) -> dict[str, list[tuple[float, ...]]]:
-    """By task, the weights of the rows that each question of a selection has, the most first.
+def selected(rows: Iterable[Row], chosen: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
+    """Each chosen row, once for each entry of its id in `chosen`, with the entry's columns."""
+    for row in rows:
+        for own in chosen.get(row["id"], ()):
+            yield {**row, "parent_id": row["id"], "source_id": row["id"], **own}
 
-    A question that was drawn three times has (1.0, 1.0, 1.0), or (3.0,) where its weight says it.
+
+def copies_by_task(like: Iterable[Row]) -> dict[str, list[tuple[float, ...]]]:
+    """By task, the weights of each selected question's rows, the heaviest question first.
+
+    A question that was drawn three times has (1.0, 1.0, 1.0), or (3.0,) if it is one weighted row.
     A row without a weight counts once.
     """
     weights: dict[tuple[str, str], list[float]] = {}
@@ -120,10 +142,14 @@ def copies_by_task(like: Iterable[Row]) -> dict[str, list[tuple[float, ...]]]:
 def check_apart(
     rows: Iterable[Row], name: str, ids: Iterable[str], questions: Iterable[Any], judged: str
 ) -> None:
-    """Refuse rows that the student was judged on: a figure on them would mean nothing any more.
+    """Refuse rows that the student was judged on: training on them would make figures meaningless.
 
-    ids: of the questions that the student was judged on. questions: their texts. judged: the stage
-    that they come from; `name` is that of the rows.
+    Args:
+        rows: what is to be trained on.
+        name: the stage that they come from.
+        ids: of the questions that the student was judged on.
+        questions: their texts.
+        judged: the stage that they come from.
 
     Raises:
         DataError: a row is one of these questions, is made from one, or asks the same.
@@ -133,7 +159,7 @@ def check_apart(
         if own & {row["id"], row.get("parent_id")}:
             what, advice = "has the id of", "or give the rows other ids, if only those are equal"
         elif row.get("question") and normalise(row["question"]) in texts:
-            what, advice = "asks the same as", f"or put a decontaminate stage behind '{name}'"
+            what, advice = "asks the same as", f"or put a decontaminate stage after '{name}'"
         else:
             continue
         raise DataError(

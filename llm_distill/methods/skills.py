@@ -1,4 +1,4 @@
-"""Skills by name: one spelling, a task's list, and the labels that a model gives. Pure.
+"""Skills by name: one spelling, a task's list, and the labels that a model gives.
 
 Skills belong to a task: the same name in two tasks is two skills.
 """
@@ -18,17 +18,17 @@ from llm_distill.rows.columns import Row, task_of
 
 MOST_CHARACTERS = 60
 MOST_OFF_LIST = 20
-"""How many different labels that stand on no list are named."""
+"""How many different labels outside the list are named in the manifest."""
 
 _APOSTROPHES = "'’"
 _NUMBERING = re.compile(r"\s*\d+[.)]\s")
 
 
 def canonical(name: str) -> str:
-    """A skill's one spelling: words in lower case with underscores between them.
+    """A skill's only spelling: words in lower case with underscores between them.
 
-    Whatever is no letter, mark or digit separates words; a + or # behind a word belongs to it, and
-    an apostrophe is left out.
+    Whatever is not a letter, mark or digit separates words; a + or # after a word belongs to it,
+    and apostrophes are left out.
 
     >>> canonical(" Solving  Equations."), canonical("bayes' rule"), canonical("C++")
     ('solving_equations', 'bayes_rule', 'c++')
@@ -44,9 +44,9 @@ def canonical(name: str) -> str:
 
 
 def what_is_wrong(name: str) -> str | None:
-    """Why a name cannot stand on a list of skills; None where it can."""
+    """Why a name cannot be on a list of skills; None if it can."""
     if "," in name:
-        return f"'{name}' has a comma, which stands between labels; write one name an entry"
+        return f"'{name}' has a comma, which separates labels; write one name per entry"
     if not canonical(name):
         return f"'{name}' has no letter or digit"
     if len(canonical(name)) > MOST_CHARACTERS:
@@ -55,7 +55,7 @@ def what_is_wrong(name: str) -> str | None:
 
 
 def skill_id(task: str, skill: str) -> str:
-    """`task/skill`; of the unnamed task, the skill alone."""
+    """`task/skill`; the skill alone if the task is unnamed."""
     return f"{task}/{skill}" if task else skill
 
 
@@ -75,10 +75,10 @@ def skill_lists(rows: Iterable[Row], name: str) -> dict[str, list[str]]:
 
 
 def check_tasks(rows: Iterable[Row], lists: Mapping[str, Collection[str]], name: str) -> None:
-    """Refuse rows of a task that the list of skills, the stage `name`, does not know.
+    """Refuse rows of a task that is not on the list of skills, the stage `name`.
 
     Raises:
-        DataError: it names the first such task and a row of it.
+        DataError: with the first such task and a row of it.
     """
     for row in rows:
         if task_of(row) not in lists:
@@ -88,13 +88,13 @@ def check_tasks(rows: Iterable[Row], lists: Mapping[str, Collection[str]], name:
 
 
 REASON_REGEX = r"<reason>([^<]|<[^/])*</reason>"
-"""A reason in the form that an answer is held to; "a < b" can stand in it."""
+"""A reason in a constrained answer; it may contain "a < b"."""
 
 
 def read_labels(text: str) -> list[str] | None:
     """The labels in every `<skill>…</skill>`, canonical, each once, in order.
 
-    Commas, semicolons and lines separate labels of one tag. None where no tag is closed.
+    Commas, semicolons and lines separate the labels in one tag. None if no tag is closed.
 
     >>> read_labels("<skill>Long Division; fractions</skill> and <skill>fractions</skill>")
     ['long_division', 'fractions']
@@ -109,17 +109,21 @@ def read_labels(text: str) -> list[str] | None:
 
 def labels_regex(skills: Iterable[str], most: int) -> str:
     """What `read_labels` reads, one to `most` of these skills: `<skill>a(, b)…</skill>`."""
-    # Of what a canonical name may hold, only + means something in an expression.
+    # Of what a canonical name may contain, only + is special in an expression.
     one = "|".join(skill.replace("+", r"\+") for skill in skills)
     return rf"<skill>({one})(, ({one})){{0,{most - 1}}}</skill>"
 
 
 @dataclass
 class LabelCounts:
-    """Sorts labels by a task's list, and counts what is left out.
+    """Keeps the labels that are on a task's list, and counts the rest.
 
-    unreadable: answers without a closed tag. unlabelled: answers without a label on the list,
-    unreadable ones too. surplus: labels on the list beyond the most that are kept.
+    Attributes:
+        most: how many labels of an answer are kept.
+        unreadable: answers without a closed tag.
+        unlabelled: answers without a label on the list, including unreadable ones.
+        surplus: labels on the list beyond `most`.
+        off_list: labels that are not on the list.
     """
 
     most: int
@@ -139,7 +143,7 @@ class LabelCounts:
         return on_list[: self.most]
 
     def figures(self) -> dict[str, Any]:
-        """What was counted, for the manifest; of labels off the list the most frequent."""
+        """The counts, for the manifest, with the most frequent labels off the list."""
         ordered = sorted(self.off_list.items(), key=lambda item: (-item[1], item[0]))
         return {
             "unreadable": self.unreadable,

@@ -1,13 +1,16 @@
-"""Intervals for what was measured."""
+"""Intervals for measurements."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+from statistics import fmean, stdev
 from typing import Any
 
 Z_95 = 1.959963984540054
+DRAWS = 10_000
+"""Bootstrap samples of an interval. Their seed is fixed: the same values have the same interval."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +29,18 @@ def wilson_interval(n_correct: int, n: int) -> Estimate:
         ValueError: n is not positive, or n_correct is not within 0 to n.
     """
     if n <= 0 or not 0 <= n_correct <= n:
-        raise ValueError(f"{n_correct} of {n} is no share")
+        raise ValueError(f"{n_correct} of {n} is not a share")
     share, z2 = n_correct / n, Z_95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z_95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
-def bootstrap(values: Sequence[float], *, seed: int = 0, draws: int = 10_000) -> Estimate:
+def bootstrap(values: Sequence[float]) -> Estimate:
     """The mean over items with the percentile bootstrap interval.
 
-    Items are drawn with replacement (Efron & Tibshirani 1993, ch. 13). Of several answers to one
-    item, `values` holds the mean: they are not independent of each other, items are.
+    Items are drawn with replacement (Efron & Tibshirani 1993, ch. 13). Give the mean of several
+    answers to one item as one value: they are not independent, items are.
 
     Raises:
         ValueError: there are no values.
@@ -47,27 +50,27 @@ def bootstrap(values: Sequence[float], *, seed: int = 0, draws: int = 10_000) ->
     if not values:
         raise ValueError("a mean needs at least one value")
     array = np.asarray(values, dtype=float)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     block = max(1, 10_000_000 // len(array))  # bounds the memory of the drawn indices
     means: list[Any] = []
-    for start in range(0, draws, block):
-        size = (min(block, draws - start), len(array))
+    for start in range(0, DRAWS, block):
+        size = (min(block, DRAWS - start), len(array))
         means.append(array[random.integers(0, len(array), size)].mean(axis=1))
     low, high = np.quantile(np.concatenate(means), (0.025, 0.975))
     return Estimate(float(array.mean()), float(low), float(high))
 
 
-def bootstrap_shares(
-    counts: Sequence[Sequence[float]], *, seed: int = 0, draws: int = 10_000
-) -> list[Estimate]:
+def bootstrap_shares(counts: Sequence[Sequence[float]]) -> list[Estimate]:
     """Each column's share of the sum of all counts, with the percentile bootstrap interval.
 
-    counts: a row an item, such as which labels it has. Items are drawn with replacement, as in
-    `bootstrap`: the counts of one item are not independent of each other.
+    Items are drawn with replacement, as in `bootstrap`: the counts of one item are not independent.
+
+    Args:
+        counts: [n_items, n_columns], such as which labels an item has.
 
     Raises:
-        ValueError: there are no items, a count is negative, or an item has none: were it drawn
-            alone, no share would be defined.
+        ValueError: there are no items, a count is negative, or all counts of an item are 0: if only
+            such items were drawn, no share would be defined.
     """
     import numpy as np
 
@@ -75,11 +78,11 @@ def bootstrap_shares(
     if table.ndim != 2 or not len(table) or (table < 0).any() or (table.sum(axis=1) == 0).any():
         raise ValueError("shares need items, and every item a positive count")
     n = len(table)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     block = max(1, 10_000_000 // n)  # bounds the memory of how often each item is drawn
     found: list[Any] = []
-    for start in range(0, draws, block):
-        often = random.multinomial(n, np.full(n, 1 / n), size=min(block, draws - start))
+    for start in range(0, DRAWS, block):
+        often = random.multinomial(n, np.full(n, 1 / n), size=min(block, DRAWS - start))
         sums = often @ table
         found.append(sums / sums.sum(axis=1, keepdims=True))
     low, high = np.quantile(np.concatenate(found), (0.025, 0.975), axis=0)
@@ -87,25 +90,20 @@ def bootstrap_shares(
     return [Estimate(*map(float, ends)) for ends in zip(shares, low, high, strict=True)]
 
 
-def paired_bootstrap(
-    first: Sequence[float], second: Sequence[float], *, seed: int = 0, draws: int = 10_000
-) -> Estimate:
+def paired_bootstrap(first: Sequence[float], second: Sequence[float]) -> Estimate:
     """`bootstrap` of second − first over the same items: each is drawn with both its values.
 
     Raises:
         ValueError: the two differ in length, or are empty.
     """
-    if len(first) != len(second) or not first:
-        raise ValueError("paired values must be as many on both sides, and at least one")
-    difference = [after - before for before, after in zip(first, second, strict=True)]
-    return bootstrap(difference, seed=seed, draws=draws)
+    return bootstrap([after - before for before, after in zip(first, second, strict=True)])
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
     """The exact two-sided p-value of McNemar's test (1947) for right answers to the same items.
 
-    Only items that one got right and the other wrong count; were both equally good, each of these
-    would be a toss of a coin. 1 where there is none.
+    Only items that one got right and the other wrong count; if both were equally good, each of
+    these would be a coin toss. 1 if there are none.
 
     Raises:
         ValueError: the two differ in length.
@@ -129,7 +127,5 @@ def mean_interval(values: Sequence[float]) -> Estimate:
     n = len(values)
     if n < 2:
         raise ValueError("an interval needs at least two values")
-    mean = sum(values) / n
-    deviation = sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
-    half = float(t.ppf(0.975, n - 1)) * deviation / sqrt(n)
-    return Estimate(mean, mean - half, mean + half)
+    half = float(t.ppf(0.975, n - 1)) * stdev(values) / sqrt(n)
+    return Estimate(fmean(values), fmean(values) - half, fmean(values) + half)

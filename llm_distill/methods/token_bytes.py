@@ -1,10 +1,10 @@
-"""What each token of a vocabulary writes, as UTF-8 bytes.
+"""The UTF-8 bytes of each token of a vocabulary.
 
-Two tokenizers of one text are compared by bytes: a token may be less than a character, and
-character offsets then say nothing. The bytes are those of the text as the tokenizer's normalizer
-leaves it. A dummy prefix (the space that SentencePiece may put before a text) is a byte of the
-first token and not of the text, and SentencePiece cannot tell the character ▁ from a space: who
-needs the text itself compares it with `text(ids)`.
+Two tokenizers of one text are compared by bytes: a token may be less than a character, and then
+character offsets do not help. The bytes are those of the normalized text. A dummy prefix (the space
+that SentencePiece may put before a text) is a byte of the first token but not of the text, and
+SentencePiece does not tell the character ▁ from a space: to be sure of the text itself, compare it
+with `text(ids)`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ SUPPORTED = "byte-level BPE, SentencePiece's BPE and Unigram, and tokenizers of 
 
 @dataclass(frozen=True)
 class TokenBytes:
-    """The bytes of every token (a special token: of its literal).
+    """The bytes of every token; those of a special token are its name's.
 
-    data: all tokens' bytes, joined. starts: [V + 1]; token t is data[starts[t]:starts[t + 1]],
-    and nothing where the vocabulary has a gap. is_special: [V].
+    Attributes:
+        data: all tokens' bytes, joined.
+        starts: [V + 1]; token t is data[starts[t]:starts[t + 1]], empty in gaps of the vocabulary.
+        is_special: [V].
     """
 
     data: NDArray[np.uint8]
@@ -44,22 +46,22 @@ class TokenBytes:
         """The bytes of these tokens, joined.
 
         Raises:
-            IndexError: an id is not of this vocabulary.
+            IndexError: an id is not in this vocabulary.
         """
         tokens = np.asarray(ids, dtype=np.int64)
         if (tokens < 0).any():
-            raise IndexError(f"token {tokens.min()} is not of this vocabulary")
+            raise IndexError(f"token {tokens.min()} is not in this vocabulary")
         lengths = self.lengths[tokens]
         shifts = self.starts[tokens] - (np.cumsum(lengths) - lengths)
         found: NDArray[np.uint8] = self.data[np.arange(lengths.sum()) + np.repeat(shifts, lengths)]
         return found.tobytes()
 
     def boundary_tokens(self, size: int | None = None) -> NDArray[np.bool_]:
-        """[size or V]: the tokens that cannot go on with a word.
+        """[size or V]: whether a token cannot continue a word.
 
-        The set B of outcome-chunk debiasing (ALM, arXiv 2503.20083): those that begin with a space,
-        a tab or a newline, and special tokens. False for ids beyond the tokenizer: models pad their
-        vocabulary.
+        The set B of outcome-chunk debiasing (ALM, arXiv 2503.20083): tokens that begin with a
+        space, a tab or a newline, and special tokens. False for ids beyond the tokenizer, with
+        which models pad their vocabulary.
         """
         n = len(self.is_special)
         first = np.append(self.data, np.uint8(0))[self.starts[:-1]]
@@ -85,7 +87,7 @@ def token_bytes(tokenizer: Any) -> TokenBytes:
         written = {index: write(token) for token, index in vocabulary.items()}
         added = backend.get_added_tokens_decoder()
     for index, token in added.items():
-        # Gemma's runs of spaces are added tokens, and in the vocabulary as ▁▁: there, as written.
+        # Gemma's runs of spaces are added tokens that the vocabulary has as ▁▁.
         if token.special or index not in written:
             written[index] = token.content.encode()
     special = {index for index, token in added.items() if token.special}
@@ -103,11 +105,11 @@ def _table(written: dict[int, bytes], special: set[int]) -> TokenBytes:
 
 
 def _writer(tokenizer: Any, vocabulary: dict[str, int]) -> Callable[[str], bytes]:
-    """From a token as it stands in the vocabulary to its bytes."""
+    """From a token as the vocabulary spells it to its bytes."""
     backend = tokenizer.backend_tokenizer
     kind = type(backend.model).__name__
     parts = (backend.normalizer, backend.pre_tokenizer, backend.decoder)
-    # A part pickles itself as its JSON; that of the whole tokenizer would hold the vocabulary too.
+    # A part pickles itself as its JSON; the whole tokenizer's would include the vocabulary.
     states = [json.loads(part.__getstate__()) for part in parts if part is not None]
     types = set(_types(states))
     word_ending = getattr(backend.model, "end_of_word_suffix", None)
@@ -131,7 +133,7 @@ def _writer(tokenizer: Any, vocabulary: dict[str, int]) -> Callable[[str], bytes
 
 
 def _types(state: Any) -> Iterator[str]:
-    """The types of a part of a tokenizer and of the parts in it."""
+    """The types of a part of a tokenizer and of the parts inside it."""
     if isinstance(state, dict):
         if "type" in state:
             yield state["type"]
@@ -160,7 +162,7 @@ BYTE_OF_LETTER = _byte_letters()
 def _from_byte_level(token: str) -> bytes:
     try:
         return bytes([BYTE_OF_LETTER[letter] for letter in token])
-    except KeyError:  # not made by the byte-level step: a literal that was put into the vocabulary
+    except KeyError:  # not made by the byte-level step: a literal added to the vocabulary
         return token.encode()
 
 
@@ -178,5 +180,5 @@ def _bytes_of_a_byte_tokenizer(tokenizer: Any) -> dict[int, bytes]:
 def _unsupported(tokenizer: Any, kind: str) -> ValueError:
     name = type(tokenizer).__name__
     return ValueError(
-        f"{name} is {kind}: which bytes its tokens write is not known. Supported: {SUPPORTED}"
+        f"{name} is {kind}: the bytes of its tokens are not known. Supported: {SUPPORTED}"
     )

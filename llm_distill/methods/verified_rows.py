@@ -1,4 +1,4 @@
-"""Judge the answers of rows: what the stage `verify` and `verify:` of `generate` share."""
+"""Judge the answers of rows: shared by the stage `verify` and `verify:` of `generate`."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class VerifySettings(BaseModel):
         """The rows with `is_correct`.
 
         Args:
-            rows: with an answer and a reference each.
-            drop: told why a row is not passed on.
-            warn: told of references that cannot judge an answer.
+            rows: each with an answer and a reference.
+            drop: called with the reason for each row that is dropped.
+            warn: called if there are references that cannot judge an answer.
             metrics: gets the accuracy and its counts after the last row.
         """
         right = total = unreadable = 0
@@ -58,15 +58,13 @@ class VerifySettings(BaseModel):
                 f"itself as {self.kind}, the first of them '{unusable[0]}'; they are dropped"
             )
         metrics.update(
-            {
-                "n": total,
-                "accuracy": right / total if total else None,
-                "parse_failures": unreadable,
-                "unusable_references": len(unusable),
-            }
+            n=total,
+            accuracy=right / total if total else None,
+            parse_failures=unreadable,
+            unusable_references=len(unusable),
         )
 
 
 def _text(value: Any) -> str | None:
-    """A number in the column (a class label, say) is compared as it is written."""
+    """A number in the column, such as a class label, is compared as it is written."""
     return None if value is None else str(value)

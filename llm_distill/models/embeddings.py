@@ -64,7 +64,7 @@ def _directory(model: str, revision: str | None) -> Path:
         return Path(snapshot_download(model, revision=known, ignore_patterns=NOT_NEEDED))
     except Exception as error:  # the client raises a dozen kinds
         raise ModelError(
-            f"embedding model '{model}' is no directory, and the Hub gave: {_first_line(error)}"
+            f"embedding model '{model}' is not a directory, and the Hub gave: {_first_line(error)}"
         ) from error
 
 

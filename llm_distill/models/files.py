@@ -44,7 +44,7 @@ def why_not_a_hub_name(wanted: str) -> str | None:
     there = folder.iterdir() if folder is not None and folder.is_dir() else ()
     models = (str(Path(wanted).parent / p.name) for p in there if p.is_dir())
     hint = nearest(wanted, models).replace("allowed:", "there are:")
-    return f"no directory {wanted}, and it is no Hub name; {hint}"
+    return f"no directory {wanted}, and it is not a name on the Hub; {hint}"
 
 
 def check_model_dir(path: Path) -> None:
@@ -107,7 +107,7 @@ def _check_whole(file: Path) -> None:
     """A safetensors file is the length of its header, the header, then bytes up to its last offset.
 
     Raises:
-        ModelError: it is no such file, or shorter or longer than its header says.
+        ModelError: it is not such a file, or shorter or longer than its header says.
     """
     try:
         with file.open("rb") as content:

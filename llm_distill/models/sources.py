@@ -271,7 +271,7 @@ def _check(source: ModelSource) -> None:
         return
     if is_offline() and cached_commit("model", source.path, source.revision) is None:
         raise ModelError(
-            f"model '{source.name}': '{source.path}' is no directory and was never downloaded, "
+            f"model '{source.name}': '{source.path}' is not a directory and was never downloaded, "
             "and HF_HUB_OFFLINE is set"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from llm_distill.engines.kinds import kinds_that_can
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.pipeline.names import Names
 from llm_distill.pipeline.outside import check_data, check_model, place_of
@@ -65,7 +66,7 @@ def check_graph(
     Of an `incomplete` stage (settings of it are wrong, and None here) the references and templates
     are checked. `raw_stages` and `raw_models` are the file's own, with every `repeat` unrolled: a
     stage of an unknown kind counts as declared, so that one mistake gives one problem and not one
-    for each stage behind it.
+    for each stage after it.
     """
     declared = list(raw_stages) if isinstance(raw_stages, dict) else []
     model_names = list(raw_models) if isinstance(raw_models, dict) else []
@@ -103,7 +104,28 @@ def check_graph(
             columns[name] = _check_columns(
                 name, complete[name], inputs, variables, rounds, problems
             )
+    if not cycles:
+        _check_engines(stages, models, problems)
     return complete
+
+
+def _check_engines(
+    stages: Mapping[str, Stage], models: Mapping[str, ModelConfig], problems: Problems
+) -> None:
+    """Note engines that cannot do what a stage asks of them."""
+    for name, stage in stages.items():
+        for place, target, kind in references(stage):
+            asked, model = stage.asks(place) if kind == "model" else None, target
+            while model in stages and stages[model].output == "model":
+                model = next(iter(models_of(stages[model])), "")  # none where it is incomplete
+            if asked is None or model not in models or models[model].engine.can(asked):
+                continue
+            wanted = "likelihoods of given texts" if asked == "likelihoods" else "structured output"
+            problems.add(
+                ("stages", name, *parts(place)),
+                f"'{target}' has the engine kind {models[model].engine.kind}, which has no {wanted}"
+                f"; set models.{model}.engine.kind to {' or '.join(kinds_that_can(asked))}",
+            )
 
 
 def _check_starts(names: Names, problems: Problems) -> set[tuple[str, str]]:

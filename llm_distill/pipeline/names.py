@@ -54,7 +54,7 @@ class Names:
         if is_model:
             if kind == "model":
                 kind_of_engine = self.models[target].engine.kind
-                why = f"is behind a server (engine kind {kind_of_engine}): no weights to load"
+                why = f"is on a server (engine kind {kind_of_engine}): no weights to load"
                 return f"'{target}' {why}; {hint}"
             return f"'{target}' is a model; rows are needed here; {hint}"
         if target not in self._line:
@@ -66,8 +66,8 @@ class Names:
         if not is_kind:
             wanted = "rows" if kind == "rows" else "a model"
             return f"'{shown}' gives {self.stages[target].output}, where {wanted} should be; {hint}"
-        behind = here.block.name if at_start and here else self.rounds.written(name, name)
-        return f"'{shown}' comes later in the file; put it before '{behind}'"
+        after = here.block.name if at_start and here else self.rounds.written(name, name)
+        return f"'{shown}' comes later in the file; put it before '{after}'"
 
     @cached_property
     def _line(self) -> dict[str, int]:

@@ -16,7 +16,7 @@ ENTRY_POINT_GROUP = "llm_distill.stages"
 
 
 def stage_names() -> list[str]:
-    """Every stage that can be named behind `stage:`."""
+    """Every stage that can be named under `stage:`."""
     return sorted({*_own(), *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))})
 
 
@@ -63,7 +63,7 @@ def _what_fits(kind: type[Stage], raw: Mapping[Any, Any]) -> Stage:
 
 
 def _own() -> set[str]:
-    """The modules of the package; a special name such as `__init__` is none."""
+    """The modules of the package; a special name such as `__init__` is not one."""
     import llm_distill.stages as package
 
     return {module.name for module in pkgutil.iter_modules(package.__path__)}

@@ -27,7 +27,7 @@ MOST_ROUNDS = 100
 
 
 class Repeat(BaseModel):
-    """What stands behind `repeat:`."""
+    """What stands under `repeat:`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,7 +36,7 @@ class Repeat(BaseModel):
     stages: dict[str, Any] = Field(description="the stages of a round, in order")
 
 
-class Entry(BaseModel):
+class RepeatEntry(BaseModel):
     """An entry under `stages:` that is a block."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -87,9 +87,9 @@ def _read_block(name: Any, raw: Any, taken: Iterable[Any], problems: Problems) -
         problems.add(place, "a repeat's name has letters, digits and underscores only")
     times: int | None = None
     try:
-        times = Entry.model_validate(raw).repeat.times
+        times = RepeatEntry.model_validate(raw).repeat.times
     except ValidationError as error:
-        problems.add_validation(place, error, Entry, raw)
+        problems.add_validation(place, error, RepeatEntry, raw)
     inner = raw["repeat"] if isinstance(raw["repeat"], dict) else {}
     stages = inner["stages"] if isinstance(inner.get("stages"), dict) else {}
     start = inner["start"] if isinstance(inner.get("start"), dict) else {}

@@ -101,7 +101,7 @@ def _known(
 
 
 def _repeat(entry: Any) -> dict[str, Any] | None:
-    """What stands behind `repeat:` of an entry under `stages:`."""
+    """What stands under `repeat:` of an entry under `stages:`."""
     inner = entry.get("repeat") if isinstance(entry, dict) else None
     return inner if isinstance(inner, dict) else None
 

@@ -1,1 +1,1 @@
-"""What a run made, given to others: the files, a card that says where they come from, the Hub."""
+"""Publishing what a run made: its files, a card about their origin, and the push to the Hub."""

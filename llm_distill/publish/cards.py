@@ -1,6 +1,6 @@
-"""What model cards and dataset cards have in common: what they are told, and how they are written.
+"""What model cards and dataset cards have in common: their sources, and how they are rendered.
 
-The words are in the `.jinja` files beside this one.
+Their text is in the `.jinja` files beside this one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from huggingface_hub import CardData
 
 RECIPE = "pipeline.yaml"
-# Of how a text is written, what the table of stages says already, or what would fill pages.
+# Settings that the table of stages shows already, or that would fill pages.
 _SAID_ELSEWHERE = frozenset({"stage", "rows", "model", "variables"})
 
 
@@ -33,8 +33,10 @@ _SAID_ELSEWHERE = frozenset({"stage", "rows", "model", "variables"})
 class Origin:
     """All that a card is written from.
 
-    evaluations: lineages of the evaluations whose results the card shows.
-    pipeline: the pipeline file as it was resolved.
+    Attributes:
+        lineage: The artifact's.
+        evaluations: Lineages of the evaluations whose results the card shows.
+        pipeline: The resolved pipeline file.
     """
 
     lineage: Lineage
@@ -44,7 +46,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Card:
-    """A README.md, and what the one who pushes it should be told."""
+    """A README.md, and warnings for the user who pushes it."""
 
     text: str
     warnings: tuple[str, ...]
@@ -52,7 +54,7 @@ class Card:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A line of the table of models. notice: what its licence asks of who trains on its outputs."""
+    """A row of the table of models; notice: what its license says about training on its outputs."""
 
     path: str
     revision: str | None
@@ -65,25 +67,25 @@ class ModelRow:
     def warning(self) -> str | None:
         if self.notice is None:
             return None
-        return f"model '{self.path}' (licence: {self.license}): {self.notice}"
+        return f"model '{self.path}' (license: {self.license}): {self.notice}"
 
 
 def model_rows(origin: Origin) -> list[ModelRow]:
-    """Every model from outside, with its licence. The base's own terms are not about outputs."""
+    """Every outside model with its license; terms on outputs do not concern the base."""
     entries = origin.pipeline.get("models") or {}
     rows = []
     for model in origin.lineage.models:
         license_id = license_of(model, entries.get(model.name) or {})
         is_base = model == origin.lineage.base
         notice = None if is_base else restriction(license_id)
-        # A server may call its model by a path of its own; a name on the Hub is public as it is.
+        # A server may call its model by a local path; a name on the Hub is public anyway.
         path = model.path if model.is_on_hub else scrubbed(model.path, os.environ)
         rows.append(ModelRow(path, model.revision, model.stages, license_id, is_base, notice))
     return rows
 
 
 def recipe_text(origin: Origin) -> str:
-    """The pipeline file that makes it, and what its card measured, again."""
+    """The pipeline file that makes the artifact and the card's results again."""
     lineages = (origin.lineage, *origin.evaluations)
     stages = {stage for lineage in lineages for stage in lineage.stages}
     models = {model.name for lineage in lineages for model in lineage.models}
@@ -93,7 +95,7 @@ def recipe_text(origin: Origin) -> str:
 def render(
     template: str, data: CardData, origin: Origin, models: list[ModelRow], **more: Any
 ) -> str:
-    """A card: the metadata as front matter, and the template's text."""
+    """A card: the metadata as front matter, then the template's text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     manifests = list(origin.lineage.manifests.values())
@@ -111,7 +113,7 @@ def render(
         used=models,
         manifests=manifests,
         missing=origin.lineage.missing,
-        sources=scrubbed_sources(origin),
+        sources=scrubbed_sources(origin.lineage),
         settings=_yaml(scrubbed({m.name: m.settings for m in manifests}, os.environ)),
         counts=counts,
         own_tables=measured,
@@ -124,15 +126,15 @@ def render(
     return f"---\n{data.to_yaml()}\n---\n\n{text}"
 
 
-def scrubbed_sources(origin: Origin) -> list[dict[str, Any]]:
-    """The rows from outside, as values that may be shown."""
-    plain = [vars(source) for source in origin.lineage.sources]
+def scrubbed_sources(lineage: Lineage) -> list[dict[str, Any]]:
+    """The rows from outside, without paths and secrets."""
+    plain = [vars(source) for source in lineage.sources]
     cleaned: list[dict[str, Any]] = scrubbed(plain, os.environ)
     return cleaned
 
 
 def one_line(settings: Mapping[str, Any]) -> str:
-    """The settings of how texts were written, in one line."""
+    """The settings by which texts were written, on one line."""
     kept = {k: v for k, v in settings.items() if k not in _SAID_ELSEWHERE and v not in (None, {})}
     flow = yaml.safe_dump(
         scrubbed(kept, os.environ),
@@ -145,13 +147,12 @@ def one_line(settings: Mapping[str, Any]) -> str:
 
 
 def counts(dropped: Mapping[str, int]) -> str:
-    """`too long: 3, no question: 1`, fit for a table's cell."""
-    text = ", ".join(f"{reason}: {n:,}" for reason, n in dropped.items())
-    return text.replace("|", "\\|").replace("<", "\\<")
+    """`too long: 3, no question: 1`, for a table's cell."""
+    return cell(", ".join(f"{reason}: {n:,}" for reason, n in dropped.items()))
 
 
 def cell(text: str) -> str:
-    """What stages and data say, in one line and without paths and secrets; no markup is left."""
+    """A text of a stage or of data on one line, without paths and secrets, its markup escaped."""
     line = " ".join(str(scrubbed(text, os.environ)).split())
     return re.sub(r"[\\|<\[`]", r"\\\g<0>", line)
 

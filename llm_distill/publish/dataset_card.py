@@ -1,7 +1,8 @@
-"""The card of a dataset, out of its manifests."""
+"""The card of a dataset, from its manifests."""
 
 from __future__ import annotations
 
+from bisect import bisect
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.publish.cards import Card, Origin, model_rows, one_line, render
@@ -11,32 +12,25 @@ if TYPE_CHECKING:
     from datasets import Features
 
 # As the Hub sorts them: huggingface_hub.DatasetCardData, size_categories.
-_SIZES = (
-    (1_000, "n<1K"),
-    (10_000, "1K<n<10K"),
-    (100_000, "10K<n<100K"),
-    (1_000_000, "100K<n<1M"),
-    (10_000_000, "1M<n<10M"),
-    (100_000_000, "10M<n<100M"),
-)
+_LIMITS = (10**3, 10**4, 10**5, 10**6, 10**7, 10**8)
+_SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "n>100M")
 
 
 def dataset_card(
     origin: Origin, repo_id: str, license_id: str | None, features: Features, n_rows: int
 ) -> Card:
-    """The README.md of a dataset's repository, whose rows lie in `data/train-*.parquet`."""
+    """The README.md of a dataset's repository, whose rows are in `data/train-*.parquet`."""
     from datasets import DatasetInfo
     from datasets.info import DatasetInfosDict
     from huggingface_hub import DatasetCardData
 
     rows = model_rows(origin)
-    manifests = list(origin.lineage.manifests.values())
     title = repo_id.rpartition("/")[2]
-    is_written = any(manifest.stage == "generate" for manifest in manifests)
+    is_written = any(each.stage == "generate" for each in origin.lineage.manifests.values())
     data = DatasetCardData(
         license=license_id,
         pretty_name=title,
-        size_categories=[next((name for most, name in _SIZES if n_rows < most), "n>100M")],
+        size_categories=[_SIZES[bisect(_LIMITS, n_rows)]],
         task_categories=["text-generation"],
         annotations_creators=["machine-generated"] if is_written else None,
         tags=["llm-distill", *(["synthetic"] if is_written else [])],
@@ -58,27 +52,11 @@ def dataset_card(
         n_rows=n_rows,
         stage=origin.lineage.manifest.name,
         columns=[_column(name, kind) for name, kind in features.items()],
-        writers=[
-            {"name": m.name, "models": list(m.models), "settings": one_line(m.settings)}
-            for m in manifests
-            if m.stage == "generate"
-        ],
-        filters=[m for m in manifests if m.dropped and m.rows_out is not None],
-        decontaminations=[
-            {
-                "name": m.name,
-                "rows_out": m.rows_out,
-                "n_dropped": sum(m.dropped.values()),
-                "ngram": m.settings["ngram"],
-                "against": m.settings["against"],
-            }
-            for m in manifests
-            if m.stage == "decontaminate"
-        ],
+        one_line=one_line,
     )
     warnings = [row.warning for row in rows if row.warning]
     if license_id is None:
-        warnings.append("the card names no licence; set license")
+        warnings.append("the card does not name a license; set license")
     return Card(text, tuple(warnings))
 
 

@@ -1,6 +1,6 @@
-"""Licences: which the Hub knows, what the models that were used are under, what that asks for.
+"""Licenses: those that the Hub knows, those of the models that were used, and what these ask for.
 
-No legal advice: where a family's terms speak of training on outputs, the reader is sent to them.
+This is not legal advice: where terms are about training on outputs, the reader is sent to them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from llm_distill.engines.kinds import settings_class
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.models.hub import cached_commit, is_offline
 from llm_distill.paths import find_resource
-from llm_distill.publish.lineage import UsedModel
+from llm_distill.publish.lineage import OutsideModel
 
 # The identifiers that a card may have: huggingface.co/docs/hub/repositories-licenses.
 KNOWN = frozenset((Path(__file__).parent / "license_ids.txt").read_text("utf-8").split())
@@ -23,12 +23,12 @@ SCRIPTED = "none (scripted answers)"
 _FORBIDS = "its terms forbid improving other language models with its outputs (section 1.b.v)"
 _NAMES = (
     "its terms ask that a model trained on its outputs and made available has a name that begins "
-    "with Llama, and shows 'Built with Llama' (section 1.b.i)"
+    "with Llama, and displays 'Built with Llama' (section 1.b.i)"
 )
-_OWN_TERMS = "its terms are its owner's own; look what they say on training with its outputs"
-# Read in the licences' texts: Llama 2 and 3 section 1.b.v, Llama 3.1 and later section 1.b.i
+_OWN_TERMS = "its terms are its owner's own; check what they say on training on its outputs"
+# From the licenses' texts: Llama 2 and 3 section 1.b.v, Llama 3.1 and later section 1.b.i
 # (llama.com/llama3/license, llama.com/llama3_1/license, ...), Gemma section 1.1 "Model Derivatives"
-# (ai.google.dev/gemma/terms). The cc licences say it in their names.
+# (ai.google.dev/gemma/terms). The cc licenses say it in their names.
 ON_OUTPUTS = {
     "llama2": _FORBIDS,
     "llama3": _FORBIDS,
@@ -36,8 +36,8 @@ ON_OUTPUTS = {
     "llama3.2": _NAMES,
     "llama3.3": _NAMES,
     "llama4": _NAMES,
-    "gemma": "its terms count a model trained on its outputs as derived from Gemma, with the same "
-    "terms to be passed on (section 1.1)",
+    "gemma": "its terms count a model trained on its outputs as derived from Gemma, and the same "
+    "terms must be passed on (section 1.1)",
     "other": _OWN_TERMS,
 }
 _FOR_RESEARCH = "its terms exclude commercial use"
@@ -47,26 +47,23 @@ _RESEARCH_ONLY = frozenset(
 
 
 def check_license(identifier: str) -> str:
-    """The identifier as a card may have it.
+    """The identifier, if a card may have it.
 
     Raises:
-        ConfigError: the Hub knows none of that name.
+        ConfigError: The Hub does not know it.
     """
     if identifier not in KNOWN:
         raise ConfigError(
-            f"license '{identifier}' is none that the Hub knows; {nearest(identifier, KNOWN)}; "
+            f"license '{identifier}' is not one that the Hub knows; {nearest(identifier, KNOWN)}; "
             "all: https://huggingface.co/docs/hub/repositories-licenses"
         )
     return identifier
 
 
 def restriction(license_id: str) -> str | None:
-    """What a model's licence says that matters to models trained on its outputs; None: nothing.
-
-    Of an unknown licence nobody can say, and that is said.
-    """
+    """What a license says that matters to models trained on its model's outputs; None: nothing."""
     if license_id == UNKNOWN:
-        return "its licence is not known here; look whether its outputs may be trained on"
+        return "its license is not known here; check whether its outputs may be trained on"
     if "-nc" in license_id or license_id in _RESEARCH_ONLY:
         return _FOR_RESEARCH
     if license_id not in KNOWN and license_id != SCRIPTED:
@@ -74,13 +71,15 @@ def restriction(license_id: str) -> str | None:
     return ON_OUTPUTS.get(license_id)
 
 
-def license_of(model: UsedModel, entry: Mapping[str, Any]) -> str:
-    """A model's licence, out of its model card; "unknown" where none says.
+def license_of(model: OutsideModel, entry: Mapping[str, Any]) -> str:
+    """A model's license, from its model card; "unknown" if it does not say.
 
-    The card is on the Hub, which is asked unless the client has it already, or the README.md of a
-    local model's directory. What a server calls its model may be a name on the Hub.
+    The card is on the Hub, which is asked unless the client has it cached, or is the README.md of a
+    local model's directory. The name that a server gives its model may be one on the Hub.
 
-    entry: the model's under `models:`; empty where it is not known.
+    Args:
+        model: The model.
+        entry: Its entry under `models:`; empty if unknown.
     """
     engine = settings_class((entry.get("engine") or {}).get("kind"))
     path = entry.get("model_name_or_path")
@@ -95,8 +94,8 @@ def license_of(model: UsedModel, entry: Mapping[str, Any]) -> str:
 def _hub_card(name: str, revision: str | None) -> Path | None:
     """The model's card at the commit that was used.
 
-    A download by branch would move that branch in the client's cache, and with it what the next
-    run of a pipeline takes for the model; one by commit moves nothing.
+    Downloading by branch would move that branch in the client's cache, and so change what the next
+    run of a pipeline takes for the model; downloading by commit does not.
     """
     from huggingface_hub import hf_hub_download
 
@@ -105,12 +104,12 @@ def _hub_card(name: str, revision: str | None) -> Path | None:
         return None
     try:
         return Path(hf_hub_download(name, "README.md", revision=commit or revision))
-    except Exception:  # the client raises a dozen kinds; none of them must keep a model from users
+    except Exception:  # the client raises a dozen kinds; none of them must stop a push
         return None
 
 
 def _license_in(card: Path | None) -> str:
-    """`license`, or `license_name` where it is `other`, in a card's front matter."""
+    """`license` in a card's front matter, or `license_name` if that is `other`."""
     from huggingface_hub import RepoCard
 
     if card is None or not card.is_file():

@@ -1,29 +1,31 @@
 """Where an artifact comes from: its manifest, and those of all that it was made from.
 
-Manifests name their inputs' artifacts, which lie in the folder beside them. One that is not there
-any more is a gap that the cards say, not an error.
+Manifests name their inputs' artifacts, which are in the same folder. One that has been removed is
+not an error: the cards mention the gap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from llm_distill.errors import DataError
 from llm_distill.manifest import Manifest, ModelUsed, read_manifest
 
-DIGEST_LENGTH = 64  # of a file's sha256; a commit of the Hub has 40 digits
+DIGEST_LENGTH = 64  # digits of a file's sha256; a commit on the Hub has 40
 
 
 @dataclass(frozen=True)
-class UsedModel:
+class OutsideModel:
     """A model from outside the pipeline: an entry under `models:`.
 
-    path: its name on the Hub or on a server; of a local directory the last part only.
-    stages: those that asked it or started from it.
-    is_on_hub: whether the run had it from there; a folder that is here now says nothing of that.
+    Attributes:
+        path: Its name on the Hub or on a server; of a local directory only the last part.
+        stages: Those that asked it or started from it.
+        is_on_hub: Whether the run had it from there, whatever folders there are now.
     """
 
     name: str
@@ -35,10 +37,7 @@ class UsedModel:
 
 @dataclass(frozen=True)
 class Source:
-    """Rows from outside the pipeline: what a `load_dataset` stage read.
-
-    is_on_hub: whether `path` is a name there.
-    """
+    """Rows from outside, read by `load_dataset`; is_on_hub: whether `path` is a name there."""
 
     stage: str
     path: str
@@ -52,8 +51,10 @@ class Source:
 class Lineage:
     """An artifact and everything upstream of it.
 
-    manifests: by the artifact's name, each after those of its inputs; the artifact's own is last.
-    missing: artifacts that are named as inputs and are not there.
+    Attributes:
+        path: The artifact.
+        manifests: By artifact, each after those of its inputs; the artifact's own is last.
+        missing: Artifacts that are named as inputs and have been removed.
     """
 
     path: Path
@@ -69,30 +70,30 @@ class Lineage:
         return list(dict.fromkeys(manifest.name for manifest in self.manifests.values()))
 
     @cached_property
-    def models(self) -> list[UsedModel]:
+    def models(self) -> list[OutsideModel]:
         """The models from outside, in the order in which they were first used."""
-        found: dict[str, UsedModel] = {}
+        found: dict[str, OutsideModel] = {}
         for manifest in self.manifests.values():
             for name, model in manifest.models.items():
-                if name in manifest.inputs:  # its own manifest says of what
+                if name in manifest.inputs:  # trained in the pipeline
                     continue
                 before = found[name].stages if name in found else ()
                 stages = (*before, manifest.name)
-                found[name] = UsedModel(
+                found[name] = OutsideModel(
                     name, model.path, model.revision, stages, _is_from_hub(model)
                 )
         return list(found.values())
 
     @cached_property
-    def base(self) -> UsedModel | None:
-        """The model from outside that a trained model goes back to; None for rows."""
+    def base(self) -> OutsideModel | None:
+        """The outside model that a trained model goes back to; None for rows."""
         started_from = [start for _, start in self.trainings]
         name = started_from[-1] if started_from else None
         return next((model for model in self.models if model.name == name), None)
 
     @cached_property
     def trainings(self) -> list[tuple[Manifest, str]]:
-        """The way from a model back to its base: each manifest, and the model it started from."""
+        """From a model back to its base: each manifest, and the model that it started from."""
         steps: list[tuple[Manifest, str]] = []
         manifest: Manifest | None = self.manifest
         while manifest is not None and manifest.is_model and manifest.models:
@@ -102,23 +103,23 @@ class Lineage:
         return steps
 
     def input_of(self, manifest: Manifest, reference: str | None) -> Manifest | None:
-        """What a stage read under a reference; None for what is from outside or not there."""
+        """What a stage read under a reference; None if that is from outside or was removed."""
         found = None if reference is None else manifest.inputs.get(reference)
         return None if found is None else self.manifests.get(found.artifact)
 
     @property
-    def others(self) -> list[UsedModel]:
-        """The models besides the base: teachers, and whatever else had a part in the data."""
+    def others(self) -> list[OutsideModel]:
+        """The models besides the base: teachers, and others that had a part in the data."""
         return [model for model in self.models if model != self.base]
 
     @property
     def sources(self) -> list[Source]:
-        """The rows from outside that were read, be it only to stay clear of them."""
+        """The rows from outside that were read, even if only to decontaminate against them."""
         return [_source(m) for m in self.manifests.values() if m.stage == "load_dataset"]
 
     @property
     def data_sources(self) -> list[Source]:
-        """The rows from outside without those that `decontaminate` kept out."""
+        """The rows from outside except those that were only decontaminated against."""
         used: set[str] = set()
         for address in reversed(self.manifests):  # each before its inputs
             if used and address not in used:
@@ -136,37 +137,22 @@ def read_lineage(path: Path) -> Lineage:
     """The lineage of the artifact at `path`.
 
     Raises:
-        DataError: there is no artifact.
+        DataError: There is no artifact.
     """
-    manifests: dict[str, Manifest] = {}
-    missing: list[str] = []
-    own = read_manifest(path)
-    if own is None:
-        raise DataError(f"{path.name} is no artifact of a stage: it has no manifest")
-
-    # Without recursion: a hundred rounds of ten stages are deeper than Python goes.
-    open_: list[tuple[str, Manifest, Iterator[str]]] = [(path.name, own, inputs(own))]
-    seen = {path.name}
-    while open_:
-        address, manifest, left = open_[-1]
-        artifact = next((each for each in left if each not in seen), None)
-        if artifact is None:
-            manifests[address] = manifest  # behind all that it was made from
-            open_.pop()
-            continue
-        seen.add(artifact)
-        above = read_manifest(path.parent / artifact)
-        if above is None:
-            missing.append(artifact)
-        else:
-            open_.append((artifact, above, inputs(above)))
-    return Lineage(path, manifests, tuple(missing))
-
-
-def inputs(manifest: Manifest) -> Iterator[str]:
-    """The names of the artifacts that a stage read."""
-    for entry in manifest.inputs.values():
-        yield entry.artifact
+    found: dict[str, Manifest | None] = {}
+    read_by: dict[str, list[str]] = {}
+    addresses = [path.name]
+    for address in addresses:  # grows
+        if address not in found:
+            found[address] = manifest = read_manifest(path.parent / address)
+            inputs = manifest.inputs.values() if manifest else ()
+            read_by[address] = [entry.artifact for entry in inputs]
+            addresses += read_by[address]
+    if found[path.name] is None:
+        raise DataError(f"{path.name} is not an artifact of a stage: it has no manifest")
+    ordered = TopologicalSorter(read_by).static_order()
+    manifests = {address: m for address in ordered if (m := found[address]) is not None}
+    return Lineage(path, manifests, tuple(address for address, m in found.items() if m is None))
 
 
 def _is_from_hub(model: ModelUsed) -> bool:
@@ -179,7 +165,7 @@ def _is_from_hub(model: ModelUsed) -> bool:
 def _source(manifest: Manifest) -> Source:
     settings, digests = manifest.settings, manifest.identity["sources"]
     path = settings["path"]
-    # Of files the digest of each is noted, of a Hub name the commit.
+    # The manifest has the digest of each file, or the commit of a name on the Hub.
     is_on_hub = list(digests) == [path] and len(digests[path]) != DIGEST_LENGTH
     return Source(
         stage=manifest.name,

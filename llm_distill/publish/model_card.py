@@ -1,10 +1,9 @@
-"""The card of a model, out of its manifests."""
+"""The card of a model, from its manifests."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from llm_distill.evaluation.result_rows import Difference, ExamRow
 from llm_distill.publish.cards import Card, Origin, model_rows, render, scrubbed_sources
 from llm_distill.publish.licenses import KNOWN, UNKNOWN
 from llm_distill.publish.lineage import Lineage
@@ -14,14 +13,17 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 NOT_HANDED_ON = frozenset({UNKNOWN, "other"})
-"""Licences of a base that say nothing without the text that they stand for."""
+"""Licenses of a base that mean nothing without their text."""
 
 
 def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapter: bool) -> Card:
     """The README.md of a model's repository.
 
-    license_id: what its author set; else the licence of the base, where that is known.
-    is_adapter: whether the repository holds an adapter, and not a whole model.
+    Args:
+        origin: What it is written from.
+        repo_id: The repository.
+        license_id: What the user set; None for the base's license, if that is known.
+        is_adapter: Whether the repository has an adapter instead of a whole model.
     """
     from huggingface_hub import ModelCardData
 
@@ -33,6 +35,7 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
         names_of(lineage), lineage.base.name if lineage.base else None, origin.evaluations
     )
     kinds = [manifest.stage for manifest, _ in reversed(lineage.trainings)]
+    trained = [kind.removeprefix("train_") for kind in kinds if kind.startswith("train_")]
     base_id = lineage.base.path if lineage.base and lineage.base.is_on_hub else None
     data = ModelCardData(
         base_model=base_id,
@@ -43,7 +46,7 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
         model_name=repo_id.rpartition("/")[2],
         eval_results=_model_index(results, origin) or None,
         pipeline_tag="text-generation",
-        tags=["llm-distill", *(["distillation"] if lineage.others else []), *_tags(kinds)],
+        tags=["llm-distill", *(["distillation"] if lineage.others else []), *trained],
     )
     text = render(
         "model_card.md.jinja",
@@ -58,44 +61,27 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
         steps=[f"`{kind}`" for kind in kinds],
         is_inherited=license_id is None and inherited is not None,
         results=results,
-        share=share,
-        points=points,
     )
     warnings = [row.warning for row in rows if row.warning]
     shown = {result.stage for result in results}
     shown |= {name for name, _ in own_tables(e.manifest for e in origin.evaluations)}
     unshown = [e.manifest.name for e in origin.evaluations if e.manifest.name not in shown]
     warnings += [
-        f"evaluation '{name}' has no accuracy of '{lineage.manifest.name}', so the card shows "
-        "nothing of it; is the model among those that it measures?"
+        f"evaluation '{name}' has no accuracy of '{lineage.manifest.name}', so the card does not "
+        "show it; is the model among those that it measures?"
         for name in unshown
     ]
     if license_id is None and inherited is None:
-        warnings.append("the card names no licence: the base's is not known; set license")
+        warnings.append("the card does not name a license: the base's is not known; set license")
     if is_adapter and base_id is None:
         warnings.append(
-            "the adapter's base is not on the Hub, so nobody else can load it; push it merged"
+            "the adapter's base is not on the Hub, so others cannot load it; push it merged"
         )
     return Card(text, tuple(warnings))
 
 
-def share(row: ExamRow | None) -> str:
-    """`61.0 % (54.2 to 67.5)` of an accuracy with its interval."""
-    if row is None:
-        return ""
-    accuracy = f"{100 * row.accuracy:.1f} %"
-    if row.low is None or row.high is None:
-        return accuracy
-    return f"{accuracy} ({100 * row.low:.1f} to {100 * row.high:.1f})"
-
-
-def points(row: Difference | None) -> str:
-    """`+31.5 (+24.0 to +39.0)` of a difference of shares."""
-    return "" if row is None else str(row.as_figure)
-
-
 def names_of(lineage: Lineage) -> set[str]:
-    """What the model goes by: its stage, and the adapter that it is the exact sum of."""
+    """The model's names: its stage, and the adapter that was merged into it exactly."""
     names = {lineage.manifest.name}
     for manifest, start in lineage.trainings:
         if manifest.stage != "merge_adapter" or manifest.settings["dtype"] != "float32":
@@ -108,7 +94,7 @@ def _model_index(results: list[Result], origin: Origin) -> list[EvalResult]:
     from huggingface_hub import EvalResult
 
     entries: list[EvalResult] = []
-    shown = {s["stage"]: s for e in origin.evaluations for s in _sources(e, origin)}
+    shown = {s["stage"]: s for e in origin.evaluations for s in scrubbed_sources(e)}
     for result in results:
         source = shown.get(result.source.stage) if result.source else None
         for when, row in (("", result.after), (" before training", result.before)):
@@ -131,12 +117,3 @@ def _model_index(results: list[Result], origin: Origin) -> list[EvalResult]:
             if entry not in entries:  # another evaluation of the run measured the same
                 entries.append(entry)
     return entries
-
-
-def _sources(evaluation: Lineage, origin: Origin) -> list[dict[str, Any]]:
-    return scrubbed_sources(Origin(evaluation, (), origin.pipeline))
-
-
-def _tags(kinds: list[str]) -> list[str]:
-    """`dpo` of `train_dpo`."""
-    return [kind.removeprefix("train_") for kind in kinds if kind.startswith("train_")]

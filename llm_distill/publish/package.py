@@ -1,4 +1,4 @@
-"""The files of a repository: a model's or a dataset's, its card, and the recipe."""
+"""The files of a repository: those of a model or dataset, the card, and the recipe."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ RepoType = Literal["model", "dataset"]
 CARD = "README.md"
 ADAPTER_CONFIG = "adapter_config.json"
 BYTES_A_FILE = 500_000_000
-"""Of a dataset's rows in memory; what `Dataset.push_to_hub` takes too."""
+"""Size in memory of the rows in a Parquet file; the default of `Dataset.push_to_hub`."""
 
-# The manifest has this machine's paths in its settings; what matters of it is in the card.
+# The manifest's settings have paths of this machine; what matters of it is in the card.
 _NOT_PUSHED = frozenset({MANIFEST, CARD, RECIPE})
 _RUNS_CODE = (".bin", ".pt", ".pth", ".pkl", ".py")
 
 
 @dataclass(frozen=True)
 class Package:
-    """What a repository is to hold. files: by path in the repository, where they are or bytes."""
+    """What a repository is to have; files: path in the repository to a local file or bytes."""
 
     repo_type: RepoType
     files: dict[str, Path | bytes]
@@ -53,13 +53,17 @@ def package(
     work_dir: Path,
     directory: Path | None = None,
 ) -> Package:
-    """What is pushed of an artifact.
+    """The files to push of an artifact.
 
-    work_dir: where a dataset's Parquet files are written.
-    directory: the model's files where they are not the artifact's own (it was merged).
+    Args:
+        origin: What its card is written from.
+        repo_id: The repository.
+        license_id: What the user set.
+        work_dir: Where a dataset's Parquet files are written.
+        directory: The model's files if they are not the artifact's (it was merged).
 
     Raises:
-        ModelError: an adapter that stands on what another stage trained, or files that run code.
+        ModelError: It is an adapter on what another stage trained, or has files that run code.
     """
     lineage = origin.lineage
     directory = directory or lineage.path
@@ -114,10 +118,7 @@ def _dataset(origin: Origin, repo_id: str, license_id: str | None, work_dir: Pat
 
 
 def _check_stands_alone(lineage: Lineage) -> None:
-    """Others have the base model, and not what stages in between made of it.
-
-    That a stage made what it started from is in its own manifest, whatever is still there.
-    """
+    """Refuse an adapter whose base was trained in this pipeline: others do not have that."""
     name = lineage.manifest.name
     under = lineage.trainings[0][1] if lineage.trainings else None
     if under in lineage.manifest.inputs:

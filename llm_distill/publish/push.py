@@ -1,8 +1,8 @@
 """Files to a repository on the Hub, in one commit.
 
-A push that was stopped goes on: large files that arrived are not sent again (the server says which
-it has), small ones travel inside the commit, and where nothing has changed no commit is made. The
-client waits and tries again by itself where a request is safe to repeat.
+A push that was stopped can be resumed: large files that arrived are not sent again (the server says
+which it has), small ones are part of the commit, and nothing is committed if nothing has changed.
+The client itself retries requests that are safe to repeat.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
-GO_ON = "what has arrived is kept there: the same command goes on and sends no file twice"
-# Files of an earlier push that would be read beside those of this one; all others are left alone.
+GO_ON = "what has arrived is kept there: the same command resumes and sends no file twice"
+# Files of an earlier push that would be loaded with those of this one; all others stay.
 STALE = (
     "*.safetensors",
     "*.safetensors.index.json",
@@ -37,18 +37,17 @@ STALE_ROWS = ("data/train-*.parquet",)
 
 @dataclass(frozen=True)
 class Pushed:
-    """Where it is now."""
+    """Where a push went."""
 
-    repo_id: str
     commit: str
     url: str
 
 
 def check_repo_id(repo_id: str) -> str:
-    """The repository's name as the Hub takes it.
+    """The repository's name, if the Hub accepts it.
 
     Raises:
-        ConfigError: it is none, or has no namespace.
+        ConfigError: It does not, or there is no namespace.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
@@ -59,17 +58,17 @@ def check_repo_id(repo_id: str) -> str:
         raise ConfigError(f"repo id '{repo_id}': {error}") from error
     if "/" not in repo_id:
         raise ConfigError(
-            f"repo id '{repo_id}' names no owner; write NAMESPACE/NAME, with your name on the Hub "
+            f"repo id '{repo_id}' has no owner; write NAMESPACE/NAME, with your name on the Hub "
             "or an organization's in front"
         )
     return repo_id
 
 
 def check_can_push() -> None:
-    """Say what can be known without asking the Hub.
+    """Check what can be checked without asking the Hub.
 
     Raises:
-        HubError: there is no token, or the client is told to stay off the network.
+        HubError: There is no token, or the client is set to be offline.
     """
     from huggingface_hub import get_token
 
@@ -80,16 +79,16 @@ def check_can_push() -> None:
 
 
 def push(package: Package, repo_id: str, *, private: bool, message: str) -> Pushed:
-    """Make the repository if need be, and bring it to hold the package's files.
+    """Commit the package's files to the repository, which is created if needed.
 
     Raises:
-        HubError: the Hub refuses or cannot be reached.
+        HubError: The Hub refuses, or cannot be reached.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     check_can_push()
     api = HfApi()
-    with _explained(repo_id):
+    with _hub_errors(repo_id):
         url = api.create_repo(repo_id, private=private, repo_type=package.repo_type, exist_ok=True)
         there = _files_there(api, repo_id, package, private)
         additions = [
@@ -108,27 +107,27 @@ def push(package: Package, repo_id: str, *, private: bool, message: str) -> Push
             commit_message=message,
             repo_type=package.repo_type,
         )
-    return Pushed(repo_id, done.oid, str(url))
+    return Pushed(done.oid, str(url))
 
 
 def _is_match(name: str, pattern: str) -> bool:
-    """Whether the name fits, in the pattern's folder and in none below it."""
+    """Whether the name matches, in the pattern's folder and not below it."""
     return name.count("/") == pattern.count("/") and fnmatch(name, pattern)
 
 
 def _files_there(api: HfApi, repo_id: str, package: Package, private: bool) -> set[str]:
-    """The repository's files; refuses to show to everybody what is meant to be private."""
+    """The repository's files; a private push to a public repository is refused."""
     info: Any = api.repo_info(repo_id, repo_type=package.repo_type)
     if private and info.private is False:
         raise HubError(
-            f"'{repo_id}' is there already and is public, and this push is private; "
+            f"'{repo_id}' exists and is public, and this push is private; "
             "push with --public (in a pipeline: private: false), or take another name"
         )
     return {sibling.rfilename for sibling in info.siblings or ()}
 
 
 @contextmanager
-def _explained(repo_id: str) -> Iterator[None]:
+def _hub_errors(repo_id: str) -> Iterator[None]:
     try:
         yield
     except HubError:
@@ -141,7 +140,7 @@ def _explained(repo_id: str) -> Iterator[None]:
 
 
 def _explain(error: BaseException, repo_id: str) -> str | None:
-    """One message for what the Hub or the network did; None for anything else."""
+    """The message for an error of the Hub or the network; None for other errors."""
     from huggingface_hub.errors import HfHubHTTPError
 
     if "Invalid metadata in README.md" in str(error):
@@ -165,7 +164,7 @@ def _explain_status(error: Any, repo_id: str) -> str:
     status, said = error.response.status_code, error.server_message or ""
     reason = f" ({said})" if said else ""
     if status == 401:
-        return f"the Hub does not accept the token{reason}; {LOG_IN} anew"
+        return f"the Hub does not accept the token{reason}; {LOG_IN} again"
     if status == 403:
         return (
             f"the token may not write to '{repo_id}'{reason}; it needs write permission there: "
@@ -174,11 +173,11 @@ def _explain_status(error: Any, repo_id: str) -> str:
     if status == 404:
         return f"the Hub has no '{repo_id}' that the token may see{reason}"
     if status in (409, 412):
-        return f"somebody else is changing '{repo_id}'{reason}; {GO_ON}"
+        return f"someone else is changing '{repo_id}'{reason}; {GO_ON}"
     if status == 429:
         wait = error.response.headers.get("Retry-After")
-        pause = f"{wait} seconds" if wait else "some minutes"
-        return f"the Hub asks to slow down{reason}; wait {pause}, then: {GO_ON}"
+        pause = f"{wait} seconds" if wait else "a few minutes"
+        return f"the Hub asks to slow down{reason}; wait {pause}; {GO_ON}"
     if status >= 500:
-        return f"the Hub has trouble of its own (status {status}){reason}; {GO_ON}"
+        return f"the Hub has an internal error (status {status}){reason}; {GO_ON}"
     return f"the Hub refuses the push of '{repo_id}' (status {status}){reason}"

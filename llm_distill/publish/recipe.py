@@ -1,4 +1,4 @@
-"""The part of a pipeline file that makes one thing, fit to be shown to others."""
+"""The part of a pipeline file that makes an artifact, without private values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from llm_distill.publish.scrub import scrubbed
 
 ANY_SERVER = "http://localhost:8000/v1"
-"""In place of a server's address: whoever makes it again has another, and this one is nobody's."""
+"""Replaces a server's address: others have a server of their own."""
 
 
 def recipe(
@@ -17,11 +17,16 @@ def recipe(
     models: Collection[str],
     environment: Mapping[str, str],
 ) -> dict[str, Any]:
-    """A pipeline file with these stages and models only, in the order of the file.
+    """A pipeline file with only these stages and models, in the order of the file.
 
-    Of a `repeat` there are as many rounds as are needed, with all their stages and what these name:
-    a round cannot be written in part.
-    pipeline: the file as it was resolved (profile, `--set` and `${VAR}` in it).
+    A `repeat` has as many rounds as are needed, each with all its stages and what they name: part
+    of a round cannot be written.
+
+    Args:
+        pipeline: The resolved file (with profile, `--set` and `${VAR}`).
+        stages: Names of stages, such as `answers@2`.
+        models: Names of entries under `models:`.
+        environment: Variables whose values are replaced by their names.
     """
     entries, configs = pipeline.get("stages") or {}, pipeline.get("models") or {}
     rounds, named = _needed(entries, stages)
@@ -44,9 +49,9 @@ def _anywhere(model: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _needed(entries: Mapping[str, Any], stages: Collection[str]) -> tuple[dict[str, int], set[str]]:
-    """The entries under `stages:` with how many rounds of each, and the texts in the repeated ones.
+    """The needed entries under `stages:` with their rounds, and all texts in those that repeat.
 
-    What a text in a `repeat` names is needed too; that it may be no name does no harm.
+    What a text in a `repeat` names is needed too; it does no harm if it is not a name.
     """
     block_of = {stage: name for name, entry in entries.items() for stage in _repeated(entry)}
     rounds: dict[str, int] = {}
@@ -78,7 +83,7 @@ def _with_times(entry: Mapping[str, Any], times: int) -> Mapping[str, Any]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in a value, as it stands there."""
+    """Every text in a value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping | list):

@@ -1,4 +1,4 @@
-"""What evaluations say of a model, before and after: read out of their manifests. Pure."""
+"""What evaluations measured of a model, before and after, from their manifests. Pure."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Result:
 
     Attributes:
         stage: The evaluation.
-        source: The rows that its items were read from, where that is known.
-        after: Of the model.
-        before: Of the model that it was made from.
-        difference: Of the two, paired; None where it was not measured.
+        source: The rows that its items were read from, if known.
+        after: The model's results.
+        before: The results of the model that it was made from.
+        difference: The paired difference; None if not measured.
     """
 
     stage: str
@@ -34,7 +34,7 @@ class Result:
 def results_of(
     names: Collection[str], base: str | None, evaluations: Iterable[Lineage]
 ) -> list[Result]:
-    """What the evaluations measured of the model that goes by `names`, and of its base."""
+    """What the evaluations measured of the model with these names, and of its base."""
     found: list[Result] = []
     for evaluation in evaluations:
         measured = Results.from_metrics(evaluation.manifest.metrics)
@@ -56,7 +56,7 @@ def results_of(
 
 
 def own_tables(manifests: Iterable[Manifest]) -> list[tuple[str, FigureTable]]:
-    """Each stage's name with a table of its own figures; a stage that comes twice is read once."""
+    """(stage, table) for each table of a stage's own figures, once for each stage."""
     named = {manifest.name: manifest for manifest in manifests}
     return [
         (name, table)
@@ -66,7 +66,7 @@ def own_tables(manifests: Iterable[Manifest]) -> list[tuple[str, FigureTable]]:
 
 
 def _items_from(evaluation: Lineage) -> Source | None:
-    """What the exam's rows go back to, if it is one dataset."""
+    """The dataset that the exam's rows go back to, if there is one."""
     manifest: Manifest | None = evaluation.manifest
     while manifest is not None:
         if manifest.stage == "load_dataset":

@@ -1,4 +1,4 @@
-"""Takes what belongs to one machine out of what is shown to others. Pure."""
+"""Removes what is private to a machine from what is shown to others. Pure."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import PurePath
 from typing import Any
 
 SHORTEST_VALUE = 8
-"""Characters; a shorter value of a variable stands in too many texts by chance."""
+"""Characters; a shorter value of a variable occurs in too many texts by chance."""
 
-# Of a URL only what is in front of the host is private: user and password.
+# Of a URL only user and password, before the host, are private.
 _URL_LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
-# At least one folder and what lies in it: "/" alone may be a stop string.
+# At least one folder and what is in it: "/" alone may be a stop string.
 _LOCAL_PATH = re.compile(r"(file://|~[\w.-]*/|/[^/\s][^/\n]*/|[A-Za-z]:[\\/])[^\n]+")
 
 
 def scrubbed(value: Any, environment: Mapping[str, str]) -> Any:
-    """JSON values without paths outside the project and without values of the environment.
+    """JSON values without paths outside the project and values of environment variables.
 
-    A text that is an absolute or home path keeps its last part: others have to put the file there.
-    Where the value of an environment variable stands in a text, `${NAME}` stands instead, which a
-    pipeline file expands again.
+    A text that is an absolute or home path keeps only its last part: others have to put the file
+    there. The value of an environment variable is replaced by `${NAME}`, which a pipeline file
+    expands again.
     """
     names = sorted(
         ((text, name) for name, text in environment.items() if len(text) >= SHORTEST_VALUE),

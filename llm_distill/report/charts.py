@@ -1,4 +1,4 @@
-"""What a plot shows, as values, and the same as a table. How it is drawn is in `plots`."""
+"""What a plot shows, as values and as a table. `plots` draws it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
+
+from llm_distill.evaluation.result_rows import Figure
 
 CURVE_ROWS = 40
 MOST_BINS = 20
@@ -24,30 +26,19 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Share:
-    """A share in [0, 1], with its 95 % interval where it is known."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return f"{self.value:.1%}"
-        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
-
-
-@dataclass(frozen=True)
 class Shares:
     """Shares of each series in each group, such as models (series) by skill (group).
 
-    end: where the axis ends, for shares that are all small.
+    Attributes:
+        group: What the groups are.
+        shares: Group to series to share.
+        end: Where the axis ends; less than 1 where all shares are small.
     """
 
-    first_colour: ClassVar[int] = 0  # that of what the others are compared with
+    first_colour: ClassVar[int] = 0  # of the series that the others are compared with
 
     group: str
-    shares: Mapping[str, Mapping[str, Share]]
+    shares: Mapping[str, Mapping[str, Figure]]
     end: float = 1.0
 
     @property
@@ -55,7 +46,7 @@ class Shares:
         return tuple(dict.fromkeys(name for group in self.shares.values() for name in group))
 
     def table(self) -> Table:
-        """One line a group, one column a series."""
+        """A row for each group, a column for each series."""
         rows = (
             (name, *(str(group.get(series, "")) for series in self.series))
             for name, group in self.shares.items()
@@ -65,7 +56,7 @@ class Shares:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of values by series; bin i is [edges[i], edges[i + 1])."""
+    """Counts of values by series; bin i holds the values in [edges[i], edges[i + 1])."""
 
     first_colour: ClassVar[int] = 1
 
@@ -83,9 +74,12 @@ class Histogram:
     ) -> Histogram:
         """Count (series, value) pairs.
 
-        step: what the values move in (1 / number of items); the least distance of two values
-            unless given. A bin is a whole number of steps wide: if not, it would hold now two of
-            them and now one, which looks like a comb.
+        Args:
+            quantity: What the values are.
+            values: The pairs; those that are not finite are left out.
+            step: What the values are multiples of (1 / number of items); the least distance
+                between two of them unless given. A bin is a whole number of steps wide: otherwise
+                some would hold two steps and others one, which looks like a comb.
         """
         finite = [(name, value) for name, value in values if math.isfinite(value)]
         edges = _edges([value for _, value in finite], step)
@@ -97,7 +91,7 @@ class Histogram:
         return cls(quantity, edges, {name: tuple(c[i] for i in bins) for name, c in counts.items()})
 
     def table(self) -> Table:
-        """One line a bin, one column a series."""
+        """A row for each bin, a column for each series."""
         columns = tuple(name or "rows" for name in self.series)
         rows = (
             (f"{low:.3g} to {high:.3g}", *(f"{count[index]:,}" for count in self.counts.values()))
@@ -120,21 +114,27 @@ class Curve:
         return tuple(self.points)
 
     def table(self) -> Table:
-        """One line a step, evenly spaced where there are many; the last step is always there."""
+        """A row for each step, or for some evenly spaced ones; the last is always among them."""
         values = {name: dict(points) for name, points in self.points.items()}
         steps = sorted({step for points in values.values() for step in points})
         shown = [steps[i] for i in spaced(len(steps), CURVE_ROWS)]
         rows = (
-            (
-                f"{step:g}",
-                *(f"{of[step]:.4g}" if step in of else "" for of in values.values()),
-            )
+            (f"{step:g}", *(f"{of[step]:.4g}" if step in of else "" for of in values.values()))
             for step in shown
         )
         return Table(("step", *self.series), tuple(rows))
 
 
 Chart = Shares | Histogram | Curve
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A chart with its title; note: what a reader must know."""
+
+    title: str
+    chart: Chart
+    note: str = ""
 
 
 def spaced(total: int, most: int) -> list[int]:
@@ -145,7 +145,7 @@ def spaced(total: int, most: int) -> list[int]:
 
 
 def _edges(values: Sequence[float], step: float | None) -> tuple[float, ...]:
-    """Bins around the multiples of their width, over 0 to 1 or as far as the values go."""
+    """Bins centered on multiples of their width; they cover [0, 1] and all values."""
     low, high = min([0.0, *values]), max([1.0, *values])
     if step is None:
         ordered = sorted(values)

@@ -1,13 +1,14 @@
-"""What there is to say about a run: its record and its artifacts' manifests, as plain values.
+"""A run's record and its artifacts' manifests, as plain values.
 
-Nothing here raises for what is missing. A run may have stopped half-way, an artifact may have been
-removed or damaged since: the stage then says so in `problem`, and the rest is shown.
+Nothing here raises for what is missing. A run may have stopped halfway, and an artifact may have
+been removed or damaged since: `problem` of the stage then says so, and the rest is shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,12 @@ from llm_distill.stage import references
 class StageView:
     """A stage of the run.
 
-    kind: what stands behind `stage:`. inputs: names of the stages that it refers to.
-    manifest: the artifact's; None where there is none. directory: the artifact, where it can be
-    read. problem: why a finished stage's artifact cannot.
+    Attributes:
+        kind: The value of `stage:`.
+        inputs: Names of the stages that it refers to.
+        manifest: The artifact's; None without one.
+        directory: The artifact's, if it can be read.
+        problem: Why a finished stage's artifact cannot be read.
     """
 
     name: str
@@ -44,13 +48,9 @@ class StageView:
     def state(self) -> State:
         return self.record.state
 
-    @property
-    def metrics(self) -> Mapping[str, Any]:
-        return self.manifest.metrics if self.manifest else {}
-
-    @property
+    @cached_property
     def results(self) -> Results:
-        return Results.from_metrics(self.metrics)
+        return Results.from_metrics(self.manifest.metrics if self.manifest else {})
 
     @property
     def columns(self) -> frozenset[str]:
@@ -58,12 +58,12 @@ class StageView:
 
     @property
     def seconds(self) -> float:
-        """What the work took: a reused stage's when it was done, not the moment of finding it."""
+        """What the work took; of a reused stage when it was done, not when it was found again."""
         return (self.manifest and self.manifest.seconds) or self.record.seconds
 
     @property
     def tokens(self) -> int:
-        """Tokens that models wrote for it, in this run or the one that it is reused from."""
+        """Tokens that models wrote for it, in this run or in the one that it is reused from."""
         return (self.manifest and self.manifest.tokens_out) or self.record.tokens
 
     @property
@@ -73,7 +73,7 @@ class StageView:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run. settings: the resolved pipeline file; settings_text: as it lies there."""
+    """A run. settings: the resolved pipeline file; settings_text: its text."""
 
     record: RunRecord
     stages: tuple[StageView, ...]
@@ -95,7 +95,7 @@ def collect(record: RunRecord, workspace: Workspace) -> RunView:
 
 
 def _stated(raw_stages: Any) -> dict[Any, Any]:
-    """What the file says of each stage and of each round's; nothing if it fits no more."""
+    """The settings of each stage, and of each round's; none if the file is not valid anymore."""
     try:
         stated, _ = unroll(raw_stages, Problems("", {}))
     except (ValueError, ImportError):
@@ -129,7 +129,7 @@ def _stage(name: str, record: StageRecord, stated: Any, workspace: Workspace) ->
 
 
 def _references(stated: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a stage without a manifest refers to; nothing if its settings fit no class any more."""
+    """What a stage without a manifest refers to; nothing if its settings are not valid anymore."""
     try:
         stage_class = find_stage(str(stated.get("stage")))
         stage = None if stage_class is None else stage_class.model_validate(stated)

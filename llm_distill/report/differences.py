@@ -1,8 +1,9 @@
-"""What differs between two runs, as plain values."""
+"""The differences between two runs, as plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,20 +15,8 @@ ABSENT = "—"
 
 
 @dataclass(frozen=True)
-class SettingDifference:
-    """A value of the resolved pipeline file: where it stands, and what it is in either run."""
-
-    place: str
-    a: str
-    b: str
-
-
-@dataclass(frozen=True)
 class StageDifference:
-    """A stage with another artifact, or one that only one of the runs has; None where it is not.
-
-    why: what of its identity differs, such as `setting n: 4 → 9`, where both manifests are there.
-    """
+    """A stage whose artifacts differ, or that only one of the runs has (None in the other)."""
 
     name: str
     a: StageView | None
@@ -35,16 +24,17 @@ class StageDifference:
 
     @property
     def why(self) -> list[str]:
+        """How its identity differs, such as `setting n: 4 → 9`, if both manifests are there."""
         old, new = (stage.manifest if stage else None for stage in (self.a, self.b))
         return identity_differences(old.identity, new.identity) if old and new else []
 
 
 @dataclass(frozen=True)
 class FigurePair:
-    """A figure in either run: of the same stage, and of the same there; None where it is not.
+    """A stage's figure in either run; None where it is not.
 
-    of: such as the model and number of worked examples; of a table of the stage's own its title
-        too.
+    of: What tells it from the stage's others, such as the model and number of worked examples;
+        the title of the stage's own table comes first.
     """
 
     stage: str
@@ -55,24 +45,23 @@ class FigurePair:
     @property
     def change(self) -> str:
         """B - A with its sign, in points for shares; nothing where either is not there."""
-        if self.a is None or self.b is None:
+        if self.a is None or self.b is None or math.isnan(change := self.b.value - self.a.value):
             return ""
-        change = self.b.value - self.a.value
-        return f"{change:+.4g}" if self.b.kind == "number" else f"{100 * change:+.1f}"
+        return f"{change:+.4g}" if self.b.kind == "number" else f"{100 * change:+.1f} points"
 
 
-def settings(a: RunView, b: RunView) -> list[SettingDifference]:
-    """Every place whose value differs, in the order of the files."""
+def settings(a: RunView, b: RunView) -> list[tuple[str, str, str]]:
+    """Every place in the resolved pipeline files whose value differs, with both values."""
     left, right = (dict(_flat(run.settings)) for run in (a, b))
     return [
-        SettingDifference(place, left.get(place, ABSENT), right.get(place, ABSENT))
+        (place, left.get(place, ABSENT), right.get(place, ABSENT))
         for place in dict.fromkeys([*left, *right])
         if left.get(place) != right.get(place)
     ]
 
 
 def stages(a: RunView, b: RunView) -> list[StageDifference]:
-    """Every stage whose artifacts differ; one that has not run differs from one that has."""
+    """Every stage whose artifacts differ; one that has not run differs from one that has run."""
     names = dict.fromkeys(stage.name for run in (a, b) for stage in run.stages)
     found = [StageDifference(name, a.stage(name), b.stage(name)) for name in names]
     return [
@@ -82,27 +71,10 @@ def stages(a: RunView, b: RunView) -> list[StageDifference]:
     ]
 
 
-def results(a: RunView, b: RunView) -> list[FigurePair]:
-    """The accuracies of both runs, those that are equal too."""
-    return _pairs(a, b, lambda found: [("", row.as_figure) for row in found.exam])
-
-
-def own_figures(a: RunView, b: RunView) -> list[FigurePair]:
-    """What stages of both runs show in tables of their own, what is equal too."""
-    return _pairs(
-        a, b, lambda found: [(own.title, figure) for own in found.own for figure in own.figures]
-    )
-
-
-def _pairs(
-    a: RunView, b: RunView, figures: Callable[[Results], list[tuple[str, Figure]]]
-) -> list[FigurePair]:
+def figures(a: RunView, b: RunView) -> list[FigurePair]:
+    """All that was measured in either run, even if it is equal."""
     left, right = (
-        {
-            (stage.name, ", ".join([*([title] if title else []), *figure.names])): figure
-            for stage in run.stages
-            for title, figure in figures(stage.results)
-        }
+        {(stage.name, of): figure for stage in run.stages for of, figure in _named(stage.results)}
         for run in (a, b)
     )
     return [
@@ -111,8 +83,16 @@ def _pairs(
     ]
 
 
+def _named(found: Results) -> Iterator[tuple[str, Figure]]:
+    for row in found.rows:
+        yield ", ".join(row.as_figure.names), row.as_figure
+    for own in found.own:
+        for figure in own.figures:
+            yield ", ".join([own.title, *figure.names]), figure
+
+
 def _flat(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """(`stages.exam.shots`, `[0, 3]`) for every value that is no mapping; a list is one value."""
+    """(`stages.exam.shots`, `[0, 3]`) for every value but mappings; a list is one value."""
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
             yield from _flat(inner, f"{place}.{name}" if place else str(name))

@@ -1,19 +1,17 @@
-"""From stages to what is drawn of them: exam results, distributions of scores, training curves."""
+"""Tables and charts of other stages than evaluations: scores, missing skills, trainings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from llm_distill.evaluation.result_rows import Difference, ExamRow
-from llm_distill.evaluation.results import Breakdown, Results
-from llm_distill.report.charts import Chart, Curve, Histogram, Share, Shares, Table
+from llm_distill.evaluation.result_rows import SkillRow
+from llm_distill.report.charts import Curve, Drawing, Histogram, Shares, Table
 from llm_distill.report.collect import RunView, StageView
 from llm_distill.report.samples import read_rows
 
-MOST_GROUPS = 30
-UNCOUNTED = ExamRow(model="", accuracy=0.0)
-NAMES = ("model", "task", "metric", "shots", "filter")
+MOST_DRAWN = 30
+ENDS = (0.1, 0.2, 0.4, 0.6, 0.8)
+"""Where an axis may end before 100 %, so that its quarters have short labels."""
 
 # What a training's history holds: key -> what it is called. Points without it are skipped.
 CURVES = {
@@ -21,54 +19,17 @@ CURVES = {
     "reward margin": {"rewards/margins": "training", "eval_rewards/margins": "validation"},
 }
 
-
-@dataclass(frozen=True)
-class Drawing:
-    """A chart of a stage. note: what must be known to read it."""
-
-    stage: str
-    title: str
-    chart: Chart
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Change:
-    """A difference between two models, and the accuracies of both."""
-
-    row: Difference
-    before: float | None
-    after: float | None
-
-
-@dataclass(frozen=True)
-class Exam:
-    """An evaluation's figures: the table of results, what changed, and its charts."""
-
-    stage: str
-    results: Table
-    changes: tuple[Change, ...]
-    charts: tuple[Drawing, ...]
-    contamination: Table | None
-
-
-def exams(run: RunView) -> list[Exam]:
-    """Every stage with `results` in its metrics, in the run's order."""
-    return [
-        Exam(
-            stage.name,
-            _results_table(measured),
-            tuple(_changes(measured)),
-            tuple(_exam_charts(stage, measured)),
-            _contamination(measured),
-        )
-        for stage in run.stages
-        if (measured := stage.results).rows
-    ]
+ALIGNED = (
+    ("rows", "n_rows", "{:,}"),
+    ("chunks", "n_chunks", "{:,}"),
+    ("bytes compared", "share_of_bytes", "{:.1%}"),
+    ("teacher's tokens a chunk", "teacher_tokens_per_chunk", "{:.2f}"),
+    ("student's tokens a chunk", "student_tokens_per_chunk", "{:.2f}"),
+)
 
 
 def own_tables(run: RunView) -> list[tuple[str, Table]]:
-    """(`stage: title`, table) for each table of figures that a stage shows of its own."""
+    """(`stage: title`, table) for each table of a stage's own figures."""
     return [
         (f"{stage.name}: {own.title}", Table(own.columns, own.cells, len(own.names)))
         for stage in run.stages
@@ -77,9 +38,9 @@ def own_tables(run: RunView) -> list[tuple[str, Table]]:
 
 
 def distributions(run: RunView) -> list[Drawing]:
-    """Scores and preference margins, of the stages that add them."""
+    """Scores and preference margins of the stages that add them."""
     views = {stage.name: stage for stage in run.stages}
-    found = []
+    found: list[Drawing | None] = []
     for stage in run.stages:
         inherited = {c for name in stage.inputs if name in views for c in views[name].columns}
         for column, by, what in (
@@ -87,14 +48,12 @@ def distributions(run: RunView) -> list[Drawing]:
             ("margin", "kind", "margin of chosen over rejected"),
         ):
             if column in stage.columns - inherited and stage.directory is not None:
-                figure = _distribution(stage, column, by, what)
-                if figure is not None:
-                    found.append(figure)
-    return found
+                found.append(_distribution(stage, column, by, what))
+    return [figure for figure in found if figure is not None]
 
 
 def trainings(run: RunView) -> list[Drawing]:
-    """What each training's history holds."""
+    """Each training's curves over its steps."""
     found = []
     for stage in run.stages:
         history = stage.results.history
@@ -107,79 +66,44 @@ def trainings(run: RunView) -> list[Drawing]:
                 )
                 for key, label in keys.items()
             }
-            drawn = {label: line for label, line in points.items() if line}
-            if drawn:
-                title = f"{stage.name}: {quantity}"
-                found.append(Drawing(stage.name, title, Curve(quantity, drawn)))
+            if drawn := {label: line for label, line in points.items() if line}:
+                found.append(Drawing(f"{stage.name}: {quantity}", Curve(quantity, drawn)))
     return found
 
 
-def _results_table(measured: Results) -> Table:
-    """The columns that there are. Counts that are 0 everywhere say so: nothing was unreadable."""
-    rows = measured.rows
-    found = [row.as_figure for row in rows]
-    exam = [row if isinstance(row, ExamRow) else UNCOUNTED for row in rows]
-    names = [name for name in NAMES if any(name in figure.labels for figure in found)]
-    shown = [(name, [figure.labels.get(name, "") for figure in found]) for name in names]
-    for kind, title in (("share", "accuracy"), ("number", "value")):
-        cells = [str(figure) if figure.kind == kind else "" for figure in found]
-        shown.append((f"{title} (95 % interval)", cells))
-    for title, counts in (
-        ("items", [figure.n for figure in found]),
-        ("answers an item", [row.samples for row in exam]),
-        ("unreadable", [row.parse_failures for row in exam]),
-        ("truncated", [row.truncated for row in exam]),
-        ("errors", [row.errors for row in exam]),
-        ("tokens", [row.tokens for row in exam]),
-    ):
-        shown.append((title, ["" if count is None else f"{count:,}" for count in counts]))
-    passes = [row.pass_at or {} for row in exam]
-    for k in dict.fromkeys(k for at in passes for k in at):
-        shown.append((f"pass@{k}", [_percent(at.get(k)) for at in passes]))
-    shown.append(("majority", [_percent(row.majority) for row in exam]))
-    columns, cells_by_column = zip(*(each for each in shown if any(each[1])), strict=True)
-    return Table(columns, tuple(zip(*cells_by_column, strict=True)), len(names))
+def profiles(run: RunView) -> list[Drawing]:
+    """The weights of missing skills, the most frequent first, of every skill profile."""
+    return [_profile(stage.name, rows) for stage in run.stages if (rows := stage.results.skills)]
 
 
-def _changes(measured: Results) -> Iterator[Change]:
-    accuracy = {(row.model, row.shots): row.accuracy for row in measured.exam}
-    for row in measured.differences:
-        before, after = ((model, row.shots) for model in (row.baseline, row.model))
-        yield Change(row, accuracy.get(before), accuracy.get(after))
+def _profile(stage: str, rows: Sequence[SkillRow]) -> Drawing:
+    several = len({row.task for row in rows}) > 1  # the skill first: long names are cut
+    shares = {
+        f"{row.skill} ({row.task})" if several else row.skill: {"weight": row.as_figure}
+        for row in rows[:MOST_DRAWN]
+    }
+    highest = max(row.weight_high for row in rows[:MOST_DRAWN])
+    end = next((end for end in ENDS if highest <= end), 1.0)
+    left = len(rows) - len(shares)
+    note = f"The {MOST_DRAWN} most frequent; {left} more are not drawn. " if left else ""
+    return Drawing(
+        f"{stage}: missing skills",
+        Shares("missing skill", shares, end),
+        f"{note}Share of all labels, with 95 % intervals over questions.",
+    )
 
 
-def _exam_charts(stage: StageView, measured: Results) -> Iterator[Drawing]:
-    whole: dict[str, dict[str, Share]] = {}
-    for row in measured.exam:
-        group = "" if row.shots is None else f"{row.shots}-shot"
-        whole.setdefault(group, {})[row.model] = _share(row)
-    if whole:
-        yield Drawing(stage.name, "Accuracy, with 95 % intervals", Shares("shots", whole))
-    for by in measured.by:
-        yield from _broken_down(stage, by)
-
-
-def _broken_down(stage: StageView, by: Breakdown) -> Iterator[Drawing]:
-    for shots in dict.fromkeys(row.shots for row in by.rows):
-        groups: dict[str, dict[str, Share]] = {}
-        sizes: dict[str, int] = {}
-        for row in by.rows:
-            if row.shots == shots:
-                name = str(row.group)
-                groups.setdefault(name, {})[row.model] = _share(row)
-                sizes[name] = row.n or 0
-        largest = sorted(groups, key=lambda name: -sizes[name])[:MOST_GROUPS]
-        drawn = {name: shares for name, shares in groups.items() if name in largest}
-        left = len(groups) - len(drawn)
-        note = f"The {MOST_GROUPS} with the most items; {left} more are not drawn." if left else ""
-        suffix = "" if shots is None else f", {shots}-shot"
-        yield Drawing(
-            stage.name, f"Accuracy by {by.column}{suffix}", Shares(by.column, drawn), note
-        )
-
-
-def _share(row: ExamRow) -> Share:
-    return Share(row.accuracy, row.low, row.high)
+def alignments(run: RunView) -> Table | None:
+    """How texts of teacher and student aligned, a row for each training; None without one."""
+    rows = []
+    for stage in run.stages:
+        if (found := stage.results.alignment) is not None:
+            values = ((getattr(found, name), form) for _, name, form in ALIGNED)
+            cells = ["" if value is None else form.format(value) for value, form in values]
+            dropped = ", ".join(f"{reason}: {count:,}" for reason, count in found.dropped.items())
+            rows.append((stage.name, *cells, dropped))
+    titles = (title for title, _, _ in ALIGNED)
+    return Table(("stage", *titles, "left out"), tuple(rows)) if rows else None
 
 
 def _distribution(stage: StageView, column: str, by: str, what: str) -> Drawing | None:
@@ -189,26 +113,11 @@ def _distribution(stage: StageView, column: str, by: str, what: str) -> Drawing 
         values = zip(names, rows[column], strict=True)
         known = [(str(name or ""), float(value)) for name, value in values if value is not None]
         steps = [n for n in rows["n_items"] if n] if "n_items" in rows.column_names else []
-    except Exception:  # the sample of the stage's rows says what is wrong with them
+    except Exception:  # `samples` says what is wrong with the rows
         return None
     if not known:
         return None
     missing = len(names) - len(known)
     note = f"{missing:,} of {len(names):,} rows have no {column}." if missing else ""
     chart = Histogram.of(what, known, 1 / max(steps) if steps else None)
-    return Drawing(stage.name, f"{stage.name}: {what}", chart, note)
-
-
-def _contamination(measured: Results) -> Table | None:
-    """Items of the exam that overlap with the rows of a stage, if that was looked for."""
-    found = measured.contamination
-    if found is None:
-        return None
-    of = "" if found.n_items is None else str(found.n_items)
-    rows = tuple((stage, f"{count:,}", of) for stage, count in found.rows.items())
-    overlap = f"items that share {found.ngram or 'some'} words in a row"
-    return Table(("stage", overlap, "of"), rows)
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"
+    return Drawing(f"{stage.name}: {what}", chart, note)

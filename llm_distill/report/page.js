@@ -11,7 +11,7 @@
   document.documentElement.classList.add("js");
   let limit = PAGE;
 
-  const texts = new Map(); // what is searched in: read once a stage, when it is first shown
+  const texts = new Map(); // the searched texts: read once per stage, when it is first shown
   function cards(sample) {
     if (!texts.has(sample)) {
       const articles = [...sample.querySelectorAll("article")];

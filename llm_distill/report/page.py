@@ -1,8 +1,8 @@
-"""The report's HTML: one file that loads nothing, from a run's view.
+"""The report's HTML: one file that loads nothing else.
 
-What models and data say is escaped by the template. The page's own style and script are named by
-their digests in its Content-Security-Policy, so that a browser would run nothing else even if a
-text got through.
+The template escapes texts of models and data. The page's Content-Security-Policy allows only its
+own style and script, by their digests, so that a browser would run nothing else even if a text were
+not escaped.
 """
 
 from __future__ import annotations
@@ -11,36 +11,33 @@ import hashlib
 import time
 from base64 import b64encode
 from collections.abc import Iterable
-from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from llm_distill import __version__
 from llm_distill.errors import counted
 from llm_distill.report import plots
-from llm_distill.report.alignments import alignments
-from llm_distill.report.charts import Table
+from llm_distill.report.charts import Drawing, Table
 from llm_distill.report.collect import RunView, StageView
-from llm_distill.report.figures import Drawing, distributions, exams, own_tables, trainings
+from llm_distill.report.exams import (
+    accuracies,
+    contamination_table,
+    exam_charts,
+    results_table,
+)
+from llm_distill.report.figures import (
+    alignments,
+    distributions,
+    own_tables,
+    profiles,
+    trainings,
+)
 from llm_distill.report.picture import picture
-from llm_distill.report.profiles import profiles
-from llm_distill.report.samples import MOST_CARDS, samples
+from llm_distill.report.samples import MOST_CARDS, MOST_CHARACTERS, samples
 
 HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure as the page shows it. svg: None where matplotlib is not installed."""
-
-    title: str
-    note: str
-    svg: Any
-    series: tuple[str, ...]
-    first_colour: int
-    table: Table
 
 
 def render(run: RunView) -> str:
@@ -55,34 +52,35 @@ def render(run: RunView) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=counted, duration=_duration, points=_points)
+    environment.filters.update(count=counted, duration=_duration)
     style = (HERE / "page.css").read_text(encoding="utf-8")
     script = (HERE / "page.js").read_text(encoding="utf-8")
     draws = plots.available()
-    number = 0
+    numbers = count(1)
 
-    def drawn(figure: Drawing) -> Drawn:
-        nonlocal number
-        number += 1
-        chart = figure.chart
-        svg = Markup(plots.draw(chart, f"plot-{number}", figure.title)) if draws else None
-        series = tuple(name for name in chart.series if name)
-        return Drawn(figure.title, figure.note, svg, series, chart.first_colour, chart.table())
+    def draw(given: Drawing) -> Markup | None:
+        name = f"plot-{next(numbers)}"
+        return Markup(plots.draw(given.chart, name, given.title)) if draws else None
 
     page = environment.get_template("page.html.jinja").render(
         run=run,
         version=__version__,
         started=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.record.started)),
-        totals=_totals(run.stages),
         stopped=[s for s in run.stages if s.state in ("failed", "interrupted") and s.record.why],
-        exams=[(exam, [drawn(figure) for figure in exam.charts]) for exam in exams(run)],
+        draw=draw,
+        exams=[stage for stage in run.stages if stage.results.rows],
+        accuracies=accuracies,
+        results_table=results_table,
+        exam_charts=exam_charts,
+        contamination_table=contamination_table,
         own_tables=own_tables(run),
         lanes=Markup(picture([(s.name, s.inputs, s.state) for s in run.stages])),
-        distributions=[drawn(figure) for figure in (*profiles(run), *distributions(run))],
-        trainings=[drawn(figure) for figure in trainings(run)],
+        distributions=[*profiles(run), *distributions(run)],
+        trainings=trainings(run),
         alignments=alignments(run),
         samples=samples(run),
         most_cards=MOST_CARDS,
+        most_characters=MOST_CHARACTERS,
         versions=_versions(run.stages),
         models=_models(run.stages),
         settings=run.settings_text,
@@ -99,30 +97,15 @@ def render(run: RunView) -> str:
             ]
         ),
     )
-    return page.lstrip()  # the macros before it leave empty lines
+    return page.lstrip()  # the macros at its top leave empty lines
 
 
 def _digest(text: str) -> str:
     return "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _totals(stages: Iterable[StageView]) -> dict[str, Any]:
-    """The run's own work, and that of the runs whose stages it reuses."""
-    totals: dict[str, Any] = {
-        kind: {"stages": 0, "seconds": 0.0, "tokens": 0, "cost": 0.0} for kind in ("done", "reused")
-    }
-    for stage in stages:
-        if stage.state in totals:
-            total = totals[stage.state]
-            total["stages"] += 1
-            total["seconds"] += stage.seconds
-            total["tokens"] += stage.tokens
-            total["cost"] += stage.cost
-    return totals
-
-
 def _versions(stages: Iterable[StageView]) -> Table:
-    """Versions, devices and commits, each with what all stages' manifests say of it."""
+    """Versions, devices and commits in the manifests of all stages."""
     found: dict[str, dict[str, None]] = {}
     for manifest in (stage.manifest for stage in stages if stage.manifest):
         own = {"device": manifest.device, "git commit": manifest.git_commit}
@@ -134,7 +117,7 @@ def _versions(stages: Iterable[StageView]) -> Table:
 
 
 def _models(stages: Iterable[StageView]) -> Table:
-    """The models that stages used: where from, and the digest of what was read."""
+    """The models that stages used: their source, and the digest of their weights."""
     rows: dict[tuple[str, ...], None] = {}
     for manifest in (stage.manifest for stage in stages if stage.manifest):
         for name, used in manifest.models.items():
@@ -153,7 +136,3 @@ def _duration(seconds: float) -> str:
     return (
         f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
     )
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "−")

@@ -1,7 +1,7 @@
-"""The stage graph as lanes beside the list of stages, as version control draws its history.
+"""The stage graph as lanes beside the list of stages, as tools for git draw a history.
 
-A stage's output runs down a lane from its own line to the last stage that reads it. A line a stage
-stays readable with fifty stages, and on a phone, where boxes and arrows do not.
+A stage's output runs down a lane from its own line to the last stage that reads it. This stays
+readable with fifty stages, and on a phone, where boxes and arrows do not.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LINE = 46  # pixels a stage; the style sheet's --line
+LINE = 46  # pixels for each stage; the style sheet's --line
 MOST_LANE, MOST_WIDTH = 14, 80
 N_COLOURS = 6
 
@@ -25,7 +25,7 @@ class Node:
 def lay_out(stages: Sequence[tuple[str, Sequence[str]]]) -> list[Node]:
     """A lane for each of (name, names of earlier stages that it reads).
 
-    An output keeps its lane to itself until its last reader; the reader may take it over.
+    An output has its lane to itself up to its last reader, which may take the lane over.
     """
     line = {name: index for index, (name, _) in enumerate(stages)}
     reads = [
@@ -51,7 +51,8 @@ def lay_out(stages: Sequence[tuple[str, Sequence[str]]]) -> list[Node]:
 def picture(stages: Sequence[tuple[str, Sequence[str], str]]) -> str:
     """The lanes as an `<svg>` element, for a list with lines of LINE pixels.
 
-    stages: (name, names of the stages that it reads, its state), in order.
+    Args:
+        stages: (name, names of the stages that it reads, state), in order.
     """
     nodes = lay_out([(name, inputs) for name, inputs, _ in stages])
     n_lanes = max((node.lane for node in nodes), default=0) + 1

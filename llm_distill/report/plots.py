@@ -1,7 +1,7 @@
-"""Draws charts with matplotlib, as SVG that takes its colours from the page.
+"""Draws charts with matplotlib, as SVG that takes its colors from the page.
 
-The same chart gives the same bytes. Nothing of a user's matplotlibrc comes in, and a name is
-written as it is: `$` begins no formula.
+The same chart gives the same bytes. A user's matplotlibrc is ignored, and names are written
+literally: `$` does not start a formula.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INSTALL = "pip install 'llm-distill[report]'"
-WIDTH = 4.6  # inches of 72 points: about a phone's width, so that text is not shrunk there
-BAR = 0.15  # inches that a bar takes, and the space between two groups of them
+WIDTH = 4.6  # inches of 72 points: about a phone's width, so that text does not shrink there
+BAR = 0.15  # inches: the height of a bar, and the space between two groups
 TEXT, RULE = "#010101", "#020202"
 N_COLOURS = 8
 COLOURS = tuple(f"#0303{i:02x}" for i in range(N_COLOURS))
@@ -84,13 +84,11 @@ def draw(chart: Chart, name: str, label: str) -> str:
 
 @contextmanager
 def _own_style(name: str) -> Iterator[None]:
-    import matplotlib
+    from matplotlib import style
 
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache
-    unset = {"backend", "backend_fallback", "interactive", "toolbar", "timezone", "webagg.port"}
-    style: Any = {k: v for k, v in matplotlib.rcParamsDefault.items() if k not in unset}
-    style.update(STYLE, **{"svg.hashsalt": name})
-    with matplotlib.rc_context(style), warnings.catch_warnings():
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it reports on its font cache
+    styles: Any = ["default", {**STYLE, "svg.hashsalt": name}]
+    with style.context(styles), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the page's font has it
         yield
 
@@ -104,12 +102,12 @@ def _height(chart: Chart) -> float:
 
 
 def _is_crowded(chart: Shares) -> bool:
-    """Whether bars would fill a screen; points then say as much, one line a group."""
+    """Whether bars would fill a screen; then there are points, on one line for each group."""
     return len(chart.series) > 3 and len(chart.shares) > 3
 
 
 def _shares(axes: Axes, chart: Shares) -> None:
-    """Bars with intervals, group by group from above; points where that would be too many bars."""
+    """Bars with intervals, group by group from the top; points where there are too many bars."""
     if _is_crowded(chart):
         places: list[float] = [float(group) for group in range(len(chart.shares))]
         _points(axes, chart, places)
@@ -142,7 +140,7 @@ def _bars(axes: Axes, chart: Shares, line: int) -> None:
 
 
 def _points(axes: Axes, chart: Shares, places: list[float]) -> None:
-    """Points of a group lie a little below each other, so that equal ones are seen."""
+    """Points of a group are shifted a little, so that equal ones do not cover each other."""
     for index, series in enumerate(chart.series):
         shift = 0.6 * (index / (len(chart.series) - 1) - 0.5)
         found = zip(places, chart.shares.values(), strict=True)
@@ -190,6 +188,6 @@ def _colour(chart: Chart, series: int) -> str:
 
 
 def _name(text: str) -> str:
-    """On one line, of what can stand in an XML file, and not too long."""
+    """On one line, without characters that XML does not allow, and not too long."""
     plain = "".join(c if c.isprintable() else " " for c in text)
     return plain if len(plain) <= MOST_SHOWN else plain[: MOST_SHOWN - 1] + "…"

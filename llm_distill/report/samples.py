@@ -1,7 +1,7 @@
-"""Rows of a run for the page's browser: exam items, candidates, preference pairs, and others.
+"""Rows of a run for the report's browser: exam items, candidates, preference pairs, and others.
 
-What a stage's rows are is told by the columns that it adds, not by the stage's name, so that a
-third party's stages are shown like ours.
+What a stage's rows are is told by the columns that it adds and not by the stage's kind, so that
+third-party stages are shown like ours.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST_ENTRIES = 24
 """Answers to one item."""
 MOST_OTHER_ROWS = 5
 MOST_CHARACTERS = 6000
-"""Of one text; what is cut is said on the page."""
+"""Of one text; the page says how many more there are."""
 
 EXAM = {"parent_id", "model", "shots", "question", "reference_answer", "completion", "is_correct"}
 CANDIDATES = {"parent_id", "question", "rationale", "score"}
@@ -31,48 +31,33 @@ PAIRS = {"prompt", "chosen", "rejected"}
 
 
 @dataclass(frozen=True)
-class Text:
-    """A text of a row or a model, as it is; n_cut: how many characters of its end are not here."""
-
-    text: str
-    n_cut: int = 0
-
-    @classmethod
-    def of(cls, value: Any) -> Text | None:
-        if value is None:
-            return None
-        text = str(value)
-        return cls(text[:MOST_CHARACTERS], max(0, len(text) - MOST_CHARACTERS))
-
-
-@dataclass(frozen=True)
-class Entry:
+class LabelledText:
     """A text of a card under its label. verdict: right, wrong, chosen, rejected or none."""
 
     label: str
-    text: Text | None
+    text: str | None
     verdict: str = ""
     score: float | None = None
     error: str | None = None
 
 
 @dataclass(frozen=True)
-class Card:
-    """Rows that belong together. marks: the filters that let it through."""
+class SampleCard:
+    """Rows that belong together. marks: the filters that it passes."""
 
     id: str
-    head: tuple[Entry, ...]
-    entries: tuple[Entry, ...]
+    head: tuple[LabelledText, ...]
+    entries: tuple[LabelledText, ...]
     marks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What is shown of a stage. n_total: of how many. filters: (mark, label) pairs."""
+    """What is shown of a stage. n_total: number of all cards. filters: (mark, label) pairs."""
 
     stage: str
     title: str
-    cards: tuple[Card, ...]
+    cards: tuple[SampleCard, ...]
     n_total: int
     filters: tuple[tuple[str, str], ...] = ()
     problem: str | None = None
@@ -84,39 +69,31 @@ Make = Callable[[StageView, RunView], Sample]
 def samples(run: RunView) -> list[Sample]:
     """A sample of each stage that has rows; exams first, the last of them before the others."""
     views = {stage.name: stage for stage in run.stages}
-    kinds: dict[str, tuple[set[str], Make]] = {
-        "exam": (EXAM, _exam),
-        "candidates": (CANDIDATES, _candidates),
-        "pairs": (PAIRS, _pairs),
-    }
-    found: dict[str, list[Sample]] = {kind: [] for kind in (*kinds, "other")}
+    kinds = ((EXAM, _exam), (CANDIDATES, _candidates), (PAIRS, _pairs))
+    found: dict[Make, list[Sample]] = {_exam: [], _candidates: [], _pairs: [], _other: []}
     for stage in run.stages:
         if stage.directory is None or not stage.columns:
             continue
         added = stage.columns.difference(*(views[n].columns for n in stage.inputs if n in views))
-        kind: str = "other"
-        make: Make = _other
-        for name, (columns, maker) in kinds.items():
-            if columns <= stage.columns and added & columns:
-                kind, make = name, maker
-                break
-        found[kind].append(_tried(make, stage, run))
-    return [*reversed(found["exam"]), *found["candidates"], *found["pairs"], *found["other"]]
+        make: Make = next(
+            (kind for columns, kind in kinds if columns <= stage.columns and added & columns),
+            _other,
+        )
+        try:
+            sample = make(stage, run)
+        except Exception as error:  # whatever reading damaged files raises
+            problem = f"its rows cannot be read: {type(error).__name__}: {error}"
+            sample = Sample(stage.name, stage.kind, (), 0, problem=problem)
+        found[make].append(sample)
+    found[_exam].reverse()
+    return [sample for of_kind in found.values() for sample in of_kind]
 
 
 def read_rows(stage: StageView) -> Dataset:
-    """The stage's rows. Raises what `datasets` raises where the files are no dataset any more."""
+    """The stage's rows; raises whatever `datasets` raises if the files are damaged."""
     from datasets import load_from_disk
 
     return load_from_disk(str(stage.directory))
-
-
-def _tried(make: Make, stage: StageView, run: RunView) -> Sample:
-    try:
-        return make(stage, run)
-    except Exception as error:  # damaged files raise whatever their reader stumbles over
-        problem = f"its rows cannot be read: {type(error).__name__}: {error}"
-        return Sample(stage.name, stage.kind, (), 0, problem=problem)
 
 
 def _exam(stage: StageView, run: RunView) -> Sample:
@@ -126,7 +103,7 @@ def _exam(stage: StageView, run: RunView) -> Sample:
     models = list(dict.fromkeys(model for model, _ in sittings))
     shots = list(dict.fromkeys(n for _, n in sittings))
     before, after = models[0], models[-1]
-    filters = [("differ", "answers that differ in being right")]
+    filters = [("differ", "some answers right, some wrong")]
     if before != after:
         for n in shots:
             filters += [
@@ -141,25 +118,25 @@ def _exam(stage: StageView, run: RunView) -> Sample:
             if pair in ((False, True), (True, False)):
                 marks.add(f"gained-{n}" if pair[1] else f"lost-{n}")
         head = (
-            Entry("question", Text.of(members[0]["question"])),
-            Entry("reference answer", Text.of(members[0]["reference_answer"])),
+            LabelledText("question", members[0]["question"]),
+            LabelledText("reference answer", members[0]["reference_answer"]),
         )
         entries = tuple(
-            Entry(
+            LabelledText(
                 f"{row['model']}, {row['shots']}-shot{_which(row, members)}",
-                Text.of(row["completion"]),
+                row["completion"],
                 "right" if row["is_correct"] else "wrong",
                 error=row.get("error"),
             )
             # before and after together
             for row in sorted(members, key=lambda row: row["shots"])[:MOST_ENTRIES]
         )
-        cards.append(Card(item, head, entries, frozenset(marks)))
+        cards.append(SampleCard(item, head, entries, frozenset(marks)))
     return Sample(stage.name, "exam items", tuple(cards), len(by_item), tuple(filters))
 
 
 def _mostly_right(members: list[Row], model: str, shots: int) -> bool | None:
-    """Of one answer whether it is right, of several whether half of them are; None without one."""
+    """Whether at least half of the answers are right; None without any."""
     right = [bool(r["is_correct"]) for r in members if (r["model"], r["shots"]) == (model, shots)]
     return 2 * sum(right) >= len(right) if right else None
 
@@ -182,13 +159,14 @@ def _candidates(stage: StageView, run: RunView) -> Sample:
             text = str(row["rationale"] or "").strip()
             verdict = next((v for prompt, v in verdicts[text] if row["question"] in prompt), "")
             label = str(row.get("strategy") or "candidate")
-            body = Text.of(row["rationale"])
-            entries.append(Entry(label, body, verdict, row["score"], row.get("error")))
-        head = [Entry("question", Text.of(members[0]["question"]))]
+            entries.append(
+                LabelledText(label, row["rationale"], verdict, row["score"], row.get("error"))
+            )
+        head = [LabelledText("question", members[0]["question"])]
         if members[0].get("reference_answer"):
-            head.append(Entry("reference answer", Text.of(members[0]["reference_answer"])))
+            head.append(LabelledText("reference answer", members[0]["reference_answer"]))
         marks = {"pair"} if any(entry.verdict for entry in entries) else set()
-        cards.append(Card(question, tuple(head), tuple(entries), frozenset(marks)))
+        cards.append(SampleCard(question, tuple(head), tuple(entries), frozenset(marks)))
     filters = (("pair", "questions with a preference pair"),) if verdicts else ()
     return Sample(stage.name, "scored candidates", tuple(cards), len(by_question), filters)
 
@@ -196,7 +174,7 @@ def _candidates(stage: StageView, run: RunView) -> Sample:
 def _verdicts(
     stage: StageView, run: RunView, texts: Collection[str]
 ) -> Mapping[str, list[tuple[str, str]]]:
-    """Of these texts: (prompt, chosen or rejected), out of the pairs built from the stage."""
+    """Text to (prompt, chosen or rejected) in the pairs that were built from the stage."""
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for other in run.stages:
         if stage.name in other.inputs and other.directory is not None and other.columns >= PAIRS:
@@ -221,12 +199,12 @@ def _pairs(stage: StageView, run: RunView) -> Sample:
         about = [str(row.get("id", "")), f"{kind} pair" if kind else ""]
         about.append("" if margin is None else f"margin {margin:.3g}")
         entries = (
-            Entry("chosen", Text.of(row["chosen"]), "chosen"),
-            Entry("rejected", Text.of(row["rejected"]), "rejected"),
+            LabelledText("chosen", row["chosen"], "chosen"),
+            LabelledText("rejected", row["rejected"], "rejected"),
         )
-        head = (Entry("prompt", Text.of(row["prompt"])),)
+        head = (LabelledText("prompt", row["prompt"]),)
         mark = f"kind-{kinds.index(kind)}"
-        cards.append(Card(", ".join(filter(None, about)), head, entries, frozenset({mark})))
+        cards.append(SampleCard(", ".join(filter(None, about)), head, entries, frozenset({mark})))
     named = [(f"kind-{n}", f"{kind} pairs") for n, kind in enumerate(kinds) if kind]
     filters = tuple(named) if len(named) > 1 else ()
     return Sample(stage.name, "preference pairs", tuple(cards), len(rows), filters)
@@ -235,11 +213,11 @@ def _pairs(stage: StageView, run: RunView) -> Sample:
 def _other(stage: StageView, run: RunView) -> Sample:
     rows = read_rows(stage)
     cards = tuple(
-        Card(
+        SampleCard(
             str(row.get("id", "")),
             (),
             tuple(
-                Entry(name, Text.of(_plain(value)))
+                LabelledText(name, _plain(value))
                 for name, value in row.items()
                 if name != "id" and value is not None
             ),
@@ -249,8 +227,8 @@ def _other(stage: StageView, run: RunView) -> Sample:
     return Sample(stage.name, "rows", cards, len(rows))
 
 
-def _plain(value: Any) -> Any:
-    return ", ".join(map(str, value)) if isinstance(value, list) else value
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _grouped(rows: Dataset, column: str) -> dict[str, list[int]]:

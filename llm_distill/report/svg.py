@@ -1,8 +1,8 @@
-"""Makes a picture of matplotlib's fit to stand inside a page.
+"""Prepares matplotlib's SVG for being part of a page.
 
-Its colours become the page's, so that it is light on dark where the page is; its text takes the
-page's font; its ids get a prefix, for a page has many pictures; and it keeps no `style`, which the
-page's Content-Security-Policy would refuse.
+Its colors become the page's, so that it is light on dark where the page is; its text takes the
+page's font; its ids get a prefix, because a page has many pictures; and `style` is removed, because
+the page's Content-Security-Policy would refuse it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ DROPPED = {f"{SVG}metadata", f"{SVG}style", f"{SVG}title"}
 def for_page(picture: bytes, prefix: str, label: str, colours: Mapping[str, str]) -> str:
     """The `<svg>` element of a file that matplotlib wrote.
 
-    prefix: goes before each id. label: what a screen reader says.
-    colours: from the file's (`#0a0b0c`) to what stands for it, such as `currentColor`.
+    Args:
+        picture: The file.
+        prefix: Put before each id.
+        label: For screen readers.
+        colours: The file's colors (`#0a0b0c`) to their replacements, such as `currentColor`.
     """
     root = ElementTree.fromstring(picture)
     _clean(root, prefix, colours)
@@ -53,7 +56,7 @@ def _clean(element: ElementTree.Element, prefix: str, colours: Mapping[str, str]
 
 
 def _as_attribute(name: str, value: str) -> dict[str, str]:
-    """A CSS declaration as the SVG attribute of the same meaning; no font but its size."""
+    """A CSS declaration as the equivalent SVG attribute; of fonts only the size is kept."""
     if name in ("font", "font-size"):
         size = FONT_SIZE.search(value)
         return {"font-size": size[1]} if size else {}

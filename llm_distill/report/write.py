@@ -1,4 +1,4 @@
-"""Writes a run's report beside its record, or finds the one that says the same already."""
+"""Writes a run's report beside its record, or finds an earlier one that says the same."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ from llm_distill.errors import WorkspaceError
 from llm_distill.report.collect import collect
 from llm_distill.report.page import render
 from llm_distill.runtime.artifact import Workspace
-from llm_distill.runtime.disk import explained, write_durably
+from llm_distill.runtime.disk import disk_explained, write_durably
 from llm_distill.runtime.record import RunRecord, runs_of
 
 REPORT = "report.html"
 LOOKED_AT = 20
-"""How many runs back an equal report is looked for."""
+"""How many runs back to look for an equal report."""
 
 
 def write_report(record: RunRecord, workspace: Workspace, output: Path | None = None) -> Path:
-    """Write the report of all that there is of the run; returns where it lies.
+    """Write the report on what there is of the run.
 
-    output: the file; `report.html` in the run's folder unless given.
+    Args:
+        record: The run.
+        workspace: Where its artifacts are.
+        output: The file; `report.html` in the run's folder unless given.
+
+    Returns:
+        The file.
 
     Raises:
-        WorkspaceError: it cannot be written; what was there before still is.
+        WorkspaceError: It cannot be written; an older report is unchanged.
     """
     path = output or record.directory / REPORT
     if path.is_dir():
@@ -33,9 +39,9 @@ def write_report(record: RunRecord, workspace: Workspace, output: Path | None = 
     if not path.parent.is_dir():
         raise WorkspaceError(f"the report: there is no folder {path.parent}; make it first")
     page = render(collect(record, workspace))
-    # A lone surrogate, such as of a file's name in an error's text, cannot be written.
+    # A lone surrogate, such as in a file's name in an error message, cannot be written.
     page = page.encode("utf-8", "replace").decode("utf-8")
-    with explained(path.parent, "the report: "):
+    with disk_explained(path.parent, "the report: "):
         write_durably(path, page)
     return path
 
@@ -43,7 +49,7 @@ def write_report(record: RunRecord, workspace: Workspace, output: Path | None = 
 def equal_report(record: RunRecord, workspace: Workspace) -> Path | None:
     """The newest earlier report of a run with the same settings and artifacts, if all was reused.
 
-    Drawing takes longer than finding that nothing has changed.
+    Drawing takes longer than finding out that nothing has changed.
     """
     if any(stage.state != "reused" for stage in record.stages.values()):
         return None

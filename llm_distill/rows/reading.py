@@ -37,7 +37,7 @@ def from_saved(directory: Path, split: str) -> Dataset:
     """A dataset (or one of its splits) as `save_to_disk` writes it.
 
     Raises:
-        DataError: it is none, or has no such split.
+        DataError: it is not one, or has no such split.
     """
     from datasets import DatasetDict, load_from_disk
 
@@ -68,7 +68,7 @@ def from_hub(path: str, name: str | None, split: str, revision: str | None) -> D
     except Exception as error:  # the client raises a dozen kinds; each is the user's to mend
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"dataset '{path}' is no local file or directory, and the Hub gave: {reason}"
+            f"dataset '{path}' is not a local file or directory, and the Hub gave: {reason}"
         ) from error
 
 
@@ -76,7 +76,7 @@ def of_file(file: Path, name: str | None, part: slice) -> Part:
     """The rows of a file; only Parquet says their types by itself.
 
     Raises:
-        DataError: it is called Parquet and is none.
+        DataError: it is called Parquet and is not.
     """
     from datasets import Features
 

@@ -24,7 +24,7 @@ BATCH = 1000
 
 
 def split_and_slice(split: str) -> tuple[str, slice] | None:
-    """`train[3:103]` → ("train", slice(3, 103)); None where it is no name with whole numbers.
+    """`train[3:103]` → ("train", slice(3, 103)); None where it is not a name with whole numbers.
 
     Negative and open ends are Python's.
     """
@@ -50,7 +50,7 @@ def read_jsonl(lines: Iterable[bytes], where: str) -> Iterator[Record]:
     """One object a line; empty lines are skipped, but count.
 
     Raises:
-        DataError: a line is no UTF-8, no JSON or no object; it names the line.
+        DataError: a line is not UTF-8, not JSON or not an object; it names the line.
     """
     for number, line in enumerate(_decoded(lines, where), 1):
         if line.strip():
@@ -93,7 +93,7 @@ def read_csv(lines: Iterable[bytes], where: str) -> Iterator[Record]:
     """Comma-separated values under a header. Every value is text; an empty one is null.
 
     Raises:
-        DataError: a row has not as many values as the header, a column has no name or that of
+        DataError: a row does not have as many values as the header, a column has no name or that of
             another, or the quotes do not match; it names the line.
     """
     reader = csv.reader(_decoded(lines, where), strict=True)

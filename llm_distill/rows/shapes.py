@@ -101,7 +101,7 @@ def to_shape(row: Mapping[str, Any], shape: Shape, place: str) -> dict[str, Any]
     `{from, value}` → `messages` of `{role, content}`.
 
     Raises:
-        DataError: a part is missing or is no text, or a turn's `from` is no known role.
+        DataError: a part is missing or is not text, or a turn's `from` is not a known role.
     """
     read, _, _ = SHAPES[shape]
     rest = {name: value for name, value in row.items() if name not in read}
@@ -177,7 +177,7 @@ def _of_items(kind: str) -> str:
 
 def _turn(turn: Any, place: str) -> dict[str, str]:
     if not isinstance(turn, dict):
-        raise DataError(f"{place}: a turn of 'conversations' is no object: {turn!r}")
+        raise DataError(f"{place}: a turn of 'conversations' is not an object: {turn!r}")
     role = ROLES.get(_text(turn, "from", place))
     if role is None:
         raise DataError(f"{place}: unknown role '{turn['from']}'; {nearest(turn['from'], ROLES)}")

@@ -164,7 +164,8 @@ class StageContext:
         return self.inputs.models[model].engine.holds_structure
 
     def drop(self, reason: str, count: int = 1) -> None:
-        self.dropped[reason] += count
+        if count:
+            self.dropped[reason] += count
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)

@@ -40,7 +40,7 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def explained(folder: Path, what: str = "") -> Iterator[None]:
+def disk_explained(folder: Path, what: str = "") -> Iterator[None]:
     """Turn what the system says of a disk into an error that a user can act on.
 
     Raises:

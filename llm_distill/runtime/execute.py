@@ -15,8 +15,8 @@ from llm_distill.manifest import InputRef
 from llm_distill.pipeline.graph import training_inputs
 from llm_distill.runtime.artifact import Artifact
 from llm_distill.runtime.context import ModelInput, StageInputs
-from llm_distill.runtime.disk import explained
-from llm_distill.runtime.perform import Job, perform
+from llm_distill.runtime.disk import disk_explained
+from llm_distill.runtime.perform import StageJob, perform
 from llm_distill.runtime.plan import Decision
 from llm_distill.runtime.resolve import Resolver
 from llm_distill.runtime.run import Run
@@ -33,7 +33,7 @@ def execute(name: str, decision: Decision, address: str, run: Run) -> Artifact:
     work = workspace.work_dir(address)
     started = time.monotonic()
     try:
-        with explained(workspace.root):
+        with disk_explained(workspace.root):
             work.mkdir(parents=True, exist_ok=True)
             _clear(work)
             job = _job(name, work, run)
@@ -85,7 +85,7 @@ def _clear(work: Path) -> None:
             path.unlink()
 
 
-def _holds_weights(job: Job) -> bool:
+def _holds_weights(job: StageJob) -> bool:
     """Whether memory must be given back after it; one that asks a server starts quicker here."""
     engines = (model.engine for model in job.inputs.models.values())
     if job.stage.needs_weights or any(engine.loads_weights for engine in engines):
@@ -94,7 +94,7 @@ def _holds_weights(job: Job) -> bool:
     return any(job.stage.loads(place) for place in models)
 
 
-def _job(name: str, work: Path, run: Run) -> Job:
+def _job(name: str, work: Path, run: Run) -> StageJob:
     resolver = run.resolver
     stage = resolver.pipeline.stages[name]
     rows = rows_of(stage)
@@ -114,7 +114,7 @@ def _job(name: str, work: Path, run: Run) -> Job:
         models=models,
         pipeline=resolver.pipeline.resolved,
     )
-    return Job(stage, inputs, copy(run.budget))
+    return StageJob(stage, inputs, copy(run.budget))
 
 
 def _model_input(name: str, resolver: Resolver) -> ModelInput:
@@ -129,7 +129,7 @@ def _model_input(name: str, resolver: Resolver) -> ModelInput:
 
 
 def _why_empty(name: str, resolver: Resolver) -> str:
-    """What was dropped by the stage that gave no rows first, of those behind one another."""
+    """What was dropped by the stage that gave no rows first, of those in a row."""
     first: str | None = name
     while first is not None:
         manifest = resolver.ready[first].manifest

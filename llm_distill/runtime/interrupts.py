@@ -12,7 +12,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def interrupts_after() -> Iterator[None]:
-    """What would interrupt the block does so behind it. For a moment's work, in the main thread.
+    """What would interrupt the block does so after it. For a moment's work, in the main thread.
 
     For calls of a library that catch everything, KeyboardInterrupt as well: `datasets` does so
     where it computes the fingerprint of a dataset, and a run would go on as if nothing was said.

@@ -24,7 +24,7 @@ MakeProgress = Callable[[str, int | None, str, int], AbstractContextManager[Stag
 
 
 @dataclass(frozen=True)
-class Job:
+class StageJob:
     """A stage and what it is given; it can be sent to another process.
 
     budget: a copy of the run's; what is spent then comes back.
@@ -51,7 +51,7 @@ class Done:
     spent: float
 
 
-def perform(job: Job, progress: MakeProgress) -> Done:
+def perform(job: StageJob, progress: MakeProgress) -> Done:
     """Run the stage and write what it gives into its folder."""
     context = StageContext(
         job.inputs, lambda model: model.engine.open(model.source, job.budget), progress
@@ -63,7 +63,7 @@ def perform(job: Job, progress: MakeProgress) -> Done:
             texts = dict(output.files or {})
             for name in texts:
                 if not re.fullmatch(r"\w[\w-]*\.(yaml|md|txt)", name):
-                    raise ValueError(f"'{name}' is no name for a text beside rows: list.yaml is")
+                    raise ValueError(f"'{name}' is not a name for a text beside rows: list.yaml is")
             rows, features = write_rows(output, directory), output.features.to_dict()
             for name, text in texts.items():
                 (directory / name).write_text(text, encoding="utf-8")

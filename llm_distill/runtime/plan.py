@@ -44,7 +44,7 @@ class Selection:
         """The stages to go through, in order.
 
         Raises:
-            ConfigError: a name that is no stage, `--from` after `--until`, or a `--force` that
+            ConfigError: a name that is not a stage, `--from` after `--until`, or a `--force` that
                 lies before the one or after the other and so would do nothing.
         """
         for option, name in (("--from", self.start), ("--until", self.until)):

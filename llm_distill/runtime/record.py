@@ -25,7 +25,7 @@ from pydantic import BaseModel, Field, ValidationError
 from llm_distill.errors import WorkspaceError, nearest
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, Workspace
-from llm_distill.runtime.disk import explained, write_durably
+from llm_distill.runtime.disk import disk_explained, write_durably
 
 log = logging.getLogger("llm_distill")
 
@@ -70,7 +70,7 @@ class RunRecord(BaseModel, extra="ignore"):
             WorkspaceError: they cannot be written; no folder is left then.
         """
         folder = workspace.runs / pipeline.name
-        with explained(workspace.root, "the run's record: "):
+        with disk_explained(workspace.root, "the run's record: "):
             folder.mkdir(parents=True, exist_ok=True)
             directory = _new_directory(folder)
             record = cls(
@@ -101,7 +101,7 @@ class RunRecord(BaseModel, extra="ignore"):
             WorkspaceError: it cannot be written; the one from before is still there.
         """
         values = self.model_dump(mode="json")
-        with explained(self.directory, "the run's record: "):
+        with disk_explained(self.directory, "the run's record: "):
             write_durably(self.directory / "run.json", json.dumps(values, indent=2) + "\n")
 
     @contextmanager

@@ -40,7 +40,7 @@ class Resolver:
             "models": {},
         }
         found = references(stage)
-        asked = {t for place, t, kind in found if kind == "model" and not stage.loads(place)}
+        asked = {t for place, t, kind in found if kind == "model" and stage.asks(place)}
         for _, target, kind in found:
             if kind == "rows":
                 identity["inputs"][target] = self.ready[target].content_digest

@@ -10,7 +10,7 @@ from llm_distill.engines.budget import Budget
 from llm_distill.errors import LLMDistillError, WorkspaceError
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, Workspace
-from llm_distill.runtime.disk import explained
+from llm_distill.runtime.disk import disk_explained
 from llm_distill.runtime.execute import execute
 from llm_distill.runtime.plan import Selection, decide
 from llm_distill.runtime.record import RunRecord, State
@@ -51,7 +51,7 @@ def run_pipeline(
             started = time.monotonic()
             try:
                 with record.logging(name):
-                    with _named(name), explained(workspace.root):
+                    with _named(name), disk_explained(workspace.root):
                         artifact, state, why = _carry_out(
                             name, run, forced=name in forced, may_run=name not in must_be_ready
                         )

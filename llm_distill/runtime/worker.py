@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from llm_distill.errors import ModelError
-from llm_distill.runtime.perform import Done, Job, MakeProgress
+from llm_distill.runtime.perform import Done, MakeProgress, StageJob
 from llm_distill.runtime.progress import StageProgress
 from llm_distill.runtime.worker_process import Surroundings, work
 
@@ -27,7 +27,7 @@ SECONDS_TO_STOP = 30.0
 SECONDS_FOR_LAST_WORDS = 5.0
 
 
-def perform_in_worker(job: Job, progress: MakeProgress) -> Done:
+def perform_in_worker(job: StageJob, progress: MakeProgress) -> Done:
     """As `perform`, in a process of its own.
 
     Raises:

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from llm_distill.errors import LLMDistillError
-from llm_distill.runtime.perform import Done, Job, perform
+from llm_distill.runtime.perform import Done, StageJob, perform
 from llm_distill.runtime.progress import StageProgress
 
 SECONDS_BETWEEN_REPORTS = 0.1
@@ -45,7 +45,9 @@ class Surroundings:
         logging.captureWarnings(True)
 
 
-def work(job: Job, surroundings: Surroundings, messages: Connection, printed: Connection) -> None:
+def work(
+    job: StageJob, surroundings: Surroundings, messages: Connection, printed: Connection
+) -> None:
     """The worker's whole life. messages: for reports; printed: for whatever is printed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -107,7 +109,7 @@ class _Report:
         self, description: str, total: int | None, unit: str, done: int
     ) -> Iterator[StageProgress]:
         self._opened += 1
-        bar = _Bar(self, self._opened)
+        bar = _ToldBar(self, self._opened)
         self.send("open", self._opened, description, total, unit, done)
         try:
             yield bar
@@ -116,7 +118,7 @@ class _Report:
             self.send("close")
 
 
-class _Bar:
+class _ToldBar:
     """A bar of the parent's, told of progress a few times a second."""
 
     def __init__(self, report: _Report, number: int) -> None:

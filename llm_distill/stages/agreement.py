@@ -1,4 +1,4 @@
-"""How far annotators agree: columns of labels, or the rows of models that sat the same exam.
+"""How far annotators agree: columns of labels, or the rows of models that took the same exam.
 
 in:  {"id": "t1-teacher-0", "parent_id": "t1", "model": "teacher", "answer": "4"} and
      {"id": "t1-student-0", "parent_id": "t1", "model": "student", "answer": "5"}
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -31,7 +32,7 @@ from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 @dataclass
 class Item:
-    """What one item was labelled with, and the probabilities of its labels, by annotator."""
+    """The label that each annotator gave to an item, and its probabilities of all labels."""
 
     labels: dict[str, Any] = field(default_factory=dict)
     probabilities: dict[str, list[float] | None] = field(default_factory=dict)
@@ -40,11 +41,11 @@ class Item:
 class Agreement(Stage):
     """Agreement between annotators with 95 % intervals, and a gate.
 
-    Every two annotators: `agreement`, the share of equal labels, and Cohen's `kappa`, over the
-    items that both labelled. All together: Krippendorff's `alpha`. The first annotator with each
-    other, as a teacher with its student: `label_loyalty`, where a missing label is a miss, and,
-    with probabilities, `probability_loyalty` (1 − √JSD). Labels are compared as they are written.
-    With `minimum` the run fails where a figure is lower or undefined, and says all of them.
+    For every two annotators: `agreement`, the share of equal labels, and Cohen's `kappa`, over the
+    items that both labelled. For all together: Krippendorff's `alpha`. For the first, as a teacher,
+    with each other, as its student: `label_loyalty`, where a missing label is a miss, and, with
+    probabilities, `probability_loyalty` (1 − √JSD). Labels are compared as they are written.
+    With `minimum` the run fails if a figure is lower or undefined, and lists all figures.
     """
 
     former_settings: ClassVar[Mapping[str, Any]] = {
@@ -55,46 +56,45 @@ class Agreement(Stage):
     rows: Rows = Field(description="the stage whose rows have the labels")
     annotators: tuple[str, ...] = Field(
         min_length=2,
-        description="the columns with the labels; or with `label`, values of the column `model`. "
-        "A teacher comes first",
+        description="the columns with the labels; with `label`, values of the column `model`. A "
+        "teacher comes first",
     )
     label: str | None = Field(
         None,
-        description="the column with the label, where each row has one, which its `model` gave to "
-        "its `parent_id`",
+        description="the column with the label, if each row has the label that its `model` gave "
+        "to its `parent_id`",
     )
     where: dict[str, str | bool | int | float] = Field(
         {}, description="only rows with these values, such as shots: 0"
     )
     probabilities: tuple[str, ...] = Field(
         (),
-        description="columns with the probabilities of an item's labels, one an annotator; or "
-        "with `label`, the one column with them",
+        description="columns with the probabilities of an item's labels, one per annotator; with "
+        "`label`, the single column with them",
     )
     level: Level = Field(
-        "nominal", description="how alpha weighs labels that differ; ordinal, interval: numbers"
+        "nominal", description="how alpha weighs differences; ordinal, interval need numbers"
     )
     minimum: dict[FigureName, float] = Field(
-        {}, description="the lowest figures with which the run goes on, such as kappa: 0.6"
+        {}, description="the lowest figures with which the run continues, such as kappa: 0.6"
     )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if len({*self.annotators, "id", "agrees"}) < len(self.annotators) + 2:
-            raise ValueError("annotators: each can be named once, and none `id` or `agrees`")
+            raise ValueError("annotators: each can be named once, and not `id` or `agrees`")
         wanted = len(self.annotators) if self.label is None else 1
         if self.probabilities and len(self.probabilities) != wanted:
             raise ValueError(
-                f"probabilities: {len(self.probabilities)} columns where {wanted} should be"
+                f"probabilities: {len(self.probabilities)} columns, but {wanted} needed"
             )
         if "probability_loyalty" in self.minimum and not self.probabilities:
             raise ValueError("minimum: probability_loyalty needs `probabilities`")
         return self
 
     def required_columns(self) -> dict[str, set[str]]:
-        labels = {"id", *self.annotators}
-        if self.label is not None:
-            labels = {self.label, "model", "parent_id"}
+        own = {"id", *self.annotators}
+        labels = own if self.label is None else {self.label, "model", "parent_id"}
         return {self.rows: {*labels, *self.probabilities, *self.where}}
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
@@ -109,7 +109,7 @@ class Agreement(Stage):
         return RowsOutput(self._rows(context), features)
 
     def _rows(self, context: Context) -> Iterator[Row]:
-        items = self._from_columns(context) if self.label is None else self._from_rows(context)
+        items = self._items(context)
         labels: dict[str, list[Label | None]] = {name: [] for name in self.annotators}
         for key, item in items.items():
             given = [self._label(item.labels.get(name), key) for name in self.annotators]
@@ -144,37 +144,26 @@ class Agreement(Stage):
                 why = "all labels are the same" if figure.n else "no item has both"
                 context.warn(f"{name_of(figure)} is undefined: {why}")
         too_low = below(figures, self.minimum)
-        if too_low:  # all of them, since nothing of the stage is kept
+        if too_low:  # lists all figures, since nothing of the stage is kept
             listed = "\n".join(f"  {line(figure)}" for figure in figures)
             raise DataError(f"{'; '.join(too_low)}; the figures are\n{listed}")
 
-    def _from_columns(self, context: Context) -> dict[str, Item]:
-        items: dict[str, Item] = {}
-        for row in self._chosen(context):
-            distributions = zip(self.annotators, self.probabilities, strict=False)
-            items[row["id"]] = Item(
-                {name: row[name] for name in self.annotators},
-                {name: row[column] for name, column in distributions},
-            )
-        return items
-
-    def _from_rows(self, context: Context) -> dict[str, Item]:
+    def _items(self, context: Context) -> dict[str, Item]:
         items: dict[str, Item] = {}
         there: set[str] = set()
-        for row in self._chosen(context):
-            name, key = str(row["model"]), str(row["parent_id"])
+        for key, name, label, probabilities in self._labelled(context):
             there.add(name)
             if name not in self.annotators:
                 continue
             item = items.setdefault(key, Item())
             if name in item.labels:
                 raise DataError(
-                    f"'{name}' has two rows of item {key} in '{self.rows}'; say which is meant "
-                    "with `where`, such as where: {shots: 0}"
+                    f"'{name}' has two rows of item {key} in '{self.rows}'; choose one with "
+                    "`where`, such as where: {shots: 0}"
                 )
-            item.labels[name] = row[self.label or ""]
-            for column in self.probabilities:  # one, if any
-                item.probabilities[name] = row[column]
+            item.labels[name], item.probabilities[name] = label, probabilities
+        if not there:
+            raise DataError(f"where: no row of '{self.rows}' has {self.where}")
         for name in self.annotators:
             if name not in there:
                 raise DataError(
@@ -182,17 +171,20 @@ class Agreement(Stage):
                 )
         return items
 
-    def _chosen(self, context: Context) -> Iterator[Row]:
-        found = False
+    def _labelled(self, context: Context) -> Iterator[tuple[str, str, Any, list[float] | None]]:
+        """Item, annotator, label and probabilities, of each label in the rows."""
         for row in context.each_row(self.rows):
-            if all(row[column] == value for column, value in self.where.items()):
-                found = True
-                yield row
-        if not found:
-            raise DataError(f"where: no row of '{self.rows}' has {self.where}")
+            if any(row[column] != value for column, value in self.where.items()):
+                continue
+            if self.label is not None:
+                probabilities = row[self.probabilities[0]] if self.probabilities else None
+                yield str(row["parent_id"]), str(row["model"]), row[self.label], probabilities
+                continue
+            for name, column in zip_longest(self.annotators, self.probabilities):
+                yield row["id"], name, row[name], row[column] if column is not None else None
 
     def _label(self, value: Any, key: str) -> Label | None:
-        """None for what is missing: null, a blank text, NaN."""
+        """The value to compare; None if it is missing: null, blank text, NaN."""
         if value is None or value != value or (isinstance(value, str) and not value.strip()):
             return None
         if not isinstance(value, str | int | float):
@@ -205,14 +197,14 @@ class Agreement(Stage):
             number = math.nan
         if not math.isfinite(number):
             raise DataError(
-                f"item {key}: the label {value!r} is no number, as level: {self.level} needs; "
+                f"item {key}: the label {value!r} is not a number, as level: {self.level} needs; "
                 "level: nominal takes any"
             )
         return number
 
 
 def _loyalties(items: Mapping[str, Item], teacher: str, student: str) -> list[float]:
-    """Of the items for which both have probabilities."""
+    """The loyalty of each item for which both have probabilities."""
     found = []
     for key, item in items.items():
         p, q = item.probabilities.get(teacher), item.probabilities.get(student)

@@ -1,6 +1,6 @@
 """A student answers in steps; which questions are difficult for it?
 
-in:  {"id": "v1", "question": "What is 3 + 4 + 2?"}, and a reference_answer where there is one
+in:  {"id": "v1", "question": "What is 3 + 4 + 2?"}, and a reference_answer if known
 out: {"id": "v1", "question": "What is 3 + 4 + 2?", "prompt": "…",
       "completion": "3 + 4 = 7.\\n\\n7 + 2 = 8. <ans>8</ans>",
       "steps": ["3 + 4 = 7.", "7 + 2 = 8. <ans>8</ans>"], "answer": "8",
@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -24,23 +24,15 @@ from llm_distill.engines.requests import Job, make_job
 from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
 from llm_distill.methods.difficulty import Verdicts, by_consistency, by_reference, by_rewards
 from llm_distill.methods.examples import draw_examples, worked_examples
+from llm_distill.methods.parsing import BLANK_LINE, split_steps
 from llm_distill.methods.seeds import derive_seed
-from llm_distill.methods.steps import BLANK_LINE, split_steps
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
-if TYPE_CHECKING:
-    from llm_distill.engines.process_reward.scoring import Rewards
-
-ADDED = (
-    "prompt", "completion", "steps", "answer", "step_scores", "is_correct", "is_difficult",
-    "difficulty_reason", "finish_reason", "error",
-)  # fmt: skip
-
 
 class Gold(BaseModel):
-    """Difficult where the answer is not the reference_answer."""
+    """Difficult if the answer is not the reference_answer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,13 +40,13 @@ class Gold(BaseModel):
 
 
 class Consistency(BaseModel):
-    """Difficult where the most common of several answers is given too rarely."""
+    """Difficult if the most common of several answers is given too rarely."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: Literal["consistency"]
     samples: int = Field(5, ge=2, description="answers drawn for each question")
-    least_votes: int = Field(2, ge=2, description="so many equal answers are enough")
+    least_votes: int = Field(2, ge=2, description="how many equal answers are enough")
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> Self:
@@ -64,7 +56,7 @@ class Consistency(BaseModel):
 
 
 class ProcessReward(ProcessRewardSettings):
-    """Difficult where a process reward model doubts the answer or one of its steps."""
+    """Difficult if a process reward model doubts the answer or one of its steps."""
 
     by: Literal["process_reward"]
     answer_threshold: float = Field(
@@ -82,27 +74,31 @@ class Assess(AskingStage):
     """The student's answers with their steps, and which questions are difficult for it.
 
     The first `<ans>…</ans>` of a completion is the answer; a question without one is difficult,
-    whatever the rule. With `by: consistency` the first sample is the row's, and "no answer" means
+    whatever the rule. With `by: consistency` the row has the first sample, and "no answer" means
     that none of them has one.
 
-    A row whose request failed, or whose answer the reward model cannot take, is neither difficult
-    nor not: both are null, and the reason is in `error`. The figures are over the others.
+    If the request fails, or the reward model cannot take the answer, `is_difficult` is null and
+    the reason is in `error`; `max_error_rate` limits both kinds. The figures are over the others.
     """
 
+    added_columns = (
+        "prompt", "completion", "steps", "answer", "step_scores", "is_correct", "is_difficult",
+        "difficulty_reason", "finish_reason", "error",
+    )  # fmt: skip
     stage: Literal["assess"]
     rows: Rows = Field(description="the questions")
     model: Model = Field(description="the student")
     difficulty: Difficulty = Field(
         description="what makes a question difficult; by: gold, consistency or process_reward"
     )
-    template: str = Field(description="the prompt: reads `question`, and `examples` if it likes")
+    template: str = Field(description="the prompt: reads `question`, and `examples` if any")
     shots: int = Field(0, ge=0, description="worked examples in the prompt")
     examples: Rows | None = Field(
         None, description="worked examples (question, rationale); needed for shots above 0"
     )
     sampling: SamplingSettings = Field(
         SamplingSettings(temperature=0.1, max_tokens=256, stop=("\nQuestion:", "Question:")),
-        description="how answers are drawn; without the stops a model would go on to ask itself",
+        description="how answers are drawn; the stops keep a model from asking itself more",
     )
     steps: str = Field(
         BLANK_LINE,
@@ -111,13 +107,6 @@ class Assess(AskingStage):
     )
     answer_kind: AnswerKind = Field(
         "exact", description="how answers are compared, with references and with each other"
-    )
-    max_error_rate: float = Field(
-        0.1,
-        ge=0,
-        le=1,
-        description="the share of requests that may fail before the run stops; and the share of "
-        "answers that the reward model may be unable to take",
     )
 
     @field_validator("steps")
@@ -128,7 +117,7 @@ class Assess(AskingStage):
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from error
         if not value:
-            raise ValueError("it matches between any two letters, which are no steps")
+            raise ValueError("an empty pattern would make every letter a step")
         return value
 
     @model_validator(mode="after")
@@ -153,88 +142,70 @@ class Assess(AskingStage):
             needed.setdefault(self.examples, set()).update({"id", "question", "rationale"})
         return needed
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
-
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        offered = self.offered(inputs[self.rows], "examples")
-        return {self.template: offered}
+        return {self.template: self.offered(inputs[self.rows], "examples")}
 
     def is_seeded(self) -> bool:
         return self.sampling.temperature > 0 or self.shots > 0
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         rows = context.rows(self.rows)
         if self.difficulty.by == "gold":
             check_references(rows, self.rows)
-        return RowsOutput(self._rows(context), features(ADDED, like=rows.features))
+        return RowsOutput(self._rows(context), self.output_features(context))
 
     def _rows(self, context: Context) -> Iterator[Row]:
         verdicts = Verdicts()
         errors = truncated = 0
-        for row in self._judged(context):
+        for row, reason in self._judged(context):
             truncated += row["finish_reason"] == "length"
             if row["error"] is None:
-                verdicts.add(row["difficulty_reason"], row["is_correct"])
+                row.update(is_difficult=reason is not None, difficulty_reason=reason)
+                verdicts.add(reason, row["is_correct"])
             else:
                 errors += 1
             yield row
         context.metrics.update(verdicts.figures(), errors=errors, truncated=truncated)
 
-    def _judged(self, context: Context) -> Iterator[Row]:
+    def _judged(self, context: Context) -> Iterator[tuple[Row, str | None]]:
+        """Each row, and the reason why its question is difficult, for rows without an error."""
         how = self.difficulty
         if isinstance(how, ProcessReward):
-            answers = [self._answer(group) for group in self._groups(context, 1)]
+            rows = [self._answer(group) for group in self._groups(context, 1)]
             context.close_engines()  # one model in memory at a time
-            yield from self._rewarded(context, answers, how)
+            self._add_rewards(context, rows, how)
+            limits = how.answer_threshold, how.step_threshold
+            for row in rows:
+                yield row, by_rewards(row["answer"], row["step_scores"] or [], *limits)
             return
         for group in self._groups(context, how.samples if isinstance(how, Consistency) else 1):
             row = self._answer(group)
-            if row["error"] is None:
-                if isinstance(how, Consistency):
-                    answers_given = [extract_answer(completion.text) for _, completion in group]
-                    reason = by_consistency(answers_given, self.answer_kind, how.least_votes)
-                else:
-                    reason = by_reference(row["answer"], row["is_correct"])
-                row.update(is_difficult=reason is not None, difficulty_reason=reason)
-            yield row
+            if isinstance(how, Consistency):
+                answers = [extract_answer(completion.text) for _, completion in group]
+                yield row, by_consistency(answers, self.answer_kind, how.least_votes)
+            else:
+                yield row, by_reference(row["answer"], row["is_correct"])
 
-    def _rewarded(
-        self, context: Context, rows: list[Row], settings: ProcessReward
-    ) -> Iterator[Row]:
-        """The rows with their steps' rewards; one without an answer needs none."""
+    def _add_rewards(self, context: Context, rows: list[Row], settings: ProcessReward) -> None:
+        """Adds the steps' rewards to rows; one without an answer does not need any."""
         asked = [r for r in rows if r["error"] is None and r["answer"] is not None and r["steps"]]
-        budget = self.budget(len(rows))
-        for row, rewards in zip(asked, self._rewards(context, asked, settings), strict=True):
-            budget.count(row["id"], rewards.error)
-            row["error"] = rewards.error
-            row["step_scores"] = list(rewards.steps) if rewards.error is None else None
-        for row in rows:
-            if row["error"] is None:
-                reason = by_rewards(
-                    row["answer"],
-                    row["step_scores"] or [],
-                    settings.answer_threshold,
-                    settings.step_threshold,
-                )
-                row.update(is_difficult=reason is not None, difficulty_reason=reason)
-            yield row
-
-    def _rewards(self, context: Context, rows: list[Row], settings: ProcessReward) -> list[Rewards]:
-        if not rows:
-            return []  # nothing to load a model for
+        if not asked:
+            return  # without loading the model
         from llm_distill.engines.process_reward.scoring import ProcessRewardModel
 
         source = context.model(settings.model)
-        with context.progress(f"score steps ({settings.model})", len(rows)) as bar:
+        with context.progress(f"score steps ({settings.model})", len(asked)) as bar:
             model = ProcessRewardModel(source, settings.form, settings.batch_size, settings.device)
             try:
-                return model.score([(row["question"], row["steps"]) for row in rows], bar.advance)
+                pairs = [(row["question"], row["steps"]) for row in asked]
+                found = model.score(pairs, bar.advance)
             finally:
                 model.close()
+        budget = self.budget(len(rows))
+        for row, rewards in zip(asked, found, strict=True):
+            budget.count(row["id"], rewards.error)
+            row["error"] = rewards.error
+            row["step_scores"] = list(rewards.steps) if rewards.error is None else None
 
     def _groups(
         self, context: Context, samples: int
@@ -247,7 +218,7 @@ class Assess(AskingStage):
             yield group
 
     def _answer(self, group: Sequence[tuple[Job[Row], Completion]]) -> Row:
-        """The row of the first sample, without a verdict; bad where any sample is."""
+        """The row of the first sample, without a verdict; with the error of any sample."""
         job, completion = group[0]
         row = job.about
         text = completion.text.strip() if completion.error is None else None

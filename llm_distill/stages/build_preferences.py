@@ -1,4 +1,4 @@
-"""Scores → pairs of a preferred and a rejected text, for DPO.
+"""Turn scores into pairs of a preferred and a rejected text, for DPO.
 
 in:  {"id": "q1-recall-0", "parent_id": "q1", "question": "1 + 2?", "rationale": "…", "score": 0.55}
      and questions {"id": "q1", "prompt": "Write …", "question": "1 + 2?", "reference_answer": "3"}
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -21,42 +21,31 @@ from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answe
 from llm_distill.methods.in_context_score import mean_by, question_scores
 from llm_distill.methods.preference_pairs import (
     Pair,
-    Pairs,
-    Scored,
+    ScoredText,
     question_pairs,
     rationale_pairs,
 )
 from llm_distill.prompts import Template, load_template
-from llm_distill.rows.columns import Row, by_task
+from llm_distill.rows.columns import Row, by_task, features
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 COLUMNS = ("id", "prompt", "chosen", "rejected", "kind", "margin", "task")
 Kind = Literal["question", "rationale"]
 
 
-@dataclass
-class _Counts:
-    """What goes into the metrics, gathered task by task."""
-
-    margins: list[tuple[str, float]] = field(default_factory=list)
-    chosen_strategies: Counter[str] = field(default_factory=Counter)
-    rejected_strategies: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-    unscored: int = 0
-
-
 class BuildPreferences(Stage):
-    """Builds preference pairs from scored candidates, a task at a time (ARTE, arXiv 2406.19227).
+    """Builds preference pairs from scored candidates, task by task (ARTE, arXiv 2406.19227).
 
     `question`: drafts of the top quantile against drafts of the bottom quantile by the mean score
-    of their rationales, under the prompt that the chosen one was drafted with.
-    `rationale`: a question's best against its worst rationale, under the plain prompt of
-    `rationale_template` and not the prompt that asked for the text, so that the teacher learns to
-    write in that way without being asked to.
+    of their rationales, with the prompt of the chosen draft.
+    `rationale`: a question's best against its worst rationale, with the plain prompt of
+    `rationale_template` instead of the prompt that asked for the text, so that the teacher learns
+    to write in that way without being asked to.
     Pairs without a margin are dropped and counted.
     """
 
     former_settings: ClassVar[Mapping[str, Any]] = {"by_task": {}}
+    always_seeded = True  # for ties, and which pairs are over the limits
     stage: Literal["build_preferences"]
     rows: Rows = Field(description="scored candidates, as `score_in_context` gives them")
     questions: Rows | None = Field(
@@ -70,16 +59,16 @@ class BuildPreferences(Stage):
     )
     question_template: str = Field(
         "arte/question_block.jinja",
-        description="how a question is written back, so that `parse` reads it",
+        description="how a question is written for the pair, in the form that `parse` reads",
     )
     variables: dict[str, Any] = Field({}, description="constants for the templates")
     quantile: float = Field(
         0.25, gt=0, le=0.5, description="the share of questions at the top, and at the bottom"
     )
-    question_pairs: int = Field(50, ge=1, description="question pairs a task, at most")
-    rationale_pairs: int = Field(250, ge=1, description="rationale pairs a task, at most")
+    question_pairs: int = Field(50, ge=1, description="most question pairs per task")
+    rationale_pairs: int = Field(250, ge=1, description="most rationale pairs per task")
     min_margin: float = Field(
-        0.0, ge=0, description="the least difference in score; a pair of equal scores never counts"
+        0.0, ge=0, description="the least difference in score; equal scores are never a pair"
     )
     drop_wrong: bool = Field(
         False, description="leave out rationales whose answer is not the reference answer"
@@ -98,70 +87,67 @@ class BuildPreferences(Stage):
         needed = {self.rows: {"id", "parent_id", "question", "rationale", "score"}}
         if self.drop_wrong:
             needed[self.rows].add("reference_answer")
-        if self.questions is not None and "question" in self.kinds:
-            needed.setdefault(self.questions, set()).update({"id", "prompt", "question"})
+        if (drafts := self._drafts()) is not None:
+            needed.setdefault(drafts, set()).update({"id", "prompt", "question"})
         return needed
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         return frozenset(COLUMNS)
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        sources = []
-        if self.questions is not None and "question" in self.kinds:
-            sources.append((self.question_template, self.questions))
+        sources = {}
+        if (drafts := self._drafts()) is not None:
+            sources[self.question_template] = drafts
         if self.rationale_template is not None and "rationale" in self.kinds:
-            sources.append((self.rationale_template, self.rows))
+            sources[self.rationale_template] = self.rows
         return {
-            template: offered_variables(inputs[rows], self.variables) for template, rows in sources
+            template: offered_variables(inputs[rows], self.variables)
+            for template, rows in sources.items()
         }
 
-    def is_seeded(self) -> bool:
-        return True  # ties and what is over the limits
-
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         return RowsOutput(self._rows(context), features(COLUMNS))
 
+    def _drafts(self) -> str | None:
+        return self.questions if "question" in self.kinds else None
+
     def _rows(self, context: Context) -> Iterator[Row]:
-        counts = _Counts()
-        drafts = self._drafts(context)
+        margins: list[tuple[str, float]] = []
+        no_pair: Counter[str] = Counter()
+        strategies: dict[str, Counter[str]] = {"chosen": Counter(), "rejected": Counter()}
+        unscored = 0
+        drafts = self._drafts_by_id(context)
         for task, rows in by_task(context.each_row(self.rows)).items():
             candidates = self._candidates(rows, context)
-            counts.unscored += sum(row["score"] is None for row in candidates)
-            if "question" in self.kinds:
-                yield from self._question_rows(task, candidates, drafts, counts, context.seed)
-            if "rationale" in self.kinds:
-                yield from self._rationale_rows(task, candidates, counts, context.seed)
-        for reason, count in counts.dropped.items():
+            unscored += sum(row["score"] is None for row in candidates)
+            questions = self._question_rows(candidates, drafts, no_pair, context.seed)
+            rationales = self._rationale_rows(candidates, no_pair, strategies, context.seed)
+            for row in chain(questions, rationales):
+                margins.append((row["kind"], row["margin"]))
+                yield {**row, "task": task}
+        for reason, count in no_pair.items():
             context.drop(reason, count)
-        made = Counter(kind for kind, _ in counts.margins)
+        made = Counter(kind for kind, _ in margins)
         context.metrics.update(
             pairs={kind: made[kind] for kind in self.kinds},
-            mean_margin=mean_by(counts.margins),
-            chosen_strategies=dict(counts.chosen_strategies),
-            rejected_strategies=dict(counts.rejected_strategies),
-            no_pair=dict(counts.dropped),
-            unscored_candidates=counts.unscored,
+            mean_margin=mean_by(margins),
+            chosen_strategies=dict(strategies["chosen"]),
+            rejected_strategies=dict(strategies["rejected"]),
+            no_pair=dict(no_pair),
+            unscored_candidates=unscored,
         )
-        if not counts.margins:
-            raise DataError(self._nothing(counts.dropped))
+        if not margins:
+            reasons = "; ".join(f"{reason}: {count}" for reason, count in sorted(no_pair.items()))
+            lower = f"Lower min_margin (now {self.min_margin}), or score"
+            raise DataError(
+                f"no pair of '{self.rows}' has a margin ({reasons or 'no scored candidate'}). "
+                f"{lower if self.min_margin else 'Score'} on more items (`n` of select_items), or "
+                "make candidates that differ more (`n` and sampling.temperature of generate)"
+            )
 
-    def _nothing(self, dropped: Counter[str]) -> str:
-        reasons = "; ".join(f"{reason}: {count}" for reason, count in sorted(dropped.items()))
-        lower = (
-            f"Lower min_margin (now {self.min_margin}), or score" if self.min_margin else "Score"
-        )
-        return (
-            f"no pair of '{self.rows}' has a margin ({reasons or 'no scored candidate'}). "
-            f"{lower} on more items (`n` of select_items), or make candidates that differ more "
-            "(`n` and sampling.temperature of generate)"
-        )
-
-    def _drafts(self, context: Context) -> dict[str, Row]:
-        if self.questions is None or "question" not in self.kinds:
-            return {}
-        drafts = {row["id"]: row for row in context.each_row(self.questions)}
+    def _drafts_by_id(self, context: Context) -> dict[str, Row]:
+        name = self._drafts()
+        drafts = {row["id"]: row for row in context.each_row(name)} if name is not None else {}
         for row in drafts.values():
             if not str(row["prompt"] or "").strip():
                 raise DataError(f"row {row['id']} of '{self.questions}' has no prompt")
@@ -179,38 +165,45 @@ class BuildPreferences(Stage):
         return answers_equal(answer, row["reference_answer"] or "", self.answer_kind)
 
     def _question_rows(
-        self, task: str, rows: list[Row], drafts: dict[str, Row], counts: _Counts, seed: int
+        self, rows: list[Row], drafts: Mapping[str, Row], no_pair: Counter[str], seed: int
     ) -> Iterator[Row]:
+        if "question" not in self.kinds:
+            return
         template = load_template(self.question_template)
         questions = []
-        for identity, found in question_scores((r["parent_id"], r["score"]) for r in rows).items():
+        for identity, score in question_scores((r["parent_id"], r["score"]) for r in rows).items():
             if identity not in drafts:
                 raise DataError(
                     f"'{self.questions}' has no row '{identity}', which is the parent_id of a "
                     f"candidate in '{self.rows}'; name the stage that the rationales were asked of"
                 )
-            text = self._render(template, drafts[identity])
-            questions.append(Scored(identity, found.score, text))
-        found_pairs = question_pairs(
+            questions.append(ScoredText(identity, score, self._render(template, drafts[identity])))
+        found = question_pairs(
             questions,
             quantile=self.quantile,
             limit=self.question_pairs,
             min_margin=self.min_margin,
             seed=seed,
         )
-        self._count("question", found_pairs, counts)
-        for pair in found_pairs.pairs:
+        no_pair.update({f"question pair: {reason}": n for reason, n in found.dropped.items()})
+        for pair in found.pairs:
             identity = f"question-{pair.chosen.id}-{pair.rejected.id}"
-            yield _row(identity, drafts[pair.chosen.id]["prompt"], "question", task, pair)
+            yield _row(identity, drafts[pair.chosen.id]["prompt"], "question", pair)
 
     def _rationale_rows(
-        self, task: str, rows: list[Row], counts: _Counts, seed: int
+        self,
+        rows: list[Row],
+        no_pair: Counter[str],
+        strategies: Mapping[str, Counter[str]],
+        seed: int,
     ) -> Iterator[Row]:
+        if "rationale" not in self.kinds:
+            return
         template = load_template(str(self.rationale_template))
         candidates = {row["id"]: row for row in rows if row["score"] is not None}
-        groups: dict[str, list[Scored]] = {}
+        groups: dict[str, list[ScoredText]] = {}
         for row in candidates.values():
-            scored = Scored(row["id"], row["score"], row["rationale"])
+            scored = ScoredText(row["id"], row["score"], row["rationale"])
             groups.setdefault(row["parent_id"], []).append(scored)
         unscored = {row["parent_id"] for row in rows}.difference(groups)
         found = rationale_pairs(
@@ -219,13 +212,13 @@ class BuildPreferences(Stage):
             min_margin=self.min_margin,
             seed=seed,
         )
-        self._count("rationale", found, counts)
+        no_pair.update({f"rationale pair: {reason}": n for reason, n in found.dropped.items()})
         for pair in found.pairs:
-            chosen, rejected = candidates[pair.chosen.id], candidates[pair.rejected.id]
-            counts.chosen_strategies[str(chosen.get("strategy") or "all")] += 1
-            counts.rejected_strategies[str(rejected.get("strategy") or "all")] += 1
+            for side, text in (("chosen", pair.chosen), ("rejected", pair.rejected)):
+                strategies[side][str(candidates[text.id].get("strategy") or "all")] += 1
+            chosen = candidates[pair.chosen.id]
             prompt = self._render(template, chosen)
-            yield _row(f"rationale-{chosen['parent_id']}", prompt, "rationale", task, pair)
+            yield _row(f"rationale-{chosen['parent_id']}", prompt, "rationale", pair)
 
     def _render(self, template: Template, row: Row) -> str:
         try:
@@ -233,13 +226,8 @@ class BuildPreferences(Stage):
         except DataError as error:
             raise DataError(f"row {row['id']}: {error}") from error
 
-    def _count(self, kind: Kind, found: Pairs, counts: _Counts) -> None:
-        counts.margins.extend((kind, pair.margin) for pair in found.pairs)
-        for reason, count in found.dropped.items():
-            counts.dropped[f"{kind} pair: {reason}"] += count
 
-
-def _row(identity: str, prompt: str, kind: Kind, task: str, pair: Pair) -> Row:
+def _row(identity: str, prompt: str, kind: Kind, pair: Pair) -> Row:
     return {
         "id": identity,
         "prompt": prompt,
@@ -247,5 +235,4 @@ def _row(identity: str, prompt: str, kind: Kind, task: str, pair: Pair) -> Row:
         "rejected": pair.rejected.text,
         "kind": kind,
         "margin": pair.margin,
-        "task": task,
     }

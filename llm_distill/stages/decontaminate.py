@@ -6,14 +6,14 @@ out: nothing: the row is counted as "overlaps test"
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from llm_distill.methods.contamination import SeenTexts
 from llm_distill.rows.columns import Row, task_of
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
 class Decontaminate(Stage):
@@ -21,10 +21,11 @@ class Decontaminate(Stage):
 
     Case, white space and sentence punctuation do not count. An n-gram that several texts of one
     named stage share is a task's wording, and does not count either. A text with fewer than `ngram`
-    words is compared as a whole. Rows without a text go too. A row is counted for the first stage
-    that it overlaps. A task that loses all its rows is a warning.
+    words is compared as a whole. Rows without a text are dropped too. A row is counted for the
+    first stage that it overlaps. A task that loses all its rows causes a warning.
     """
 
+    rows_may_be_empty = True
     stage: Literal["decontaminate"]
     rows: Rows = Field(description="the stage whose rows are read")
     against: tuple[Rows, ...] = Field(min_length=1, description="stages with rows to stay clear of")
@@ -44,12 +45,6 @@ class Decontaminate(Stage):
         others = {name: {self.against_column} for name in self.against}
         return {**others, self.rows: {"id", self.column}}
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        return inputs[self.rows]
-
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
-
     def run(self, context: Context) -> RowsOutput:
         return RowsOutput(self._clean(context), context.rows(self.rows).features)
 
@@ -63,16 +58,14 @@ class Decontaminate(Stage):
         }
         lost: set[str] = set()
         kept: set[str] = set()
-        with context.progress("decontaminate", len(context.rows(self.rows))) as bar:
-            for row in context.each_row(self.rows):
-                bar.advance()
-                text = row[self.column]
-                hit = next((name for name, texts in seen.items() if texts.found_in(text or "")), "")
-                if text and not hit:
-                    kept.add(task_of(row))
-                    yield row
-                else:
-                    lost.add(task_of(row))
-                    context.drop(f"overlaps {hit}" if text else f"no {self.column}")
+        for row in self.each_row(context):
+            text = row[self.column]
+            hit = next((name for name, texts in seen.items() if texts.found_in(text or "")), "")
+            if text and not hit:
+                kept.add(task_of(row))
+                yield row
+            else:
+                lost.add(task_of(row))
+                context.drop(f"overlaps {hit}" if text else f"no {self.column}")
         for task in sorted(lost - kept):
             context.warn(f"no row of task '{task}' is left; raise ngram (now {self.ngram})")

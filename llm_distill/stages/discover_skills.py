@@ -24,7 +24,7 @@ from llm_distill.methods.similar_skills import merge_similar
 from llm_distill.methods.skill_list import write_skill_list
 from llm_distill.methods.skills import read_labels, skill_id, what_is_wrong
 from llm_distill.prompts import load_template
-from llm_distill.rows.columns import task_of
+from llm_distill.rows.columns import features, task_of
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 COLUMNS = ("id", "task", "skill", "count")
@@ -32,19 +32,20 @@ FILE = "skills.yaml"
 
 
 class DiscoverSkills(AskingStage):
-    """Shows a model questions, some at a time and of one task, and keeps the skills that it names.
+    """Shows a model several questions of a task at a time, and keeps the skills that it names.
 
-    Names that are nearly the same become the more frequent one; `count` is in how many answers a
-    skill was named. The list also lies beside the rows as `skills.yaml`: a copy of it can be edited
-    and given to `load_skills`.
+    Names that are nearly the same are merged into the more frequent one; `count` is the number of
+    answers that name a skill. The list is also written beside the rows as `skills.yaml`: a copy of
+    it can be edited and given to `load_skills`.
     """
 
+    always_seeded = True
     stage: Literal["discover_skills"]
     rows: Rows = Field(description="the stage whose rows are the questions")
     model: Model = Field(description="the teacher")
     template: str = Field(description="reads `questions`, a list of texts; asks for <skill>s")
     n_questions: int = Field(
-        800, ge=1, description="how many are shown in all: drawn by chance, of each task as many"
+        800, ge=1, description="how many are shown in total: random ones, equally many per task"
     )
     questions_per_request: int = Field(8, ge=1, description="how many are shown at a time")
     min_count: int = Field(1, ge=1, description="skills named in fewer answers are left out")
@@ -62,17 +63,10 @@ class DiscoverSkills(AskingStage):
         return frozenset(COLUMNS)
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        constants = frozenset({"task"})
-        return {self.template: self.offered(constants, "questions")}
-
-    def is_seeded(self) -> bool:
-        return True
+        return {self.template: self.offered(frozenset({"task"}), "questions")}
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
-        found = self._named(context, self._drawn(context))
-        lists = self._lists(found, context)
+        lists = self._lists(self._named(context, self._drawn(context)), context)
         rows = [
             {"id": skill_id(task, skill), "task": task, "skill": skill, "count": count}
             for task, skills in lists.items()
@@ -82,7 +76,7 @@ class DiscoverSkills(AskingStage):
         return RowsOutput(rows, features(COLUMNS), {FILE: text})
 
     def _drawn(self, context: Context) -> dict[str, list[str]]:
-        """By task, the questions to show: the tasks take turns, so that each has its share."""
+        """By task, the questions to show: tasks take turns, so that each has an equal share."""
         drawn: dict[str, list[tuple[int, str]]] = {}
         n_empty = 0
         for row in context.each_row(self.rows):
@@ -113,29 +107,22 @@ class DiscoverSkills(AskingStage):
     def _named(
         self, context: Context, questions: Mapping[str, list[str]]
     ) -> dict[str, list[frozenset[str]]]:
-        """For each task, the skills that each answer names."""
+        """By task, the skills that each answer names."""
         n_jobs = sum(-(-len(texts) // self.questions_per_request) for texts in questions.values())
         budget = self.budget(n_jobs)
         found: dict[str, list[frozenset[str]]] = {task: [] for task in questions}
-        unreadable = truncated = n_refused = 0
+        unreadable = n_refused = 0
         for job, completion in self.ask(
             context, self.model, self._jobs(context, questions), n_jobs, budget
         ):
             if completion.error is not None:
                 continue
-            truncated += completion.finish_reason == "length"
             labels = read_labels(completion.text)
             unreadable += labels is None
             names = [label for label in labels or () if what_is_wrong(label) is None]
             n_refused += len(labels or ()) - len(names)
             found[job.about].append(frozenset(names))
-        context.metrics.update(
-            requests=n_jobs,
-            errors=budget.failed,
-            truncated=truncated,
-            unreadable=unreadable,
-            names_too_long=n_refused,
-        )
+        context.metrics.update(**budget.figures(), unreadable=unreadable, names_too_long=n_refused)
         return found
 
     def _jobs(self, context: Context, questions: Mapping[str, list[str]]) -> Iterator[Job[str]]:
@@ -174,9 +161,9 @@ class DiscoverSkills(AskingStage):
             if not kept:
                 of = f" for task '{task}'" if task else ""
                 raise DataError(
-                    f"'{self.model}' names no skill{of} in at least {self.min_count} of its "
-                    f"answers ({len(total)} in fewer); of {context.metrics['requests']} in all "
-                    f"{context.metrics['unreadable']} have no closed <skill>; look at the "
+                    f"'{self.model}' does not name any skill{of} in at least {self.min_count} of "
+                    f"its answers ({len(total)} in fewer); {context.metrics['unreadable']} of "
+                    f"{context.metrics['requests']} answers have no closed <skill>; check the "
                     "template, or lower min_count"
                 )
         context.metrics.update(below_min_count=n_rare, over_max_skills=n_over, merged=merged)

@@ -1,4 +1,4 @@
-"""Models sit an exam with none or some worked examples in the prompt.
+"""Have models take an exam, with or without worked examples in the prompt.
 
 in:  {"id": "t1", "question": "What is 2 + 2?", "reference_answer": "4"}
 out: {"id": "t1-student-3-0", "parent_id": "t1", "model": "student", "shots": 3,
@@ -30,30 +30,29 @@ from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
-ADDED = (
-    "id", "parent_id", "model", "shots", "candidate_index", "prompt", "completion", "answer",
-    "is_correct", "n_completion_tokens", "finish_reason", "error",
-)  # fmt: skip
-
 
 class Evaluate(AskingStage):
     """Accuracy of models on the same items, with 95 % intervals, and every prediction as a row.
 
-    The first `<ans>…</ans>` of a completion is the answer; none is wrong, and counted apart. Worked
-    examples are drawn for each item from its task, never the item itself; every model sees the
-    same ones, and fewer shots see the first of what more shots see. Every model after
-    the first is compared with the first, item by item (bootstrap interval, McNemar's test).
+    The first `<ans>…</ans>` of a completion is the answer; a completion without one is wrong, and
+    also counted. Worked examples are drawn for each item from its task, never the item itself; all
+    models see the same ones, and fewer shots see the first of what more shots see. Every model
+    after the first is compared with the first, item by item (bootstrap interval, McNemar's test).
 
     With `samples: k` every item is answered k times: the accuracy is avg@k, and pass@k and the
-    majority's accuracy stand beside it. What the models were trained on in this pipeline, and the
+    majority's accuracy are shown as well. What the models were trained on in this pipeline, and the
     worked examples, are searched for the items' n-grams.
     """
 
     version: ClassVar[int] = 2
 
+    added_columns = (
+        "id", "parent_id", "model", "shots", "candidate_index", "prompt", "completion", "answer",
+        "is_correct", "n_completion_tokens", "finish_reason", "error",
+    )  # fmt: skip
     stage: Literal["evaluate"]
     rows: Rows = Field(description="the items: question and reference_answer")
-    models: list[Model] = Field(min_length=1, description="who sits the exam")
+    models: list[Model] = Field(min_length=1, description="the models that take the exam")
     shots: list[Annotated[int, Field(ge=0)]] = Field(
         [0], min_length=1, description="numbers of worked examples in the prompt"
     )
@@ -63,7 +62,7 @@ class Evaluate(AskingStage):
     template: str = Field(description="the exam: reads `examples` and `question`")
     sampling: SamplingSettings = Field(
         SamplingSettings(temperature=0, max_tokens=256, stop=("\nQuestion:", "Question:")),
-        description="how answers are drawn; without the stops a model would go on to ask itself",
+        description="how answers are drawn; the stops keep a model from asking itself more",
     )
     samples: int = Field(1, ge=1, description="answers drawn for each item, at a temperature")
     answer_kind: AnswerKind = Field(
@@ -73,7 +72,7 @@ class Evaluate(AskingStage):
         [], description="columns to break the accuracy down by, such as task or skills"
     )
     contamination: ContaminationSettings = Field(
-        ContaminationSettings(), description="items in what was trained on or is shown"
+        ContaminationSettings(), description="items in the training data or worked examples"
     )
 
     @model_validator(mode="after")
@@ -96,26 +95,18 @@ class Evaluate(AskingStage):
             needed.setdefault(self.examples, set()).update({"id", "question", "rationale"})
         return needed
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
-
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        columns = inputs[self.rows]
-        offered = self.offered(columns, "examples")
-        return {self.template: offered}
+        return {self.template: self.offered(inputs[self.rows], "examples")}
 
     def is_seeded(self) -> bool:
         return self.sampling.temperature > 0 or max(self.shots) > 0
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         rows = context.rows(self.rows)
         check_references(rows, self.rows)
         if len(rows) < 2:
-            raise DataError(f"'{self.rows}' has 1 item; no interval can be told from fewer than 2")
-        return RowsOutput(self._rows(context), features(ADDED, like=rows.features))
+            raise DataError(f"'{self.rows}' has 1 item; an interval needs at least 2")
+        return RowsOutput(self._rows(context), self.output_features(context))
 
     def _rows(self, context: Context) -> Iterator[Row]:
         shown = self.examples if max(self.shots) else None
@@ -128,7 +119,7 @@ class Evaluate(AskingStage):
         budget = self.budget(a_model * len(self.models))
         results = ExamResults(self.by, self.answer_kind)
         seconds = {}
-        for model in self.models:  # one after the other: one is in memory at a time
+        for model in self.models:  # one at a time in memory
             began = time.monotonic()
             for job, completion in self.ask(
                 context, model, self._jobs(context, model, pools), a_model, budget

@@ -1,4 +1,4 @@
-"""Models sit tasks of lm-evaluation-harness, its own or a user's.
+"""Have models take tasks of lm-evaluation-harness, its own or a user's.
 
 in:  no rows: a task names its data
 out: {"id": "sums-0-student", "parent_id": "sums-0", "task": "sums", "model": "student",
@@ -42,7 +42,7 @@ from llm_distill.models.sources import (
     load_tokenizer,
 )
 from llm_distill.paths import find_resource
-from llm_distill.rows.columns import Row
+from llm_distill.rows.columns import Row, features
 from llm_distill.stage import (
     Columns,
     Context,
@@ -64,39 +64,39 @@ COLUMNS = (
 class EvaluateLmEval(Stage):
     """Figures and samples of lm-evaluation-harness tasks, with lm-eval's own names and defaults.
 
-    Each item is a row (one a filter, where a task has several), its `score` that of the task's
-    first metric. A multiple-choice item has the `probabilities` of its choices, `answer` is the
-    likeliest. Random choices have lm-eval's seeds, so that its command line gives the same figures.
+    Each item is a row (one per filter, if a task has several), whose `score` is that of the task's
+    first metric. A multiple-choice item has the `probabilities` of its choices, and `answer` is the
+    likeliest. Random choices use lm-eval's seeds, so that its command line gives the same figures.
     """
 
     needs_weights: ClassVar[bool] = True
 
     stage: Literal["evaluate_lm_eval"]
-    models: list[Model] = Field(min_length=1, description="who sits the tasks")
+    models: list[Model] = Field(min_length=1, description="the models that take the tasks")
     tasks: list[str] = Field(min_length=1, description="lm-eval's names of tasks, groups or tags")
     include_path: str | None = Field(
-        None, description="a folder with task files of your own, and what they read"
+        None, description="a folder with your own task files and the data that they read"
     )
     num_fewshot: int | None = Field(
         None, ge=0, description="worked examples in the prompt; null: as each task says"
     )
     limit: int | float | None = Field(
-        None, gt=0, description="the first so many items of each task; below 1, a share of them"
+        None, gt=0, description="only the first items of each task; below 1, a share of them"
     )
     apply_chat_template: bool | None = Field(
-        None, description="null: where the model's prompt_format is chat"
+        None, description="null: if the model's prompt_format is chat"
     )
-    system_instruction: str | None = Field(None, description="what begins every prompt")
+    system_instruction: str | None = Field(None, description="the start of every prompt")
     gen_kwargs: dict[str, Any] = Field(
-        {}, description="in place of the tasks' settings for generation, such as max_gen_toks: 64"
+        {}, description="override the tasks' settings for generation, such as max_gen_toks: 64"
     )
     contamination: ContaminationSettings = Field(
-        ContaminationSettings(), description="items in what the models were trained on"
+        ContaminationSettings(), description="items in the models' training data"
     )
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = execution_setting(
         8, "prompts at once"
     )
-    device: Device = execution_setting("auto", "auto takes the GPU where there is one")
+    device: Device = execution_setting("auto", "auto takes the GPU if there is one")
 
     @field_validator("include_path")
     @classmethod
@@ -120,21 +120,14 @@ class EvaluateLmEval(Stage):
         return digests(self._folder())
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         tasks = load_tasks(self.tasks, self._folder())
         for name, file in files_outside(tasks, self._folder()):
             context.warn(
-                f"task '{name}' reads {file}, which lies outside include_path: that it has changed "
-                "will not be noticed"
+                f"task '{name}' reads {file}, which is outside include_path: changes of it will "
+                "not be noticed"
             )
         override(tasks, self.num_fewshot, self.gen_kwargs)
         return RowsOutput(self._rows(context, tasks), features(COLUMNS))
-
-    def _as_chat(self, source: ModelSource) -> bool:
-        if self.apply_chat_template is None:
-            return source.prompt_format == "chat"
-        return self.apply_chat_template
 
     def _folder(self) -> Path | None:
         return find_resource(self.include_path) if self.include_path is not None else None
@@ -157,9 +150,9 @@ class EvaluateLmEval(Stage):
         context.metrics.update(measured, versions=results["versions"])
 
     def _contamination(self, context: Context, tasks: Tasks) -> Contamination:
-        """Items are what a task asks, without worked examples."""
+        """Looks for what the tasks ask, without worked examples."""
         seen = context.training_rows(self.models)
-        if not seen:  # an item is only worded where there is something to compare it with
+        if not seen:  # do not render items without anything to compare them with
             return Contamination(ngram=self.contamination.ngram, n_items=0, rows={})
         texts = {
             f"{name}-{index}": asked(task, document)
@@ -168,7 +161,7 @@ class EvaluateLmEval(Stage):
         }
         items = {identity: text for identity, text in texts.items() if text}
         if len(items) < len(texts):
-            context.warn(f"{len(texts) - len(items)} items have no text that can be looked for")
+            context.warn(f"{len(texts) - len(items)} items have no text to look for")
         names = ", ".join(self.tasks)
         return look_for_items(items, names, seen, self.contamination, context.warn)
 
@@ -176,20 +169,23 @@ class EvaluateLmEval(Stage):
         import lm_eval
         from lm_eval.models.huggingface import HFLM
 
-        # Loaded here and not by lm-eval: safetensors only, every adapter, no look at the Hub.
+        as_chat = self.apply_chat_template
+        if as_chat is None:
+            as_chat = source.prompt_format == "chat"
+        # Loaded here, not by lm-eval: safetensors only, with every adapter, without the Hub.
         model: Any = load_model(source, device=choose_device(self.device, "device"))
         lm = HFLM(pretrained=model, tokenizer=load_tokenizer(source), batch_size=self.batch_size)
         lm.set_cache_hook(_Counter(bar))
         seed(tasks)
         try:
-            with redirect_stderr(StringIO()):  # its bars would tear ours
-                # Not simple_evaluate: it indexes all tasks again and asks the system for versions
-                # of everything, tens of seconds a model.
+            with redirect_stderr(StringIO()):  # its bars would break ours
+                # Not simple_evaluate: it indexes all tasks again and looks up the versions of
+                # everything, which takes tens of seconds per model.
                 results: dict[str, Any] = lm_eval.evaluate(
                     lm,
                     tasks,
                     limit=self.limit,
-                    apply_chat_template=self._as_chat(source),
+                    apply_chat_template=as_chat,
                     fewshot_as_multiturn=True,
                     system_instruction=self.system_instruction,
                 )
@@ -208,7 +204,7 @@ class EvaluateLmEval(Stage):
 
 
 class _Counter:
-    """Takes the place of lm-eval's cache, which is told of each answer as it comes."""
+    """Replaces lm-eval's cache, which is called for each answer."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar

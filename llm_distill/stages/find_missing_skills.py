@@ -1,4 +1,4 @@
-"""Let a model say which skills a student lacks, from its answers to difficult questions.
+"""Have a model say which skills a student lacks, from its answers to difficult questions.
 
 in:  {"id": "validation-0001", "task": "word_problems", "question": "Ann has 9 keys. …",
       "completion": "9 + 3 = 12. <ans>12</ans>", "is_difficult": true}
@@ -9,15 +9,12 @@ out: {… "judge": "incorrect", "reason": "It adds where …", "missing_skills":
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field
 
-from llm_distill.engines.asking_stage import AskingStage
-from llm_distill.engines.base import SamplingSettings
-from llm_distill.engines.requests import Job
-from llm_distill.engines.skill_requests import skill_jobs
+from llm_distill.engines.skill_stage import SkillStage
 from llm_distill.methods.parsing import read_tag
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skills import (
@@ -30,115 +27,78 @@ from llm_distill.methods.skills import (
     skill_lists,
 )
 from llm_distill.rows.columns import Row, task_of
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
+from llm_distill.stage import Context, Rows, RowsOutput
 
-ADDED = ("judge", "reason", "missing_skills", "error")
 VERDICTS = ("correct", "incorrect")
 
 
-class FindMissingSkills(AskingStage):
+class FindMissingSkills(SkillStage):
     """Shows a model the student's answers to difficult questions, and keeps the skills it names.
 
-    Rows that are not difficult are dropped; of more than `max_questions`, some by chance are kept.
+    Rows that are not difficult are dropped, and so are random ones over `max_questions`.
     `<judge>`, `<reason>` and `<skill>` are read. A skill that is not on the task's list is counted
-    and never kept. An answer that the model judges to be correct, though the question was
-    difficult, is counted and dropped or kept. With kind: vllm or openai the model is held to the
-    list.
+    but never kept. An answer that the model judges to be correct, though the question was
+    difficult, is counted, and dropped or kept. With kind: vllm or openai the model can only answer
+    with the list.
     """
 
+    added_columns = ("judge", "reason", "missing_skills", "error")
+    shown_columns = frozenset({"question", "completion", "is_difficult"})
+    rows_may_be_empty = True
+    always_seeded = True
     stage: Literal["find_missing_skills"]
     rows: Rows = Field(description="the student's answers, from assess")
-    skills: Rows = Field(description="the list: discover_skills or load_skills")
-    model: Model = Field(description="the teacher")
     template: str = Field(
         description="reads `skills` (of the task), `question`, `completion`, `max_skills`"
     )
     max_skills: int = Field(3, ge=1, description="skills that can be named for a question")
     max_questions: int = Field(
-        500, ge=1, description="difficult questions that are looked at, drawn by chance"
+        500, ge=1, description="how many difficult questions are shown, drawn at random"
     )
     if_judged_correct: Literal["drop", "keep"] = Field(
         "drop", description="what happens to answers that the model judges to be correct"
     )
     empty_completion: str = Field(
-        "(no answer)", min_length=1, description="what is shown where the student wrote nothing"
+        "(no answer)", min_length=1, description="what is shown if the student wrote nothing"
     )
-    constrain: bool = Field(
-        True, description="hold answers to the list, with kind: vllm or a server that can"
-    )
-    sampling: SamplingSettings = Field(
-        SamplingSettings(temperature=0), description="how the model answers"
-    )
-
-    def required_columns(self) -> dict[str, set[str]]:
-        needed = {self.rows: {"id", "question", "completion", "is_difficult"}}
-        needed.setdefault(self.skills, set()).update({"id", "skill"})
-        return needed
-
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
-
-    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        more = "skills", "max_skills"
-        offered = self.offered(inputs[self.rows], *more)
-        return {self.template: offered}
-
-    def is_seeded(self) -> bool:
-        return True
-
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
-        lists = skill_lists(context.each_row(self.skills), self.skills)
-        chosen = self._chosen(context)
-        shown = (row for row in context.each_row(self.rows) if row["id"] in chosen)
-        check_tasks(shown, lists, self.skills)
-        columns = features(ADDED, like=context.rows(self.rows).features)
-        return RowsOutput(self._rows(context, lists, chosen), columns)
+        return RowsOutput(self._rows(context), self.output_features(context))
 
     def _chosen(self, context: Context) -> set[str]:
-        """The ids of the difficult questions that are looked at; the others are counted."""
-        difficult, n_unknown, n_other = [], 0, 0
+        """The ids of the difficult questions that are shown; the others are counted."""
+        difficult = []
         for row in context.each_row(self.rows):
             if row["is_difficult"]:
                 difficult.append(str(row["id"]))
-            elif row["is_difficult"] is None:
-                n_unknown += 1
             else:
-                n_other += 1
+                is_known = row["is_difficult"] is not None
+                context.drop("not difficult" if is_known else "is_difficult is null")
         drawn = sorted(difficult, key=lambda i: derive_seed(context.seed, "find_missing_skills", i))
         chosen = set(drawn[: self.max_questions])
-        n_over = len(difficult) - len(chosen)
-        for reason, count in (
-            ("not difficult", n_other),
-            ("is_difficult is null", n_unknown),
-            ("over max_questions", n_over),
-        ):
-            if count:
-                context.drop(reason, count)
+        context.drop("over max_questions", len(difficult) - len(chosen))
         context.metrics["n_difficult"] = len(difficult)
         return chosen
 
-    def _rows(
-        self, context: Context, lists: Mapping[str, list[str]], chosen: set[str]
-    ) -> Iterator[Row]:
+    def _rows(self, context: Context) -> Iterator[Row]:
+        lists = skill_lists(context.each_row(self.skills), self.skills)
+        chosen = self._chosen(context)
+
+        def shown() -> Iterator[Row]:
+            return (row for row in context.each_row(self.rows) if row["id"] in chosen)
+
+        check_tasks(shown(), lists, self.skills)
+        jobs = self.jobs(context, shown(), lists)
         budget = self.budget(len(chosen))
         counts = LabelCounts(self.max_skills)
-        n_correct = n_unjudged = truncated = n_labels = 0
-        for job, completion in self.ask(
-            context, self.model, self._jobs(context, lists, chosen), len(chosen), budget
-        ):
+        n_correct = n_unjudged = n_labels = 0
+        for job, completion in self.ask(context, self.model, jobs, len(chosen), budget):
             row, judge, reason, missing = job.about, None, None, []
             if completion.error is None:
                 judge = _verdict(completion.text)
                 reason = read_tag(completion.text, "reason")
                 n_unjudged += judge is None
                 n_correct += judge == "correct"
-                truncated += completion.finish_reason == "length"
                 if judge == "correct" and self.if_judged_correct == "drop":
                     context.drop("judged correct")
                     continue
@@ -152,27 +112,19 @@ class FindMissingSkills(AskingStage):
                 "error": completion.error or row.get("error"),
             }
         context.metrics.update(
-            requests=len(chosen),
-            errors=budget.failed,
-            truncated=truncated,
+            **budget.figures(),
             judged_correct=n_correct,
             no_verdict=n_unjudged,
             labels=n_labels,
             **counts.figures(),
         )
 
-    def _jobs(
-        self, context: Context, lists: Mapping[str, list[str]], chosen: set[str]
-    ) -> Iterator[Job[Row]]:
-        rows = (row for row in context.each_row(self.rows) if row["id"] in chosen)
-        return skill_jobs(self, context, rows, lists, self._form, self._shown)
-
-    def _shown(self, row: Row) -> dict[str, str]:
-        """Blank values are not rendered."""
+    def stand_ins(self, row: Row) -> dict[str, str]:
+        """A stand-in for a blank completion, which would not be rendered."""
         is_blank = not str(row["completion"] or "").strip()
         return {"completion": self.empty_completion} if is_blank else {}
 
-    def _form(self, skills: Sequence[str]) -> str:
+    def form(self, skills: Sequence[str]) -> str:
         """The reason, the verdict that follows, the skills."""
         verdict = rf"<judge>({'|'.join(VERDICTS)})</judge>"
         return rf" ?{REASON_REGEX}\s?{verdict}\s?{labels_regex(skills, self.max_skills)}"

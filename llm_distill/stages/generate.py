@@ -1,4 +1,4 @@
-"""Ask a model n times about each row; read and check what it answers, where told to.
+"""Ask a model n times about each row; optionally parse and verify its answers.
 
 in:  {"id": "q1", "question": "What is 2 + 2?"}
 out: {"id": "q1-recall-0", "parent_id": "q1", "strategy": "recall", "candidate_index": 0,
@@ -9,9 +9,8 @@ out: {"id": "q1-recall-0", "parent_id": "q1", "strategy": "recall", "candidate_i
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -24,11 +23,8 @@ from llm_distill.methods.parsed_rows import ParseSettings
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.verified_rows import VerifySettings
 from llm_distill.prompts import Template, load_template
-from llm_distill.rows.columns import Row, by_task
+from llm_distill.rows.columns import Row, by_task, features
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
-
-if TYPE_CHECKING:
-    from datasets import Features
 
 ADDED = ("id", "parent_id", "prompt", "finish_reason", "candidate_index", "error")
 EXAMPLE_TEXTS = ("question", "reference_answer", "rationale")
@@ -42,22 +38,23 @@ class ExampleSettings(BaseModel):
     rows: Rows = Field(description="the stage whose rows are examples")
     n: int = Field(ge=1, description="how many are drawn for each request, all of the row's task")
     may_be_itself: bool = Field(
-        False, description="the row can be its own example: where it is not what the prompt asks"
+        False, description="a row can be its own example, if the prompt asks for something else"
     )
 
 
 class Generate(AskingStage):
-    """Renders a template for each row and keeps what the model answers, one row a candidate.
+    """Renders a template for each row and keeps what the model answers, one row per candidate.
 
-    A row is given back `n` times (for each named template `n` times), with a new `id` and the old
+    A row is returned `n` times (`n` times for each named template), with a new `id` and the old
     one as `parent_id`. A row that cannot be asked about (a variable of the template is null or
-    empty) or that the engine fails on is kept, with the reason in `error` and no completion.
+    empty) or on which the engine fails is kept, with the reason in `error` and no completion.
 
     With `parse`, columns are read out of the model's text; with `verify`, answers are compared with
     references. Both do what the stages of these names do, and what they drop is counted here.
-    Completions are kept, so changing either asks no model again.
+    Completions are stored, so changing either does not ask the model again.
     """
 
+    rows_may_be_empty = True
     stage: Literal["generate"]
     rows: Rows = Field(description="the stage whose rows are asked about")
     model: Model = Field(description="the model that answers")
@@ -78,7 +75,7 @@ class Generate(AskingStage):
     )
     verify: VerifySettings | None = later_setting(
         None,
-        "whether answers are right, by references, as the stage `verify` does; after `parse`",
+        "compare answers with references, as the stage `verify` does; after `parse`",
     )
 
     @field_validator("template")
@@ -100,11 +97,13 @@ class Generate(AskingStage):
 
     @model_validator(mode="after")
     def _verify_has_its_columns(self) -> Self:
-        dropped = set(self.parse.drop_columns) if self.parse is not None else set()
-        missing = sorted(dropped & self._judged_columns())
+        missing = sorted(self._judged_columns().intersection(self._dropped()))
         if missing:
             raise ValueError(f"parse.drop_columns: verify needs {', '.join(missing)}")
         return self
+
+    def asks(self, place: str) -> Literal["text", "structure"] | None:
+        return "text" if self.structured_output is None else "structure"
 
     def required_columns(self) -> dict[str, set[str]]:
         needed = {self.rows: {"id", *(self._judged_columns() - {*self._added(), *self._parsed()})}}
@@ -118,10 +117,8 @@ class Generate(AskingStage):
         columns = inputs[self.rows]
         if columns is None:
             return None
-        columns = columns.union(self._added(), self._parsed())
-        if self.parse is not None:
-            columns = columns.difference(self.parse.drop_columns)
-        return columns if self.verify is None else columns | {"is_correct"}
+        answered = columns.union(self._added(), self._parsed()).difference(self._dropped())
+        return answered.union(self._verdict())
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         more = ("examples",) if self.examples is not None else ()
@@ -131,9 +128,6 @@ class Generate(AskingStage):
     def is_seeded(self) -> bool:
         return self.sampling.temperature > 0 or self.examples is not None
 
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
-
     def run(self, context: Context) -> RowsOutput:
         if self.n > 1 and not self.is_seeded():
             context.warn(f"n is {self.n} at temperature 0: every candidate of a row is the same")
@@ -142,18 +136,20 @@ class Generate(AskingStage):
             rows = self.parse.read_rows(rows, self.completion_column, context.drop)
         if self.verify is not None:
             rows = self.verify.judged(rows, context.drop, context.warn, context.metrics)
-        return RowsOutput(rows, self._features(context.rows(self.rows).features))
-
-    def _features(self, given: Features) -> Features:
-        from llm_distill.rows.columns import features
-
-        columns = features((*self._added(), *self._parsed()), like=given)
-        for name in self.parse.drop_columns if self.parse is not None else ():
-            columns.pop(name, None)
-        return columns if self.verify is None else features(["is_correct"], like=columns)
+        given = context.rows(self.rows).features
+        answered = features((*self._added(), *self._parsed()), like=given)
+        for name in self._dropped():
+            answered.pop(name, None)
+        return RowsOutput(rows, features(self._verdict(), like=answered))
 
     def _parsed(self) -> list[str]:
         return self.parse.new_columns() if self.parse is not None else []
+
+    def _dropped(self) -> Sequence[str]:
+        return self.parse.drop_columns if self.parse is not None else ()
+
+    def _verdict(self) -> list[str]:
+        return ["is_correct"] if self.verify is not None else []
 
     def _judged_columns(self) -> set[str]:
         if self.verify is None:
@@ -161,7 +157,7 @@ class Generate(AskingStage):
         return {self.verify.answer_column, self.verify.reference_column}
 
     def _templates(self) -> dict[str, str]:
-        """By strategy; a single template has none and stands under the empty name."""
+        """By strategy; a single template has the empty name."""
         return self.template if isinstance(self.template, dict) else {"": self.template}
 
     def _added(self) -> Sequence[str]:
@@ -171,9 +167,7 @@ class Generate(AskingStage):
     def _rows(self, context: Context) -> Iterator[Row]:
         total = len(context.rows(self.rows)) * len(self._templates()) * self.n
         budget = self.budget(total)
-        finished: Counter[str] = Counter()
         for job, completion in self.ask(context, self.model, self._jobs(context), total, budget):
-            finished[completion.finish_reason] += 1
             text = completion.text.strip() if completion.error is None else None
             yield {
                 **job.about,
@@ -181,7 +175,7 @@ class Generate(AskingStage):
                 "finish_reason": completion.finish_reason,
                 "error": completion.error,
             }
-        context.metrics.update(requests=total, truncated=finished["length"], errors=budget.failed)
+        context.metrics.update(budget.figures())
 
     def _jobs(self, context: Context) -> Iterator[Job[Row]]:
         templates = {name: load_template(t) for name, t in self._templates().items()}
@@ -209,33 +203,20 @@ class Generate(AskingStage):
         }
         if strategy:
             about["strategy"] = strategy
-        # With the model's name: two models asked the same are to write independently.
+        # With the model's name: two models that are asked the same should write independently.
         seed = derive_seed(context.seed, self.model, row["id"], strategy, index)
         values = self.values(row)
         if self.examples is not None:
+            n, itself = self.examples.n, self.examples.may_be_itself
             drawn_by = derive_seed(seed, "examples")
             try:
-                values["examples"] = draw_examples(
-                    row,
-                    pools,
-                    self.examples.n,
-                    drawn_by,
-                    may_be_itself=self.examples.may_be_itself,
-                )
+                values["examples"] = draw_examples(row, pools, n, drawn_by, may_be_itself=itself)
             except DataError as error:
                 return Job(about["id"], {**about, "prompt": None}, None, str(error))
-        prompt_format = context.model(self.model).prompt_format
-        job, text = make_job(
-            about["id"],
-            about,
-            template,
-            values,
-            prompt_format,
-            self.sampling,
-            seed,
-            self.structured_output,
+        form, structure = context.model(self.model).prompt_format, self.structured_output
+        job, about["prompt"] = make_job(
+            about["id"], about, template, values, form, self.sampling, seed, structure
         )
-        about["prompt"] = text
         return job
 
     def _example_pools(self, context: Context) -> dict[str, list[Row]]:

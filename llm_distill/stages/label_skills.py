@@ -1,4 +1,4 @@
-"""Let a model say which skills of its task's list each question needs.
+"""Have a model say which skills of its task's list each question needs.
 
 in:  {"id": "train-0001", "task": "word_problems", "question": "Paul has 6 eggs and …"}
      and skills {"id": "word_problems/subtraction", "task": "word_problems", "skill": "subtraction"}
@@ -9,15 +9,12 @@ out: {"id": "train-0001", "task": "word_problems", "question": "Paul has 6 eggs 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field
 
-from llm_distill.engines.asking_stage import AskingStage
-from llm_distill.engines.base import SamplingSettings
-from llm_distill.engines.requests import Job
-from llm_distill.engines.skill_requests import skill_jobs
+from llm_distill.engines.skill_stage import SkillStage
 from llm_distill.methods.skills import (
     REASON_REGEX,
     LabelCounts,
@@ -28,85 +25,52 @@ from llm_distill.methods.skills import (
     skill_lists,
 )
 from llm_distill.rows.columns import Row, task_of
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
-
-ADDED = ("skills", "error")
+from llm_distill.stage import Context, Rows, RowsOutput
 
 
-class LabelSkills(AskingStage):
+class LabelSkills(SkillStage):
     """Labels each question with at most `max_skills` skills of its own task's list.
 
-    Labels are read from `<skill>…</skill>`, with commas between them, and compared in one spelling.
-    One that is not on the task's list is counted and never kept; a question without any other has
-    empty `skills`. With kind: vllm or openai the answers are held to the list.
+    Labels are read from `<skill>…</skill>`, separated by commas, and compared in one spelling. One
+    that is not on the task's list is counted but never kept; a question without any other has empty
+    `skills`. With kind: vllm or openai the model can only answer with the list.
     """
 
+    added_columns = ("skills", "error")
+    shown_columns = frozenset({"question"})
     stage: Literal["label_skills"]
     rows: Rows = Field(description="the stage whose rows are the questions")
-    skills: Rows = Field(description="the list: discover_skills or load_skills")
-    model: Model = Field(description="the teacher")
     template: str = Field(description="reads `skills` (of the task), `question`, `max_skills`")
     max_skills: int = Field(5, ge=1, description="labels that a question can have")
-    constrain: bool = Field(
-        True, description="hold answers to the list, with kind: vllm or a server that can"
-    )
-    sampling: SamplingSettings = Field(
-        SamplingSettings(temperature=0), description="how the model answers"
-    )
-
-    def required_columns(self) -> dict[str, set[str]]:
-        needed = {self.rows: {"id", "question"}}
-        needed.setdefault(self.skills, set()).update({"id", "skill"})
-        return needed
-
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
-
-    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        more = "skills", "max_skills"
-        offered = self.offered(inputs[self.rows], *more)
-        return {self.template: offered}
 
     def is_seeded(self) -> bool:
         return self.sampling.temperature > 0
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
+        return RowsOutput(self._rows(context), self.output_features(context))
 
+    def _rows(self, context: Context) -> Iterator[Row]:
         lists = skill_lists(context.each_row(self.skills), self.skills)
         check_tasks(context.each_row(self.rows), lists, self.skills)
-        columns = features(ADDED, like=context.rows(self.rows).features)
-        return RowsOutput(self._rows(context, lists), columns)
-
-    def _rows(self, context: Context, lists: Mapping[str, list[str]]) -> Iterator[Row]:
+        jobs = self.jobs(context, context.each_row(self.rows), lists)
         total = len(context.rows(self.rows))
         budget = self.budget(total)
         counts = LabelCounts(self.max_skills)
         questions: Counter[str] = Counter()
-        truncated = 0
-        for job, completion in self.ask(
-            context, self.model, self._jobs(context, lists), total, budget
-        ):
+        for job, completion in self.ask(context, self.model, jobs, total, budget):
             row, skills = job.about, []
             if completion.error is None:
                 skills = counts.sort(read_labels(completion.text), lists[task_of(row)])
-                truncated += completion.finish_reason == "length"
             questions.update(skill_id(task_of(row), skill) for skill in skills)
             yield {**row, "skills": skills, "error": completion.error or row.get("error")}
         every = (skill_id(task, skill) for task, skills in lists.items() for skill in skills)
         context.metrics.update(
-            requests=total,
-            errors=budget.failed,
-            truncated=truncated,
+            **budget.figures(),
             labels=questions.total(),
             **counts.figures(),
             questions_by_skill=[{"skill": name, "count": questions[name]} for name in every],
         )
 
-    def _jobs(self, context: Context, lists: Mapping[str, list[str]]) -> Iterator[Job[Row]]:
-        return skill_jobs(self, context, context.each_row(self.rows), lists, self._form)
-
-    def _form(self, skills: Sequence[str]) -> str:
+    def form(self, skills: Sequence[str]) -> str:
         """The labels, then the reason."""
         return rf" ?{labels_regex(skills, self.max_skills)}\s?{REASON_REGEX}"

@@ -17,8 +17,7 @@ from llm_distill.errors import DataError, nearest
 from llm_distill.models.hub import cached_commit
 from llm_distill.paths import file_digests, find_resource
 from llm_distill.rows import reading as io
-from llm_distill.rows import records
-from llm_distill.rows import shapes as shapes
+from llm_distill.rows import records, shapes
 from llm_distill.rows.columns import Row
 from llm_distill.rows.unique_ids import UniqueIds
 from llm_distill.stage import Columns, Context, RowsOutput, Stage
@@ -30,9 +29,9 @@ if TYPE_CHECKING:
 class LoadDataset(Stage):
     """Reads a dataset: JSON Lines, JSON, CSV, Parquet, one saved by `save_to_disk`, or the Hub's.
 
-    A directory holds one file a split, such as `test.jsonl`, or a saved dataset. Alpaca rows become
+    A directory has one file per split, such as `test.jsonl`, or a saved dataset. Alpaca rows become
     `prompt` and `completion`, ShareGPT rows `messages`; other columns stay. CSV values are text,
-    but for columns that have another type here. Every row gets an `id`: its own, or its split and
+    except in columns that have another type here. Every row gets an `id`: its own, or its split and
     its number in the split. A bad record ends the run with its file, line and column.
     """
 
@@ -42,8 +41,8 @@ class LoadDataset(Stage):
     )
     name: str | tuple[str, ...] | None = Field(
         None,
-        description="configuration on the Hub or sub-folder of `path`; of several, each is a "
-        "task of its name, and its ids begin with it",
+        description="configuration on the Hub or sub-folder of `path`; each of several is a task "
+        "of its name, and its ids begin with it",
     )
     split: str = Field("train", description="split, or a slice of it such as train[3:103]")
     revision: str | None = Field(None, description="branch, tag or commit on the Hub")
@@ -53,8 +52,8 @@ class LoadDataset(Stage):
     task: str | None = Field(None, description="the rows' task")
     required: tuple[str, ...] | None = Field(
         None,
-        description="columns in which no null may be; by default those in `columns`, and "
-        "question, prompt and messages where they are",
+        description="columns that may not have a null; by default those in `columns`, and "
+        "question, prompt and messages if present",
     )
     format: Literal["auto", "rows", "alpaca", "sharegpt"] = Field(
         "auto", description="the shape of the rows; auto looks at their columns"
@@ -62,14 +61,14 @@ class LoadDataset(Stage):
     limit: int | None = Field(None, ge=1, description="at most this many rows in all")
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        """From the first row of a local JSON Lines or CSV file; otherwise known on reading only."""
+        """From the first row of a local JSON Lines or CSV file; otherwise unknown until the run."""
         file = self._file(self._names()[0])
         if file is None or file.suffix not in (".jsonl", ".csv"):
             return None
         try:
             _, first = next(io.stream(file))
         except (DataError, OSError, StopIteration):
-            return None  # said when the stage runs
+            return None  # the error is raised when the stage runs
         names = shapes.rename(first, self.columns)
         return frozenset({*shapes.shaped_columns(names, self._shape(names)), *self._own_columns()})
 
@@ -176,7 +175,7 @@ class LoadDataset(Stage):
             )
         try:
             saved = io.from_saved(local, chosen[0])
-        except IndexError as error:  # how datasets meets a saved dataset without a shard
+        except IndexError as error:  # datasets raises it for a saved dataset without a shard
             raise DataError(f"{local}: the dataset has no rows") from error
         return io.of_dataset(saved, str(local), name, chosen[1])
 
@@ -195,7 +194,7 @@ class LoadDataset(Stage):
         return (*self.columns, *usual) if self.required is None else self.required
 
     def _split_name(self) -> str:
-        """Begins the ids. A slice that is not counted in rows is a part of it: `train[50%:]`."""
+        """The start of ids; it includes a slice that is not counted in rows: `train[50%:]`."""
         chosen = records.split_and_slice(self.split)
         return self.split if chosen is None else chosen[0]
 
@@ -212,6 +211,6 @@ class LoadDataset(Stage):
 
 
 def _place(parts: list[io.Part], index: int) -> str:
-    """Where the row of this index stands; read again, since to remember all would take room."""
+    """Where the row of this index is; read again, since remembering all would take memory."""
     rows = (place for part in parts for _, place, _ in part.read())
     return next(islice(rows, index, None))

@@ -7,7 +7,6 @@ out: {"id": "word_problems/addition", "task": "word_problems", "skill": "additio
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -17,17 +16,18 @@ from pydantic import Field, field_validator
 from llm_distill.errors import DataError, nearest
 from llm_distill.methods.skill_list import read_skill_list
 from llm_distill.methods.skills import skill_id
-from llm_distill.paths import find_resource
+from llm_distill.paths import file_digests, find_resource
+from llm_distill.rows.columns import features
 from llm_distill.stage import Columns, Context, RowsOutput, Stage
 
 COLUMNS = ("id", "task", "skill", "count")
 
 
 class LoadSkills(Stage):
-    """Reads skills from a YAML file: names by task, or a list of names where rows have no task.
+    """Reads skills from a YAML file: names by task, or a list of names if rows have no task.
 
-    Names are brought to one spelling: "Solving Equations" is solving_equations. `discover_skills`
-    leaves such a file. How often a skill was named is not in it: `count` is null.
+    Names get one spelling: "Solving Equations" becomes solving_equations. `discover_skills` writes
+    such a file, without how often a skill was named: `count` is null.
     """
 
     stage: Literal["load_skills"]
@@ -36,7 +36,7 @@ class LoadSkills(Stage):
     @field_validator("path")
     @classmethod
     def _is_a_list(cls, value: str) -> str:
-        """A wrong list is found before anything runs."""
+        """Reports mistakes in the list before anything runs."""
         try:
             _read(value)
         except DataError as error:
@@ -47,12 +47,9 @@ class LoadSkills(Stage):
         return frozenset(COLUMNS)
 
     def source_digests(self) -> dict[str, str]:
-        file = _find(self.path)
-        return {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
+        return file_digests(_find(self.path))
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         rows = [
             {"id": skill_id(task, skill), "task": task, "skill": skill, "count": None}
             for task, skills in _read(self.path).items()

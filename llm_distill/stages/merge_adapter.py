@@ -14,10 +14,10 @@ from llm_distill.stage import Context, Model, ModelOutput, Stage
 
 
 class MergeAdapter(Stage):
-    """Makes one whole model of an adapter and what it stands on; it loads without PEFT.
+    """Merges an adapter into its base; the resulting model loads without PEFT.
 
-    In float32 it answers as the adapter does beside float32 weights. Half precision takes half the
-    room and rounds: of a small update, as of a short training, most is lost.
+    In float32 it answers as the adapter does on float32 weights. Half precision takes half the
+    space and rounds: most of a small update, as after a short training, is lost.
     """
 
     output = "model"
@@ -25,7 +25,7 @@ class MergeAdapter(Stage):
     stage: Literal["merge_adapter"]
     model: Model = Field(description="the stage that trained the adapter")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="what the merged weights are saved in"
+        "float32", description="precision of the merged weights"
     )
 
     def run(self, context: Context) -> ModelOutput:

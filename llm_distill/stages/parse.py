@@ -7,13 +7,13 @@ out: {"id": "a-0", "completion": "3 + 4 = 7. <ans>7</ans>", "answer": "7",
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from llm_distill.methods.parsed_rows import ParseSettings
-from llm_distill.rows.columns import Row
+from llm_distill.rows.columns import features
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 
@@ -21,10 +21,11 @@ class Parse(ParseSettings, Stage):
     """Reads tags, a regular expression or JSON out of a text column into columns.
 
     With `each`, every block of the text becomes a row of its own, with the id `<parent>-<k>`, and
-    values and `keep_text_as` are taken from the block. What cannot be read is a counted row, not an
+    values and `keep_text_as` are taken from the block. A row that cannot be read is counted, not an
     error; an empty value counts as not found.
     """
 
+    rows_may_be_empty = True
     stage: Literal["parse"]
     rows: Rows = Field(description="the stage whose rows are read")
     column: str = Field("completion", description="the text to read")
@@ -36,19 +37,8 @@ class Parse(ParseSettings, Stage):
         columns = inputs[self.rows]
         return None if columns is None else (columns | {*self.new_columns()}) - {*self.drop_columns}
 
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
-
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         kept = features(self.new_columns(), like=context.rows(self.rows).features)
         for name in self.drop_columns:
             kept.pop(name, None)
-        return RowsOutput(self.read_rows(self._each(context), self.column, context.drop), kept)
-
-    def _each(self, context: Context) -> Iterator[Row]:
-        with context.progress("parse", len(context.rows(self.rows))) as bar:
-            for row in context.each_row(self.rows):
-                yield row
-                bar.advance()
+        return RowsOutput(self.read_rows(self.each_row(context), self.column, context.drop), kept)

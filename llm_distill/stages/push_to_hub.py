@@ -19,10 +19,10 @@ COLUMNS = ("id", "repo_type", "commit", "url", "files", "bytes")
 
 
 class PushToHub(Stage):
-    """Makes or updates a repository on the Hub, private unless told otherwise, in one commit.
+    """Creates or updates a repository on the Hub, private unless set otherwise, in one commit.
 
     The card is written from the manifests. The token is the Hub client's own (`hf auth login` or
-    HF_TOKEN). Every run pushes, and where the repository holds it all that makes no commit.
+    HF_TOKEN). Every run pushes; there is no commit if the repository is up to date.
     """
 
     is_repeated: ClassVar[bool] = True  # another push may have changed the repository since
@@ -31,9 +31,9 @@ class PushToHub(Stage):
     rows: Rows | None = Field(None, description="the stage whose rows are pushed, as a dataset")
     model: Model | None = Field(None, description="or the stage whose model is pushed")
     repo_id: str = Field(description="NAMESPACE/NAME on the Hub")
-    private: bool = Field(True, description="whether a new repository is seen by its owners only")
+    private: bool = Field(True, description="whether only its owners see a new repository")
     license: str | None = Field(
-        None, description="the card's licence id; of a model, the base's unless set"
+        None, description="the card's licence id; for a model, by default the base's"
     )
     evaluations: tuple[Rows, ...] = Field(
         (), description="evaluations whose results the model's card shows"
@@ -58,14 +58,14 @@ class PushToHub(Stage):
         if (self.rows is None) == (self.model is None):
             raise ValueError("set either rows (pushes a dataset) or model")
         if self.rows is not None and self.evaluations:
-            raise ValueError("evaluations: a dataset's card shows none; take it out")
+            raise ValueError("evaluations: a dataset's card does not show any; remove it")
         return self
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         return frozenset(COLUMNS)
 
     def source_digests(self) -> dict[str, str]:
-        """The Hub: what is before `--from` is not pushed again, and another Hub has not got it."""
+        """The Hub's address: stages before `--from` are not repeated, unless it is another Hub."""
         import os
 
         endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
@@ -81,7 +81,7 @@ class PushToHub(Stage):
         from llm_distill.publish.push import check_can_push, push
 
         check_can_push()
-        disable_progress_bars()  # one a file would tear ours
+        disable_progress_bars()  # one per file would break ours
         reference = self.rows or self.model
         assert reference is not None
         path = context.artifact(reference)
@@ -113,7 +113,7 @@ class PushToHub(Stage):
 
 
 def _valid(check: Callable[[str], str], value: str) -> str:
-    """Pydantic gives a ValueError its place in the file."""
+    """A ValueError, to which Pydantic adds the place in the file."""
     try:
         return check(value)
     except ConfigError as error:

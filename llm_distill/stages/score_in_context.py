@@ -1,4 +1,4 @@
-"""Let a student sit an exam with each candidate as its one worked example.
+"""Have a student take an exam with each candidate as its only worked example.
 
 in:  {"id": "q1-recall-0", "parent_id": "q1", "question": "1 + 2?", "rationale": "… <ans>3</ans>"}
      and items {"id": "v1", "question": "2 + 2?", "reference_answer": "4"}
@@ -25,25 +25,24 @@ from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, by_task, check_references, task_of
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
-ADDED = ("score", "n_items", "parse_failures")
-
 Candidate = tuple[str, str, str]
-"""Task, question and rationale: candidates that agree in all three are the same exam."""
+"""Task, question and rationale: candidates with the same three share an exam."""
 
 Exams = dict[Candidate, tuple[Row, list[Row]]]
-"""For each different candidate: the first row that has it, and the items that it is tried on."""
+"""For each different candidate: its first row, and the items that it is tried on."""
 
 
 class ScoreInContext(AskingStage):
     """Scores each candidate by the student's accuracy with it as the single example in context.
 
     The student answers every item of the candidate's task. The first `<ans>…</ans>` that it writes
-    counts; none is wrong, and counted in `parse_failures` as well. An item that asks the
-    candidate's own question is left out. A candidate without a rationale, or with an `error`, is
-    passed on with no score. Candidates that are equal are scored once.
+    counts; without one the answer is wrong, and also counted in `parse_failures`. Items that ask
+    the candidate's own question are left out. A candidate without a rationale, or with an `error`,
+    is passed on without a score. Equal candidates are scored once.
     """
 
     former_settings: ClassVar[Mapping[str, Any]] = {"racing": False, "quantile": 0.25}
+    added_columns = ("score", "n_items", "parse_failures")
     stage: Literal["score_in_context"]
     rows: Rows = Field(description="the stage whose rows are candidates: question and rationale")
     items: Rows = Field(description="the stage whose rows are the exam's items")
@@ -51,38 +50,28 @@ class ScoreInContext(AskingStage):
     template: str = Field(description="the exam: reads `examples` (one candidate) and `question`")
     sampling: SamplingSettings = Field(
         SamplingSettings(temperature=0, max_tokens=256, stop=("\nQuestion:", "Question:")),
-        description="how the student answers; without the stops it would go on to ask itself",
+        description="how the student answers; the stops keep it from asking itself more",
     )
     answer_kind: AnswerKind = Field(
         "exact", description="how an answer is compared with the item's reference_answer"
     )
 
     def required_columns(self) -> dict[str, set[str]]:
-        needed: dict[str, set[str]] = {}
-        needed.setdefault(self.rows, set()).update({"id", "question", "rationale"})
+        needed = {self.rows: {"id", "question", "rationale"}}
         needed.setdefault(self.items, set()).update({"id", "question", "reference_answer"})
         return needed
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
-
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        columns = inputs[self.items]
-        offered = self.offered(columns, "examples")
-        return {self.template: offered}
+        return {self.template: self.offered(inputs[self.items], "examples")}
 
     def is_seeded(self) -> bool:
         return self.sampling.temperature > 0
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
-        columns = features(ADDED, like=context.rows(self.rows).features)
-        return RowsOutput(self._rows(context), columns)
+        return RowsOutput(self._rows(context), self.output_features(context))
 
     def _rows(self, context: Context) -> Iterator[Row]:
-        """Every exam first, keeping the tallies only; then the candidates with theirs."""
+        """Every exam first, keeping only the tallies; then the candidates with theirs."""
         tallies = self._tallies(context)
         by_strategy: list[tuple[str, float]] = []
         unscored = repeated = 0
@@ -116,7 +105,6 @@ class ScoreInContext(AskingStage):
             unscored=unscored,
             answers=sum(tally.n_items for tally in tallies.values()),
             parse_failures=sum(tally.parse_failures for tally in tallies.values()),
-            truncated=sum(tally.truncated for tally in tallies.values()),
             mean_score=mean_by(by_strategy),
         )
 
@@ -131,12 +119,8 @@ class ScoreInContext(AskingStage):
                 continue
             candidate, reference = job.about
             answer = extract_answer(completion.text)
-            tallies[candidate].add(
-                answer=answer,
-                is_correct=answers_equal(answer, reference, self.answer_kind),
-                truncated=completion.finish_reason == "length",
-            )
-        context.metrics["errors"] = budget.failed
+            tallies[candidate].add(answer, answers_equal(answer, reference, self.answer_kind))
+        context.metrics.update(budget.figures())
         return tallies
 
     def _exams(self, context: Context) -> Exams:
@@ -159,7 +143,7 @@ class ScoreInContext(AskingStage):
         return exams
 
     def _jobs(self, context: Context, exams: Exams) -> Iterator[Job[tuple[Candidate, str]]]:
-        """One candidate's items follow each other: they share all but the end of the prompt."""
+        """One candidate's items are consecutive: they share all but the end of the prompt."""
         template = load_template(self.template)
         prompt_format = context.model(self.model).prompt_format
         for candidate, (row, exam) in exams.items():
@@ -174,7 +158,7 @@ class ScoreInContext(AskingStage):
 
 
 def _candidate(row: Row) -> Candidate | None:
-    """None where there is nothing to show the student."""
+    """None if there is nothing to show the student."""
     if not usable(row, ("question", "rationale")):
         return None
     return task_of(row), row["question"], row["rationale"].strip()

@@ -1,4 +1,4 @@
-"""Keep what a teacher's probabilities say of given texts, for students with any tokenizer.
+"""Store a teacher's probabilities of given texts, for students with any tokenizer.
 
 in:  {"id": "a", "prompt": "What is 2 + 2?", "completion": "2 + 2 = 4."}
 out: {"id": "a", "prompt": "What is 2 + 2?", "completion": "2 + 2 = 4.",
@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from llm_distill.distillation.rows import RowText
 from llm_distill.errors import DataError, ModelError
 from llm_distill.models.sources import Device, context_length
-from llm_distill.rows.columns import Row
+from llm_distill.rows.columns import Row, features
 from llm_distill.stage import (
     Columns,
     Context,
@@ -38,15 +38,15 @@ if TYPE_CHECKING:
 class ScoreLikelihood(RowText, Stage):
     """Adds a model's likelihood of each row's text, token by token, for `train_distill`.
 
-    For every token in the loss, its end token included: `teacher_logps`, its log-probability, and
-    `teacher_log_pbs`, how likely a word ends behind it (log). That is 8 bytes a token, it is
-    computed once, and any number of students, epochs and temperatures use it. With `top_k` also the
-    likeliest tokens at each place, for students that have the teacher's tokenizer.
+    For every token in the loss, including the end token: `teacher_logps`, its log-probability, and
+    `teacher_log_pbs`, the log-probability that a word ends after it. That is 8 bytes per token; it
+    is computed once, for any number of students, epochs and temperatures. With `top_k` also the
+    likeliest tokens at each position, for students that have the teacher's tokenizer.
 
     Rows that cannot be scored (no completion, too long) are counted and left out. A stage that was
-    killed goes on where it was. The model is loaded with transformers, whatever engine it writes
-    with, unless `scorer: engine` asks that engine, which does not tell `teacher_log_pbs`: train on
-    such rows with `alm.debias: false`.
+    killed resumes. The model is loaded with transformers, whatever its engine, unless
+    `scorer: engine` asks that engine, which does not give `teacher_log_pbs`: train on such rows
+    with `alm.debias: false`.
     """
 
     needs_weights: ClassVar[bool] = True
@@ -58,24 +58,27 @@ class ScoreLikelihood(RowText, Stage):
         None, ge=2, description="longer rows, in tokens, are dropped; null: the model's context"
     )
     top_k: int | None = Field(
-        None, ge=1, description="also keep this many of the likeliest tokens at each place"
+        None, ge=1, description="also keep this many of the likeliest tokens at each position"
     )
     scorer: Literal["forward_pass", "engine"] = Field(
         "forward_pass",
-        description="engine: the model's own (vLLM's prompt log-probabilities); 4 bytes a token, "
-        "for ALM without debiasing",
+        description="engine: the model's own (vLLM's prompt log-probabilities); 4 bytes per "
+        "token, for ALM without debiasing",
     )
     batch_tokens: int = execution_setting(
-        8192, "tokens in a forward pass, padding counted; a longer row is alone in one", ge=1
+        8192, "tokens in a forward pass, with padding; a longer row gets its own", ge=1
     )
     device: Device = execution_setting(
-        "auto", "of forward_pass; auto takes the GPU where there is one"
+        "auto", "for forward_pass; auto takes the GPU if there is one"
     )
+
+    def asks(self, place: str) -> Literal["likelihoods"] | None:
+        return "likelihoods" if self.scorer == "engine" else None
 
     @model_validator(mode="after")
     def _engines_tell_one_token(self) -> ScoreLikelihood:
         if self.scorer == "engine" and self.top_k is not None:
-            raise ValueError("top_k needs scorer: forward_pass; an engine tells the text's tokens")
+            raise ValueError("top_k needs scorer: forward_pass; an engine only scores the text")
         return self
 
     def required_columns(self) -> dict[str, set[str]]:
@@ -89,10 +92,8 @@ class ScoreLikelihood(RowText, Stage):
         return self.offered(inputs[self.rows])
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
-        columns = features(self._added(), like=context.rows(self.rows).features)
-        return RowsOutput(self._rows(context), columns)
+        like = context.rows(self.rows).features
+        return RowsOutput(self._rows(context), features(self._added(), like=like))
 
     def _added(self) -> list[str]:
         if self.scorer == "engine":
@@ -139,7 +140,7 @@ class ScoreLikelihood(RowText, Stage):
             n_scored += 1
             yield row, encoded, scores
         if not n_scored:
-            raise DataError(f"the engine scores no row of '{self.rows}'; {first_failure}")
+            raise DataError(f"the engine cannot score any row of '{self.rows}'; {first_failure}")
 
     def _by_forward_pass(
         self, context: Context, source: ModelSource, encoder: RowEncoder
@@ -148,17 +149,11 @@ class ScoreLikelihood(RowText, Stage):
         from llm_distill.distillation.teacher.windows import scored_rows
 
         opened: list[TeacherScorer] = []
+        load = partial(TeacherScorer, source, encoder, top_k=self.top_k, device=self.device)
 
         def scorer() -> TeacherScorer:
-            one = TeacherScorer(
-                source,
-                encoder,
-                batch_tokens=self.batch_tokens,
-                top_k=self.top_k,
-                device=self.device,
-            )
-            opened.append(one)
-            return one
+            opened.append(load(batch_tokens=self.batch_tokens))
+            return opened[-1]
 
         n_tokens = 0
         folder = context.work_dir / "checkpoints"
@@ -167,7 +162,7 @@ class ScoreLikelihood(RowText, Stage):
             for row, encoded, scores in scored_rows(pairs, scorer, folder, bar.advance):
                 n_tokens += len(scores["teacher_logps"])
                 yield row, encoded, scores
-        fresh = sum(one.n_tokens for one in opened)  # none where all was kept
+        fresh = sum(one.n_tokens for one in opened)  # 0 if all scores were kept
         seconds = sum(one.seconds for one in opened)
         for one in opened:
             one.close()
@@ -191,7 +186,7 @@ class ScoreLikelihood(RowText, Stage):
         """The rows that can be scored, with their tokens.
 
         Raises:
-            DataError: there is none; says how many were refused for what.
+            DataError: there are none; with counts of the reasons.
         """
         from llm_distill.training.data import UnusableRowError
 

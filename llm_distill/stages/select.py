@@ -7,23 +7,23 @@ out: {"id": "b", "score": 0.9}
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
 from llm_distill.errors import DataError
 from llm_distill.methods.seeds import derive_seed
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
 class Select(Stage):
-    """Keeps n rows of the whole, or n for each value of a column, in the order that they came.
+    """Keeps n rows in total, or n for each value of a column, in their order.
 
-    Rows with a null in one of `drop_where_null` are out first. Of equal scores a random row wins;
-    a row without a score comes last. Fewer rows than wanted is a warning, or an error if `strict`.
+    Rows with a null in one of `drop_where_null` are dropped first. Of equal scores a random row
+    wins; rows without a score come last. Too few rows are a warning, or an error if `strict`.
     """
 
+    rows_may_be_empty = True
     stage: Literal["select"]
     rows: Rows = Field(description="the stage whose rows are read")
     n: int = Field(ge=1, description="how many rows to keep")
@@ -32,7 +32,7 @@ class Select(Stage):
     by: str = Field("score", description="with `highest`: the column to rank by")
     strict: bool = Field(False, description="fewer than n rows is an error, not a warning")
     drop_where_null: tuple[str, ...] = Field(
-        (), description="columns in which a kept row has no null"
+        (), description="columns that must not be null in a kept row"
     )
 
     def required_columns(self) -> dict[str, set[str]]:
@@ -40,14 +40,8 @@ class Select(Stage):
         grouped = {self.per} if self.per else set()
         return {self.rows: {"id", *ranked, *grouped, *self.drop_where_null}}
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        return inputs[self.rows]
-
     def is_seeded(self) -> bool:
         return self.order != "first"
-
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
 
     def run(self, context: Context) -> RowsOutput:
         rows = context.rows(self.rows)
@@ -55,7 +49,7 @@ class Select(Stage):
         groups: dict[str, list[int]] = defaultdict(list)
         values = list(rows[self.per]) if self.per else None
         for index in whole:
-            # A list (such as skills) groups by all that it holds.
+            # A list, such as skills, groups by all its items.
             groups["" if values is None else str(values[index])].append(index)
         ranks = self._ranks(rows, context.seed)
         kept: list[int] = []
@@ -63,8 +57,7 @@ class Select(Stage):
             if len(indices) < self.n:
                 self._too_few(value, len(indices), context)
             kept.extend(sorted(indices, key=ranks.__getitem__)[: self.n])
-        if len(kept) < len(whole):
-            context.drop("not selected", len(whole) - len(kept))
+        context.drop("not selected", len(whole) - len(kept))
         return RowsOutput(rows.select(sorted(kept)), rows.features)
 
     def _without_nulls(self, rows: Any, context: Context) -> list[int]:
@@ -72,31 +65,30 @@ class Select(Stage):
         for column in self.drop_where_null:
             values = list(rows[column])
             whole = [index for index in left if values[index] is not None]
-            if len(whole) < len(left):
-                context.drop(f"no {column}", len(left) - len(whole))
+            context.drop(f"no {column}", len(left) - len(whole))
             left = whole
         return left
 
     def _ranks(self, rows: Any, seed: int) -> list[tuple[float, int]]:
-        """A row's place in its group: the lowest are kept."""
+        """Each row's rank: the lowest in a group are kept."""
         if self.order == "first":
             return [(0.0, index) for index in range(len(rows))]
-        # By id, not by position: the same rows are drawn whatever their order.
+        # By id, not by position: the same rows are drawn in any order.
         drawn = [derive_seed(seed, identity) for identity in rows["id"]]
         if self.order == "random":
             return [(0.0, number) for number in drawn]
-        # Of equals not the first: candidates often come in the order of their strategies.
+        # Of equals not the first: candidates are often ordered by strategy.
         scores = [-_worth(score) for score in rows[self.by]]
         return list(zip(scores, drawn, strict=True))
 
     def _too_few(self, value: str, count: int, context: Context) -> None:
         where = f" with {self.per} '{value}'" if self.per else ""
-        message = f"{count} rows{where}, where {self.n} are wanted"
+        message = f"{count} rows{where}, but {self.n} are wanted"
         if self.strict:
             raise DataError(f"{message}; lower n, or make more rows upstream")
         context.warn(message)
 
 
 def _worth(score: float | None) -> float:
-    """A missing score, or one that is no number, is below all others."""
+    """A missing score, or NaN, is below all others."""
     return float("-inf") if score is None or score != score else score

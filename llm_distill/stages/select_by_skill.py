@@ -9,7 +9,7 @@ out: {"id": "v7/addition/t1", "parent_id": "t1", "source_id": "t1", "task": "sum
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -18,41 +18,41 @@ from llm_distill.errors import DataError
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skill_selection import (
     Draw,
-    Need,
-    Skill,
     check_apart,
     draw_for_each,
     ids_by_skill,
     needs_of,
     random_subset,
+    selected,
+    shortfall,
     skill_name,
 )
 from llm_distill.rows.columns import Row
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
-
-ADDED = ("id", "parent_id", "source_id", "skill", "weight")
+from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
 class SelectBySkill(Stage):
     """For each difficult question and each skill missing there, draws questions with that skill.
 
-    A question may be drawn for many: how often is how much it counts, as one row a draw, or with
-    `as_weights` as one row a question whose `weight` is the number of its draws. Of all draws a
-    random `n` are kept. A skill with fewer questions than `draws` gives all that it has. A profile
-    without rows gives none: there is nothing to teach.
+    A question counts as often as it is drawn: as one row per draw, or with `as_weights` as one row
+    whose `weight` is the number of its draws. Of all draws a random `n` are kept. If a skill has
+    fewer questions than `draws`, all of them are drawn. A profile without rows gives no rows: there
+    is nothing to teach.
     """
 
+    added_columns = ("id", "parent_id", "source_id", "skill", "weight")
+    always_seeded = True
     stage: Literal["select_by_skill"]
     rows: Rows = Field(description="the stage whose rows are drawn from, labelled with `skills`")
     profile: Rows = Field(description="the stage whose rows are the missing skills")
     questions: Rows | None = Field(
         None,
-        description="the difficult questions: none of `rows` may ask the same; without it only "
-        "ids are compared",
+        description="the difficult questions: `rows` may not ask the same; without it only ids "
+        "are compared",
     )
     draws: int = Field(5, ge=1, description="for each difficult question and missing skill")
     n: int | None = Field(None, ge=1, description="how many draws are kept; null keeps all")
-    as_weights: bool = Field(False, description="one row a question, with its draws as `weight`")
+    as_weights: bool = Field(False, description="one row per question, with its draws as `weight`")
 
     def required_columns(self) -> dict[str, set[str]]:
         needed = {self.rows: {"id", "skills"}, self.profile: {"skill", "question_ids"}}
@@ -61,21 +61,15 @@ class SelectBySkill(Stage):
             needed[self.questions] = {"id", "question"}
         return needed
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
-
     def may_be_empty(self) -> set[str]:
         return {self.profile, *filter(None, [self.questions])}
 
-    def is_seeded(self) -> bool:
-        return True
-
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         needs = needs_of(context.each_row(self.profile))
-        self._check_apart(context, needs)
+        judged = self.questions or self.profile
+        texts = context.rows(self.questions)["question"] if self.questions else ()
+        ids = {need.question_id for need in needs}
+        check_apart(context.each_row(self.rows), self.rows, ids, texts, judged)
         pools = ids_by_skill(context.each_row(self.rows))
         seed = derive_seed(context.seed, "select_by_skill")
         draws = draw_for_each(needs, pools, self.draws, seed)
@@ -90,68 +84,43 @@ class SelectBySkill(Stage):
         for draw in draws:
             if draw.id in kept:
                 chosen[draw.source_id].append(draw)
-        self._report(context, needs, pools, draws, chosen)
-        columns = features(ADDED, like=context.rows(self.rows).features)
-        return RowsOutput(self._rows(context, chosen), columns)
-
-    def _check_apart(self, context: Context, needs: Sequence[Need]) -> None:
-        judged, texts = self.profile, []
-        if self.questions is not None:
-            judged, texts = self.questions, context.rows(self.questions)["question"]
-        ids = {need.question_id for need in needs}
-        check_apart(context.each_row(self.rows), self.rows, ids, texts, judged)
-
-    def _rows(self, context: Context, chosen: Mapping[str, Sequence[Draw]]) -> Iterator[Row]:
-        for row in context.each_row(self.rows):
-            draws = chosen.get(row["id"], ())
-            made = {**row, "parent_id": row["id"], "source_id": row["id"]}
-            if draws and self.as_weights:
-                # The skill that it was drawn for most; of equals the first in the alphabet.
-                skill, _ = Counter(sorted(draw.need.skill for draw in draws)).most_common(1)[0]
-                identity, weight = f"{row['id']}/weighted", float(len(draws))
-                yield {**made, "id": identity, "skill": skill, "weight": weight}
-                continue
-            for draw in draws:
-                yield {**made, "id": draw.id, "skill": draw.need.skill, "weight": 1.0}
-
-    def _report(
-        self,
-        context: Context,
-        needs: Sequence[Need],
-        pools: Mapping[Skill, Sequence[str]],
-        draws: Sequence[Draw],
-        chosen: Mapping[str, Sequence[Draw]],
-    ) -> None:
-        wanted = Counter((need.task, need.skill) for need in needs)
-        n_rows = {skill: len(pools.get(skill, ())) for skill in wanted}
-        none = sorted(skill for skill, count in n_rows.items() if not count)
-        short = sorted(skill for skill, count in n_rows.items() if 0 < count < self.draws)
-        kept = [draw for own in chosen.values() for draw in own]
+        short, none = shortfall(needs, pools, self.draws)
+        by_skill = Counter(
+            skill_name((d.need.task, d.need.skill)) for own in chosen.values() for d in own
+        )
         context.metrics.update(
             needs=len(needs),
             draws=len(draws),
-            kept_draws=len(kept),
+            kept_draws=by_skill.total(),
             questions=len(chosen),
-            draws_by_skill=dict(
-                Counter(skill_name((d.need.task, d.need.skill)) for d in kept).most_common()
-            ),
-            skills_short_of_questions={skill_name(skill): n_rows[skill] for skill in short},
-            needs_without_questions={skill_name(skill): wanted[skill] for skill in none},
+            draws_by_skill=dict(by_skill.most_common()),
+            skills_short_of_questions=short,
+            needs_without_questions=none,
         )
-        unselected = len(context.rows(self.rows)) - len(chosen)
-        if unselected:
-            context.drop("not selected", unselected)
+        context.drop("not selected", len(context.rows(self.rows)) - len(chosen))
         if none:
             context.warn(
-                f"no row of '{self.rows}' is labelled with {', '.join(map(skill_name, none))}: "
-                f"{sum(wanted[skill] for skill in none)} of {len(needs)} pairs of a question and a "
-                "missing skill have no draw; label more training questions"
+                f"no row of '{self.rows}' is labelled with {', '.join(none)}: {sum(none.values())} "
+                f"of {len(needs)} pairs of a question and a missing skill have no draw; label more "
+                "training questions"
             )
         if needs and self.n is not None and self.n > len(draws):
-            fewer = f"; {len(none + short)} of {len(wanted)} skills have fewer questions than that"
+            n_few, n_skills = len(none) + len(short), len({(n.task, n.skill) for n in needs})
+            fewer = f"; {n_few} of {n_skills} skills have fewer questions than that"
             context.warn(
-                f"{len(draws)} draws, where n is {self.n}: there are {len(needs)} pairs of a "
+                f"{len(draws)} draws, but n is {self.n}: there are {len(needs)} pairs of a "
                 f"question and a missing skill, each with {self.draws} draws"
-                f"{fewer if none or short else ''}; raise draws, label more training questions, "
+                f"{fewer if n_few else ''}; raise draws, label more training questions, "
                 "or have the student answer more questions"
             )
+        columns = {source: self._columns(source, drawn) for source, drawn in chosen.items()}
+        rows = selected(context.each_row(self.rows), columns)
+        return RowsOutput(rows, self.output_features(context))
+
+    def _columns(self, source: str, draws: Sequence[Draw]) -> list[Row]:
+        """What is added to each of a question's rows."""
+        if self.as_weights:
+            # The skill that it was drawn for most often; of equals the first alphabetically.
+            skill, _ = Counter(sorted(draw.need.skill for draw in draws)).most_common(1)[0]
+            return [{"id": f"{source}/weighted", "skill": skill, "weight": float(len(draws))}]
+        return [{"id": draw.id, "skill": draw.need.skill, "weight": 1.0} for draw in draws]

@@ -1,4 +1,4 @@
-"""Draw random questions as often as a selection has its own: its size-matched control.
+"""Draw random questions as often as a selection repeats its own: its size-matched control.
 
 in:  {"id": "t9", "task": "sums", "question": "2 + 2?"} and, like, two rows with "source_id": "t1"
 out: {"id": "t9/0", "parent_id": "t9", "source_id": "t9", "task": "sums", "question": "2 + 2?",
@@ -7,51 +7,41 @@ out: {"id": "t9/0", "parent_id": "t9", "source_id": "t9", "task": "sums", "quest
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from llm_distill.errors import DataError
 from llm_distill.methods.seeds import derive_seed
-from llm_distill.methods.skill_selection import copies_by_task
+from llm_distill.methods.skill_selection import copies_by_task, selected
 from llm_distill.rows.columns import Row, task_of
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
-
-ADDED = ("id", "parent_id", "source_id", "weight")
+from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
 class SelectMatched(Stage):
-    """Takes random questions in place of a selection's, task by task.
+    """Takes random questions instead of a selection's, task by task.
 
-    There are as many rows, as many different questions, and each is repeated (or weighted) as often
-    as a question of the selection: what is left of a difference is which questions were chosen.
+    There are as many rows and as many different questions, and each is repeated (or weighted) as
+    often as a question of the selection: only which questions were chosen differs.
     """
 
+    added_columns = ("id", "parent_id", "source_id", "weight")
+    always_seeded = True
     stage: Literal["select_matched"]
-    rows: Rows = Field(description="the stage whose rows are drawn from: those of the selection")
+    rows: Rows = Field(description="the stage whose rows are drawn from, as for the selection")
     like: Rows = Field(description="the selection, with `source_id` (and `weight`)")
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id"}, self.like: {"source_id"}}
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
-
     def may_be_empty(self) -> set[str]:
         return {self.like}
 
-    def is_seeded(self) -> bool:
-        return True
-
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         ids: dict[str, list[str]] = {}
         for row in context.each_row(self.rows):
             ids.setdefault(task_of(row), []).append(row["id"])
-        chosen: dict[str, tuple[float, ...]] = {}
+        chosen: dict[str, list[Row]] = {}
         for task, copies in copies_by_task(context.each_row(self.like)).items():
             there = ids.get(task, [])
             if len(there) < len(copies):
@@ -59,23 +49,14 @@ class SelectMatched(Stage):
                     f"'{self.like}' has {len(copies)} different questions of task '{task}', and "
                     f"'{self.rows}' {len(there)}; give the rows that were selected from"
                 )
-            # By id, not by position: the same are drawn whatever the rows' order.
+            # By id, not by position: the same rows are drawn in any order.
             there.sort(key=lambda identity: derive_seed(context.seed, "select_matched", identity))
-            chosen.update(zip(there, copies, strict=False))
-        unselected = len(context.rows(self.rows)) - len(chosen)
-        if unselected:
-            context.drop("not selected", unselected)
+            for source, weights in zip(there, copies, strict=False):
+                chosen[source] = [
+                    {"id": f"{source}/{copy}", "weight": weight}
+                    for copy, weight in enumerate(weights)
+                ]
+        context.drop("not selected", len(context.rows(self.rows)) - len(chosen))
         context.metrics.update(questions=len(chosen))
-        columns = features(ADDED, like=context.rows(self.rows).features)
-        return RowsOutput(self._rows(context, chosen), columns)
-
-    def _rows(self, context: Context, chosen: Mapping[str, tuple[float, ...]]) -> Iterator[Row]:
-        for row in context.each_row(self.rows):
-            for copy, weight in enumerate(chosen.get(row["id"], ())):
-                yield {
-                    **row,
-                    "id": f"{row['id']}/{copy}",
-                    "parent_id": row["id"],
-                    "source_id": row["id"],
-                    "weight": weight,
-                }
+        rows = selected(context.each_row(self.rows), chosen)
+        return RowsOutput(rows, self.output_features(context))

@@ -1,4 +1,4 @@
-"""Take the training questions that are most similar to difficult ones: a control without skills.
+"""Take the training questions most similar to difficult ones: a control without skills.
 
 in:  {"id": "t1", "task": "sums", "question": "2 + 2?"} and questions
      {"id": "v7", "task": "sums", "question": "3 + 2?"}
@@ -9,31 +9,31 @@ out: {"id": "v7/t1", "parent_id": "t1", "source_id": "t1", "task": "sums", "ques
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from llm_distill.errors import DataError
 from llm_distill.methods.seeds import derive_seed
-from llm_distill.methods.skill_selection import check_apart, random_subset
+from llm_distill.methods.skill_selection import check_apart, random_subset, selected
 from llm_distill.models.hub import cached_commit
 from llm_distill.paths import file_digests, find_resource
 from llm_distill.rows.columns import Row, task_of
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
-
-ADDED = ("id", "parent_id", "source_id", "weight")
+from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
 class SelectSimilar(Stage):
-    """For each difficult question, takes the `draws` questions of its task that are most like it.
+    """For each difficult question, takes the `draws` most similar questions of its task.
 
-    Alike is the cosine of their embeddings. Of all a random `n` are kept; a question may be there
-    several times, for several difficult ones.
+    Similarity is the cosine of their embeddings. Of all pairs a random `n` are kept; a question may
+    be taken several times, for several difficult ones.
     """
 
     needs_weights: ClassVar[bool] = True
 
+    added_columns = ("id", "parent_id", "source_id", "weight")
+    always_seeded = True
     stage: Literal["select_similar"]
     rows: Rows = Field(description="the stage whose rows are drawn from")
     questions: Rows = Field(description="the stage whose rows are the difficult questions")
@@ -49,15 +49,8 @@ class SelectSimilar(Stage):
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", "question"}, self.questions: {"id", "question"}}
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns.union(ADDED)
-
     def may_be_empty(self) -> set[str]:
         return {self.questions}
-
-    def is_seeded(self) -> bool:
-        return True
 
     def source_digests(self) -> dict[str, str]:
         local = find_resource(self.model)
@@ -70,34 +63,27 @@ class SelectSimilar(Stage):
         return [] if find_resource(self.model) else [(self.model, self.revision)]
 
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         rows, questions = context.rows(self.rows), context.rows(self.questions)
-        check_apart(
-            context.each_row(self.rows),
-            self.rows,
-            questions["id"] if len(questions) else (),
-            questions["question"] if len(questions) else (),
-            self.questions,
-        )
+        ids, texts = (questions["id"], questions["question"]) if len(questions) else ((), ())
+        check_apart(context.each_row(self.rows), self.rows, ids, texts, self.questions)
         pairs = self._pairs(context) if len(questions) else {}
         kept = random_subset(pairs, self.n, derive_seed(context.seed, "select_similar"))
-        chosen: dict[str, list[str]] = defaultdict(list)
-        for identity in pairs:
+        chosen: dict[str, list[Row]] = defaultdict(list)
+        for identity, source in pairs.items():
             if identity in kept:
-                chosen[pairs[identity]].append(identity)
+                chosen[source].append({"id": identity, "weight": 1.0})
         context.metrics.update(pairs=len(pairs), kept_pairs=len(kept), questions=len(chosen))
-        if len(rows) > len(chosen):
-            context.drop("not selected", len(rows) - len(chosen))
+        context.drop("not selected", len(rows) - len(chosen))
         if pairs and self.n is not None and self.n > len(pairs):
             context.warn(
-                f"{len(pairs)} pairs of a difficult question and a similar one, where n is "
+                f"{len(pairs)} pairs of a difficult question and a similar one, but n is "
                 f"{self.n}; raise draws (now {self.draws}), or have the student answer more"
             )
-        return RowsOutput(self._rows(context, chosen), features(ADDED, like=rows.features))
+        taken = selected(context.each_row(self.rows), chosen)
+        return RowsOutput(taken, self.output_features(context))
 
     def _pairs(self, context: Context) -> dict[str, str]:
-        """By a pair's id, the id of the training question in it."""
+        """By the id of a pair, the id of its training question."""
         from llm_distill.methods.similarity import most_similar
         from llm_distill.models.embeddings import embed
 
@@ -122,20 +108,9 @@ class SelectSimilar(Stage):
         context.metrics["mean_cosine"] = sum(cosines) / len(cosines) if cosines else None
         return found
 
-    def _rows(self, context: Context, chosen: Mapping[str, list[str]]) -> Iterator[Row]:
-        for row in context.each_row(self.rows):
-            for identity in chosen.get(row["id"], ()):
-                yield {
-                    **row,
-                    "id": identity,
-                    "parent_id": row["id"],
-                    "source_id": row["id"],
-                    "weight": 1.0,
-                }
-
 
 def _asking(context: Context, reference: str) -> list[Row]:
-    """The rows with a question, by id: of equally similar ones the same is taken in any order."""
+    """The rows with a question, sorted by id, so that ties do not depend on their order."""
     found = [
         {name: row.get(name) for name in ("id", "task", "question")}
         for row in context.each_row(reference)

@@ -1,4 +1,4 @@
-"""Sum up which skills a student lacks, and how much each weighs.
+"""Sum up which skills a student lacks, and the weight of each.
 
 in:  {"id": "validation-0001", "task": "word_problems", "missing_skills": ["subtraction"]}
 out: {"id": "word_problems/subtraction", "task": "word_problems", "skill": "subtraction",
@@ -18,7 +18,7 @@ from llm_distill.evaluation.result_rows import SkillRow
 from llm_distill.evaluation.results import Results
 from llm_distill.methods.skill_profile import missing_skill_profile
 from llm_distill.methods.skills import canonical, skill_id
-from llm_distill.rows.columns import task_of
+from llm_distill.rows.columns import features, task_of
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 COLUMNS = (
@@ -27,12 +27,13 @@ COLUMNS = (
 
 
 class SkillProfile(Stage):
-    """Counts the missing skills, one row a task and skill, the most frequent first.
+    """Counts the missing skills, one row per task and skill, the most frequent first.
 
-    `weight` is a skill's share of all labels of all tasks; its 95 % interval is the bootstrap's
-    over questions. Where there is no difficult question, that is said and there are no rows.
+    `weight` is a skill's share of all labels of all tasks, with a 95 % interval bootstrapped over
+    questions. Without difficult questions there are no rows, and a warning.
     """
 
+    rows_may_be_empty = True
     stage: Literal["skill_profile"]
     rows: Rows = Field(description="questions with missing_skills, from find_missing_skills")
 
@@ -42,12 +43,7 @@ class SkillProfile(Stage):
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         return frozenset(COLUMNS)
 
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
-
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
         questions = [
             (task_of(row), str(row["id"]), [canonical(s) for s in row["missing_skills"] or ()])
             for row in context.each_row(self.rows)
@@ -56,7 +52,7 @@ class SkillProfile(Stage):
         if not questions:
             context.warn(
                 f"'{self.rows}' has no rows: no question is difficult, or every answer was judged "
-                "correct. The student is already right; nothing to teach"
+                "correct. The student is already right; there is nothing to teach"
             )
         elif not found:
             raise DataError(

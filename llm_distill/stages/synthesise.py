@@ -31,27 +31,18 @@ from llm_distill.methods.skill_selection import (
     draw_for_each,
     ids_by_skill,
     needs_of,
-    skill_name,
+    shortfall,
 )
 from llm_distill.prompts import load_template
-from llm_distill.rows.columns import Row
+from llm_distill.rows.columns import Row, features
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 TEXTS = ("question", "rationale")
 OWN = ("task", "skill", "examples", "n_questions")
-GIVEN = (
-    "id",
-    "parent_id",
-    "task",
-    "skill",
-    "skills",
-    "question",
-    "reason",
-    "draft",
-    "reference_ids",
-    "prompt",
-    "error",
-)
+COLUMNS = (
+    "id", "parent_id", "task", "skill", "skills", "question", "reason", "draft", "reference_ids",
+    "prompt", "error",
+)  # fmt: skip
 
 
 class Synthesise(AskingStage):
@@ -59,12 +50,13 @@ class Synthesise(AskingStage):
 
     The template is given the `skill`, `n_questions`, and solved training questions that need it as
     `examples`, drawn anew for each request. Every `<question>…</question>` of the answer becomes a
-    row, with the `<reason>` and `<draft>` before it; an answer without one is counted. What the
-    model fails on is kept as a row with the reason in `error` and no question. A skill with fewer
-    than `n_references` solved questions is shown those; one with none is not asked about, and
-    counted. A profile without rows gives none: there is nothing to teach.
+    row, with the `<reason>` and `<draft>` before it; an answer without one is counted. A failed
+    request is kept as a row with the reason in `error` and no question. If a skill has fewer than
+    `n_references` solved questions, all of them are shown; one without any is not asked about, and
+    counted. A profile without rows gives no rows: there is nothing to teach.
     """
 
+    always_seeded = True
     stage: Literal["synthesise"]
     profile: Rows = Field(description="the stage whose rows are the missing skills")
     references: Rows = Field(description="solved training questions, labelled with `skills`")
@@ -77,7 +69,7 @@ class Synthesise(AskingStage):
     )
     n_references: int = Field(3, ge=1, description="solved questions that are shown")
     n_questions: int = Field(2, ge=1, description="new questions that are asked for at a time")
-    n: int = Field(1, ge=1, description="times that is asked, each with references of its own")
+    n: int = Field(1, ge=1, description="requests per need, each with references of its own")
     sampling: SamplingSettings = Field(
         SamplingSettings(max_tokens=1024), description="how completions are drawn"
     )
@@ -90,7 +82,7 @@ class Synthesise(AskingStage):
         return needed
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        return frozenset(GIVEN)
+        return frozenset(COLUMNS)
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         return {self.template: self.offered(frozenset(OWN))}
@@ -98,17 +90,15 @@ class Synthesise(AskingStage):
     def may_be_empty(self) -> set[str]:
         return {self.profile, *filter(None, [self.questions])}
 
-    def is_seeded(self) -> bool:
-        return True
-
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
-        return RowsOutput(self._rows(context), features(GIVEN))
+        return RowsOutput(self._rows(context), features(COLUMNS))
 
     def _rows(self, context: Context) -> Iterator[Row]:
         needs = needs_of(context.each_row(self.profile))
-        self._check_apart(context, needs)
+        judged = self.questions or self.profile
+        texts = context.rows(self.questions)["question"] if self.questions else ()
+        ids = {need.question_id for need in needs}
+        check_apart(context.each_row(self.references), self.references, ids, texts, judged)
         references = self._references(context)
         pools = ids_by_skill(references.values())
         self._report(context, needs, pools)
@@ -125,30 +115,21 @@ class Synthesise(AskingStage):
         for job, completion in self.ask(
             context, self.model, self._jobs(context, asked, pools, references), total, budget
         ):
-            found["truncated"] += completion.finish_reason == "length"
             yield from self._read(context, job, completion, found)
+        counts = budget.figures()
         context.metrics.update(
-            requests=total,
+            **counts,
             questions=found["questions"],
             requests_with_fewer_questions=found["fewer"],
-            truncated=found["truncated"],
-            errors=budget.failed,
         )
         if asked and not found["questions"]:
             raise DataError(
                 f"none of {total} answers of '{self.model}' has a <question>…</question> "
-                f"({found['truncated']} were cut by max_tokens); look at the template, or raise it"
+                f"({counts['truncated']} were cut by max_tokens); check the template, or raise it"
             )
 
-    def _check_apart(self, context: Context, needs: Sequence[Need]) -> None:
-        judged, texts = self.profile, []
-        if self.questions is not None:
-            judged, texts = self.questions, context.rows(self.questions)["question"]
-        ids = {need.question_id for need in needs}
-        check_apart(context.each_row(self.references), self.references, ids, texts, judged)
-
     def _references(self, context: Context) -> dict[str, Row]:
-        """Usable references by id, one a question: the one whose id is the first of all."""
+        """Usable references by id, one per question: the one with the first id."""
         first: dict[tuple[Any, str], Row] = {}
         for row in context.each_row(self.references):
             if not usable(row, TEXTS):
@@ -168,25 +149,20 @@ class Synthesise(AskingStage):
         template = load_template(self.template)
         prompt_format = context.model(self.model).prompt_format
         for need, index in product(needs, range(self.n)):
-            # With the model's name: two models asked the same are to write independently.
+            # With the model's name: two models that are asked the same should write independently.
             parts = need.question_id, need.task, need.skill, index
             seed = derive_seed(context.seed, self.model, *parts)
             drawn_by = derive_seed(context.seed, "references", index)
             draws = draw_for_each([need], pools, self.n_references, drawn_by)
-            row = {
-                "task": need.task or None,
-                "skill": need.skill,
-                "examples": [references[draw.source_id] for draw in draws],
-                "n_questions": self.n_questions,
-            }
+            skill = {"task": need.task or None, "skill": need.skill}
             about: Row = {
                 "parent_id": need.question_id,
-                "task": need.task or None,
-                "skill": need.skill,
+                **skill,
                 "skills": [need.skill],
                 "reference_ids": [draw.source_id for draw in draws],
             }
-            values = self.values(row)
+            examples = [references[draw.source_id] for draw in draws]
+            values = self.values({**skill, "examples": examples, "n_questions": self.n_questions})
             job, text = make_job(
                 f"{need.id}/{index}", about, template, values, prompt_format, self.sampling, seed
             )
@@ -211,23 +187,15 @@ class Synthesise(AskingStage):
     def _report(
         self, context: Context, needs: Sequence[Need], pools: Mapping[Skill, Sequence[str]]
     ) -> None:
-        wanted = Counter((need.task, need.skill) for need in needs)
-        n_rows = {skill: len(pools.get(skill, ())) for skill in wanted}
-        none = sorted(skill for skill, count in n_rows.items() if not count)
-        unasked = sum(wanted[skill] for skill in none)
+        short, none = shortfall(needs, pools, self.n_references)
         context.metrics.update(
-            needs=len(needs),
-            skills_short_of_references={
-                skill_name(skill): count
-                for skill, count in sorted(n_rows.items())
-                if 0 < count < self.n_references
-            },
-            needs_without_references={skill_name(skill): wanted[skill] for skill in none},
+            needs=len(needs), skills_short_of_references=short, needs_without_references=none
         )
+        unasked = sum(none.values())
+        context.drop("no reference with the skill", unasked)
         if none:
-            context.drop("no reference with the skill", unasked)
             context.warn(
-                f"no solved row of '{self.references}' is labelled with "
-                f"{', '.join(map(skill_name, none))}: {unasked} of {len(needs)} pairs of a "
-                "question and a missing skill are not asked about; label or solve more questions"
+                f"no solved row of '{self.references}' is labelled with {', '.join(none)}: "
+                f"{unasked} of {len(needs)} pairs of a question and a missing skill are not asked "
+                "about; label or solve more questions"
             )

@@ -1,4 +1,4 @@
-"""Train a student on what a teacher says of the same text, whatever their tokenizers.
+"""Train a student on a teacher's likelihoods of the same text, whatever their tokenizers.
 
 in:  {"id": "a", "prompt": "What is 2 + 2?", "completion": "It is 4.", "teacher_logps": [-0.1, …],
       "teacher_log_pbs": [-0.0, …], "scored_by": "…", "scored_text": "…"}
@@ -27,33 +27,32 @@ if TYPE_CHECKING:
     from llm_distill.distillation.alignment.encoding import RowEncoder
     from llm_distill.distillation.teacher.signal import TeacherSignal
 
-_TOP = "score_likelihood gives it with top_k; or set online: true"
+SCORED = {"teacher_logps", "scored_by", "scored_text"}
+TOP = {"teacher_top_ids", "teacher_top_logps"}
 REMEDIES = {
-    "teacher_logps": "score_likelihood gives it; or set online: true",
-    "scored_by": "score_likelihood gives it; or set online: true",
-    "scored_text": "score_likelihood gives it; or set online: true",
+    **dict.fromkeys(SCORED, "score_likelihood gives it; or set online: true"),
+    **dict.fromkeys(TOP, "score_likelihood gives it with top_k; or set online: true"),
     "teacher_log_pbs": "score_likelihood gives it, unless its scorer is an engine: then set "
     "alm.debias: false",
-    "teacher_top_ids": _TOP,
-    "teacher_top_logps": _TOP,
 }
 
 
 class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
-    """Distillation by approximate likelihood matching (ALM, arXiv 2503.20083), and its neighbours.
+    """Distillation by approximate likelihood matching (ALM, arXiv 2503.20083), and other losses.
 
-    `alm` brings the student's likelihoods of pieces of text to the teacher's, where each has the
-    text cut into tokens in its own way. `sft` learns the text itself. `forward_kl`, `reverse_kl`
-    and `jsd` compare whole distributions, so they need one tokenizer on both sides, and either
-    `online: true` or rows with the teacher's likeliest tokens (all others are one bucket then).
-    The loss is over the completion, the assistant's messages, or a whole document.
+    `alm` matches the student's likelihoods of pieces of text to the teacher's, even if their
+    tokenizers differ. `sft` learns the text itself. `forward_kl`, `reverse_kl` and `jsd` compare
+    whole distributions, so they need the same tokenizer on both sides, and either `online: true`
+    or rows with the teacher's likeliest tokens (all others are then one bucket). The loss is over
+    the completion, the assistant's messages, or a whole document.
     """
 
     output = "model"
 
+    always_seeded = True
     stage: Literal["train_distill"]
     model: Model = Field(description="the student to start from")
-    teacher: Model | None = Field(None, description="the model that it learns from; sft needs none")
+    teacher: Model | None = Field(None, description="the model to learn from; not needed for sft")
     rows: Rows = Field(description="the stage whose rows it is trained on")
     teacher_prompt_template: str | None = Field(
         None,
@@ -62,15 +61,15 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
     online: bool | Literal["adapter_off"] = Field(
         False,
         description="true: keep the teacher in memory and score each batch; no stored scores. "
-        "adapter_off: the teacher is the student without its adapter, as it was before "
-        "transfer_tokenizer: its layers are in memory once",
+        "adapter_off: self-distillation: the teacher is the student without its adapter, as it "
+        "was before transfer_tokenizer, so that its layers are in memory once",
     )
     max_dropped: float = Field(
         0.2,
         ge=0,
         le=1,
-        description="share of rows that may be left out since teacher and student, normalising, do "
-        "not have the same text",
+        description="share of rows that may be left out because teacher and student normalise them "
+        "to different texts",
     )
     if_no_rows: Literal["fail", "keep_model"] = Field(
         "fail", description="keep_model: without rows the model is passed on as it is"
@@ -90,10 +89,9 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
     def required_columns(self) -> dict[str, set[str]]:
         columns = {"id"} | self.text_columns()
         if self.from_teacher() and not self.online:
-            columns |= {"teacher_logps", "scored_by", "scored_text"}
+            columns |= SCORED
             columns |= {"teacher_log_pbs"} if self.debiases() else set()
-            if self.losses.needing(Needs.DISTRIBUTIONS):
-                columns |= {"teacher_top_ids", "teacher_top_logps"}
+            columns |= TOP if self.losses.needing(Needs.DISTRIBUTIONS) else set()
         return {self.rows: columns}
 
     def remedy(self, column: str) -> str | None:
@@ -105,9 +103,6 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         columns = inputs[self.rows]
         return self.offered(columns) | self._as_the_teacher_reads().offered(columns)
-
-    def is_seeded(self) -> bool:
-        return True
 
     def run(self, context: Context) -> ModelOutput:
         from llm_distill.training.train import save_untrained, train_and_save
@@ -134,10 +129,10 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         return self.model_copy(update={"prompt_template": self.teacher_prompt_template})
 
     def _encoders(self, context: Context) -> tuple[RowEncoder, RowEncoder | None]:
-        """The student's and, where a loss has to do with it, the teacher's.
+        """The student's and, if a loss needs it, the teacher's.
 
         Raises:
-            ConfigError: a loss needs one tokenizer on both sides, and there are two.
+            ConfigError: a loss needs the same tokenizer on both sides, and they differ.
         """
         from llm_distill.distillation.alignment.encoding import row_encoder
         from llm_distill.distillation.alignment.vocabularies import difference
@@ -159,7 +154,7 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         return student, teacher
 
     def _signal(self, context: Context, teacher: RowEncoder | None) -> TeacherSignal | None:
-        """The way in which the teacher speaks; None where no loss has to do with it."""
+        """Where the teacher's likelihoods come from; None if no loss needs them."""
         from llm_distill.distillation.teacher.identity import scored_by
         from llm_distill.distillation.teacher.online import TeacherInMemory
         from llm_distill.distillation.teacher.own_teacher import OwnTeacher
@@ -181,11 +176,16 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         teacher: RowEncoder | None,
         signal: TeacherSignal | None,
     ) -> Dataset:
-        """What is trained on; says in the metrics how the texts align."""
+        """The training data; the metrics get how the texts align."""
         from llm_distill.distillation.dataset import RowPreparation, prepared
 
-        if self.online and self.from_teacher():
-            self._warn_of_stored_scores(context)
+        is_scored = "teacher_logps" in context.rows(self.rows).column_names
+        if self.online and self.from_teacher() and is_scored:
+            context.warn(
+                f"'{self.rows}' has stored scores (teacher_logps), which online: "
+                f"{str(self.online).lower()} does not use: the teacher scores the rows anew; set "
+                "online: false to train on them"
+            )
         preparation = RowPreparation(
             student, teacher, self.turns(), self._as_the_teacher_reads().turns(), self, signal
         )
@@ -195,11 +195,3 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
             aligned = Results(alignment=preparation.report.figures())
             context.metrics.update(aligned.to_metrics())
         return dataset
-
-    def _warn_of_stored_scores(self, context: Context) -> None:
-        if "teacher_logps" in context.rows(self.rows).column_names:
-            said = str(self.online).lower()
-            context.warn(
-                f"'{self.rows}' has stored scores (teacher_logps), which online: {said} does not "
-                "use: the teacher scores the rows anew; set online: false to train on them"
-            )

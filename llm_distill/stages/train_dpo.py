@@ -22,29 +22,27 @@ class TrainDpo(TrainingSettings, Stage):
 
     Equation 7: the mean of -log sigmoid(beta * (log p(chosen) / q(chosen) -
     log p(rejected) / q(rejected))), with p the model, q the reference, given the prompt.
-    The reference is the model itself as it was: with an adapter it is the model without it. Pairs
-    with equal or empty sides, and pairs longer than max_length, are counted and left out.
+    The reference is the untrained model: with an adapter, the model without it. Pairs with equal or
+    empty sides, and pairs longer than max_length, are counted and left out.
     """
 
     output = "model"
     former_settings: ClassVar[Mapping[str, Any]] = {"loss_type": "sigmoid"}
 
+    always_seeded = True
     stage: Literal["train_dpo"]
     model: Model = Field(description="the model to align")
     rows: Rows = Field(description="the stage whose pairs are read: prompt, chosen, rejected")
     beta: float = Field(0.1, gt=0, description="the higher, the closer to the reference")
     peft: LoraSettings | None = Field(
-        LoraSettings(), description="train a LoRA adapter; null trains all, and takes two models"
+        LoraSettings(), description="train a LoRA adapter; null trains all, with two models"
     )
     learning_rate: float = Field(
-        1e-5, gt=0, description="at its highest; 1e-6 is usual where all weights are trained"
+        1e-5, gt=0, description="the peak; 1e-6 is usual if all weights are trained"
     )
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", "prompt", "chosen", "rejected"}}
-
-    def is_seeded(self) -> bool:
-        return True
 
     def run(self, context: Context) -> ModelOutput:
         from llm_distill.training.data import dpo_example, pair_encoder, token_dataset
@@ -77,7 +75,7 @@ class TrainDpo(TrainingSettings, Stage):
         return train_and_save(self, source, dataset, trainer, context, seed)
 
     def _reference(self, source: Any) -> Any:
-        """A second copy, with the source's adapters merged, which TRL's own would lack."""
+        """A second copy, with the source's adapters merged as TRL's would not be."""
         from llm_distill.models.sources import load_model
         from llm_distill.training.weights import training_source
 

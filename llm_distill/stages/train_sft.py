@@ -22,17 +22,18 @@ class TrainSft(TrainingSettings, PromptedRow, Stage):
     """Supervised fine-tuning (TRL's SFTTrainer), with the loss on the completion only.
 
     The prompt is a column, or a template over the row's columns. Rows without a prompt or a
-    completion, and rows longer than max_length, are counted and left out. So are rows whose weight
-    is no number above 0, where there is a `weight_column`.
+    completion, and rows longer than max_length, are counted and left out; with a `weight_column`,
+    so are rows whose weight is not a number above 0.
     """
 
     output = "model"
 
+    always_seeded = True
     stage: Literal["train_sft"]
     model: Model = Field(description="the model to start from")
     rows: Rows = Field(description="the stage whose rows it is trained on")
     weight_column: str | None = Field(
-        None, description="how much a row counts in the loss, as if it stood there so many times"
+        None, description="how much a row counts in the loss, as if it were repeated as often"
     )
     if_no_rows: Literal["fail", "keep_model"] = Field(
         "fail", description="keep_model: without rows the model is passed on as it is"
@@ -46,9 +47,6 @@ class TrainSft(TrainingSettings, PromptedRow, Stage):
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         return self.offered(inputs[self.rows])
-
-    def is_seeded(self) -> bool:
-        return True
 
     def run(self, context: Context) -> ModelOutput:
         from llm_distill.training.data import (

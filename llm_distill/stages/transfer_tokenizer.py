@@ -16,10 +16,10 @@ from llm_distill.stage import Context, Model, ModelOutput, Stage
 class TransferTokenizer(Stage):
     """Makes a model that reads and writes the tokens of another model's tokenizer, or bytes.
 
-    A new token whose bytes are a token of the model takes that token's embedding; any other the
-    mean of those of the model's tokens for its bytes. The layers, the special tokens and the chat
-    template stay; the other model's special tokens are left out. The model has to be trained then:
-    train_distill, with the model that it was as the teacher.
+    A new token whose bytes are a token of the model gets that token's embedding; any other the mean
+    of those of the model's tokens for its bytes. The layers, the special tokens and the chat
+    template stay; the other model's special tokens are left out. Then the model has to be trained:
+    with train_distill, and the original model as the teacher.
     """
 
     output = "model"

@@ -6,46 +6,30 @@ out: {"id": "a", "answer": "7.", "reference_answer": "7", "is_correct": True}
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from llm_distill.methods.verified_rows import VerifySettings
-from llm_distill.rows.columns import Row
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
 class Verify(VerifySettings, Stage):
     """Marks each row's answer as right or wrong, and drops the wrong ones if asked to.
 
-    A reference that does not equal itself by the chosen comparison (a null or blank one) cannot
-    judge an answer: such rows are dropped, counted and warned of. Metrics: accuracy over the
-    others, and how many of them had no answer.
+    A reference that does not equal itself by the chosen comparison (null or blank) cannot judge an
+    answer: such rows are dropped and counted, with a warning. Metrics: accuracy over the others,
+    and how many of them had no answer.
     """
 
+    added_columns = ("is_correct",)
+    rows_may_be_empty = True
     stage: Literal["verify"]
     rows: Rows = Field(description="the stage whose rows are checked")
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", self.answer_column, self.reference_column}}
 
-    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        columns = inputs[self.rows]
-        return None if columns is None else columns | {"is_correct"}
-
-    def may_be_empty(self) -> set[str]:
-        return {self.rows}
-
     def run(self, context: Context) -> RowsOutput:
-        from llm_distill.rows.columns import features
-
-        columns = features(["is_correct"], like=context.rows(self.rows).features)
-        rows = self._each(context)
-        return RowsOutput(self.judged(rows, context.drop, context.warn, context.metrics), columns)
-
-    def _each(self, context: Context) -> Iterator[Row]:
-        with context.progress("verify", len(context.rows(self.rows))) as bar:
-            for row in context.each_row(self.rows):
-                bar.advance()
-                yield row
+        rows = self.judged(self.each_row(context), context.drop, context.warn, context.metrics)
+        return RowsOutput(rows, self.output_features(context))

@@ -45,7 +45,7 @@ class PairEncoder:
     max_length: int
 
     def encode(self, prompt: str | None, completion: str | None) -> tuple[list[int], list[int]]:
-        """The prompt's token ids, and the completion's with one end token behind them.
+        """The prompt's token ids, and the completion's with one end token after them.
 
         Raises:
             UnusableRowError: a side is empty, both are too long, or the end stands in the middle.
@@ -84,7 +84,7 @@ class PairEncoder:
         return opening, body
 
     def tokens(self, opening: str, body: str, *, special: bool) -> tuple[list[int], list[int]]:
-        """Both as token ids, the body with one end token behind it.
+        """Both as token ids, the body with one end token after it.
 
         special: the tokenizer adds its special tokens; a chat template has written them already.
 
@@ -118,8 +118,8 @@ class PairEncoder:
             own = self.tokenizer.eos_token_id
             return [*tail, own if own is not None else min(self.ends)]
         first, last = ends[0], ends[-1]
-        behind = self.tokenizer.decode(tail[last + 1 :]).strip()
-        if last - first >= len(ends) or behind:  # something stands between two, or behind the last
+        after = self.tokenizer.decode(tail[last + 1 :]).strip()
+        if last - first >= len(ends) or after:  # something stands between two, or after the last
             raise UnusableRowError("end token inside the completion")
         if first <= 1 and not self.tokenizer.decode(tail[:first]).strip():
             raise UnusableRowError("empty completion")
@@ -146,12 +146,12 @@ def checked_weight(value: object) -> float:
     """How much a row counts in the loss.
 
     Raises:
-        UnusableRowError: it is no finite number above 0; with 0 the row does not count.
+        UnusableRowError: it is not a finite number above 0; with 0 the row does not count.
     """
     if value is None or isinstance(value, bool) or not isinstance(value, (int, float)):
         raise UnusableRowError("no weight")
     if not math.isfinite(value):
-        raise UnusableRowError("weight is no finite number")
+        raise UnusableRowError("weight is not a finite number")
     if value < 0:
         raise UnusableRowError("weight is below 0")
     if value == 0:

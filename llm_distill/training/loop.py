@@ -32,7 +32,7 @@ NOT_HISTORY = (
 
 
 class Guarded:
-    """Mixed into TRL's trainers: stops at a loss that is no number, and sends nothing anywhere."""
+    """Mixed into TRL's trainers: stops at a loss that is not finite, and sends no telemetry."""
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*args, **kwargs)  # type: ignore[misc]
@@ -54,7 +54,7 @@ def run_trainer(trainer: Any, context: Context) -> None:
     """Train to the end, from the last whole checkpoint if there is one; fills the metrics.
 
     Raises:
-        ModelError: the loss or a weight is no number.
+        ModelError: the loss or a weight is NaN or infinite.
     """
     trainer.remove_callback(PrinterCallback)  # our bar and the history say it instead
     trainer.add_callback(WholeHistory())
@@ -77,7 +77,7 @@ def run_trainer(trainer: Any, context: Context) -> None:
 
 
 @contextmanager
-def explained(settings: TrainingSettings) -> Iterator[None]:
+def memory_explained(settings: TrainingSettings) -> Iterator[None]:
     """Says what to lower where memory does not suffice; keeps libraries' chatter in the log.
 
     Raises:

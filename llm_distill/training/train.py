@@ -37,13 +37,13 @@ def train_and_save(
     """Train `source`; the model or adapter lies in `work_dir/model` then.
 
     Raises:
-        ModelError: see `trainer_arguments`, `run_trainer` and `explained`.
+        ModelError: see `trainer_arguments`, `run_trainer` and `memory_explained`.
     """
-    from llm_distill.training.loop import explained, run_trainer
+    from llm_distill.training.loop import memory_explained, run_trainer
 
     arguments = trainer_arguments(settings, context, seed)
     directory = context.work_dir / "model"
-    with explained(settings), sent(settings.report_to, context.tracked):
+    with memory_explained(settings), sent(settings.report_to, context.tracked):
         start = load_start(training_source(source, full=settings.trains_weights()))
         with _adapter_fits(settings, source):
             trainer = make_trainer(start.model, arguments, lora_config(settings, start.model))
@@ -62,12 +62,12 @@ def save_untrained(
     """What no step of training gives: the model as it is, or an adapter that adds nothing to it.
 
     Raises:
-        ModelError: see `explained`.
+        ModelError: see `memory_explained`.
     """
-    from llm_distill.training.loop import explained
+    from llm_distill.training.loop import memory_explained
 
     directory = context.work_dir / "model"
-    with explained(settings):
+    with memory_explained(settings):
         start = load_start(training_source(source, full=settings.trains_weights()))
         if settings.peft is None:
             save_full(start, source, directory)

@@ -109,7 +109,7 @@ def test_tokenizers_that_disagree_say_where(cli, tokenizer_dir, tmp_path):
     composes = tokenizer_dir("composes", normalizer=normalizers.NFC())
     said = cli("align", composes, STUDENT, tmp_path / "text.txt")
     assert said.code == 3
-    assert "behind byte 5 teacher: é, student: e\u0301" in said.out.replace("\\u0301", "\u0301")
+    assert "after byte 5 teacher: é, student: e\u0301" in said.out.replace("\\u0301", "\u0301")
     assert said.err == (
         f"error: nothing in {tmp_path / 'text.txt'} can be aligned "
         "(texts differ after normalisation: 1)\n"
@@ -166,7 +166,7 @@ def test_a_directory_without_a_tokenizer_says_so(cli, rows):
 def test_a_model_that_is_not_there_is_one_message(cli, rows, tmp_path):
     said = cli("align", TEACHER, "nobody/nothing", rows({"text": "a b"}))
     assert said.code == 4
-    assert "model 'student': 'nobody/nothing' is no directory" in said.err
+    assert "model 'student': 'nobody/nothing' is not a directory" in said.err
     shutil.copytree(TEACHER, tmp_path / "broken")
     (tmp_path / "broken" / "tokenizer.json").write_text("{")
     said = cli("align", tmp_path / "broken", STUDENT, rows({"text": "a b"}))

@@ -113,7 +113,7 @@ def test_types_are_shown_in_words(
         (
             "generate",
             ["rows", "model", "template", "n"],
-            ["variables", "by_task", "max_error_rate"],
+            ["variables", "max_error_rate"],
         ),
         ("train_dpo", ["model", "rows"], ["logging_steps", "save_steps", "report_to"]),
     ],

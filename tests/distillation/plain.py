@@ -14,7 +14,7 @@ from llm_distill.training.data import pair_encoder
 
 
 def byte_of_character() -> dict[str, int]:
-    """GPT-2's: printable bytes stand for themselves, the others are moved behind U+0100."""
+    """GPT-2's: printable bytes stand for themselves, the others are moved after U+0100."""
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in shown]
     return {chr(b): b for b in shown} | {chr(256 + i): b for i, b in enumerate(hidden)}

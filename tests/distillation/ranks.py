@@ -24,7 +24,7 @@ RUNS = {
 
 
 def trained(folder: Path, n_ranks: int) -> dict[str, torch.Tensor]:
-    """Every weight behind the last step of every run, and what was logged of the losses.
+    """Every weight after the last step of every run, and what was logged of the losses.
 
     Each step is over all rows, whatever the number of processes and batches that share them; alone
     they are one batch.

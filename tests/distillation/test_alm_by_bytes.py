@@ -139,7 +139,7 @@ TALK = [
 
 
 def by_turn(source: ModelSource) -> list[dict[int, tuple[Any, Any]]]:
-    """Of each answer: by the character behind a token, Σ log p up to there, log p(boundary) there.
+    """Of each answer: by the character after a token, Σ log p up to there, log p(boundary) there.
 
     From one dense forward pass over the whole conversation; at -1 stands its end token.
     """

@@ -20,7 +20,7 @@ EXAMPLES = [
         "chunk_logps": np.array([-1.0, -2.0], np.float32),
         "chunk_ends": np.array([3, -1], np.int32),
     },
-    {  # a document: its first token is not predicted, log p(boundary) is read behind its last
+    {  # a document: its first token is not predicted, log p(boundary) is read after its last
         "input_ids": np.array([9, 4, 3], np.int32),
         "labels": np.array([9, 4, 3], np.int32),
         "chunk_of": np.array([-1, -1, 0], np.int32),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from llm_distill.distillation.losses.known import LOSSES
+from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.transfer.tokenizer_transfer import transfer_tokenizer
 from llm_distill.errors import ConfigError, DataError, ModelError
 from llm_distill.models.sources import ModelSource, load_model
@@ -19,6 +22,7 @@ from llm_distill.stages.train_distill import TrainDistill
 from llm_distill.stages.train_sft import TrainSft
 from llm_distill.training.callbacks import WholeHistory
 from tests.distillation import plain, tiny
+from tests.distillation.losses.test_divergence import BETA, dense
 from tests.tiny_tokenizer import tiny_tokenizer
 
 ONE_STEP = {"max_steps": 1, "learning_rate": 1e-3, "lr_scheduler_type": "constant"}
@@ -325,10 +329,11 @@ def test_the_teacher_can_have_a_prompt_of_its_own(
 def test_whole_distributions(train, scored, rows, student, same_tokenizer):
     """Against dense logits, in memory; the stored top k of all tokens gives the same."""
     models = {"s": student, "t": same_tokenizer}
-    losses = {"forward_kl": 1.0, "reverse_kl": 1.0, "jsd": 1.0}
-    made = {"losses": losses, "beta": 0.3, **ONE_STEP}
+    kinds = [name for name, loss in LOSSES.items() if loss.needs & Needs.DISTRIBUTIONS]
+    losses = dict.fromkeys(kinds, 1.0)
+    made = {"losses": losses, "beta": BETA, **ONE_STEP}
     online = train(stage(online=True, **made), rows, models).metrics["history"][0]
-    one, other, sums, count = load_model(same_tokenizer), load_model(student), [0.0] * 3, 0
+    one, other, sums, count = load_model(same_tokenizer), load_model(student), Counter(), 0
     encoder = plain.pair_encoder(student, 999)
     for row in rows:
         head, tail = encoder.encode(row["prompt"], row["completion"])
@@ -337,16 +342,10 @@ def test_whole_distributions(train, scored, rows, student, same_tokenizer):
             model(torch.tensor([head + tail])).logits[0, places].double().softmax(-1)
             for model in (one, other)
         )
-        mixed = 0.3 * p + 0.7 * q
-        values = (
-            p * (p / q).log(),
-            q * (q / p).log(),
-            0.3 * p * (p / mixed).log() + 0.7 * q * (q / mixed).log(),
-        )
-        sums = [total + value.sum().item() for total, value in zip(sums, values, strict=True)]
+        sums.update({kind: dense(p, q, kind).item() for kind in kinds})
         count += len(tail)
-    for name, total in zip(losses, sums, strict=True):
-        assert online[name] == pytest.approx(total / count, rel=1e-4)
+    for name in kinds:
+        assert online[name] == pytest.approx(sums[name] / count, rel=1e-4)
     given = scored(rows, same_tokenizer, top_k=268)
     stored = train(stage(**made), given, models).metrics["history"][0]
     for name in (*losses, "grad_norm"):
@@ -378,8 +377,8 @@ def test_whole_distributions_need_one_tokenizer(train, rows):
         ({"prompt": "How old is Bob?"}, "row r0 of 'r' is not what was scored"),
         ({"teacher_logps": None}, r"row r0 of 'r' has no teacher_logps"),
         ({"teacher_log_pbs": None}, r"has no teacher_log_pbs; .* or set alm.debias: false"),
-        ("nan", r"row r0 of 'r': teacher_logps holds nan, which is no log-probability"),
-        ("positive", r"row r0 of 'r': teacher_log_pbs holds 0.01, which is no log-probability"),
+        ("nan", r"row r0 of 'r': teacher_logps holds nan, which is not a log-probability"),
+        ("positive", r"row r0 of 'r': teacher_log_pbs holds 0.01, which is not a log-probability"),
     ],
 )
 def test_scores_that_do_not_fit_are_refused(change, message, train, scored, rows, teacher):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llm_distill.engines.base import Completion, Request, SamplingSettings, Score, ScoreRequest
-from llm_distill.engines.codec import Codec, Prompt, Scored
+from llm_distill.engines.codec import Codec, Prompt, ScoredTokens
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource, load_tokenizer
 
@@ -54,12 +54,14 @@ def test_what_is_scored_is_the_prompt_and_then_the_completion(tiny: ModelSource)
     completion = tokenizer(" apples", add_special_tokens=False)["input_ids"]
     whole = len(prompt) + len(completion)
     asked = ScoreRequest("a", LONG, " apples")
-    assert codec(tiny, whole).read_scored(asked) == Scored(asked, prompt + completion, len(prompt))
+    assert codec(tiny, whole).read_scored(asked) == ScoredTokens(
+        asked, prompt + completion, len(prompt)
+    )
     skipped = codec(tiny, whole - 1).read_scored(asked)
     assert isinstance(skipped, Score)
     assert f"context of {whole - 1}" in str(skipped.error)
     cut = codec(tiny, whole - 1, "truncate").read_scored(asked)
-    assert cut == Scored(asked, prompt[1:] + completion, len(prompt) - 1)
+    assert cut == ScoredTokens(asked, prompt[1:] + completion, len(prompt) - 1)
     # No end of the prompt is left to keep.
     assert isinstance(codec(tiny, len(completion), "truncate").read_scored(asked), Score)
 

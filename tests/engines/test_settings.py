@@ -31,13 +31,13 @@ LOADED = ModelConfig(model_name_or_path="org/weights")
 
 
 @pytest.mark.parametrize(
-    ("engine", "loads_weights", "is_served", "is_kept", "holds_structure"),
+    ("engine", "loads_weights", "is_served", "is_kept", "holds_structure", "gives_likelihoods"),
     [
-        (TransformersSettings, True, False, True, False),
-        (VLLMSettings, True, False, True, True),
-        (OpenAISettings, False, True, True, True),
-        (ScriptedSettings, False, False, False, False),
-        (Toy, False, True, True, False),
+        (TransformersSettings, True, False, True, False, True),
+        (VLLMSettings, True, False, True, True, True),
+        (OpenAISettings, False, True, True, True, False),
+        (ScriptedSettings, False, False, False, False, False),
+        (Toy, False, True, True, False, False),
     ],
 )
 def test_what_each_is(
@@ -46,9 +46,12 @@ def test_what_each_is(
     is_served: bool,
     is_kept: bool,
     holds_structure: bool,
+    gives_likelihoods: bool,
 ) -> None:
     found = engine.loads_weights, engine.is_served(), engine.is_kept, engine.holds_structure
     assert found == (loads_weights, is_served, is_kept, holds_structure)
+    assert engine.can("likelihoods") == engine.gives_likelihoods == gives_likelihoods
+    assert engine.can("structure") == (holds_structure or engine.is_stand_in)
 
 
 def test_a_kind_gives_its_settings_and_an_unknown_one_those_of_weights() -> None:

@@ -60,7 +60,7 @@ def test_each_model_is_compared_with_the_first_item_by_item() -> None:
     assert row["difference"] == pytest.approx(3 / 8)
     assert row["low"] >= 0  # the new one is never worse: unpaired, this would be below 0
     assert row["low"] < 3 / 8 < row["high"]
-    assert row["p_value"] == pytest.approx(2 / 2**3)  # three items, all won: a coin, both sides
+    assert row["p_value"] == pytest.approx(2 / 2**3)  # three items, all won: a two-sided sign test
 
 
 def test_differences_by_group_are_over_its_items() -> None:
@@ -84,7 +84,7 @@ def test_several_answers_to_an_item() -> None:
     (row,) = results.measured().to_metrics()["results"]
     assert row["accuracy"] == pytest.approx((2 / 3 + 1 / 3 + 0) / 3)
     assert (row["samples"], row["n"]) == (3, 3)
-    assert row["majority"] == pytest.approx(1 / 3)  # of b 5 is, of c the first
+    assert row["majority"] == pytest.approx(1 / 3)  # 5 for b, the first for c
     assert row["pass_at"]["1"] == pytest.approx(row["accuracy"])
     assert row["pass_at"]["2"] == pytest.approx((1 + 2 / 3 + 0) / 3)
     assert row["pass_at"]["3"] == pytest.approx(2 / 3)

@@ -1,4 +1,4 @@
-"""What stands in manifests, read and written again."""
+"""Figures in manifests are read and written unchanged."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_an_exam_has_differences_even_where_there_are_none() -> None:
     assert written == {**ALONE, "differences_by_level": []}
 
 
-def test_a_value_of_another_form_counts_as_not_there() -> None:
+def test_a_malformed_value_counts_as_missing() -> None:
     odd = {"model": "m", "accuracy": 0.5, "low": "much", "n": [3], "pass_at": 1}
     read = Results.from_metrics({"results": [odd, {**odd, "accuracy": float("nan")}, {"model": 3}]})
     (row,) = read.exam

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_distill.methods import alignment
-from llm_distill.methods.alignment import Alignment, align, merge
+from llm_distill.methods.alignment import Chunks, align, merge
 from llm_distill.methods.token_bytes import token_bytes
 from tests.methods import small_tokenizers as small
 
@@ -28,7 +28,7 @@ def oracle(ends_a: Sequence[int], ends_b: Sequence[int]) -> tuple[list[int], lis
     return [last(ends_a, byte) for byte in common], [last(ends_b, byte) for byte in common]
 
 
-def lists(found: Alignment) -> tuple[list[int], list[int]]:
+def lists(found: Chunks) -> tuple[list[int], list[int]]:
     assert found.last_a.dtype == found.last_b.dtype == np.int64
     return found.last_a.tolist(), found.last_b.tolist()
 
@@ -104,6 +104,6 @@ def test_merge_is_a_plain_loop(keep: list[bool]) -> None:
         if is_kept:
             groups.append(pending)
             pending = []
-    found = merge(Alignment(given_a, given_b), np.array(keep, np.bool_))
+    found = merge(Chunks(given_a, given_b), np.array(keep, np.bool_))
     expected = [given_a[group[-1]] for group in groups], [given_b[group[-1]] for group in groups]
     assert lists(found) == expected

@@ -19,14 +19,14 @@ from llm_distill.methods.item_response import (
 SEEDS = range(3)
 
 
-def planted(n_takers: int, n_items: int, spread: float, seed: int):  # type: ignore[no-untyped-def]
+def planted(n_examinees: int, n_items: int, spread: float, seed: int):  # type: ignore[no-untyped-def]
     """Responses, slopes and abilities: slopes lognormal, difficulties and abilities N(0, 1)."""
     random = np.random.default_rng(seed)
     slopes = np.exp(spread * random.standard_normal(n_items))
     places = random.standard_normal(n_items)
-    abilities = random.standard_normal(n_takers)
+    abilities = random.standard_normal(n_examinees)
     p = 1 / (1 + np.exp(-slopes * (abilities[:, None] - places)))
-    responses = (random.random((n_takers, n_items)) < p).astype(float)
+    responses = (random.random((n_examinees, n_items)) < p).astype(float)
     informative = (responses.mean(axis=0) > 0) & (responses.mean(axis=0) < 1)
     return responses[:, informative], slopes[informative], abilities
 
@@ -130,17 +130,18 @@ def test_the_most_discriminating_items_are_chosen_and_negative_ones_never() -> N
     assert (chosen.n_uninformative, chosen.n_negative) == (2, 1)
     every = choose_items(responses, 20, range(20))
     assert {item.index for item in every.items} == set(range(20)) - {7}
-    assert {item.index for item in every.items if item.how == "random"} == {0, 1}
-    assert choose_items(responses, 18, range(20)).items[0].how == "random"  # 17 fit, 1 is drawn
+    assert {item.index for item in every.items if item.discrimination is None} == {0, 1}
+    eighteen = choose_items(responses, 18, range(20))
+    assert eighteen.items[0].discrimination is None  # 17 fit, 1 is drawn
     seventeen = choose_items(responses, 17, range(20))
-    assert all(item.how == "discrimination" for item in seventeen.items)
+    assert all(item.discrimination is not None for item in seventeen.items)
 
 
 @pytest.mark.parametrize("takers", [[], [[1, 0, 1, 0]], [[1, 0, 1, 0], [0, 0, 1, 1]] * 3])
 def test_fewer_than_3_different_takers_give_a_random_choice(takers: list[list[int]]) -> None:
     responses = np.array(takers, dtype=float).reshape(-1, 4)
     chosen = choose_items(responses, 2, [30, 10, 20, 40])
-    assert [(item.index, item.how) for item in chosen.items] == [(1, "random"), (2, "random")]
+    assert [item.index for item in chosen.items] == [1, 2]
     assert not chosen.fitted
     assert all(item.discrimination is None for item in chosen.items)
 

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_distill.methods.preference_pairs import Scored, question_pairs, rationale_pairs
+from llm_distill.methods.preference_pairs import ScoredText, question_pairs, rationale_pairs
 
 fortieths = st.integers(0, 40).map(lambda n: n / 40)
 texts = st.sampled_from(["a", "b", "c", "d ", "d"])
 
 
-def scored(values: list[tuple[float, str]], name: str = "") -> list[Scored]:
-    return [Scored(f"{name}{i}", score, text) for i, (score, text) in enumerate(values)]
+def scored(values: list[tuple[float, str]], name: str = "") -> list[ScoredText]:
+    return [ScoredText(f"{name}{i}", score, text) for i, (score, text) in enumerate(values)]
 
 
-def distinct(*scores: float) -> list[Scored]:
+def distinct(*scores: float) -> list[ScoredText]:
     return scored([(score, f"text {i}") for i, score in enumerate(scores)])
 
 

@@ -1,4 +1,4 @@
-"""Alignment of texts as real tokenizers cut them, against sets of bytes; all pairs of them.
+"""Chunks of texts as real tokenizers cut them, against sets of bytes; all pairs of them.
 
 The bundled ones are always there, SmolLM2's after `make setup-vllm`, Gemma 3's (262,144 tokens)
 where GEMMA_TOKENIZER names a folder with its tokenizer.json.

@@ -55,8 +55,8 @@ def test_any_spelling_is_read_and_a_list_alone_is_of_rows_without_a_task() -> No
         ("a:\n- '-'\n", "s.yaml:2: '-' has no letter or digit"),
         ("a:\n- b, c\n", "s.yaml:2: 'b, c' has a comma"),
         (f"a:\n- b\n- {'x' * 61}\n", "has more than 60 characters"),
-        ("a:\n- Adding up\n- adding_up\n", "s.yaml:3: 'adding_up' stands in line 2 already"),
-        ("a: [b]\na: [c]\n", "s.yaml:2: task 'a' stands twice"),
+        ("a:\n- Adding up\n- adding_up\n", "s.yaml:3: 'adding_up' is already in line 2"),
+        ("a: [b]\na: [c]\n", "s.yaml:2: task 'a' is given twice"),
     ],
 )
 def test_a_wrong_list_is_named_with_its_line(text: str, told: str) -> None:

@@ -27,7 +27,7 @@ def test_wilson_is_scipys(right: int, n: int) -> None:
 
 @pytest.mark.parametrize(("right", "n"), [(0, 0), (3, 2), (-1, 2)])
 def test_no_share_is_refused(right: int, n: int) -> None:
-    with pytest.raises(ValueError, match="no share"):
+    with pytest.raises(ValueError, match="not a share"):
         wilson_interval(right, n)
 
 
@@ -35,7 +35,7 @@ def test_bootstrap_against_every_resample() -> None:
     first, second = [0.0, 1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0, 1.0]
     difference = np.subtract(second, first)
     every = [difference[list(i)].mean() for i in itertools.product(range(5), repeat=5)]
-    found = paired_bootstrap(first, second, seed=3, draws=20_000)
+    found = paired_bootstrap(first, second)
     assert found.value == pytest.approx(0.2)
     low, high = np.quantile(every, (0.025, 0.975))
     assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)  # steps of 0.2
@@ -48,9 +48,8 @@ def test_bootstrap_is_seeded_and_paired() -> None:
     constant = paired_bootstrap(first, shifted)
     assert (constant.low, constant.high) == pytest.approx((0.25, 0.25))
     other = random.random(50).tolist()
-    assert paired_bootstrap(first, other, seed=1) == paired_bootstrap(first, other, seed=1)
-    assert paired_bootstrap(first, other, seed=1) != paired_bootstrap(first, other, seed=2)
-    with pytest.raises(ValueError, match="as many"):
+    assert paired_bootstrap(first, other) == paired_bootstrap(first, other)
+    with pytest.raises(ValueError, match="longer"):
         paired_bootstrap([1.0], [1.0, 0.0])
 
 
@@ -67,7 +66,7 @@ def test_the_t_interval_is_scipys() -> None:
 def test_bootstrap_of_a_mean_against_every_resample() -> None:
     values = [0.0, 0.25, 1.0, 0.5]
     every = [np.mean(drawn) for drawn in itertools.product(values, repeat=4)]
-    found = bootstrap(values, draws=40_000)
+    found = bootstrap(values)
     low, high = np.quantile(every, (0.025, 0.975))
     assert found.value == pytest.approx(np.mean(values))
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.0626)  # a step

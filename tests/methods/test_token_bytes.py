@@ -177,7 +177,7 @@ class CodePoints:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (small.word_piece, "is WordPiece: which bytes"),
+        (small.word_piece, "is WordPiece: the bytes"),
         (small.characters, "is BPE on characters, with no mark for a space"),
         (CodePoints, "CodePoints is a tokenizer without a tokenizers backend"),
         (small.word_endings, r"is BPE that marks where words end \('</w>'\)"),

@@ -101,7 +101,7 @@ def test_weights_of_another_shape_than_the_config_says(model_dir: Path) -> None:
 
 def test_a_name_that_is_nowhere_says_so_in_a_line() -> None:
     for load in (load_model, load_tokenizer):
-        with pytest.raises(ModelError, match="is no directory and was never downloaded") as caught:
+        with pytest.raises(ModelError, match="not a directory and was never downloaded") as caught:
             load(ModelSource("m", "org/nowhere"))
         assert "\n" not in str(caught.value)
 

@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("model", "expected"),
     [
         ("file", "file is a file; a model is a directory with config.json, or a Hub name"),
-        ("./nope", "no directory ./nope, and it is no Hub name"),
+        ("./nope", "no directory ./nope, and it is not a name on the Hub"),
         ("/nope/x", "no directory /nope/x"),
         ("~/nope", "no directory ~/nope"),
         ("~nobody/nope", "no directory ~nobody/nope"),
@@ -81,8 +81,8 @@ def test_a_served_model_is_looked_for_nowhere(load: Callable[..., object], good:
 
 def test_a_served_model_cannot_be_trained(failure: Failure, good: str) -> None:
     message = failure(good.replace("org/teacher", SERVED))
-    assert "stages.trained.model: 'teacher' is behind a server" in message
-    assert message.count("behind a server") == 1  # not of what is trained from it, too
+    assert "stages.trained.model: 'teacher' is on a server" in message
+    assert message.count("on a server") == 1  # not of what is trained from it, too
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,8 @@ def test_a_model_that_a_stage_names_itself(
     text = good[: good.index("profiles:")] + (
         "  near: {stage: select_similar, rows: numbers, questions: answers, model: ./nowhere}\n"
     )
-    assert "stages.near.model: no directory ./nowhere, and it is no Hub name" in failure(text)
+    said = "stages.near.model: no directory ./nowhere, and it is not a name on the Hub"
+    assert said in failure(text)
     assert load(text.replace("./nowhere", "org/model"))
 
 

@@ -1,4 +1,4 @@
-"""A Hub on loopback that the real client talks to, and artifacts with the manifests of a run."""
+"""Fixtures: a loopback Hub for the real client, and artifacts with the manifests of a run."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def pipeline() -> dict[str, Any]:
 
 @pytest.fixture
 def origin(distilled: dict[str, Artifact], pipeline: dict[str, Any]) -> Callable[[str], Any]:
-    """What a card of one of the artifacts is written from."""
+    """The origin of a card for one of the artifacts."""
     from llm_distill.publish.cards import Origin
     from llm_distill.publish.lineage import read_lineage
 

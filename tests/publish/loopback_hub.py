@@ -1,6 +1,6 @@
-"""A Hub on loopback: repositories, large files and commits as the real client asks for them.
+"""A Hub on loopback: repositories, large files and commits for the real client.
 
-It counts what it is sent, and fails as a test tells it. No Xet: the client is told to use LFS.
+It counts uploads, and fails as a test asks. Without Xet: the client is set to use LFS.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ LICENSES = ("apache-2.0", "mit", "llama3", "cc-by-4.0")
 
 @dataclass(frozen=True)
 class Fault:
-    """What is answered in place of the next call whose method and path match.
+    """What happens instead of the next call whose method and path match.
 
-    status: with it, an error. cut_after: without it, the connection is cut after so many bytes
-    of the body were read.
+    Attributes:
+        status: The error's status; None to cut the connection.
+        cut_after: Bytes of the body to read before the connection is cut.
     """
 
     method: str
@@ -59,10 +60,14 @@ class Repo:
 
 
 class LoopbackHub:
-    """repos: by `models/me/x` or `datasets/me/x`. stored: large files by sha256.
+    """The server.
 
-    calls: (method, path) of every call. uploads: sha256 of every large file that was sent whole.
-    waits: seconds that the client would have slept between attempts.
+    Attributes:
+        repos: By `models/me/x` or `datasets/me/x`.
+        stored: Large files by sha256.
+        calls: (method, path) of every call.
+        uploads: sha256 of every large file that was sent completely.
+        waits: Seconds that the client would have slept between attempts.
     """
 
     def __init__(self) -> None:
@@ -245,7 +250,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({**info, "downloads": 0, "likes": 0, "tags": [], "gated": False})
 
     def _tree(self, repo: Repo, place: str, *, recursive: bool) -> None:
-        """Files and folders below a folder, or right in it."""
+        """Files and folders below a folder, or directly in it."""
         folder = place.partition("/")[2]
         start = f"{folder}/" if folder else ""
         below = [name for name in repo.files if name.startswith(start)]
@@ -304,8 +309,8 @@ class _Handler(BaseHTTPRequestHandler):
         return content
 
     def _cut(self) -> None:
-        """Hang up without a word, as a network that is gone."""
-        linger = struct.pack("ii", 1, 0)  # a reset, not an orderly end
+        """Reset the connection, as if the network were gone."""
+        linger = struct.pack("ii", 1, 0)  # a reset, not an orderly shutdown
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)

@@ -11,6 +11,7 @@ import yaml
 from huggingface_hub import DatasetCard, ModelCard
 
 from llm_distill.errors import ModelError, WorkspaceError
+from llm_distill.evaluation.results import Figure, FigureTable, shown
 from llm_distill.manifest import ModelUsed
 from llm_distill.publish.cards import recipe_text
 from llm_distill.publish.dataset_card import dataset_card
@@ -19,7 +20,7 @@ from llm_distill.publish.package import package
 
 
 def adapter_card(origin, license_id="mit", **identities):
-    """identities: what the run knew models by, where it is not a name on the Hub."""
+    """identities: of models that the run did not have from the Hub."""
     made = origin("student")
     for manifest in made.lineage.manifests.values():
         for name in identities.keys() & manifest.models.keys():
@@ -48,7 +49,7 @@ def test_a_model_card_has_its_base_its_data_and_its_results(origin):
 def test_a_model_cards_text(origin, distilled):
     text = adapter_card(origin).text
     assert (
-        "| exam | 4 | 0 | 25.0 % (10.0 to 40.0) | 50.0 % (30.0 to 70.0) | +25.0 (-10.0 to" in text
+        "| exam | 4 | 0 | 25.0% (10.0% to 40.0%) | 50.0% (30.0% to 70.0%) | +25.0 (-10.0 to" in text
     )
     assert f"| org/teacher | {'c' * 40} | answers | unknown |" in text
     assert f"| org/student (base) | {'d' * 40} | distilled | unknown |" in text
@@ -61,7 +62,7 @@ def test_a_model_cards_text(origin, distilled):
     assert 'AutoPeftModelForCausalLM.from_pretrained("me/toy")' in text
 
 
-def test_an_evaluation_of_something_else_is_said(origin):
+def test_an_evaluation_of_something_else_is_a_warning(origin):
     made = origin("student")
     metrics = made.evaluations[0].manifest.metrics
     metrics["results"] = [row for row in metrics["results"] if row["model"] == "student"]
@@ -69,6 +70,20 @@ def test_an_evaluation_of_something_else_is_said(origin):
     assert "Not measured." in card.text
     assert any("'exam' has no accuracy of 'distilled'" in warning for warning in card.warnings)
     assert not any("exam" in warning for warning in adapter_card(origin).warnings)
+
+
+def test_a_stages_own_figures_are_shown(origin):
+    made = origin("student")
+    made.lineage.manifest.metrics.update(shown(FigureTable("speed", (Figure({"on": "cpu"}, 7.5),))))
+    exam = made.evaluations[0].manifest
+    exam.metrics.clear()
+    exam.metrics.update(shown(FigureTable("a | b", (Figure({"model": "[x]"}, 0.5, kind="share"),))))
+    card = model_card(made, "me/toy", "mit", is_adapter=True)
+    assert "### distilled: speed\n\n| on | value | 95 % interval | items |\n" in card.text
+    assert "| cpu | 7.5 |  |  |" in card.text
+    assert "### exam: a \\| b\n" in card.text
+    assert "| \\[x] | 50.0% |  |  |" in card.text
+    assert not any("exam" in warning for warning in card.warnings)
 
 
 def test_a_whole_model_names_another_library(origin):
@@ -93,7 +108,7 @@ def test_a_dataset_card(origin, distilled):
     assert "| `completion` | string | what the model answered |" in card.text
     assert "- `answers` by teacher: `{template: ask.jinja, sampling: {temperature: 0.7" in card.text
     assert "- `clean` (decontaminate): overlaps test: 1; 3 rows left" in card.text
-    assert "`clean` took out 1 of 4 rows: those that share 13 words in a row with test" in card.text
+    assert "`clean` removed 1 of 4 rows: those that share 13 consecutive words with" in card.text
 
 
 def test_nothing_of_this_machine_is_in_what_is_pushed(origin, tmp_path, monkeypatch, pipeline):
@@ -116,7 +131,7 @@ def test_nothing_of_this_machine_is_in_what_is_pushed(origin, tmp_path, monkeypa
         assert os.environ["HOME"] not in text
 
 
-def test_where_a_server_is_and_what_it_has_there_is_not_told(origin, pipeline):
+def test_a_servers_address_and_local_paths_are_not_published(origin, pipeline):
     engine = {"kind": "openai", "base_url": "http://gpu7.corp:80/v1", "model": "/srv/x/llama"}
     pipeline["models"]["teacher"]["engine"] = engine
     made = origin("student")
@@ -155,7 +170,7 @@ def test_the_recipe_has_what_made_it_and_its_exam_and_nothing_else(origin):
         ("other\nlicense_name: qwen-research", "owner's own"),
     ],
 )
-def test_a_teacher_whose_licence_speaks_of_outputs_is_a_warning(
+def test_a_teachers_license_with_terms_on_outputs_is_a_warning(
     origin, pipeline, tmp_path, declared, says
 ):
     folder = tmp_path / "teacher"
@@ -167,25 +182,25 @@ def test_a_teacher_whose_licence_speaks_of_outputs_is_a_warning(
     assert len(warnings) == 1
     assert says in warnings[0]
     assert says in card.text
-    assert "Read its licence before" in card.text
+    assert "Read its license before" in card.text
 
 
-def test_a_free_teacher_is_no_warning_and_an_unknown_one_is(origin, pipeline, tmp_path):
+def test_an_unknown_license_is_a_warning_and_a_free_one_is_not(origin, pipeline, tmp_path):
     assert any("not known here" in warning for warning in adapter_card(origin).warnings)
     (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     pipeline["models"]["teacher"] = {"model_name_or_path": str(tmp_path)}
     assert adapter_card(origin, teacher="0" * 64).warnings == ()
 
 
-def test_the_bases_licence_is_taken_where_none_is_set(origin, pipeline, tmp_path):
+def test_the_bases_license_is_taken_where_none_is_set(origin, pipeline, tmp_path):
     (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     for model in pipeline["models"].values():
         model["model_name_or_path"] = str(tmp_path)
     card = adapter_card(origin, None, teacher="0" * 64, student="0" * 64)
     data = ModelCard(card.text).data
     assert data.license == "apache-2.0"
-    assert "Its licence is that of the model that it was made from" in card.text
-    assert data.base_model is None  # a directory of this machine is no name on the Hub
+    assert "Its license is that of the model that it is based on" in card.text
+    assert data.base_model is None  # a local directory is not a name on the Hub
     assert any("base is not on the Hub" in warning for warning in card.warnings)
 
 
@@ -200,10 +215,10 @@ def test_a_base_was_on_the_hub_if_the_run_had_it_from_there(origin, tmp_path, mo
         assert ModelCard(card.text).data.base_model == "org/student"
 
 
-def test_no_licence_at_all_is_said(origin):
+def test_a_missing_license_is_a_warning(origin):
     card = adapter_card(origin, None)
     assert ModelCard(card.text).data.license is None
-    assert any("names no licence" in warning for warning in card.warnings)
+    assert any("does not name a license" in warning for warning in card.warnings)
 
 
 def test_an_adapter_on_what_another_stage_trained_is_not_pushed_alone(made, distilled, tmp_path):
@@ -230,7 +245,7 @@ def test_an_adapter_on_what_another_stage_trained_is_not_pushed_alone(made, dist
     packed = package(origin, "me/toy", None, tmp_path / "rows", merged)
     assert packed.files["model.safetensors"] == merged / "model.safetensors"
     assert "by `train_sft`, then `train_dpo`." in packed.card
-    shutil.rmtree(distilled["student"].path)  # what it stands on is out of sight, and still there
+    shutil.rmtree(distilled["student"].path)  # its base's artifact is gone, and it still needs it
     with pytest.raises(ModelError, match="on top of what stage 'distilled' trained"):
         package(Origin(read_lineage(again.path), (), {}), "me/toy", None, tmp_path / "rows")
 
@@ -266,10 +281,10 @@ def test_only_what_the_stage_made_is_pushed(made, tmp_path):
         package(origin, "me/toy", "mit", tmp_path)
 
 
-def test_an_artifact_upstream_that_was_removed_is_said(distilled, origin):
+def test_a_removed_artifact_upstream_is_mentioned(distilled, origin):
     shutil.rmtree(distilled["answers"].path)
     text = adapter_card(origin).text
-    assert f"Not in the workspace any more: {distilled['answers'].path.name}." in text
+    assert f"No longer in the workspace: {distilled['answers'].path.name}." in text
 
 
 def test_a_datasets_files_are_the_same_bytes_each_time(origin, tmp_path):

@@ -78,7 +78,7 @@ def server() -> Iterator[LoopbackHub]:
 
 @pytest.fixture
 def command(tmp_path: Path, server: LoopbackHub) -> Any:
-    """`llm-distill …` in a process of its own: its output, whatever its exit code."""
+    """`llm-distill …` in a new process: its output, after a check of its exit code."""
     (tmp_path / "answers.jsonl").write_text('{"contains": "", "completion": "It is 4."}\n')
 
     def run(*arguments: str, code: int = 0, **more: str) -> str:
@@ -120,7 +120,7 @@ def test_a_pipeline_pushes_and_another_one_works_with_what_it_pushed(tmp_path, s
     assert str(tmp_path) not in card + whole["pipeline.yaml"].decode()
 
     n_uploads = len(server.uploads)
-    again = command("run", "made.yaml")  # the Hub is asked, and has it all
+    again = command("run", "made.yaml")  # the Hub is asked, and has everything
     assert again.count("▶") == 2
     assert "✓ published" in again
     assert "✓ released" in again
@@ -156,7 +156,7 @@ def test_a_pipeline_pushes_and_another_one_works_with_what_it_pushed(tmp_path, s
 
 @pytest.fixture
 def cli(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: LoopbackHub) -> Any:
-    """As everywhere, in a folder of its own and with a Hub: exit code and output."""
+    """The command line in an empty folder and with a Hub: exit code and output."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str]:
@@ -200,7 +200,7 @@ def test_the_push_command(made, distilled, pipeline, hub, cli):
     repo = hub.repos["models/me/toy"]
     assert repo.private
     assert repo.messages[1] == "Push toy/20260101-000000, stage distilled, with llm-distill"
-    assert b"50.0 % (30.0 to 70.0)" in repo.files["README.md"]
+    assert b"50.0% (30.0% to 70.0%)" in repo.files["README.md"]
 
     public = ("--public", "--license", "mit")
     assert cli("push", "toy", "clean", "--repo-id", "me/rows", *public, *there)[0] == 0
@@ -211,7 +211,7 @@ def test_the_push_command(made, distilled, pipeline, hub, cli):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("clean", "--repo-id", "rows"), 2, "names no owner"),
+        (("clean", "--repo-id", "rows"), 2, "has no owner"),
         (("clean", "--repo-id", "me/rows", "--license", "mti"), 2, "did you mean 'mit'"),
         (("clean", "--repo-id", "me/rows", "--merge"), 2, "gives rows, no adapter"),
         (("claen", "--repo-id", "me/rows"), 5, "has no stage 'claen'; did you mean 'clean'"),
@@ -247,7 +247,7 @@ def test_push_merges_what_a_run_has_trained(tmp_path, server, command):
     (exam,) = (tmp_path / "data/artifacts").glob("exam-*/manifest.json")
     results = json.loads(exam.read_text())["metrics"]["results"]
     share = next(row["accuracy"] for row in results if row["model"] == "tuned")
-    assert f"{100 * share:.1f} %" in files["README.md"].decode()
+    assert f"{share:.1%}" in files["README.md"].decode()
     sent = len(server.uploads)
     command("push", "made", "tuned", "--repo-id", "me/tuned", "--merge")
     assert len(server.uploads) == sent == 1  # merged again, to the same bytes

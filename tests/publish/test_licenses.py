@@ -1,4 +1,4 @@
-"""Where a licence is read from, and which there are."""
+"""Where licenses are read from, and which are known."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import pytest
 from llm_distill.errors import ConfigError
 from llm_distill.models.hub import cached_commit
 from llm_distill.publish.licenses import KNOWN, ON_OUTPUTS, check_license, license_of, restriction
-from llm_distill.publish.lineage import UsedModel
+from llm_distill.publish.lineage import OutsideModel
 from tests.publish.loopback_hub import Repo
 
 
-def used(path: str, *, is_on_hub: bool = False, revision: str | None = None) -> UsedModel:
-    return UsedModel("m", path, revision, ("answers",), is_on_hub)
+def used(path: str, *, is_on_hub: bool = False, revision: str | None = None) -> OutsideModel:
+    return OutsideModel("m", path, revision, ("answers",), is_on_hub)
 
 
 def test_an_identifier_that_the_hub_does_not_know():
     assert check_license("apache-2.0") == "apache-2.0"
-    with pytest.raises(ConfigError, match="license 'apache2' is none .*did you mean 'apache-2.0'"):
+    with pytest.raises(ConfigError, match="'apache2' is not one .*did you mean 'apache-2.0'"):
         check_license("apache2")
 
 
@@ -40,7 +40,7 @@ def test_every_restricted_family_is_one_that_a_card_can_name():
         (None, "unknown"),
     ],
 )
-def test_a_local_model_says_it_in_its_readme(tmp_path, card, found):
+def test_a_local_models_license_is_in_its_readme(tmp_path, card, found):
     if card is not None:
         (tmp_path / "README.md").write_text(card)
     assert license_of(used(tmp_path.name), {"model_name_or_path": str(tmp_path)}) == found
@@ -54,7 +54,7 @@ def test_a_hub_model_is_asked_for_its_card(hub):
 
 
 @pytest.mark.parametrize("is_recorded", [True, False])
-def test_asking_for_a_licence_does_not_move_what_a_name_stands_for(hub, tmp_path, is_recorded):
+def test_asking_for_a_license_does_not_move_what_a_name_stands_for(hub, tmp_path, is_recorded):
     from huggingface_hub import hf_hub_download
 
     repo = Repo(False, [{"config.json": b"{}", "README.md": b"---\nlicense: mit\n---\n"}], ["one"])
@@ -73,7 +73,7 @@ def test_a_local_model_is_not_looked_up_on_the_hub(hub):
     assert hub.calls == []
 
 
-def test_models_that_are_no_repository_are_not_asked_for(hub):
+def test_models_that_are_not_repositories_are_not_looked_up(hub):
     scripted = {"model_name_or_path": "a/b", "engine": {"kind": "scripted"}}
     assert restriction(license_of(used("a/b"), scripted)) is None
     served = {"model_name_or_path": "gpt-large", "engine": {"kind": "openai"}}

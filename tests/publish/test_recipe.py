@@ -1,4 +1,4 @@
-"""A recipe of what a round of a `repeat` made: as much of the block as is needed, and valid."""
+"""A recipe for a result of a `repeat`: as many rounds as are needed, and a valid file."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_as_many_rounds_as_are_needed(
         assert list(made["models"]) == ["base"]  # which the block starts with
         assert f"answers@{times}" in loaded
     assert set(stages) <= set(loaded)
-    assert PIPELINE["stages"]["rounds"]["repeat"]["times"] == 3  # the run's own is as it was
+    assert PIPELINE["stages"]["rounds"]["repeat"]["times"] == 3  # the run's own file is unchanged
 
 
 def test_an_exam_of_the_last_round_keeps_all_rounds() -> None:

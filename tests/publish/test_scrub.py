@@ -1,4 +1,4 @@
-"""What belongs to one machine does not leave it."""
+"""Private values are removed from what is shown to others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_paths_keep_their_last_part_only(given, expected):
     assert scrubbed({"a": [given]}, {}) == {"a": [expected]}
 
 
-def test_values_of_the_environment_are_named_again_the_longest_first():
+def test_values_of_the_environment_become_names_the_longest_first():
     environment = {"A": "projects", "B": "projects/mine", "SHORT": "abc", "not a name": "whatever!"}
     text = "s3 projects/mine and projects, abc, whatever!"
     assert scrubbed(text, environment) == "s3 ${B} and ${A}, abc, whatever!"

@@ -1,4 +1,4 @@
-"""A run of each kind, and the command line in an empty folder."""
+"""Fixtures: an empty run, a run with everything, and the command line in an empty folder."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def make_run(tmp_path: Path) -> Callable[..., Made]:
 
 @pytest.fixture(scope="session")
 def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A run with every kind of figure and sample, and with hostile text in all. Only to be read."""
+    """A read-only run with every kind of figure and sample, and hostile text in all of them."""
     settings = f"name: made\nseed: 7\nstages:\n  rows: {{stage: load_dataset, path: '{HOSTILE}'}}\n"
     made = _run_in(tmp_path_factory.mktemp("whole"), settings, "20260101-000000")
     made.stage("rows", "load_dataset", [{"id": "a", "question": HOSTILE}])
@@ -113,6 +113,6 @@ def whole_page(whole_run: Made) -> str:
 def cli(
     cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., Any]:
-    """As everywhere, in an empty folder."""
+    """The command line, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return cli

@@ -1,4 +1,4 @@
-"""Runs put together by hand, and a reader of the page that is made of them."""
+"""Runs for tests, and a parser of the report's page."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def candidate(question: int, strategy: str, score: float | None) -> dict[str, An
 
 @dataclass
 class Page(HTMLParser):
-    """What a browser makes of a page: its elements, and its text but for script and style."""
+    """A parsed page: its elements, and its text except script and style."""
 
     source: str
     elements: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)

@@ -46,7 +46,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def page(driver: Any, whole_page: str, tmp_path: Path) -> Any:
-    """The page from disk, on a screen of the usual width; it must leave nothing in the console."""
+    """The page from disk, on a screen of the usual width; the console must stay empty."""
     file = tmp_path / "report.html"
     file.write_text(whole_page, encoding="utf-8")
     _screen(driver, 1100)
@@ -63,7 +63,7 @@ def _screen(driver: Any, width: int, **media: str) -> None:
 
 
 def _cards(page: Any) -> list[str]:
-    """The ids of the cards that are seen."""
+    """The ids of the visible cards."""
     return list(
         page.execute_script(
             "return [...document.querySelectorAll('article')]"
@@ -142,7 +142,7 @@ def test_text_of_page_and_plots_goes_with_the_scheme(page: Any, scheme: str, is_
     assert plot == text
 
 
-def test_every_plot_has_a_size_and_colours(page: Any) -> None:
+def test_every_plot_has_a_size_and_colors(page: Any) -> None:
     seen = page.execute_script(
         "return [...document.querySelectorAll('figure svg')].map(svg => [svg.clientHeight,"
         " svg.textContent.trim().length,"

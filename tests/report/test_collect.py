@@ -1,4 +1,4 @@
-"""What is left of a run is collected, whatever has become of it."""
+"""What is left of a run is collected, even if parts are damaged or missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llm_distill.runtime.record import StageRecord
 MakeRun = Callable[..., Any]
 
 
-def test_a_stage_is_told_by_its_manifest(make_run: MakeRun) -> None:
+def test_a_stage_is_read_from_its_manifest(make_run: MakeRun) -> None:
     made = make_run()
     made.stage("a", "load_dataset", [{"id": "1", "question": "?"}])
     made.stage("b", "toy_map", [{"id": "1"}], ("a",), {"n": 2}, seconds=8.5, tokens_out=3, cost=0.2)
@@ -24,11 +24,11 @@ def test_a_stage_is_told_by_its_manifest(make_run: MakeRun) -> None:
     made.record.stages["b"].seconds = 0.001
     a, b = made.view.stages
     assert (a.kind, a.inputs, a.columns) == ("load_dataset", (), {"id", "question"})
-    assert (b.kind, b.inputs, b.metrics) == ("toy_map", ("a",), {"n": 2})
+    assert (b.kind, b.inputs) == ("toy_map", ("a",))
     assert (b.seconds, b.tokens, b.cost) == (8.5, 3, 0.2)  # what it took when it was made
 
 
-def test_a_stage_that_has_not_run_is_told_by_the_settings(make_run: MakeRun) -> None:
+def test_a_stage_that_has_not_run_is_read_from_the_settings(make_run: MakeRun) -> None:
     settings = "stages: {a: {stage: toy_map, rows: b, also: [c, b]}, d: {stage: gone, rows: b}}"
     made = make_run(settings)
     made.record.stages = {"a": StageRecord(), "d": StageRecord()}
@@ -54,7 +54,7 @@ def _remove(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "problem"), [(_edit, "edited"), (_cut, "bytes, not"), (_remove, "removed")]
 )
-def test_an_artifact_that_is_not_whole_is_said(
+def test_a_damaged_artifact_is_reported(
     make_run: MakeRun, damage: Callable[[Path], None], problem: str
 ) -> None:
     made = make_run("stages: {a: {stage: toy_rows}}")

@@ -1,4 +1,4 @@
-"""What is drawn of an evaluation."""
+"""An evaluation in the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stage's own figures are in the terminal, the report and the trackers; no renderer knows it."""
+"""A stage's own figures are in the terminal, the report and the trackers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_toy_stages_figures_are_shown_everywhere(
 ) -> None:
     stage = ToyMeasure.model_validate({"stage": "toy_measure", "rows": "texts"})
     ran = run_stage(stage, {"texts": ROWS})
-    metrics = json.loads(json.dumps(ran.metrics))  # as the manifest gives them back
+    metrics = json.loads(json.dumps(ran.metrics))  # as read from a manifest
     assert metric_scalars(metrics) == {
         "figures/length of texts/question/value": 7.5,
         "figures/length of texts/question/low": 4,
@@ -55,7 +55,7 @@ def test_own_figures_come_back_as_they_were_given() -> None:
     assert read.cells == (("x", "", "25.0%", "20.0% to 30.0%", "9"), ("", "y", "-10.0", "", ""))
 
 
-def test_own_figures_of_another_form_are_left_out() -> None:
+def test_malformed_own_figures_are_left_out() -> None:
     rows = [{"value": 1}, {"labels": {}, "value": "much"}, {"labels": {}, "value": float("nan")}]
     assert Results.from_metrics({"figures": [{"title": "t", "rows": rows}, 3]}).own == ()
     assert Results.from_metrics({"figures": 0.5, "results": "none"}) == Results.from_metrics({})
@@ -68,7 +68,7 @@ def test_own_figures_run_nothing_in_the_page(make_run: Callable[..., Made]) -> N
     assert HOSTILE not in render(made.view)
 
 
-def test_a_score_is_called_by_the_stage_that_wrote_it(make_run: Callable[..., Made]) -> None:
+def test_a_score_is_named_after_the_stage_that_wrote_it(make_run: Callable[..., Made]) -> None:
     made = make_run("")
     made.stage("rated", "judge_rows", [{"id": "a", "score": 0.5}])
     (figure,) = distributions(made.view)

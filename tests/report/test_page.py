@@ -1,4 +1,4 @@
-"""The page: what it says, that it loads nothing, and that text of others stays text."""
+"""The page: what it says, that it loads nothing, and that untrusted text stays text."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def test_it_says_what_a_run_gave(whole_page: str) -> None:
         "teacher: reward margin",
         "pairs: margin of chosen over rejected",
         "1 of 7 rows have no score.",
-        "items that share 8 words in a row",
+        "items that share 8 consecutive words",
         "Accuracy by skills, 0-shot",
     ):
         assert part in text, part
 
 
-def test_text_of_others_is_text(whole_page: str) -> None:
+def test_untrusted_text_is_escaped(whole_page: str) -> None:
     page = Page(whole_page)
     assert page.text.count(HOSTILE) >= 8
     assert len(page.attributes("script")) == 1
@@ -110,7 +110,7 @@ def test_an_artifact_that_is_gone_is_named(make_run: MakeRun) -> None:
     assert "The artifact of a cannot be shown: it has been removed." in text
 
 
-def test_rows_that_cannot_be_read_cost_only_their_own_place(make_run: MakeRun) -> None:
+def test_unreadable_rows_affect_only_their_own_place(make_run: MakeRun) -> None:
     made = make_run()
     made.stage("good", "toy_rows", [{"id": "1", "question": "Who?"}])
     path = made.stage(
@@ -137,7 +137,7 @@ def test_it_says_how_the_texts_of_teacher_and_student_align(make_run: MakeRun) -
     assert "What teacher and student have in common" in Page(render(made.view)).text
 
 
-def test_figures_of_others_in_another_form_are_passed_over(make_run: MakeRun) -> None:
+def test_malformed_figures_of_other_packages_are_ignored(make_run: MakeRun) -> None:
     made = make_run()
     odd: list[dict[str, Any]] = [
         {"results": "none"},

@@ -1,4 +1,4 @@
-"""The lanes: no output is drawn through another's."""
+"""The lanes: outputs do not cross each other's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_an_output_has_its_lane_to_itself_until_its_last_reader(seed: int) -> No
         assert [names[i] for i in node.inputs] == stages[line][1]
 
 
-def test_the_picture_has_a_mark_a_stage_and_a_path_a_reading() -> None:
+def test_the_picture_has_a_mark_for_each_stage_and_a_path_for_each_input() -> None:
     stages = [
         ("a", (), "done"),
         ("b", ("a", "models_of_nobody"), "failed"),

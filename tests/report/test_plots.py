@@ -1,4 +1,4 @@
-"""Charts hold the right figures; their pictures fit into a page."""
+"""Charts have the right figures, and their pictures fit into a page."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from xml.etree import ElementTree
 
 import pytest
 
-from llm_distill.report.charts import CURVE_ROWS, Curve, Histogram, Share, Shares, spaced
+from llm_distill.evaluation.result_rows import Figure
+from llm_distill.report.charts import CURVE_ROWS, Curve, Histogram, Shares, spaced
 from llm_distill.report.plots import IN_PAGE, draw
 
+
+def share(value: float, *ends: float) -> Figure:
+    return Figure({}, value, *ends, kind="share")
+
+
 SHARES = Shares(
-    "skill", {"sums": {"a": Share(0.5, 0.4, 0.6), "b": Share(0.7)}, "days": {"b": Share(0)}}
+    "skill", {"sums": {"a": share(0.5, 0.4, 0.6), "b": share(0.7)}, "days": {"b": share(0)}}
 )
-CROWDED = Shares("skill", {g: {s: Share(0.5) for s in "abcde"} for g in "vwxyz"})
+CROWDED = Shares("skill", {g: {s: share(0.5) for s in "abcde"} for g in "vwxyz"})
 HISTOGRAM = Histogram.of("score", [("a", 0.25), ("b", 1.0), ("b", 0.25)])
 CURVE = Curve("loss", {"training": ((1, 2.0), (10, 1.0))})
 
@@ -26,7 +32,7 @@ def test_shares_as_a_table() -> None:
 
 
 @pytest.mark.parametrize("n_items", [1, 3, 7, 16, 20])
-def test_each_score_has_a_bin_of_its_own_where_items_are_few(n_items: int) -> None:
+def test_each_score_has_its_own_bin_if_items_are_few(n_items: int) -> None:
     values = [k / n_items for k in range(n_items + 1)]
     chart = Histogram.of("score", [("", v) for v in values for _ in range(3)], 1 / n_items)
     assert chart.counts[""] == (3,) * (n_items + 1)
@@ -99,7 +105,7 @@ def test_two_pictures_in_a_page_share_no_id() -> None:
 @pytest.mark.parametrize("name", ["$x$ <b>&", "_hidden", "\x00\n\x1b[1m", "题目", "a\u202eb"])
 def test_any_name_can_be_drawn_as_it_is(name: str) -> None:
     svg = draw(
-        Shares("skill", {name: {name: Share(0.5)}}),
+        Shares("skill", {name: {name: share(0.5)}}),
         "plot-1",
         name.replace("\x00", " ").replace("\x1b", " "),
     )

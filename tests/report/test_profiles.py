@@ -1,4 +1,4 @@
-"""Missing skills as they are drawn, and as the terminal's table."""
+"""Missing skills as a chart, and as the terminal's table."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import pytest
 from rich.console import Console
 
 from llm_distill.cli.tables import MOST_SKILLS, result_tables
-from llm_distill.report.charts import Share, Shares
-from llm_distill.report.figures import MOST_GROUPS
+from llm_distill.report.charts import Shares
+from llm_distill.report.figures import MOST_DRAWN, profiles
 from llm_distill.report.page import render
 from llm_distill.report.plots import draw
-from llm_distill.report.profiles import profiles
 from tests.report.runs import HOSTILE, Made, Page
 
 
@@ -40,15 +39,12 @@ def test_weights_are_drawn_with_their_intervals(make_run: Callable[..., Made]) -
     run.stage("profile", "skill_profile", [{"id": "a"}], metrics=found)
     (figure,) = profiles(run.view)
     assert figure.title == "profile: missing skills"
-    assert figure.chart == Shares(
-        "missing skill",
-        {
-            "carrying": {"weight": Share(0.1, 0.05, pytest.approx(0.15))},
-            "order": {"weight": Share(0.04, 0.02, pytest.approx(0.06))},
-        },
-        end=0.2,
-    )
-    svg = draw(figure.chart, "plot-1", "missing skills")
+    chart = figure.chart
+    assert isinstance(chart, Shares)
+    drawn = {name: str(shares["weight"]) for name, shares in chart.shares.items()}
+    assert drawn == {"carrying": "10.0% (5.0% to 15.0%)", "order": "4.0% (2.0% to 6.0%)"}
+    assert chart.end == 0.2
+    svg = draw(chart, "plot-1", "missing skills")
     texts = [element.text for element in ElementTree.fromstring(svg).iter() if element.text]
     assert {"carrying", "10%", "4%", "0%", "15%", "20%"} <= set(texts)
     assert "100%" not in texts
@@ -67,7 +63,7 @@ def test_of_several_tasks_a_skill_has_its_tasks_name_too(make_run: Callable[...,
 @pytest.mark.parametrize(
     ("high", "end"), [(0.1, 0.1), (0.11, 0.2), (0.4, 0.4), (0.79, 0.8), (0.81, 1.0), (1.0, 1.0)]
 )
-def test_the_axis_ends_behind_the_widest_interval(
+def test_the_axis_ends_after_the_widest_interval(
     make_run: Callable[..., Made], high: float, end: float
 ) -> None:
     run = make_run()
@@ -79,17 +75,17 @@ def test_of_many_skills_the_first_are_drawn_and_the_rest_is_said(
     make_run: Callable[..., Made],
 ) -> None:
     run = make_run()
-    many = [skill(f"s{i}", 0.01) for i in range(MOST_GROUPS + 2)]
+    many = [skill(f"s{i}", 0.01) for i in range(MOST_DRAWN + 2)]
     run.stage("profile", "skill_profile", [{"id": "a"}], metrics=metrics(*many))
     (figure,) = profiles(run.view)
-    assert list(figure.chart.shares)[-1] == f"s{MOST_GROUPS - 1}"
+    assert list(figure.chart.shares)[-1] == f"s{MOST_DRAWN - 1}"
     assert "2 more are not drawn" in figure.note
     assert draw(figure.chart, "plot-1", "x")
     (table,) = result_tables("profile", metrics(*many))
     assert (table.row_count, table.caption) == (MOST_SKILLS, "and 2 more")
 
 
-def test_no_skills_or_another_form_draws_nothing(make_run: Callable[..., Made]) -> None:
+def test_no_skills_or_malformed_ones_draw_nothing(make_run: Callable[..., Made]) -> None:
     run = make_run()
     for number, found in enumerate(
         ({"skill_profile": []}, {"skill_profile": "x"}, {"skill_profile": [1, {"skill": "a"}]}, {})

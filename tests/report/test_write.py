@@ -1,4 +1,4 @@
-"""When a report is written, where it lies, and that it never stands in a run's way."""
+"""When and where a report is written, and that its failure does not affect a run."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_report_that_cannot_be_made_hides_nothing(
     assert not list(Path("data").rglob("report.html"))
 
 
-def test_report_writes_anew_and_elsewhere(toy: Path, cli: Cli, tmp_path: Path) -> None:
+def test_report_rewrites_and_writes_elsewhere(toy: Path, cli: Cli, tmp_path: Path) -> None:
     cli("run", toy)
     code, out, _ = cli("report", "toy", "--output", tmp_path / "mine.html")
     assert (code, _named(out)) == (0, [str(tmp_path / "mine.html")])
@@ -107,7 +107,7 @@ def test_report_writes_anew_and_elsewhere(toy: Path, cli: Cli, tmp_path: Path) -
         (["--output", "data"], "data is a folder; name a file"),
     ],
 )
-def test_what_cannot_be_written_is_said(
+def test_a_report_that_cannot_be_written_is_an_error(
     toy: Path, cli: Cli, arguments: list[str], message: str
 ) -> None:
     cli("run", toy)

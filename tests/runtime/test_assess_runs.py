@@ -76,7 +76,7 @@ def test_a_server_may_be_the_student_but_not_the_reward_model(bench: Callable[[s
     toy = bench(served.replace("    model: student\n", "    model: server\n"))
     load_pipeline(str(toy.file))
     toy = bench(served.replace("next_token, model: student", "next_token, model: server"))
-    with pytest.raises(ConfigError, match=r"rewarded\.difficulty\.model: 'server' is behind a ser"):
+    with pytest.raises(ConfigError, match=r"rewarded\.difficulty\.model: 'server' is on a ser"):
         load_pipeline(str(toy.file))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from llm_distill.errors import DataError, WorkspaceError
 from llm_distill.runtime import artifact, disk, perform, record
-from llm_distill.runtime.disk import explained, write_durably
+from llm_distill.runtime.disk import disk_explained, write_durably
 
 TOY = """\
 name: toy
@@ -65,7 +65,7 @@ def test_a_file_that_cannot_be_written_leaves_no_part_and_keeps_the_old_one(
 def test_errors_of_a_full_disk_are_told_from_others(
     tmp_path: Path, error: Exception, expected: type[Exception], message: str
 ) -> None:
-    with pytest.raises(expected, match=message), explained(tmp_path):
+    with pytest.raises(expected, match=message), disk_explained(tmp_path):
         raise error
 
 
@@ -73,7 +73,7 @@ def test_torch_cannot_write_an_archive_where_hardly_any_room_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disk, "NEARLY_FULL", 2**80)
-    with pytest.raises(WorkspaceError, match="is full"), explained(tmp_path):
+    with pytest.raises(WorkspaceError, match="is full"), disk_explained(tmp_path):
         raise RuntimeError(f"{ARCHIVE}PytorchStreamWriter failed writing file data/0")
 
 

@@ -76,5 +76,5 @@ def test_a_run_is_reused_until_a_task_changes_and_writes_nothing_here(
 def test_a_model_behind_a_server_has_no_weights(bench: Callable[[str], Any], folder: Path) -> None:
     served = PIPELINE.replace("[teacher, student], tasks", "[server], tasks")
     toy = bench(served.replace("FOLDER", str(folder)))
-    with pytest.raises(ConfigError, match=r"exam.models\[0\]: 'server' is behind a server .*load"):
+    with pytest.raises(ConfigError, match=r"exam.models\[0\]: 'server' is on a server .*load"):
         load_pipeline(str(toy.file))

@@ -10,6 +10,7 @@ import pytest
 
 from llm_distill.errors import ConfigError
 from llm_distill.pipeline.load import load_pipeline
+from tests.golden.fingerprints import identities
 
 PIPELINE = """\
 name: scores
@@ -46,13 +47,36 @@ def test_the_bundled_teacher_scores(bench: Callable[[str], Any]) -> None:
     assert toy.plan("stages.scores.top_k=4")["scores"][0] == "run"
 
 
+@pytest.mark.parametrize(("scorer", "n_fingerprints"), [("engine", 2), ("forward_pass", 1)])
+def test_only_scores_of_an_engine_depend_on_its_settings(
+    scorer: str, n_fingerprints: int, bench: Callable[[str], Any]
+) -> None:
+    """Quantization in vLLM changes them; a forward pass of transformers never sees it."""
+    found = set()
+    for quantization in ("null", "fp8"):
+        engine = f"{{kind: vllm, quantization: {quantization}}}"
+        text = PIPELINE.replace("{kind: transformers}", engine)
+        toy = bench(text.replace("model: teacher\n", f"model: teacher\n    scorer: {scorer}\n"))
+        found.add(identities(str(toy.file))[""]["scores"])
+    assert len(found) == n_fingerprints
+
+
 def test_mistakes_are_found_before_anything_runs(bench: Callable[[str], Any]) -> None:
     for old, new, message in (
-        ("model: teacher", "model: server", r"scores\.model: 'server' is behind a server"),
+        ("model: teacher", "model: server", r"scores\.model: 'server' is on a server"),
+        (
+            "teacher, engine: {kind: transformers}}",
+            "teacher, engine: {kind: scripted, function: os.path:join}}",
+            "'teacher' has the engine kind scripted, which has no likelihoods of given texts; set "
+            "models.teacher.engine.kind to transformers or vllm",
+        ),
         ("completion_column: reference_answer", "completion_column: answr", "answr"),
         ("completion_column: ref", "text_column: question\n    completion_column: ref", "exclude"),
         ("task_description: Solve", "description: Solve", "task_description"),
     ):
-        toy = bench(PIPELINE.replace(old, new))
+        text = PIPELINE.replace(old, new)
+        if "scripted" in new:
+            text += "    scorer: engine\n"
+        toy = bench(text)
         with pytest.raises(ConfigError, match=message):
             load_pipeline(str(toy.file))

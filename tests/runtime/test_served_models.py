@@ -1,4 +1,4 @@
-"""A pipeline whose model is behind a server: what identifies it, and where it is looked for."""
+"""A pipeline whose model is on a server: what identifies it, and where it is looked for."""
 
 from __future__ import annotations
 

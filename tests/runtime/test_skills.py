@@ -128,7 +128,7 @@ def test_a_student_that_is_right_is_no_error(flow: Callable[[str], Any], cli: An
     assert (done.code, done.err) == (0, "")
     said = (
         "'missing' has no rows: no question is difficult, or every answer was judged correct. "
-        "The student is already right; nothing to teach"
+        "The student is already right; there is nothing to teach"
     )
     assert done.out.count(said) == 1
     manifest = toy.workspace.latest("profile")

@@ -114,7 +114,7 @@ def test_level_needs_numbers(run_stage: Run) -> None:
     assert nominal["agreement"] == 0.0  # the text "4" is not the number 4 ...
     assert interval["agreement"] == pytest.approx(0.4)  # ... unless both are read as numbers
     assert interval["alpha"] != nominal["alpha"]
-    with pytest.raises(DataError, match="item i0: the label 'a' is no number, as level: ordinal"):
+    with pytest.raises(DataError, match="item i0: the label 'a' is not a number, as level"):
         run_stage(stage(level="ordinal"), {"rows": COLUMNS})
 
 

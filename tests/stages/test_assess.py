@@ -312,7 +312,7 @@ def test_worked_examples_are_of_the_task_and_never_the_question_itself(
     [
         ({"by": "luck"}, {}, "'gold', 'consistency', 'process_reward'"),
         ({"by": "gold"}, {"steps": "("}, "not a regular expression"),
-        ({"by": "gold"}, {"steps": ""}, "between any two letters"),
+        ({"by": "gold"}, {"steps": ""}, "would make every letter a step"),
         ({"by": "gold"}, {"shots": 1}, "need `examples`"),
         ({"by": "consistency"}, {"sampling": {"temperature": 0}}, "the same answer every time"),
         ({"by": "consistency", "samples": 2, "least_votes": 3}, {}, "least_votes: 3 of 2"),

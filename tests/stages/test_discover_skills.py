@@ -148,7 +148,9 @@ def test_the_list_lies_beside_the_rows(
 def test_nothing_found_and_nothing_to_show(
     run_stage: Run, stage: Callable[..., DiscoverSkills]
 ) -> None:
-    with pytest.raises(DataError, match=r"names no skill for task 'sums' .*1 have no closed <ski"):
+    with pytest.raises(
+        DataError, match=r"not name any skill for task 'sums' .*1 of 1 answers have no closed <ski"
+    ):
         run_stage(stage(), {"rows": ROWS[:1]}, {"m": lambda r: "none <skill>a"})
     with pytest.raises(DataError, match=r"in at least 2 of its answers \(1 in fewer\)"):
         run_stage(stage(min_count=2), {"rows": ROWS[:1]}, {"m": lambda r: "<skill>a</skill>"})

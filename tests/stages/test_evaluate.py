@@ -237,10 +237,10 @@ def test_items_that_were_trained_on_are_counted(
     found = run.metrics["contamination"]
     assert (found["ngram"], found["n_items"], found["rows"]) == (13, 8, {"clean": 0, "seen": 1})
     assert found["items"]["seen"] == ["t3"]
-    assert "1 of 8 items of 'rows' stand in 'seen'" in run.warnings[0]
+    assert "1 of 8 items of 'rows' are found in 'seen'" in run.warnings[0]
     asked: list[str] = []
     listening = dict.fromkeys(both, lambda request: asked.append(request.id) or "x")
-    with pytest.raises(DataError, match="put a decontaminate stage behind 'seen'"):
+    with pytest.raises(DataError, match="put a decontaminate stage after 'seen'"):
         run_stage(stage(both, contamination={"fail": True}), given, listening, training=training)
     assert not asked
 

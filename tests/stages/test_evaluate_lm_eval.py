@@ -284,7 +284,7 @@ def test_items_that_were_trained_on_are_counted(run_stage: Run, folder: Path) ->
     seen = [{"id": "a", "prompt": asked[2]}, {"id": "b", "prompt": "What else?"}]
     settings = {"limit": 2, "contamination": {"fail": True}}
     told = {"models": {"student": STUDENT}, "training": {"student": ["seen"]}}
-    with pytest.raises(DataError, match=r"stand in 'seen'.*: sums_chosen-2; put a decontaminate"):
+    with pytest.raises(DataError, match=r"found in 'seen'.*: sums_chosen-2; put a decontaminate"):
         run_stage(stage(folder, **settings), {"seen": seen}, **told)
     run = run_stage(stage(folder, **settings), {"seen": seen[1:]}, **told)
     assert run.metrics["contamination"]["rows"] == {"seen": 0}

@@ -328,7 +328,7 @@ def test_missing_files_are_answered_with_the_nearest(tmp_path: Path, run_stage: 
 
 def test_an_unreachable_hub_is_said(run_stage: Run) -> None:
     settings = stage("nobody/nothing-of-this-name")
-    with pytest.raises(DataError, match="is no local file or directory, and the Hub gave"):
+    with pytest.raises(DataError, match="is not a local file or directory, and the Hub gave"):
         run_stage(settings)
     assert settings.output_columns({}) is None
 

@@ -47,7 +47,7 @@ def test_an_edit_is_noticed(file: Path) -> None:
     ("text", "told"),
     [
         ("sums:\n- a, b\n", "skills.yaml:2: 'a, b' has a comma"),
-        ("sums:\n- a\n- A\n", "skills.yaml:3: 'A' stands in line 2 already"),
+        ("sums:\n- a\n- A\n", "skills.yaml:3: 'A' is already in line 2"),
         ("words", "skills.yaml:1: expected a mapping of each task to a list"),
     ],
 )

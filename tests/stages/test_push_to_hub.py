@@ -20,10 +20,10 @@ def push(**settings: Any) -> PushToHub:
     [
         ({}, "set either rows .* or model"),
         ({"rows": "a", "model": "b"}, "set either rows .* or model"),
-        ({"rows": "a", "repo_id": "toy"}, "names no owner; write NAMESPACE/NAME"),
+        ({"rows": "a", "repo_id": "toy"}, "has no owner; write NAMESPACE/NAME"),
         ({"rows": "a", "repo_id": "me/t y"}, "repo id 'me/t y'"),
-        ({"rows": "a", "license": "apache"}, "none that the Hub knows; did you mean 'apache-2.0'"),
-        ({"rows": "a", "evaluations": ["exam"]}, "a dataset's card shows none"),
+        ({"rows": "a", "license": "apache"}, "not one that the Hub knows; .* mean 'apache-2.0'"),
+        ({"rows": "a", "evaluations": ["exam"]}, "a dataset's card does not show any"),
         ({"rows": "a", "token": "hf_x"}, "Extra inputs are not permitted"),
     ],
 )

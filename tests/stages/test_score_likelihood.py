@@ -171,7 +171,9 @@ def test_what_the_engine_cannot_score_is_left_out(
     assert run.dropped == {"the engine gives no score": 2}
     assert run.warnings == ["row 'r0': it is too long"]
     refused = {row["id"] for row in ROWS}
-    with pytest.raises(DataError, match="the engine scores no row of 'rows'; row 'r0': it is too"):
+    with pytest.raises(
+        DataError, match="the engine cannot score any row of 'rows'; row 'r0': it is"
+    ):
         by_engine(ROWS, settings)
 
 

@@ -62,8 +62,8 @@ def test_random_depends_on_the_seed_and_the_ids_only(run_stage: Run) -> None:
 def test_too_few_is_said(run_stage: Run) -> None:
     run = run_stage(stage(n=5, per="task"), {"rows": rows()})
     assert len(run.rows) == 8
-    assert run.warnings == [f"4 rows with task '{task}', where 5 are wanted" for task in "ab"]
-    with pytest.raises(DataError, match="8 rows, where 9 are wanted; lower n"):
+    assert run.warnings == [f"4 rows with task '{task}', but 5 are wanted" for task in "ab"]
+    with pytest.raises(DataError, match="8 rows, but 9 are wanted; lower n"):
         run_stage(stage(n=9, strict=True), {"rows": rows()})
 
 
@@ -72,7 +72,7 @@ def test_nulls_go_first(run_stage: Run) -> None:
     assert kept(run) == [0, 2]
     assert run.dropped == {"no score": 1, "not selected": 5}
     empty = [{"id": "a", "score": None}, {"id": "b", "score": None}]
-    with pytest.raises(DataError, match="0 rows, where 1 are wanted"):
+    with pytest.raises(DataError, match="0 rows, but 1 are wanted"):
         run_stage(stage(n=1, drop_where_null=["score"], strict=True), {"rows": empty})
 
 

@@ -87,7 +87,7 @@ def test_a_skill_short_of_questions(run_stage: Run) -> None:
     assert run.metrics["needs_without_questions"] == {"s/div": 2}
     first, second = run.warnings
     assert "no row of 'train' is labelled with s/div: 2 of 6 pairs" in first
-    assert "30 draws, where n is 40: there are 6 pairs" in second
+    assert "30 draws, but n is 40: there are 6 pairs" in second
     assert "each with 8 draws; 2 of 3 skills have fewer questions than that; raise" in second
 
 

@@ -78,7 +78,7 @@ def test_too_few_takers_draw_at_random_with_a_warning(run_stage: Run) -> None:
     data = {"rows": rows, "p": predictions(rows, matrix)}
     run = run_stage(stage(10), data)
     assert len(run.rows) == 10
-    assert "2 takers that differ" in run.warnings[0]
+    assert "2 different examinees" in run.warnings[0]
     assert run.metrics["tasks"][0]["at_random"] == 10
     assert run_stage(stage(10), data).rows == run.rows
     assert run_stage(stage(10), data, seed=1).rows != run.rows

@@ -73,7 +73,7 @@ def test_what_cannot_be_selected(run_stage: Run) -> None:
     with pytest.raises(DataError, match="'train' has no question of task 's', as 'hard' has"):
         run_stage(stage(), {"train": TRAIN[-1:], "hard": HARD})
     run = run_stage(stage(draws=1, n=9), {"train": TRAIN, "hard": HARD})
-    assert "2 pairs of a difficult question and a similar one, where n is 9" in run.warnings[0]
+    assert "2 pairs of a difficult question and a similar one, but n is 9" in run.warnings[0]
 
 
 def test_the_model_is_a_part_of_the_fingerprint(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_models_that_are_refused(tmp_path: Path) -> None:
     (copy / "2_Dense" / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(ModelError, match="2_Dense/pytorch_model.bin is a pickle"):
         embed(str(copy), None, ["x"])
-    with pytest.raises(ModelError, match="embedding model 'someone/none' is no directory, and the"):
+    with pytest.raises(ModelError, match="embedding model 'someone/none' is not a directory, and"):
         embed("someone/none", None, ["x"])
     shutil.rmtree(copy / "2_Dense")
     (copy / "config.json").write_text("{}")

@@ -15,7 +15,7 @@ from llm_distill.errors import DataError
 from llm_distill.models.sources import load_model, load_tokenizer
 from llm_distill.stages.train_sft import TrainSft
 from llm_distill.training.data import pair_encoder, sft_example
-from llm_distill.training.loop import explained
+from llm_distill.training.loop import memory_explained
 from llm_distill.training.settings import TrainingSettings
 
 Gradients = dict[str, torch.Tensor]
@@ -68,7 +68,7 @@ def gradients(text_model, rows, tmp_path) -> Callable[..., tuple[float, Gradient
             "disable_tqdm": True,
             "seed": 1,
         }
-        with explained(TrainingSettings()):
+        with memory_explained(TrainingSettings()):
             model = load_model(text_model).double()
             tokenizer = load_tokenizer(text_model)
             trainer = sft_trainer(model, Dataset.from_list(examples), tokenizer, arguments, None)
@@ -183,7 +183,7 @@ def test_rows_without_a_usable_weight_are_counted(run_stage, rows, text_model) -
     assert run.metrics["n_rows"] == 2
     assert run.dropped == {
         "no weight": 1,
-        "weight is no finite number": 3,
+        "weight is not a finite number": 3,
         "weight is below 0": 1,
         "weight is 0": 1,
     }

@@ -23,8 +23,7 @@ from tiny_training import ASSISTANT, Piece, document_text
 from train_stat_models import reward_sample, student_sample, teacher_sample
 from word_problems import ALSO_NEEDS, SKILLS, Problem
 
-from llm_distill.methods.parsing import read_blocks, read_tag
-from llm_distill.methods.steps import split_steps
+from llm_distill.methods.parsing import read_blocks, read_tag, split_steps
 
 
 def problems(count: int, seed: int = 0) -> list[Problem]:
@@ -150,10 +149,10 @@ def document_text_of(sample: Callable[[Random], list[Piece]], count: int) -> str
 
 
 def test_the_student_learns_everything_and_then_a_habit() -> None:
-    """Nine in ten of the last leg's answers to what it is to lack are wrong, and no others."""
+    """Nine in ten of the last phase's answers to what it is to lack are wrong, and no others."""
     lacking = ("subtraction", "weekday")
     kept = tuple(skill for skill in SKILLS if skill not in lacking)
-    for leg, asked, low, high in (
+    for phase, asked, low, high in (
         (0, kept, 0, 0),
         (1, kept, 0, 0),
         (2, SKILLS, 0, 0),
@@ -161,7 +160,7 @@ def test_the_student_learns_everything_and_then_a_habit() -> None:
     ):
         wrong: dict[str, list[bool]] = {}
         for seed in range(300):
-            text = document_text(student_sample(frozenset(), kept, leg)(Random(seed)))
+            text = document_text(student_sample(frozenset(), kept, phase)(Random(seed)))
             for question, said in re.findall(r"Question: (.*)\n.*<ans>(\w+)</ans>", text):
                 found = solve(question)
                 if found:

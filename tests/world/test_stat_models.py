@@ -16,8 +16,7 @@ from train_tiny_models import MISSING_SKILLS
 from word_problems import SKILLS
 
 from llm_distill.methods.difficulty import by_rewards
-from llm_distill.methods.parsing import read_tag
-from llm_distill.methods.steps import split_steps
+from llm_distill.methods.parsing import read_tag, split_steps
 from llm_distill.prompts import load_template
 
 MODELS = Path(__file__).resolve().parents[2] / "data/models"

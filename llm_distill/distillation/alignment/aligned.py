@@ -76,7 +76,7 @@ def _chunks(a: Content, b: Content) -> tuple[NDArray[np.int64], int]:
         for content in (a, b)
     )
     found = align(ends_a, ends_b)
-    # White space alone, before the text on both sides, is no chunk: it goes with the first one.
+    # White space alone, before the text on both sides, is not a chunk: it goes with the first one.
     found = merge(found, ends_a[found.last_a] > 0)
     first_a, first_b = (_firsts(last) for last in (found.last_a, found.last_b))
     keep = (first_a >= missing_a) & (first_b >= missing_b)
@@ -88,5 +88,5 @@ def _chunks(a: Content, b: Content) -> tuple[NDArray[np.int64], int]:
 
 
 def _firsts(last: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each chunk begins: behind the one before it."""
+    """Where each chunk begins: after the one before it."""
     return np.concatenate([np.zeros(1, np.int64), last + 1])[:-1]

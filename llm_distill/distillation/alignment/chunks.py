@@ -33,7 +33,7 @@ class TokenScores:
 class TeacherChunks:
     """The chunks that are compared, and the teacher's log-likelihood of each.
 
-    logps: float32 [C]; where `is_open`, with log p(boundary) behind the chunk's last token.
+    logps: float32 [C]; where `is_open`, with log p(boundary) after the chunk's last token.
     is_open: bool [C], the chunk is debiased; one of end tokens, which nothing continues, never is.
     """
 
@@ -76,7 +76,7 @@ def teacher_chunks(
 def merged_into_next(aligned: AlignedRow, keep: NDArray[np.bool_]) -> AlignedRow:
     """Every chunk that is not kept goes into the next one of its content.
 
-    What is behind the last kept chunk of a content is dropped, as is what is before a token that
+    What is after the last kept chunk of a content is dropped, as is what is before a token that
     is in no chunk: a chunk's tokens follow each other.
     """
     kept, index = np.flatnonzero(keep), np.arange(len(keep))

@@ -35,10 +35,10 @@ class Content:
 
     text: the content's bytes, without the outer white space that the format (a template, plain
         text, a tokenizer's dummy prefix) puts around it.
-    ends: int64 [end - start], the byte offset in `text` behind each token, clamped to 0..len(text).
+    ends: int64 [end - start], the byte offset in `text` after each token, clamped to 0..len(text).
     is_closed: the token at `end` ends the turn, and is in the loss as well.
     begin: the byte of `text` with which the token at `start` begins. It is above 0 where the token
-        before is no part of this: it also holds text of the template, or nothing predicts it.
+        before is not a part of this: it also holds text of the template, or nothing predicts it.
     """
 
     start: int
@@ -124,7 +124,7 @@ class RowEncoder:
     def _around(
         self, before: str | Sequence[Message], body: str, answer: str
     ) -> tuple[bytes, bytes]:
-        """What the chat template writes before and behind the answer, up to the end token.
+        """What the chat template writes before and after the answer, up to the end token.
 
         Found with a mark in the answer's place: the words of an answer may be the template's too.
         """
@@ -134,12 +134,12 @@ class RowEncoder:
         if not body.startswith(lead) and body.endswith(answer + trail):
             # It is put only before some answers: empty thoughts before one that has none.
             lead = body.removesuffix(answer + trail)
-        behind = trail.encode()
+        after = trail.encode()
         n_tokens = len(self.table.lengths)
         ends = (self.table.text([end]) for end in self.pairs.ends if end < n_tokens)
-        places = (behind.find(end) for end in ends if end)
-        cut = min((place for place in places if place >= 0), default=len(behind))
-        return lead.strip().encode(), behind[:cut].strip()
+        places = (after.find(end) for end in ends if end)
+        cut = min((place for place in places if place >= 0), default=len(after))
+        return lead.strip().encode(), after[:cut].strip()
 
     def _document(self, text: str) -> EncodedRow:
         if not text.strip():
@@ -154,8 +154,8 @@ class RowEncoder:
             raise UnusableRowError("special tokens change the text's own")
         if self.pairs.ends.intersection(own):
             raise UnusableRowError("end token inside the text")
-        behind = ids[start + len(own) :]
-        is_closed = bool(behind) and behind[0] in self.pairs.ends
+        after = ids[start + len(own) :]
+        is_closed = bool(after) and after[0] in self.pairs.ends
         content = self._content(own, start, b"", b"", is_closed)
         return EncodedRow(np.asarray(ids, dtype=np.int32), (content,))
 

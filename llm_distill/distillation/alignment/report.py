@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llm_distill.errors import DataError
-from llm_distill.evaluation.result_rows import Alignment
+from llm_distill.evaluation.result_rows import AlignmentFigures
 
 if TYPE_CHECKING:
     from llm_distill.distillation.alignment.aligned import AlignedRow
@@ -70,9 +70,9 @@ class AlignmentReport:
             f"tokenizer leaves them alone, or raise max_dropped (now {max_dropped:g})"
         )
 
-    def figures(self) -> Alignment:
+    def figures(self) -> AlignmentFigures:
         n = max(1, self.n_chunks)
-        return Alignment(
+        return AlignmentFigures(
             n_rows=self.n_rows,
             dropped=self.dropped,
             examples=tuple(self.examples),

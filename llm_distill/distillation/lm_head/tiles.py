@@ -78,7 +78,7 @@ def backward(
 
 
 def shaped(products: torch.Tensor, scale: float, soft_cap: float | None) -> torch.Tensor:
-    """What the architecture does to logits behind its output layer, in float32 at least."""
+    """What the architecture does to logits after its output layer, in float32 at least."""
     logits = products.to(torch.promote_types(products.dtype, torch.float32))
     if scale != 1:
         logits = logits * scale

@@ -43,7 +43,7 @@ class AlmSettings(BaseModel):
     @model_validator(mode="after")
     def _a_number(self) -> AlmSettings:
         if math.isnan(self.temperature):
-            raise ValueError("temperature is no number")
+            raise ValueError("temperature is NaN")
         return self
 
     @field_serializer("temperature", when_used="json")

@@ -1,12 +1,19 @@
 """What a loss is: its name, what it needs of the teacher, what it is a mean of, and its sum.
 
-To add one: write it in a file of its own beside this one, as a `TokenLoss` (from the likelihoods of
-the rows' tokens) or a `DistributionLoss` (from whole next-token distributions); name it in
-`known.LOSSES`; and give it a weight of the same name in `settings.LossWeights`. If it has settings,
-they are a class in its file and a field of its name in `settings.DistillSettings`. Nothing else
-tests names: the stage, the dataset, the collator and the trainer ask the loss what it needs. Losses
-of one kind share one pass over the output layer. These files are read with the settings, so torch
-is imported only inside functions.
+To add a loss:
+
+1. Write it in a file of its own beside this one, as a `TokenLoss` (from the likelihoods of the
+   rows' tokens) or a `DistributionLoss` (from whole next-token distributions).
+2. Name it in `known.LOSSES`.
+3. Give it a weight of the same name in `settings.LossWeights`. Declare it with
+   `stage.later_setting`: a plain field would change the fingerprint of every `train_distill`, and
+   users' students would be trained again.
+4. If it has settings of its own, they are a class in its file, and a field of its name in
+   `settings.DistillSettings`, a `later_setting` too. Its sum is given them.
+
+Nothing else tests names: the stage, the dataset, the collator and the trainer ask the loss what it
+needs. Losses of one kind share one pass over the output layer. These files are read with the
+settings, so torch is imported only inside functions.
 """
 
 from __future__ import annotations
@@ -20,6 +27,10 @@ if TYPE_CHECKING:
     import torch
 
     Batch = Mapping[str, torch.Tensor]
+    Divergence = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    """The sum of a `DistributionLoss` whose settings are given already."""
+    Divergences = Mapping[str, Divergence]
+    """By the loss's name."""
 
 
 class Needs(Flag):
@@ -66,15 +77,18 @@ class TokenLoss:
 
 @dataclass(frozen=True)
 class DistributionLoss:
-    """A loss from the log-probabilities of teacher and student, [N, K] each, and `beta`.
+    """A loss from the log-probabilities of teacher and student, [N, K] each.
 
-    summed: over the N labelled tokens; a scalar.
+    summed: over the N labelled tokens, with its own settings; a scalar.
     """
 
     name: str
-    summed: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
+    summed: Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
     needs: Needs = Needs.DISTRIBUTIONS
     mean_of: MeanOf = MeanOf.TOKENS
+
+    def with_settings(self, settings: Any) -> Divergence:
+        return lambda teacher, student: self.summed(teacher, student, settings)
 
 
 Loss = TokenLoss | DistributionLoss

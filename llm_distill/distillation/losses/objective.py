@@ -9,7 +9,6 @@ import torch
 
 from llm_distill.distillation.lm_head.head import Head, head_logps
 from llm_distill.distillation.losses.loss import (
-    DistributionLoss,
     MeanOf,
     TokenLoss,
     TokenReading,
@@ -41,15 +40,14 @@ class Objective:
         read = hidden.flatten(0, 1).index_select(0, batch["positions"])
         losses, found = self.settings.losses.named(), {}
         by_token = [loss for loss in losses if isinstance(loss, TokenLoss)]
-        by_distribution = [loss for loss in losses if isinstance(loss, DistributionLoss)]
+        divergences = self.settings.divergences()
         if by_token:
             reading = TokenReading(*head_logps(read, head, batch["targets"], self.boundary_tokens))
             for loss in by_token:
                 found[loss.name] = loss.summed(reading, batch, self.settings.of(loss))
-        if by_distribution:
+        if divergences:
             labelled = read[batch["labelled"]]
-            asked = by_distribution, self.settings.beta
-            found.update(self.signal.divergences(labelled, head, batch, *asked))
+            found |= self.signal.divergences(labelled, head, batch, divergences)
         return found
 
 

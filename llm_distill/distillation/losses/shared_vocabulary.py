@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     import torch
 
 
-def _forward_kl(teacher: torch.Tensor, student: torch.Tensor, beta: float) -> torch.Tensor:
-    return _kl(teacher, student)
+def _forward_kl(teacher: torch.Tensor, student: torch.Tensor, settings: None) -> torch.Tensor:
+    return kl(teacher, student)
 
 
-def _reverse_kl(teacher: torch.Tensor, student: torch.Tensor, beta: float) -> torch.Tensor:
-    return _kl(student, teacher)
+def _reverse_kl(teacher: torch.Tensor, student: torch.Tensor, settings: None) -> torch.Tensor:
+    return kl(student, teacher)
 
 
 def _jsd(teacher: torch.Tensor, student: torch.Tensor, beta: float) -> torch.Tensor:
     import torch
 
     mixed = torch.logaddexp(teacher + math.log(beta), student + math.log1p(-beta))
-    return beta * _kl(teacher, mixed) + (1 - beta) * _kl(student, mixed)
+    return beta * kl(teacher, mixed) + (1 - beta) * kl(student, mixed)
 
 
-def _kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """KL(p ‖ q) of log-probabilities; what has none under p adds nothing."""
+def kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """KL(p ‖ q), summed over positions, of log-probabilities [N, K]; where p is 0 it adds 0."""
     import torch
 
     log_ratio = torch.where(p == -torch.inf, 0.0, p - q)

@@ -1,6 +1,6 @@
 """A teacher's log-probabilities from the engine that it writes with, vLLM say.
 
-An engine tells how likely each token of a text is, and not how likely a word ends behind it (the
+An engine tells how likely each token of a text is, and not how likely a word ends after it (the
 likeliest few tokens of vLLM would only be a lower bound). So this is for ALM without debiasing.
 """
 
@@ -32,7 +32,7 @@ def engine_scores(
     ask: gives each request its score, in order. name: of the model, for messages.
 
     Raises:
-        ModelError: a score is no finite number.
+        ModelError: a score is not a finite number.
     """
     waiting: deque[tuple[Row, EncodedRow]] = deque()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,7 +25,7 @@ from llm_distill.training.data import NO_LOSS
 if TYPE_CHECKING:
     from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
     from llm_distill.distillation.losses.alm import AlmSettings
-    from llm_distill.distillation.losses.loss import Batch, DistributionLoss
+    from llm_distill.distillation.losses.loss import Batch, Divergences
     from llm_distill.distillation.settings import DistillSettings
     from llm_distill.rows.columns import Row
 
@@ -62,8 +62,7 @@ class OnlineTeacher:
         found = logps[batch["labelled"]], boundary_logps[batch["chunk_ends"]]
         if not all(values.isfinite().all() for values in found):
             raise ModelError(
-                "the teacher in memory computes likelihoods that are no numbers; try another dtype "
-                "for it"
+                "the teacher in memory computes likelihoods that are NaN; try another dtype for it"
             )
         per_row = np.cumsum([len(example["teacher_in_loss"]) for example in examples])[:-1]
         of_rows = (np.split(values.float().cpu().numpy(), per_row) for values in found)
@@ -103,11 +102,10 @@ class OnlineBatches:
         hidden: torch.Tensor,
         head: Head,
         batch: Batch,
-        losses: Iterable[DistributionLoss],
-        beta: float,
+        divergences: Divergences,
     ) -> dict[str, torch.Tensor]:
         of_teacher = batch["teacher_hidden"], self.teacher.head
-        return divergences_from_logits(hidden, head, *of_teacher, losses, beta)
+        return divergences_from_logits(hidden, head, *of_teacher, divergences)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Self-distillation of a model that learns another tokenizer: one set of layers for both sides.
 
 The student is the teacher with other rows for tokens, and a LoRA adapter. With the adapter off, its
-layers behind the teacher's embedding are the teacher.
+layers after the teacher's embedding are the teacher.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A teacher's likelihoods of texts that are there, from one forward pass over each.
 
 For each token in the loss two numbers are kept, 8 bytes whatever the vocabulary: log p(token), and
-log p(boundary) behind it, with which ALM tells how likely a chunk ends there ("Cross-Tokenizer
+log p(boundary) after it, with which ALM tells how likely a chunk ends there ("Cross-Tokenizer
 Distillation via Approximate Likelihood Matching", arXiv 2503.20083).
 """
 
@@ -157,7 +157,7 @@ class TeacherScorer:
         places = np.union1d(tokens - 1, tokens)
         targets = ids.reshape(-1)[np.minimum(places + 1, ids.size - 1)]
         before = torch.from_numpy(np.searchsorted(places, tokens - 1))
-        behind = torch.from_numpy(np.searchsorted(places, tokens))
+        after = torch.from_numpy(np.searchsorted(places, tokens))
         output = self._backbone(input_ids=torch.from_numpy(ids).to(self._device), use_cache=False)
         hidden = output.last_hidden_state.flatten(0, 1)[torch.from_numpy(places).to(self._device)]
         logps, boundary_logps = head_logps(
@@ -166,7 +166,7 @@ class TeacherScorer:
         assert boundary_logps is not None
         columns = {
             "teacher_logps": logps.cpu()[before].numpy(),
-            "teacher_log_pbs": boundary_logps.cpu()[behind].numpy(),
+            "teacher_log_pbs": boundary_logps.cpu()[after].numpy(),
         }
         if self._top_k is not None:
             asked = hidden[before.to(self._device)]

@@ -8,7 +8,7 @@ and the trainer ask the signal; none of them tests which it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llm_distill.distillation.batches import Example, collate
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llm_distill.distillation.alignment.aligned import AlignedRow
     from llm_distill.distillation.alignment.encoding import EncodedRow
     from llm_distill.distillation.lm_head.head import Head
-    from llm_distill.distillation.losses.loss import Batch, DistributionLoss
+    from llm_distill.distillation.losses.loss import Batch, Divergences
     from llm_distill.rows.columns import Row
 
 
@@ -73,8 +73,7 @@ class BatchSignal(Protocol):
         hidden: torch.Tensor,
         head: Head,
         batch: Batch,
-        losses: Iterable[DistributionLoss],
-        beta: float,
+        divergences: Divergences,
     ) -> dict[str, torch.Tensor]:
         """The losses by whole distributions, summed over the labelled tokens; by the loss's name.
 
@@ -96,9 +95,6 @@ class BatchesOfRows:
         hidden: torch.Tensor,
         head: Head,
         batch: Batch,
-        losses: Iterable[DistributionLoss],
-        beta: float,
+        divergences: Divergences,
     ) -> dict[str, torch.Tensor]:
-        return divergences_from_top(
-            hidden, head, batch["top_ids"], batch["top_logps"], losses, beta
-        )
+        return divergences_from_top(hidden, head, batch["top_ids"], batch["top_logps"], divergences)

@@ -84,7 +84,7 @@ class StoredScores:
         """By token of the teacher's row.
 
         Raises:
-            DataError: a value is missing or is no log-probability.
+            DataError: a value is missing or is not a log-probability.
         """
         logps = self._read(row, teacher, "teacher_logps", "score the row again")
         if not with_boundary_logps:
@@ -146,5 +146,5 @@ def _check_logps(values: NDArray[np.float64], place: str) -> None:
     bad = values[~np.isfinite(values) | (values > MOST_ABOVE_ZERO)]
     if len(bad):
         raise DataError(
-            f"{place} holds {bad[0]:g}, which is no log-probability; score the row again"
+            f"{place} holds {bad[0]:g}, which is not a log-probability; score the row again"
         )

@@ -1,4 +1,4 @@
-"""Rows scored window by window, each kept on disk as it is done: a killed stage goes on behind it.
+"""Rows scored window by window, each kept on disk as it is done: a killed stage goes on after it.
 
 A window is what is sorted by length together. Its borders depend on the rows alone, and batches are
 formed within it, so that a run that was killed computes each score as one that was not.

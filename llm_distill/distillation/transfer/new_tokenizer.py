@@ -5,7 +5,7 @@ What stands in its tokenizer.json, and where from:
     normalizer, pre-tokenizer, vocabulary, merges, decoder    the one that cuts
     special tokens, what is put around a text, chat template  the one that is kept
 
-Ids: the vocabulary first, the special tokens behind it. So it is a tokenizer like any other, which
+Ids: the vocabulary first, the special tokens after it. So it is a tokenizer like any other, which
 transformers and vLLM load without code of ours.
 """
 
@@ -32,7 +32,7 @@ def byte_tokenizer() -> Any:
 def kept_tokens(tokenizer: Any) -> list[dict[str, Any]]:
     """Added tokens, as tokenizer.json writes them, that another tokenizer has to keep.
 
-    The special ones, and those that the chat template writes (`<think>` is none of them in some
+    The special ones, and those that the chat template writes (`<think>` is not one of them in some
     models). Other added tokens are pieces of text, such as Gemma's two line feeds. They are found
     in a text before it is normalized: another normalizer must not change what is looked for.
     """

@@ -112,10 +112,10 @@ class _Tokens:
         if not texts:
             return []
         plain = self.old(list(texts), add_special_tokens=False)["input_ids"]
-        behind = self.old([ANCHOR + text for text in texts], add_special_tokens=False)["input_ids"]
+        after = self.old([ANCHOR + text for text in texts], add_special_tokens=False)["input_ids"]
         lengths = self.old_table.lengths
         found: list[list[int] | None] = []
-        for text, ids, anchored in zip(texts, plain, behind, strict=True):
+        for text, ids, anchored in zip(texts, plain, after, strict=True):
             content = text.encode()
             for tokens in (ids, _last(anchored, len(content), lengths)):
                 if self.old_table.text(tokens) == content:

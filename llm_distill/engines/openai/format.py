@@ -111,7 +111,7 @@ def read_answer(request: Request, body: bytes) -> tuple[Completion, bool]:
     An answer that does not hold what was asked for is a completion with an error.
 
     Raises:
-        BadAnswerError: it is no JSON object.
+        BadAnswerError: it is not a JSON object.
     """
     try:
         answer = json.loads(body)

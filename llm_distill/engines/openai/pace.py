@@ -8,7 +8,7 @@ from asyncio import sleep
 
 
 class Pace:
-    """Lets amounts pass one behind the other, each as far apart as the rate asks for.
+    """Lets amounts pass one after the other, each as far apart as the rate asks for.
 
     Even spacing keeps the rate in any minute. A bucket that starts full, as most limiters have it,
     lets twice the rate through in the first one, and a server that counts by the minute refuses.

@@ -36,4 +36,4 @@ def read_retry_after(header: str | None) -> float | None:
         if then.tzinfo is None:
             then = then.replace(tzinfo=UTC)
         seconds = (then - datetime.now(UTC)).total_seconds()
-    return max(0.0, seconds) if seconds == seconds else None  # a NaN is no number of seconds
+    return max(0.0, seconds) if seconds == seconds else None  # a NaN is not a number of seconds

@@ -49,7 +49,7 @@ class AttemptError(Exception):
     """An attempt that failed in a way that another may not.
 
     is_lost: it was sent and no answer came that could be read: it may have been charged.
-    is_malformed: what came was no JSON. A server that says so twice will say it again.
+    is_malformed: what came was not JSON. A server that says so twice will say it again.
     """
 
     def __init__(

@@ -89,7 +89,7 @@ class OpenAISettings(EngineSettings):
         if parts.scheme not in ("http", "https") or not parts.hostname or " " in value:
             raise ValueError(form)
         if parts.query or parts.fragment:
-            raise ValueError(f"{form}, with no ? or # behind it")
+            raise ValueError(f"{form}, without ? or # after it")
         if parts.username is not None:  # the pipeline file is copied into the run's record
             raise ValueError(f"{form}; a key belongs into the variable that api_key_env names")
         return value.rstrip("/")

@@ -30,14 +30,14 @@ class ProcessRewardSettings(BaseModel):
     model: Model = Field(description="the reward model, loaded with transformers")
     kind: Literal["next_token", "token_classification"] = Field(
         description="next_token: it answers each step with one of two tokens (RLHFlow); "
-        "token_classification: a head reads the separator behind each (Qwen2.5-Math-PRM, TRL)"
+        "token_classification: a head reads the separator after each (Qwen2.5-Math-PRM, TRL)"
     )
     good: str = Field(GOOD, min_length=1, description="next_token: the answer to a right step")
     bad: str = Field(BAD, min_length=1, description="next_token: the answer to a wrong step")
     separator: str | None = Field(
         None,
         min_length=1,
-        description="token_classification, needed there: what stands behind each step, such as "
+        description="token_classification, needed there: what stands after each step, such as "
         r"<extra_0> (Qwen2.5-Math-PRM) or \n (TRL)",
     )
     system: str | None = Field(

@@ -39,10 +39,11 @@ class Encoder:
     """Encodes answers for one reward model.
 
     context: tokens that the model takes at most.
-    ids: the token of each text that stands behind a step: a verdict, or a separator.
+    ids: the token of each text that stands after a step: a verdict, or a separator.
 
     Raises:
-        ModelError: such a text is no single token, or the tokenizer does not say where one stands.
+        ModelError: such a text is not a single token, or the tokenizer does not say where one
+            stands.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class Encoder:
     def _located(
         self, question: str, steps: Sequence[str], word: str
     ) -> tuple[list[int], list[int]]:
-        """The tokens with `word` behind each step, and the indices of these `word`s."""
+        """The tokens with `word` after each step, and the indices of these `word`s."""
         if any(MARK in text for text in (question, *steps)):
             raise DataError(f"question or answer holds {MARK!r}, which marks places in the text")
         text, ends = fill_marks(self._rendered(question, steps), word)
@@ -130,12 +131,12 @@ class Encoder:
                 or not _is_alone(text, spans, index, word)
                 or tokens[index] != self.ids.get(word, tokens[index])
             ):
-                raise DataError(f"{word!r} behind step {number} is no single token there")
+                raise DataError(f"{word!r} after step {number} is not a single token there")
             at.append(index)
         return tokens, at
 
     def _rendered(self, question: str, steps: Sequence[str]) -> str:
-        """The text with a mark behind each step."""
+        """The text with a mark after each step."""
         if isinstance(self._form, TokenClassification):
             messages = one_answer(question, steps, MARK, self._form.system)
         elif self._is_chat:
@@ -152,7 +153,7 @@ class Encoder:
         return text
 
     def _id(self, word: str) -> int:
-        """The token of `word` behind a step, looked up in an answer of two steps."""
+        """The token of `word` after a step, looked up in an answer of two steps."""
         try:
             tokens, at = self._located("Question", ["One.", "Two."], word)
         except DataError as error:
@@ -164,7 +165,7 @@ class Encoder:
     def _not_one_token(self, word: str) -> ModelError:
         setting = "separator" if isinstance(self._form, TokenClassification) else "good, bad"
         return ModelError(
-            f"the tokenizer of model '{self._name}' has no single token for {word!r} behind a "
+            f"the tokenizer of model '{self._name}' has no single token for {word!r} after a "
             f"step; set {setting} to what the model was trained with"
         )
 

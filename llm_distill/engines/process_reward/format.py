@@ -34,7 +34,7 @@ class NextToken:
 
 @dataclass(frozen=True)
 class TokenClassification:
-    """A head with two labels reads the state of the separator behind each step.
+    """A head with two labels reads the state of the separator after each step.
 
     A step's reward is the probability of label 1 (Qwen2.5-Math-PRM; TRL's PRM trainer).
 
@@ -49,7 +49,7 @@ RewardFormat = NextToken | TokenClassification
 
 
 def conversation(question: str, steps: Sequence[str], verdict: str = GOOD) -> list[Message]:
-    """A step a user turn, the first behind the question; each is answered by the verdict.
+    """A step a user turn, the first after the question; each is answered by the verdict.
 
     The form of RLHFlow's Llama3.1-8B-PRM models: how likely the verdict is where it stands is the
     step's reward.
@@ -68,7 +68,7 @@ def conversation(question: str, steps: Sequence[str], verdict: str = GOOD) -> li
 
 
 def plain_text(question: str, steps: Sequence[str], verdict: str = GOOD) -> str:
-    """The same for a model without a chat template: the verdict on a line behind each step.
+    """The same for a model without a chat template: the verdict on a line after each step.
 
     A space follows it, since many tokenizers have a token for a verdict with a line's end.
     """
@@ -78,7 +78,7 @@ def plain_text(question: str, steps: Sequence[str], verdict: str = GOOD) -> str:
 def one_answer(
     question: str, steps: Sequence[str], separator: str, system: str | None = None
 ) -> list[Message]:
-    """All steps in one assistant turn, a separator behind each: the form of Qwen2.5-Math-PRM."""
+    """All steps in one assistant turn, a separator after each: the form of Qwen2.5-Math-PRM."""
     messages = [{"role": "system", "content": system}] if system is not None else []
     messages.append({"role": "user", "content": question})
     messages.append({"role": "assistant", "content": "".join(f"{s}{separator}" for s in steps)})

@@ -23,7 +23,7 @@ def next_token_judge(source: ModelSource, device: str, bad: int, good: int) -> J
     vocabulary; what a model does to its logits (a scale, a cap) it does to these two as well.
 
     Raises:
-        ModelError: it cannot be loaded, or its output layer is no plain matrix.
+        ModelError: it cannot be loaded, or its output layer is not a plain matrix.
     """
     model: Any = load_model(source, device=device)
     head = model.get_output_embeddings()
@@ -76,7 +76,7 @@ def check_is_causal(judge: Judge, name: str, device: str) -> None:
     if not torch.allclose(one, other, atol=1e-3, equal_nan=True):
         raise ModelError(
             f"model '{name}' reads text in both directions, so that a step's reward depends on "
-            "the steps behind it; a process reward model is a causal one"
+            "the steps after it; a process reward model is a causal one"
         )
 
 
@@ -138,7 +138,7 @@ def _tensors(source: ModelSource, prefix: str) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = {}
     for file in sorted(_folder(source).glob("*.safetensors")):
         with safe_open(file, framework="pt") as content:
-            for name in content.keys():  # noqa: SIM118 (it is no mapping)
+            for name in content.keys():  # noqa: SIM118 (it is not a mapping)
                 if name.startswith(prefix):
                     found[name.removeprefix(prefix)] = content.get_tensor(name)
     return found

@@ -1,6 +1,6 @@
 """The rewards of an answer's steps, all of them from one forward pass.
 
-A causal model's output behind a step does not depend on what follows, so the pass over the whole
+A causal model's output after a step does not depend on what follows, so the pass over the whole
 answer gives each step what a pass over the answer up to it would give.
 """
 
@@ -78,7 +78,7 @@ class ProcessRewardModel:
         note: called with the number of answers of each batch that is done.
 
         Raises:
-            ModelError: a batch does not fit into memory, or the model computes no numbers.
+            ModelError: a batch does not fit into memory, or the model computes NaN.
         """
         found: dict[int, Rewards] = {}
         encoded: dict[int, Encoded] = {}

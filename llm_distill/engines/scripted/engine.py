@@ -94,7 +94,7 @@ def prompt_text(request: Request) -> str:
 def _cut(text: str, sampling: SamplingSettings) -> tuple[str, FinishReason, int]:
     """Text, reason and number of words after stop strings and `max_tokens`.
 
-    What would end first as the words come one by one does: a stop string behind the last word that
+    What would end first as the words come one by one does: a stop string after the last word that
     is allowed is never reached.
     """
     starts = [text.find(stop) for stop in sampling.stop if stop in text]

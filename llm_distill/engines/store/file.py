@@ -41,7 +41,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
     Raises:
         WorkspaceError: it was written by a newer version.
-        sqlite3.DatabaseError: what else is wrong with it; see `is_damage` and `explained`.
+        sqlite3.DatabaseError: what else is wrong with it; see `is_damage` and `store_error`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
@@ -70,7 +70,7 @@ def is_damage(error: sqlite3.Error) -> bool:
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "no such" in str(error)
 
 
-def explained(error: sqlite3.Error, path: Path) -> Exception:
+def store_error(error: sqlite3.Error, path: Path) -> Exception:
     """What else can be wrong with the file, as an error that a user can act on."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_FULL"):

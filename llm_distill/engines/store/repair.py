@@ -14,8 +14,8 @@ from llm_distill.engines.store.file import (
     TABLES,
     checksum,
     connect,
-    explained,
     is_damage,
+    store_error,
 )
 
 COLUMNS = ("key", "truncated_at", "model", "created", "checksum", *CONTENT)
@@ -35,7 +35,7 @@ def problems(path: Path) -> list[str]:
             changed = sum(not whole for _, whole in _rows(db, 1, _last_id(db, path)))
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
-            raise explained(error, path) from error
+            raise store_error(error, path) from error
         return [str(error)]
     if changed:
         found.append(f"{changed} completions have changed since they were written")
@@ -119,7 +119,7 @@ def _rows(db: sqlite3.Connection, first: int, last: int) -> Iterator[tuple[Any, 
     if first > last:
         return
     names = ", ".join(COLUMNS)
-    # Of one id, `=`: behind a range's last row the next page would be looked at.
+    # Of one id, `=`: after a range's last row the next page would be looked at.
     ids = "id = ?1" if first == last else "id BETWEEN ?1 AND ?2"
     sql = f"SELECT {names} FROM completions WHERE {ids}"
     try:

@@ -21,7 +21,7 @@ from typing import Any
 
 from llm_distill.digests import digest, fingerprint
 from llm_distill.engines.base import Completion, Request, SamplingSettings, Score, ScoreRequest
-from llm_distill.engines.store.file import CONTENT, checksum, connect, explained, is_damage
+from llm_distill.engines.store.file import CONTENT, checksum, connect, is_damage, store_error
 
 Key = tuple[bytes, int]
 """sha256 of a request without its max_tokens, and these."""
@@ -87,7 +87,7 @@ class CompletionStore:
             return self._execute(sql, values)
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
-                raise explained(error, self._path) from error
+                raise store_error(error, self._path) from error
         from llm_distill.engines.store.repair import mend
 
         self.close()
@@ -96,7 +96,7 @@ class CompletionStore:
         try:
             return self._execute(sql, values)
         except sqlite3.DatabaseError as error:
-            raise explained(error, self._path) from error
+            raise store_error(error, self._path) from error
 
     def _execute(self, sql: str, values: Sequence[Any]) -> list[Any]:
         if self._db is None:

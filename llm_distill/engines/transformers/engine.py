@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
-from llm_distill.engines.codec import Codec, Prompt, Scored
+from llm_distill.engines.codec import Codec, Prompt, ScoredTokens
 from llm_distill.engines.transformers.cache import is_all_roomy, roomy_cache
-from llm_distill.engines.transformers.record import Record
+from llm_distill.engines.transformers.record import Written
 from llm_distill.engines.transformers.sampling import RowSampler
 from llm_distill.engines.transformers.scoring import score_batch
 from llm_distill.engines.transformers.shared_prefix import groups_by_prefix, prefix_length
@@ -41,7 +41,7 @@ BATCHES_AHEAD = 16
 STILL_GOING = 0.75
 """The cache is copied without the rows that have ended once at most this share is still going."""
 
-Row = TypeVar("Row", Prompt, Scored)
+Row = TypeVar("Row", Prompt, ScoredTokens)
 Asked = TypeVar("Asked", Request, ScoreRequest)
 Answer = TypeVar("Answer", Completion, Score)
 
@@ -71,7 +71,7 @@ class TransformersEngine:
         """Completions in the order in which batches end; see `engines.base.Engine`.
 
         Raises:
-            ModelError: a batch does not fit into memory, or the model computes no numbers.
+            ModelError: a batch does not fit into memory, or the model computes NaN.
         """
         yield from self._answers(requests, self._read, _cost, self._decode)
 
@@ -79,7 +79,7 @@ class TransformersEngine:
         """Scores in the order in which batches end; see `engines.base.Engine`.
 
         Raises:
-            ModelError: a batch does not fit into memory, or the model computes no numbers.
+            ModelError: a batch does not fit into memory, or the model computes NaN.
         """
         yield from self._answers(
             requests, self._codec.read_scored, lambda row: len(row.tokens), self._scores
@@ -112,7 +112,7 @@ class TransformersEngine:
             rows: list[Row] = []
             for request in window:
                 found = read(request)
-                if isinstance(found, Prompt | Scored):
+                if isinstance(found, Prompt | ScoredTokens):
                     rows.append(found)
                 else:
                     yield found
@@ -133,7 +133,7 @@ class TransformersEngine:
                 f"{longest} tokens; lower engine.batch_size (now {self._batch_size})"
             ) from error
 
-    def _scores(self, batch: list[Scored]) -> list[Score]:
+    def _scores(self, batch: list[ScoredTokens]) -> list[Score]:
         found = score_batch(self._model, batch)
         if any(math.isnan(logprob) for logprobs in found for logprob in logprobs):
             raise ModelError(f"model '{self._name}' computes NaN; try another dtype for it")
@@ -150,7 +150,7 @@ class TransformersEngine:
         """
         sampling = [prompt.request.sampling for prompt in batch]
         sampler = RowSampler(sampling, [prompt.request.seed for prompt in batch])
-        record = Record(
+        record = Written(
             [prompt.request for prompt in batch],
             [prompt.limit for prompt in batch],
             self._stops,
@@ -184,7 +184,7 @@ class TransformersEngine:
                 input_ids, position_ids, mask = input_ids[kept], position_ids[kept], mask[kept]
         return [self._completion(prompt, record, row) for row, prompt in enumerate(batch)]
 
-    def _completion(self, prompt: Prompt, record: Record, row: int) -> Completion:
+    def _completion(self, prompt: Prompt, record: Written, row: int) -> Completion:
         length = int(record.lengths[row])
         logprobs = None
         if prompt.request.logprobs:

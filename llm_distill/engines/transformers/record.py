@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from llm_distill.engines.transformers.stopping import StopStrings
 
 
-class Record:
+class Written:
     """What the rows of a batch have written so far, on the CPU.
 
     tokens, logprobs: [rows, most tokens]; of a row, the first `lengths` count.

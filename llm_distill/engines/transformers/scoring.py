@@ -10,13 +10,13 @@ import torch
 from llm_distill.engines.transformers.cache import roomy_cache
 
 if TYPE_CHECKING:
-    from llm_distill.engines.codec import Scored
+    from llm_distill.engines.codec import ScoredTokens
 
 MOST_LOGITS = 2**26
 """Logits that are computed at once, 256 MB in float32; a long text goes through in pieces."""
 
 
-def score_batch(model: Any, batch: Sequence[Scored]) -> list[tuple[float, ...]]:
+def score_batch(model: Any, batch: Sequence[ScoredTokens]) -> list[tuple[float, ...]]:
     """Log-probabilities of each row's completion tokens under the model, at temperature 1.
 
     The rows are padded on the right, where a causal model does not look: no mask is needed. The

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from llm_distill.engines.settings import LONG_PROMPT, EngineSettings, LongPrompt
 from llm_distill.models.sources import Device
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 class TransformersSettings(EngineSettings):
     """Generation with transformers, in process: one CPU or one GPU."""
+
+    gives_likelihoods: ClassVar[bool] = True
 
     kind: Literal["transformers"] = "transformers"
     batch_size: int = execution_setting(64, "prompts in one batch on the device", ge=1)

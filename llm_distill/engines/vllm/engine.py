@@ -12,7 +12,7 @@ from vllm.inputs import tokens_input
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
-from llm_distill.engines.codec import Codec, Prompt, Scored
+from llm_distill.engines.codec import Codec, Prompt, ScoredTokens
 from llm_distill.engines.vllm.loading import close, load, reason
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import end_tokens, is_out_of_memory, load_tokenizer
@@ -25,7 +25,7 @@ QUEUE = 2
 """Requests that are in vLLM at once, as a multiple of those that it decodes together."""
 
 Asked = TypeVar("Asked", Request, ScoreRequest)
-Row = TypeVar("Row", Prompt, Scored)
+Row = TypeVar("Row", Prompt, ScoredTokens)
 Answer = TypeVar("Answer", Completion, Score)
 
 
@@ -88,7 +88,7 @@ class VLLMEngine:
                         more = False
                         break
                     row = read(request)
-                    if not isinstance(row, Prompt | Scored):
+                    if not isinstance(row, Prompt | ScoredTokens):
                         yield row
                         continue
                     key = str(next(self._numbers))
@@ -163,7 +163,7 @@ class VLLMEngine:
         return self._codec.completion(prompt, tokens, stopped, logprobs)
 
 
-def _forced(row: Scored) -> SamplingParams:
+def _forced(row: ScoredTokens) -> SamplingParams:
     """Of the completion, all but the last token is prompt; the last is all that may be written.
 
     So a text that fills the context can be scored as well, and the log-probabilities, which vLLM
@@ -181,7 +181,7 @@ def _forced(row: Scored) -> SamplingParams:
     )
 
 
-def _score(row: Scored, output: Any) -> Score:
+def _score(row: ScoredTokens, output: Any) -> Score:
     (written,) = output.outputs
     tokens = tuple(row.tokens[row.start :])
     if written.finish_reason not in ("stop", "length"):

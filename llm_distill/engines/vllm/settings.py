@@ -20,6 +20,7 @@ class VLLMSettings(EngineSettings):
     """Generation with vLLM, in process, on GPUs or the CPU. Names and defaults are vLLM's."""
 
     holds_structure: ClassVar[bool] = True
+    gives_likelihoods: ClassVar[bool] = True
 
     kind: Literal["vllm"]
     tensor_parallel_size: int = execution_setting(1, "GPUs that share each layer", ge=1)

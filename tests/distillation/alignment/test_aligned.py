@@ -82,7 +82,7 @@ def test_no_chunk_has_text_of_a_template(name):
     found, a, b = pieces(teacher, student, asked("The sum:", answer))
     assert [text.strip() for text in a] == [text.strip() for text in b]
     assert b"".join(a).strip() == b"".join(b).strip() == answer.encode()
-    assert a[0].strip()  # white space that only the formats put there is no chunk
+    assert a[0].strip()  # white space that only the formats put there is not a chunk
     assert found.is_end.any() == (name != "its words")
 
 

@@ -182,7 +182,7 @@ def test_the_likeliest_tokens(k: int) -> None:
 @pytest.mark.usefixtures("in_tiles")
 @pytest.mark.parametrize("n_tokens", [3, 5, 7, 22])
 def test_padding_of_the_vocabulary_is_never_among_the_likeliest(n_tokens: int) -> None:
-    """Though it may be likelier than any token; tiles of 5 end before it, in it and behind it."""
+    """Though it may be likelier than any token; tiles of 5 end before it, in it and after it."""
     hidden, head, _, _ = case(torch.float64, False)
     with torch.no_grad():
         head.weight[n_tokens:] *= 3

@@ -9,10 +9,12 @@ from llm_distill.distillation.lm_head.head import Head, top_tokens
 from llm_distill.distillation.losses import divergence as module
 from llm_distill.distillation.losses.divergence import divergences_from_logits, divergences_from_top
 from llm_distill.distillation.losses.known import LOSSES
+from llm_distill.distillation.losses.loss import DistributionLoss
+from llm_distill.distillation.settings import DistillSettings
 
-KINDS = ("forward_kl", "reverse_kl", "jsd")
-LOSSES_OF_KINDS = [LOSSES[kind] for kind in KINDS]
+KINDS = [name for name, loss in LOSSES.items() if isinstance(loss, DistributionLoss)]
 N, V, BETA = 7, 11, 0.3
+DIVERGENCES = DistillSettings(losses=dict.fromkeys(KINDS, 1.0), beta=BETA).divergences()
 
 
 @pytest.fixture
@@ -25,6 +27,7 @@ def case():
 
 
 def dense(p, q, kind):
+    """A new loss of the family needs its plain formula here."""
     mixed = BETA * p + (1 - BETA) * q
     values = {
         "forward_kl": p * (p / q).log(),
@@ -39,9 +42,7 @@ def dense(p, q, kind):
 def test_tiles_give_what_the_dense_logits_give(kind, tile, case, monkeypatch):
     monkeypatch.setattr(module, "TILE", {"cpu": tile})
     hidden, head, of_teacher, teacher_head = case
-    found = divergences_from_logits(hidden, head, of_teacher, teacher_head, LOSSES_OF_KINDS, BETA)[
-        kind
-    ]
+    found = divergences_from_logits(hidden, head, of_teacher, teacher_head, DIVERGENCES)[kind]
     p = (of_teacher @ teacher_head.weight.T).softmax(-1)
     expected = dense(p, (hidden @ head.weight.T).softmax(-1), kind)
     assert found.item() == pytest.approx(expected.item())
@@ -59,9 +60,7 @@ def test_all_but_the_likeliest_are_one_bucket(kind, k, case, monkeypatch):
     hidden, head, of_teacher, teacher_head = case
     p = (of_teacher @ teacher_head.weight.T).softmax(-1)
     top = p.topk(k, dim=-1)
-    found = divergences_from_top(
-        hidden, head, top.indices, top.values.log(), LOSSES_OF_KINDS, BETA
-    )[kind]
+    found = divergences_from_top(hidden, head, top.indices, top.values.log(), DIVERGENCES)[kind]
     q = (hidden @ head.weight.T).softmax(-1)
     expected = torch.zeros(())
     for row in range(N):
@@ -85,7 +84,7 @@ def test_a_vocabulary_that_is_padded_further(case):
     hidden, head, of_teacher, teacher_head = case
     longer = Head(torch.cat([teacher_head.weight, torch.zeros(5, 3, dtype=torch.float64)]))
     found, expected = (
-        divergences_from_logits(hidden, head, of_teacher, other, LOSSES_OF_KINDS, BETA)
+        divergences_from_logits(hidden, head, of_teacher, other, DIVERGENCES)
         for other in (longer, teacher_head)
     )
     for kind in KINDS:
@@ -99,9 +98,9 @@ def test_the_likeliest_of_a_teacher_that_pads_its_vocabulary_further(k, case):
     padding = torch.randn(5, 3, dtype=torch.float64)
     longer = Head(torch.cat([teacher_head.weight, padding]))
     top = top_tokens(of_teacher, longer, k, V)
-    found = divergences_from_top(hidden, head, top.ids, top.logps, LOSSES_OF_KINDS, BETA)
+    found = divergences_from_top(hidden, head, top.ids, top.logps, DIVERGENCES)
     if k == V:
-        expected = divergences_from_logits(hidden, head, of_teacher, longer, LOSSES_OF_KINDS, BETA)
+        expected = divergences_from_logits(hidden, head, of_teacher, longer, DIVERGENCES)
     else:
         whole = (of_teacher @ longer.weight.T).softmax(-1)
         p = torch.cat([whole.gather(1, top.ids), whole.scatter(1, top.ids, 0).sum(1)[:, None]], 1)
@@ -115,7 +114,5 @@ def test_the_likeliest_of_a_teacher_that_pads_its_vocabulary_further(k, case):
 
 def test_no_positions(case):
     hidden, head, of_teacher, teacher_head = case
-    found = divergences_from_logits(
-        hidden[:0], head, of_teacher[:0], teacher_head, LOSSES_OF_KINDS, BETA
-    )
-    assert [value.item() for value in found.values()] == [0, 0, 0]
+    found = divergences_from_logits(hidden[:0], head, of_teacher[:0], teacher_head, DIVERGENCES)
+    assert [value.item() for value in found.values()] == [0] * len(KINDS)

@@ -1,4 +1,4 @@
-"""The student without its adapter, behind the teacher's embedding, is the teacher."""
+"""The student without its adapter, after the teacher's embedding, is the teacher."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_a_teacher_that_computes_no_numbers_is_refused(online: str, tmp_path) ->
     teacher = opened(source, encoder, torch.device("cpu"))
     given = [{"teacher_ids": row.ids, "teacher_in_loss": in_loss(row)} for row in (fine, spoilt)]
     teacher.read(given[:1])
-    message = "likelihoods that are no numbers; try another dtype"
+    message = "likelihoods that are NaN; try another dtype"
     with pytest.raises(ModelError, match=message):
         teacher.read(given)
     with pytest.raises(ModelError, match=message):

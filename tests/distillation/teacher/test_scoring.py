@@ -56,7 +56,7 @@ def names(rows: list[EncodedRow]) -> list[str]:
 
 
 def brute_force(source: ModelSource, encoder: RowEncoder, row: EncodedRow) -> tuple[Any, Any]:
-    """Of the tokens in the loss: their log-probability, and log Σ p(v) over v in B behind them."""
+    """Of the tokens in the loss: their log-probability, and log Σ p(v) over v in B after them."""
     tokenizer = encoder.tokenizer
     spelled = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     b = [i for i, piece in enumerate(spelled)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,12 +19,14 @@ from llm_distill.distillation.dataset import chunk_columns, chunks_of
 from llm_distill.distillation.lm_head.head import Head
 from llm_distill.distillation.losses.alm import AlmSettings
 from llm_distill.distillation.losses.divergence import divergences_from_logits
-from llm_distill.distillation.losses.loss import DistributionLoss
 from llm_distill.distillation.settings import DistillSettings, LossWeights
 from llm_distill.models.sources import ModelSource
 from llm_distill.training.data import NO_LOSS
 from tests.distillation import tiny
 from tests.distillation.trainers import trainer
+
+if TYPE_CHECKING:
+    from llm_distill.distillation.losses.loss import Divergences
 
 
 class Agreeing:
@@ -39,11 +41,10 @@ class Agreeing:
         hidden: torch.Tensor,
         head: Head,
         batch: Any,
-        losses: Iterable[DistributionLoss],
-        beta: float,
+        divergences: Divergences,
     ) -> dict[str, torch.Tensor]:
         assert batch["said"].tolist() == [7.0] * len(tiny.ROWS)
-        return divergences_from_logits(hidden, head, hidden.detach(), head, losses, beta)
+        return divergences_from_logits(hidden, head, hidden.detach(), head, divergences)
 
 
 @dataclass(frozen=True)

@@ -90,8 +90,8 @@ def test_text_is_cut_as_by_the_one_and_wrapped_as_by_the_other(name, saved, tmp_
     specials = [token["content"] for token in kept_tokens(source)]
     unknown = ["<unk>"] if name == "unigram" else []
     assert {*cutter.all_special_tokens} & set(vocabulary) == {*unknown}
-    behind = [made.convert_ids_to_tokens(len(made) - 1 - i) for i in range(len(specials))]
-    assert behind[::-1] == specials
+    after = [made.convert_ids_to_tokens(len(made) - 1 - i) for i in range(len(specials))]
+    assert after[::-1] == specials
     assert made("a", "b")["input_ids"][1:-1].count(made.convert_tokens_to_ids("<turn>")) == 1
     chat = made.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
     assert chat == source.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)

@@ -146,7 +146,7 @@ def test_its_own_tokenizer_changes_nothing_that_it_says(tmp_path) -> None:
     prompt = old_tokenizer.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
     old_ids = old_tokenizer(prompt, return_tensors="pt")["input_ids"]
     ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
-    assert not torch.equal(ids, old_ids)  # special tokens stand behind the others now
+    assert not torch.equal(ids, old_ids)  # special tokens stand after the others now
     names = [tokenizer.convert_ids_to_tokens(i) for i in range(len(tokenizer))]
     order = old_tokenizer.convert_tokens_to_ids(names)
     with torch.no_grad():
@@ -205,7 +205,7 @@ def test_embedding_head_and_bias_each_by_their_own_rows(
         assert len(new_rows) == len(tokenizer)
         assert torch.equal(new_rows[new_ids], old_rows[old_ids])
     assert (pairs[0][0] is pairs[1][0]) == (kind is GPT2LMHeadModel)
-    if not to_bytes:  # as it goes on behind something: "▁thing", not "▁▁thing"
+    if not to_bytes:  # as it goes on after something: "▁thing", not "▁▁thing"
         index = tokenizer.convert_tokens_to_ids("Ġthing")
         before, *pieces = old_tokenizer("\n thing", add_special_tokens=False)["input_ids"][1:]
         assert before == old_tokenizer.convert_tokens_to_ids("<0x0A>")
@@ -324,7 +324,7 @@ def test_a_kind_of_model_that_transformers_gives_a_tokenizer_of_its_choice(tmp_p
 
 
 def with_gaps() -> Any:
-    """261 tokens whose ids go up to 295, the special ones behind the gaps."""
+    """261 tokens whose ids go up to 295, the special ones after the gaps."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = {"th": 270, "<|pad|>": 290, "<|end|>": 291, "<|turn|>": 293, "<|tool|>": 295}
     vocabulary = {letter: i for i, letter in enumerate(letters)} | words

@@ -493,7 +493,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ftp://host/v1", "expected an address"),
         ("http:///v1", "expected an address"),
         ("http://host:99999/v1", "expected an address"),
-        ("http://host/v1?key=1", r"no \? or #"),
+        ("http://host/v1?key=1", r"without \? or #"),
         ("http://me:secret@host/v1", "api_key_env"),
     ],
 )

@@ -64,7 +64,7 @@ def qwen_prm(tmp_path_factory: pytest.TempPathFactory) -> ModelSource:
 
 @pytest.fixture(scope="session")
 def trl_prm(tmp_path_factory: pytest.TempPathFactory) -> ModelSource:
-    """A token classifier as TRL's trainer saves it; plain text, a line's end behind each step."""
+    """A token classifier as TRL's trainer saves it; plain text, a line's end after each step."""
     from transformers import LlamaConfig, LlamaForTokenClassification
 
     path = tmp_path_factory.mktemp("trl-prm")

@@ -52,7 +52,7 @@ def assert_close(found: list[Rewards], expected: list[list[float]]) -> None:
 
 
 def next_token_by_step(source: ModelSource, as_text: Callable[..., str]) -> list[list[float]]:
-    """What the model writes behind each step, by a pass over the text before it alone."""
+    """What the model writes after each step, by a pass over the text before it alone."""
     model, tokenizer = load_model(source), load_tokenizer(source)
     pair = [tokenizer.convert_tokens_to_ids(word) for word in "-+"]
     found: list[list[float]] = []

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from llm_distill.engines.base import Completion, Request, SamplingSettings, StructuredOutput
-from llm_distill.engines.store.file import explained
+from llm_distill.engines.store.file import store_error
 from llm_distill.engines.store.repair import problems
 from llm_distill.engines.store.store import CompletionStore, StoredAnswers
 from llm_distill.errors import WorkspaceError
@@ -231,7 +231,7 @@ def test_a_full_disk_is_said_to_be_one(path):
         db.execute("PRAGMA max_page_count = 2")
         with pytest.raises(sqlite3.OperationalError) as full:
             db.execute("INSERT INTO t VALUES (?)", ["x" * 100_000])
-    assert isinstance(explained(full.value, path), OSError)
+    assert isinstance(store_error(full.value, path), OSError)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
