@@ -5,19 +5,32 @@ from __future__ import annotations
 from typing import Literal
 
 from llm_distill.methods.choice_answers import read_choice
+from llm_distill.methods.decoration import boxed
 from llm_distill.methods.math_answers import TOLERANCE, equal_as_math
 from llm_distill.methods.parsing import read_tag
+from llm_distill.methods.thoughts import split_thoughts
 
 AnswerKind = Literal["exact", "choice", "math"]
 ANSWER_TAG = "ans"
 
 
-def extract_answer(text: str) -> str | None:
-    """The text of the first `<ans>…</ans>`; None if there is none, or it is empty.
+def extract_answer(text: str, kind: AnswerKind = "exact", ended: bool = False) -> str | None:
+    r"""The content of the first `<ans>…</ans>`; None if there is none, or it is empty.
 
-    Later ones belong to other questions.
+    Later ones belong to other questions, and what a model thinks before it answers is a draft. Of
+    choices and mathematics the last `\boxed{…}` counts where there is no tag.
+
+    Args:
+        text: What a model wrote.
+        kind: Of the answer.
+        ended: As in `read_tag`.
     """
-    return read_tag(text, ANSWER_TAG) or None
+    answer = split_thoughts(text)[1]
+    found = read_tag(answer, ANSWER_TAG, ended)
+    if found is None and kind != "exact":
+        inner = boxed(answer)
+        found = None if inner is answer else inner.strip()
+    return found or None
 
 
 def answers_equal(
