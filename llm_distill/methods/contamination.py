@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from llm_distill.methods.near_duplicates import ngrams, normalise
+from llm_distill.methods.words import ngrams, normalise
 
 
 class SeenTexts:

@@ -23,10 +23,11 @@ class Tally:
     n_items: int = 0
     parse_failures: int = 0
 
-    def add(self, answer: str | None, is_correct: bool) -> None:
+    def add(self, verdict: bool | None) -> None:
+        """Count an answer: right, wrong, or None, unreadable."""
         self.n_items += 1
-        self.n_correct += is_correct
-        self.parse_failures += answer is None
+        self.n_correct += verdict is True
+        self.parse_failures += verdict is None
 
     @property
     def score(self) -> float | None:

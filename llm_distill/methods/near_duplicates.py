@@ -2,39 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+
+from llm_distill.methods.words import ngrams, normalise, numbers
 
 PERMUTATIONS = 128
 RECALL = 0.999
 """The least chance that a pair whose Jaccard similarity equals the threshold is compared."""
-
-# A number with its decimals, a word, a hyphen outside a word (a minus), or any other sign that
-# carries meaning, such as +, <, ( or [. Sentence punctuation and quotes are left out.
-_TOKEN = re.compile(r"\d+(?:[.,]\d+)+|\w+|(?<![^\W\d_])-|[^\w\s.,;:!?'\"‘’“”…-]")
-
-
-def words(text: str) -> list[str]:
-    """Words, numbers and signs in lower case, without sentence punctuation."""
-    return _TOKEN.findall(text.casefold())
-
-
-def normalise(text: str) -> str:
-    """The words with single spaces; a text of nothing but punctuation is only trimmed."""
-    return " ".join(words(text)) or " ".join(text.split())
-
-
-def ngrams(text: str, n: int) -> set[str]:
-    """Word n-grams of the normalised text; a text shorter than n is a single n-gram."""
-    tokens = normalise(text).split()
-    if len(tokens) < n:
-        return {" ".join(tokens)} if tokens else set()
-    return {" ".join(tokens[start : start + n]) for start in range(len(tokens) - n + 1)}
-
-
-def numbers(text: str) -> tuple[str, ...]:
-    """The words that contain a digit, in order."""
-    return tuple(word for word in words(text) if any(character.isdigit() for character in word))
 
 
 def jaccard(a: set[str], b: set[str]) -> float:

@@ -16,6 +16,7 @@ from llm_distill.methods.parsing import (
     read_pattern,
     read_tag,
 )
+from llm_distill.methods.thoughts import split_thoughts
 from llm_distill.rows.columns import COLUMNS, Row
 
 
@@ -105,18 +106,22 @@ class ParseSettings(BaseModel):
         text = row[column]
         if text is not None and not isinstance(text, str):
             raise DataError(f"row {row['id']}: '{column}' should be text, but is {text!r}")
+        text = split_thoughts(text or "")[1]  # what a model thinks is a draft
+        ended = row.get("finish_reason") == "stop"
         earlier = row.get("error")  # set if the model gave no text in the first place
         if self.each is None:
-            yield self._finish(row, text or "", earlier)
+            yield self._finish(row, text, earlier, ended)
             return
-        blocks = read_blocks(text or "", self.each)
+        blocks = read_blocks(text, self.each)
         unread = earlier or (None if blocks else f"no <{self.each}>")
         for index, block in enumerate(blocks or [""]):
             made = {**row, "id": f"{row['id']}-{index}", "parent_id": row["id"]}
             yield self._finish(made, block, unread)
 
-    def _finish(self, row: Row, text: str, earlier: str | None) -> tuple[Row, str | None]:
-        values = {name: value or None for name, value in self._read(text).items()}
+    def _finish(
+        self, row: Row, text: str, earlier: str | None, ended: bool = False
+    ) -> tuple[Row, str | None]:
+        values = {name: value or None for name, value in self._read(text, ended).items()}
         needed = self.required if self.required is not None else self._columns()
         missing = [f"<{name}>" for name in needed if values[name] is None]
         error = earlier or (f"no {' and no '.join(missing)}" if missing else None)
@@ -124,9 +129,9 @@ class ParseSettings(BaseModel):
             values[self.keep_text_as] = text.strip() or None
         return {**row, **values}, error
 
-    def _read(self, text: str) -> dict[str, str | None]:
+    def _read(self, text: str, ended: bool) -> dict[str, str | None]:
         if self.pattern is not None:
             return read_pattern(text, re.compile(self.pattern, re.DOTALL))
         if self.json_keys is not None:
             return read_json(text, self.json_keys)
-        return {column: read_tag(text, tag) for column, tag in (self.tags or {}).items()}
+        return {column: read_tag(text, tag, ended) for column, tag in (self.tags or {}).items()}

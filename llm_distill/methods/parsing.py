@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from typing import Any
+
+from llm_distill.methods.written_json import objects, spelled
 
 BLANK_LINE = r"\n\s*\n"
 
@@ -24,11 +24,17 @@ def split_steps(text: str, separator: str = BLANK_LINE) -> list[str]:
     return [piece for piece in pieces if piece]
 
 
-def read_tag(text: str, tag: str) -> str | None:
+def read_tag(text: str, tag: str, ended: bool = False) -> str | None:
     """The trimmed content of the first closed `<tag>…</tag>`; None if there is none.
 
     A tag that is opened again before it is closed counts from its last opening: a model that
     mentions the tag before it uses it means the second.
+
+    Args:
+        text: What a model wrote.
+        tag: The tag's name.
+        ended: The model ended by itself, or at a stop string, which may be the closing tag: an
+            open tag counts up to the end.
 
     >>> read_tag("3 + 4 = 7. <ans> 7 </ans> <ans>8</ans>", "ans")
     '7'
@@ -36,6 +42,8 @@ def read_tag(text: str, tag: str) -> str | None:
     opening = f"<{tag}>"
     first = text.find(opening)
     end = text.find(f"</{tag}>", first) if first >= 0 else -1
+    if end < 0 and ended and first >= 0:
+        end = len(text)
     if end < 0:
         return None
     return text[text.rfind(opening, first, end) + len(opening) : end].strip()
@@ -83,21 +91,9 @@ def read_pattern(text: str, pattern: re.Pattern[str]) -> dict[str, str | None]:
 def read_json(text: str, keys: dict[str, str]) -> dict[str, str | None]:
     """Columns from the first JSON object in the text that has any of the keys.
 
-    A value that is not text is written as JSON.
+    A value that is not text is written as JSON, numbers as the model wrote them.
     """
-    decoder = json.JSONDecoder()
-    for match in re.finditer(r"\{", text):
-        try:
-            value, _ = decoder.raw_decode(text, match.start())
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict) and any(key in value for key in keys.values()):
-            return {column: _spell(value.get(key)) for column, key in keys.items()}
+    for found in objects(text):
+        if any(key in found for key in keys.values()):
+            return {column: spelled(found.get(key)) for column, key in keys.items()}
     return dict.fromkeys(keys)
-
-
-def _spell(value: Any) -> str | None:
-    if value is None:
-        return None
-    text = value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text.encode("utf-8", "replace").decode()  # "\\ud83d" alone is JSON, but not text

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_distill.errors import DataError
-from llm_distill.methods.near_duplicates import normalise
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skills import canonical
+from llm_distill.methods.words import normalise
 from llm_distill.rows.columns import Row, task_of
 
 Skill = tuple[str, str]

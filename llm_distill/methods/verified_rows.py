@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from llm_distill.methods.answers import AnswerKind, answers_equal
+from llm_distill.methods.answers import AnswerKind, judge
+from llm_distill.methods.math_answers import TOLERANCE
 from llm_distill.rows.columns import Row
 
 
@@ -19,6 +20,12 @@ class VerifySettings(BaseModel):
     answer_column: str = Field("answer", description="what is checked; null counts as wrong")
     reference_column: str = Field("reference_answer", description="what counts as right")
     kind: AnswerKind = Field("exact", description="exact text, a choice's letter, or mathematics")
+    tolerance: float = Field(
+        TOLERANCE,
+        ge=0,
+        description="of math, relative: where one of two numbers cannot be written as a decimal",
+        json_schema_extra={"later": True},  # as `later_setting` of stages does
+    )
     drop_wrong: bool = Field(False, description="pass on right answers only")
 
     def judged(
@@ -40,18 +47,19 @@ class VerifySettings(BaseModel):
         unusable: list[str] = []
         for row in rows:
             answer, reference = _text(row[self.answer_column]), _text(row[self.reference_column])
-            if reference is None or not answers_equal(reference, reference, self.kind):
+            if reference is None or judge(reference, reference, self.kind) is None:
                 unusable.append(str(row["id"]))
                 drop("unusable reference")
                 continue
-            is_correct = answers_equal(answer, reference, self.kind)
+            verdict = judge(answer, reference, self.kind, self.tolerance)
+            is_correct = verdict is True
             total += 1
             right += is_correct
-            unreadable += answer is None
+            unreadable += verdict is None
             if is_correct or not self.drop_wrong:
                 yield {**row, "is_correct": is_correct}
             else:
-                drop("no answer" if answer is None else "wrong answer")
+                drop("no answer" if verdict is None else "wrong answer")
         if unusable:
             warn(
                 f"{len(unusable)} rows have a '{self.reference_column}' that does not equal "

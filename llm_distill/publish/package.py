@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from llm_distill.errors import ModelError
+from llm_distill.errors import ModelError, WorkspaceError
 from llm_distill.manifest import MANIFEST
 from llm_distill.publish.cards import RECIPE, Origin, recipe_text
 from llm_distill.publish.dataset_card import dataset_card
@@ -69,11 +69,7 @@ def package(
     directory = directory or lineage.path
     if not lineage.manifest.is_model:
         return _dataset(origin, repo_id, license_id, work_dir)
-    files: dict[str, Path | bytes] = {
-        path.relative_to(directory).as_posix(): path
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name not in _NOT_PUSHED
-    }
+    files = _model_files(lineage, directory)
     unsafe = [name for name in files if name.endswith(_RUNS_CODE)]
     if unsafe:
         raise ModelError(
@@ -86,6 +82,23 @@ def package(
     card = model_card(origin, repo_id, license_id, is_adapter=is_adapter)
     files[CARD], files[RECIPE] = card.text.encode(), recipe_text(origin).encode()
     return Package("model", files, card.warnings)
+
+
+def _model_files(lineage: Lineage, directory: Path) -> dict[str, Path | bytes]:
+    """What the stage made, and not whatever else lies in its folder.
+
+    Raises:
+        WorkspaceError: a file of the stage is a link, to who knows what.
+    """
+    if directory == lineage.path:
+        names = sorted(lineage.manifest.files)
+    else:  # merged for this push
+        there = sorted(path for path in directory.rglob("*") if path.is_file())
+        names = [path.relative_to(directory).as_posix() for path in there]
+    links = [name for name in names if (directory / name).is_symlink()]
+    if links:
+        raise WorkspaceError(f"{directory / links[0]} is a link; put the file itself there")
+    return {name: directory / name for name in names if Path(name).name not in _NOT_PUSHED}
 
 
 def _dataset(origin: Origin, repo_id: str, license_id: str | None, work_dir: Path) -> Package:

@@ -195,7 +195,20 @@ def _checked_manifest(path: Path) -> Manifest:
         raise DamagedError(f"{MANIFEST} has another form: {place}: {first['msg']}") from error
 
 
+READ_BY_NAME = (".arrow", ".jinja", ".json", ".model", ".safetensors", ".txt")
+"""Endings of files that libraries read wherever they lie in a model's or a dataset's folder."""
+
+
 def _verify_files(artifact: Artifact, read_files: bool) -> None:
+    stated_names = {MANIFEST, *artifact.manifest.files}
+    readable = (p for p in sorted(artifact.path.rglob("*")) if p.suffix in READ_BY_NAME)
+    there = (str(path.relative_to(artifact.path)) for path in readable)
+    surplus = [name for name in there if name not in stated_names]
+    if surplus:  # not damage: to rebuild would cost what may have taken days
+        raise WorkspaceError(
+            f"{artifact.path / surplus[0]} was put into an artifact that was made without it, and "
+            "would be read as a part of it; move it elsewhere"
+        )
     for name, stated in artifact.manifest.files.items():
         path = artifact.path / name
         if not path.is_file():

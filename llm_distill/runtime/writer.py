@@ -5,6 +5,7 @@ Numbers in numpy arrays are written as they are; in lists each takes 32 bytes of
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -69,8 +70,11 @@ def read_rows(directory: Path) -> Iterator[Row]:
     """
     import pyarrow as pa
 
-    for path in sorted(directory.glob("data-*.arrow")):
-        with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as batches:
+    # What the dataset says it is made of, as datasets reads it too; not what lies in the folder.
+    state = json.loads((directory / "state.json").read_text(encoding="utf-8"))
+    for part in state["_data_files"]:
+        path = str(directory / part["filename"])
+        with pa.OSFile(path) as file, pa.ipc.open_stream(file) as batches:
             for batch in batches:
                 columns = batch.to_pydict()
                 for values in zip(*columns.values(), strict=True):

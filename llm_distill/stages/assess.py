@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -26,6 +26,7 @@ from llm_distill.methods.difficulty import Verdicts, by_consistency, by_referenc
 from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.parsing import BLANK_LINE, split_steps
 from llm_distill.methods.seeds import derive_seed
+from llm_distill.methods.thoughts import split_thoughts
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
@@ -85,6 +86,8 @@ class Assess(AskingStage):
         "prompt", "completion", "steps", "answer", "step_scores", "is_correct", "is_difficult",
         "difficulty_reason", "finish_reason", "error",
     )  # fmt: skip
+    version: ClassVar[int] = 2
+
     stage: Literal["assess"]
     rows: Rows = Field(description="the questions")
     model: Model = Field(description="the student")
@@ -181,7 +184,7 @@ class Assess(AskingStage):
         for group in self._groups(context, how.samples if isinstance(how, Consistency) else 1):
             row = self._answer(group)
             if isinstance(how, Consistency):
-                answers = [extract_answer(completion.text) for _, completion in group]
+                answers = [self._answer_of(completion) for _, completion in group]
                 yield row, by_consistency(answers, self.answer_kind, how.least_votes)
             else:
                 yield row, by_reference(row["answer"], row["is_correct"])
@@ -222,14 +225,14 @@ class Assess(AskingStage):
         job, completion = group[0]
         row = job.about
         text = completion.text.strip() if completion.error is None else None
-        answer = extract_answer(text) if text is not None else None
+        answer = None if text is None else self._answer_of(completion)
         error = next((c.error for _, c in group if c.error is not None), None)
         reference = str(row.get("reference_answer") or "").strip()
         known = error is None and reference
         return {
             **row,
             "completion": text,
-            "steps": split_steps(text, self.steps) if text is not None else None,
+            "steps": split_steps(split_thoughts(text)[1], self.steps) if text is not None else None,
             "answer": answer,
             "step_scores": None,
             "is_correct": answers_equal(answer, reference, self.answer_kind) if known else None,
@@ -238,6 +241,10 @@ class Assess(AskingStage):
             "finish_reason": completion.finish_reason,
             "error": error,
         }
+
+    def _answer_of(self, completion: Completion) -> str | None:
+        ended = completion.finish_reason == "stop"
+        return extract_answer(completion.text, self.answer_kind, ended)
 
     def _jobs(self, context: Context, samples: int) -> Iterator[Job[Row]]:
         template = load_template(self.template)

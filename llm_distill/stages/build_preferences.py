@@ -46,6 +46,8 @@ class BuildPreferences(Stage):
 
     former_settings: ClassVar[Mapping[str, Any]] = {"by_task": {}}
     always_seeded = True  # for ties, and which pairs are over the limits
+    version: ClassVar[int] = 2
+
     stage: Literal["build_preferences"]
     rows: Rows = Field(description="scored candidates, as `score_in_context` gives them")
     questions: Rows | None = Field(
@@ -161,7 +163,7 @@ class BuildPreferences(Stage):
         return right
 
     def _is_right(self, row: Row) -> bool:
-        answer = extract_answer(row["rationale"])
+        answer = extract_answer(row["rationale"], self.answer_kind)
         return answers_equal(answer, row["reference_answer"] or "", self.answer_kind)
 
     def _question_rows(

@@ -36,6 +36,8 @@ class Consensus(Stage):
     added_columns = ("agreement", "reference_answer")
     former_settings: ClassVar[Mapping[str, Any]] = {"answer_column": "answer"}
     rows_may_be_empty = True
+    version: ClassVar[int] = 2
+
     stage: Literal["consensus"]
     rows: Rows = Field(description="the stage whose rows are solutions")
     min_agreement: int = Field(2, ge=1, description="how many solutions must give the same answer")

@@ -7,7 +7,7 @@ out: nothing: the row is counted as "overlaps test"
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,8 @@ class Decontaminate(Stage):
     """
 
     rows_may_be_empty = True
+    version: ClassVar[int] = 2
+
     stage: Literal["decontaminate"]
     rows: Rows = Field(description="the stage whose rows are read")
     against: tuple[Rows, ...] = Field(min_length=1, description="stages with rows to stay clear of")

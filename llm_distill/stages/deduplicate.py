@@ -6,7 +6,7 @@ out: {"id": "a", "question": "What is 2 + 2?"}
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,8 @@ class Deduplicate(Stage):
     """
 
     rows_may_be_empty = True
+    version: ClassVar[int] = 2
+
     stage: Literal["deduplicate"]
     rows: Rows = Field(description="the stage whose rows are read")
     column: str = Field("question", description="the text that is compared")

@@ -23,7 +23,7 @@ from llm_distill.evaluation.contamination import ContaminationSettings, look_for
 from llm_distill.evaluation.exam_results import ExamResults
 from llm_distill.evaluation.result_rows import Contamination
 from llm_distill.evaluation.results import Results
-from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
+from llm_distill.methods.answers import AnswerKind, extract_answer, judge
 from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
@@ -44,7 +44,7 @@ class Evaluate(AskingStage):
     worked examples, are searched for the items' n-grams.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     added_columns = (
         "id", "parent_id", "model", "shots", "candidate_index", "prompt", "completion", "answer",
@@ -140,12 +140,14 @@ class Evaluate(AskingStage):
 
     def _judged(self, row: Row, completion: Completion) -> Row:
         text = completion.text.strip() if completion.error is None else None
-        answer = extract_answer(text) if text is not None else None
+        ended = completion.finish_reason == "stop"
+        answer = None if text is None else extract_answer(text, self.answer_kind, ended)
+        verdict = judge(answer, row["reference_answer"], self.answer_kind)
         return {
             **row,
             "completion": text,
-            "answer": answer,
-            "is_correct": answers_equal(answer, row["reference_answer"], self.answer_kind),
+            "answer": None if verdict is None else answer,
+            "is_correct": verdict is True,
             "n_completion_tokens": completion.n_completion_tokens,
             "finish_reason": completion.finish_reason,
             "error": completion.error,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -55,6 +55,8 @@ class Generate(AskingStage):
     """
 
     rows_may_be_empty = True
+    version: ClassVar[int] = 2
+
     stage: Literal["generate"]
     rows: Rows = Field(description="the stage whose rows are asked about")
     model: Model = Field(description="the model that answers")

@@ -8,7 +8,7 @@ out: {"id": "a-0", "completion": "3 + 4 = 7. <ans>7</ans>", "answer": "7",
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,8 @@ class Parse(ParseSettings, Stage):
     """
 
     rows_may_be_empty = True
+    version: ClassVar[int] = 2
+
     stage: Literal["parse"]
     rows: Rows = Field(description="the stage whose rows are read")
     column: str = Field("completion", description="the text to read")

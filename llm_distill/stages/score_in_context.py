@@ -17,7 +17,7 @@ from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import SamplingSettings
 from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError, nearest
-from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
+from llm_distill.methods.answers import AnswerKind, extract_answer, judge
 from llm_distill.methods.examples import question_key, usable
 from llm_distill.methods.in_context_score import Tally, mean_by
 from llm_distill.methods.seeds import derive_seed
@@ -43,6 +43,8 @@ class ScoreInContext(AskingStage):
 
     former_settings: ClassVar[Mapping[str, Any]] = {"racing": False, "quantile": 0.25}
     added_columns = ("score", "n_items", "parse_failures")
+    version: ClassVar[int] = 2
+
     stage: Literal["score_in_context"]
     rows: Rows = Field(description="the stage whose rows are candidates: question and rationale")
     items: Rows = Field(description="the stage whose rows are the exam's items")
@@ -118,8 +120,9 @@ class ScoreInContext(AskingStage):
             if completion.error is not None:
                 continue
             candidate, reference = job.about
-            answer = extract_answer(completion.text)
-            tallies[candidate].add(answer, answers_equal(answer, reference, self.answer_kind))
+            ended = completion.finish_reason == "stop"
+            answer = extract_answer(completion.text, self.answer_kind, ended)
+            tallies[candidate].add(judge(answer, reference, self.answer_kind))
         context.metrics.update(budget.figures())
         return tallies
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -42,6 +42,8 @@ class SelectBySkill(Stage):
 
     added_columns = ("id", "parent_id", "source_id", "skill", "weight")
     always_seeded = True
+    version: ClassVar[int] = 2
+
     stage: Literal["select_by_skill"]
     rows: Rows = Field(description="the stage whose rows are drawn from, labelled with `skills`")
     profile: Rows = Field(description="the stage whose rows are the missing skills")

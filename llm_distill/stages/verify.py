@@ -6,7 +6,7 @@ out: {"id": "a", "answer": "7.", "reference_answer": "7", "is_correct": True}
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,8 @@ class Verify(VerifySettings, Stage):
 
     added_columns = ("is_correct",)
     rows_may_be_empty = True
+    version: ClassVar[int] = 2
+
     stage: Literal["verify"]
     rows: Rows = Field(description="the stage whose rows are checked")
 

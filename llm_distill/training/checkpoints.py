@@ -1,68 +1,69 @@
-"""Which checkpoint a killed training goes on from."""
+"""Which checkpoint a killed training goes on from: the newest that is as it was written."""
 
 from __future__ import annotations
 
 import json
 import logging
-import pickle
 import shutil
-import zipfile
 from pathlib import Path
 
+from llm_distill.paths import file_digests
+
+DIGESTS = "digests.json"
+"""Written last into a checkpoint: {file: sha256} of all the others."""
 log = logging.getLogger("llm_distill")
 
 
-def last_complete(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole; newer ones that a kill cut short are removed."""
+def seal(checkpoint: Path) -> None:
+    """Note what a checkpoint's files hold, after all of them are written."""
+    text = json.dumps(file_digests(checkpoint), indent=1)
+    part = checkpoint / f"{DIGESTS}.part"
+    part.write_text(text, encoding="utf-8")
+    part.rename(checkpoint / DIGESTS)
+
+
+def last_whole(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole.
+
+    Newer ones that a kill cut short are removed. Newer ones with a changed file are set aside as
+    `damaged-checkpoint-6`: they would be resumed in silence, and give other weights.
+    """
     found = sorted(
         (path for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()),
         key=lambda path: int(path.name[11:]),
     )
     while found:
         newest = found.pop()
-        if is_complete(newest):
+        why = why_not_whole(newest)
+        if why is None:
             return newest
-        log.warning("%s is not complete; going back to the checkpoint before it", newest.name)
-        shutil.rmtree(newest)
+        before = found[-1].name if found else "the beginning"
+        if (newest / DIGESTS).exists():
+            aside = folder / f"damaged-{newest.name}"
+            shutil.rmtree(aside, ignore_errors=True)
+            newest.rename(aside)
+            log.warning("%s is damaged (%s); training goes on from %s", newest.name, why, before)
+        else:
+            shutil.rmtree(newest)
+            log.warning("%s is not complete; training goes on from %s", newest.name, before)
     return None
 
 
-def is_complete(path: Path) -> bool:
-    """Whether weights, optimizer, schedule, random numbers and state are there and can be read.
-
-    Tensors are mapped, not read: of a large checkpoint only the tables of contents are. Both file
-    formats notice in these that a file is cut short.
-    """
-    import torch
-    from safetensors import SafetensorError
-
+def why_not_whole(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint; None where it is as it was written."""
     try:
-        state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        if state["global_step"] != int(path.name.rpartition("-")[2]):
-            return False
-        for name in ("optimizer.pt", "scheduler.pt"):
-            torch.load(path / name, map_location="cpu", weights_only=True, mmap=True)
-        # What torch saves is a zip archive, with its table of contents at the very end.
-        random = [zipfile.is_zipfile(each) for each in path.glob("rng_state*.pth")]
-        return bool(random) and all(random) and _weights(path)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError):
-        return False
-    except (pickle.UnpicklingError, SafetensorError):
-        return False
-
-
-def _weights(path: Path) -> bool:
-    """Whether there are weights, all that their index names.
-
-    Raises:
-        SafetensorError: one is not as long as its header says.
-    """
-    from safetensors import safe_open
-
-    needed = {file.name for file in path.glob("*.safetensors")}
-    for index in path.glob("*.safetensors.index.json"):
-        needed.update(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    for name in needed:
-        with safe_open(path / name, framework="pt"):
-            pass
-    return bool(needed)
+        stated = json.loads((checkpoint / DIGESTS).read_text(encoding="utf-8"))
+        there = file_digests(checkpoint)
+    except FileNotFoundError:
+        return f"it has no {DIGESTS}"
+    except (OSError, ValueError) as error:
+        return f"{DIGESTS}: {error}"
+    there.pop(DIGESTS, None)
+    if not isinstance(stated, dict) or not stated:
+        return f"{DIGESTS} states no files"
+    for name in sorted(stated.keys() | there.keys()):
+        if name not in there:
+            return f"{name} is missing"
+        if stated.get(name) != there[name]:
+            return f"{name} has changed"
+    return None

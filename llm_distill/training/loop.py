@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import is_out_of_memory
-from llm_distill.training.checkpoints import last_complete
+from llm_distill.training.checkpoints import last_whole, seal
 
 if TYPE_CHECKING:
     from llm_distill.stage import Context, Progress
@@ -87,15 +87,24 @@ class WholeHistory(TrainerCallback):  # type: ignore[misc]
             control.should_log = True
 
 
+class SealCheckpoints(TrainerCallback):  # type: ignore[misc]
+    """Notes what each checkpoint's files hold, once all of them are written."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
 def run_trainer(trainer: Any, context: Context) -> None:
-    """Train to the end, from the last complete checkpoint if there is one; fills the metrics.
+    """Train to the end, from the last whole checkpoint if there is one; fills the metrics.
 
     Raises:
         ModelError: the loss or a weight is NaN or infinite.
     """
     trainer.remove_callback(PrinterCallback)  # our bar and the history say it instead
     trainer.add_callback(WholeHistory())
-    checkpoint = last_complete(Path(trainer.args.output_dir))
+    trainer.add_callback(SealCheckpoints())
+    checkpoint = last_whole(Path(trainer.args.output_dir))
     with ExitStack() as stack:
         trainer.add_callback(ShowProgress(context, stack))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -32,6 +32,8 @@ def test_the_first_answer_counts() -> None:
         ("exact", None, "7", False),
         ("choice", "B", "(B)", True),
         ("choice", "b) Paris", "(B)", True),
+        ("choice", "**B**", "B", True),
+        ("choice", "A) and C)", "A", False),
         ("choice", "(B) Paris", "B.", True),
         ("choice", "B: x", "(C)", False),
         ("choice", "Bananas", "(B)", False),

@@ -9,10 +9,10 @@ from llm_distill.methods.in_context_score import Tally, mean_by, question_scores
 
 def test_an_unreadable_answer_is_wrong_and_counted_apart() -> None:
     tally = Tally()
-    tally.add("4", True)
-    tally.add("5", False)
-    tally.add(None, False)
-    tally.add("4", True)
+    tally.add(True)
+    tally.add(False)
+    tally.add(None)
+    tally.add(True)
     assert tally.score == 0.5
     assert (tally.n_items, tally.parse_failures) == (4, 1)
 

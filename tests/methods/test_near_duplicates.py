@@ -13,10 +13,8 @@ from llm_distill.methods.near_duplicates import (
     first_of_each,
     jaccard,
     near_duplicates,
-    ngrams,
-    normalise,
-    numbers,
 )
+from llm_distill.methods.words import ngrams, normalise, numbers
 
 
 def corpus(n: int, seed: int) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard
 
-from llm_distill.errors import ModelError
+from llm_distill.errors import ModelError, WorkspaceError
 from llm_distill.evaluation.results import Figure, FigureTable, shown
 from llm_distill.manifest import ModelUsed
 from llm_distill.publish.cards import recipe_text
@@ -257,6 +257,28 @@ def test_files_that_can_run_code_are_not_pushed(made, tmp_path):
     bad = made.artifact("bad", "train_own", files={"pytorch_model.bin": b"x", "config.json": b"{}"})
     with pytest.raises(ModelError, match=r"can run code when loaded \(pytorch_model.bin\)"):
         package(Origin(read_lineage(bad.path), (), {}), "me/toy", None, tmp_path)
+
+
+def test_only_what_the_stage_made_is_pushed(made, tmp_path):
+    from llm_distill.publish.cards import Origin
+    from llm_distill.publish.lineage import read_lineage
+
+    files = {"model.safetensors": b"x", "config.json": b"{}"}
+    model = made.artifact("m", "train_sft", files=files)
+    (model.path / ".env").write_text("TOKEN=x")
+    (model.path / "notes.txt").symlink_to("/etc/hostname")
+    origin = Origin(read_lineage(model.path), (), {})
+    packed = package(origin, "me/toy", "mit", tmp_path)
+    assert sorted(packed.files) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "pipeline.yaml",
+    ]
+    (model.path / "config.json").unlink()
+    (model.path / "config.json").symlink_to("/etc/hostname")
+    with pytest.raises(WorkspaceError, match=r"config.json is a link"):
+        package(origin, "me/toy", "mit", tmp_path)
 
 
 def test_a_removed_artifact_upstream_is_mentioned(distilled, origin):

@@ -46,6 +46,9 @@ def test_two_datasets_differ_for_libraries_that_keep_what_they_compute(tmp_path:
 def test_shards_are_read_in_their_order(tmp_path: Path) -> None:
     Dataset.from_list(rows(30), features=FEATURES).save_to_disk(str(tmp_path), num_shards=12)
     assert [row["id"] for row in read_rows(tmp_path)] == [f"q{i}" for i in range(30)]
+    shard = (tmp_path / "data-00000-of-00012.arrow").read_bytes()
+    (tmp_path / "data-00012-of-00013.arrow").write_bytes(shard)  # nobody's
+    assert len(list(read_rows(tmp_path))) == 30
 
 
 def test_arrays_are_written_as_they_are_and_batches_of_them_stay_small(

@@ -200,6 +200,20 @@ def test_damage_is_noticed_said_set_aside_and_rebuilt(
     assert len(toy.rows(record, "numbers")) == 4
 
 
+@pytest.mark.parametrize("name", ["data-00001-of-00002.arrow", "model.safetensors", "x.json"])
+def test_a_file_that_was_added_is_not_taken_for_a_part(bench: MakeBench, name: str) -> None:
+    """And is not damage either: to rebuild could cost days."""
+    toy = bench(TOY)
+    toy.run()
+    added = toy.artifact("numbers") / name
+    added.write_bytes(next(toy.artifact("numbers").glob("*.arrow")).read_bytes())
+    with pytest.raises(WorkspaceError, match=f"{name} was put into an artifact"):
+        toy.run()
+    added.rename(added.with_name(".DS_Store"))
+    toy.run()
+    assert toy.display.ran == []
+
+
 def test_the_manifest_says_where_the_rows_come_from(bench: MakeBench) -> None:
     toy = bench(TOY)
     toy.run()

@@ -264,3 +264,24 @@ def test_worked_examples_that_are_items_are_counted(
     worked = [{**WORKED[0], "question": ITEMS[2]["question"]}, *WORKED[1:]]
     run = run_stage(stage(shots=[2]), {"rows": ITEMS, "worked": worked}, {"weak": weak})
     assert run.metrics["contamination"]["rows"] == {"worked": 1}
+
+
+def test_thoughts_are_no_answers_and_an_open_tag_at_a_stop_is_one(
+    run_stage: Run, stage: Callable[..., Evaluate]
+) -> None:
+    def thinks(request: Request) -> str:
+        n = number(request)
+        return f"<think>Is it <ans>0</ans>?</think> <ans>{n + 1}" + ("</ans>" if n % 2 else "")
+
+    run = run_stage(stage(("thinks",)), {"rows": ITEMS}, {"thinks": thinks})
+    assert all(row["is_correct"] for row in run.rows)
+    assert {row["answer"] for row in run.rows} == {row["reference_answer"] for row in ITEMS}
+
+
+def test_two_choices_are_unreadable(run_stage: Run, stage: Callable[..., Evaluate]) -> None:
+    items = [{**row, "reference_answer": "B"} for row in ITEMS]
+    texts = ["<ans>**B**</ans>", r"So \boxed{B}.", "<ans>A and B</ans>", "<ans>A</ans>"] * 2
+    answers = {"m": lambda request: texts[number(request)]}
+    run = run_stage(stage(("m",), answer_kind="choice"), {"rows": items}, answers)
+    (exam,) = run.metrics["results"]
+    assert (exam["accuracy"], exam["parse_failures"]) == (0.5, 2)

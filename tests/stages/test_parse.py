@@ -130,3 +130,28 @@ def test_columns_that_are_needed() -> None:
 def test_a_column_of_another_type_is_no_place_for_text(column: str) -> None:
     with pytest.raises(ValidationError, match=f"'{column}' holds .* and what is read is text"):
         Parse(stage="parse", rows="rows", tags={column: "x"})
+
+
+def test_thoughts_are_not_read(run_stage: Run) -> None:
+    settings = stage(tags={"answer": "ans"}, keep_text_as="rationale")
+    thought = "<think>Is it <ans>9</ans>?</think>\nIt is <ans>2</ans>"
+    texts = (thought, "<ans>9</ans></think><ans>2</ans>", "<think>")
+    run = run_stage(settings, {"rows": rows(*texts)})
+    assert [row["answer"] for row in run.rows] == ["2", "2"]
+    assert run.rows[0]["rationale"] == "It is <ans>2</ans>"
+    assert run.dropped == {"no <answer>": 1}
+
+
+def test_a_tag_that_the_stop_string_closed_counts(run_stage: Run) -> None:
+    given = [
+        {**row, "finish_reason": reason}
+        for row, reason in zip(rows("<ans>7", "<ans>7"), ("stop", "length"), strict=True)
+    ]
+    run = run_stage(stage(tags={"answer": "ans"}), {"rows": given})
+    assert [(row["id"], row["answer"]) for row in run.rows] == [("r0", "7")]
+
+
+def test_json_as_models_write_it(run_stage: Run) -> None:
+    texts = (r'{"q": "a", "answer": "\frac{1}{2}"}', '{"q": "a\nb", "answer": 1e3,}')
+    run = run_stage(stage(json_keys={"q": "q", "answer": "answer"}), {"rows": rows(*texts)})
+    assert [row["answer"] for row in run.rows] == [r"\frac{1}{2}", "1e3"]

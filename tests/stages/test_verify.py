@@ -37,7 +37,7 @@ def test_answers_are_marked_and_counted(run_stage: Run) -> None:
     assert run.metrics == {
         "n": 4,
         "accuracy": 0.25,
-        "parse_failures": 1,
+        "parse_failures": 2,
         "unusable_references": 2,
     }
     assert run.dropped == {"unusable reference": 2}
@@ -73,3 +73,18 @@ def test_columns() -> None:
     assert settings.required_columns() == {"rows": {"id", "a", "b"}}
     assert settings.output_columns({"rows": frozenset({"id"})}) == {"id", "is_correct"}
     assert settings.output_columns({"rows": None}) is None
+
+
+def test_what_names_no_choice_is_unreadable_and_not_wrong(run_stage: Run) -> None:
+    given = rows(("**B**", "(B)"), ("A) and B)", "B"), ("C", "B"), ("I cannot say", "B"))
+    run = run_stage(stage(kind="choice", drop_wrong=True), {"rows": given})
+    assert [row["id"] for row in run.rows] == ["r0"]
+    assert run.metrics["parse_failures"] == 2
+    assert run.dropped == {"no answer": 2, "wrong answer": 1}
+
+
+def test_the_tolerance_of_mathematics_can_be_set(run_stage: Run) -> None:
+    given = rows(("0.333", "1/3"), ("5 m", "5 km"))
+    assert run_stage(stage(kind="math"), {"rows": given}).metrics["accuracy"] == 0
+    loose = run_stage(stage(kind="math", tolerance=0.01), {"rows": given})
+    assert [row["is_correct"] for row in loose.rows] == [True, False]

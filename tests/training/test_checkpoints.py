@@ -3,67 +3,83 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
-from llm_distill.training.checkpoints import is_complete, last_complete
-
-
-def make_checkpoint(folder: Path, step: int) -> Path:
-    """The files that transformers writes, in its order."""
-    path = folder / f"checkpoint-{step}"
-    path.mkdir(parents=True)
-    save_file({"w": torch.rand(50, 50)}, path / "model.safetensors")
-    torch.save({"state": {0: {"exp_avg": torch.rand(50, 50)}}}, path / "optimizer.pt")
-    torch.save({"last_epoch": step}, path / "scheduler.pt")
-    torch.save({"python": random.getstate(), "cpu": torch.get_rng_state()}, path / "rng_state.pth")
-    (path / "trainer_state.json").write_text(json.dumps({"global_step": step, "log_history": []}))
-    return path
-
+from llm_distill.training.checkpoints import DIGESTS, last_whole, seal, why_not_whole
 
 FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
 
 
-def test_a_whole_one_is_complete(tmp_path):
-    assert is_complete(make_checkpoint(tmp_path, 3))
+def make_checkpoint(folder: Path, step: int) -> Path:
+    path = folder / f"checkpoint-{step}"
+    path.mkdir(parents=True)
+    for name in FILES:
+        (path / name).write_bytes(f"{name} of step {step}".encode() * 20)
+    seal(path)
+    return path
+
+
+def test_what_was_sealed_is_whole(tmp_path: Path) -> None:
+    assert why_not_whole(make_checkpoint(tmp_path, 3)) is None
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit_is_damage_in_any_file(tmp_path: Path, name: str) -> None:
+    path = make_checkpoint(tmp_path, 3)
+    content = bytearray((path / name).read_bytes())
+    content[7] ^= 1
+    (path / name).write_bytes(content)
+    assert why_not_whole(path) == f"{name} has changed"
 
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kept", [None, 0.0, 0.5, 0.97])
-def test_a_file_that_is_missing_or_cut_short_makes_it_incomplete(tmp_path, name, kept):
+def test_so_is_a_file_that_is_missing_or_cut_short(
+    tmp_path: Path, name: str, kept: float | None
+) -> None:
     path = make_checkpoint(tmp_path, 3)
     content = (path / name).read_bytes()
     (path / name).unlink()
     if kept is not None:
         (path / name).write_bytes(content[: int(len(content) * kept)])
-    assert not is_complete(path)
+    assert why_not_whole(path) == f"{name} {'is missing' if kept is None else 'has changed'}"
 
 
-def test_a_shard_that_the_index_names_must_be_there(tmp_path):
+@pytest.mark.parametrize("stated", ["", "{", "[]", "{}", "3", '{"gone.pt": "0"}', '{"a": {}}'])
+def test_so_is_a_list_that_cannot_be_right(tmp_path: Path, stated: str) -> None:
     path = make_checkpoint(tmp_path, 3)
-    index = path / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": {"w": "model.safetensors"}}))
-    assert is_complete(path)
-    index.write_text(
-        json.dumps({"weight_map": {"w": "model.safetensors", "v": "other.safetensors"}})
-    )
-    assert not is_complete(path)
+    (path / DIGESTS).write_text(stated)
+    assert why_not_whole(path) is not None
 
 
-def test_the_newest_whole_one_by_number_is_taken_and_broken_newer_ones_go(tmp_path):
+def test_a_file_that_was_added_is_damage(tmp_path: Path) -> None:
+    path = make_checkpoint(tmp_path, 3)
+    (path / "model-2.safetensors").write_bytes(b"x")
+    assert why_not_whole(path) == "model-2.safetensors has changed"
+
+
+def test_the_newest_whole_one_by_number_is_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for step in (9, 10, 100, 200):
         make_checkpoint(tmp_path, step)
-    (tmp_path / "checkpoint-200" / "trainer_state.json").unlink()
+    (tmp_path / "checkpoint-200" / DIGESTS).unlink()  # the kill came before it
     (tmp_path / "checkpoint-100" / "optimizer.pt").write_bytes(b"half")
     (tmp_path / "checkpoint-last").mkdir()
-    assert last_complete(tmp_path) == tmp_path / "checkpoint-10"
+    assert last_whole(tmp_path) == tmp_path / "checkpoint-10"
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"checkpoint-9", "checkpoint-10", "checkpoint-last"}
+    assert left == {"checkpoint-9", "checkpoint-10", "checkpoint-last", "damaged-checkpoint-100"}
+    assert "checkpoint-200 is not complete; training goes on from checkpoint-100" in caplog.text
+    damaged = "checkpoint-100 is damaged (optimizer.pt has changed); training goes on from"
+    assert f"{damaged} checkpoint-10" in caplog.text
 
 
-def test_no_folder_is_no_checkpoint(tmp_path):
-    assert last_complete(tmp_path / "none") is None
+def test_no_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    assert last_whole(tmp_path / "none") is None
+
+
+def test_the_list_is_json_of_all_files(tmp_path: Path) -> None:
+    path = make_checkpoint(tmp_path, 3)
+    assert sorted(json.loads((path / DIGESTS).read_text())) == sorted(FILES)

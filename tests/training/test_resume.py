@@ -86,8 +86,9 @@ def test_resumed_is_the_same_as_never_cut(
     assert resumed.metrics["history"] == whole.metrics["history"]
 
 
-def test_a_half_written_checkpoint_is_passed_over(
-    run_stage, rows, text_model, weights, cut_at, tmp_path
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
+def test_a_checkpoint_with_a_flipped_bit_is_passed_over(
+    file, run_stage, rows, text_model, weights, cut_at, tmp_path
 ):
     stage, inputs = stages(None)["sft"], {"r": rows}
     models = {"m": text_model}
@@ -96,9 +97,9 @@ def test_a_half_written_checkpoint_is_passed_over(
     with pytest.raises(Cut):
         run_stage(stage, inputs, models=models, work_dir=tmp_path / "cut")
     newest = tmp_path / "cut" / "checkpoints" / "checkpoint-6"
-    optimizer = (newest / "optimizer.pt").read_bytes()
-    (newest / "optimizer.pt").write_bytes(optimizer[: len(optimizer) // 2])
-    (newest / "trainer_state.json").unlink()
+    damaged = bytearray((newest / file).read_bytes())
+    damaged[len(damaged) // 2] ^= 4
+    (newest / file).write_bytes(damaged)
     cut_at(None)
     resumed = run_stage(stage, inputs, models=models, work_dir=tmp_path / "cut")
     assert resumed.metrics["resumed_from_step"] == 3

@@ -1,0 +1,39 @@
+"""What a model thinks before it answers, apart from the answer. Pure."""
+
+from __future__ import annotations
+
+import re
+
+_TAGS = "think|thinking|thought|reasoning"
+_BLOCK = re.compile(
+    rf"<(?P<tag>{_TAGS})>(?P<thought>.*?)(?:</(?P=tag)>|\Z)", re.DOTALL | re.IGNORECASE
+)
+_END = re.compile(rf"</(?:{_TAGS})>", re.IGNORECASE)
+
+
+def split_thoughts(text: str) -> tuple[str | None, str]:
+    """(reasoning, answer) of what a model wrote.
+
+    `<think>…</think>`, also without its opening tag, which many chat templates put into the prompt,
+    and without its closing one, where the model was cut off. Several thoughts are joined.
+
+    Returns:
+        None and the text as it is where it has no thoughts; else both trimmed, the reasoning None
+        where it is empty.
+
+    >>> split_thoughts("<think>2 + 2 is 4.</think> It is 4.")
+    ('2 + 2 is 4.', 'It is 4.')
+    """
+    end = _END.search(text)
+    opened = _BLOCK.search(text)
+    if end is None and opened is None:
+        return None, text
+    thoughts = []
+    rest = text
+    if end is not None and (opened is None or end.start() < opened.start()):
+        thoughts.append(text[: end.start()])
+        rest = text[end.end() :]
+    thoughts += [match["thought"] for match in _BLOCK.finditer(rest)]
+    answer = _END.sub("", _BLOCK.sub("", rest)).strip()
+    found = "\n\n".join(thought.strip() for thought in thoughts if thought.strip())
+    return found or None, answer

@@ -1,0 +1,142 @@
+"""Throw damaged input at everything that is read: only the project's own errors may come out.
+
+    python scripts/reliability/fuzz.py --cases 300
+    python scripts/reliability/fuzz.py --only pipelines --seed 7 --cases 5000
+
+Each target runs in a process of its own with limits of memory and time, so that a crash of the
+interpreter, endless work and a bomb count as what they are: failures. A failing input is kept in
+`fuzz-failures/`, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from time import monotonic
+
+from targets import TARGETS, mutated
+
+MOST_SECONDS = 10
+"""For one input; a mutated file of some kB that takes longer would hang a user's terminal."""
+MOST_MEMORY = 6 * 2**30
+"""Bytes of address space, of which Python, Arrow and torch take half before any input."""
+SHOWN = 5
+
+
+class TooSlowError(BaseException):
+    """An input took more than its time. No `except Exception` may swallow it."""
+
+
+def child(target: str, seed: int, n: int, start: int, folder: Path) -> None:
+    """Run the cases from `start`; `folder/case` says which one is being run."""
+    import resource
+
+    from llm_distill.errors import LLMDistillError
+
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+
+    def too_slow(*_: object) -> None:
+        raise TooSlowError
+
+    signal.signal(signal.SIGALRM, too_slow)
+    run, corpus = TARGETS[target](folder)
+    for index in range(start, n):
+        drawn = random.Random(f"{target} {seed} {index}")
+        given = mutated(drawn.choice(corpus), corpus, drawn)
+        (folder / "case").write_text(str(index))
+        (folder / "input").write_bytes(given)
+        signal.alarm(MOST_SECONDS)
+        try:
+            run(given)
+            print("accepted")
+        except LLMDistillError as error:
+            if len(str(error)) > 10_000:
+                print(f"failed {index} a message of {len(str(error)):,} characters")
+            else:
+                print("refused")
+        except TooSlowError:
+            print(f"failed {index} took more than {MOST_SECONDS} s")
+        except BaseException:
+            last = traceback.format_exc().strip().splitlines()
+            place = [line.strip() for line in last if line.strip().startswith("File ")][-1]
+            print(f"failed {index} {last[-1][:200]} at {place}")
+        finally:
+            signal.alarm(0)
+        sys.stdout.flush()
+
+
+def fuzzed(target: str, seed: int, n: int, folder: Path, kept: Path) -> dict[str, int]:
+    """Counts of what became of the inputs; failing ones are kept."""
+    counts = {"accepted": 0, "refused": 0, "failed": 0}
+    folder.mkdir(parents=True, exist_ok=True)
+    start = 0
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    while start < n:
+        command = [sys.executable, __file__, "--child", target, str(seed), str(n), str(start)]
+        done = subprocess.run(
+            [*command, str(folder)],
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+        for line in done.stdout.splitlines():
+            verdict, _, what = line.partition(" ")
+            if verdict not in counts:
+                continue
+            counts[verdict] += 1
+            if verdict == "failed":
+                index = what.split()[0]
+                _keep(kept, target, seed, int(index), what, counts["failed"])
+        if done.returncode == 0:
+            break
+        if not (folder / "case").exists():
+            raise RuntimeError(f"{target} cannot begin: {done.stderr}")
+        crashed = int((folder / "case").read_text())
+        counts["failed"] += 1
+        why = f"{crashed} ended the interpreter with {done.returncode}: {done.stderr[-300:]}"
+        _keep(kept, target, seed, crashed, why, counts["failed"])
+        start = crashed + 1
+    return counts
+
+
+def _keep(kept: Path, target: str, seed: int, index: int, why: str, nth: int) -> None:
+    drawn = random.Random(f"{target} {seed} {index}")
+    _, corpus = TARGETS[target](kept / "corpus")
+    kept.mkdir(exist_ok=True)
+    (kept / f"{target}-{seed}-{index}").write_bytes(mutated(drawn.choice(corpus), corpus, drawn))
+    if nth <= SHOWN:
+        print(f"  {target}: {why}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=300, help="inputs for each target")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=sorted(TARGETS), action="append")
+    parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.child:
+        target, seed, n, start, folder = asked.child
+        child(target, int(seed), int(n), int(start), Path(folder))
+        return 0
+    import tempfile
+
+    kept, failed = Path("fuzz-failures"), 0
+    with tempfile.TemporaryDirectory() as scratch:
+        for target in asked.only or sorted(TARGETS):
+            began = monotonic()
+            counts = fuzzed(target, asked.seed, asked.cases, Path(scratch) / target, kept)
+            failed += counts["failed"]
+            shown = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+            print(f"{target}: {shown}, {monotonic() - began:.0f} s", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
