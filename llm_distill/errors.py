@@ -79,6 +79,12 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     return f"{hint}allowed: {listed}{more}"
 
 
+def quoted(value: object, most: int = 60) -> str:
+    """A value as Python writes it, cut: a cell can hold a book."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def counted(n: int, noun: str) -> str:
     """`1 row`, `1,200 rows`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import DataError, first_line, nearest
 from llm_distill.paths import find_resource
 from llm_distill.rows import records
 from llm_distill.rows.columns import Row
+from llm_distill.rows.files import check_format, format_of, lines_of
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 READERS: dict[str, Callable[[Iterable[bytes], str], Iterator[records.Record]]] = {
     ".jsonl": records.read_jsonl,
+    ".ndjson": records.read_jsonl,
     ".json": records.read_json,
     ".csv": records.read_csv,
+    ".tsv": records.read_tsv,
 }
-ENDINGS = (*READERS, ".parquet")
+TEXT_ONLY = (".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Part:
     name: str | None
     read: Callable[[], Iterator[tuple[int, str, Row]]]
     features: Features | None  # None: to be found out by reading
+    is_text: bool = False  # every value is text, whatever its column means
 
 
 def from_saved(directory: Path, split: str) -> Dataset:
@@ -72,23 +76,40 @@ def from_hub(path: str, name: str | None, split: str, revision: str | None) -> D
         ) from error
 
 
-def of_file(file: Path, name: str | None, part: slice) -> Part:
-    """The rows of a file; only Parquet says their types by itself.
+def of_files(files: Sequence[Path], where: str, name: str | None, part: slice) -> Part:
+    """The rows of files, one after the other; only Parquet says their types by itself.
 
     Raises:
-        DataError: it is named .parquet, but is not a Parquet file.
+        DataError: a file is of an unknown kind, or is not what its name says.
     """
-    from datasets import Features
-
+    formats = {check_format(file) for file in files}
     features = None
-    if file.suffix == ".parquet":
-        from pyarrow import ArrowException, parquet
+    if formats == {".parquet"}:
+        schemas = [_parquet_features(file) for file in files]
+        features = schemas[0] if all(each == schemas[0] for each in schemas) else None
+    if len(formats) > 1 and formats & {*TEXT_ONLY}:
+        raise DataError(f"{where}: some files are tables of text, others have types: {formats}")
 
-        try:
-            features = Features.from_arrow_schema(parquet.read_schema(file))
-        except (ArrowException, OSError) as error:
-            raise DataError(f"{file}: not a Parquet file: {error}") from error
-    return Part(str(file), name, lambda: records.numbered(lambda: stream(file), part), features)
+    def rows() -> Iterator[records.Record]:
+        for file in files:
+            yield from stream(file)
+
+    is_text = formats <= {*TEXT_ONLY}
+    return Part(where, name, lambda: records.numbered(rows, part), features, is_text)
+
+
+def _parquet_features(file: Path) -> Features:
+    from datasets import Features
+    from pyarrow import ArrowException, parquet, schema
+
+    try:
+        theirs = parquet.read_schema(file)
+        plain = schema([field.with_type(_plain_type(field.type)) for field in theirs])
+        return Features.from_arrow_schema(plain)
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{file}: not a Parquet file: {first_line(error)}") from error
+    except (ValueError, KeyError, TypeError, NotImplementedError) as error:
+        raise DataError(f"{file}: a column of a type that cannot be read: {error}") from error
 
 
 def of_dataset(rows: Dataset, where: str, name: str | None, part: slice) -> Part:
@@ -103,26 +124,64 @@ def of_dataset(rows: Dataset, where: str, name: str | None, part: slice) -> Part
 
 
 def stream(file: Path) -> Iterator[records.Record]:
-    """Rows as they are read, a few at a time."""
-    if file.suffix == ".parquet":
-        from pyarrow import ArrowException
-        from pyarrow.parquet import ParquetFile
+    """Rows as they are read, a few at a time.
 
-        try:
-            with ParquetFile(file) as table:
-                rows = (row for batch in table.iter_batches(1000) for row in batch.to_pylist())
-                yield from ((f"{file}, row {index}", row) for index, row in enumerate(rows))
-        except (ArrowException, OSError) as error:
-            raise DataError(f"{file} is damaged: {error}") from error
-    else:
-        with file.open("rb") as lines:
-            yield from READERS[file.suffix](lines, str(file))
+    Raises:
+        DataError: the file is damaged, or of an unknown kind.
+    """
+    kind = check_format(file)
+    if kind != ".parquet":
+        with lines_of(file) as lines:
+            yield from READERS[kind](lines, str(file))
+        return
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(file) as table:
+            types = {field.name: field.type for field in table.schema_arrow}
+            rows = (row for batch in table.iter_batches(1000) for row in batch.to_pylist())
+            for index, row in enumerate(rows):
+                yield f"{file}, row {index}", {k: _plain(v, types[k]) for k, v in row.items()}
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{file} is damaged: {first_line(error)}") from error
+
+
+def _plain_type(kind: Any) -> Any:
+    """The type with lists of {key, value} for maps, which datasets does not have."""
+    import pyarrow as pa
+
+    if pa.types.is_map(kind):
+        pair = {"key": _plain_type(kind.key_type), "value": _plain_type(kind.item_type)}
+        return pa.list_(pa.struct(pair))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(_plain_type(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain_type(field.type)) for field in kind])
+    return kind
+
+
+def _plain(value: Any, kind: Any) -> Any:
+    import pyarrow as pa
+
+    if value is None or not pa.types.is_nested(kind):
+        return value
+    if pa.types.is_map(kind):
+        pairs = value.items() if isinstance(value, dict) else value
+        return [
+            {"key": _plain(k, kind.key_type), "value": _plain(v, kind.item_type)} for k, v in pairs
+        ]
+    if pa.types.is_struct(kind):
+        return {field.name: _plain(value[field.name], field.type) for field in kind}
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return [_plain(item, kind.value_type) for item in value]
+    return value
 
 
 def check_is_no_file(path: str) -> None:
     """Raise a DataError for a path that is not there but looks like a file's, not a Hub name."""
     folder = find_resource(str(Path(path).parent))
     has_folder = folder is not None and str(folder) != "."
-    if has_folder or Path(path).suffix in ENDINGS or path[0] in "./~" or path.count("/") > 1:
+    if has_folder or format_of(Path(path)) or path[0] in "./~" or path.count("/") > 1:
         there = [p.name for p in folder.iterdir()] if folder and folder.is_dir() else []
         raise DataError(f"no file or directory '{path}'; {nearest(Path(path).name, there)}")

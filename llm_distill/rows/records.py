@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from llm_distill.errors import DataError
+from llm_distill.errors import DataError, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,6 +21,22 @@ Record = tuple[str, dict[str, Any]]
 """The place to name in a message, such as `train.jsonl:3`, and the row."""
 
 BATCH = 1000
+LONGEST_CELL = 2**31 - 1
+"""Characters; of its own accord Python's reader takes 131,072."""
+
+
+class WrittenFloat(float):
+    """A number of a JSON file that remembers how it was written: `1e3` is not text as `1000.0`."""
+
+    written: str
+
+    def __new__(cls, text: str) -> WrittenFloat:
+        number = super().__new__(cls, text)
+        number.written = text
+        return number
+
+
+WrittenFloat.__name__ = "float"  # what messages call it
 
 
 def split_and_slice(split: str) -> tuple[str, slice] | None:
@@ -56,7 +72,7 @@ def read_jsonl(lines: Iterable[bytes], where: str) -> Iterator[Record]:
         if line.strip():
             place = f"{where}:{number}"
             try:
-                row = json.loads(line)
+                row = json.loads(line, parse_float=WrittenFloat)
             except json.JSONDecodeError as error:
                 raise DataError(
                     f"{place}: not JSON: {error.msg} at column {error.colno}; one object a line "
@@ -68,35 +84,60 @@ def read_jsonl(lines: Iterable[bytes], where: str) -> Iterator[Record]:
 
 
 def read_json(lines: Iterable[bytes], where: str) -> Iterator[Record]:
-    """A list of objects, or one object a line. A list is held in memory as a whole.
+    """A list of objects, one that `{"data": [...]}` wraps, or one object a line.
+
+    A list is held in memory as a whole.
 
     Raises:
-        DataError: it is neither; it names the line or the row.
+        DataError: it is none of these; it names the line or the row.
     """
     text = "".join(_decoded(lines, where))
-    if not text.lstrip().startswith("["):
-        yield from read_jsonl(text.encode().split(b"\n"), where)
-        return
     try:
-        rows = json.loads(text)
+        found = json.loads(text, parse_float=WrittenFloat)
     except json.JSONDecodeError as error:
+        if not text.lstrip().startswith("["):
+            yield from read_jsonl(text.encode().split(b"\n"), where)
+            return
         place = f"{where}:{error.lineno}"
         raise DataError(f"{place}: not JSON: {error.msg} at column {error.colno}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: cannot be read: {error}") from error
+    head, rows = _table_in(found)
     for index, row in enumerate(rows):
-        place = f"{where}, row {index}"
+        place = f"{where}, {head} {index}"
         yield place, _object(row, place)
 
 
-def read_csv(lines: Iterable[bytes], where: str) -> Iterator[Record]:
+def _table_in(found: Any) -> tuple[str, list[Any]]:
+    """The rows of a JSON value: a list, what `{"data": [...]}` wraps, or one object."""
+    if isinstance(found, list):
+        return "row", found
+    if isinstance(found, dict):
+        lists = [
+            name
+            for name, value in found.items()
+            if isinstance(value, list) and value and all(isinstance(row, dict) for row in value)
+        ]
+        others = [value for value in found.values() if isinstance(value, list | dict)]
+        if len(lists) == len(others) == 1:
+            return f"{lists[0]}", found[lists[0]]
+    return "row", [found]
+
+
+def read_tsv(lines: Iterable[bytes], where: str) -> Iterator[Record]:
+    """As `read_csv`, with tabs between the values."""
+    return read_csv(lines, where, "\t")
+
+
+def read_csv(lines: Iterable[bytes], where: str, delimiter: str = ",") -> Iterator[Record]:
     """Comma-separated values under a header. Every value is text; an empty one is null.
 
     Raises:
         DataError: a row does not have as many values as the header, a column's name is missing or
             used twice, or the quotes do not match; it names the line.
     """
-    reader = csv.reader(_decoded(lines, where), strict=True)
+    csv.field_size_limit(LONGEST_CELL)
+    reader = csv.reader(_decoded(lines, where), strict=True, delimiter=delimiter)
     try:
         header = next(reader, [])
         if "" in header:
@@ -153,10 +194,15 @@ def _one_by_one(name: str, known: pa.DataType, values: list[tuple[str, Any]]) ->
     for place, value in values:
         try:
             known = _common(known, pa.array([value]).type)
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{place}: column '{name}' has half of a surrogate pair, which is not text, in "
+                f"{quoted(value)}; delete it, or write the whole character"
+            ) from error
         except _no_type() as error:
             above = "" if pa.types.is_null(known) else f", but {known} in the rows above"
             raise DataError(
-                f"{place}: column '{name}' is {type(value).__name__} ({_short(value)}){above}"
+                f"{place}: column '{name}' is {type(value).__name__} ({quoted(value)}){above}"
             ) from error
     return known
 
@@ -180,8 +226,3 @@ def _object(row: Any, place: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise DataError(f"{place}: a row is an object, but this is {type(row).__name__}")
     return row
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from llm_distill.errors import DataError, nearest
+from llm_distill.errors import DataError, nearest, quoted
 from llm_distill.rows.columns import COLUMNS, Row, features
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def to_shape(row: Mapping[str, Any], shape: Shape, place: str) -> dict[str, Any]
     if shape == "sharegpt":
         turns = row["conversations"]
         if not isinstance(turns, list) or not turns:
-            raise DataError(f"{place}: 'conversations' holds no turns: {turns!r}")
+            raise DataError(f"{place}: 'conversations' holds no turns: {quoted(turns)}")
         return {**rest, "messages": [_turn(turn, place) for turn in turns]}
     return rest
 
@@ -130,8 +130,28 @@ def check_row(row: Mapping[str, Any], required: Iterable[str], place: str) -> No
         if value is not None and name in COLUMNS:
             kind = COLUMNS[name][0]
             for bad in _misfits(value, kind):
-                found = f"{bad!r} is {type(bad).__name__}"
-                raise DataError(f"{place}: column '{name}' should be {kind}, but {found}")
+                raise DataError(
+                    f"{place}: column '{name}' should be {kind}, but {quoted(bad)} is "
+                    f"{type(bad).__name__}; rename it with columns: {{my_{name}: {name}}}"
+                )
+
+
+def as_text(row: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+    """Numbers in columns that hold text as they were written: answers are often numbers.
+
+    `columns` is {ours: theirs}, of a row that is not renamed yet.
+    """
+    ours = {theirs: ours for ours, theirs in columns.items()}
+    return {
+        name: _spelled(value) if COLUMNS.get(ours.get(name, name), ("",))[0] == "string" else value
+        for name, value in row.items()
+    }
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return getattr(value, "written", None) or str(value)
 
 
 def typed(row: Mapping[str, Any]) -> Row:
@@ -165,7 +185,7 @@ def _misfits(value: Any, kind: str) -> list[Any]:
 
 def _turn(turn: Any, place: str) -> dict[str, str]:
     if not isinstance(turn, dict):
-        raise DataError(f"{place}: a turn of 'conversations' is not an object: {turn!r}")
+        raise DataError(f"{place}: a turn of 'conversations' is not an object: {quoted(turn)}")
     role = ROLES.get(_text(turn, "from", place))
     if role is None:
         raise DataError(f"{place}: unknown role '{turn['from']}'; {nearest(turn['from'], ROLES)}")
@@ -175,5 +195,5 @@ def _turn(turn: Any, place: str) -> dict[str, str]:
 def _text(row: Mapping[str, Any], name: str, place: str) -> str:
     value = row.get(name)
     if not isinstance(value, str):
-        raise DataError(f"{place}: '{name}' should be text, but is {value!r}")
+        raise DataError(f"{place}: '{name}' should be text, but is {quoted(value)}")
     return value

@@ -19,6 +19,14 @@ from llm_distill.paths import file_digests, find_resource
 from llm_distill.rows import reading as io
 from llm_distill.rows import records, shapes
 from llm_distill.rows.columns import Row
+from llm_distill.rows.files import (
+    by_split,
+    check_split_of_file,
+    files_of_glob,
+    files_of_split,
+    format_of,
+    is_glob,
+)
 from llm_distill.rows.unique_ids import UniqueIds
 from llm_distill.stage import Columns, Context, RowsOutput, Stage
 
@@ -27,12 +35,15 @@ if TYPE_CHECKING:
 
 
 class LoadDataset(Stage):
-    """Reads a dataset: JSON Lines, JSON, CSV, Parquet, one saved by `save_to_disk`, or the Hub's.
+    """Reads a dataset: JSON Lines, JSON, CSV, TSV, Parquet, a saved one, or the Hub's.
 
-    A directory has one file per split, such as `test.jsonl`, or a saved dataset. Alpaca rows become
-    `prompt` and `completion`, ShareGPT rows `messages`; other columns stay. CSV values are text,
-    except in columns that have another type here. Every row gets an `id`: its own, or its split and
-    its number in the split. A bad record ends the run with its file, line and column.
+    Text files may be compressed (`.gz`, `.bz2`, `.xz`, `.zst`). `path` is a file, a pattern such as
+    `data/*.jsonl`, or a directory, which has a file per split, such as `test.jsonl`, shards or
+    folders as on the Hub, or a saved dataset. Alpaca rows become `prompt` and `completion`, rows of
+    ShareGPT `messages`; other columns stay. Values of CSV and TSV are text, except in columns that
+    have another type here; numbers in columns of text stay as they are written. Every row gets an
+    `id`: its own, or its split and its number in the split. A bad record ends the run with its
+    file, line and column.
     """
 
     stage: Literal["load_dataset"]
@@ -61,13 +72,13 @@ class LoadDataset(Stage):
     limit: int | None = Field(None, ge=1, description="at most this many rows in all")
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        """From the first row of a local JSON Lines or CSV file; otherwise unknown until the run."""
-        file = self._file(self._names()[0])
-        if file is None or file.suffix not in (".jsonl", ".csv"):
+        """From the first row of local text files; otherwise unknown until the run."""
+        files = self._files(self._names()[0])
+        if not files or format_of(files[0]) not in (".jsonl", ".ndjson", ".csv", ".tsv"):
             return None
         try:
-            _, first = next(io.stream(file))
-        except (DataError, OSError, StopIteration):
+            _, first = next(io.stream(files[0]))
+        except (DataError, StopIteration):
             return None  # the error is raised when the stage runs
         names = shapes.rename(first, self.columns)
         return frozenset({*shapes.shaped_columns(names, self._shape(names)), *self._own_columns()})
@@ -75,16 +86,23 @@ class LoadDataset(Stage):
     def source_digests(self) -> dict[str, str]:
         digests: dict[str, str] = {}
         for name in self._names():
-            local = self._file(name) or self._local(name)
-            if local is None:
+            local = self._local(name)
+            files = self._files(name)
+            if local is None and not files:
                 commit = cached_commit("dataset", self.path, self.revision)
                 return {self.path: commit or self.revision or "main"}
-            for place, digest in file_digests(local).items():
+            folder = local if local is not None and local.is_dir() else None
+            found = {
+                (file.relative_to(folder).as_posix() if folder else file.name): digest
+                for file in files
+                for digest in file_digests(file).values()
+            }
+            for place, digest in (found or file_digests(local or Path())).items():
                 digests[f"{name}/{place}" if name else place] = digest
         return digests
 
     def hub_datasets(self) -> list[tuple[str, str | None]]:
-        is_local = any(self._file(name) or self._local(name) for name in self._names())
+        is_local = any(self._files(name) or self._local(name) for name in self._names())
         return [] if is_local else [(self.path, self.revision)]
 
     def run(self, context: Context) -> RowsOutput:
@@ -116,8 +134,8 @@ class LoadDataset(Stage):
                     bar.advance()
 
     def _row(self, raw: Row, part: io.Part, number: int, place: str) -> Row:
-        row = shapes.rename(raw, self.columns)
-        if part.where.endswith(".csv"):
+        row = shapes.rename(shapes.as_text(raw, self.columns), self.columns)
+        if part.is_text:
             row = shapes.typed(row)
         row = shapes.to_shape(row, self._shape(row), place)
         if "task" in self._own_columns():
@@ -135,7 +153,10 @@ class LoadDataset(Stage):
 
         theirs = part.features
         if theirs is None:
-            chosen = ((place, row) for _, place, row in islice(part.read(), self.limit))
+            chosen = (
+                (place, shapes.as_text(row, self.columns))
+                for _, place, row in islice(part.read(), self.limit)
+            )
             theirs = Features.from_arrow_schema(records.column_types(chosen))
         if next(part.read(), None) is None:
             raise DataError(f"{part.where}, split {self.split}: the dataset has no rows")
@@ -152,8 +173,10 @@ class LoadDataset(Stage):
 
     def _part(self, name: str | None) -> io.Part:
         chosen = records.split_and_slice(self.split)
-        file, local = self._file(name), self._local(name)
-        if file is None and local is None:
+        files, local = self._files(name), self._local(name)
+        if not files and local is None:
+            if is_glob(self.path):
+                files_of_glob(self.path)  # says that there are none
             io.check_is_no_file(
                 self.path if find_resource(self.path) is None else f"{self.path}/{name}"
             )
@@ -163,15 +186,15 @@ class LoadDataset(Stage):
             return io.of_dataset(io.from_hub(self.path, name, split, revision), where, name, part)
         if chosen is None:
             raise DataError(f"split '{self.split}': expected a name, or a slice like train[3:103]")
-        if file is not None:
-            if file.suffix not in io.ENDINGS:
-                raise DataError(f"{file}: unknown kind of file; {nearest(file.suffix, io.ENDINGS)}")
-            return io.of_file(file, name, chosen[1])
+        if files:
+            if local is None or local.is_file():
+                check_split_of_file(files[0], chosen[0])
+            where = str(files[0]) if len(files) == 1 else f"{self.path} ({len(files)} files)"
+            return io.of_files(files, where, name, chosen[1])
         assert local is not None
-        if not any((local / mark).is_file() for mark in ("state.json", "dataset_dict.json")):
-            there = {path.stem for path in local.iterdir() if path.suffix in io.ENDINGS}
+        if not _is_saved(local):
             raise DataError(
-                f"{local}: no file for split '{chosen[0]}'; {nearest(chosen[0], there)}"
+                f"{local}: no files of split '{chosen[0]}'; {nearest(chosen[0], by_split(local))}"
             )
         try:
             saved = io.from_saved(local, chosen[0])
@@ -201,13 +224,27 @@ class LoadDataset(Stage):
     def _local(self, name: str | None) -> Path | None:
         return find_resource(self.path if name is None else f"{self.path}/{name}")
 
-    def _file(self, name: str | None) -> Path | None:
-        """The local file to read, if it is one: `path` itself, or the split's in a directory."""
+    def _files(self, name: str | None) -> list[Path]:
+        """The local files to read: `path` itself, those that it is a pattern of, or the split's."""
+        if name is None and is_glob(self.path) and find_resource(self.path) is None:
+            try:
+                return files_of_glob(self.path)
+            except DataError:
+                return []
         local = self._local(name)
-        if local is None or local.is_file():
-            return local
-        files = (local / f"{self._split_name()}{ending}" for ending in io.ENDINGS)
-        return next((file for file in files if file.is_file()), None)
+        if local is not None and local.is_file():
+            return [local]
+        if local is not None and not _is_saved(local):
+            return files_of_split(local, self._split_name())
+        folder = find_resource(self.path)
+        if local is None and folder is not None and folder.is_dir():
+            return files_of_split(folder, self._split_name(), name)
+        return []
+
+
+def _is_saved(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote it."""
+    return any((folder / mark).is_file() for mark in ("state.json", "dataset_dict.json"))
 
 
 def _place(parts: list[io.Part], index: int) -> str:

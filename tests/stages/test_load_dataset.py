@@ -78,7 +78,8 @@ def test_the_bundled_problems_keep_their_ids_and_skills(run_stage: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("split", "expected"), [("t[-2:]", [6, 7]), ("t[:-6]", [0, 1]), ("t[6:99]", [6, 7]), ("t", 8)]
+    ("split", "expected"),
+    [("test[-2:]", [6, 7]), ("test[:-6]", [0, 1]), ("train[6:99]", [6, 7]), ("train", 8)],
 )
 def test_slices_are_pythons(split: str, expected: Any, tmp_path: Path, run_stage: Run) -> None:
     for kind in ("jsonl", "saved"):
@@ -221,12 +222,12 @@ BAD_LINES: list[tuple[str, list[Any], dict[str, Any], str]] = [
         r":2: column 'answer' is null",
     ),
     ("no such required column", [GOOD], {"required": ["qestion"]}, "did you mean 'question'"),
-    ("wrong type", [{**GOOD, "question": 7}], {}, r":1: column 'question' should be string"),
+    ("wrong type", [{**GOOD, "question": [7]}], {}, r":1: column 'question' should be string"),
     (
         "type that changes",
-        [GOOD, {**GOOD, "id": "b", "question": 7}],
+        [{**GOOD, "note": "x"}, {**GOOD, "id": "b", "note": 7}],
         {},
-        r":2: column 'question' is int \(7\), but string in the rows above",
+        r":2: column 'note' is int \(7\), but string in the rows above",
     ),
     ("truth is no number", [{"score": True}], {}, r":1: column 'score' should be float64"),
     (
@@ -320,7 +321,7 @@ def test_missing_files_are_answered_with_the_nearest(tmp_path: Path, run_stage: 
     write_lines(tmp_path / "train.jsonl", RAW)
     with pytest.raises(DataError, match=r"no file .*trian.jsonl'; did you mean 'train.jsonl'"):
         run_stage(stage(tmp_path / "trian.jsonl"))
-    with pytest.raises(DataError, match="no file for split 'tain'; did you mean 'train'"):
+    with pytest.raises(DataError, match="no files of split 'tain'; did you mean 'train'"):
         run_stage(stage(tmp_path, split="tain"))
     with pytest.raises(DataError, match=r"'data/word_problem'; did you mean 'word_problems'"):
         run_stage(stage("data/word_problem"))
@@ -404,3 +405,88 @@ def test_odd_text_in_json_is_named(tmp_path: Path, run_stage: Run) -> None:
         path.write_text(f'{{"question": "fine"}}\n{content}\n')
         with pytest.raises(DataError, match=rf"{name}\.jsonl:2"):
             run_stage(stage(path))
+
+
+def test_a_file_has_no_split_but_its_own(tmp_path: Path, run_stage: Run) -> None:
+    path = write_lines(tmp_path / "rows.jsonl", RAW[:2])
+    with pytest.raises(DataError, match="is one file, so it has no split 'trian' of its own"):
+        run_stage(stage(path, split="trian", columns=MAPPED))
+    assert len(run_stage(stage(path, split="rows", columns=MAPPED)).rows) == 2
+
+
+def test_shards_patterns_and_compression(tmp_path: Path, run_stage: Run) -> None:
+    import gzip
+
+    whole = run_stage(stage(write_lines(tmp_path / "all.jsonl", RAW), columns=MAPPED)).rows
+    for number, half in enumerate((RAW[:3], RAW[3:])):
+        path = write_lines(tmp_path / f"train-{number:05}-of-00002.jsonl", half)
+        shard = tmp_path / "d" / "data" / f"{path.name}.gz"
+        shard.parent.mkdir(parents=True, exist_ok=True)
+        shard.write_bytes(gzip.compress(path.read_bytes()))
+    for path in (tmp_path / "d", f"{tmp_path}/d/**/*.gz"):
+        settings = stage(path, columns=MAPPED)
+        assert run_stage(settings).rows == whole
+        assert len(settings.source_digests()) == 2
+        assert settings.hub_datasets() == []
+    with pytest.raises(DataError, match="no files of split 'test'; .*allowed: train"):
+        run_stage(stage(tmp_path / "d", split="test"))
+    with pytest.raises(DataError, match="no file is like"):
+        run_stage(stage(f"{tmp_path}/none/*.jsonl"))
+
+
+def test_numbers_in_columns_of_text_stay_as_they_are_written(
+    tmp_path: Path, run_stage: Run
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    written = ["204", "1e3", "0.10", "12345678901234567890.123456789", "-0.0", '"a"']
+    path.write_text("".join(f'{{"question": "q", "answer": {each}}}\n' for each in written))
+    run = run_stage(stage(path, columns={"question": "question", "reference_answer": "answer"}))
+    assert [row["reference_answer"] for row in run.rows] == [each.strip('"') for each in written]
+
+
+def test_what_wraps_rows_is_taken_off(tmp_path: Path, run_stage: Run) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps({"version": "1", "data": [{"question": "a"}, {"question": "b"}]}))
+    assert [row["question"] for row in run_stage(stage(path)).rows] == ["a", "b"]
+    path.write_text(json.dumps({"question": "a", "tags": ["x"]}, indent=1))
+    assert [row["question"] for row in run_stage(stage(path)).rows] == ["a"]
+
+
+def test_tables_of_text(tmp_path: Path, run_stage: Run) -> None:
+    (tmp_path / "a.tsv").write_text("question\tscore\na, b\t0.5\n")
+    assert run_stage(stage(tmp_path / "a.tsv")).rows[0] == {
+        "id": "train-0", "question": "a, b", "score": 0.5,
+    }  # fmt: skip
+    (tmp_path / "B.CSV").write_bytes(b"question,n\r" + b"x" * 200_000 + b",1\rb,2")
+    rows = run_stage(stage(tmp_path / "B.CSV")).rows
+    assert [len(row["question"]) for row in rows] == [200_000, 1]
+
+
+def test_maps_of_parquet_are_lists_of_pairs(tmp_path: Path, run_stage: Run) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    kind = pa.map_(pa.string(), pa.list_(pa.map_(pa.string(), pa.int64())))
+    table = pa.table({
+        "question": ["a", "b"],
+        "tags": pa.array([[("x", [[("y", 1)]])], None], kind),
+    })  # fmt: skip
+    parquet.write_table(table, tmp_path / "a.parquet")
+    first, second = run_stage(stage(tmp_path / "a.parquet")).rows
+    assert first["tags"] == [{"key": "x", "value": [[{"key": "y", "value": 1}]]}]
+    assert second["tags"] is None
+
+
+def test_half_a_surrogate_pair_is_named_and_a_long_cell_is_cut(
+    tmp_path: Path, run_stage: Run
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"question": "ok"}\n{"question": "bad \\ud83d"}\n')
+    with pytest.raises(DataError, match=":2: column 'question' has half of a surrogate pair"):
+        run_stage(stage(path))
+    path.write_text(json.dumps({"question": {"a": "x" * 9000}}) + "\n")
+    with pytest.raises(
+        DataError, match=r"rename it with columns: \{my_question: question\}"
+    ) as said:
+        run_stage(stage(path))
+    assert len(str(said.value)) < 400
