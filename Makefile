@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-all test-vllm test-triton test-gpu check format setup setup-vllm world
+.PHONY: run test test-all fuzz chaos test-vllm test-triton test-gpu check format setup setup-vllm world
 
 setup: $(VENV)/.installed
 
@@ -31,6 +31,14 @@ test: setup
 # Every test that needs no more than this machine.
 test-all: setup
 	$(BIN)/python -m pytest -n auto --maxprocesses 8
+
+# Damaged input for everything that is read: only the project's own errors may come out. Minutes.
+fuzz: setup
+	$(BIN)/python scripts/reliability/fuzz.py --cases 2000
+
+# Kills, a server that misbehaves, damaged files, two runs at once: about 10 minutes.
+chaos: setup
+	$(BIN)/python scripts/reliability/chaos.py
 
 # In one process: an engine takes seconds to start. Without vLLM pytest would skip them in silence.
 test-vllm: setup-vllm

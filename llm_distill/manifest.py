@@ -113,7 +113,7 @@ def raw_manifest(directory: Path) -> dict[str, Any] | None:
     """The JSON of an artifact's manifest as it is in the file; None if it cannot be read."""
     try:
         raw = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return raw if isinstance(raw, dict) else None
 

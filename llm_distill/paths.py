@@ -34,9 +34,16 @@ def find_resource(path: str) -> Path | None:
         here = Path(path).expanduser()
     except RuntimeError:  # ~name of nobody on this machine
         here = Path(path)
-    if here.exists():
+    if _exists(here):
         return here
     if here.is_absolute():
         return None
     bundled = bundled_root() / path
-    return bundled if bundled.exists() else None
+    return bundled if _exists(bundled) else None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # longer than a name can be, a folder that may not be entered
+        return False

@@ -7,14 +7,24 @@ under the bundled `prompts/`. Rendering is sandboxed and strict: an unknown vari
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from llm_distill.errors import ConfigError, DataError, nearest
+from llm_distill.errors import ConfigError, DataError, nearest, quoted
 from llm_distill.paths import bundled_root, find_resource
+
+LARGEST_FILE = 1_000_000
+"""Bytes of a template."""
+LONGEST_PROMPT = 10_000_000
+"""Characters; no model reads as many."""
+MOST_SECONDS = 5
+"""To render one prompt."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +53,83 @@ class Template:
         from jinja2 import TemplateError
 
         try:
-            return str(_compiled(self.source).render(**variables)).rstrip()
+            with _time_limit():
+                return _joined(_compiled(self.source).generate(**variables)).rstrip()
         # What a template may compute on a row's values: 1 / 0, text + 1, a missing key.
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        except (
+            *(TemplateError, TypeError, ValueError, ArithmeticError, LookupError),
+            *(RecursionError, MemoryError, _TooMuchError),
+        ) as error:
+            given = ", ".join(sorted(variables))
             raise DataError(
-                f"template {self.name}: {error}; it was given: {', '.join(sorted(variables))}"
+                f"template {self.name}: {str(error)[:500]}; it was given: {given[:1000]}"
             ) from error
+
+
+class _TooMuchError(Exception):
+    """A template computes more than any prompt needs."""
+
+
+def _joined(pieces: Iterable[str]) -> str:
+    found, size = [], 0
+    for piece in pieces:
+        size += len(piece)
+        if size > LONGEST_PROMPT:
+            raise _TooMuchError(f"it writes more than {LONGEST_PROMPT:,} characters")
+        found.append(piece)
+    return "".join(found)
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    """Ends loops that never end, where a signal can: in the main thread."""
+
+    def stop(*_: object) -> None:
+        raise _TooMuchError(f"it takes more than {MOST_SECONDS} s")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @lru_cache(maxsize=256)
 def _compiled(source: str) -> Any:
+    return _environment().from_string(source)
+
+
+@cache
+def _environment() -> Any:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    class Environment(ImmutableSandboxedEnvironment):
+        intercepted_binops = frozenset({"*", "**", "%"})
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            """The operations with which a few characters make a number or a text without end."""
+            sizes = [len(x) if isinstance(x, Sized) else abs(x) for x in (left, right)]
+            is_power = operator == "**" and max(sizes) > 10_000
+            is_repeat = operator == "*" and any(isinstance(x, Sized) for x in (left, right))
+            is_format = operator == "%" and isinstance(left, str)
+            if is_power or is_format or (is_repeat and sizes[0] * sizes[1] > LONGEST_PROMPT):
+                asked = f"{quoted(left)} {operator} {quoted(right)}"
+                raise _TooMuchError(f"{asked} is more than a prompt needs")
+            return super().call_binop(context, operator, left, right)
+
+    return Environment(
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+        optimized=False,  # it would compute constants as the template is read, out of the sandbox
     )
-    return environment.from_string(source)
 
 
 def load_template(name: str) -> Template:
@@ -68,7 +138,7 @@ def load_template(name: str) -> Template:
     Raises:
         ConfigError: it does not exist, or its syntax is wrong (with the line).
     """
-    from jinja2 import Environment, TemplateSyntaxError, meta
+    from jinja2 import TemplateSyntaxError, meta
 
     path = find_resource(name)
     if path is None or not path.is_file():
@@ -81,15 +151,21 @@ def load_template(name: str) -> Template:
             f"and {bundled}; {nearest(name, known)}"
         )
     raw = path.read_bytes()
+    if len(raw) > LARGEST_FILE:
+        raise ConfigError(f"template {path}: {len(raw):,} bytes; at most {LARGEST_FILE:,}")
     try:
         source = raw.decode("utf-8")
-        parsed = Environment().parse(source)
+        parsed = _environment().parse(source)
         names = meta.find_undeclared_variables(parsed)
+        _compiled(source)
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise ConfigError(f"template {path}:{line}: not UTF-8; save it as UTF-8") from error
     except TemplateSyntaxError as error:
-        raise ConfigError(f"template {path}:{error.lineno}: {error.message}") from error
+        said = str(error.message)[:500]
+        raise ConfigError(f"template {path}:{error.lineno}: {said}") from error
+    except (RecursionError, MemoryError, SyntaxError) as error:  # Python's own, of the compiled one
+        raise ConfigError(f"template {path}: nested too deeply") from error
     if any(True for _ in meta.find_referenced_templates(parsed)):
         raise ConfigError(
             f"template {path}: include, import and extends are not allowed: a template is one "

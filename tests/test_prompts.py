@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_distill import prompts
 from llm_distill.errors import ConfigError, DataError
 from llm_distill.prompts import load_template
 
@@ -43,3 +44,40 @@ def test_a_template_that_fails_on_a_rows_values_is_bad_data(text: str, tmp_path:
     path.write_text(text)
     with pytest.raises(DataError, match=r"template .*t\.jinja: .*; it was given: n, question"):
         load_template(str(path)).render({"question": "Why?", "n": 3})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ 2**(10**9) }}",
+        "{{ 'a' * 10**9 }}",
+        "{{ [1] * 10**9 }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{% set r = range(99999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
+        "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    ],
+)
+def test_a_template_that_never_ends_is_stopped(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompts, "MOST_SECONDS", 0.5)
+    (tmp_path / "t.jinja").write_text(text)
+    template = load_template(str(tmp_path / "t.jinja"))
+    with pytest.raises(DataError, match=r"t\.jinja"):
+        template.render({})
+
+
+def test_arithmetic_stays(tmp_path: Path) -> None:
+    (tmp_path / "t.jinja").write_text("{{ 2**10 }} {{ 3 * 4 }} {{ '-' * 3 }} {{ 7 % 4 }}")
+    assert load_template(str(tmp_path / "t.jinja")).render({}) == "1024 12 --- 3"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{{ " + "(" * 5000, "nested too deeply"), ("x" * 1_000_001, "1,000,001 bytes")],
+)
+def test_a_template_that_cannot_be_read_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "t.jinja").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_template(str(tmp_path / "t.jinja"))

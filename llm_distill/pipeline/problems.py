@@ -40,6 +40,10 @@ def parts(field: str) -> Path:
     )
 
 
+LONGEST_PLACE, LONGEST_MESSAGE = 200, 1000
+"""Characters."""
+
+
 @dataclass
 class Problems:
     """Collects problems. `lines` says where each place of the merged file was written.
@@ -61,7 +65,8 @@ class Problems:
         place = self.in_file(path)
         if place in self.unknown or self._said_of.setdefault(place, path[:2]) != path[:2]:
             return
-        self.found.append(f"{self.where(place)}: {spell(place) or 'the file'}: {message}")
+        shown = _cut(spell(place), LONGEST_PLACE) or "the file"
+        self.found.append(f"{self.where(place)}: {shown}: {_cut(message, LONGEST_MESSAGE)}")
 
     def in_file(self, path: Path) -> Path:
         """The place in the file, where `path` may be one of an unrolled stage."""
@@ -102,6 +107,11 @@ class Problems:
             return
         lines = "\n".join(f"  {problem}" for problem in self.found)
         raise ConfigError(f"{counted(len(self.found), 'problem')} in {self.source}:\n{lines}")
+
+
+def _cut(text: str, most: int) -> str:
+    """A value may be a book, and a message quotes it."""
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
 
 
 def _explain(item: Any, owner: type[BaseModel] | None) -> str:

@@ -216,7 +216,7 @@ def _read(path: Path) -> RunRecord:
         if not isinstance(values, dict):
             raise ValueError("not a mapping")
         return RunRecord.model_validate({**values, "directory": path.parent})
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         why = str(error)
         if isinstance(error, ValidationError):  # its own text has a line for each key and a link
             first = error.errors()[0]
