@@ -22,7 +22,8 @@ ROUNDING = 1e-9  # 0.3 - 0.2 is a little less than 0.1
 class ScoredText:
     """A text to compare, with an id of its own.
 
-    score: the student's mean accuracy with the text in its context, in [0, 1].
+    score: the higher, the more it is preferred, in any unit; in ARTE the student's mean accuracy
+        with the text in its context, in [0, 1].
     """
 
     id: str
@@ -32,7 +33,7 @@ class ScoredText:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two texts with chosen.score > rejected.score; their margin is the difference, in (0, 1]."""
+    """Two texts with chosen.score > rejected.score; their margin is the difference."""
 
     chosen: ScoredText
     rejected: ScoredText

@@ -6,6 +6,7 @@ third-party stages are shown like ours.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -186,7 +187,7 @@ def _verdicts(
 
 
 def _score(row: Row) -> float:
-    return -1.0 if row["score"] is None else float(row["score"])
+    return -math.inf if row["score"] is None else float(row["score"])
 
 
 def _pairs(stage: StageView, run: RunView) -> Sample:

@@ -83,3 +83,11 @@ def test_of_many_rows_a_spread_is_shown_and_of_a_long_text_its_beginning(make_ru
     page = render(made.view)
     assert max(map(len, re.findall("x+", page))) == MOST_CHARACTERS - 300
     assert f"{9000 - MOST_CHARACTERS:,} more characters in the artifact." in page
+
+
+def test_candidates_without_a_score_stand_last_whatever_the_scores_are(make_run: MakeRun) -> None:
+    rows = [candidate(0, name, score) for name, score in (("a", -2.5), ("b", None), ("c", -0.5))]
+    made = make_run()
+    made.stage("scores", "score_likely", rows)
+    (card,) = _sample(made, "scores").cards
+    assert [entry.score for entry in card.entries] == [-0.5, -2.5, None]
