@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NoReturn
 
 from llm_distill.engines.base import Completion, FinishReason, Request, StructuredOutput
 
@@ -26,10 +29,31 @@ TOO_LONG = (
 )
 STRUCTURE = ("schema", "response_format", "structured", "regex", "choice", "grammar", "guided")
 PROMPT_FIELDS = {"messages", "prompt", "input"}
+FLAGGED = ("flagged", "moderation", "content policy", "content_policy", "safety", "violat")
+MOST_TOKENS = 2**31 - 1
+CUT = {"length", "max_tokens", "max_length"}
+"""Words of servers for an answer that `max_tokens` cut; all others are a stop."""
+_NAMED = re.compile(
+    r"(?:argument|parameter|field|setting)s?(?: supplied)?\W+(?P<field>[a-z_]+)"
+    r"|['\"`](?P<quoted>[a-z_]+)['\"`]",
+    re.IGNORECASE,
+)
 
 
 class BadAnswerError(Exception):
     """An answer that is not a completion."""
+
+
+class PassingError(Exception):
+    """An answer with status 200 that says that something failed: another attempt may not.
+
+    Attributes:
+        refusal: what the server says, if it says it as an error.
+    """
+
+    def __init__(self, reason: str, refusal: Refusal | None = None) -> None:
+        super().__init__(reason)
+        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +71,13 @@ def endpoint(request: Request) -> str:
     return "completions" if isinstance(request.prompt, str) else "chat/completions"
 
 
-def request_body(request: Request, model: str) -> dict[str, Any]:
+def request_body(
+    request: Request,
+    model: str,
+    leave_out: Collection[str] = (),
+    max_tokens_name: str = "max_tokens",
+    extra: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
     """The JSON body of a request.
 
     Defaults are sent too, since servers have their own. `top_k` is the exception: not every server
@@ -73,7 +103,10 @@ def request_body(request: Request, model: str) -> dict[str, Any]:
         body["logprobs"] = 1 if isinstance(request.prompt, str) else True
     if request.structure is not None:
         body.update(_structure(request.structure))
-    return body
+    kept = {name: value for name, value in {**body, **extra}.items() if name not in leave_out}
+    if "max_tokens" in kept:
+        kept[max_tokens_name] = kept.pop("max_tokens")
+    return kept
 
 
 def _structure(structure: StructuredOutput) -> dict[str, Any]:
@@ -108,10 +141,13 @@ def _n_bytes(text: str) -> int:
 def read_answer(request: Request, body: bytes) -> tuple[Completion, bool]:
     """The completion in an answer with status 200, without its cost; and whether usage is known.
 
-    An answer that does not hold what was asked for is a completion with an error.
+    What stands beside the text never decides over it: a usage that makes no sense is unknown, and a
+    `finish_reason` that is not known is a stop. An answer without text is a completion with an
+    error.
 
     Raises:
         BadAnswerError: it is not a JSON object.
+        PassingError: it says that something failed.
     """
     try:
         answer = json.loads(body)
@@ -119,15 +155,8 @@ def read_answer(request: Request, body: bytes) -> tuple[Completion, bool]:
         raise BadAnswerError(f"the answer is not JSON: {_shown(body)}") from error
     if not isinstance(answer, dict):
         raise BadAnswerError(f"the answer is not a JSON object: {_shown(body)}")
-    usage = answer.get("usage")
-    n_prompt, n_completion, is_known = 0, 0, False
+    n_prompt, n_completion, is_known = _read_usage(answer.get("usage"))
     try:
-        if usage is not None:
-            n_prompt = _typed(usage, "prompt_tokens", int)
-            n_completion = _typed(usage, "completion_tokens", int)
-            if min(n_prompt, n_completion) < 0:
-                raise BadAnswerError("usage counts a negative number of tokens")
-            is_known = True
         text, reason, logprobs = _read_choice(request, answer)
     except BadAnswerError as error:
         bad = Completion(request.id, "", "error", n_prompt, n_completion, error=str(error))
@@ -136,14 +165,30 @@ def read_answer(request: Request, body: bytes) -> tuple[Completion, bool]:
     return completion, is_known
 
 
+def _read_usage(usage: Any) -> tuple[int, int, bool]:
+    """Prompt tokens, completion tokens, and whether they are known: 0, 0, False if not."""
+    if not isinstance(usage, dict):
+        return 0, 0, False
+    n_prompt, n_completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    for n in (n_prompt, n_completion):
+        if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n <= MOST_TOKENS:
+            return 0, 0, False
+    return n_prompt, n_completion, True  # type: ignore[return-value]
+
+
 def _read_choice(
     request: Request, answer: dict[str, Any]
 ) -> tuple[str, FinishReason, tuple[float, ...] | None]:
-    if "error" in answer and not answer.get("choices"):
-        raise BadAnswerError(f"the server answers with an error: {_refusal(200, answer).words}")
-    choices = _typed(answer, "choices", list)
-    choice = choices[0] if choices else None
-    reason = _typed(choice, "finish_reason", str)
+    choices = answer.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    for holder in (answer, choice):
+        if isinstance(holder, dict) and holder.get("error"):
+            _raise_passing(holder)
+    if choices == []:
+        raise PassingError("the answer has no choices")
+    if choice is None:
+        choice = _typed(answer, "choices", list)
+    reason = str(choice.get("finish_reason") if isinstance(choice, dict) else "").casefold()
     if isinstance(request.prompt, str):
         holder, field = choice, "text"
     else:
@@ -151,17 +196,38 @@ def _read_choice(
         refusal = holder.get("refusal")
         if refusal:
             raise BadAnswerError(f"the model refused: {_line(str(refusal))}")
+    if reason == "error":
+        raise PassingError("the answer ends with finish_reason error")
     if reason == "content_filter":
         raise BadAnswerError("the server's content filter stopped the answer (content_filter)")
-    if reason not in ("stop", "length"):
-        raise BadAnswerError(f"finish_reason is {reason!r}; expected stop or length")
-    if isinstance(holder, dict) and holder.get(field, "") is None:
-        raise BadAnswerError(f"the answer has no text: {field} is null (finish_reason {reason})")
-    text = _typed(holder, field, str)
+    text = _text_of(holder, field)
+    if not text.strip():
+        shown = choice.get("finish_reason") if isinstance(choice, dict) else None
+        raise BadAnswerError(f"the answer has no text: {field} is empty (finish_reason {shown})")
     if not text.isascii():  # half a character, as \ud83d, is JSON, but cannot be saved as text
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     logprobs = _read_logprobs(request, choice) if request.logprobs else None
-    return text, "stop" if reason == "stop" else "length", logprobs
+    return text, "length" if reason in CUT else "stop", logprobs
+
+
+def _text_of(holder: Any, field: str) -> str:
+    """The text, also where it comes in parts, of which thoughts are not the answer."""
+    value = holder.get(field) if isinstance(holder, dict) else None
+    if isinstance(value, list):
+        parts = [part for part in value if isinstance(part, dict) and part.get("type") == "text"]
+        return "".join(str(part.get("text") or "") for part in parts)
+    if isinstance(holder, dict) and field in holder and value is None:
+        return ""
+    text: str = _typed(holder, field, str)
+    return text
+
+
+def _raise_passing(holder: dict[str, Any]) -> NoReturn:
+    error = holder["error"]
+    code = error.get("code") if isinstance(error, dict) else None
+    status = code if type(code) is int and 400 <= code < 600 else 500
+    refusal = _refusal(status, holder)
+    raise PassingError(f"the server answers with an error: {refusal.words}", refusal)
 
 
 def _read_logprobs(request: Request, choice: Any) -> tuple[float, ...]:
@@ -203,30 +269,57 @@ def _refusal(status: int, answer: Any) -> Refusal:
     """What an error in any of the forms that servers use says."""
     error = answer.get("error", answer) if isinstance(answer, dict) else answer
     if not isinstance(error, dict):
-        return Refusal(status, _line(str(error)))
-    words = error.get("message") or error.get("detail") or json.dumps(error)
+        return Refusal(status, _line(error if isinstance(error, str) else json.dumps(error)))
+    words = error.get("message") or error.get("detail") or error
+    said = words if isinstance(words, str) else json.dumps(words)
     code = error.get("code") if isinstance(error.get("code"), str) else error.get("type")
-    return Refusal(status, _line(str(words)), str(code or ""), str(error.get("param") or ""))
+    field = error.get("param") or _place_in(error)
+    return Refusal(status, _line(said), str(code or ""), str(field or ""))
+
+
+def _place_in(error: Any) -> str:
+    """The setting that an error is about: FastAPI's `loc`, Google's `fieldViolations`."""
+    if isinstance(error, dict):
+        place = error.get("loc")
+        if isinstance(place, list):
+            names = [each for each in place if isinstance(each, str) and each != "body"]
+            return names[0] if names else ""
+        if isinstance(error.get("field"), str):
+            return str(error["field"])
+    inner = error.values() if isinstance(error, dict) else error if isinstance(error, list) else ()
+    return next(filter(None, map(_place_in, inner)), "")
 
 
 def judge(refusal: Refusal, request: Request) -> Verdict:
     """What an error means: another attempt, a bad row, or the end of the run.
 
-    A prompt that is too long concerns its row. A structure or a setting that the server does not
-    take concerns all rows: the answer names the setting (`param`), or speaks of the structure.
+    A prompt that is too long, or that was flagged, concerns its row. A structure or a setting that
+    the server does not take concerns all rows: the answer names the setting, or speaks of it.
     """
     if refusal.code == "insufficient_quota" or is_about_model(refusal):
         return "fatal"
     if refusal.status in BUSY or refusal.status >= 500:
         return "retry"
+    said = f"{refusal.code} {refusal.words}".lower()
+    if refusal.status == 403 and any(words in said for words in FLAGGED):
+        return "bad row"
     if refusal.status not in OF_THE_ROW:
         return "fatal"
-    said = f"{refusal.code} {refusal.words}".lower()
     if any(words in said for words in TOO_LONG):
         return "bad row"
-    if refusal.field and refusal.field.split("[")[0].split(".")[0] not in PROMPT_FIELDS:
+    if refused_setting(refusal, request):
         return "fatal"
     return "fatal" if is_about_structure(refusal, request) else "bad row"
+
+
+def refused_setting(refusal: Refusal, request: Request) -> str:
+    """The setting that a refusal is about, as the request has it; empty if it is about none."""
+    field = refusal.field.split("[")[0].split(".")[0]
+    if field:
+        return "" if field in PROMPT_FIELDS else field
+    sent = request_body(request, "").keys() - {*PROMPT_FIELDS, "model"}
+    named = (match["field"] or match["quoted"] for match in _NAMED.finditer(refusal.words))
+    return next((name for name in named if name in sent), "")
 
 
 def is_about_model(refusal: Refusal) -> bool:
@@ -245,5 +338,6 @@ def _shown(body: bytes) -> str:
 
 
 def _line(text: str) -> str:
-    line = " ".join(text.split())
+    """One line, cut, without the codes with which a server could write into the terminal."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= MOST_WORDS else line[:MOST_WORDS] + "…"

@@ -17,6 +17,7 @@ import aiohttp
 from llm_distill.engines.base import Completion, Request
 from llm_distill.engines.openai.format import (
     BadAnswerError,
+    PassingError,
     Refusal,
     endpoint,
     is_about_model,
@@ -25,6 +26,7 @@ from llm_distill.engines.openai.format import (
     most_prompt_tokens,
     read_answer,
     read_refusal,
+    refused_setting,
     request_body,
 )
 from llm_distill.engines.openai.waiting import Pace, read_retry_after, wait_before
@@ -44,6 +46,10 @@ KEEPALIVE = 4.0
 SECONDS_BETWEEN_WARNINGS = 60.0
 
 
+LEAVE_OUT = "engine.leave_out: [{name}], or leave it out of the stage's sampling"
+REMEDIES = {"max_tokens": "engine.max_tokens_name: max_completion_tokens"}
+
+
 class AttemptError(Exception):
     """An attempt that failed in a way that another may not.
 
@@ -60,8 +66,10 @@ class AttemptError(Exception):
         retry_after: float | None = None,
         is_lost: bool = False,
         is_malformed: bool = False,
+        is_limit: bool = False,
     ) -> None:
         super().__init__(reason)
+        self.is_limit = is_limit
         self.retry_after = retry_after
         self.is_lost = is_lost
         self.is_malformed = is_malformed
@@ -92,6 +100,7 @@ class Server:
         self._session: aiohttp.ClientSession | None = None
         self._was_reached = False
         self._hold_until = 0.0
+        self._limited_since: float | None = None
         self._warned_at = -SECONDS_BETWEEN_WARNINGS
 
     def reserve(self, request: Request) -> float:
@@ -117,11 +126,14 @@ class Server:
             UselessError: no request will be answered.
             BudgetError: the budget does not hold another attempt.
         """
-        body = json.dumps(request_body(request, self._model)).encode()
-        held, lost, n_malformed = reserved, 0.0, 0
+        own = self._settings
+        body = json.dumps(
+            request_body(request, self._model, own.leave_out, own.max_tokens_name, own.extra_body)
+        ).encode()
+        held, lost, n_malformed, n_limits, attempt = reserved, 0.0, 0, 0, 0
         actual = reserved  # if we are cancelled, the server may go on
         try:
-            for attempt in range(1, self._settings.max_attempts + 1):
+            while True:
                 try:
                     await self._wait_for_turn(request)
                     completion = await self._attempt(request, body, reserved)
@@ -131,13 +143,18 @@ class Server:
                         self._budget.settle(held, held)
                         lost, held, actual = lost + held, 0.0, 0.0
                     n_malformed += error.is_malformed
+                    if error.is_limit:  # not an attempt at the work
+                        n_limits += 1
+                        self._check_patience(error, request)
+                    else:
+                        attempt += 1
                     if attempt == self._settings.max_attempts or n_malformed == 2:
                         completion = self._given_up(request, attempt, error)
                         break
                     if error.is_lost:
                         self._budget.reserve(reserved)
                         held = actual = reserved
-                    await self._back_off(attempt, error)
+                    await self._back_off(n_limits if error.is_limit else attempt, error)
             actual = completion.cost
             return replace(completion, cost=actual + lost) if lost else completion
         except UselessError:
@@ -145,6 +162,18 @@ class Server:
             raise
         finally:
             self._budget.settle(held, actual)
+
+    def _check_patience(self, error: AttemptError, request: Request) -> None:
+        """End a run whose server answers nothing but that it is too much.
+
+        Raises:
+            UselessError: there was no answer for as long as the settings say.
+        """
+        now = time.monotonic()
+        self._limited_since = self._limited_since or now
+        if now - self._limited_since > self._settings.max_wait:
+            waited = f"{error}; it has answered no request for {self._settings.max_wait:g} s"
+            raise UselessError(f"{waited} (engine.max_wait): run it again later", None, request)
 
     async def _wait_for_turn(self, request: Request) -> None:
         if self._requests is not None:
@@ -172,10 +201,13 @@ class Server:
         try:
             async with session.post(url, data=body, allow_redirects=False) as response:
                 self._was_reached = True
-                content = await response.read()
-                retry_after = read_retry_after(response.headers.get("Retry-After"))
+                content = self._redacted(await response.read())
+                retry_after = read_retry_after(response.headers)
                 moved_to = response.headers.get("Location", "")
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        except (
+            *(aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError),
+            *(aiohttp.InvalidURL, ValueError),  # of a proxy: nothing was sent
+        ) as error:
             reason = f"{self._settings.base_url} cannot be reached ({first_line(error)})"
             if not self._was_reached:
                 raise UselessError(reason, None, request) from error
@@ -187,6 +219,7 @@ class Server:
             reason = f"the connection broke off ({first_line(error)})"
             raise AttemptError(reason, is_lost=True) from error
         if response.status == 200:
+            self._limited_since = None
             return self._read(request, content, worst)
         if 300 <= response.status < 400:
             content = f"moved to {moved_to}; correct base_url".encode()
@@ -197,6 +230,10 @@ class Server:
             completion, is_known = read_answer(request, content)
         except BadAnswerError as error:
             raise AttemptError(str(error), is_lost=True, is_malformed=True) from error
+        except PassingError as error:
+            if error.refusal is not None:
+                return self._judged(request, error.refusal, str(error), None)
+            raise AttemptError(str(error), is_lost=True) from error
         if not is_known:
             return replace(completion, cost=worst)
         n_prompt, n_completion = completion.n_prompt_tokens, completion.n_completion_tokens
@@ -209,8 +246,11 @@ class Server:
         self, request: Request, status: int, content: bytes, retry_after: float | None
     ) -> Completion:
         refusal = read_refusal(status, content)
-        refusal = replace(refusal, words=self._without_key(refusal.words))
-        reason = f"HTTP {status}: {refusal.words}"
+        return self._judged(request, refusal, f"HTTP {status}: {refusal.words}", retry_after)
+
+    def _judged(
+        self, request: Request, refusal: Refusal, reason: str, retry_after: float | None
+    ) -> Completion:
         verdict = judge(refusal, request)
         if verdict == "bad row":
             return Completion(request.id, "", "error", error=f"the server answers {reason}")
@@ -218,7 +258,9 @@ class Server:
             reason += f" (it asks to wait {retry_after:.0f} s; run it again then)"
             raise UselessError(reason, refusal, request)
         if verdict == "retry":
-            raise AttemptError(f"the server answers {reason}", retry_after=retry_after)
+            is_limit = refusal.status == 429
+            said = f"the server answers {reason}"
+            raise AttemptError(said, retry_after=retry_after, is_limit=is_limit)
         raise UselessError(reason, refusal, request)
 
     def _given_up(self, request: Request, attempt: int, error: AttemptError) -> Completion:
@@ -246,6 +288,9 @@ class Server:
                 "it does not take the structure of the answers; leave it out of the stage's "
                 "settings (structured_output, constrain)"
             )
+        elif name := refused_setting(refusal, error.request):
+            remedy = REMEDIES.get(name, LEAVE_OUT.format(name=name))
+            todo = f"it does not take '{name}'; set {remedy}"
         elif refusal.code == "insufficient_quota" or refusal.status == 402:
             todo = "the account has no credit left: add some, and run again"
         else:
@@ -293,6 +338,10 @@ class Server:
             return 0.0
         return (n_prompt * price.input + n_completion * price.output) / 1e6
 
+    def _redacted(self, content: bytes) -> bytes:
+        """Before anything is cut out of it: half a key would be left otherwise."""
+        return content.replace(self._key.encode(), b"***") if self._key else content
+
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
 
@@ -312,4 +361,5 @@ def _proxy(url: str) -> str | None:
     parts = urlsplit(url)
     if proxy_bypass(parts.hostname or ""):
         return None
-    return getproxies().get(parts.scheme)
+    proxy = getproxies().get(parts.scheme)
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from llm_distill.engines.settings import EngineSettings
 from llm_distill.errors import ModelError
-from llm_distill.stage import execution_setting
+from llm_distill.stage import execution_setting, later_setting
 
 if TYPE_CHECKING:
     from llm_distill.engines.base import Engine
@@ -29,7 +29,7 @@ class Price(BaseModel):
 class OpenAISettings(EngineSettings):
     """Generation by a server that speaks OpenAI's protocol: vLLM, a hosted model.
 
-    None of it is part of a fingerprint: the model's name is, by way of the model itself.
+    Only `extra_body` is part of a fingerprint: the model's name is, by way of the model itself.
     """
 
     loads_weights: ClassVar[bool] = False
@@ -54,7 +54,22 @@ class OpenAISettings(EngineSettings):
     )
     price: Price | None = execution_setting(None, "needed for --max-cost and for the cost of a run")
     timeout: float = execution_setting(600, "seconds for one attempt", gt=0)
-    max_attempts: int = execution_setting(6, "attempts at a request before its row is bad", ge=1)
+    max_attempts: int = execution_setting(
+        6, "attempts at a request before its row is bad; a rate limit (429) is none", ge=1
+    )
+
+    max_wait: float = execution_setting(
+        600, "seconds to go on asking a server that answers only that its rate is exceeded", gt=0
+    )
+    leave_out: tuple[str, ...] = execution_setting(
+        (), "fields of a request that the server does not take, such as seed"
+    )
+    max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = execution_setting(
+        "max_tokens", "what the server calls max_tokens"
+    )
+    extra_body: dict[str, Any] = later_setting(
+        {}, "more fields of every request, such as reasoning_effort; part of the fingerprint"
+    )
 
     @field_validator("base_url")
     @classmethod

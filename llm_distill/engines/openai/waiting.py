@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from asyncio import sleep
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -50,10 +52,16 @@ def wait_before(failed: int, retry_after: float | None) -> float:
     return random.uniform(backoff / 2, backoff)
 
 
-def read_retry_after(header: str | None) -> float | None:
-    """Seconds that a `Retry-After` asks for, as a number or a date; None if it says nothing."""
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the headers of an answer ask to wait; None if they say nothing.
+
+    `Retry-After` is a number or a date; where it is not sent, the longest of the
+    `x-ratelimit-reset-*`, such as `6m0s` or `20ms`.
+    """
+    header = headers.get("Retry-After")
     if header is None:
-        return None
+        resets = [v for k, v in headers.items() if k.lower().startswith("x-ratelimit-reset")]
+        return max((s for s in map(_duration, resets) if s is not None), default=None)
     try:
         seconds = float(header)
     except ValueError:
@@ -65,3 +73,16 @@ def read_retry_after(header: str | None) -> float | None:
             then = then.replace(tzinfo=UTC)
         seconds = (then - datetime.now(UTC)).total_seconds()
     return max(0.0, seconds) if seconds == seconds else None  # "nan" is a float too
+
+
+def _duration(text: str) -> float | None:
+    """Seconds of `1h2m3.5s`, `20ms` or a number; a number that can only be a date is none."""
+    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:([\d.]+)s)?(?:(\d+)ms)?", text.strip())
+    try:
+        if parts is not None and any(parts.groups()):
+            hours, minutes, seconds, thousandths = (float(each or 0) for each in parts.groups())
+            return 3600 * hours + 60 * minutes + seconds + thousandths / 1000
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 <= number < 1e6 else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import json
 import logging
 import os
 import signal
@@ -179,6 +180,48 @@ def test_what_may_pass_is_tried_again(server: Loopback, fault: Any) -> None:
     assert len(server.calls) == 2
 
 
+def test_a_rate_limit_is_no_attempt_and_has_its_own_patience(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "FIRST_BACKOFF", 0.01)
+    server.faults += [refuse(429)] * 5
+    assert ask(server, max_attempts=1).text == "echo prompt 0"
+    server.answer = refuse(429, "slow down", headers={"Retry-After": "0.1"})
+    with pytest.raises(ModelError, match=r"no request for 0.3 s \(engine.max_wait\): run it again"):
+        ask(server, max_attempts=1, max_wait=0.3)
+
+
+def test_an_error_in_an_answer_is_tried_again(server: Loopback) -> None:
+    body = {"error": {"message": "upstream failed", "code": 502}}
+    server.faults += [say(json.dumps(body)), say(json.dumps({"choices": []}))]
+    assert ask(server).text == "echo prompt 0"
+    assert len(server.calls) == 3
+
+
+def test_one_flagged_prompt_is_a_bad_row_and_not_the_end(server: Loopback) -> None:
+    server.faults.append(refuse(403, "this prompt was flagged", code="moderation"))
+    first, second = open_on(server.url, max_concurrency=1).generate(requests(2))
+    assert "flagged" in str(first.error)
+    assert second.error is None
+
+
+def test_a_proxy_without_a_scheme_is_a_proxy(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(ModelError, match=r"cannot be reached .*127\.0\.0\.1:9"):
+        ask(server)
+    assert server.calls == []
+
+
+def test_not_even_half_a_key_is_shown(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "sk-" + "k" * 60
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    server.faults.append(refuse(400, "x" * 280 + key))
+    assert "kk" not in str(ask(server).error)
+
+
 @pytest.mark.parametrize("fault", [hang, dribble])
 def test_an_attempt_that_takes_too_long_is_given_up(server: Loopback, fault: Any) -> None:
     server.faults.append(fault)
@@ -310,7 +353,13 @@ def test_a_wrong_address_is_told_how_it_usually_ends(server: Loopback) -> None:
     [
         (refuse(429, "no money", code="insufficient_quota"), request(), "no credit left"),
         (refuse(402, "pay"), request(), "no credit left"),
-        (refuse(400, "unknown", param="top_k"), request(), "no other request for 'served-model'"),
+        (refuse(400, "unknown", param="top_k"), request(), "engine.leave_out: [top_k]"),
+        (
+            refuse(400, "use max_completion_tokens", param="max_tokens"),
+            request(),
+            "engine.max_tokens_name: max_completion_tokens",
+        ),
+        (refuse(405, "no"), request(), "no other request for 'served-model'"),
         (refuse(400, "no such model", code="model_not_found"), request(), "did you mean"),
         (
             refuse(400, "Invalid JSON schema: 'strin' is no type"),

@@ -10,6 +10,7 @@ import pytest
 from llm_distill.engines.base import Completion, Request, SamplingSettings, StructuredOutput
 from llm_distill.engines.openai.format import (
     BadAnswerError,
+    PassingError,
     Refusal,
     fold_seed,
     judge,
@@ -86,8 +87,8 @@ def answer(**choice: Any) -> bytes:
 
 def test_a_good_answer_is_read() -> None:
     assert read_answer(TEXT, answer()) == (Completion("a", "four", "stop", 4, 2), True)
-    chat = answer(message={"content": "", "refusal": None}, finish_reason="length")
-    assert read_answer(CHAT, chat) == (Completion("a", "", "length", 4, 2), True)
+    chat = answer(message={"content": "fo", "refusal": None}, finish_reason="length")
+    assert read_answer(CHAT, chat) == (Completion("a", "fo", "length", 4, 2), True)
     bare, is_known = read_answer(
         TEXT, b'{"choices": [{"text": "x", "finish_reason": "stop"}], "usage": null}'
     )
@@ -111,11 +112,12 @@ def test_log_probabilities_of_both_forms() -> None:
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
-        ({"message": {"content": None}}, "content is null"),
+        ({"message": {"content": None}}, "content is empty (finish_reason stop)"),
+        ({"message": {"content": " \n"}}, "content is empty"),
+        ({"message": {"content": None}, "finish_reason": "tool_calls"}, "finish_reason tool_calls"),
+        ({"message": {"content": [{"type": "thinking", "thinking": "x"}]}}, "content is empty"),
         ({"message": {"content": None, "refusal": "I cannot"}}, "the model refused: I cannot"),
         ({"message": {"content": "x"}, "finish_reason": "content_filter"}, "content_filter"),
-        ({"message": {"content": "x"}, "finish_reason": "tool_calls"}, "'tool_calls'"),
-        ({"message": {"content": "x"}, "finish_reason": None}, "finish_reason is None"),
         ({"message": {"content": 4}}, "content is 4, not str"),
         ({"message": {}}, "no content"),
         ({"message": None}, "message is None"),
@@ -130,24 +132,81 @@ def test_an_answer_without_what_was_asked_for_is_a_bad_row(choice: Any, expected
 
 
 @pytest.mark.parametrize(
-    ("body", "expected"),
+    ("reason", "read"),
     [
-        ({}, "no choices"),
-        ({"choices": []}, "no finish_reason"),
-        ({"choices": 3}, "choices is 3"),
-        ({"choices": [{"text": "x", "finish_reason": "stop"}], "usage": {}}, "no prompt_tokens"),
-        ({"choices": [], "usage": {"prompt_tokens": True}}, "prompt_tokens is True"),
-        (
-            {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": -1}},
-            "negative number of tokens",
-        ),
-        ({"error": {"message": "upstream is down"}}, "an error: upstream is down"),
+        ("stop", "stop"),
+        ("eos_token", "stop"),
+        ("STOP", "stop"),
+        ("end_turn", "stop"),
+        (None, "stop"),
+        (7, "stop"),
+        ("length", "length"),
+        ("max_tokens", "length"),
+        ("MAX_TOKENS", "length"),
     ],
+)
+def test_an_unknown_finish_reason_does_not_cost_the_text(reason: Any, read: str) -> None:
+    completion, _ = read_answer(CHAT, answer(message={"content": "four"}, finish_reason=reason))
+    assert (completion.text, completion.finish_reason, completion.error) == ("four", read, None)
+
+
+def test_a_text_in_parts_is_joined_without_its_thoughts() -> None:
+    parts = [
+        {"type": "thinking", "thinking": "2 + 2"},
+        {"type": "text", "text": "fo"},
+        {"type": "text", "text": "ur"},
+    ]
+    assert read_answer(CHAT, answer(message={"content": parts}))[0].text == "four"
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {},
+        3,
+        [],
+        {"prompt_tokens": 4, "completion_tokens": None},
+        {"prompt_tokens": 4.0, "completion_tokens": 2},
+        {"prompt_tokens": True, "completion_tokens": 2},
+        {"prompt_tokens": 4, "completion_tokens": -1},
+        {"prompt_tokens": 4, "completion_tokens": 2**63},
+        {"prompt_tokens": 10**400, "completion_tokens": 2},
+    ],
+)
+def test_a_usage_that_makes_no_sense_is_unknown_and_the_text_is_kept(usage: Any) -> None:
+    body = {"choices": [{"text": "four", "finish_reason": "stop"}], "usage": usage}
+    completion, is_known = read_answer(TEXT, json.dumps(body).encode())
+    assert completion == Completion("a", "four", "stop", 0, 0)
+    assert not is_known
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"), [({}, "no choices"), ({"choices": 3}, "choices is 3")]
 )
 def test_an_answer_of_another_shape_is_a_bad_row(body: Any, expected: str) -> None:
     completion, is_known = read_answer(TEXT, json.dumps(body).encode())
     assert not is_known
     assert expected in str(completion.error)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"choices": []}, None),
+        ({"choices": [{"text": "", "finish_reason": "error"}]}, None),
+        ({"error": {"message": "upstream is down"}}, 500),
+        ({"error": {"message": "upstream is down", "code": 502}, "choices": []}, 502),
+        ({"error": "slow down", "choices": None}, 500),
+        ({"choices": [{"error": {"message": "upstream", "code": 429}, "text": ""}]}, 429),
+    ],
+)
+def test_a_failure_in_an_answer_with_status_200_may_pass(body: Any, status: int | None) -> None:
+    with pytest.raises(PassingError) as caught:
+        read_answer(TEXT, json.dumps(body).encode())
+    refusal = caught.value.refusal
+    assert (refusal.status if refusal else None) == status
+    assert refusal is None or judge(refusal, TEXT) == "retry"
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"\xff{}", b"[" * 100_000])
@@ -168,6 +227,19 @@ def test_what_is_no_json_object_is_said_with_its_beginning(body: bytes) -> None:
         ('{"message": "a", "object": "error"}', Refusal(400, "a")),
         ('{"detail": "Not Found"}', Refusal(400, "Not Found")),
         ('{"error": "a"}', Refusal(400, "a")),
+        (
+            '{"detail": [{"loc": ["body", "seed"], "msg": "not permitted"}]}',
+            Refusal(400, '[{"loc": ["body", "seed"], "msg": "not permitted"}]', "", "seed"),
+        ),
+        (
+            '{"object": "error", "message": {"detail": [{"loc": ["body", "seed"]}]}, "type": "x"}',
+            Refusal(400, '{"detail": [{"loc": ["body", "seed"]}]}', "x", "seed"),
+        ),
+        (
+            '{"error": {"message": "a", "details": [{"fieldViolations": [{"field": "top_p"}]}]}}',
+            Refusal(400, "a", "", "top_p"),
+        ),
+        ('{"error": "a\\u001b[31m b"}', Refusal(400, "a [31m b")),
         ("plain", Refusal(400, "plain")),
         ("", Refusal(400, "(nothing)")),
     ],
@@ -192,6 +264,13 @@ def test_errors_of_several_servers_are_read(body: str, expected: Refusal) -> Non
         (Refusal(413, "too large"), "bad row"),
         (Refusal(400, "odd role", field="messages[0].role"), "bad row"),
         (Refusal(400, "out of range", field="temperature"), "fatal"),
+        (Refusal(403, "forbidden"), "fatal"),
+        (Refusal(403, "this one prompt was flagged", "moderation"), "bad row"),
+        (Refusal(422, "x", field="seed"), "fatal"),
+        (Refusal(422, "x", field="messages"), "bad row"),
+        (Refusal(400, "Unrecognized request argument supplied: seed"), "fatal"),
+        (Refusal(400, "Unsupported parameter: 'max_tokens' is not supported"), "fatal"),
+        (Refusal(400, "the parameter 'colour' of the tool is odd"), "bad row"),
         (Refusal(400, "a schema"), "bad row"),  # none was asked for: it is the prompt's word
     ],
 )
@@ -203,3 +282,13 @@ def test_an_error_about_the_structure_that_was_asked_for_is_every_rows() -> None
     structured = Request("a", "x", SamplingSettings(), structure=StructuredOutput(regex="(?<=a)b"))
     assert judge(Refusal(400, "Failed to compile the regex"), structured) == "fatal"
     assert judge(Refusal(400, "maximum context length; structured"), structured) == "bad row"
+
+
+def test_fields_are_left_out_renamed_and_added() -> None:
+    request = Request("a", "x", SamplingSettings(max_tokens=5), 3)
+    body = request_body(
+        request, "m", ["seed"], "max_completion_tokens", {"reasoning_effort": "low"}
+    )
+    assert "seed" not in body
+    assert "max_tokens" not in body
+    assert (body["max_completion_tokens"], body["reasoning_effort"]) == (5, "low")

@@ -91,13 +91,39 @@ def test_what_the_server_asks_for_is_spread_and_never_cut_short() -> None:
     [(None, None), ("7", 7), ("0.5", 0.5), ("-3", 0), ("soon", None), ("nan", None), ("", None)],
 )
 def test_retry_after_in_seconds(header: str | None, expected: float | None) -> None:
-    assert read_retry_after(header) == expected
+    assert read_retry_after({} if header is None else {"Retry-After": header}) == expected
 
 
 def test_retry_after_as_a_date() -> None:
     now = datetime.now(UTC)
-    later = read_retry_after(format_datetime(now + timedelta(seconds=3600), usegmt=True))
+    later = read_retry_after(
+        {"Retry-After": format_datetime(now + timedelta(seconds=3600), usegmt=True)}
+    )
     assert later is not None
     assert 3500 < later <= 3600
-    assert read_retry_after(format_datetime(now - timedelta(days=1))) == 0
-    assert read_retry_after("Sat, 01 Jan 2000 00:00:00 -0000") == 0  # a date without a time zone
+    assert read_retry_after({"Retry-After": format_datetime(now - timedelta(days=1))}) == 0
+    assert (
+        read_retry_after({"Retry-After": "Sat, 01 Jan 2000 00:00:00 -0000"}) == 0
+    )  # a date without a time zone
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1s", 1),
+        ("6m0s", 360),
+        ("1h2m3.5s", 3723.5),
+        ("20ms", 0.02),
+        ("7", 7),
+        ("1767225600", None),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_the_reset_of_a_rate_is_read_where_no_retry_after_is_sent(
+    text: str, expected: float | None
+) -> None:
+    assert read_retry_after({"x-ratelimit-reset-tokens": text}) == expected
+    resets = {"x-ratelimit-reset-tokens": text, "X-RateLimit-Reset-Requests": "2s"}
+    assert read_retry_after(resets) == max(expected or 0, 2)
+    assert read_retry_after({**resets, "Retry-After": "1"}) == 1
