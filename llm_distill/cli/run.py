@@ -30,7 +30,7 @@ def run_command(
     selection: Selection,
     root: Path,
     max_cost: float | None,
-    as_events: bool = False,
+    as_events: bool,
 ) -> None:
     """Run and show each stage, then every evaluation's tables and where the run is kept.
 

@@ -17,7 +17,7 @@ from llm_distill.cli.display import console
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.pipeline.problems import model_in
 from llm_distill.pipeline.registry import find_stage, stage_names
-from llm_distill.stage import Reference, Stage
+from llm_distill.stage import Reference
 
 _TYPES = {
     str: "text",
@@ -35,7 +35,8 @@ def list_stages() -> None:
     for name in stage_names():
         stage = find_stage(name)
         if stage is not None:
-            table.add_row(name, stage.output, escape(_first_line(stage)))
+            summary = (inspect.getdoc(stage) or "").partition("\n")[0]
+            table.add_row(name, stage.output, escape(summary))
     out = console()
     out.print(table)
     out.print("llm-distill stages NAME shows a stage's settings")
@@ -124,7 +125,3 @@ def _default(field: Any) -> str:
             return "null"
         return "" if isinstance(field.default, BaseModel) else repr(field.default)
     return "required" if field.is_required() else ""
-
-
-def _first_line(stage: type[Stage]) -> str:
-    return (inspect.getdoc(stage) or "").partition("\n")[0]

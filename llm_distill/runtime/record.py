@@ -111,16 +111,15 @@ class RunRecord(BaseModel, extra="ignore"):
             yield
         except BaseException as error:
             if self.state == "running":
-                self.state = "failed" if isinstance(error, Exception) else "interrupted"
-                with suppress(WorkspaceError):
-                    self.save()
+                self.stopped(error)
             raise
 
-    def stopped(self, name: str, error: BaseException) -> None:
-        """Note what stopped the run at a stage."""
-        state: State = "failed" if isinstance(error, Exception) else "interrupted"
-        self.state = self.stages[name].state = state
-        self.stages[name].why = str(error) or type(error).__name__
+    def stopped(self, error: BaseException, name: str | None = None) -> None:
+        """Note what stopped the run, at a stage if one is named."""
+        self.state = "failed" if isinstance(error, Exception) else "interrupted"
+        if name is not None:
+            self.stages[name].state = self.state
+            self.stages[name].why = str(error) or type(error).__name__
         with suppress(WorkspaceError):  # a full disk must not hide what stopped the run
             self.save()
 
@@ -258,6 +257,6 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # another user's process
+        pass
     return True

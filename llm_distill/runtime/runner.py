@@ -58,7 +58,7 @@ def run_pipeline(
                     seconds = time.monotonic() - started
                     record.used(name, artifact, state, seconds, why)
             except BaseException as error:
-                record.stopped(name, error)
+                record.stopped(error, name)
                 raise
             display.ends(name, artifact, state, seconds)
             figures = stage_scalars(artifact.manifest, made=state == "done")

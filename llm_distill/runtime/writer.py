@@ -53,7 +53,7 @@ def write_rows(output: RowsOutput, directory: Path) -> int:
                 raise DataError(f"row {row['id']}: {error}") from error
             count, last = count + 1, row["id"]
             _write(writer.write, f"a row at or before {last}", example)
-            waiting += sum(map(len, filter(_is_list, example.values())))
+            waiting += sum(len(v) for v in example.values() if isinstance(v, list) or _is_array(v))
             if waiting >= NUMBERS_AT_ONCE:
                 _write(writer.write_examples_on_file, f"a row at or before {last}")
             if waiting >= NUMBERS_AT_ONCE or count % ROWS_AT_ONCE == 0:
@@ -90,10 +90,6 @@ def _encoded(features: Features, row: Row) -> Row:
 
 def _is_array(value: object) -> bool:
     return type(value).__module__ == "numpy"  # which plans and --help do without
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list) or _is_array(value)
 
 
 def _write(write: Callable[..., Any], where: str, *values: Any) -> None:
