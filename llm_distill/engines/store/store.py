@@ -150,7 +150,8 @@ class StoredAnswers:
             return
         request, limit = key
         logprobs = None if done.logprobs is None else array("d", done.logprobs).tobytes()
-        tokens = done.n_prompt_tokens, done.n_completion_tokens
+        # Servers count thoughts too, and more than max_tokens would never be found again.
+        tokens = done.n_prompt_tokens, min(done.n_completion_tokens, limit)
         content = [done.text, None, logprobs, *tokens, done.cost]
         cut = limit if done.finish_reason == "length" else 0
         self._store.keep(request, cut, self._model, content)

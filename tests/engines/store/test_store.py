@@ -239,3 +239,10 @@ def test_a_folder_that_cannot_be_written_to(opened, path):
     path.parent.mkdir(mode=0o500)
     with pytest.raises(WorkspaceError, match="writable"):
         find(opened(), REQUEST)
+
+
+def test_what_a_server_counts_beyond_the_limit_is_found_again(opened):
+    """It counts thoughts that it does not show."""
+    keep(opened(), limited(8), Completion("r", "four", "stop", 7, 500))
+    assert find(opened(), limited(8)) == Completion("r", "four", "stop", 7, 8)
+    assert find(opened(), limited(7)) is None
