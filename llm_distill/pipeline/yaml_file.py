@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from llm_distill.errors import ConfigError
+from llm_distill.errors import ConfigError, quoted
 from llm_distill.pipeline.problems import Path as Place
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -24,6 +24,9 @@ class _Scalars(yaml.SafeLoader):
 
 
 _DEEPEST = 100
+_LONGEST = 1_000_000
+_MOST_VALUES = 100_000
+_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")} | {"!"}
 _QUOTE = "put quotes around it if it is meant as text"
 
 At = Callable[[int], str]
@@ -60,7 +63,10 @@ def parse_yaml(text: str, at: At) -> tuple[Any, dict[Place, str]]:
     Raises:
         ConfigError: it is not YAML, or it repeats a key.
     """
+    if len(text) > _LONGEST:
+        raise ConfigError(f"{at(0)}: {len(text):,} characters; at most {_LONGEST:,}")
     try:
+        _check_depth(text, at)  # before it is composed: the C library overflows its stack
         node = yaml.compose(text, Loader=_Loader)
     except yaml.reader.ReaderError as error:
         line = text.encode()[: error.position].count(b"\n")
@@ -78,6 +84,19 @@ def parse_yaml(text: str, at: At) -> tuple[Any, dict[Place, str]]:
     return (_values(node, (), at, lines) if node is not None else None), lines
 
 
+def _check_depth(text: str, at: At) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        where = at(event.start_mark.line if event.start_mark else 0)
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ConfigError(f"{where}: nested too deeply, or an alias that contains itself")
+        tag = getattr(event, "tag", None)
+        if tag is not None and tag not in _TAGS:
+            raise ConfigError(f"{where}: the tag {quoted(tag)} is not read; {_QUOTE}")
+
+
 def _hint(text: str, number: int) -> str:
     """What to do about a common mistake in a line that is not YAML."""
     line = "".join(text.split("\n")[number : number + 1])
@@ -91,6 +110,8 @@ def _hint(text: str, number: int) -> str:
 def _values(node: yaml.Node, place: Place, at: At, lines: dict[Place, str]) -> Any:
     where = at(node.start_mark.line)
     lines[place] = where
+    if len(lines) > _MOST_VALUES:
+        raise ConfigError(f"{where}: more than {_MOST_VALUES:,} values; do aliases repeat aliases?")
     if len(place) > _DEEPEST:
         raise ConfigError(f"{where}: nested too deeply, or an alias that contains itself")
     if isinstance(node, yaml.MappingNode):
@@ -137,5 +158,5 @@ def _scalar(node: yaml.Node, at: At) -> Any:
     except (yaml.YAMLError, ValueError) as error:
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
         raise ConfigError(
-            f"{at(node.start_mark.line)}: {node.value!r} cannot be read as {kind}; {_QUOTE}"
+            f"{at(node.start_mark.line)}: {quoted(node.value)} cannot be read as {kind}; {_QUOTE}"
         ) from error

@@ -79,3 +79,36 @@ def test_a_library_that_changes_how_yaml_reads_dates_does_not_matter(
     monkeypatch.setattr(yaml.SafeLoader, "yaml_constructors", constructors)
     with pytest.raises(ConfigError, match="cannot be read as timestamp"):
         parse_yaml("x: 2024-13-45", lambda line: str(line))
+
+
+BOMB = "a0: &a0 [x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name: " + "[" * 40_000, "nested too deeply"),
+        ("{a: " * 40_000, "nested too deeply"),
+        ("- " * 40_000, "nested too deeply"),
+        (BOMB, "more than 100,000 values; do aliases repeat aliases?"),
+        ("a: " + "x" * 1_000_001, "at most 1,000,000"),
+        (
+            "a: !!python/object:os.system x",
+            "the tag 'tag:yaml.org,2002:python/object:os.system' is not read",
+        ),
+        ("a: !!binary aGk=", "binary' is not read"),
+        ("a: !!set {x, y}", "set' is not read"),
+        ("a: !mine x", "the tag '!mine' is not read"),
+    ],
+)
+def test_a_hostile_file_is_refused(text: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_yaml(text, lambda line: f"toy.yaml:{line + 1}")
+    assert expected in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+def test_plain_tags_are_read() -> None:
+    assert parse_yaml("a: !!str 7\nb: !!int '7'\nc: ! x\n", str)[0] == {"a": "7", "b": 7, "c": "x"}
