@@ -225,4 +225,10 @@ def _decoded(lines: Iterable[bytes], where: str) -> Iterator[str]:
 def _object(row: Any, place: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise DataError(f"{place}: a row is an object, but this is {type(row).__name__}")
+    for name in row:
+        if not name.isascii() and name != name.encode("utf-8", "replace").decode():
+            raise DataError(
+                f"{place}: the column name {quoted(name)} has half of a surrogate pair, which is "
+                "not text; correct it"
+            )
     return row

@@ -27,6 +27,8 @@ MOST_SECONDS = 10
 MOST_MEMORY = 6 * 2**30
 """Bytes of address space, of which Python, Arrow and torch take half before any input."""
 SHOWN = 5
+LONGEST_MESSAGE = 30_000
+"""Characters: a pipeline file may have dozens of problems, and all are said at once."""
 
 
 class TooSlowError(BaseException):
@@ -56,7 +58,7 @@ def child(target: str, seed: int, n: int, start: int, folder: Path) -> None:
             run(given)
             print("accepted")
         except LLMDistillError as error:
-            if len(str(error)) > 10_000:
+            if len(str(error)) > LONGEST_MESSAGE:
                 print(f"failed {index} a message of {len(str(error)):,} characters")
             else:
                 print("refused")

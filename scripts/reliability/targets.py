@@ -206,7 +206,13 @@ def completions(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
 def bodies(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
     """What a server sends: with status 200, and as an error."""
     from llm_distill.engines.base import Request, SamplingSettings
-    from llm_distill.engines.openai.format import BadAnswerError, judge, read_answer, read_refusal
+    from llm_distill.engines.openai.format import (
+        BadAnswerError,
+        PassingError,
+        judge,
+        read_answer,
+        read_refusal,
+    )
 
     usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
     message = {"role": "assistant", "content": "4", "reasoning_content": "2 + 2"}
@@ -221,7 +227,7 @@ def bodies(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
     request = Request("a", [{"role": "user", "content": "2 + 2?"}], SamplingSettings(), 1)
 
     def read(given: bytes) -> None:
-        with suppress(BadAnswerError):
+        with suppress(BadAnswerError, PassingError):
             read_answer(request, given)
         for status in (400, 403, 422, 429, 500):
             judge(read_refusal(status, given), request)

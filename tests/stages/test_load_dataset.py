@@ -484,6 +484,9 @@ def test_half_a_surrogate_pair_is_named_and_a_long_cell_is_cut(
     path.write_text('{"question": "ok"}\n{"question": "bad \\ud83d"}\n')
     with pytest.raises(DataError, match=":2: column 'question' has half of a surrogate pair"):
         run_stage(stage(path))
+    path.write_text('{"quest\\ud83dion": "a"}\n')
+    with pytest.raises(DataError, match=":1: the column name 'quest.*ion' has half of a surrogate"):
+        run_stage(stage(path))
     path.write_text(json.dumps({"question": {"a": "x" * 9000}}) + "\n")
     with pytest.raises(
         DataError, match=r"rename it with columns: \{my_question: question\}"
