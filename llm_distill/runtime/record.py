@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -185,7 +186,7 @@ def read_run(
     Raises:
         WorkspaceError: there is none of that name, or none that can be read.
     """
-    runs = sorted(workspace.runs.glob("*/*/run.json"), key=lambda path: path.parent.name)
+    runs = sorted(workspace.runs.glob("*/*/run.json"), key=_began)
     wanted = [
         path
         for path in runs
@@ -204,9 +205,23 @@ def read_run(
 def runs_of(workspace: Workspace, pipeline: str) -> Iterator[RunRecord]:
     """A pipeline's runs that can be read, the newest first."""
     found = workspace.runs.glob(f"{escape(pipeline)}/*/run.json")
-    for path in sorted(found, key=lambda path: path.parent.name, reverse=True):
+    for path in sorted(found, key=_began, reverse=True):
         with suppress(WorkspaceError):
             yield _read(path)
+
+
+def _began(path: Path) -> tuple[float, str]:
+    """When a run began, as its record says: the folder's name is local time, which can go back.
+
+    Of a damaged record the time of the file.
+    """
+    try:
+        started = float(json.loads(path.read_text(encoding="utf-8"))["started"])
+        if math.isfinite(started):
+            return started, path.parent.name
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, OverflowError):
+        pass
+    return (path.stat().st_mtime if path.exists() else 0.0), path.parent.name
 
 
 def _read(path: Path) -> RunRecord:
