@@ -201,7 +201,8 @@ def _read_choice(
     if reason == "content_filter":
         raise BadAnswerError("the server's content filter stopped the answer (content_filter)")
     text = _text_of(holder, field)
-    if not text.strip():
+    # A text may go on with nothing; a turn without a word is no answer.
+    if text is None or not (text.strip() or isinstance(request.prompt, str)):
         shown = choice.get("finish_reason") if isinstance(choice, dict) else None
         raise BadAnswerError(f"the answer has no text: {field} is empty (finish_reason {shown})")
     if not text.isascii():  # half a character, as \ud83d, is JSON, but cannot be saved as text
@@ -210,14 +211,14 @@ def _read_choice(
     return text, "length" if reason in CUT else "stop", logprobs
 
 
-def _text_of(holder: Any, field: str) -> str:
-    """The text, also where it comes in parts, of which thoughts are not the answer."""
+def _text_of(holder: Any, field: str) -> str | None:
+    """The text, also where it comes in parts, of which thoughts are not the answer; None for null."""
     value = holder.get(field) if isinstance(holder, dict) else None
     if isinstance(value, list):
         parts = [part for part in value if isinstance(part, dict) and part.get("type") == "text"]
         return "".join(str(part.get("text") or "") for part in parts)
     if isinstance(holder, dict) and field in holder and value is None:
-        return ""
+        return None
     text: str = _typed(holder, field, str)
     return text
 

@@ -150,6 +150,11 @@ def test_an_unknown_finish_reason_does_not_cost_the_text(reason: Any, read: str)
     assert (completion.text, completion.finish_reason, completion.error) == ("four", read, None)
 
 
+def test_a_text_may_go_on_with_nothing() -> None:
+    assert read_answer(TEXT, answer(text=""))[0] == Completion("a", "", "stop", 4, 2)
+    assert "text is empty" in str(read_answer(TEXT, answer(text=None))[0].error)
+
+
 def test_a_text_in_parts_is_joined_without_its_thoughts() -> None:
     parts = [
         {"type": "thinking", "thinking": "2 + 2"},
