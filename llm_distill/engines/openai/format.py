@@ -212,7 +212,7 @@ def _read_choice(
 
 
 def _text_of(holder: Any, field: str) -> str | None:
-    """The text, also where it comes in parts, of which thoughts are not the answer; None for null."""
+    """The text, also in parts, of which thoughts are not the answer; None for null."""
     value = holder.get(field) if isinstance(holder, dict) else None
     if isinstance(value, list):
         parts = [part for part in value if isinstance(part, dict) and part.get("type") == "text"]
