@@ -34,15 +34,16 @@ def find_resource(path: str) -> Path | None:
         here = Path(path).expanduser()
     except RuntimeError:  # ~name of nobody on this machine
         here = Path(path)
-    if _exists(here):
+    if exists(here):
         return here
     if here.is_absolute():
         return None
     bundled = bundled_root() / path
-    return bundled if _exists(bundled) else None
+    return bundled if exists(bundled) else None
 
 
-def _exists(path: Path) -> bool:
+def exists(path: Path) -> bool:
+    """Whether it is there; what cannot be a path, or not be looked at, is not."""
     try:
         return path.exists()
     except (OSError, ValueError):  # longer than a name can be, a folder that may not be entered

@@ -7,9 +7,10 @@ under the bundled `prompts/`. Rendering is sandboxed and strict: an unknown vari
 from __future__ import annotations
 
 import hashlib
+import re
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -117,19 +118,48 @@ def _environment() -> Any:
             sizes = [len(x) if isinstance(x, Sized) else abs(x) for x in (left, right)]
             is_power = operator == "**" and max(sizes) > 10_000
             is_repeat = operator == "*" and any(isinstance(x, Sized) for x in (left, right))
-            is_format = operator == "%" and isinstance(left, str)
+            is_format = operator == "%" and isinstance(left, str) and _is_wide(left)
             if is_power or is_format or (is_repeat and sizes[0] * sizes[1] > LONGEST_PROMPT):
                 asked = f"{quoted(left)} {operator} {quoted(right)}"
                 raise _TooMuchError(f"{asked} is more than a prompt needs")
             return super().call_binop(context, operator, left, right)
 
-    return Environment(
+        def call(self, context: Any, what: Any, /, *args: Any, **kwargs: Any) -> Any:
+            """As `'x'.ljust(10**9)` makes a text without end."""
+            if isinstance(getattr(what, "__self__", None), str):
+                _check_width(*args)
+            return super().call(context, what, *args, **kwargs)
+
+    environment = Environment(
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=False,
         optimized=False,  # it would compute constants as the template is read, out of the sandbox
     )
+    for name in ("format", "center", "indent"):
+        environment.filters[name] = _bounded(environment.filters[name])
+    return environment
+
+
+def _bounded(of_jinja: Callable[..., Any]) -> Callable[..., Any]:
+    def bounded(value: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(value, str) and _is_wide(value):
+            raise _TooMuchError(f"the format {quoted(value)} is more than a prompt needs")
+        _check_width(*args, *kwargs.values())
+        return of_jinja(value, *args, **kwargs)
+
+    return bounded
+
+
+def _is_wide(form: str) -> bool:
+    """Whether a format such as `%1000000000d` gives a text without end; `%*d` is told its width."""
+    return re.search(r"%[^a-zA-Z%]*(?:\d{4}|\*)", form) is not None
+
+
+def _check_width(*values: Any) -> None:
+    if any(isinstance(value, int) and abs(value) > LONGEST_PROMPT for value in values):
+        raise _TooMuchError(f"a width above {LONGEST_PROMPT:,} is more than a prompt needs")
 
 
 def load_template(name: str) -> Template:

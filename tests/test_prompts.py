@@ -53,6 +53,10 @@ def test_a_template_that_fails_on_a_rows_values_is_bad_data(text: str, tmp_path:
         "{{ 'a' * 10**9 }}",
         "{{ [1] * 10**9 }}",
         "{{ '%1000000000d' % 1 }}",
+        "{{ '%*d' % (10**9, 1) }}",
+        "{{ '%1000000000d'|format(1) }}",
+        "{{ 'x'|center(10**9) }}",
+        "{{ 'x'.ljust(10**9) }}",
         "{% set r = range(99999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
         "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
@@ -69,8 +73,12 @@ def test_a_template_that_never_ends_is_stopped(
 
 
 def test_arithmetic_stays(tmp_path: Path) -> None:
-    (tmp_path / "t.jinja").write_text("{{ 2**10 }} {{ 3 * 4 }} {{ '-' * 3 }} {{ 7 % 4 }}")
-    assert load_template(str(tmp_path / "t.jinja")).render({}) == "1024 12 --- 3"
+    (tmp_path / "t.jinja").write_text(
+        "{{ 2**10 }} {{ 3 * 4 }} {{ '-' * 3 }} {{ 7 % 4 }} {{ '%.2f%%' % 7.125 }} "
+        "{{ '%05d'|format(3) }} {{ 'x'.ljust(3) }}|{{ 'x'|center(3) }}|"
+    )
+    rendered = load_template(str(tmp_path / "t.jinja")).render({})
+    assert rendered == "1024 12 --- 3 7.12% 00003 x  | x |"
 
 
 @pytest.mark.parametrize(

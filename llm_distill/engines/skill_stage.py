@@ -43,7 +43,7 @@ class SkillStage(AskingStage):
 
     def form(self, skills: Sequence[str]) -> str:
         """The regular expression of an answer that names some of these skills."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no form()")
 
     def stand_ins(self, row: Row) -> Mapping[str, Any]:
         """What the template is given instead of some of the row's columns."""

@@ -33,14 +33,9 @@ def extract_answer(text: str, kind: AnswerKind = "exact", ended: bool = False) -
     return found or None
 
 
-def answers_equal(
-    answer: str | None,
-    reference: str,
-    kind: AnswerKind = "exact",
-    tolerance: float = TOLERANCE,
-) -> bool:
+def answers_equal(answer: str | None, reference: str, kind: AnswerKind = "exact") -> bool:
     """Whether an answer is right; one that is missing, blank or cannot be read never is."""
-    return judge(answer, reference, kind, tolerance) is True
+    return judge(answer, reference, kind) is True
 
 
 def judge(

@@ -20,7 +20,7 @@ _NAMED = re.compile(r"\s*(?P<name>[A-Za-z](?:\s*\(\s*[A-Za-z]\s*\))?)\s*(?:=(?!=
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}")
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*([ap])?\.?\s*(?:m\.?)?", re.IGNORECASE)
 _RATIO = re.compile(r"-?[\d.]+(?:\s*:\s*-?[\d.]+)+")
-_RANGE = re.compile(r"(?P<low>[^-]*\d)\s*(?:-|\bto\b)\s*(?P<high>\d.*)", re.DOTALL)
+_RANGE = re.compile(r"(?P<low>[^-]+?)\s*(?:-|\bto\b)\s*(?P<high>\S.*)", re.DOTALL)
 _BASED = re.compile(r"\w+_\{?\d+\}?")
 _LATEX_COMMAND = re.compile(r"\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -89,14 +89,19 @@ def _by_form(answer: str, reference: str, equal: Callable[[str, str], bool]) -> 
         if one == r"\{":
             return _same_items(a, b, equal)
         return len(a) == len(b) and all(map(equal, a, b))
-    ranges = [
-        None if read_quantity(text) else _RANGE.fullmatch(text) for text in (answer, reference)
-    ]
-    if all(ranges):
-        return all(equal(*(m[end].strip() for m in ranges if m)) for end in ("low", "high"))
+    ranges = [_range(text) for text in (answer, reference)]
+    if ranges[0] and ranges[1]:
+        return all(map(equal, ranges[0], ranges[1]))
     if any(ranges) and any(read_quantity(text) for text in (answer, reference)):
         return False
     return None
+
+
+def _range(text: str) -> tuple[str, str] | None:
+    """The ends of `10-15 km`, which are numbers; of `x-2` and `2^3-1` there are none."""
+    match = None if read_quantity(text) else _RANGE.fullmatch(text)
+    ends = (match["low"].strip(), match["high"].strip()) if match else None
+    return ends if ends and all(read_quantity(end) for end in ends) else None
 
 
 def _same_items(a: list[str], b: list[str], equal: Callable[[str, str], bool]) -> bool:
@@ -115,8 +120,8 @@ def _plain(text: str) -> str:
 
 
 def _canonical(text: str) -> str:
-    """Dates and times without what they can be written with or without."""
-    return re.sub(r"(?<!\d)0+(?=\d)|\s|(?<=\d)\.?(?=[ap])|(?<=[ap])[.m]+$", "", text.casefold())
+    """Dates, times and numbers with a base without what they can be written with or without."""
+    return re.sub(r"(?<!\d)0+(?=\d)|[\s{}]|(?<=\d)\.?(?=[ap])|(?<=[ap])[.m]+$", "", text.casefold())
 
 
 def _listed(text: str) -> list[str]:

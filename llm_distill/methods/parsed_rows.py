@@ -78,6 +78,10 @@ class ParseSettings(BaseModel):
             return list(re.compile(self.pattern).groupindex)
         return list(self.tags or self.json_keys or {})
 
+    def _reads_thoughts(self) -> bool:
+        asked = (self.pattern or "", self.each or "", *(self.tags or {}).values())
+        return any("think" in each for each in asked)
+
     def dropped_columns(self, new: Collection[str] = ()) -> set[str]:
         """Those of `drop_columns` that the input must have: not read here, and not among `new`."""
         return set(self.drop_columns) - {*self.new_columns(), *new}
@@ -106,7 +110,9 @@ class ParseSettings(BaseModel):
         text = row[column]
         if text is not None and not isinstance(text, str):
             raise DataError(f"row {row['id']}: '{column}' should be text, but is {text!r}")
-        text = split_thoughts(text or "")[1]  # what a model thinks is a draft
+        text = text or ""
+        if not self._reads_thoughts():
+            text = split_thoughts(text)[1]  # a draft
         ended = row.get("finish_reason") == "stop"
         earlier = row.get("error")  # set if the model gave no text in the first place
         if self.each is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_TAGS = "think|thinking|thought|reasoning"
+_TAGS = "think|thinking"  # not the tags that people ask a model for, such as <reasoning>
 _BLOCK = re.compile(
     rf"<(?P<tag>{_TAGS})>(?P<thought>.*?)(?:</(?P=tag)>|\Z)", re.DOTALL | re.IGNORECASE
 )

@@ -27,6 +27,7 @@ _COMMANDS_IN_N = re.compile(
     r"(?![A-Za-z])"
 )
 _OTHER_LATEX = re.compile(r"\$|\\\\?(?:[A-Zac-eg-mo-qsv-z][A-Za-z]+|[(\[{}])|\^\{|_\{")
+_OBJECT = re.compile(r'\{(?=\s*["}])')  # not the braces of LaTeX
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _TRAILING_COMMA = re.compile(r",(\s*[}\]])")
@@ -41,13 +42,14 @@ class _Number(str):
 
 def objects(text: str) -> Iterator[dict[str, Any]]:
     """The JSON objects in a text, from its first brace on; objects within objects come after."""
-    mended = mended_json(text)
     decoder = json.JSONDecoder(
         parse_float=_Number, parse_int=_Number, parse_constant=_Number, strict=False
     )
-    for match in re.finditer(r"\{", mended):
+    for match in _OBJECT.finditer(text):
+        # From here on, since quotes before it need not be in pairs.
+        mended = mended_json(text[match.start() :])
         try:
-            value, _ = decoder.raw_decode(mended, match.start())
+            value, _ = decoder.raw_decode(mended)
         except (ValueError, RecursionError):
             continue
         yield value

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from llm_distill.errors import ConfigError, nearest, quoted
-from llm_distill.paths import bundled_root, find_resource
+from llm_distill.paths import bundled_root, exists, find_resource
 from llm_distill.pipeline.graph import check_graph
 from llm_distill.pipeline.outside import check_trackers
 from llm_distill.pipeline.problems import Path as Place
@@ -111,7 +111,7 @@ def _read_with_base(
         base_path = path.parent / str(base)
         if base_path.resolve() in seen or base_path.resolve() == path.resolve():
             raise ConfigError(f"{where}: {base} leads back to this file")
-        if find_resource(str(base_path)) is None or not base_path.is_file():
+        if not exists(base_path) or not base_path.is_file():
             raise ConfigError(f"{where}: no file {quoted(str(base_path), 200)}")
         base_values = _read_with_base(base_path, lines, problems, (*seen, path.resolve()))
         merged = merge(merged, base_values)

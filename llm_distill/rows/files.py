@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -61,16 +61,17 @@ def check_format(file: Path) -> str:
     return found
 
 
-def check_split_of_file(file: Path, split: str) -> None:
-    """Refuse a split that one file cannot be told to have: it would be all of its rows.
+def check_split_of_files(files: Sequence[Path], split: str) -> None:
+    """Refuse a split that files which were named cannot be told to have: it would be all rows.
 
     Raises:
-        DataError: The split is neither the default nor the file's name.
+        DataError: The split is neither the default nor the files' name.
     """
-    if split not in (DEFAULT_SPLIT, split_of(file)):
+    if split != DEFAULT_SPLIT and any(split_of(file) != split for file in files):
+        what = f"{files[0]} is one file" if len(files) == 1 else f"{len(files)} files are named"
         raise DataError(
-            f"{file} is one file, so it has no split '{split}' of its own; leave split out, cut it "
-            f"({DEFAULT_SPLIT}[:100]), or divide its rows with the stage split"
+            f"{what}, with no split '{split}' of their own; leave split out, cut it "
+            f"({DEFAULT_SPLIT}[:100]), or divide the rows with the stage split"
         )
 
 
@@ -201,7 +202,7 @@ def _any_ends(stream: IO[bytes]) -> Iterator[bytes]:
     """Lines that end in \\n, or all in \\r, as a Macintosh once wrote them."""
     first = True
     for line in stream:
-        if first and b"\r" in line[:-2] and not line.endswith(b"\r\n"):
+        if first and b"\r" in line and not line.endswith(b"\n"):  # no \\n in all of the file
             yield from (each + b"\n" for each in line.split(b"\r"))
         else:
             yield line

@@ -28,6 +28,7 @@ LONGEST_CELL = 2**31 - 1
 class WrittenFloat(float):
     """A number of a JSON file that remembers how it was written: `1e3` is not text as `1000.0`."""
 
+    __slots__ = ("written",)
     written: str
 
     def __new__(cls, text: str) -> WrittenFloat:
@@ -37,6 +38,16 @@ class WrittenFloat(float):
 
 
 WrittenFloat.__name__ = "float"  # what messages call it
+_WITH_WRITTEN_FLOATS = json.JSONDecoder(parse_float=WrittenFloat)
+
+
+def _has_floats(row: Any) -> bool:
+    return isinstance(row, dict) and any(type(value) is float for value in row.values())
+
+
+def _as_written(row: Any, text: str) -> Any:
+    """The row with `WrittenFloat`s; only where it has a float of its own, since they take time."""
+    return _WITH_WRITTEN_FLOATS.decode(text) if _has_floats(row) else row
 
 
 def split_and_slice(split: str) -> tuple[str, slice] | None:
@@ -72,7 +83,7 @@ def read_jsonl(lines: Iterable[bytes], where: str) -> Iterator[Record]:
         if line.strip():
             place = f"{where}:{number}"
             try:
-                row = json.loads(line, parse_float=WrittenFloat)
+                row = _as_written(json.loads(line), line)
             except json.JSONDecodeError as error:
                 raise DataError(
                     f"{place}: not JSON: {error.msg} at column {error.colno}; one object a line "
@@ -93,7 +104,10 @@ def read_json(lines: Iterable[bytes], where: str) -> Iterator[Record]:
     """
     text = "".join(_decoded(lines, where))
     try:
-        found = json.loads(text, parse_float=WrittenFloat)
+        found = json.loads(text)
+        head, rows = _table_in(found)
+        if any(map(_has_floats, rows)):
+            head, rows = _table_in(_WITH_WRITTEN_FLOATS.decode(text))
     except json.JSONDecodeError as error:
         if not text.lstrip().startswith("["):
             yield from read_jsonl(text.encode().split(b"\n"), where)
@@ -102,7 +116,6 @@ def read_json(lines: Iterable[bytes], where: str) -> Iterator[Record]:
         raise DataError(f"{place}: not JSON: {error.msg} at column {error.colno}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: cannot be read: {error}") from error
-    head, rows = _table_in(found)
     for index, row in enumerate(rows):
         place = f"{where}, {head} {index}"
         yield place, _object(row, place)

@@ -21,7 +21,7 @@ from llm_distill.rows import records, shapes
 from llm_distill.rows.columns import Row
 from llm_distill.rows.files import (
     by_split,
-    check_split_of_file,
+    check_split_of_files,
     files_of_glob,
     files_of_split,
     format_of,
@@ -91,14 +91,11 @@ class LoadDataset(Stage):
             if local is None and not files:
                 commit = cached_commit("dataset", self.path, self.revision)
                 return {self.path: commit or self.revision or "main"}
-            folder = local if local is not None and local.is_dir() else None
-            found = {
-                (file.relative_to(folder).as_posix() if folder else file.name): digest
-                for file in files
-                for digest in file_digests(file).values()
-            }
-            for place, digest in (found or file_digests(local or Path())).items():
-                digests[f"{name}/{place}" if name else place] = digest
+            if not files and local is not None:  # a saved dataset, or nothing of this split
+                files = sorted(path for path in local.rglob("*") if path.is_file())
+            for file in files:
+                (digest,) = file_digests(file).values()
+                digests[self._place_of(file, name, local)] = digest
         return digests
 
     def hub_datasets(self) -> list[tuple[str, str | None]]:
@@ -187,8 +184,8 @@ class LoadDataset(Stage):
         if chosen is None:
             raise DataError(f"split '{self.split}': expected a name, or a slice like train[3:103]")
         if files:
-            if local is None or local.is_file():
-                check_split_of_file(files[0], chosen[0])
+            if not self._is_folder():
+                check_split_of_files(files, chosen[0])
             where = str(files[0]) if len(files) == 1 else f"{self.path} ({len(files)} files)"
             return io.of_files(files, where, name, chosen[1])
         assert local is not None
@@ -223,6 +220,19 @@ class LoadDataset(Stage):
 
     def _local(self, name: str | None) -> Path | None:
         return find_resource(self.path if name is None else f"{self.path}/{name}")
+
+    def _is_folder(self) -> bool:
+        """Whether files are looked for by split, and not named one by one."""
+        folder = find_resource(self.path)
+        return folder is not None and folder.is_dir()
+
+    def _place_of(self, file: Path, name: str | None, local: Path | None) -> str:
+        """A name for a file that stays where the whole folder is moved, and is its own."""
+        if local is not None and local.is_file():
+            return f"{name}/{file.name}" if name else file.name
+        folder = local or find_resource(self.path)
+        place = file.relative_to(folder) if folder is not None else file
+        return f"{name}/{place.as_posix()}" if name else place.as_posix()
 
     def _files(self, name: str | None) -> list[Path]:
         """The local files to read: `path` itself, those that it is a pattern of, or the split's."""

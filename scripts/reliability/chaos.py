@@ -171,13 +171,13 @@ def kills(
     done = 0
     while done < n:
         run = Run(folder / f"kills-{done}", url)
-        before, here = mischief.counts()["answered_twice"], 0
+        here = 0
         mischief.answered.clear()
         while here < 5 and done + here < n and run.killed_after(drawn.uniform(0.5, 1.2 * whole)):
             here += 1
         code, said = run.finish()
         problem = complaint(code, said) if code else differs(run, wanted)
-        twice = mischief.counts()["answered_twice"] - min(before, 0)
+        twice = mischief.counts()["answered_twice"]
         if not problem and twice > max(here, 1) * CONCURRENCY:
             problem = f"{twice} answers were asked for twice in {here} kills"
         report.note(f"runs of {n} kills", problem)

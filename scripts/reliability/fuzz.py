@@ -13,14 +13,20 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
 from targets import TARGETS, mutated
+
+from llm_distill.errors import LLMDistillError
 
 MOST_SECONDS = 10
 """For one input; a mutated file of some kB that takes longer would hang a user's terminal."""
@@ -35,12 +41,8 @@ class TooSlowError(BaseException):
     """An input took more than its time. No `except Exception` may swallow it."""
 
 
-def child(target: str, seed: int, n: int, start: int, folder: Path) -> None:
-    """Run the cases from `start`; `folder/case` says which one is being run."""
-    import resource
-
-    from llm_distill.errors import LLMDistillError
-
+def child(target: str, seed: int, n: int, start: int, folder: Path, kept: Path) -> None:
+    """Run the cases from `start`; what is in `folder/case` and `folder/input` is being run."""
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
 
     def too_slow(*_: object) -> None:
@@ -53,24 +55,30 @@ def child(target: str, seed: int, n: int, start: int, folder: Path) -> None:
         given = mutated(drawn.choice(corpus), corpus, drawn)
         (folder / "case").write_text(str(index))
         (folder / "input").write_bytes(given)
-        signal.alarm(MOST_SECONDS)
-        try:
-            run(given)
-            print("accepted")
-        except LLMDistillError as error:
-            if len(str(error)) > LONGEST_MESSAGE:
-                print(f"failed {index} a message of {len(str(error)):,} characters")
-            else:
-                print("refused")
-        except TooSlowError:
-            print(f"failed {index} took more than {MOST_SECONDS} s")
-        except BaseException:
-            last = traceback.format_exc().strip().splitlines()
-            place = [line.strip() for line in last if line.strip().startswith("File ")][-1]
-            print(f"failed {index} {last[-1][:200]} at {place}")
-        finally:
-            signal.alarm(0)
-        sys.stdout.flush()
+        verdict = _verdict(run, given)
+        if verdict.startswith("failed"):
+            _keep(folder, kept / f"{target}-{seed}-{index}")
+        print(verdict, flush=True)
+
+
+def _verdict(run: Callable[[bytes], object], given: bytes) -> str:
+    """`accepted`, `refused`, or `failed` and why."""
+    signal.alarm(MOST_SECONDS)
+    try:
+        run(given)
+        return "accepted"
+    except LLMDistillError as error:
+        if len(str(error)) <= LONGEST_MESSAGE:
+            return "refused"
+        return f"failed a message of {len(str(error)):,} characters"
+    except TooSlowError:
+        return f"failed more than {MOST_SECONDS} s"
+    except BaseException:
+        last = traceback.format_exc().strip().splitlines()
+        place = [line.strip() for line in last if line.strip().startswith("File ")][-1]
+        return f"failed {last[-1][:200]} at {place}"
+    finally:
+        signal.alarm(0)
 
 
 def fuzzed(target: str, seed: int, n: int, folder: Path, kept: Path) -> dict[str, int]:
@@ -78,42 +86,35 @@ def fuzzed(target: str, seed: int, n: int, folder: Path, kept: Path) -> dict[str
     counts = {"accepted": 0, "refused": 0, "failed": 0}
     folder.mkdir(parents=True, exist_ok=True)
     start = 0
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     while start < n:
-        command = [sys.executable, __file__, "--child", target, str(seed), str(n), str(start)]
+        arguments = [target, str(seed), str(n), str(start), str(folder), str(kept)]
         done = subprocess.run(
-            [*command, str(folder)],
+            [sys.executable, __file__, "--child", *arguments],
             capture_output=True,
             text=True,
-            env=environment,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-        for line in done.stdout.splitlines():
-            verdict, _, what = line.partition(" ")
-            if verdict not in counts:
-                continue
+        verdicts = [line.partition(" ") for line in done.stdout.splitlines()]
+        found = [(verdict, why) for verdict, _, why in verdicts if verdict in counts]
+        if done.returncode:
+            if not (folder / "case").exists():
+                raise RuntimeError(f"{target} cannot begin: {done.stderr}")
+            crashed = (folder / "case").read_text()
+            _keep(folder, kept / f"{target}-{seed}-{crashed}")
+            found.append(("failed", f"the interpreter: {done.returncode}, {done.stderr[-300:]}"))
+            start = int(crashed) + 1
+        for verdict, why in found:
             counts[verdict] += 1
-            if verdict == "failed":
-                index = what.split()[0]
-                _keep(kept, target, seed, int(index), what, counts["failed"])
-        if done.returncode == 0:
+            if verdict == "failed" and counts["failed"] <= SHOWN:
+                print(f"  {target}: {why}")
+        if not done.returncode:
             break
-        if not (folder / "case").exists():
-            raise RuntimeError(f"{target} cannot begin: {done.stderr}")
-        crashed = int((folder / "case").read_text())
-        counts["failed"] += 1
-        why = f"{crashed} ended the interpreter with {done.returncode}: {done.stderr[-300:]}"
-        _keep(kept, target, seed, crashed, why, counts["failed"])
-        start = crashed + 1
     return counts
 
 
-def _keep(kept: Path, target: str, seed: int, index: int, why: str, nth: int) -> None:
-    drawn = random.Random(f"{target} {seed} {index}")
-    _, corpus = TARGETS[target](kept / "corpus")
-    kept.mkdir(exist_ok=True)
-    (kept / f"{target}-{seed}-{index}").write_bytes(mutated(drawn.choice(corpus), corpus, drawn))
-    if nth <= SHOWN:
-        print(f"  {target}: {why}")
+def _keep(folder: Path, place: Path) -> None:
+    place.parent.mkdir(exist_ok=True)
+    shutil.copy(folder / "input", place)
 
 
 def main() -> int:
@@ -121,14 +122,12 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=300, help="inputs for each target")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=sorted(TARGETS), action="append")
-    parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=6, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
-        target, seed, n, start, folder = asked.child
-        child(target, int(seed), int(n), int(start), Path(folder))
+        target, seed, n, start, folder, place = asked.child
+        child(target, int(seed), int(n), int(start), Path(folder), Path(place))
         return 0
-    import tempfile
-
     kept, failed = Path("fuzz-failures"), 0
     with tempfile.TemporaryDirectory() as scratch:
         for target in asked.only or sorted(TARGETS):

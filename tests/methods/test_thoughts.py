@@ -24,6 +24,7 @@ from llm_distill.methods.thoughts import split_thoughts
         ("a</think>b<think>c</think>d", "a\n\nc", "bd"),
         ("<think>Is it <ans>9</ans>?</think><ans>2</ans>", "Is it <ans>9</ans>?", "<ans>2</ans>"),
         ("I think so", None, "I think so"),
+        ("<reasoning>a</reasoning>b", None, "<reasoning>a</reasoning>b"),
         (" b ", None, " b "),
         ("", None, ""),
     ],
@@ -32,7 +33,7 @@ def test_thoughts(text: str, reasoning: str | None, answer: str) -> None:
     assert split_thoughts(text) == (reasoning, answer)
 
 
-@given(st.lists(st.sampled_from(["<think>", "</think>", "<thought>", "z", " ", "\n"])))
+@given(st.lists(st.sampled_from(["<think>", "</think>", "<thinking>", "z", " ", "\n"])))
 def test_no_tag_is_left_in_the_answer_and_no_letter_lost(parts: list[str]) -> None:
     text = "".join(parts)
     reasoning, answer = split_thoughts(text)

@@ -12,15 +12,17 @@ import pytest
 
 from llm_distill.errors import DataError
 from llm_distill.rows.files import (
+    FORMATS,
     by_split,
     check_format,
-    check_split_of_file,
+    check_split_of_files,
     files_of_glob,
     files_of_split,
     format_of,
     lines_of,
     split_of,
 )
+from llm_distill.rows.reading import READERS
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -102,13 +104,20 @@ def test_globs(tmp_path: Path) -> None:
         files_of_glob(f"{tmp_path}/b/*.jsonl")
 
 
-def test_one_file_has_the_split_of_its_name(tmp_path: Path) -> None:
+def test_files_have_the_split_of_their_names() -> None:
     assert split_of(Path("test.JSONL.gz")) == "test"
-    check_split_of_file(Path("test.jsonl"), "test")
-    check_split_of_file(Path("data.jsonl"), "train")
+    check_split_of_files([Path("test.jsonl")], "test")
+    check_split_of_files([Path("data.jsonl"), Path("more.jsonl")], "train")
+    check_split_of_files([Path(f"test-0000{n}-of-00002.jsonl") for n in (0, 1)], "test")
     for split in ("test", "trian"):
-        with pytest.raises(DataError, match=f"has no split '{split}' of its own; leave split out"):
-            check_split_of_file(Path("data.jsonl"), split)
+        with pytest.raises(DataError, match=f"is one file, with no split '{split}' of their own"):
+            check_split_of_files([Path("data.jsonl")], split)
+        with pytest.raises(DataError, match=f"2 files are named, with no split '{split}'"):
+            check_split_of_files([Path("train.jsonl"), Path("data.jsonl")], split)
+
+
+def test_what_is_called_a_format_can_be_read() -> None:
+    assert {*FORMATS} == {*READERS, ".parquet"}
 
 
 TEXT = b'{"a": 1}\n{"a": 2}\n'
@@ -138,6 +147,12 @@ def test_lines_that_end_in_carriage_returns(tmp_path: Path) -> None:
     file.write_bytes(b"a,b\r1,2\r3,4")
     with lines_of(file) as lines:
         assert list(lines) == [b"a,b\n", b"1,2\n", b"3,4\n"]
+    file.write_bytes(b'a,b\n"x\ry",1\n')
+    with lines_of(file) as lines:
+        assert list(lines) == [b"a,b\n", b'"x\ry",1\n']
+    file.write_bytes(b'"a\rb"\n1\n')
+    with lines_of(file) as lines:
+        assert list(lines) == [b'"a\rb"\n', b"1\n"]
     file.write_bytes(b'a\r\n"x\ry"\r\n')
     with lines_of(file) as lines:
         assert list(lines) == [b"a\r\n", b'"x\ry"\r\n']

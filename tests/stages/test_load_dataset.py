@@ -409,7 +409,7 @@ def test_odd_text_in_json_is_named(tmp_path: Path, run_stage: Run) -> None:
 
 def test_a_file_has_no_split_but_its_own(tmp_path: Path, run_stage: Run) -> None:
     path = write_lines(tmp_path / "rows.jsonl", RAW[:2])
-    with pytest.raises(DataError, match="is one file, so it has no split 'trian' of its own"):
+    with pytest.raises(DataError, match="is one file, with no split 'trian' of their own"):
         run_stage(stage(path, split="trian", columns=MAPPED))
     assert len(run_stage(stage(path, split="rows", columns=MAPPED)).rows) == 2
 
@@ -493,3 +493,27 @@ def test_half_a_surrogate_pair_is_named_and_a_long_cell_is_cut(
     ) as said:
         run_stage(stage(path))
     assert len(str(said.value)) < 400
+
+
+def test_files_of_one_name_in_two_folders_have_a_digest_each(tmp_path: Path) -> None:
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        write_lines(tmp_path / folder / "1.jsonl", [{"question": folder}])
+    settings = stage(f"{tmp_path}/*/1.jsonl")
+    before = settings.source_digests()
+    write_lines(tmp_path / "a" / "1.jsonl", [{"question": "other"}])
+    after = settings.source_digests()
+    assert sum(before[place] != after[place] for place in before) == 1
+    assert len(before) == 2
+
+
+def test_a_configuration_of_the_readme_has_its_splits(tmp_path: Path, run_stage: Run) -> None:
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: de\n  data_files:\n  - {split: test, path: x/first.jsonl}\n"
+        "---\n"
+    )
+    (tmp_path / "x").mkdir()
+    write_lines(tmp_path / "x" / "first.jsonl", [{"question": "a"}])
+    settings = stage(tmp_path, name="de", split="test")
+    assert [row["question"] for row in run_stage(settings).rows] == ["a"]
+    assert list(settings.source_digests()) == ["de/x/first.jsonl"]

@@ -142,6 +142,14 @@ def test_thoughts_are_not_read(run_stage: Run) -> None:
     assert run.dropped == {"no <answer>": 1}
 
 
+@pytest.mark.parametrize(
+    "settings", [{"tags": {"why": "think"}}, {"pattern": "<think>(?P<why>.*)</think>"}]
+)
+def test_thoughts_are_read_if_they_are_asked_for(settings: dict[str, Any], run_stage: Run) -> None:
+    run = run_stage(stage(**settings), {"rows": rows("<think>so</think> 4")})
+    assert run.rows[0]["why"] == "so"
+
+
 def test_a_tag_that_the_stop_string_closed_counts(run_stage: Run) -> None:
     given = [
         {**row, "finish_reason": reason}

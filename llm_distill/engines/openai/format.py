@@ -228,7 +228,7 @@ def _raise_passing(holder: dict[str, Any]) -> NoReturn:
     code = error.get("code") if isinstance(error, dict) else None
     status = code if type(code) is int and 400 <= code < 600 else 500
     refusal = _refusal(status, holder)
-    raise PassingError(f"the server answers with an error: {refusal.words}", refusal)
+    raise PassingError(f"with an error inside: {refusal.words}", refusal)
 
 
 def _read_logprobs(request: Request, choice: Any) -> tuple[float, ...]:

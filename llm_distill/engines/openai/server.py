@@ -44,8 +44,6 @@ CONNECT_TIMEOUT = 30.0
 # which is just being closed is lost.
 KEEPALIVE = 4.0
 SECONDS_BETWEEN_WARNINGS = 60.0
-
-
 LEAVE_OUT = "engine.leave_out: [{name}], or leave it out of the stage's sampling"
 REMEDIES = {"max_tokens": "engine.max_tokens_name: max_completion_tokens"}
 
@@ -57,6 +55,7 @@ class AttemptError(Exception):
         retry_after: seconds that the server asks to wait.
         is_lost: it was sent, but no readable answer came; it may have been charged.
         is_malformed: what came was not JSON. A server that does so twice will do it again.
+        is_limit: the server is asked too often. It did not try, so this is not an attempt.
     """
 
     def __init__(
@@ -69,10 +68,10 @@ class AttemptError(Exception):
         is_limit: bool = False,
     ) -> None:
         super().__init__(reason)
-        self.is_limit = is_limit
         self.retry_after = retry_after
         self.is_lost = is_lost
         self.is_malformed = is_malformed
+        self.is_limit = is_limit
 
 
 class UselessError(Exception):
@@ -143,7 +142,7 @@ class Server:
                         self._budget.settle(held, held)
                         lost, held, actual = lost + held, 0.0, 0.0
                     n_malformed += error.is_malformed
-                    if error.is_limit:  # not an attempt at the work
+                    if error.is_limit:
                         n_limits += 1
                         self._check_patience(error, request)
                     else:
@@ -205,8 +204,9 @@ class Server:
                 retry_after = read_retry_after(response.headers)
                 moved_to = response.headers.get("Location", "")
         except (
-            *(aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError),
-            *(aiohttp.InvalidURL, ValueError),  # of a proxy: nothing was sent
+            aiohttp.ClientConnectorError,
+            aiohttp.ConnectionTimeoutError,
+            aiohttp.InvalidURL,  # of a proxy: nothing was sent
         ) as error:
             reason = f"{self._settings.base_url} cannot be reached ({first_line(error)})"
             if not self._was_reached:
@@ -219,7 +219,6 @@ class Server:
             reason = f"the connection broke off ({first_line(error)})"
             raise AttemptError(reason, is_lost=True) from error
         if response.status == 200:
-            self._limited_since = None
             return self._read(request, content, worst)
         if 300 <= response.status < 400:
             content = f"moved to {moved_to}; correct base_url".encode()
@@ -234,6 +233,7 @@ class Server:
             if error.refusal is not None:
                 return self._judged(request, error.refusal, str(error), None)
             raise AttemptError(str(error), is_lost=True) from error
+        self._limited_since = None  # not at any 200: its body may say that the rate is exceeded
         if not is_known:
             return replace(completion, cost=worst)
         n_prompt, n_completion = completion.n_prompt_tokens, completion.n_completion_tokens

@@ -191,6 +191,16 @@ def test_a_rate_limit_is_no_attempt_and_has_its_own_patience(
         ask(server, max_attempts=1, max_wait=0.3)
 
 
+def test_a_rate_limit_inside_an_answer_has_an_end_too(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "FIRST_BACKOFF", 0.01)
+    body = {"error": {"message": "slow down", "code": 429}}
+    server.answer = say(json.dumps(body))
+    with pytest.raises(ModelError, match="the server answers with an error inside: slow down; it"):
+        ask(server, max_attempts=1, max_wait=0.3)
+
+
 def test_an_error_in_an_answer_is_tried_again(server: Loopback) -> None:
     body = {"error": {"message": "upstream failed", "code": 502}}
     server.faults += [say(json.dumps(body)), say(json.dumps({"choices": []}))]
