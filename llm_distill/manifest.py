@@ -60,6 +60,7 @@ class Manifest(BaseModel, extra="ignore", frozen=True):
     completions: how many, by where they came from ("made", "reused").
     tokens_in, tokens_out: of the completions that were made.
     cost: what servers charged, in the currency of their price.
+    failed: answers that a server did not give after all attempts, and may give another time.
     texts: files beside the rows that are for people.
     created: seconds since 1970.
     """
@@ -83,6 +84,7 @@ class Manifest(BaseModel, extra="ignore", frozen=True):
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float = 0.0
+    failed: int = 0
     metrics: dict[str, Any] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()

@@ -85,6 +85,8 @@ def summarise(manifest: Manifest) -> str:
     reused = manifest.completions.get("reused")
     if reused:
         parts.append(f"{counted(reused, 'completion')} known before")
+    if manifest.failed:
+        parts.append(f"{counted(manifest.failed, 'answer')} failed (--retry-failed asks again)")
     if manifest.cost:
         parts.append(f"cost {manifest.cost:,.2f}")
     loss = manifest.metrics.get("train_loss")

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from llm_distill.errors import LLMDistillError
 from llm_distill.runtime.artifact import Artifact
 from llm_distill.runtime.plan import Decision
-from llm_distill.runtime.progress import Throttled
+from llm_distill.runtime.progress import Throttled, told_of_waiting
 from llm_distill.runtime.record import RunRecord
 from llm_distill.runtime.scalars import metric_scalars
 from llm_distill.stage import Progress
@@ -92,7 +92,8 @@ class EventDisplay:
 
         bar = Throttled(SECONDS_BETWEEN_EVENTS, tell)
         try:
-            yield bar
+            with told_of_waiting(lambda why: self.emit("waiting", stage=self._stage, message=why)):
+                yield bar
         finally:
             bar.flush()
 

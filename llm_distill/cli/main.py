@@ -62,6 +62,12 @@ Force = Annotated[
     list[str] | None,
     typer.Option(help="Run this stage and what depends on it again. Repeatable."),
 ]
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed", help="Run again the stages for which a server failed to answer."
+    ),
+]
 DEFAULT_WORKSPACE = Path("data")
 
 
@@ -80,6 +86,7 @@ def run(
     until: Until = None,
     start: From = None,
     force: Force = None,
+    retry_failed: RetryFailed = False,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
     max_cost: Annotated[
         float | None,
@@ -98,7 +105,7 @@ def run(
     from llm_distill.cli.run import run_command
     from llm_distill.runtime.plan import Selection
 
-    selection = Selection(start=start, until=until, force=tuple(force or ()))
+    selection = Selection(start, until, tuple(force or ()), retry_failed)
     run_command(
         file,
         profile,
@@ -128,13 +135,14 @@ def plan(
     until: Until = None,
     start: From = None,
     force: Force = None,
+    retry_failed: RetryFailed = False,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
 ) -> None:
     """Show for each stage whether it would be reused or run, and why."""
     from llm_distill.cli.run import plan_command
     from llm_distill.runtime.plan import Selection
 
-    selection = Selection(start=start, until=until, force=tuple(force or ()))
+    selection = Selection(start, until, tuple(force or ()), retry_failed)
     plan_command(file, profile, assignments or [], selection=selection, root=workspace)
 
 

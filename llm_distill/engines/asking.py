@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from llm_distill.engines.base import Completion, Engine, Request, Score, ScoreRequest
 from llm_distill.engines.store.store import Key, StoredAnswers
+from llm_distill.rows.thoughts import split_thoughts
 
 AHEAD = 10_000
 """The most requests that are read beyond the oldest one without an answer: memory stays flat."""
@@ -35,7 +36,8 @@ def complete(
     """Each request with its completion, in order.
 
     What was answered before is not asked again, nor is a request that another row is waiting for.
-    The rest is stored as it arrives.
+    The rest is stored as it arrives, as the model wrote it; what it thought is told from what it
+    answered only here.
 
     Args:
         requests: read lazily.
@@ -50,7 +52,8 @@ def complete(
     if stored is not None:
         memory = stored.key, stored.completion, stored.keep
     line: _Line[Request, Completion] = _Line(requests, *memory, on_arrival)
-    yield from line.through(lambda missing: engine().generate(missing))
+    for request, completion in line.through(lambda missing: engine().generate(missing)):
+        yield request, _without_thoughts(completion)
 
 
 def score(
@@ -65,6 +68,15 @@ def score(
         memory = stored.score_key, stored.score, stored.keep_score
     line: _Line[ScoreRequest, Score] = _Line(requests, *memory, on_arrival)
     yield from line.through(lambda missing: engine().score(missing))
+
+
+def _without_thoughts(completion: Completion) -> Completion:
+    """With the thoughts that stand in the text as `reasoning`, which servers often give apart."""
+    thought, text = split_thoughts(completion.text)
+    if text == completion.text:
+        return completion
+    reasoning = "\n\n".join(filter(None, [completion.reasoning, thought])) or None
+    return replace(completion, text=text, reasoning=reasoning)
 
 
 class _Line(Generic[Asked, Answer]):

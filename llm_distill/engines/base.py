@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 FinishReason = Literal["stop", "length", "error"]
-Message = dict[str, str]
+Message = dict[str, Any]
+"""A turn of a chat: `role` and `content`, and what `rows.messages` says besides."""
 
 
 class SamplingSettings(BaseModel):
@@ -83,6 +84,9 @@ class Completion:
         logprobs: one a token, in nats, under the model's own distribution (temperature 1).
         cost: what a server charges for it, in the currency of its `price`; 0 for local models.
         error: why there is no text; such a completion is a bad row, not an exception.
+        is_passing: with an error: the request was not at fault, and may be answered another time.
+        reasoning: what the model thought before it answered, which is not a part of `text`.
+        tool_calls: the calls that it asks for, in the form of `rows.messages`.
     """
 
     id: str
@@ -93,6 +97,9 @@ class Completion:
     logprobs: tuple[float, ...] | None = None
     cost: float = 0.0
     error: str | None = None
+    is_passing: bool = False
+    reasoning: str | None = None
+    tool_calls: tuple[dict[str, Any], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

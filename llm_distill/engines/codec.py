@@ -10,6 +10,7 @@ from jinja2 import TemplateError
 
 from llm_distill.engines.base import Completion, FinishReason, Message, Request, Score, ScoreRequest
 from llm_distill.errors import ModelError
+from llm_distill.rows.thoughts import opened_thought
 
 if TYPE_CHECKING:
     from llm_distill.engines.settings import LongPrompt
@@ -17,11 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A request as token ids, and how many tokens may be written for it."""
+    """A request as token ids, and how many tokens may be written for it.
+
+    opened: the tag with which a chat template begins the answer, such as `<think>`; the model
+        writes what follows.
+    """
 
     request: Request
     tokens: list[int]
     limit: int
+    opened: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,7 @@ class Codec:
         if error is not None:
             return Completion(request.id, "", "error", len(tokens), error=error)
         limit = min(request.sampling.max_tokens, self._context - len(tokens))
-        return Prompt(request, tokens, limit)
+        return Prompt(request, tokens, limit, self._opened(tokens))
 
     def read_scored(self, request: ScoreRequest) -> ScoredTokens | Score:
         """The tokens of prompt and completion, or a score that needs no model: none, or an error.
@@ -86,7 +92,12 @@ class Codec:
         if starts:
             text, reason = text[: min(starts)], "stop"
         return Completion(
-            prompt.request.id, text, reason, len(prompt.tokens), len(tokens), logprobs=logprobs
+            prompt.request.id,
+            prompt.opened + text,
+            reason,
+            len(prompt.tokens),
+            len(tokens),
+            logprobs=logprobs,
         )
 
     def text(self, tokens: list[int]) -> str:
@@ -146,6 +157,9 @@ class Codec:
             list(prompt), tokenize=False, add_generation_prompt=True
         )
         return self._ids(text)  # the template writes the special tokens itself
+
+    def _opened(self, tokens: list[int]) -> str:
+        return opened_thought(self._tokenizer.decode(tokens[-8:]))
 
     def _ids(self, text: str | Sequence[int]) -> list[int]:
         """Token ids of a text, without special tokens of the tokenizer's own."""

@@ -8,7 +8,7 @@ from llm_distill.methods.choice_answers import read_choice
 from llm_distill.methods.decoration import boxed
 from llm_distill.methods.math_answers import TOLERANCE, equal_as_math
 from llm_distill.methods.parsing import read_tag
-from llm_distill.methods.thoughts import split_thoughts
+from llm_distill.rows.thoughts import split_thoughts
 
 AnswerKind = Literal["exact", "choice", "math"]
 ANSWER_TAG = "ans"

@@ -16,8 +16,8 @@ from llm_distill.methods.parsing import (
     read_pattern,
     read_tag,
 )
-from llm_distill.methods.thoughts import split_thoughts
 from llm_distill.rows.columns import COLUMNS, Row
+from llm_distill.rows.thoughts import split_thoughts
 
 
 class ParseSettings(BaseModel):
@@ -113,6 +113,8 @@ class ParseSettings(BaseModel):
         text = text or ""
         if not self._reads_thoughts():
             text = split_thoughts(text)[1]  # a draft
+        elif row.get("reasoning") and "<think" not in text:
+            text = f"<think>{row['reasoning']}</think>\n{text}"
         ended = row.get("finish_reason") == "stop"
         earlier = row.get("error")  # set if the model gave no text in the first place
         if self.each is None:

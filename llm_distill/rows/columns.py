@@ -23,6 +23,9 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "task": ("string", "the task that the row belongs to; methods work a task at a time"),
     "prompt": ("string", "what the model is asked, as rendered"),
     "completion": ("string", "what the model answered"),
+    "messages": ("messages", "a conversation; see `rows.messages`"),
+    "tools": ("string", "the tools that a conversation may call, as JSON text"),
+    "reasoning": ("string", "what the model thought before it answered; null where it did not"),
     "chosen": ("string", "the preferred answer to `prompt`"),
     "rejected": ("string", "the answer that `chosen` is preferred to"),
     "question": ("string", "the problem as it is posed"),
@@ -75,11 +78,15 @@ COLUMNS: dict[str, tuple[str, str]] = {
 }
 
 
+CONVERSATIONS = ("messages", "prompt", "completion", "chosen", "rejected")
+"""Columns that may hold a conversation; all but the first hold text as a rule."""
+
+
 def features(names: Iterable[str], *, like: Features | None = None) -> Features:
     """`datasets.Features` for `names`, added to those of `like`.
 
     A name that is not in COLUMNS is text (a tag that `parse` reads). A name that `like` has
-    already keeps its place but gets our type.
+    already keeps its place but gets our type, if it is not a conversation.
     """
     from datasets import Features, List, Value
 
@@ -92,6 +99,7 @@ def features(names: Iterable[str], *, like: Features | None = None) -> Features:
         "list[float64]": List(Value("float64")),
         "list[float32]": List(Value("float32")),
         "list[int32]": List(Value("int32")),
+        "messages": List({"role": Value("string"), "content": Value("string")}),
     }
     merged: Mapping[str, Any] = dict(like) if like is not None else {}
     wanted = {name: types[COLUMNS.get(name, ("string", ""))[0]] for name in names}

@@ -112,6 +112,24 @@ def _parquet_features(file: Path) -> Features:
         raise DataError(f"{file}: a column of a type that cannot be read: {error}") from error
 
 
+def without_json_types(features: Features) -> tuple[Features, set[str]]:
+    """The features with text for columns of `datasets.Json`, and the names of these.
+
+    Its reader rounds long numbers and takes text such as "5" for a number.
+    """
+    from datasets import Features, Json, Value
+
+    def has_json(kind: Any) -> bool:
+        if isinstance(kind, dict):
+            return any(map(has_json, kind.values()))
+        inner = kind[0] if isinstance(kind, list) else getattr(kind, "feature", None)
+        return isinstance(kind, Json) or (inner is not None and has_json(inner))
+
+    found = {name for name, kind in features.items() if has_json(kind)}
+    text = dict.fromkeys(found, Value("string"))
+    return Features({**features, **text}), found
+
+
 def of_dataset(rows: Dataset, where: str, name: str | None, part: slice) -> Part:
     """The rows of a dataset, numbered as they are there."""
     numbers = range(len(rows))[part]

@@ -21,6 +21,8 @@ Record = tuple[str, dict[str, Any]]
 """The place to name in a message, such as `train.jsonl:3`, and the row."""
 
 BATCH = 1000
+LARGEST_EXACT = 2**53
+"""The largest whole number up to which every one is exact as a float."""
 LONGEST_CELL = 2**31 - 1
 """Characters; of its own accord Python's reader takes 131,072."""
 
@@ -38,6 +40,7 @@ class WrittenFloat(float):
 
 
 WrittenFloat.__name__ = "float"  # what messages call it
+NUMBERS = (int, float, WrittenFloat)
 _WITH_WRITTEN_FLOATS = json.JSONDecoder(parse_float=WrittenFloat)
 
 
@@ -176,8 +179,13 @@ def _no_type() -> tuple[type[Exception], ...]:
     return pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError
 
 
-def column_types(records: Iterable[Record]) -> pa.Schema:
+def column_types(records: Iterable[Record]) -> tuple[pa.Schema, set[str]]:
     """The type that fits every value of each column: null is any, a whole number is a number.
+
+    Returns:
+        The types, and which columns must be written as text (`as_json_text`), since in their type
+        Arrow would change what they hold: it gives each object the keys of all others, and rounds
+        whole numbers above 2^53 that stand beside numbers with a fraction.
 
     Raises:
         DataError: a value has another type than those above it; it names row and column.
@@ -185,19 +193,85 @@ def column_types(records: Iterable[Record]) -> pa.Schema:
     import pyarrow as pa
 
     types: dict[str, pa.DataType] = {}
+    changed: set[str] = set()
+    large: set[str] = set()
     remaining = iter(records)
     while batch := list(islice(remaining, BATCH)):
         for name in dict.fromkeys(name for _, row in batch for name in row):
             values = [(place, row.get(name)) for place, row in batch]
+            if any(type(value) is int and abs(value) > LARGEST_EXACT for _, value in values):
+                large.add(name)
+            if name in changed:
+                continue
             known = types.get(name, pa.null())
+            plain = [value for _, value in values]
+            is_nested = any(isinstance(value, dict | list) for value in plain)
             try:
-                types[name] = _common(known, pa.array([value for _, value in values]).type)
+                array = pa.array(plain)
+                types[name] = _common(known, array.type)
+                if is_nested and (
+                    _lacks_keys(known, array.type) or _is_changed(array.to_pylist(), plain)
+                ):
+                    changed.add(name)
             except _no_type():
-                types[name] = _one_by_one(name, known, values)
+                if _may_be_text(plain, known, name in large):
+                    changed.add(name)
+                else:
+                    types[name] = _one_by_one(name, known, values)
+    changed |= {name for name in large if name in types and pa.types.is_floating(types[name])}
+    types |= dict.fromkeys(changed, pa.string())
     # A column with nulls only must have some type on disk.
-    return pa.schema(
+    schema = pa.schema(
         [(name, pa.string() if pa.types.is_null(kind) else kind) for name, kind in types.items()]
     )
+    return schema, changed
+
+
+def as_json_text(value: Any) -> str | None:
+    """A value as it was written, of a column that Arrow would change."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return getattr(value, "written", None) or str(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _may_be_text(values: list[Any], known: pa.DataType, is_large: bool) -> bool:
+    """Whether what fits no type is one kind of thing: objects and lists, or numbers too large."""
+    import pyarrow as pa
+
+    if all(value is None or isinstance(value, dict | list) for value in values):
+        return bool(pa.types.is_null(known) or pa.types.is_nested(known))
+    are_numbers = all(value is None or type(value) in NUMBERS for value in values)
+    return is_large and are_numbers and not pa.types.is_nested(known)
+
+
+def _lacks_keys(known: pa.DataType, new: pa.DataType) -> bool:
+    """Whether two nested types, of batches of one column, have objects of different keys."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(known) and pa.types.is_struct(new):
+        if {field.name for field in known} != {field.name for field in new}:
+            return True
+        return any(_lacks_keys(field.type, new.field(field.name).type) for field in known)
+    if pa.types.is_list(known) and pa.types.is_list(new):
+        return _lacks_keys(known.value_type, new.value_type)
+    return False
+
+
+def _is_changed(there: Any, value: Any) -> bool:
+    """Whether Arrow gives back something else."""
+    if isinstance(value, dict):
+        return not isinstance(there, dict) or (
+            there.keys() != value.keys() or any(_is_changed(there[k], value[k]) for k in value)
+        )
+    if isinstance(value, list):
+        return not isinstance(there, list) or (
+            len(there) != len(value) or any(map(_is_changed, there, value))
+        )
+    if isinstance(value, float):
+        return not (there == value or (value != value and there != there))
+    return bool(there != value)
 
 
 def _one_by_one(name: str, known: pa.DataType, values: list[tuple[str, Any]]) -> pa.DataType:

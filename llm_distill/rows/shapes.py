@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from llm_distill.errors import DataError, nearest, quoted
-from llm_distill.rows.columns import COLUMNS, Row, features
+from llm_distill.rows.columns import COLUMNS, CONVERSATIONS, Row, features
+from llm_distill.rows.conversations import as_ours, from_alpaca, from_sharegpt
+from llm_distill.rows.messages import is_conversation
 
 if TYPE_CHECKING:
     from datasets import Features
 
-Shape = Literal["rows", "alpaca", "sharegpt"]
+Shape = Literal["rows", "alpaca", "alpaca_chat", "sharegpt"]
 
-ROLES = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "assistant": "assistant",
-    "model": "assistant",
-    "system": "system",
-    "tool": "tool",
-}
 # shape -> (columns that are read, those of them that may be missing, columns that are given)
 SHAPES: dict[Shape, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "rows": ((), (), ()),
     "alpaca": (("instruction", "input", "output"), ("input",), ("prompt", "completion")),
-    "sharegpt": (("conversations",), (), ("messages",)),
+    "alpaca_chat": (
+        ("instruction", "input", "output", "history", "system"),
+        ("input", "history", "system"),
+        ("messages",),
+    ),
+    "sharegpt": (("conversations", "system"), ("system",), ("messages",)),
 }
 _KINDS: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -40,12 +38,14 @@ _KINDS: dict[str, tuple[type, ...]] = {
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
-def recognise(columns: Iterable[str]) -> Shape:
-    """The shape that a set of column names has."""
+def recognise(columns: Iterable[str], stated: str = "auto") -> Shape:
+    """The shape that a set of column names has. stated: the user's word for it."""
     names = set(columns)
-    if {"instruction", "output"} <= names:
-        return "alpaca"
-    return "sharegpt" if "conversations" in names else "rows"
+    if stated == "alpaca" or (stated == "auto" and {"instruction", "output"} <= names):
+        return "alpaca_chat" if names & {"history", "system"} else "alpaca"
+    if stated == "sharegpt" or (stated == "auto" and "conversations" in names):
+        return "sharegpt"
+    return "rows"
 
 
 def rename(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
@@ -64,12 +64,11 @@ def shaped_features(
     theirs: Features, columns: Mapping[str, str], shape: Shape, added: Iterable[str]
 ) -> Features:
     """The features of rows that were renamed and shaped, and got the columns `added`."""
-    from datasets import Features, List, Value
+    from datasets import Features, Value
 
     renamed = rename(theirs, columns)
     names = shaped_columns(renamed, shape)
-    turn = {"role": Value("string"), "content": Value("string")}
-    kept = {name: renamed.get(name, List(turn)) for name in names}
+    kept = {name: renamed.get(name, Value("string")) for name in names}
     known = [*added, *(name for name in names if name in COLUMNS)]
     return features(known, like=Features({"id": Value("string"), **kept}))
 
@@ -94,14 +93,22 @@ def check_columns(
             raise DataError(f"{where}: no column '{name}', which format {shape} needs; {hint}")
 
 
-def to_shape(row: Mapping[str, Any], shape: Shape, place: str) -> dict[str, Any]:
+def to_shape(
+    row: Mapping[str, Any], shape: Shape, place: str, lost: Counter[str] | None = None
+) -> dict[str, Any]:
     """A row of the shape as a row of ours.
 
-    Alpaca: `instruction`, `input`, `output` → `prompt`, `completion`. ShareGPT: `conversations` of
-    `{from, value}` → `messages` of `{role, content}`.
+    Alpaca: `instruction`, `input`, `output` → `prompt`, `completion`; with a `history` or a
+    `system` → `messages`. ShareGPT: `conversations` of `{from, value}` → `messages`.
+
+    Args:
+        row: As it is in the dataset, renamed.
+        shape: Its shape.
+        place: What to name in a message.
+        lost: Counts keys of messages that cannot be kept.
 
     Raises:
-        DataError: a part is missing or is not text, or a turn's `from` is an unknown role.
+        DataError: a part is missing or is not text, or a turn's role is unknown.
     """
     read, _, _ = SHAPES[shape]
     rest = {name: value for name, value in row.items() if name not in read}
@@ -109,12 +116,11 @@ def to_shape(row: Mapping[str, Any], shape: Shape, place: str) -> dict[str, Any]
         parts = [_text(row, "instruction", place), row.get("input") and _text(row, "input", place)]
         prompt = "\n\n".join(part for part in parts if part)
         return {**rest, "prompt": prompt, "completion": _text(row, "output", place)}
+    if shape == "alpaca_chat":
+        return as_ours(from_alpaca(row, place), place, lost)
     if shape == "sharegpt":
-        turns = row["conversations"]
-        if not isinstance(turns, list) or not turns:
-            raise DataError(f"{place}: 'conversations' holds no turns: {quoted(turns)}")
-        return {**rest, "messages": [_turn(turn, place) for turn in turns]}
-    return rest
+        return as_ours(from_sharegpt(row, place), place, lost)
+    return as_ours(rest, place, lost)
 
 
 def check_row(row: Mapping[str, Any], required: Iterable[str], place: str) -> None:
@@ -129,6 +135,8 @@ def check_row(row: Mapping[str, Any], required: Iterable[str], place: str) -> No
     for name, value in row.items():
         if value is not None and name in COLUMNS:
             kind = COLUMNS[name][0]
+            if kind == "messages" or (name in CONVERSATIONS and is_conversation(value)):
+                continue  # it was read turn by turn
             for bad in _misfits(value, kind):
                 raise DataError(
                     f"{place}: column '{name}' should be {kind}, but {quoted(bad)} is "
@@ -181,15 +189,6 @@ def _misfits(value: Any, kind: str) -> list[Any]:
         return [value]
     inner = kind.removeprefix("list[").removesuffix("]")
     return [bad for item in items for bad in _misfits(item, inner)]
-
-
-def _turn(turn: Any, place: str) -> dict[str, str]:
-    if not isinstance(turn, dict):
-        raise DataError(f"{place}: a turn of 'conversations' is not an object: {quoted(turn)}")
-    role = ROLES.get(_text(turn, "from", place))
-    if role is None:
-        raise DataError(f"{place}: unknown role '{turn['from']}'; {nearest(turn['from'], ROLES)}")
-    return {"role": role, "content": _text(turn, "value", place)}
 
 
 def _text(row: Mapping[str, Any], name: str, place: str) -> str:

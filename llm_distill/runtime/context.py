@@ -73,6 +73,7 @@ class StageContext:
     """Implements `stage.Context` over what a stage is given, and counts what it does.
 
     cost: what servers charged, in the currency of their price.
+    failed: answers that a server did not give, and may give another time.
     """
 
     inputs: StageInputs
@@ -85,6 +86,7 @@ class StageContext:
     n_completion_tokens: int = 0
     completions: Counter[Came] = field(default_factory=Counter)
     cost: float = 0.0
+    failed: int = 0
     rows_read: int = 0
     _loaded: dict[str, Dataset] = field(default_factory=dict)
     _open: dict[str, Engine] = field(default_factory=dict)
@@ -137,6 +139,7 @@ class StageContext:
             def note(completion: Completion, came: Came) -> None:
                 made = came == "made"
                 self.completions[came] += 1
+                self.failed += completion.is_passing
                 self.n_prompt_tokens += completion.n_prompt_tokens * made
                 self.n_completion_tokens += completion.n_completion_tokens * made
                 self.cost += completion.cost * made

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llm_distill.digests import fingerprint
-from llm_distill.errors import ConfigError, nearest
+from llm_distill.errors import ConfigError, counted, nearest
 from llm_distill.pipeline.graph import dependants, upstream
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, DamagedError, Workspace
@@ -34,11 +34,12 @@ class Decision:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which stages a command is about: `--from`, `--until` and `--force`."""
+    """Which stages a command is about: `--from`, `--until`, `--force` and `--retry-failed`."""
 
     start: str | None = None
     until: str | None = None
     force: tuple[str, ...] = ()
+    retry_failed: bool = False
 
     def stages(self, pipeline: PipelineConfig) -> list[str]:
         """The stages to go through, in order.
@@ -89,9 +90,11 @@ def decide(
     *,
     forced: bool = False,
     may_run: bool = True,
+    retry_failed: bool = False,
 ) -> Decision:
     """Reuse or run one stage whose inputs are ready.
 
+    retry_failed: run it again where a server did not answer all of its requests.
     may_run: False for a stage before `--from`, whose artifact must be there.
     """
     identity = resolver.identity(name)
@@ -105,6 +108,9 @@ def decide(
         return Decision(name, "run", "forced", identity, digest)
     if artifact is not None and may_run and resolver.pipeline.stages[name].is_repeated:
         return Decision(name, "run", "it runs every time", identity, digest)
+    if artifact is not None and may_run and retry_failed and artifact.manifest.failed:
+        why = f"{counted(artifact.manifest.failed, 'answer')} failed"
+        return Decision(name, "run", why, identity, digest)
     if artifact is not None:
         return Decision(name, "reuse", "nothing has changed", identity, digest, artifact)
     return Decision(name, "run", _why(name, identity, workspace), identity, digest)
@@ -125,7 +131,14 @@ def plan(
             yield Decision(name, "run", f"upstream {' and '.join(waiting)} will run")
             continue
         may_run = name not in must_be_ready
-        decision = decide(name, resolver, workspace, forced=name in forced, may_run=may_run)
+        decision = decide(
+            name,
+            resolver,
+            workspace,
+            forced=name in forced,
+            may_run=may_run,
+            retry_failed=selection.retry_failed,
+        )
         if decision.artifact is not None:
             resolver.ready[name] = decision.artifact
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -23,6 +24,8 @@ from rich.text import Text
 from llm_distill.stage import Progress
 
 SECONDS_BETWEEN_LINES = 5.0
+WAITING = "llm_distill.waiting"
+"""The logger on which an engine says that it waits, and for what."""
 
 
 MakeProgress = Callable[[str, int | None, str, int], AbstractContextManager[Progress]]
@@ -41,6 +44,8 @@ class _Rates(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         seconds = task.elapsed or 0.0
+        if task.fields["waiting"]:
+            return Text(task.fields["waiting"], style="yellow", overflow="ellipsis")
         if seconds <= 0:
             return Text("")
         new, total = task.completed - task.fields["done"], task.total
@@ -58,7 +63,30 @@ class _Bar:
 
     def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
         self._tokens += tokens
-        self._progress.update(self._task_id, advance=n, tokens=self._tokens, cost=cost)
+        self._progress.update(self._task_id, advance=n, tokens=self._tokens, cost=cost, waiting="")
+
+    def waits(self, why: str) -> None:
+        self._progress.update(self._task_id, waiting=why)
+
+
+class _Tell(logging.Handler):
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell(record.getMessage())
+
+
+@contextmanager
+def told_of_waiting(tell: Callable[[str], None]) -> Iterator[None]:
+    """`tell` is called with whatever an engine waits for, also one in a worker."""
+    handler, logger = _Tell(tell), logging.getLogger(WAITING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 class Throttled:
@@ -129,7 +157,8 @@ def show_progress(
             rates = _rates(bar.n, bar.tokens, left, bar.seconds, unit, bar.cost)
             console.print(f"  {description}: {now:,}{of} {unit}, {rates}", highlight=False)
 
-        yield Throttled(SECONDS_BETWEEN_LINES, print_line)  # a log file stays readable
+        with told_of_waiting(lambda why: console.print(f"  {why}", highlight=False, markup=False)):
+            yield Throttled(SECONDS_BETWEEN_LINES, print_line)  # a log file stays readable
         return
     # On a narrow terminal the bar shrinks and nothing wraps: redrawing needs one line.
     columns = (
@@ -143,6 +172,15 @@ def show_progress(
     )
     with bars.Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(
-            description, total=total, completed=done, tokens=0, cost=0.0, unit=unit, done=done
+            description,
+            total=total,
+            completed=done,
+            tokens=0,
+            cost=0.0,
+            unit=unit,
+            done=done,
+            waiting="",
         )
-        yield _Bar(progress, task)
+        bar = _Bar(progress, task)
+        with told_of_waiting(bar.waits):
+            yield bar

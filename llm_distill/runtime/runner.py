@@ -52,7 +52,11 @@ def run_pipeline(
                 with record.logging(name):
                     with _named(name), disk_explained(workspace.root):
                         artifact, state, why = _carry_out(
-                            name, run, forced=name in forced, may_run=name not in must_be_ready
+                            name,
+                            run,
+                            may_run=name not in must_be_ready,
+                            forced=name in forced,
+                            retry_failed=selection.retry_failed,
                         )
                     resolver.ready[name] = artifact
                     seconds = time.monotonic() - started
@@ -78,9 +82,12 @@ def _named(stage: str) -> Iterator[None]:
         raise
 
 
-def _carry_out(name: str, run: Run, *, forced: bool, may_run: bool) -> tuple[Artifact, State, str]:
+def _carry_out(
+    name: str, run: Run, *, may_run: bool, **wanted: bool
+) -> tuple[Artifact, State, str]:
+    """wanted: as `decide` takes it."""
     resolver, workspace, display = run.resolver, run.workspace, run.display
-    decision = decide(name, resolver, workspace, forced=forced, may_run=may_run)
+    decision = decide(name, resolver, workspace, may_run=may_run, **wanted)
     if decision.artifact is not None:
         return decision.artifact, "reused", decision.why
     if not may_run:
@@ -92,7 +99,7 @@ def _carry_out(name: str, run: Run, *, forced: bool, may_run: bool) -> tuple[Art
     address = workspace.address(name, decision.digest)
     waiting = f"{name}: another run is working on {address}; waiting for it"
     with workspace.lock(address, on_wait=lambda: display.says(waiting)):
-        again = decide(name, resolver, workspace, forced=forced)
+        again = decide(name, resolver, workspace, **wanted)
         if again.artifact is not None:
             return again.artifact, "reused", "another run has just made it"
         if again.damage is not None:

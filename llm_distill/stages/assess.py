@@ -26,9 +26,9 @@ from llm_distill.methods.difficulty import Verdicts, by_consistency, by_referenc
 from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.parsing import BLANK_LINE, split_steps
 from llm_distill.methods.seeds import derive_seed
-from llm_distill.methods.thoughts import split_thoughts
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references
+from llm_distill.rows.thoughts import split_thoughts
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 

@@ -3,7 +3,7 @@
 in:  {"id": "q1", "question": "What is 2 + 2?"}
 out: {"id": "q1-recall-0", "parent_id": "q1", "strategy": "recall", "candidate_index": 0,
       "question": "What is 2 + 2?", "prompt": "…", "completion": "… <ans>4</ans>",
-      "finish_reason": "stop", "error": null}
+      "reasoning": null, "finish_reason": "stop", "error": null}
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from llm_distill.prompts import Template, load_template
 from llm_distill.rows.columns import Row, by_task, features
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
-ADDED = ("id", "parent_id", "prompt", "finish_reason", "candidate_index", "error")
+ADDED = ("id", "parent_id", "prompt", "reasoning", "finish_reason", "candidate_index", "error")
 EXAMPLE_TEXTS = ("question", "reference_answer", "rationale")
 
 
@@ -48,6 +48,8 @@ class Generate(AskingStage):
     A row is returned `n` times (`n` times for each named template), with a new `id` and the old
     one as `parent_id`. A row that cannot be asked about (a variable of the template is null or
     empty) or on which the engine fails is kept, with the reason in `error` and no completion.
+    What a model thinks before it answers, in `<think>` tags or in a field of a server's answer,
+    goes into `reasoning` and is not a part of the completion.
 
     With `parse`, columns are read out of the model's text; with `verify`, answers are compared with
     references. Both do what the stages of these names do, and what they drop is counted here.
@@ -55,7 +57,7 @@ class Generate(AskingStage):
     """
 
     rows_may_be_empty = True
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     stage: Literal["generate"]
     rows: Rows = Field(description="the stage whose rows are asked about")
@@ -174,6 +176,7 @@ class Generate(AskingStage):
             yield {
                 **job.about,
                 self.completion_column: text,
+                "reasoning": completion.reasoning,
                 "finish_reason": completion.finish_reason,
                 "error": completion.error,
             }

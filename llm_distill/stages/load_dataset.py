@@ -6,7 +6,7 @@ out: {"id": "test-0", "question": "What is 2 + 2?", "reference_answer": "4"}
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,8 @@ from llm_distill.models.hub import cached_commit
 from llm_distill.paths import file_digests, find_resource
 from llm_distill.rows import reading as io
 from llm_distill.rows import records, shapes
-from llm_distill.rows.columns import Row
+from llm_distill.rows.columns import COLUMNS, Row
+from llm_distill.rows.conversations import Conversations, may_hold_conversations
 from llm_distill.rows.files import (
     by_split,
     check_split_of_files,
@@ -39,11 +40,15 @@ class LoadDataset(Stage):
 
     Text files may be compressed (`.gz`, `.bz2`, `.xz`, `.zst`). `path` is a file, a pattern such as
     `data/*.jsonl`, or a directory, which has a file per split, such as `test.jsonl`, shards or
-    folders as on the Hub, or a saved dataset. Alpaca rows become `prompt` and `completion`, rows of
-    ShareGPT `messages`; other columns stay. Values of CSV and TSV are text, except in columns that
-    have another type here; numbers in columns of text stay as they are written. Every row gets an
-    `id`: its own, or its split and its number in the split. A bad record ends the run with its
-    file, line and column.
+    folders as on the Hub, or a saved dataset. Alpaca rows become `prompt` and `completion`, those
+    with a `history` and rows of ShareGPT `messages`; other columns stay. Values of CSV and TSV are
+    text, except in columns that have another type here; numbers in columns of text stay as they are
+    written. Every row gets an `id`: its own, or its split and its number in the split. A bad record
+    ends the run with its file, line and column.
+
+    Conversations (`messages`, ShareGPT's, or `prompt` with answers as turns) get one form, with
+    calls of tools, thoughts and weights; what cannot be kept of them is said. Objects that differ
+    in their keys are kept as JSON text.
     """
 
     stage: Literal["load_dataset"]
@@ -107,22 +112,43 @@ class LoadDataset(Stage):
 
         parts = [self._part(name) for name in self._names()]
         merged: dict[str, Any] = {}
+        as_json: dict[str | None, set[str]] = {}
+        chats = Conversations()
         for part in parts:
-            for column, kind in self._features(part).items():
+            found, as_json[part.name] = self._features(part, chats)
+            for column, kind in found.items():
                 if merged.setdefault(column, kind) != kind:
                     raise DataError(
                         f"{part.where}: column '{column}' is {kind}, but {merged[column]} in "
                         f"{parts[0].where}"
                     )
-        return RowsOutput(self._rows(parts, list(merged), context), Features(merged))
+        self._say_what_changes(chats, set().union(*as_json.values()), context)
+        rows = self._rows(parts, list(merged), as_json, context)
+        return RowsOutput(rows, chats.typed(Features(merged)))
 
-    def _rows(self, parts: list[io.Part], names: list[str], context: Context) -> Iterator[Row]:
+    def _say_what_changes(self, chats: Conversations, as_json: set[str], context: Context) -> None:
+        if chats.lost:
+            keys = ", ".join(f"{name} ({count:,})" for name, count in chats.lost.most_common(20))
+            context.warn(f"keys of messages that are not kept: {keys}")
+        for name in sorted(as_json):
+            context.warn(
+                f"column '{name}' is kept as JSON text: its values differ in form, and a table "
+                "would give each object the keys of all others, or round large numbers"
+            )
+
+    def _rows(
+        self,
+        parts: list[io.Part],
+        names: list[str],
+        as_json: Mapping[str | None, set[str]],
+        context: Context,
+    ) -> Iterator[Row]:
         ids = UniqueIds()
         with context.progress("load") as bar:
             for part in parts:
                 left = None if self.limit is None else self.limit - len(ids)
                 for number, place, raw in islice(part.read(), left):
-                    row = self._row(raw, part, number, place)
+                    row = self._row(raw, part, number, place, as_json[part.name])
                     before = ids.add(row["id"])
                     if before is not None:
                         first = _place(parts, before)
@@ -130,11 +156,15 @@ class LoadDataset(Stage):
                     yield {name: row.get(name) for name in names}
                     bar.advance()
 
-    def _row(self, raw: Row, part: io.Part, number: int, place: str) -> Row:
+    def _row(
+        self, raw: Row, part: io.Part, number: int, place: str, as_json: Collection[str]
+    ) -> Row:
         row = shapes.rename(shapes.as_text(raw, self.columns), self.columns)
         if part.is_text:
             row = shapes.typed(row)
         row = shapes.to_shape(row, self._shape(row), place)
+        for name in as_json:
+            row[name] = records.as_json_text(row.get(name))
         if "task" in self._own_columns():
             row["task"] = self.task or part.name
         own = row.get("id") if "id" in row else f"{self._split_name()}-{number}"
@@ -144,29 +174,47 @@ class LoadDataset(Stage):
         shapes.check_row(row, self._required(row), place)
         return row
 
-    def _features(self, part: io.Part) -> Features:
-        """The features of the part's rows as this stage gives them."""
+    def _features(self, part: io.Part, chats: Conversations) -> tuple[Features, set[str]]:
+        """The features of the part's rows as this stage gives them, and which are JSON text.
+
+        chats: takes note of what the conversations of the part hold.
+        """
         from datasets import Features
 
-        theirs = part.features
+        theirs, changed = part.features, set[str]()
         if theirs is None:
             chosen = (
                 (place, shapes.as_text(row, self.columns))
                 for _, place, row in islice(part.read(), self.limit)
             )
-            theirs = Features.from_arrow_schema(records.column_types(chosen))
+            schema, changed = records.column_types(chosen)
+            theirs = Features.from_arrow_schema(schema)
+        else:
+            theirs, changed = io.without_json_types(theirs)
         if next(part.read(), None) is None:
             raise DataError(f"{part.where}, split {self.split}: the dataset has no rows")
-        shape = None if self.format == "auto" else self.format
-        shapes.check_columns(theirs, self.columns, shape, part.where)
         shape = self._shape(shapes.rename(theirs, self.columns))
+        shapes.check_columns(theirs, self.columns, shape, part.where)
+        renamed = {theirs: ours for ours, theirs in self.columns.items()}
+        changed = {renamed.get(name, name) for name in changed}
+        nested = may_hold_conversations(shapes.rename(theirs, self.columns), changed)
+        if nested or shape in ("alpaca_chat", "sharegpt"):
+            self._note_conversations(part, shape, chats)
         ours = shapes.shaped_features(theirs, self.columns, shape, self._own_columns())
         for name in self.required or ():
             if name not in ours:
                 raise DataError(
                     f"{part.where}: required: no column '{name}'; {nearest(name, ours)}"
                 )
-        return ours
+        typed = {name for name, (kind, _) in COLUMNS.items() if kind != "string"}
+        as_json = changed - {*chats.keys, *typed, "tools"}
+        return chats.typed(ours), as_json & ours.keys()
+
+    def _note_conversations(self, part: io.Part, shape: shapes.Shape, chats: Conversations) -> None:
+        """Read the part once more: the keys of its messages give their columns a type."""
+        for _, place, raw in islice(part.read(), self.limit):
+            row = shapes.rename(raw, self.columns)
+            chats.note(shapes.to_shape(row, shape, place, chats.lost), place)
 
     def _part(self, name: str | None) -> io.Part:
         chosen = records.split_and_slice(self.split)
@@ -203,7 +251,7 @@ class LoadDataset(Stage):
         return self.name if isinstance(self.name, tuple) else (self.name,)
 
     def _shape(self, names: Iterable[str]) -> shapes.Shape:
-        return shapes.recognise(names) if self.format == "auto" else self.format
+        return shapes.recognise(names, self.format)
 
     def _own_columns(self) -> tuple[str, ...]:
         named = self.task is not None or isinstance(self.name, tuple)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from llm_distill.errors import DataError
 from llm_distill.rows.records import (
     BATCH,
     Record,
+    as_json_text,
     column_types,
     numbered,
     read_jsonl,
@@ -44,11 +46,34 @@ def test_a_type_may_widen_in_a_later_batch_but_not_change() -> None:
             yield f"row {index}", {"x": None if index < BATCH else index}
         yield "the last", {"x": last}
 
-    assert str(column_types(rows(0.5)).field("x").type) == "double"
+    assert str(column_types(rows(0.5))[0].field("x").type) == "double"
     with pytest.raises(DataError, match=r"the last: column 'x' is str \('a'\), but int64 in"):
         column_types(rows("a"))
-    with pytest.raises(DataError, match="row 0: column 'x' is int"):
-        column_types([("row 0", {"x": 2**70})])
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "is_text"),
+    [
+        ([{"a": 1}, {"a": 2}], "struct<a: int64>", False),
+        ([{"a": 1}, {"b": 2}], "string", True),
+        ([{"a": {"b": 1}}, {"a": {}}], "string", True),
+        ([[{"a": 1}, {"b": 2}]], "string", True),
+        ([[1, "one"]], "string", True),
+        ([[1, 0.5]], "list<item: double>", False),
+        ([[1, 2**60 + 1, 0.5]], "string", True),
+        ([2**60, 1], "int64", False),
+        ([2**60, 0.5], "string", True),
+        ([2**70], "string", True),
+        ([0.5] * BATCH + [2**60], "string", True),
+        ([{"a": 1}] * BATCH + [{"b": 1}], "string", True),
+        ([None, [], ["x"]], "list<item: string>", False),
+    ],
+)
+def test_what_arrow_would_change_is_text(values: list[Any], kind: str, is_text: bool) -> None:
+    schema, changed = column_types((f"row {i}", {"x": v}) for i, v in enumerate(values))
+    assert (str(schema.field("x").type), changed) == (kind, {"x"} if is_text else set())
+    if is_text:
+        assert [json.loads(str(as_json_text(value))) for value in values] == values
 
 
 def test_lines_are_read_as_they_are_asked_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 
 import pytest
 from rich.console import Console
@@ -56,6 +57,25 @@ def test_on_a_terminal_a_bar_that_goes_away():
     assert "15/30" in out.getvalue()
     assert "steps/s" in out.getvalue()
     assert out.getvalue().endswith("\x1b[2K")
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_what_is_waited_for_is_said_until_something_comes(is_terminal):
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=is_terminal, width=120)
+    with show_progress(console, "generate (teacher)", 30) as bar:
+        logging.getLogger("llm_distill.waiting").warning("model '%s' waits %d s", "teacher", 20)
+        if is_terminal:
+            bar._progress.refresh()
+    assert "model 'teacher' waits 20 s" in out.getvalue()
+    out.truncate(0)
+    with show_progress(console, "generate (teacher)", 30) as bar:
+        logging.getLogger("llm_distill.waiting").warning("it waits")
+        bar.advance()
+        if is_terminal:
+            out.truncate(0)
+            bar._progress.refresh()
+    assert is_terminal != ("it waits" in out.getvalue())
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100])

@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from llm_distill.cli.display import summarise
 from llm_distill.errors import ModelError
+from llm_distill.manifest import Manifest, read_manifest
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.runtime import resolve
+from llm_distill.runtime.record import RunRecord
 from tests.engines.loopback import Loopback, refuse
 
 PIPELINE = """\
@@ -35,6 +38,42 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Loopback, Loopbac
     yield one, other
     one.close()
     other.close()
+
+
+def manifest_of(toy: Any, record: RunRecord) -> Manifest:
+    artifact = record.stages["answers"].artifact
+    assert artifact is not None
+    found = read_manifest(toy.workspace.path(artifact))
+    assert found is not None
+    return found
+
+
+def test_what_a_server_failed_to_answer_is_said_and_asked_again_on_demand(
+    bench: Callable[[str], Any],
+    servers: tuple[Loopback, Loopback],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ask.jinja").write_text("{{ question }}?")
+    server, _ = servers
+    text = PIPELINE.replace("URL", server.url).replace("}\nstages", ", max_attempts: 1}\nstages")
+    toy = bench(text.replace("jinja}", "jinja, max_error_rate: 0.5}"))
+    server.faults.append(refuse(503, "no room"))
+    record = toy.run()
+    rows = toy.rows(record, "answers")
+    assert [row["completion"] is None for row in rows].count(True) == 1
+    manifest = manifest_of(toy, record)
+    assert (manifest.failed, len(server.calls)) == (1, 4)
+    assert "1 answer failed (--retry-failed asks again)" in summarise(manifest)
+    toy.run()
+    assert len(server.calls) == 4
+    again = toy.run(retry_failed=True)
+    assert len(server.calls) == 5
+    assert all(row["completion"] for row in toy.rows(again, "answers"))
+    assert manifest_of(toy, again).failed == 0
+    toy.run(retry_failed=True)
+    assert len(server.calls) == 5
 
 
 def test_the_name_on_the_server_identifies_it_and_the_address_does_not(

@@ -57,6 +57,24 @@ def test_n_candidates_a_row(run_stage: Run, plain: str) -> None:
     assert run.metrics == {"requests": 6, "truncated": 0, "errors": 0}
 
 
+def test_what_is_thought_before_the_answer_is_a_column_of_its_own(
+    run_stage: Run, plain: str
+) -> None:
+    def answer(request: Request) -> str:
+        return (
+            "<think><ans>5</ans>?</think>\n<ans>4</ans>" if "1 + 1" in str(request.prompt) else "4"
+        )
+
+    run = run_stage(stage(plain, parse={"tags": {"answer": "ans"}}), {"rows": ROWS}, {"m": answer})
+    (row,) = run.rows
+    assert (row["reasoning"], row["completion"]) == ("<ans>5</ans>?", "<ans>4</ans>")
+    assert row["answer"] == "4"
+    assert run.dropped == {"no <answer>": 1}
+    thoughts = {"tags": {"thought": "think", "answer": "ans"}, "required": ["thought"]}
+    (row,) = run_stage(stage(plain, parse=thoughts), {"rows": ROWS}, {"m": answer}).rows
+    assert row["thought"] == "<ans>5</ans>?"
+
+
 def test_seeds_belong_to_the_row_and_not_to_its_place(run_stage: Run, plain: str) -> None:
     def seeds(rows: list[dict[str, Any]], seed: int) -> dict[str, str]:
         run = run_stage(stage(plain, n=2), {"rows": rows}, {"m": lambda r: str(r.seed)}, seed=seed)

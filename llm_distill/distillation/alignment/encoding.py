@@ -119,7 +119,8 @@ class RowEncoder:
             raise UnusableRowError(
                 "plain text takes one question and one answer; set prompt_format: chat"
             )
-        return turns[0]["content"]
+        text: str = turns[0]["content"]
+        return text
 
     def _around(
         self, before: str | Sequence[Message], body: str, answer: str

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn
 
 from llm_distill.engines.base import Completion, FinishReason, Request, StructuredOutput
+from llm_distill.rows.messages import read_calls, read_reasoning, text_of_parts
 
 Verdict = Literal["retry", "bad row", "fatal"]
 
@@ -157,12 +158,11 @@ def read_answer(request: Request, body: bytes) -> tuple[Completion, bool]:
         raise BadAnswerError(f"the answer is not a JSON object: {_shown(body)}")
     n_prompt, n_completion, is_known = _read_usage(answer.get("usage"))
     try:
-        text, reason, logprobs = _read_choice(request, answer)
+        completion = _read_choice(request, answer)
     except BadAnswerError as error:
-        bad = Completion(request.id, "", "error", n_prompt, n_completion, error=str(error))
-        return bad, is_known
-    completion = Completion(request.id, text, reason, n_prompt, n_completion, logprobs)
-    return completion, is_known
+        completion = Completion(request.id, "", "error", error=str(error))
+    counted = replace(completion, n_prompt_tokens=n_prompt, n_completion_tokens=n_completion)
+    return counted, is_known
 
 
 def _read_usage(usage: Any) -> tuple[int, int, bool]:
@@ -176,9 +176,7 @@ def _read_usage(usage: Any) -> tuple[int, int, bool]:
     return n_prompt, n_completion, True  # type: ignore[return-value]
 
 
-def _read_choice(
-    request: Request, answer: dict[str, Any]
-) -> tuple[str, FinishReason, tuple[float, ...] | None]:
+def _read_choice(request: Request, answer: dict[str, Any]) -> Completion:
     choices = answer.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     for holder in (answer, choice):
@@ -201,22 +199,34 @@ def _read_choice(
     if reason == "content_filter":
         raise BadAnswerError("the server's content filter stopped the answer (content_filter)")
     text = _text_of(holder, field)
-    # A text may go on with nothing; a turn without a word is no answer.
-    if text is None or not (text.strip() or isinstance(request.prompt, str)):
+    calls = read_calls(holder)
+    # A text may go on with nothing; a turn without a word and without a call is no answer.
+    if not calls and (text is None or not (text.strip() or isinstance(request.prompt, str))):
         shown = choice.get("finish_reason") if isinstance(choice, dict) else None
         raise BadAnswerError(f"the answer has no text: {field} is empty (finish_reason {shown})")
-    if not text.isascii():  # half a character, as \ud83d, is JSON, but cannot be saved as text
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    logprobs = _read_logprobs(request, choice) if request.logprobs else None
-    return text, "length" if reason in CUT else "stop", logprobs
+    ended: FinishReason = "length" if reason in CUT else "stop"
+    return Completion(
+        request.id,
+        _savable(text or ""),
+        ended,
+        logprobs=_read_logprobs(request, choice) if request.logprobs else None,
+        reasoning=_savable(read_reasoning(holder) or "") or None,
+        tool_calls=tuple(calls) or None,
+    )
+
+
+def _savable(text: str) -> str:
+    """Without half of a character, as \\ud83d, which is JSON, but no text that can be saved."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _text_of(holder: Any, field: str) -> str | None:
     """The text, also in parts, of which thoughts are not the answer; None for null."""
     value = holder.get(field) if isinstance(holder, dict) else None
     if isinstance(value, list):
-        parts = [part for part in value if isinstance(part, dict) and part.get("type") == "text"]
-        return "".join(str(part.get("text") or "") for part in parts)
+        return text_of_parts(value)
     if isinstance(holder, dict) and field in holder and value is None:
         return None
     text: str = _typed(holder, field, str)

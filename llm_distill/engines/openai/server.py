@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from llm_distill.engines.budget import Budget
     from llm_distill.engines.openai.settings import OpenAISettings
 
-log = logging.getLogger("llm_distill")
+waiting = logging.getLogger("llm_distill.waiting")
+"""What is said here is shown beside the bar until there is an answer."""
 
 MOST_PATIENCE = 600.0  # seconds of Retry-After; a server that asks for more is a run's end
 CONNECT_TIMEOUT = 30.0
@@ -191,12 +192,13 @@ class Server:
         if now - self._warned_at >= SECONDS_BETWEEN_WARNINGS:
             self._warned_at = now
             reason = self._without_key(str(error))
-            log.warning("model '%s': %s; asking again in %.0f s", self._name, reason, wait)
+            said = "model '%s' waits %.0f s before it asks again: %s"
+            waiting.warning(said, self._name, wait, reason)
         await sleep(wait)
 
     async def _attempt(self, request: Request, body: bytes, worst: float) -> Completion:
         session = self._open_session()
-        url = f"{self._settings.base_url}/{endpoint(request)}"
+        url = self._url(endpoint(request))
         try:
             async with session.post(url, data=body, allow_redirects=False) as response:
                 self._was_reached = True
@@ -266,7 +268,7 @@ class Server:
     def _given_up(self, request: Request, attempt: int, error: AttemptError) -> Completion:
         attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
         reason = self._without_key(f"gave up after {attempts}; at last {error}")
-        return Completion(request.id, "", "error", error=reason)
+        return Completion(request.id, "", "error", error=reason, is_passing=True)
 
     async def explain(self, error: UselessError) -> ModelError:
         """The one message for the user, whose server this is."""
@@ -300,7 +302,7 @@ class Server:
     async def _what_is_served(self, request: Request) -> str:
         """What to do about a 404, by the list of models that the server gives."""
         wrong = "is engine.base_url right? It usually ends in /v1"
-        url, patience = f"{self._settings.base_url}/models", aiohttp.ClientTimeout(CONNECT_TIMEOUT)
+        url, patience = self._url("models"), aiohttp.ClientTimeout(CONNECT_TIMEOUT)
         try:
             async with self._open_session().get(url, timeout=patience) as response:
                 answer = json.loads(await response.read())
@@ -317,18 +319,24 @@ class Server:
             await self._session.close()
             self._session = None
 
+    def _url(self, place: str) -> str:
+        version = self._settings.api_version
+        return f"{self._settings.base_url}/{place}" + (f"?api-version={version}" if version else "")
+
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            headers = {"Content-Type": "application/json"}
-            if self._key is not None:
+            own = self._settings
+            headers = {"Content-Type": "application/json", **own.extra_headers}
+            if self._key is not None and own.api_key_header == "Authorization":
                 headers["Authorization"] = f"Bearer {self._key}"
-            timeout = self._settings.timeout
+            elif self._key is not None:
+                headers[own.api_key_header] = self._key
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=headers,
                 proxy=_proxy(self._settings.base_url),
-                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT),
+                timeout=aiohttp.ClientTimeout(total=own.timeout, sock_connect=CONNECT_TIMEOUT),
             )
         return self._session
 

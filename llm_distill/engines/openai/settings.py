@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from llm_distill.engines.base import Engine
     from llm_distill.engines.budget import Budget
     from llm_distill.models.sources import ModelSource
+
+
+_HEADER = r"^[A-Za-z0-9-]+$"
 
 
 class Price(BaseModel):
@@ -44,6 +48,17 @@ class OpenAISettings(EngineSettings):
         "OPENAI_API_KEY",
         "environment variable with the key; it may be unset for a server without one",
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+    )
+    api_key_header: str = execution_setting(
+        "Authorization",
+        "the header with the key: Authorization as a bearer token, another such as api-key alone",
+        pattern=_HEADER,
+    )
+    api_version: str | None = execution_setting(
+        None, "sent as ?api-version=, as Azure wants it", pattern=r"^[\w.-]+$"
+    )
+    extra_headers: dict[str, str] = execution_setting(
+        {}, "more headers of every request; no keys, since the file is kept with the run"
     )
     max_concurrency: int = execution_setting(64, "requests in flight at once", ge=1)
     requests_per_minute: float | None = execution_setting(
@@ -87,6 +102,19 @@ class OpenAISettings(EngineSettings):
         if parts.username is not None:  # the pipeline file is copied into the run's record
             raise ValueError(f"{form}; a key belongs in the variable that api_key_env names")
         return value.rstrip("/")
+
+    @field_validator("extra_headers")
+    @classmethod
+    def _are_headers(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not re.fullmatch(_HEADER, name) or not text.isprintable() or not text.isascii():
+                raise ValueError(f"'{name}' is not the name or the text of a header")
+            if name.lower() in ("authorization", "cookie") or "key" in name.lower():
+                raise ValueError(
+                    f"'{name}' holds a secret, and this file is kept with the run; name the "
+                    "variable with the key in api_key_env, and its header in api_key_header"
+                )
+        return value
 
     def served_name(self, model_name_or_path: str) -> str:
         """What the server calls the model."""

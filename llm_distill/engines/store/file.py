@@ -11,11 +11,12 @@ from typing import Any
 
 from llm_distill.errors import WorkspaceError
 
-SCHEMA_VERSION = 1
-TABLES = """
+SCHEMA_VERSION = 2
+MODELS = """
 CREATE TABLE IF NOT EXISTS models (
     id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, name TEXT NOT NULL
-);
+)"""
+COMPLETIONS = """
 CREATE TABLE IF NOT EXISTS completions (
     id INTEGER PRIMARY KEY,
     key BLOB NOT NULL,
@@ -29,10 +30,16 @@ CREATE TABLE IF NOT EXISTS completions (
     n_prompt_tokens INTEGER NOT NULL,
     n_completion_tokens INTEGER NOT NULL,
     cost REAL NOT NULL,
+    reasoning TEXT,
+    tool_calls TEXT,                -- JSON
     UNIQUE (key, truncated_at)
-);
-"""
-CONTENT = ("text", "token_ids", "logprobs", "n_prompt_tokens", "n_completion_tokens", "cost")
+)"""
+TABLES = (MODELS, COMPLETIONS)
+SINCE_VERSION_2 = ("reasoning", "tool_calls")
+CONTENT = (
+    *("text", "token_ids", "logprobs", "n_prompt_tokens", "n_completion_tokens", "cost"),
+    *SINCE_VERSION_2,
+)
 BUSY_SECONDS = 60.0
 
 
@@ -57,11 +64,28 @@ def connect(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA cell_size_check = ON")
         if version < SCHEMA_VERSION:
-            db.executescript(f"{TABLES} PRAGMA user_version = {SCHEMA_VERSION};")
+            _upgrade(db)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _upgrade(db: sqlite3.Connection) -> None:
+    """Make the tables, or give those of an older version the columns that were added since."""
+    db.execute("BEGIN IMMEDIATE")  # another run may be doing the same
+    try:
+        for table in TABLES:
+            db.execute(table)
+        there = {name for _, name, *_ in db.execute("PRAGMA table_info(completions)")}
+        for name in SINCE_VERSION_2:
+            if name not in there:
+                db.execute(f"ALTER TABLE completions ADD COLUMN {name} TEXT")
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
 
 
 def is_damage(error: sqlite3.Error) -> bool:
@@ -81,5 +105,10 @@ def store_error(error: sqlite3.Error, path: Path) -> Exception:
 
 
 def checksum(key: bytes, cut: int, content: Sequence[Any]) -> int:
-    """crc32 of a row: SQLite notices a broken page, not a flipped bit in a text."""
+    """crc32 of a row: SQLite notices a broken page, not a flipped bit in a text.
+
+    Columns that were added later do not count where they are null, as in all older rows.
+    """
+    older, later = content[: -len(SINCE_VERSION_2)], content[-len(SINCE_VERSION_2) :]
+    content = content if any(value is not None for value in later) else older
     return zlib.crc32(repr((key, cut, *content)).encode("utf-8", "surrogatepass"))

@@ -11,6 +11,7 @@ from typing import Any
 
 from llm_distill.engines.store.file import (
     CONTENT,
+    SCHEMA_VERSION,
     TABLES,
     checksum,
     connect,
@@ -71,8 +72,9 @@ def _rescue(damaged: Path, new: Path) -> tuple[int, int | None]:
     saved = lost = 0
     known = True
     with closing(sqlite3.connect(partial, isolation_level=None)) as target:
-        target.executescript(TABLES)
-        target.execute("PRAGMA user_version = 1")
+        for table in TABLES:
+            target.execute(table)
+        target.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         target.execute("BEGIN")
         try:
             with closing(sqlite3.connect(damaged, isolation_level=None)) as source:

@@ -10,6 +10,7 @@ several runs may share the file.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from array import array
@@ -139,10 +140,17 @@ class StoredAnswers:
         found = self._store.find(*key)
         if found is None:
             return None
-        was_cut, (text, _, logprobs, n_prompt, n_completion, _) = found
-        numbers = None if logprobs is None else _numbers("d", logprobs)
-        reason: Any = "length" if was_cut else "stop"
-        return Completion(request.id, text, reason, n_prompt, n_completion, numbers)
+        was_cut, (text, _, logprobs, n_prompt, n_completion, _, reasoning, calls) = found
+        return Completion(
+            request.id,
+            text,
+            "length" if was_cut else "stop",
+            n_prompt,
+            n_completion,
+            None if logprobs is None else _numbers("d", logprobs),
+            reasoning=reasoning,
+            tool_calls=None if calls is None else tuple(json.loads(calls)),
+        )
 
     def keep(self, key: Key, done: Completion) -> None:
         """Write a completion down, unless it is an error."""
@@ -152,7 +160,8 @@ class StoredAnswers:
         logprobs = None if done.logprobs is None else array("d", done.logprobs).tobytes()
         # Servers count thoughts too, and more than max_tokens would never be found again.
         tokens = done.n_prompt_tokens, min(done.n_completion_tokens, limit)
-        content = [done.text, None, logprobs, *tokens, done.cost]
+        calls = None if done.tool_calls is None else json.dumps(done.tool_calls)
+        content = [done.text, None, logprobs, *tokens, done.cost, done.reasoning, calls]
         cut = limit if done.finish_reason == "length" else 0
         self._store.keep(request, cut, self._model, content)
 
@@ -174,7 +183,7 @@ class StoredAnswers:
         if score.error is None:
             ids, logprobs = array("i", score.token_ids), array("d", score.logprobs)
             numbers = [ids.tobytes(), logprobs.tobytes(), score.n_prompt_tokens, len(ids), 0.0]
-            self._store.keep(key[0], 0, self._model, ["", *numbers])
+            self._store.keep(key[0], 0, self._model, ["", *numbers, None, None])
 
 
 def _numbers(kind: str, data: bytes) -> tuple[Any, ...]:

@@ -256,12 +256,14 @@ def test_the_last_attempt_gives_a_bad_row(
 ) -> None:
     server.answer = fault
     bad = ask(server, max_attempts=3)
-    assert (bad.text, bad.finish_reason) == ("", "error")
+    assert (bad.text, bad.finish_reason, bad.is_passing) == ("", "error", True)
     assert expected in str(bad.error)
     assert len(server.calls) == n_calls
 
 
-def test_retry_after_is_kept_by_all(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry_after_is_kept_by_all(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     waits: list[float] = []
 
     async def record(seconds: float) -> None:
@@ -272,10 +274,30 @@ def test_retry_after_is_kept_by_all(server: Loopback, monkeypatch: pytest.Monkey
     engine = open_on(server.url, max_concurrency=1)
     assert len(list(engine.generate(requests(2)))) == 2
     assert len(server.calls) == 3
+    said = "model 'teacher' waits 45 s before it asks again: the server answers HTTP 429"
+    assert said in caplog.text
     own, *rest = waits  # then what is left of the 45 s, by a clock that did not move
     assert 45 <= own < 45.1
     assert len(rest) == 2
     assert all(40 < wait <= 45 for wait in rest)
+
+
+def test_headers_and_a_version_as_azure_wants_them(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_KEY", KEY)
+    more = {"api_key_env": "AZURE_KEY", "api_key_header": "api-key", "api_version": "2024-10-21"}
+    ask(server, extra_headers={"X-Title": "distil"}, **more)
+    (call,) = server.calls
+    assert call.request.query_string == "api-version=2024-10-21"
+    assert (call.headers["api-key"], call.headers["X-Title"]) == (KEY, "distil")
+    assert "Authorization" not in call.headers
+
+
+@pytest.mark.parametrize("name", ["Authorization", "api-key", "X-API-KEY", "Cookie", "a b", "a:b"])
+def test_no_secret_is_written_into_the_file(name: str) -> None:
+    with pytest.raises(ValueError, match="holds a secret|is not the name"):
+        OpenAISettings(kind="openai", base_url="http://x/v1", extra_headers={name: "abc"})
 
 
 def test_a_server_that_asks_to_come_back_tomorrow_ends_the_run(server: Loopback) -> None:

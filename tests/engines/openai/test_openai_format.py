@@ -161,7 +161,25 @@ def test_a_text_in_parts_is_joined_without_its_thoughts() -> None:
         {"type": "text", "text": "fo"},
         {"type": "text", "text": "ur"},
     ]
-    assert read_answer(CHAT, answer(message={"content": parts}))[0].text == "four"
+    done = read_answer(CHAT, answer(message={"content": parts}))[0]
+    assert (done.text, done.reasoning) == ("four", "2 + 2")
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_thoughts_beside_the_answer_are_kept_apart(field: str) -> None:
+    done = read_answer(CHAT, answer(message={"content": "four", field: "2 + 2"}))[0]
+    assert (done.text, done.reasoning) == ("four", "2 + 2")
+    done = read_answer(CHAT, answer(message={"content": "four", field: None}))[0]
+    assert (done.text, done.reasoning) == ("four", None)
+    done = read_answer(CHAT, answer(message={"content": None, field: "2 + 2"}))[0]
+    assert "content is empty" in str(done.error)
+
+
+def test_a_call_of_a_tool_is_an_answer_without_text() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+    done = read_answer(CHAT, answer(message={"content": None, "tool_calls": [call]}))[0]
+    read = {**call, "function": {"name": "f", "arguments": {"a": 1}}}
+    assert (done.text, done.tool_calls, done.error) == ("", (read,), None)
 
 
 @pytest.mark.parametrize(

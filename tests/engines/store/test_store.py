@@ -6,7 +6,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,40 @@ def test_a_completion_comes_back_as_it_was_in_another_process(opened):
     keep(opened(), REQUEST, done)
     other = replace(REQUEST, id="another")
     assert find(opened(), other) == replace(done, id="another", cost=0.0)
+
+
+def test_thoughts_and_calls_come_back_too(opened):
+    call = {"type": "function", "function": {"name": "f", "arguments": {"a": 0.1}}}
+    done = Completion("r", "4", "stop", 1, 2, reasoning="2 + 2", tool_calls=(call,))
+    keep(opened(), REQUEST, done)
+    assert find(opened(), REQUEST) == done
+
+
+def test_what_an_older_version_kept_is_still_found(opened, path):
+    """As version 1 wrote it: without the columns that came later, and their part of the sum."""
+    done = Completion("r", "4", "stop", 1, 2)
+    key, _ = opened().key(REQUEST)
+    path.parent.mkdir(parents=True)
+    content = ("4", None, None, 1, 2, 0.0)
+    total = zlib.crc32(repr((key, 0, *content)).encode())
+    columns = "text TEXT, token_ids BLOB, logprobs BLOB, n_prompt_tokens INTEGER"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE models (id INTEGER PRIMARY KEY, digest TEXT UNIQUE, name TEXT)")
+        db.execute(
+            "CREATE TABLE completions (id INTEGER PRIMARY KEY, key BLOB, truncated_at INTEGER, "
+            f"model INTEGER, created REAL, checksum INTEGER, {columns}, "
+            "n_completion_tokens INTEGER, cost REAL, UNIQUE (key, truncated_at))"
+        )
+        row = (1, key, 0, 1, 0.0, total, *content)
+        db.execute(f"INSERT INTO completions VALUES ({', '.join('?' * len(row))})", row)
+        db.execute("PRAGMA user_version = 1")
+    assert find(opened(), REQUEST) == done
+    assert problems(path) == []
+    thought = Completion("r", "5", "stop", 1, 2, reasoning="why")
+    other = replace(REQUEST, prompt="another")
+    keep(opened(), other, thought)
+    assert find(opened(), other) == thought
+    assert problems(path) == []
 
 
 def test_an_error_is_not_kept(opened):

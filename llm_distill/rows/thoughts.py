@@ -8,7 +8,18 @@ _TAGS = "think|thinking"  # not the tags that people ask a model for, such as <r
 _BLOCK = re.compile(
     rf"<(?P<tag>{_TAGS})>(?P<thought>.*?)(?:</(?P=tag)>|\Z)", re.DOTALL | re.IGNORECASE
 )
+_OPENED = re.compile(rf"(<(?:{_TAGS})>)\s*\Z", re.IGNORECASE)
 _END = re.compile(rf"</(?:{_TAGS})>", re.IGNORECASE)
+
+
+def opened_thought(prompt: str) -> str:
+    """The tag that a prompt ends with, where it leaves the model in the middle of a thought.
+
+    >>> opened_thought("<|assistant|>\\n<think>\\n"), opened_thought("Use <think> tags.")
+    ('<think>', '')
+    """
+    match = _OPENED.search(prompt)
+    return match.group(1) if match else ""
 
 
 def split_thoughts(text: str) -> tuple[str | None, str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_distill.methods.thoughts import split_thoughts
+from llm_distill.rows.thoughts import split_thoughts
 
 
 @pytest.mark.parametrize(
