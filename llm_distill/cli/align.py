@@ -30,7 +30,8 @@ from llm_distill.models.sources import ModelSource, end_tokens, load_tokenizer
 from llm_distill.paths import find_resource
 from llm_distill.rows.columns import Row
 from llm_distill.rows.records import read_jsonl
-from llm_distill.training.data import PairEncoder, UnusableRowError
+from llm_distill.rows.unusable import UnusableRowError
+from llm_distill.training.data import PairEncoder
 
 NAMES = ("teacher", "student")
 COLOURS = ("black on bright_cyan", "black on bright_yellow")

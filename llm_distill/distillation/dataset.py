@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from llm_distill.distillation.settings import DistillSettings
 from llm_distill.distillation.teacher.scoring import in_loss
 from llm_distill.errors import DataError
 from llm_distill.rows.columns import Row
-from llm_distill.training.data import NO_LOSS, UnusableRowError, token_dataset
+from llm_distill.rows.unusable import UnusableRowError
+from llm_distill.training.data import NO_LOSS, token_dataset
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -36,13 +37,14 @@ class RowPreparation:
     """Makes an example of each row, and takes note of how the texts align.
 
     teacher, signal: how it reads, and what it says; None where no loss needs it.
-    turns, teacher_turns: what is encoded for either, out of a row.
+    turns, teacher_turns: what is encoded for either, out of a row. tools: what it may call.
     """
 
     student: RowEncoder
     teacher: RowEncoder | None
     turns: Callable[[Row], Sequence[Message] | str]
     teacher_turns: Callable[[Row], Sequence[Message] | str]
+    tools: Callable[[Row], Sequence[dict[str, Any]]]
     settings: DistillSettings
     signal: TeacherSignal | None
     report: AlignmentReport = field(default_factory=AlignmentReport)
@@ -53,7 +55,8 @@ class RowPreparation:
         DataError: its scores are not those of this teacher for this row.
         """
         self.report.n_rows += 1
-        student = self.student.encode(self.turns(row))
+        tools = self.tools(row)
+        student = self.student.encode(self.turns(row), tools)
         index = in_loss(student)
         labels = np.full(len(student.ids), NO_LOSS, np.int32)
         labels[index] = student.ids[index]
@@ -61,7 +64,7 @@ class RowPreparation:
         if self.teacher is None or self.signal is None:
             return example
         try:
-            teacher = self.teacher.encode(self.teacher_turns(row))
+            teacher = self.teacher.encode(self.teacher_turns(row), tools)
         except UnusableRowError as error:
             raise UnusableRowError(f"for the teacher: {error}") from error
         example |= self.signal.of_tokens(row, teacher)

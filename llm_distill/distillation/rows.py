@@ -11,7 +11,9 @@ from llm_distill.engines.requests import offered_variables, render_prompt
 from llm_distill.errors import DataError
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row
+from llm_distill.rows.messages import Message
 from llm_distill.stage import Columns
+from llm_distill.training.settings import TurnSettings
 
 ANSWER_ONLY = ("prompt_template", "variables", "completion_column")
 
@@ -39,8 +41,11 @@ class PromptedRow(BaseModel):
         offered = offered_variables(columns, self.variables, "examples")
         return {self.prompt_template: offered}
 
-    def prompt(self) -> Callable[[Row], str | None]:
-        """From a row to its prompt; None where a variable of the template is null or empty."""
+    def prompt(self) -> Callable[[Row], Any]:
+        """From a row to its prompt; None where a variable of the template is null or empty.
+
+        The column `prompt` may also hold a conversation.
+        """
         if self.prompt_template is None:
             return lambda row: row["prompt"]
         template = load_template(self.prompt_template)
@@ -54,7 +59,7 @@ class PromptedRow(BaseModel):
         return rendered
 
 
-class RowText(PromptedRow):
+class RowText(PromptedRow, TurnSettings):
     """A prompt with a completion; or a conversation; or a document."""
 
     messages_column: str | None = Field(
@@ -78,7 +83,7 @@ class RowText(PromptedRow):
         other = self.messages_column or self.text_column
         return {other} if other is not None else super().text_columns()
 
-    def turns(self) -> Callable[[Row], Sequence[dict[str, str]] | str]:
+    def turns(self) -> Callable[[Row], Sequence[Message] | str]:
         """From a row to what `RowEncoder.encode` takes.
 
         The function raises UnusableRowError, with the reason under which the row is counted.
@@ -92,3 +97,9 @@ class RowText(PromptedRow):
             return lambda row: document_of(row, text)
         prompt = self.prompt()
         return lambda row: turns_of(row, self.completion_column, prompt)
+
+    def tools(self) -> Callable[[Row], list[dict[str, Any]]]:
+        """From a row to the tools that its conversation may call."""
+        from llm_distill.training.data import tools_of
+
+        return tools_of if self.messages_column is not None else lambda row: []

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PromptFormat = Literal["chat", "text"]
+SystemRole = Literal["refuse", "fold"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -31,6 +33,9 @@ class ModelSource:
         path: a directory as `save_pretrained` writes it, or a name on the Hub.
         adapters: PEFT directories, applied in order on top of `path`.
         prompt_format: `chat` renders through the chat template, `text` continues plain text.
+        system_role: `fold` puts a system message before the first question, for a chat template
+            that has no such role; `refuse` leaves it to the template.
+        today: the date that a chat template is given where it asks for the present one.
     """
 
     name: str
@@ -39,6 +44,8 @@ class ModelSource:
     revision: str | None = None
     dtype: DType = "auto"
     prompt_format: PromptFormat = "chat"
+    system_role: SystemRole = "refuse"
+    today: date | None = None
 
     @property
     def is_local(self) -> bool:

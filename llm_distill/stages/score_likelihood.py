@@ -106,7 +106,8 @@ class ScoreLikelihood(RowText, Stage):
         from llm_distill.distillation.teacher.identity import scored_by, scored_text
 
         source = context.model(self.model)
-        encoder = row_encoder(source, self._longest(source))
+        turns = {"answers": self.answers, "thoughts": self.thoughts}
+        encoder = row_encoder(source, self._longest(source), **turns)
         who = scored_by(source)
         n_rows = n_tokens = 0
         by = self._by_engine if self.scorer == "engine" else self._by_forward_pass
@@ -188,14 +189,14 @@ class ScoreLikelihood(RowText, Stage):
         Raises:
             DataError: there are none; with counts of the reasons.
         """
-        from llm_distill.training.data import UnusableRowError
+        from llm_distill.rows.unusable import UnusableRowError
 
-        turns = self.turns()
+        turns, tools = self.turns(), self.tools()
         refused: Counter[str] = Counter()
         is_empty = True
         for row in context.each_row(self.rows):
             try:
-                encoded = encoder.encode(turns(row))
+                encoded = encoder.encode(turns(row), tools(row))
             except UnusableRowError as error:
                 refused[str(error)] += 1
                 context.drop(str(error))

@@ -139,11 +139,12 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         from llm_distill.models.sources import context_length
 
         source = context.model(self.model)
-        student = row_encoder(source, min(self.max_length, context_length(source)))
+        turns = {"answers": self.answers, "thoughts": self.thoughts}
+        student = row_encoder(source, min(self.max_length, context_length(source)), **turns)
         if self.teacher is None or not self.from_teacher():
             return student, None
         other = context.model(self.teacher)
-        teacher = row_encoder(other, context_length(other))
+        teacher = row_encoder(other, context_length(other), **turns)
         shared = self.losses.needing(Needs.DISTRIBUTIONS)
         how = difference(teacher.tokenizer, student.tokenizer) if shared else None
         if how is not None:
@@ -187,7 +188,13 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
                 "online: false to train on them"
             )
         preparation = RowPreparation(
-            student, teacher, self.turns(), self._as_the_teacher_reads().turns(), self, signal
+            student,
+            teacher,
+            self.turns(),
+            self._as_the_teacher_reads().turns(),
+            self.tools(),
+            self,
+            signal,
         )
         rows = context.each_row(self.rows)
         dataset = prepared(rows, preparation, context.drop, self.rows, self.max_dropped)

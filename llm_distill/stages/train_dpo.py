@@ -6,33 +6,55 @@ out: an adapter directory, or a model directory
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
-from llm_distill.stage import Context, Model, ModelOutput, Rows, Stage
-from llm_distill.training.settings import LoraSettings, TrainingSettings
+from llm_distill.stage import Context, Model, ModelOutput, Rows, Stage, later_setting
+from llm_distill.training.settings import LoraSettings, ThoughtSettings, TrainingSettings
+
+LossType = Literal[
+    "sigmoid",
+    "sigmoid_norm",
+    "hinge",
+    "ipo",
+    "robust",
+    "exo_pair",
+    "nca_pair",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "aot_unpaired",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+    "sft",
+]
 
 
-class TrainDpo(TrainingSettings, Stage):
+class TrainDpo(TrainingSettings, ThoughtSettings, Stage):
     """Direct preference optimisation (TRL's DPOTrainer, arXiv 2305.18290).
 
     Equation 7: the mean of -log sigmoid(beta * (log p(chosen) / q(chosen) -
     log p(rejected) / q(rejected))), with p the model, q the reference, given the prompt.
-    The reference is the untrained model: with an adapter, the model without it. Pairs with equal or
-    empty sides, and pairs longer than max_length, are counted and left out.
+    The reference is the untrained model: with an adapter, the model without it. Prompt and answers
+    are text, or turns of a conversation. Pairs with equal or empty sides, and pairs longer than
+    max_length, are counted and left out.
     """
 
     output = "model"
-    former_settings: ClassVar[Mapping[str, Any]] = {"loss_type": "sigmoid"}
-
     always_seeded = True
     stage: Literal["train_dpo"]
     model: Model = Field(description="the model to align")
     rows: Rows = Field(description="the stage whose pairs are read: prompt, chosen, rejected")
+    loss_type: LossType | tuple[LossType, ...] = Field(
+        "sigmoid", description="TRL's: sigmoid is DPO's own; several are added up"
+    )
+    loss_weights: tuple[float, ...] | None = later_setting(
+        None, "of several losses, in their order; 1 each unless set"
+    )
     beta: float = Field(0.1, gt=0, description="the higher, the closer to the reference")
     peft: LoraSettings | None = Field(
         LoraSettings(), description="train a LoRA adapter; null trains all, with two models"
@@ -40,6 +62,18 @@ class TrainDpo(TrainingSettings, Stage):
     learning_rate: float = Field(
         1e-5, gt=0, description="the peak; 1e-6 is usual if all weights are trained"
     )
+
+    @model_validator(mode="after")
+    def _a_weight_each(self) -> Self:
+        n = len(self._losses())
+        if self.loss_weights is not None and len(self.loss_weights) != n:
+            raise ValueError(f"loss_weights: {n} wanted, one for each of loss_type")
+        if n == 0:
+            raise ValueError("loss_type: name at least one")
+        return self
+
+    def _losses(self) -> tuple[LossType, ...]:
+        return (self.loss_type,) if isinstance(self.loss_type, str) else self.loss_type
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", "prompt", "chosen", "rejected"}}
@@ -49,7 +83,7 @@ class TrainDpo(TrainingSettings, Stage):
         from llm_distill.training.train import train_and_save
 
         source = context.model(self.model)
-        encoder = pair_encoder(source, self.max_length)
+        encoder = pair_encoder(source, self.max_length, thoughts=self.thoughts)
 
         def encode(row: Row) -> dict[str, list[int]]:
             return dpo_example(encoder, row)
@@ -58,13 +92,19 @@ class TrainDpo(TrainingSettings, Stage):
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
             from llm_distill.training.dpo import dpo_trainer
+            from llm_distill.training.weights import reference_model
 
             # TRL turns all dropout off by default, an adapter's too.
             keeps_dropout = self.peft is not None and self.peft.lora_dropout > 0
-            preference = {"beta": self.beta, "disable_dropout": not keeps_dropout}
+            preference = {
+                "beta": self.beta,
+                "disable_dropout": not keeps_dropout,
+                "loss_type": list(self._losses()),
+                "loss_weights": self.loss_weights and list(self.loss_weights),
+            }
             return dpo_trainer(
                 model,
-                self._reference(source),
+                None if self.peft is not None else reference_model(source),
                 dataset,
                 encoder.tokenizer,
                 {**arguments, **preference},
@@ -73,12 +113,3 @@ class TrainDpo(TrainingSettings, Stage):
 
         seed = derive_seed(context.seed, "train_dpo")
         return train_and_save(self, source, dataset, trainer, context, seed)
-
-    def _reference(self, source: Any) -> Any:
-        """A second copy, with the source's adapters merged as TRL's would not be."""
-        from llm_distill.models.sources import load_model
-        from llm_distill.training.weights import training_source
-
-        if self.peft is not None:
-            return None
-        return load_model(training_source(source, full=True))

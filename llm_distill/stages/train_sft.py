@@ -1,29 +1,36 @@
 """Fine-tune a model on rows.
 
-in:  {"id": "a", "prompt": "What is 2 + 2?", "completion": "2 + 2 = 4. <ans>4</ans>"}
+in:  {"id": "a", "prompt": "What is 2 + 2?", "completion": "2 + 2 = 4. <ans>4</ans>"}, or
+     {"id": "a", "messages": [{"role": "user", "content": "2 + 2?"},
+                              {"role": "assistant", "content": "4"}]}
 out: a model directory, or an adapter directory
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from llm_distill.distillation.rows import PromptedRow
+from llm_distill.distillation.rows import ANSWER_ONLY, PromptedRow
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
-from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage
-from llm_distill.training.settings import TrainingSettings
+from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage, later_setting
+from llm_distill.training.settings import TrainingSettings, TurnSettings
+
+if TYPE_CHECKING:
+    from llm_distill.training.data import EncodedTurn, PairEncoder
 
 
-class TrainSft(TrainingSettings, PromptedRow, Stage):
-    """Supervised fine-tuning (TRL's SFTTrainer), with the loss on the completion only.
+class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
+    """Supervised fine-tuning (TRL's SFTTrainer), with the loss on what the assistant says only.
 
-    The prompt is a column, or a template over the row's columns. Rows without a prompt or a
-    completion, and rows longer than max_length, are counted and left out; with a `weight_column`,
-    so are rows whose weight is not a number above 0.
+    A row is a prompt with a completion, or a conversation. The prompt is a column (text or turns),
+    or a template over the row's columns. Rows without a prompt or a completion, and rows longer
+    than max_length, are counted and left out; with a `weight_column`, so are rows whose weight is
+    not a number above 0. So is a row of which the chat template or the tokenizer would change what
+    is trained, and if that is more than a tenth, nothing is trained.
     """
 
     output = "model"
@@ -32,6 +39,12 @@ class TrainSft(TrainingSettings, PromptedRow, Stage):
     stage: Literal["train_sft"]
     model: Model = Field(description="the model to start from")
     rows: Rows = Field(description="the stage whose rows it is trained on")
+    messages_column: str | None = later_setting(
+        None, "instead: a conversation, whose assistant turns are trained"
+    )
+    reasoning_column: str | None = later_setting(
+        None, "thoughts before the completion, which are trained with it"
+    )
     weight_column: str | None = Field(
         None, description="how much a row counts in the loss, as if it were repeated as often"
     )
@@ -39,8 +52,23 @@ class TrainSft(TrainingSettings, PromptedRow, Stage):
         "fail", description="keep_model: without rows the model is passed on as it is"
     )
 
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        asked = [n for n in (*ANSWER_ONLY, "reasoning_column") if n in self.model_fields_set]
+        if self.messages_column is not None and asked:
+            raise ValueError(f"messages_column and {', '.join(asked)} exclude each other")
+        return self
+
     def required_columns(self) -> dict[str, set[str]]:
-        return {self.rows: {"id", *self.text_columns(), *filter(None, [self.weight_column])}}
+        if self.messages_column is not None:
+            text = {self.messages_column}
+        else:
+            text = self.text_columns() | {*filter(None, [self.reasoning_column])}
+        return {self.rows: {"id", *text, *filter(None, [self.weight_column])}}
+
+    def remedy(self, column: str) -> str | None:
+        is_default = column == "prompt" and self.messages_column is None
+        return "for conversations set messages_column: messages" if is_default else None
 
     def may_be_empty(self) -> set[str]:
         return {self.rows} if self.if_no_rows == "keep_model" else set()
@@ -52,7 +80,7 @@ class TrainSft(TrainingSettings, PromptedRow, Stage):
         from llm_distill.training.data import (
             checked_weight,
             pair_encoder,
-            sft_example,
+            sft_examples,
             token_dataset,
         )
         from llm_distill.training.train import save_untrained, train_and_save
@@ -62,14 +90,17 @@ class TrainSft(TrainingSettings, PromptedRow, Stage):
         if self.if_no_rows == "keep_model" and not len(context.rows(self.rows)):
             context.warn(f"'{self.rows}' has no rows: model '{self.model}' is passed on untrained")
             return save_untrained(self, source, context, seed)
-        encoder = pair_encoder(source, self.max_length)
-        prompt = self.prompt()
+        encoder = pair_encoder(
+            source, self.max_length, answers=self.answers, thoughts=self.thoughts
+        )
+        turns = self._turns(encoder)
 
-        def encode(row: Row) -> dict[str, Any]:
-            example = sft_example(*encoder.encode(prompt(row), row[self.completion_column]))
+        def encode(row: Row) -> list[dict[str, Any]]:
+            examples = sft_examples(turns(row))
             if self.weight_column is None:
-                return example
-            return {**example, "weight": checked_weight(row[self.weight_column])}
+                return examples
+            weight = checked_weight(row[self.weight_column])
+            return [{**example, "weight": weight} for example in examples]
 
         dataset = token_dataset(context.rows(self.rows), encode, context.drop, self.rows)
 
@@ -79,3 +110,20 @@ class TrainSft(TrainingSettings, PromptedRow, Stage):
             return sft_trainer(model, dataset, encoder.tokenizer, arguments, peft_config)
 
         return train_and_save(self, source, dataset, trainer, context, seed)
+
+    def _turns(self, encoder: PairEncoder) -> Callable[[Row], list[EncodedTurn]]:
+        """From a row to its turns as tokens."""
+        from llm_distill.training.data import as_read, tools_of
+
+        if self.messages_column is not None:
+            column = self.messages_column
+            return lambda row: encoder.conversation(as_read(row[column]), tools_of(row))
+        prompt, completion, reasoning = self.prompt(), self.completion_column, self.reasoning_column
+
+        def turns(row: Row) -> list[EncodedTurn]:
+            asked, answer = prompt(row), row[completion]
+            if isinstance(asked, list) and isinstance(answer, list):
+                return encoder.continued(as_read(asked), as_read(answer), tools_of(row))
+            return [encoder.answered(asked, answer, row[reasoning] if reasoning else None)]
+
+        return turns

@@ -10,39 +10,55 @@ Tokenizing both as one text can merge them at their border into a token that it 
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import DataError
+from llm_distill.methods.chat_format import ChatFormat
+from llm_distill.methods.turns import (
+    Answers,
+    Thoughts,
+    Turn,
+    check_conversation,
+    tagged_thought,
+    trained_turns,
+)
 from llm_distill.models.sources import ModelSource, PromptFormat, end_tokens, load_tokenizer
 from llm_distill.prompts import as_messages, continuation
 from llm_distill.rows.columns import Row
+from llm_distill.rows.messages import Message, read_messages, read_tools
+from llm_distill.rows.unusable import AlteredRowError, UnusableRowError
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+EncodedTurn = tuple[list[int], list[int], Turn]
+"""The tokens that the model is given, those that it writes, its end included, and the turn."""
 
 NO_LOSS = -100
 """The label that torch's cross entropy leaves out."""
 
 
-class UnusableRowError(Exception):
-    """A row that cannot be trained on. The message is the reason that it is counted under."""
-
-
 @dataclass(frozen=True)
 class PairEncoder:
-    """Prompt and completion to token ids, for one model.
+    """Prompt and completion, or a conversation, to token ids, for one model.
 
     ends: the tokens that end a completion at inference.
     max_length: of prompt and completion together, in tokens.
+    chat: how the model is spoken to; None stands for its tokenizer's own chat template.
+    answers, thoughts: see `methods.turns.trained_turns`.
     """
 
     tokenizer: Any
     ends: frozenset[int]
     prompt_format: PromptFormat
     max_length: int
+    chat: ChatFormat | None = None
+    answers: Answers = "all"
+    thoughts: Thoughts = "train"
 
     def encode(self, prompt: str | None, completion: str | None) -> tuple[list[int], list[int]]:
         """The prompt's token ids, and the completion's with one end token after them.
@@ -50,38 +66,67 @@ class PairEncoder:
         Raises:
             UnusableRowError: a side is empty, both are too long, or the end stands in the middle.
         """
+        head, tail, _ = self.answered(prompt, completion)
+        return head, tail
+
+    def answered(
+        self, prompt: str | None, completion: str | None, reasoning: str | None = None
+    ) -> EncodedTurn:
+        """As `encode`, with the thoughts that come before the completion."""
         if not prompt or not prompt.strip():
             raise UnusableRowError("empty prompt")
-        before = prompt if self.prompt_format == "text" else as_messages(prompt)
-        return self.tokens(*self.texts(before, completion), special=isinstance(before, str))
+        if not completion or not completion.strip():
+            raise UnusableRowError("empty completion")
+        answer: Message = {"role": "assistant", "content": completion}
+        if reasoning and reasoning.strip():
+            answer["reasoning_content"] = reasoning
+        if self.prompt_format == "chat":
+            # Thoughts may stand in the text, in tags that a chat template would take out.
+            (answer,) = read_messages([answer], "the completion")
+        (turn,) = self.conversation([*as_messages(prompt), answer])
+        return turn
 
-    def texts(self, before: str | Sequence[dict[str, str]], answer: str | None) -> tuple[str, str]:
-        """What the model is given, and what it writes: the answer with what the format puts around.
+    def continued(
+        self,
+        prompt: Sequence[Message],
+        completion: Sequence[Message],
+        tools: Sequence[dict[str, Any]] = (),
+    ) -> list[EncodedTurn]:
+        """As `conversation`, of a prompt whose turns do not count."""
+        given = [{**turn, "weight": 0.0} for turn in prompt]
+        return self.conversation([*given, *completion], tools)
 
-        before: a text, or the messages of a chat up to the assistant's turn.
+    def conversation(
+        self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()
+    ) -> list[EncodedTurn]:
+        """Each turn of the assistant that is trained, with all that the model is given before it.
 
         Raises:
-            UnusableRowError: there is no answer, or the chat template refuses the messages.
+            UnusableRowError: it cannot be trained on, or is not what the row says.
         """
-        from jinja2 import TemplateError
+        if self.prompt_format == "text":
+            return [self._plain(messages)]
+        turns = trained_turns(
+            self.chat or ChatFormat(self.tokenizer),
+            messages,
+            tools,
+            answers=self.answers,
+            thoughts=self.thoughts,
+        )
+        return [(*self.tokens(turn.opening, turn.body, special=False), turn) for turn in turns]
 
-        if not answer or not answer.strip():
-            raise UnusableRowError("empty completion")
-        if isinstance(before, str):
-            return before.rstrip(), continuation(answer)
-        answer = answer.strip()
-        answered = [*before, {"role": "assistant", "content": answer}]
-        try:
-            opening: str = self.tokenizer.apply_chat_template(
-                list(before), tokenize=False, add_generation_prompt=True
+    def _plain(self, messages: Sequence[Message]) -> EncodedTurn:
+        check_conversation(messages)
+        if [turn["role"] for turn in messages] != ["user", "assistant"]:
+            raise UnusableRowError(
+                "plain text takes one question and one answer; set prompt_format: chat"
             )
-            whole: str = self.tokenizer.apply_chat_template(answered, tokenize=False)
-        except TemplateError as error:
-            raise UnusableRowError("refused by the chat template") from error
-        # A template that opens a turn differently when it is to be written (with a think tag, say)
-        # gives no common beginning; the answer alone is then what follows.
-        body = whole.removeprefix(opening).rstrip() if whole.startswith(opening) else answer
-        return opening, body
+        question, answer = messages
+        said = answer["content"]
+        if answer.get("reasoning_content") and self.thoughts != "drop":
+            said = tagged_thought(answer["reasoning_content"], said)
+        turn = Turn(question["content"].rstrip(), continuation(said), answer)
+        return (*self.tokens(turn.opening, turn.body, special=True), turn)
 
     def tokens(self, opening: str, body: str, *, special: bool) -> tuple[list[int], list[int]]:
         """Both as token ids, the body with one end token after it.
@@ -90,9 +135,11 @@ class PairEncoder:
 
         Raises:
             UnusableRowError: both are too long, or the end stands in the middle.
+            AlteredRowError: the tokens are not what the text says.
         """
         head, tail = self._apart(opening, body, special)
         tail = self._ended_once(tail)
+        self._check(body, tail)
         if len(head) + len(tail) > self.max_length:
             raise UnusableRowError("longer than max_length")
         return head, tail
@@ -117,24 +164,51 @@ class PairEncoder:
         if not ends:
             own = self.tokenizer.eos_token_id
             return [*tail, own if own is not None else min(self.ends)]
-        first, last = ends[0], ends[-1]
-        after = self.tokenizer.decode(tail[last + 1 :]).strip()
-        if last - first >= len(ends) or after:  # something stands between two, or after the last
+        first = ends[0]
+        after = [token for token in tail[first + 1 :] if token not in self.ends]
+        if self.tokenizer.decode(after).strip():  # more than white space between two, or after
             raise UnusableRowError("end token inside the completion")
         if first <= 1 and not self.tokenizer.decode(tail[:first]).strip():
             raise UnusableRowError("empty completion")
         return tail[: first + 1]
 
+    def _check(self, body: str, tail: Sequence[int]) -> None:
+        """That the tokens say the text, but for white space and what is after its end.
 
-def pair_encoder(source: ModelSource, max_length: int) -> PairEncoder:
+        Some tokenizers compose characters (NFC, NFKC), which says the same.
+
+        Raises:
+            AlteredRowError: the tokenizer writes it in another way, or has no tokens for it.
+        """
+        written = self.tokenizer.decode(tail[:-1], clean_up_tokenization_spaces=False)
+        said = body
+        for end in filter(None, (self.tokenizer.decode([end]) for end in self.ends)):
+            said = said.partition(end)[0]
+        if _plain(written) != _plain(said):
+            raise AlteredRowError("the tokenizer changes the text")
+
+
+def _plain(text: str) -> str:
+    return "".join(unicodedata.normalize("NFKC", text).split())
+
+
+def pair_encoder(source: ModelSource, max_length: int, **turns: Any) -> PairEncoder:
     """The encoder for a model; reads its tokenizer and settings, not its weights.
+
+    turns: `answers` and `thoughts`, as `PairEncoder` has them.
 
     Raises:
         ModelError: there is no tokenizer, or nothing says how a completion ends.
     """
     tokenizer = load_tokenizer(source)
     ends = end_tokens(source, tokenizer)
-    return PairEncoder(tokenizer, ends, source.prompt_format, max_length)
+    chat = chat_format(source, tokenizer)
+    return PairEncoder(tokenizer, ends, source.prompt_format, max_length, chat, **turns)
+
+
+def chat_format(source: ModelSource, tokenizer: Any) -> ChatFormat:
+    """How a model is spoken to, with its tokenizer."""
+    return ChatFormat(tokenizer, source.system_role == "fold", source.today)
 
 
 def sft_example(head: Sequence[int], tail: Sequence[int]) -> dict[str, list[int]]:
@@ -159,50 +233,148 @@ def checked_weight(value: object) -> float:
     return float(value)
 
 
+def sft_examples(turns: Sequence[EncodedTurn]) -> list[dict[str, list[int]]]:
+    """A conversation's token ids and labels, with a loss over what the assistant says.
+
+    A model is given what it wrote before. Where a template then renders it in another way (without
+    its thoughts, as a rule), the conversation is cut there: each example is what the model is given
+    at that turn.
+    """
+    examples: list[dict[str, list[int]]] = []
+    ids: list[int] = []
+    labels: list[int] = []
+    for head, tail, _ in turns:
+        if head[: len(ids)] != ids:
+            examples.append({"input_ids": ids, "labels": labels})
+            ids, labels = [], []
+        labels = [*labels, *([NO_LOSS] * (len(head) - len(ids))), *tail]
+        ids = [*head, *tail]
+    return [*examples, {"input_ids": ids, "labels": labels}]
+
+
 def dpo_example(encoder: PairEncoder, row: Row) -> dict[str, list[int]]:
     """Token ids of the prompt and of both answers to it.
 
     Raises:
         UnusableRowError: a side cannot be encoded, or both answers are the same.
     """
-    prompt, chosen = encoder.encode(row["prompt"], row["chosen"])
-    _, rejected = encoder.encode(row["prompt"], row["rejected"])
+    if isinstance(row["prompt"], list):
+        prompt, chosen = _answered(encoder, row, "chosen")
+        other, rejected = _answered(encoder, row, "rejected")
+        if prompt != other:
+            raise UnusableRowError("the chat template opens the two answers differently")
+    else:
+        prompt, chosen = encoder.encode(row["prompt"], row["chosen"])
+        _, rejected = encoder.encode(row["prompt"], row["rejected"])
     if chosen == rejected:
         raise UnusableRowError("chosen and rejected are the same")
     return {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
 
 
+def kto_example(encoder: PairEncoder, row: Row, label_column: str) -> dict[str, Any]:
+    """Token ids of a prompt and an answer, and whether that is wanted.
+
+    Raises:
+        UnusableRowError: a side cannot be encoded, or the label is neither true nor false.
+    """
+    label = row[label_column]
+    if not isinstance(label, bool):
+        raise UnusableRowError("no label" if label is None else "a label that is not true or false")
+    if isinstance(row["prompt"], list):
+        prompt, answer = _answered(encoder, row, "completion")
+    else:
+        prompt, answer = encoder.encode(row["prompt"], row["completion"])
+    return {"prompt_ids": prompt, "completion_ids": answer, "label": label}
+
+
+def _answered(encoder: PairEncoder, row: Row, side: str) -> tuple[list[int], list[int]]:
+    if not row[side] or len(row[side]) > 1:
+        raise UnusableRowError(f"{side} is not one turn")
+    messages = [*as_read(row["prompt"]), *as_read(row[side])]
+    head, tail, _ = replace(encoder, answers="last").conversation(messages, tools_of(row))[0]
+    return head, tail
+
+
+def as_read(value: Any) -> list[Message]:
+    """A conversation of a row, in our form.
+
+    Raises:
+        UnusableRowError: it is none.
+    """
+    if not value:
+        raise UnusableRowError("no messages")
+    try:
+        return read_messages(value, "the row")
+    except DataError as error:
+        raise UnusableRowError(str(error).partition(": ")[2][:120]) from error
+
+
+def tools_of(row: Row) -> list[dict[str, Any]]:
+    """The tools that a row's conversation may call.
+
+    Raises:
+        UnusableRowError: what stands there are no tools.
+    """
+    try:
+        return read_tools(row.get("tools"), "the row")
+    except DataError as error:
+        raise UnusableRowError(str(error).partition(": ")[2][:120]) from error
+
+
+MOST_ALTERED = 0.1
+"""The share of rows that a template or tokenizer may change before a training is refused."""
+
+
 def token_dataset(
     rows: Iterable[Row],
-    encode: Callable[[Row], Mapping[str, Any]],
+    encode: Callable[[Row], Mapping[str, Any] | Sequence[Mapping[str, Any]]],
     drop: Callable[[str], None],
     name: str,
 ) -> Dataset:
     """What `encode` makes of each row; rows that it refuses are counted.
 
-    encode: gives integers, a number, or an array, which keeps its type, by column.
+    encode: gives integers, a number, or an array, which keeps its type, by column; or several such
+        examples.
 
     Raises:
-        DataError: no row is left; says how many were refused for what.
+        DataError: no row is left, which says how many were refused for what; or too many would not
+            be trained as they are.
     """
     import numpy as np
     from datasets import Dataset
 
     columns: dict[str, list[Any]] = {}
     refused: Counter[str] = Counter()
+    altered: Counter[str] = Counter()
+    first, total = "", 0
     for row in rows:
+        total += 1
         try:
-            example = encode(row)
+            examples = encode(row)
         except UnusableRowError as error:
             refused[str(error)] += 1
+            if isinstance(error, AlteredRowError):
+                altered[str(error)] += 1
+                first = first or str(row.get("id"))
             drop(str(error))
             continue
-        for column, value in example.items():
-            # As arrays: a list of Python's integers takes up to nine times the memory.
-            is_kept = isinstance(value, (float, np.ndarray))
-            kept = value if is_kept else np.asarray(value, dtype=np.int32)
-            columns.setdefault(column, []).append(kept)
+        for example in [examples] if isinstance(examples, Mapping) else examples:
+            for column, value in example.items():
+                # As arrays: a list of Python's integers takes up to nine times the memory.
+                is_kept = isinstance(value, (float, np.ndarray))
+                kept = value if is_kept else np.asarray(value, dtype=np.int32)
+                columns.setdefault(column, []).append(kept)
+    if altered.total() > MOST_ALTERED * total:
+        raise DataError(
+            f"{altered.total()} of {total} rows of '{name}', the first of them '{first}', would "
+            f"not be trained as they are: {_listed(altered)}. Take a model whose chat template "
+            "keeps them, or change the rows; `llm-distill preview --tokens` shows one"
+        )
     if not columns:
-        why = ", ".join(f"{count} {reason}" for reason, count in refused.items()) or "it is empty"
+        why = _listed(refused) or "it is empty"
         raise DataError(f"no row of '{name}' can be trained on: {why}")
     return Dataset.from_dict(columns)
+
+
+def _listed(reasons: Counter[str]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.items())

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from llm_distill.errors import ModelError
-from llm_distill.stage import execution_setting
+from llm_distill.methods.turns import Answers, Thoughts
+from llm_distill.stage import execution_setting, later_setting
 from llm_distill.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -43,6 +44,27 @@ class LoraSettings(BaseModel):
                 "pattern that does not match it"
             )
         return value
+
+
+class ThoughtSettings(BaseModel):
+    """Which thoughts of the assistant's turns are trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    thoughts: Thoughts = later_setting(
+        "train",
+        "train: what a turn's reasoning_content says is trained with it; last: only that of the "
+        "last turn; drop: none",
+    )
+
+
+class TurnSettings(ThoughtSettings):
+    """Which turns of a conversation are trained."""
+
+    answers: Answers = later_setting(
+        "all",
+        "all of the assistant's turns of a conversation, or the last; one with weight 0 never",
+    )
 
 
 class TrainingSettings(BaseModel):

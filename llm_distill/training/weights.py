@@ -46,6 +46,11 @@ def load_start(source: ModelSource) -> Start:
     return Start(model, copy.deepcopy(model.config), copy.deepcopy(model.generation_config))
 
 
+def reference_model(source: ModelSource) -> Any:
+    """A second copy that stays as it is, with the source's adapters merged."""
+    return load_model(training_source(source, full=True))
+
+
 def _make_storable(generation_config: Any) -> None:
     """Transformers loads a temperature or top_p without do_sample, and then refuses to save it.
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from llm_distill.distillation.alignment.encoding import Content, EncodedRow
 from llm_distill.methods.alignment import align, merge
-from llm_distill.training.data import UnusableRowError
+from llm_distill.rows.unusable import UnusableRowError
 
 DIFFERENT = "texts differ after normalisation"
 """The reason under which a row is counted whose texts are not the same."""

@@ -17,16 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_distill.engines.base import Message
 from llm_distill.errors import ModelError
+from llm_distill.methods.chat_format import ChatFormat
 from llm_distill.methods.token_bytes import TokenBytes, token_bytes
+from llm_distill.methods.turns import Turn, around
 from llm_distill.models.sources import ModelSource
 from llm_distill.rows.columns import Row
-from llm_distill.training.data import PairEncoder, UnusableRowError, pair_encoder
+from llm_distill.rows.messages import Message
+from llm_distill.rows.unusable import UnusableRowError
+from llm_distill.training.data import PairEncoder, as_read, pair_encoder
 
 NO_LIMIT = 10**9
-MARK = "\ue000"
-"""A character for private use: stands for an answer, to see what a template puts around it."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ class RowEncoder:
         found[[end for end in self.pairs.ends if end < size]] = True
         return found
 
-    def encode(self, turns: Sequence[Message] | str) -> EncodedRow:
+    def encode(
+        self, turns: Sequence[Message] | str, tools: Sequence[dict[str, Any]] = ()
+    ) -> EncodedRow:
         """Chat messages, whose assistant turns are in the loss, or a document, which all is.
 
         A row ends with its last assistant turn. The ids of one question and one answer are those
@@ -88,53 +91,26 @@ class RowEncoder:
         """
         if isinstance(turns, str):
             return self._document(turns)
-        answers = [index for index, turn in enumerate(turns) if turn["role"] == "assistant"]
-        if not answers:
-            raise UnusableRowError("no assistant turn")
-        if any(turn["role"] == "user" and not turn["content"].strip() for turn in turns):
-            raise UnusableRowError("empty prompt")
-        turns = [
-            {**turn, "content": turn["content"].strip()} if turn["role"] == "assistant" else turn
-            for turn in turns
-        ]
         ids: list[int] = []
         contents = []
-        for index in answers:
-            before, answer = self._before(turns[:index]), turns[index]["content"]
-            opening, body = self.pairs.texts(before, answer)
-            head, tail = self.pairs.tokens(opening, body, special=isinstance(before, str))
+        for head, tail, turn in self.pairs.conversation(turns, tools):
             # A model is given what it wrote before. A template that then renders it in another way
-            # (without its thoughts, say) would need a row for each turn.
+            # (without its thoughts, say) would need scores for each turn.
             if head[: len(ids)] != ids:
-                raise UnusableRowError("the chat template changes earlier turns")
+                raise UnusableRowError(
+                    "the chat template changes earlier turns; set answers: last, or thoughts: drop"
+                )
             ids = head + tail
-            around = self._around(before, body, answer.strip())
-            contents.append(self._content(tail[:-1], len(head), *around, is_closed=True))
+            lead, trail = self._around(turn, tools)
+            contents.append(self._content(tail[:-1], len(head), lead, trail, is_closed=True))
         return EncodedRow(np.asarray(ids, dtype=np.int32), tuple(contents))
 
-    def _before(self, turns: Sequence[Message]) -> str | Sequence[Message]:
-        if self.pairs.prompt_format == "chat":
-            return turns
-        if [turn["role"] for turn in turns] != ["user"]:
-            raise UnusableRowError(
-                "plain text takes one question and one answer; set prompt_format: chat"
-            )
-        text: str = turns[0]["content"]
-        return text
-
-    def _around(
-        self, before: str | Sequence[Message], body: str, answer: str
-    ) -> tuple[bytes, bytes]:
-        """What the chat template writes before and after the answer, up to the end token.
-
-        Found with a mark in the answer's place: the words of an answer may be the template's too.
-        """
-        if isinstance(before, str):
+    def _around(self, turn: Turn, tools: Sequence[dict[str, Any]]) -> tuple[bytes, bytes]:
+        """What the chat template writes before and after what is said, up to the end token."""
+        if self.pairs.prompt_format == "text":
             return b"", b""
-        lead, _, trail = self.pairs.texts(before, MARK)[1].partition(MARK)
-        if not body.startswith(lead) and body.endswith(answer + trail):
-            # It is put only before some answers: empty thoughts before one that has none.
-            lead = body.removesuffix(answer + trail)
+        chat = self.pairs.chat or ChatFormat(self.tokenizer)
+        lead, trail = around(chat, turn, tools)
         after = trail.encode()
         n_tokens = len(self.table.lengths)
         ends = (self.table.text([end]) for end in self.pairs.ends if end < n_tokens)
@@ -197,16 +173,17 @@ class RowEncoder:
         )
 
 
-def row_encoder(source: ModelSource, max_length: int | None) -> RowEncoder:
+def row_encoder(source: ModelSource, max_length: int | None, **turns: Any) -> RowEncoder:
     """The encoder for a model; reads its tokenizer and settings, not its weights.
 
     max_length: rows with more tokens are unusable; None takes any.
+    turns: `answers` and `thoughts`, as `PairEncoder` has them.
 
     Raises:
         ModelError: there is no tokenizer, its tokens have no bytes, or nothing says how a
             completion ends.
     """
-    pairs = pair_encoder(source, NO_LIMIT if max_length is None else max_length)
+    pairs = pair_encoder(source, NO_LIMIT if max_length is None else max_length, **turns)
     return RowEncoder(pairs, bytes_of_tokens(source, pairs.tokenizer))
 
 
@@ -243,20 +220,14 @@ def messages_of(row: Row, column: str) -> Sequence[Message]:
 
     Raises:
         UnusableRowError: there is none, or a text in its place, which would be encoded as a
-            document; or messages that are not pairs of role and content.
+            document; or what is no conversation.
     """
     value = row[column]
     if not value:
         raise UnusableRowError(f"empty {column}")
     if isinstance(value, str):
         raise UnusableRowError(f"{column} holds text, not messages (text_column reads text)")
-    try:
-        turns = [{"role": turn["role"], "content": turn["content"]} for turn in value]
-    except (TypeError, KeyError):
-        turns = [{"role": "", "content": None}]
-    if not all(isinstance(text, str) for turn in turns for text in turn.values()):
-        raise UnusableRowError(f"{column} that are not pairs of role and content")
-    return turns
+    return as_read(value)
 
 
 def document_of(row: Row, column: str) -> str:

@@ -11,7 +11,7 @@ from tokenizers import normalizers
 from llm_distill.distillation.alignment.aligned import aligned
 from llm_distill.distillation.alignment.encoding import row_encoder
 from llm_distill.models.sources import ModelSource
-from llm_distill.training.data import UnusableRowError
+from llm_distill.rows.unusable import UnusableRowError
 from tests.distillation.encoders import (
     SMOLLM2,
     TEMPLATES,

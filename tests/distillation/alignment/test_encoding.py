@@ -20,7 +20,8 @@ from llm_distill.distillation.alignment.encoding import (
 )
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource
-from llm_distill.training.data import UnusableRowError, pair_encoder
+from llm_distill.rows.unusable import UnusableRowError
+from llm_distill.training.data import pair_encoder
 from tests.distillation.encoders import (
     MODELS,
     PLAIN,
@@ -278,9 +279,9 @@ def answer_of(row, column):
         ({"p": "a", "completion": None}, answer_of, "empty completion"),
         ({"p": "a", "completion": 7}, answer_of, "empty completion"),
         ({"messages": []}, messages_of, "empty messages"),
-        ({"messages": [{"role": "user"}]}, messages_of, "messages that are not pairs"),
-        ({"messages": [{"role": "user", "content": None}]}, messages_of, "not pairs"),
-        ({"messages": 3}, messages_of, "messages that are not pairs"),
+        ({"messages": [{"role": "user"}]}, messages_of, "content should be text, but is None"),
+        ({"messages": [{"content": "a"}]}, messages_of, "unknown role None"),
+        ({"messages": 3}, messages_of, "a conversation holds no turns: 3"),
         ({"messages": "hello"}, messages_of, r"^messages holds text, not messages \(text_column"),
         ({"text": None}, document_of, "empty text"),
         ({"text": TALK}, document_of, r"^text holds a list, not text \(messages_column reads mess"),

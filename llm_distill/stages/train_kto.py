@@ -1,0 +1,84 @@
+"""Align a model with answers that are right or wrong, each by itself.
+
+in:  {"id": "a", "prompt": "2 + 2?", "completion": "2 + 2 = 4.", "is_correct": true}
+out: an adapter directory, or a model directory
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from llm_distill.methods.seeds import derive_seed
+from llm_distill.rows.columns import Row
+from llm_distill.stage import Context, Model, ModelOutput, Rows, Stage
+from llm_distill.training.settings import LoraSettings, ThoughtSettings, TrainingSettings
+
+
+class TrainKto(TrainingSettings, ThoughtSettings, Stage):
+    """Kahneman-Tversky optimisation (TRL's KTOTrainer, arXiv 2402.01306).
+
+    It needs no pairs: `generate` with `verify` gives its rows. Prompt and completion are text, or
+    both turns of a conversation. The reference is the untrained model: with an adapter, the model
+    without it. Rows without a label are counted and left out.
+    """
+
+    output = "model"
+
+    always_seeded = True
+    stage: Literal["train_kto"]
+    model: Model = Field(description="the model to align")
+    rows: Rows = Field(description="the stage whose rows are read: prompt, completion, a label")
+    label_column: str = Field("is_correct", description="whether an answer is wanted, as a bool")
+    loss_type: Literal["kto", "apo_zero_unpaired"] = Field("kto", description="TRL's")
+    beta: float = Field(0.1, gt=0, description="the higher, the closer to the reference")
+    desirable_weight: float = Field(1.0, gt=0, description="of the loss of wanted answers")
+    undesirable_weight: float = Field(1.0, gt=0, description="of the loss of the others")
+    per_device_train_batch_size: int = Field(
+        8, ge=2, description="rows in a forward pass; the answers of others estimate the KL term"
+    )
+    peft: LoraSettings | None = Field(
+        LoraSettings(), description="train a LoRA adapter; null trains all, with two models"
+    )
+    learning_rate: float = Field(
+        1e-5, gt=0, description="the peak; 1e-6 is usual if all weights are trained"
+    )
+
+    def required_columns(self) -> dict[str, set[str]]:
+        return {self.rows: {"id", "prompt", "completion", self.label_column}}
+
+    def run(self, context: Context) -> ModelOutput:
+        from llm_distill.training.data import kto_example, pair_encoder, token_dataset
+        from llm_distill.training.kto import kto_dataset, kto_trainer
+        from llm_distill.training.train import train_and_save
+        from llm_distill.training.weights import reference_model
+
+        source = context.model(self.model)
+        encoder = pair_encoder(source, self.max_length, thoughts=self.thoughts)
+
+        def encode(row: Row) -> dict[str, Any]:
+            return kto_example(encoder, row, self.label_column)
+
+        seed = derive_seed(context.seed, "train_kto")
+        tokens = token_dataset(context.rows(self.rows), encode, context.drop, self.rows)
+        size = self.per_device_train_batch_size
+        dataset = kto_dataset(tokens, size, self.loss_type, seed)
+
+        def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
+            own = ("loss_type", "beta", "desirable_weight", "undesirable_weight")
+            keeps_dropout = self.peft is not None and self.peft.lora_dropout > 0
+            return kto_trainer(
+                model,
+                None if self.peft is not None else reference_model(source),
+                dataset,
+                encoder.tokenizer,
+                {
+                    **arguments,
+                    **{name: getattr(self, name) for name in own},
+                    "disable_dropout": not keeps_dropout,
+                },
+                peft_config,
+            )
+
+        return train_and_save(self, source, dataset, trainer, context, seed)
