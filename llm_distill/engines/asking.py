@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 from llm_distill.engines.base import Completion, Engine, Request, Score, ScoreRequest
 from llm_distill.engines.store.store import Key, StoredAnswers
 from llm_distill.rows.thoughts import split_thoughts
+from llm_distill.rows.tool_calls import split_calls
 
 AHEAD = 10_000
 """The most requests that are read beyond the oldest one without an answer: memory stays flat."""
@@ -53,7 +54,7 @@ def complete(
         memory = stored.key, stored.completion, stored.keep
     line: _Line[Request, Completion] = _Line(requests, *memory, on_arrival)
     for request, completion in line.through(lambda missing: engine().generate(missing)):
-        yield request, _without_thoughts(completion)
+        yield request, _parted(request, completion)
 
 
 def score(
@@ -70,13 +71,17 @@ def score(
     yield from line.through(lambda missing: engine().score(missing))
 
 
-def _without_thoughts(completion: Completion) -> Completion:
-    """With the thoughts that stand in the text as `reasoning`, which servers often give apart."""
+def _parted(request: Request, completion: Completion) -> Completion:
+    """With the thoughts and the calls that stand in the text apart, as servers often give them."""
     thought, text = split_thoughts(completion.text)
+    calls = completion.tool_calls
+    if request.tools and not calls:
+        found, text = split_calls(text)
+        calls = tuple(found) or None
     if text == completion.text:
         return completion
     reasoning = "\n\n".join(filter(None, [completion.reasoning, thought])) or None
-    return replace(completion, text=text, reasoning=reasoning)
+    return replace(completion, text=text, reasoning=reasoning, tool_calls=calls)
 
 
 class _Line(Generic[Asked, Answer]):

@@ -63,6 +63,7 @@ class Request:
         logprobs: whether to return each completion token's log-probability.
         structure: the form that the text must have; engines that cannot enforce it raise a
             ModelError.
+        tools: schemas of what the model may call, as `rows.messages.read_tools` gives them.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Request:
     seed: int = 0
     logprobs: bool = False
     structure: StructuredOutput | None = None
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
-
 from llm_distill.engines.base import Completion, FinishReason, Message, Request, Score, ScoreRequest
 from llm_distill.errors import ModelError
+from llm_distill.methods.chat_format import ChatFormat
 from llm_distill.rows.thoughts import opened_thought
+from llm_distill.rows.unusable import UnusableRowError
 
 if TYPE_CHECKING:
     from llm_distill.engines.settings import LongPrompt
@@ -43,9 +43,19 @@ class Codec:
     """Encodes requests for a model and decodes what it writes."""
 
     def __init__(
-        self, name: str, tokenizer: Any, ends: frozenset[int], context: int, long_prompt: LongPrompt
+        self,
+        name: str,
+        tokenizer: Any,
+        ends: frozenset[int],
+        context: int,
+        long_prompt: LongPrompt,
+        chat: ChatFormat | None = None,
     ) -> None:
-        """ends: ids that end a completion. context: most tokens of prompt and completion."""
+        """ends: ids that end a completion. context: most tokens of prompt and completion.
+
+        chat: how the model is spoken to; None stands for its tokenizer's own chat template.
+        """
+        self._chat = chat or ChatFormat(tokenizer)
         self._name, self._tokenizer, self._ends = name, tokenizer, ends
         self._context, self._long_prompt = context, long_prompt
         self._anchor: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
@@ -120,10 +130,11 @@ class Codec:
             needed: tokens that the completion must have room for.
             wanted: tokens of room that truncation leaves it.
         """
+        tools = request.tools if isinstance(request, Request) else ()
         try:
-            tokens = self._tokens(request.prompt)
-        except TemplateError as error:
-            return [], f"the chat template of model '{self._name}' refuses the messages: {error}"
+            tokens = self._tokens(request.prompt, tools)
+        except UnusableRowError as error:
+            return [], f"model '{self._name}': {error}"
         if not tokens:
             return tokens, "the prompt is empty: the model needs a token to continue from"
         if len(tokens) + needed <= self._context:
@@ -142,7 +153,11 @@ class Codec:
             )
         return tokens, message
 
-    def _tokens(self, prompt: str | Sequence[Message] | Sequence[int]) -> list[int]:
+    def _tokens(
+        self,
+        prompt: str | Sequence[Message] | Sequence[int],
+        tools: Sequence[dict[str, Any]],
+    ) -> list[int]:
         if isinstance(prompt, str):
             return list(self._tokenizer(prompt, verbose=False)["input_ids"])
         tokens = [item for item in prompt if isinstance(item, int)]
@@ -153,9 +168,8 @@ class Codec:
                 f"model '{self._name}' has no chat template, but was given messages; "
                 "set prompt_format: text for it under models:"
             )
-        text = self._tokenizer.apply_chat_template(
-            list(prompt), tokenize=False, add_generation_prompt=True
-        )
+        messages: Any = prompt
+        text = self._chat.render(messages, tools, opens_answer=True)
         return self._ids(text)  # the template writes the special tokens itself
 
     def _opened(self, tokens: list[int]) -> str:

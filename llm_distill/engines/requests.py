@@ -7,12 +7,13 @@ out: Request("q1-0", prompt="Add.\\n\\nQuestion: 2 + 2?", ...), as text or as ch
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from llm_distill.engines.base import (
     Completion,
+    Message,
     Request,
     SamplingSettings,
     StructuredOutput,
@@ -75,6 +76,20 @@ def make_job(
     prompt = text if prompt_format == "text" else as_messages(text)
     request = Request(identity, prompt, sampling, seed, structure=structure)
     return Job(identity, about, request), text
+
+
+def make_chat_job(
+    identity: str,
+    about: About,
+    messages: Sequence[Message],
+    sampling: SamplingSettings,
+    seed: int,
+    structure: StructuredOutput | None = None,
+    tools: Sequence[dict[str, Any]] = (),
+) -> Job[About]:
+    """The job of continuing a conversation."""
+    request = Request(identity, messages, sampling, seed, structure=structure, tools=tuple(tools))
+    return Job(identity, about, request)
 
 
 def answered(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 from llm_distill.methods.choice_answers import read_choice
 from llm_distill.methods.decoration import boxed
 from llm_distill.methods.math_answers import TOLERANCE, equal_as_math
 from llm_distill.methods.parsing import read_tag
+from llm_distill.methods.tool_answers import equal_calls
 from llm_distill.rows.thoughts import split_thoughts
+from llm_distill.rows.tool_calls import split_calls
 
-AnswerKind = Literal["exact", "choice", "math"]
+AnswerKind = Literal["exact", "choice", "math", "tool_call"]
 ANSWER_TAG = "ans"
 
 
@@ -22,10 +25,13 @@ def extract_answer(text: str, kind: AnswerKind = "exact", ended: bool = False) -
 
     Args:
         text: What a model wrote.
-        kind: Of the answer.
+        kind: Of the answer; a tool_call's is the JSON of its calls.
         ended: As in `read_tag`.
     """
     answer = split_thoughts(text)[1]
+    if kind == "tool_call":
+        calls = split_calls(answer)[0]
+        return json.dumps(calls, ensure_ascii=False) if calls else None
     found = read_tag(answer, ANSWER_TAG, ended)
     if found is None and kind != "exact":
         inner = boxed(answer)
@@ -50,7 +56,10 @@ def judge(
     choice: the same letter or number, however it is written; what names no choice, or two, is
         unreadable. Equal as above where the reference is not a choice's letter.
     math: equal as numbers with their units, or as expressions; see `math_answers`.
+    tool_call: the same calls; see `tool_answers`.
     """
+    if kind == "tool_call":
+        return equal_calls(answer, reference)
     if answer is None or not answer.strip():
         return None
     if _tidy(answer) == _tidy(reference):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from llm_distill.models.sources import ModelSource
 from llm_distill.rows.messages import Message
 from llm_distill.rows.unusable import AlteredRowError, UnusableRowError
 
@@ -66,14 +67,22 @@ class ChatFormat:
         return text
 
     def _folded(self, messages: Sequence[Message]) -> Sequence[Message]:
-        if not self.folds_system:
-            return messages
-        system = [m["content"].strip() for m in messages if m["role"] == "system"]
-        others = [m for m in messages if m["role"] != "system"]
-        if not system or not others or others[0]["role"] != "user":
-            return others if not system else messages
-        first = {**others[0], "content": "\n\n".join([*system, others[0]["content"]])}
-        return [first, *others[1:]]
+        return folded(messages) if self.folds_system else messages
+
+
+def chat_format(source: ModelSource, tokenizer: Any) -> ChatFormat:
+    """How a model is spoken to, with its tokenizer."""
+    return ChatFormat(tokenizer, source.system_role == "fold", source.today)
+
+
+def folded(messages: Sequence[Message]) -> Sequence[Message]:
+    """Messages whose system messages stand before the first question, in one with it."""
+    system = [m["content"].strip() for m in messages if m["role"] == "system"]
+    others = [m for m in messages if m["role"] != "system"]
+    if not system or not others or others[0]["role"] != "user":
+        return messages
+    first = {**others[0], "content": "\n\n".join([*system, others[0]["content"]])}
+    return [first, *others[1:]]
 
 
 def check_is_whole(

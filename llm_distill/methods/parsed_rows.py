@@ -17,6 +17,7 @@ from llm_distill.methods.parsing import (
     read_tag,
 )
 from llm_distill.rows.columns import COLUMNS, Row
+from llm_distill.rows.messages import is_conversation, last_answer
 from llm_distill.rows.thoughts import split_thoughts
 
 
@@ -108,6 +109,8 @@ class ParseSettings(BaseModel):
     def _read_row(self, row: Row, column: str) -> Iterator[tuple[Row, str | None]]:
         """The rows made from one, each with the reason if it could not be read."""
         text = row[column]
+        if is_conversation(text):
+            text = last_answer(text)
         if text is not None and not isinstance(text, str):
             raise DataError(f"row {row['id']}: '{column}' should be text, but is {text!r}")
         text = text or ""

@@ -7,9 +7,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from llm_distill.errors import DataError
 from llm_distill.methods.answers import AnswerKind, judge
 from llm_distill.methods.math_answers import TOLERANCE
+from llm_distill.methods.tool_answers import schema_problem
 from llm_distill.rows.columns import Row
+from llm_distill.rows.messages import read_tools
 
 
 class VerifySettings(BaseModel):
@@ -19,7 +22,11 @@ class VerifySettings(BaseModel):
 
     answer_column: str = Field("answer", description="what is checked; null counts as wrong")
     reference_column: str = Field("reference_answer", description="what counts as right")
-    kind: AnswerKind = Field("exact", description="exact text, a choice's letter, or mathematics")
+    kind: AnswerKind = Field(
+        "exact",
+        description="exact text, a choice's letter, mathematics, or calls of tools, which must "
+        "also fit the schemas in a column `tools`, if there is one",
+    )
     tolerance: float = Field(
         TOLERANCE,
         ge=0,
@@ -43,7 +50,7 @@ class VerifySettings(BaseModel):
             warn: called if there are references that cannot judge an answer.
             metrics: gets the accuracy and its counts after the last row.
         """
-        right = total = unreadable = 0
+        right = total = unreadable = against_schema = 0
         unusable: list[str] = []
         for row in rows:
             answer, reference = _text(row[self.answer_column]), _text(row[self.reference_column])
@@ -52,6 +59,8 @@ class VerifySettings(BaseModel):
                 drop("unusable reference")
                 continue
             verdict = judge(answer, reference, self.kind, self.tolerance)
+            if verdict and self.kind == "tool_call" and self._breaks_a_schema(row, answer):
+                verdict, against_schema = False, against_schema + 1
             is_correct = verdict is True
             total += 1
             right += is_correct
@@ -70,7 +79,15 @@ class VerifySettings(BaseModel):
             accuracy=right / total if total else None,
             parse_failures=unreadable,
             unusable_references=len(unusable),
+            **({"against_schema": against_schema} if self.kind == "tool_call" else {}),
         )
+
+    def _breaks_a_schema(self, row: Row, answer: str | None) -> bool:
+        try:
+            tools = read_tools(row.get("tools"), "the row")
+        except DataError:
+            return True
+        return bool(tools) and schema_problem(answer, tools) is not None
 
 
 def _text(value: Any) -> str | None:

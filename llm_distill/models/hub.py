@@ -31,6 +31,28 @@ def cached_commit(kind: Kind, name: str, revision: str | None) -> str | None:
         return None
 
 
+def cached_text(name: str, file: str, revision: str | None) -> str | None:
+    """A text file of a model as it was downloaded; without the network."""
+    commit = cached_commit("model", name, revision)
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+    try:
+        return (folder / "snapshots" / str(commit) / file).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+
+
+def learn_text(name: str, file: str, revision: str | None) -> None:
+    """Make the cache know a small file of a model. Failing is no error, as in `learn_commit`."""
+    if is_offline() or cached_text(name, file, revision) is not None:
+        return
+    from huggingface_hub import hf_hub_download
+
+    try:
+        hf_hub_download(name, file, revision=revision)
+    except Exception as error:  # the client raises a dozen kinds; the file may not exist
+        log.info("%s of model %s is not known: %s", file, name, error)
+
+
 def is_offline() -> bool:
     """Whether the Hub's client is told to stay off the network."""
     return constants.HF_HUB_OFFLINE

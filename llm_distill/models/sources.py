@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from llm_distill.errors import ModelError, first_line
 from llm_distill.models.files import check_has_tokenizer, check_model_dir
-from llm_distill.models.hub import cached_commit, is_offline
+from llm_distill.models.hub import cached_commit, cached_text, is_offline
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -50,6 +50,26 @@ class ModelSource:
     @property
     def is_local(self) -> bool:
         return Path(self.path).is_dir()
+
+
+TEMPLATE_FILES = ("chat_template.jinja", "tokenizer_config.json")
+
+
+def asks_for_the_date(path: str, revision: str | None) -> bool:
+    """Whether a model's chat template writes the present date into each prompt.
+
+    A model of the Hub is asked by what was downloaded of it.
+    """
+    folder = Path(path)
+    for name in TEMPLATE_FILES:
+        if folder.is_dir():
+            file = folder / name
+            text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
+        else:
+            text = cached_text(path, name, revision)
+        if text is not None and "strftime_now" in text:
+            return True
+    return False
 
 
 def load_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrainedTokenizerBase:

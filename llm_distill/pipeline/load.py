@@ -72,6 +72,7 @@ def load_pipeline(
         source=str(path),
         profile=profile,
         resolved=values,
+        today=header.today,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from llm_distill.engines.kinds import EngineOfKind
 from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.methods.seeds import derive_seed
-from llm_distill.models.sources import DType, PromptFormat
-from llm_distill.stage import Stage
+from llm_distill.models.sources import DType, PromptFormat, SystemRole
+from llm_distill.stage import Stage, later_setting
 from llm_distill.tracking import Tracker
 
 
@@ -26,6 +27,11 @@ class ModelConfig(BaseModel):
     prompt_format: PromptFormat = Field(
         "chat", description="chat: through the chat template; text: continue plain text"
     )
+    system_role: SystemRole = later_setting(
+        "refuse",
+        "for a chat template without a system role: fold puts a system message before the first "
+        "question; refuse leaves it to the template, which refuses",
+    )
     engine: EngineOfKind = Field(default_factory=TransformersSettings)
 
 
@@ -39,6 +45,11 @@ class Header(BaseModel):
     models: dict[str, ModelConfig] = Field(default_factory=dict)
     variables: dict[str, Any] = Field(
         default_factory=dict, description="constants for every template that reads them"
+    )
+    today: date | None = Field(
+        None,
+        description="what chat templates that ask for the present date are told; unless set, the "
+        "day on which the pipeline first ran in the workspace",
     )
     report_to: Tracker = Field(
         "none", description="experiment tracker that gets the run's figures and training's curves"
@@ -64,6 +75,7 @@ class PipelineConfig:
     source: str
     profile: str | None
     resolved: dict[str, object]
+    today: date | None = None
 
     def seed_of(self, stage: str) -> int:
         """The seed that a stage derives its own from.

@@ -71,6 +71,13 @@ def is_conversation(value: Any) -> bool:
     )
 
 
+def last_answer(messages: Sequence[Message]) -> str | None:
+    """What the assistant said last, without its thoughts; None where it said nothing."""
+    answers = [turn for turn in messages if ROLES.get(str(turn.get("role"))) == "assistant"]
+    content = answers[-1].get("content") if answers else None
+    return content if isinstance(content, str) else None
+
+
 def read_messages(value: Any, place: str, lost: Counter[str] | None = None) -> list[Message]:
     """The turns of a conversation in our form; those that are in it already stay as they are.
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,21 @@ class Workspace:
                 f"cannot write to workspace {self.root}: {error.strerror or error}; "
                 "choose another with --workspace DIR"
             ) from error
+
+    def first_run(self, pipeline: str, *, note: bool = True) -> date:
+        """The day on which a pipeline first ran here: today, if it is not noted yet.
+
+        note: note it.
+        """
+        file = self.root / "dates" / pipeline
+        try:
+            return date.fromisoformat(file.read_text(encoding="utf-8").strip())
+        except (OSError, ValueError):
+            today = date.today()
+        if note:
+            file.parent.mkdir(exist_ok=True)
+            write_durably(file, f"{today.isoformat()}\n")
+        return today
 
     def address(self, stage: str, digest: str) -> str:
         return f"{stage}-{digest[:FINGERPRINT_LENGTH]}"

@@ -120,7 +120,7 @@ def plan(
     pipeline: PipelineConfig, workspace: Workspace, selection: Selection
 ) -> Iterator[Decision]:
     """Each selected stage's decision, as `run` would take it now."""
-    resolver = Resolver(pipeline)
+    resolver = Resolver(pipeline, lambda: workspace.first_run(pipeline.name, note=False))
     forced = selection.forced(pipeline)
     must_be_ready = selection.must_be_ready(pipeline)
     to_run: set[str] = set()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from llm_distill.manifest import ModelUsed
-from llm_distill.models.hub import cached_commit, learn_commit
-from llm_distill.models.sources import ModelSource
+from llm_distill.models.hub import cached_commit, learn_commit, learn_text
+from llm_distill.models.sources import TEMPLATE_FILES, ModelSource, asks_for_the_date
 from llm_distill.paths import find_resource
 from llm_distill.pipeline.graph import base_model
 from llm_distill.pipeline.schema import ModelConfig, PipelineConfig
@@ -21,9 +22,13 @@ from llm_distill.stage import Stage, models_of, references, rows_of
 
 @dataclass
 class Resolver:
-    """Resolves references, given the artifacts that are ready so far."""
+    """Resolves references, given the artifacts that are ready so far.
+
+    first_run: the day on which the pipeline first ran, for chat templates that ask for the date.
+    """
 
     pipeline: PipelineConfig
+    first_run: Callable[[], date] = date.today
     ready: dict[str, Artifact] = field(default_factory=dict)
     _digests: dict[str, str] = field(default_factory=dict)
 
@@ -64,6 +69,8 @@ class Resolver:
             is_local = find_resource(config.model_name_or_path) is not None
             if not is_local and config.engine.loads_weights:
                 learn_commit("model", config.model_name_or_path, config.revision)
+                for file in TEMPLATE_FILES:
+                    learn_text(config.model_name_or_path, file, config.revision)
 
     def model(self, name: str) -> ModelSource:
         """Where the weights of a model, or of what a stage trained, are."""
@@ -71,14 +78,24 @@ class Resolver:
             config = self.pipeline.models[name]
             if config.engine.is_served():
                 served = config.engine.served_name(config.model_name_or_path)
-                return ModelSource(name, served, prompt_format=config.prompt_format)
-            path = find_resource(config.model_name_or_path)
+                return ModelSource(
+                    name,
+                    served,
+                    prompt_format=config.prompt_format,
+                    system_role=config.system_role,
+                )
+            local = find_resource(config.model_name_or_path)
+            path = str(local) if local is not None else config.model_name_or_path
+            revision = _hub_revision(config) if local is None else None
+            is_dated = config.prompt_format == "chat" and asks_for_the_date(path, revision)
             return ModelSource(
                 name=name,
-                path=str(path) if path is not None else config.model_name_or_path,
-                revision=_hub_revision(config) if path is None else None,
+                path=path,
+                revision=revision,
                 dtype=config.dtype,
                 prompt_format=config.prompt_format,
+                system_role=config.system_role,
+                today=(self.pipeline.today or self.first_run()) if is_dated else None,
             )
         artifact = self.ready[name]
         base = self.model(models_of(self.pipeline.stages[name])[0])
@@ -114,6 +131,11 @@ class Resolver:
         }
         if writes_text:
             identity["engine"] = result_settings(config.engine)
+        if config.system_role != "refuse":
+            identity["system_role"] = config.system_role
+        today = self.model(name).today
+        if today is not None:
+            identity["today"] = today.isoformat()
         return identity
 
     def _weights(self, name: str) -> Any:

@@ -39,7 +39,7 @@ def run_pipeline(
     forced = selection.forced(pipeline)
     must_be_ready = selection.must_be_ready(pipeline)
     workspace.prepare()
-    resolver = Resolver(pipeline)
+    resolver = Resolver(pipeline, lambda: workspace.first_run(pipeline.name))
     resolver.learn_commits(names)
     record = RunRecord.begin(workspace, pipeline, names)
     tracked = TrackedRun(pipeline.name, record.name, workspace.tracking)

@@ -9,6 +9,7 @@ out: {"id": "t1-student-3-0", "parent_id": "t1", "model": "student", "shots": 3,
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, Self
@@ -17,18 +18,20 @@ from pydantic import Field, model_validator
 
 from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings
-from llm_distill.engines.requests import Job, make_job
-from llm_distill.errors import DataError
+from llm_distill.engines.requests import Job, make_chat_job, make_job
+from llm_distill.errors import ConfigError, DataError
 from llm_distill.evaluation.contamination import ContaminationSettings, look_for_items
 from llm_distill.evaluation.exam_results import ExamResults
 from llm_distill.evaluation.result_rows import Contamination
 from llm_distill.evaluation.results import Results
 from llm_distill.methods.answers import AnswerKind, extract_answer, judge
+from llm_distill.methods.dialogue import begun
 from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
+from llm_distill.rows.messages import read_messages, read_tools
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
 
 class Evaluate(AskingStage):
@@ -59,7 +62,12 @@ class Evaluate(AskingStage):
     examples: Rows | None = Field(
         None, description="worked examples (question, rationale); needed for shots above 0"
     )
-    template: str = Field(description="the exam: reads `examples` and `question`")
+    template: str | None = Field(None, description="the exam: reads `examples` and `question`")
+    messages_column: str | None = later_setting(
+        None,
+        "instead of a template: a conversation that the models continue, with the item's `tools`; "
+        "its last turn, if it is the assistant's, is left out",
+    )
     sampling: SamplingSettings = Field(
         SamplingSettings(temperature=0, max_tokens=256, stop=("\nQuestion:", "Question:")),
         description="how answers are drawn; the stops keep a model from asking itself more",
@@ -77,6 +85,10 @@ class Evaluate(AskingStage):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if (self.template is None) == (self.messages_column is None):
+            raise ValueError("give one of template and messages_column")
+        if self.messages_column is not None and max(self.shots) > 0:
+            raise ValueError("shots go with a template; a conversation shows what it shows")
         if max(self.shots) > 0 and self.examples is None:
             raise ValueError("shots above 0 need `examples`: a stage with question and rationale")
         if self.samples > 1 and self.sampling.temperature == 0:
@@ -90,12 +102,15 @@ class Evaluate(AskingStage):
         return self
 
     def required_columns(self) -> dict[str, set[str]]:
-        needed = {self.rows: {"id", "question", "reference_answer", *self.by}}
+        asked = self.messages_column or "question"
+        needed = {self.rows: {"id", asked, "reference_answer", *self.by}}
         if self.examples is not None:
             needed.setdefault(self.examples, set()).update({"id", "question", "rationale"})
         return needed
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
+        if self.template is None:
+            return {}
         return {self.template: self.offered(inputs[self.rows], "examples")}
 
     def is_seeded(self) -> bool:
@@ -135,13 +150,23 @@ class Evaluate(AskingStage):
         if self.examples is not None and pools:
             shown = (row for pool in pools.values() for row in pool)
             seen.setdefault(self.examples, shown)
-        items = {row["id"]: row["question"] or "" for row in context.each_row(self.rows)}
+        items = {row["id"]: self._question(row) for row in context.each_row(self.rows)}
         return look_for_items(items, self.rows, seen, self.contamination, context.warn)
+
+    def _question(self, row: Row) -> str:
+        """The item in words; of a conversation, all that is not the assistant's."""
+        if self.messages_column is None:
+            return row["question"] or ""
+        turns = row[self.messages_column] or ()
+        return "\n".join(t["content"] or "" for t in turns if t["role"] != "assistant")
 
     def _judged(self, row: Row, completion: Completion) -> Row:
         text = completion.text.strip() if completion.error is None else None
         ended = completion.finish_reason == "stop"
-        answer = None if text is None else extract_answer(text, self.answer_kind, ended)
+        if completion.tool_calls and self.answer_kind == "tool_call":
+            answer: str | None = json.dumps(list(completion.tool_calls), ensure_ascii=False)
+        else:
+            answer = None if text is None else extract_answer(text, self.answer_kind, ended)
         verdict = judge(answer, row["reference_answer"], self.answer_kind)
         return {
             **row,
@@ -156,7 +181,7 @@ class Evaluate(AskingStage):
     def _jobs(
         self, context: Context, model: str, pools: Mapping[str, Sequence[Row]]
     ) -> Iterator[Job[Row]]:
-        template = load_template(self.template)
+        template = load_template(self.template) if self.template is not None else None
         prompt_format = context.model(model).prompt_format
         for shots in self.shots:
             for row in context.each_row(self.rows):
@@ -174,8 +199,28 @@ class Evaluate(AskingStage):
                         "candidate_index": index,
                     }
                     seed = derive_seed(context.seed, row["id"], shots, index)
+                    if template is None:
+                        yield self._chat_job(about, prompt_format, seed)
+                        continue
                     job, text = make_job(
                         name, about, template, values, prompt_format, self.sampling, seed
                     )
                     about["prompt"] = text
                     yield job
+
+    def _chat_job(self, about: Row, prompt_format: str, seed: int) -> Job[Row]:
+        """The item's conversation, up to the turn that is the model's."""
+        assert self.messages_column is not None
+        if prompt_format == "text":
+            raise ConfigError(
+                f"messages_column: model '{about['model']}' has prompt_format: text, which takes "
+                "no conversation"
+            )
+        about["prompt"] = None
+        try:
+            messages = read_messages(about[self.messages_column], "the item")
+            tools = read_tools(about.get("tools"), "the item")
+        except DataError as error:
+            return Job(about["id"], about, None, str(error))
+        said = begun(messages, "last").said
+        return make_chat_job(about["id"], about, said, self.sampling, seed, None, tools)

@@ -4,30 +4,51 @@ in:  {"id": "q1", "question": "What is 2 + 2?"}
 out: {"id": "q1-recall-0", "parent_id": "q1", "strategy": "recall", "candidate_index": 0,
       "question": "What is 2 + 2?", "prompt": "…", "completion": "… <ans>4</ans>",
       "reasoning": null, "finish_reason": "stop", "error": null}
+
+in:  {"id": "q1", "messages": [{"role": "user", "content": "2 + 2?"}]} with messages_column
+out: {"id": "q1-0", "parent_id": "q1", "candidate_index": 0, "prompt": null, "completion": "4",
+      "messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}],
+      "tool_calls": null, "reasoning": null, "finish_reason": "stop", "error": null}
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, Literal, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from llm_distill.engines.asking_stage import AskingStage
-from llm_distill.engines.base import SamplingSettings, StructuredOutput
-from llm_distill.engines.requests import Job, make_job
-from llm_distill.errors import DataError
+from llm_distill.engines.base import Completion, Message, SamplingSettings, StructuredOutput
+from llm_distill.engines.requests import Job, make_chat_job, make_job, render_prompt
+from llm_distill.errors import ConfigError, DataError
+from llm_distill.methods.dialogue import Anew, Dialogue, begun
+from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.examples import draw_examples, usable
 from llm_distill.methods.parsed_rows import ParseSettings
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.verified_rows import VerifySettings
 from llm_distill.prompts import Template, load_template
 from llm_distill.rows.columns import Row, by_task, features
+from llm_distill.rows.messages import KEYS, message_type, read_messages, read_tools, stored
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
 ADDED = ("id", "parent_id", "prompt", "reasoning", "finish_reason", "candidate_index", "error")
 EXAMPLE_TEXTS = ("question", "reference_answer", "rationale")
+
+
+@dataclass
+class _Talk:
+    """A conversation that is being written. problem: why it cannot be."""
+
+    row: Row
+    dialogue: Dialogue
+    tools: list[dict[str, Any]]
+    problem: str | None = None
+    n_written: int = 0
 
 
 class ExampleSettings(BaseModel):
@@ -36,6 +57,11 @@ class ExampleSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rows: Rows = Field(description="the stage whose rows are examples")
+    answer_template: str | None = later_setting(
+        None,
+        "shows each as two turns of a chat: what the stage's template asks about the row, and what "
+        "this template answers; instead of the template's `examples`",
+    )
     n: int = Field(ge=1, description="how many are drawn for each request, all of the row's task")
     may_be_itself: bool = Field(
         False, description="a row can be its own example, if the prompt asks for something else"
@@ -51,6 +77,11 @@ class Generate(AskingStage):
     What a model thinks before it answers, in `<think>` tags or in a field of a server's answer,
     goes into `reasoning` and is not a part of the completion.
 
+    With `messages_column` a conversation is continued in place of a template, with the row's
+    `tools`, if it has some; the new turn stands at the end of `messages`, thoughts and calls
+    included. `regenerate: all` writes every turn of the assistant anew, each seeing the new ones
+    before it; then all rows are in memory. A dialogue ends early where a call has no result.
+
     With `parse`, columns are read out of the model's text; with `verify`, answers are compared with
     references. Both do what the stages of these names do, and what they drop is counted here.
     Completions are stored, so changing either does not ask the model again.
@@ -62,9 +93,19 @@ class Generate(AskingStage):
     stage: Literal["generate"]
     rows: Rows = Field(description="the stage whose rows are asked about")
     model: Model = Field(description="the model that answers")
-    template: str | dict[str, str] = Field(
-        description="a template, or several by name; the name goes into the column `strategy`"
+    template: str | dict[str, str] | None = Field(
+        None, description="a template, or several by name; the name goes into the column `strategy`"
     )
+    system_template: str | None = later_setting(
+        None, "a template of a system message, which comes first in the chat"
+    )
+    messages_column: str | None = later_setting(
+        None, "instead of a template: a conversation; a last turn of the assistant is replaced"
+    )
+    regenerate: Anew = later_setting(
+        "last", "of a conversation, its last turn, or all turns of the assistant one by one"
+    )
+    max_turns: int = later_setting(8, "the most turns of a conversation that are written", ge=1)
     n: int = Field(1, ge=1, description="how many candidates, for each row and template")
     sampling: SamplingSettings = Field(SamplingSettings(), description="how completions are drawn")
     structured_output: StructuredOutput | None = Field(
@@ -84,8 +125,8 @@ class Generate(AskingStage):
 
     @field_validator("template")
     @classmethod
-    def _named_plainly(cls, value: str | dict[str, str]) -> str | dict[str, str]:
-        if not value:
+    def _named_plainly(cls, value: str | dict[str, str] | None) -> str | dict[str, str] | None:
+        if value is not None and not value:
             raise ValueError("name at least one template")
         for name in value if isinstance(value, dict) else ():
             if not re.fullmatch(r"\w+", name):  # it becomes a part of ids
@@ -100,6 +141,14 @@ class Generate(AskingStage):
         return value
 
     @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if (self.template is None) == (self.messages_column is None):
+            raise ValueError("give one of template and messages_column")
+        if self.messages_column is not None and (self.examples or self.system_template):
+            raise ValueError("examples and system_template go with a template, not with messages")
+        return self
+
+    @model_validator(mode="after")
     def _verify_has_its_columns(self) -> Self:
         missing = sorted(self._judged_columns().intersection(self._dropped()))
         if missing:
@@ -111,6 +160,7 @@ class Generate(AskingStage):
 
     def required_columns(self) -> dict[str, set[str]]:
         needed = {self.rows: {"id", *(self._judged_columns() - {*self._added(), *self._parsed()})}}
+        needed[self.rows] |= {*filter(None, [self.messages_column])}
         if self.parse is not None:
             needed[self.rows] |= self.parse.dropped_columns(self._added())
         if self.examples is not None:
@@ -127,7 +177,14 @@ class Generate(AskingStage):
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         more = ("examples",) if self.examples is not None else ()
         offered = self.offered(inputs[self.rows], *more)
-        return dict.fromkeys(self._templates().values(), offered)
+        found: dict[str, Columns] = {}
+        if self.template is not None:
+            found |= dict.fromkeys(self._templates().values(), offered)
+        if self.system_template is not None:
+            found[self.system_template] = offered
+        if self.examples is not None and self.examples.answer_template is not None:
+            found[self.examples.answer_template] = self.offered(inputs[self.examples.rows])
+        return found
 
     def is_seeded(self) -> bool:
         return self.sampling.temperature > 0 or self.examples is not None
@@ -142,6 +199,9 @@ class Generate(AskingStage):
             rows = self.verify.judged(rows, context.drop, context.warn, context.metrics)
         given = context.rows(self.rows).features
         answered = features((*self._added(), *self._parsed()), like=given)
+        if self.messages_column is not None:
+            answered["messages"] = message_type(KEYS)
+            answered["prompt"] = features(["error"])["error"]
         for name in self._dropped():
             answered.pop(name, None)
         return RowsOutput(rows, features(self._verdict(), like=answered))
@@ -162,25 +222,104 @@ class Generate(AskingStage):
 
     def _templates(self) -> dict[str, str]:
         """By strategy; a single template has the empty name."""
-        return self.template if isinstance(self.template, dict) else {"": self.template}
+        return self.template if isinstance(self.template, dict) else {"": self.template or ""}
 
     def _added(self) -> Sequence[str]:
         strategy = ("strategy",) if isinstance(self.template, dict) else ()
-        return (*ADDED, *strategy, self.completion_column)
+        chat = ("messages", "tool_calls") if self.messages_column is not None else ()
+        return (*ADDED, *strategy, *chat, self.completion_column)
 
     def _rows(self, context: Context) -> Iterator[Row]:
         total = len(context.rows(self.rows)) * len(self._templates()) * self.n
         budget = self.budget(total)
+        if self.messages_column is not None:
+            yield from self._continued(context, total, budget)
+            context.metrics.update(budget.figures())
+            return
         for job, completion in self.ask(context, self.model, self._jobs(context), total, budget):
-            text = completion.text.strip() if completion.error is None else None
-            yield {
-                **job.about,
-                self.completion_column: text,
-                "reasoning": completion.reasoning,
-                "finish_reason": completion.finish_reason,
-                "error": completion.error,
-            }
+            yield {**job.about, **self._answer(completion)}
         context.metrics.update(budget.figures())
+
+    def _answer(self, completion: Completion) -> Row:
+        return {
+            self.completion_column: completion.text.strip() if completion.error is None else None,
+            "reasoning": completion.reasoning,
+            "finish_reason": completion.finish_reason,
+            "error": completion.error,
+        }
+
+    def _continued(self, context: Context, total: int, budget: ErrorBudget) -> Iterator[Row]:
+        """Conversations with their new turns; of `regenerate: all` a turn of each row at a time."""
+        if context.model(self.model).prompt_format == "text":
+            raise ConfigError(
+                f"messages_column: model '{self.model}' has prompt_format: text, which takes no "
+                "conversation; leave prompt_format out for one with a chat template"
+            )
+        talks = self._talks(context)
+        if self.regenerate == "last":
+            for talk, completion in self._asked(context, talks, total, budget):
+                yield self._with_turn(talk, completion)
+            return
+        waiting = list(talks)
+        finished: dict[str, Row] = {}
+        order = [str(talk.row["id"]) for talk in waiting]
+        for _ in range(self.max_turns):
+            going = []
+            for talk, completion in self._asked(context, iter(waiting), len(waiting), budget):
+                finished[str(talk.row["id"])] = self._with_turn(talk, completion)
+                if completion.error is None and not talk.dialogue.is_over:
+                    going.append(talk)
+            waiting = going
+        context.metrics.update(dialogues_at_max_turns=len(waiting))
+        yield from (finished[identity] for identity in order)
+
+    def _talks(self, context: Context) -> Iterator[_Talk]:
+        assert self.messages_column is not None
+        for row in context.each_row(self.rows):
+            for index in range(self.n):
+                about = self._about(row, "", index)
+                problem, messages, tools = None, [], []
+                try:
+                    messages = read_messages(row[self.messages_column], "the row")
+                    tools = read_tools(row.get("tools"), "the row")
+                except DataError as error:
+                    problem = str(error).removeprefix("the row")
+                dialogue = begun(messages, self.regenerate) if messages else Dialogue([])
+                if problem is None and not dialogue.said:
+                    problem = "there is nothing before the assistant's turn"
+                yield _Talk(about, dialogue, tools, problem)
+
+    def _asked(
+        self, context: Context, talks: Iterator[_Talk], total: int, budget: ErrorBudget
+    ) -> Iterator[tuple[_Talk, Completion]]:
+        def jobs() -> Iterator[Job[_Talk]]:
+            for talk in talks:
+                name = str(talk.row["id"])
+                if talk.problem is not None:
+                    yield Job(name, talk, None, talk.problem)
+                    continue
+                parts = (talk.row["parent_id"], talk.row["candidate_index"], talk.n_written)
+                seed = derive_seed(context.seed, self.model, *parts)
+                structure, said = self.structured_output, list(talk.dialogue.said)
+                yield make_chat_job(name, talk, said, self.sampling, seed, structure, talk.tools)
+
+        for job, completion in self.ask(context, self.model, jobs(), total, budget):
+            yield job.about, completion
+
+    def _with_turn(self, talk: _Talk, completion: Completion) -> Row:
+        calls = [dict(call) for call in completion.tool_calls or ()]
+        answer = self._answer(completion)
+        if completion.error is None:
+            turn: Message = {"role": "assistant", "content": answer[self.completion_column]}
+            if completion.reasoning is not None:
+                turn["reasoning_content"] = completion.reasoning
+            if calls:
+                turn["tool_calls"] = calls
+            talk.dialogue.take(turn)
+            talk.n_written += 1
+        said = [stored(message) for message in talk.dialogue.said]
+        written = json.dumps(calls, ensure_ascii=False) if calls else None
+        return {**talk.row, "prompt": None, **answer, "messages": said, "tool_calls": written}
 
     def _jobs(self, context: Context) -> Iterator[Job[Row]]:
         templates = {name: load_template(t) for name, t in self._templates().items()}
@@ -199,15 +338,7 @@ class Generate(AskingStage):
         index: int,
         pools: Mapping[str, Sequence[Row]],
     ) -> Job[Row]:
-        name = f"-{strategy}" if strategy else ""
-        about = {
-            **row,
-            "id": f"{row['id']}{name}-{index}",
-            "parent_id": row["id"],
-            "candidate_index": index,
-        }
-        if strategy:
-            about["strategy"] = strategy
+        about = self._about(row, strategy, index)
         # With the model's name: two models that are asked the same should write independently.
         seed = derive_seed(context.seed, self.model, row["id"], strategy, index)
         values = self.values(row)
@@ -219,10 +350,59 @@ class Generate(AskingStage):
             except DataError as error:
                 return Job(about["id"], {**about, "prompt": None}, None, str(error))
         form, structure = context.model(self.model).prompt_format, self.structured_output
+        if self._has_turns():
+            return self._chat_job(about, template, values, form, seed)
         job, about["prompt"] = make_job(
             about["id"], about, template, values, form, self.sampling, seed, structure
         )
         return job
+
+    def _about(self, row: Row, strategy: str, index: int) -> Row:
+        name = f"-{strategy}" if strategy else ""
+        about = {
+            **row,
+            "id": f"{row['id']}{name}-{index}",
+            "parent_id": row["id"],
+            "candidate_index": index,
+        }
+        return {**about, "strategy": strategy} if strategy else about
+
+    def _has_turns(self) -> bool:
+        """Whether a template's prompt is not all of the chat."""
+        shown = self.examples is not None and self.examples.answer_template is not None
+        return shown or self.system_template is not None
+
+    def _chat_job(
+        self, about: Row, template: Template, values: dict[str, Any], form: str, seed: int
+    ) -> Job[Row]:
+        """A system message, examples as turns, and then what the template asks."""
+        if form == "text":
+            raise ConfigError(
+                f"system_template and examples.answer_template: model '{self.model}' has "
+                "prompt_format: text, which has no turns; leave it out for one with a chat template"
+            )
+        shown: Sequence[Row] = ()
+        if self.examples is not None and self.examples.answer_template is not None:
+            answer = load_template(self.examples.answer_template)
+            shown, values = values["examples"], {**values, "examples": ()}
+        messages: list[Message] = []
+        about["prompt"] = None
+        try:
+            if self.system_template is not None:
+                system = render_prompt(load_template(self.system_template), values)
+                messages.append({"role": "system", "content": system})
+            for example in shown:
+                about_it = {**values, **example}
+                messages += [
+                    {"role": "user", "content": render_prompt(template, about_it)},
+                    {"role": "assistant", "content": render_prompt(answer, about_it)},
+                ]
+            about["prompt"] = render_prompt(template, values)
+        except DataError as error:
+            return Job(about["id"], about, None, str(error))
+        messages.append({"role": "user", "content": about["prompt"]})
+        structure = self.structured_output
+        return make_chat_job(about["id"], about, messages, self.sampling, seed, structure)
 
     def _example_pools(self, context: Context) -> dict[str, list[Row]]:
         if self.examples is None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import DataError
-from llm_distill.methods.chat_format import ChatFormat
+from llm_distill.methods.chat_format import ChatFormat, chat_format
 from llm_distill.methods.turns import (
     Answers,
     Thoughts,
@@ -206,11 +206,6 @@ def pair_encoder(source: ModelSource, max_length: int, **turns: Any) -> PairEnco
     return PairEncoder(tokenizer, ends, source.prompt_format, max_length, chat, **turns)
 
 
-def chat_format(source: ModelSource, tokenizer: Any) -> ChatFormat:
-    """How a model is spoken to, with its tokenizer."""
-    return ChatFormat(tokenizer, source.system_role == "fold", source.today)
-
-
 def sft_example(head: Sequence[int], tail: Sequence[int]) -> dict[str, list[int]]:
     """Token ids, and labels with no loss over the prompt."""
     return {"input_ids": [*head, *tail], "labels": [NO_LOSS] * len(head) + [*tail]}
@@ -284,7 +279,7 @@ def kto_example(encoder: PairEncoder, row: Row, label_column: str) -> dict[str, 
         prompt, answer = _answered(encoder, row, "completion")
     else:
         prompt, answer = encoder.encode(row["prompt"], row["completion"])
-    return {"prompt_ids": prompt, "completion_ids": answer, "label": label}
+    return {"prompt_ids": prompt, "completion_ids": answer, "label": float(label)}
 
 
 def _answered(encoder: PairEncoder, row: Row, side: str) -> tuple[list[int], list[int]]:

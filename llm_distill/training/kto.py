@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from datasets import Value
 from trl import KTOConfig, KTOTrainer
 
 from llm_distill.training.loop import Guarded
@@ -33,9 +32,11 @@ def kto_dataset(dataset: Dataset, batch_size: int, loss_type: str, seed: int) ->
     TRL reads them in this order, so they are shuffled here. The KL term is estimated from each
     prompt with the answer before it in the batch (section 4.2 of arXiv 2402.01306).
 
-    batch_size: rows in a forward pass.
+    dataset: `label` is above 0 for an answer that is wanted. batch_size: rows in a forward pass.
     """
-    shuffled = dataset.cast_column(LABEL, Value("bool")).shuffle(seed=seed).flatten_indices()
+    labels = [label > 0 for label in dataset[LABEL]]
+    whole = dataset.remove_columns(LABEL).add_column(LABEL, labels)
+    shuffled = whole.shuffle(seed=seed).flatten_indices()
     if loss_type == WITHOUT_KL:
         return shuffled
     answers = shuffled["completion_ids"][:]

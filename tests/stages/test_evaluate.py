@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from llm_distill.engines.base import Request
 from llm_distill.errors import DataError
 from llm_distill.models.sources import ModelSource
+from llm_distill.rows.columns import Row
 from llm_distill.stages.evaluate import Evaluate
 
 Run = Callable[..., Any]
@@ -285,3 +287,32 @@ def test_two_choices_are_unreadable(run_stage: Run, stage: Callable[..., Evaluat
     run = run_stage(stage(("m",), answer_kind="choice"), {"rows": items}, answers)
     (exam,) = run.metrics["results"]
     assert (exam["accuracy"], exam["parse_failures"]) == (0.5, 2)
+
+
+def test_conversations_and_calls_are_items_too(run_stage: Run) -> None:
+    tools = json.dumps([{"name": "add", "parameters": {"type": "object"}}])
+
+    def item(n: int) -> Row:
+        wanted = json.dumps([{"name": "add", "arguments": {"a": n}}])
+        said = [{"role": "user", "content": f"{n}"}, {"role": "assistant", "content": "?"}]
+        turns = [*said, {"role": "user", "content": "Add."}, said[1]]
+        return {"id": f"t{n}", "messages": turns, "tools": tools, "reference_answer": wanted}
+
+    asked: list[Request] = []
+
+    def answer(request: Request) -> str:
+        asked.append(request)
+        n = int(request.prompt[0]["content"])  # type: ignore[index,call-overload]
+        return f'<tool_call>{{"name": "add", "arguments": {{"a": {min(n, 1)}}}}}</tool_call>'
+
+    settings = Evaluate(
+        stage="evaluate",
+        rows="rows",
+        models=["m"],
+        messages_column="messages",
+        answer_kind="tool_call",
+    )
+    run = run_stage(settings, {"rows": [item(0), item(1), item(2)]}, {"m": answer})
+    assert [row["is_correct"] for row in run.rows] == [True, True, False]
+    assert [len(request.prompt) for request in asked] == [3, 3, 3]
+    assert asked[0].tools[0]["function"]["name"] == "add"

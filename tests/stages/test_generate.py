@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from llm_distill.engines.base import Completion, Request, StructuredOutput
 from llm_distill.errors import DataError
 from llm_distill.models.sources import ModelSource
+from llm_distill.rows.messages import read_messages
 from llm_distill.stages.generate import Generate
 from llm_distill.stages.parse import Parse
 from llm_distill.stages.verify import Verify
@@ -292,3 +294,109 @@ def test_columns_that_parse_and_verify_need() -> None:
     assert stage("x", parse=drafts, verify={}).required_columns() == {"rows": {"id"}}
     with pytest.raises(ValidationError, match=r"parse\.drop_columns: verify needs answer"):
         stage("x", parse={**read, "drop_columns": ["answer"]}, verify={})
+
+
+ASK, SAID = {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "5"}
+TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
+
+
+def talk(*messages: dict[str, Any], identity: str = "q1", **more: Any) -> dict[str, Any]:
+    return {"id": identity, "messages": list(messages), **more}
+
+
+def chat(**settings: Any) -> Generate:
+    return Generate(
+        stage="generate", rows="rows", model="m", messages_column="messages", **settings
+    )
+
+
+def test_a_conversation_is_continued_with_its_tools(run_stage: Run) -> None:
+    asked: list[Request] = []
+
+    def answer(request: Request) -> str:
+        asked.append(request)
+        return '<think>Add.</think><tool_call>{"name": "add", "arguments": {"a": 2}}</tool_call>'
+
+    run = run_stage(chat(), {"rows": [talk(ASK, SAID, tools=json.dumps(TOOLS))]}, {"m": answer})
+    (request,), (row,) = asked, run.rows
+    assert (request.prompt, list(request.tools)) == ([ASK], TOOLS)
+    assert (row["completion"], row["reasoning"], row["prompt"]) == ("", "Add.", None)
+    (call,) = json.loads(row["tool_calls"])
+    assert call["function"] == {"name": "add", "arguments": {"a": 2}}
+    first, last = read_messages(row["messages"], "here")
+    assert (first, last["tool_calls"], last["reasoning_content"]) == (ASK, [call], "Add.")
+
+
+def test_every_turn_of_a_dialogue_sees_the_new_ones(run_stage: Run) -> None:
+    shown: list[list[str]] = []
+
+    def answer(request: Request) -> str:
+        shown.append([message["content"] for message in request.prompt])  # type: ignore[index]
+        return f"new {len(request.prompt)}"
+
+    more = {"role": "user", "content": "Sure?"}
+    rows = [talk(ASK, SAID, more, SAID), talk(ASK, SAID, identity="q2")]
+    run = run_stage(chat(regenerate="all"), {"rows": rows}, {"m": answer})
+    assert shown == [["2 + 2?"], ["2 + 2?"], ["2 + 2?", "new 1", "Sure?"]]
+    said = [[m["content"] for m in row["messages"]] for row in run.rows]
+    assert said == [["2 + 2?", "new 1", "Sure?", "new 3"], ["2 + 2?", "new 1"]]
+    assert run.metrics["requests"] == 2
+    run = run_stage(chat(regenerate="all", max_turns=1), {"rows": rows}, {"m": answer})
+    assert [len(row["messages"]) for row in run.rows] == [3, 2]
+    assert run.metrics["dialogues_at_max_turns"] == 1
+
+
+def test_a_conversation_that_is_none_is_a_bad_row(run_stage: Run) -> None:
+    rows = [talk(ASK), talk(SAID, identity="q2"), talk({"role": "x", "content": ""}, identity="q3")]
+    run = run_stage(chat(max_error_rate=1), {"rows": rows}, {"m": lambda r: "4"})
+    errors = [row["error"] for row in run.rows]
+    assert errors[0] is None
+    assert "nothing before the assistant" in errors[1]
+    assert "unknown role 'x'" in errors[2]
+
+
+def test_a_system_message_and_examples_as_turns(
+    run_stage: Run, template: Callable[[str, str], str]
+) -> None:
+    asked: list[Any] = []
+    settings = Generate(
+        stage="generate",
+        rows="rows",
+        model="m",
+        template=template("ask.jinja", "Q: {{ question }}"),
+        system_template=template("system.jinja", "You solve {{ task }}."),
+        examples={
+            "rows": "shown",
+            "n": 1,
+            "answer_template": template("answer.jinja", "A: {{ rationale }}"),
+        },
+    )
+    example = {
+        "id": "e",
+        "task": "sums",
+        "question": "3?",
+        "rationale": "three",
+        "reference_answer": "3",
+    }
+    rows = {"rows": ROWS[:1], "shown": [example]}
+    run = run_stage(settings, rows, {"m": lambda r: asked.append(r.prompt) or "2"})
+    assert [(m["role"], m["content"]) for m in asked[0]] == [
+        ("system", "You solve sums."),
+        ("user", "Q: 3?"),
+        ("assistant", "A: three"),
+        ("user", "Q: 1 + 1?"),
+    ]
+    assert run.rows[0]["prompt"] == "Q: 1 + 1?"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "give one of template and messages_column"),
+        ({"template": "a.jinja", "messages_column": "m"}, "give one of template"),
+        ({"messages_column": "m", "system_template": "a.jinja"}, "go with a template"),
+    ],
+)
+def test_a_template_or_a_conversation(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Generate(stage="generate", rows="rows", model="m", **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -88,3 +89,19 @@ def test_the_tolerance_of_mathematics_can_be_set(run_stage: Run) -> None:
     assert run_stage(stage(kind="math"), {"rows": given}).metrics["accuracy"] == 0
     loose = run_stage(stage(kind="math", tolerance=0.01), {"rows": given})
     assert [row["is_correct"] for row in loose.rows] == [True, False]
+
+
+def test_calls_of_tools_must_fit_reference_and_schema(run_stage: Run) -> None:
+    def calls(**arguments: Any) -> str:
+        return json.dumps([{"name": "f", "arguments": arguments}])
+
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    tools = json.dumps([{"name": "f", "parameters": schema}])
+    given = rows((calls(a=1), calls(a=1)), (calls(a=2), calls(a=1)), (None, calls(a=1)))
+    given += [{**rows((calls(a="x"), calls(a="x")))[0], "id": "bad"}]
+    with_tools = [{**row, "tools": tools} for row in given]
+    run = run_stage(stage(kind="tool_call"), {"rows": with_tools})
+    assert [row["is_correct"] for row in run.rows] == [True, False, False, False]
+    assert (run.metrics["against_schema"], run.metrics["parse_failures"]) == (1, 1)
+    run = run_stage(stage(kind="tool_call"), {"rows": [{**row, "tools": None} for row in given]})
+    assert run.rows[-1]["is_correct"]

@@ -146,3 +146,39 @@ def test_dropout_of_an_adapter_is_used(run_stage, pairs, text_model, weights, tm
 def test_a_pattern_that_matches_the_output_layer_is_named(run_stage, pairs, text_model):
     with pytest.raises(ModelError, match=r"peft.target_modules '\.\*head': .*lm_head"):
         run_stage(stage(peft={"target_modules": ".*head"}), {"r": pairs}, models={"m": text_model})
+
+
+def test_pairs_of_conversations_are_pairs_of_text(run_stage, pairs, chat_model, tmp_path):
+    """One question and one answer as turns are trained as the same text."""
+
+    def turns(pair):
+        sides = {s: [{"role": "assistant", "content": pair[s]}] for s in ("chosen", "rejected")}
+        return {**pair, "prompt": [{"role": "user", "content": pair["prompt"]}], **sides}
+
+    losses = []
+    for name, given in (("text", pairs), ("turns", [turns(pair) for pair in pairs])):
+        run = run_stage(
+            stage(max_steps=3, logging_steps=1, **LORA),
+            {"r": given},
+            models={"m": chat_model},
+            work_dir=tmp_path / name,
+        )
+        losses.append([point["loss"] for point in run.metrics["history"]])
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("loss", ["ipo", "hinge", "apo_zero", "sppo_hard", ["sigmoid", "sft"]])
+def test_other_losses_are_trls(loss, run_stage, pairs, text_model):
+    run = run_stage(
+        stage(max_steps=2, loss_type=loss, **LORA), {"r": pairs}, models={"m": text_model}
+    )
+    first = run.metrics["history"][0]["loss"]
+    known = {"ipo": 25.0, "hinge": 1.0}  # (0 - 1 / (2 beta))^2, and max(0, 1 - 0)
+    if isinstance(loss, str) and loss in known:
+        assert first == pytest.approx(known[loss], rel=1e-3)
+    assert math.isfinite(first)
+
+
+def test_a_weight_for_each_loss():
+    with pytest.raises(ValueError, match="loss_weights: 2 wanted"):
+        stage(loss_type=["sigmoid", "sft"], loss_weights=[1.0])

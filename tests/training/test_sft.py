@@ -369,3 +369,45 @@ def test_the_bar_counts_steps_and_tokens(run_stage, rows, text_model, monkeypatc
     assert totals == [(6, "steps", 0)]
     assert [n for n, _ in seen] == [1] * 6
     assert sum(tokens for _, tokens in seen) == 2 * run.metrics["n_tokens"]
+
+
+def test_a_conversation_of_one_answer_is_the_pair(run_stage, rows, chat_model, tmp_path):
+    def turns(row):
+        asked = {"role": "user", "content": row["prompt"]}
+        return {
+            "id": row["id"],
+            "messages": [asked, {"role": "assistant", "content": row["completion"]}],
+        }
+
+    losses = []
+    for name, given, more in (
+        ("pairs", rows, {}),
+        ("talks", [turns(row) for row in rows], {"messages_column": "messages"}),
+    ):
+        settings = stage(max_steps=3, logging_steps=1, **more)
+        run = run_stage(settings, {"r": given}, models={"m": chat_model}, work_dir=tmp_path / name)
+        losses.append([point["loss"] for point in run.metrics["history"]])
+    assert losses[0] == losses[1]
+
+
+def test_thoughts_beside_a_completion_are_trained_on_demand(
+    run_stage, rows, chat_model, trained, ask, tmp_path
+):
+    given = [{**row, "reasoning": "I know it."} for row in rows]
+    for column, begins in ((None, "Ann"), ("reasoning", "<think>")):
+        settings = stage(max_steps=60, learning_rate=1e-2, reasoning_column=column)
+        work = tmp_path / str(column)
+        run = run_stage(settings, {"r": given}, models={"m": chat_model}, work_dir=work)
+        ((text, _),) = ask(trained(run.model, chat_model), [rows[0]["prompt"]])
+        assert text.startswith(begins)
+
+
+def test_too_many_changed_rows_end_the_run(run_stage, rows, chat_model):
+    talks = [
+        {"id": row["id"], "messages": [{"role": "user", "content": row["prompt"]}, {
+            "role": "assistant", "content": "", "tool_calls":
+            '[{"function": {"name": "f", "arguments": {"a": 1}}}]'}]}
+        for row in rows
+    ]  # fmt: skip
+    with pytest.raises(DataError, match="8 of 8 rows of 'r', the first of them 'r0', would not be"):
+        run_stage(stage(messages_column="messages"), {"r": talks}, models={"m": chat_model})

@@ -35,6 +35,10 @@ def scored_by(source: ModelSource) -> str:
     its config, its tokenizer and pieces of its weights; where either lies does not matter.
     """
     digest = hashlib.sha256(source.prompt_format.encode())
+    if source.today is not None:
+        digest.update(source.today.isoformat().encode())
+    if source.system_role != "refuse":
+        digest.update(source.system_role.encode())
     if not source.is_local:
         digest.update(f"\0{source.path}\0{source.revision or 'main'}".encode())
     folders = [Path(source.path)] * source.is_local + [Path(a) for a in source.adapters]

@@ -11,11 +11,13 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
 from llm_distill.engines.openai.server import Server, UselessError
 from llm_distill.errors import BudgetError, ConfigError, ModelError
+from llm_distill.methods.chat_format import folded
 
 if TYPE_CHECKING:
     from llm_distill.engines.budget import Budget
@@ -38,6 +40,7 @@ class OpenAIEngine:
             )
         self._name = source.name
         self._most = settings.max_concurrency
+        self._folds_system = source.system_role == "fold"
         self._server = Server(settings, source.name, settings.served_name(source.path), budget)
         self._flights: set[_Flight] = set()
         self._loop = asyncio.new_event_loop()
@@ -50,7 +53,7 @@ class OpenAIEngine:
             ModelError: the server is not there, or will answer no request.
             BudgetError: the budget does not hold the next request; all that were sent are answered.
         """
-        flight = _Flight(self._loop, self._server, iter(requests), self._most)
+        flight = _Flight(self._loop, self._server, self._spoken(requests), self._most)
         self._flights.add(flight)
         n_came = 0
         try:
@@ -74,6 +77,13 @@ class OpenAIEngine:
         finally:
             flight.cancel()
             self._flights.discard(flight)
+
+    def _spoken(self, requests: Iterable[Request]) -> Iterator[Request]:
+        for request in requests:
+            is_chat = not isinstance(request.prompt, str)
+            if self._folds_system and is_chat:
+                request = replace(request, prompt=folded(request.prompt))  # type: ignore[arg-type]
+            yield request
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
         """Not possible.

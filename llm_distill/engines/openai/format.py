@@ -9,7 +9,13 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn
 
-from llm_distill.engines.base import Completion, FinishReason, Request, StructuredOutput
+from llm_distill.engines.base import (
+    Completion,
+    FinishReason,
+    Message,
+    Request,
+    StructuredOutput,
+)
 from llm_distill.rows.messages import read_calls, read_reasoning, text_of_parts
 
 Verdict = Literal["retry", "bad row", "fatal"]
@@ -95,7 +101,9 @@ def request_body(
     if isinstance(request.prompt, str):
         body["prompt"] = request.prompt
     else:
-        body["messages"] = list(request.prompt)
+        body["messages"] = [_sent(message) for message in request.prompt]
+    if request.tools:
+        body["tools"] = list(request.tools)
     if sampling.top_k > 0:
         body["top_k"] = sampling.top_k
     if sampling.stop:
@@ -108,6 +116,24 @@ def request_body(
     if "max_tokens" in kept:
         kept[max_tokens_name] = kept.pop("max_tokens")
     return kept
+
+
+def _sent(message: Message) -> Message:
+    """A message as the protocol has it. Thoughts of earlier turns are not sent: servers refuse."""
+    kept = ("role", "content", "tool_call_id", "name")
+    sent: Message = {name: message[name] for name in kept if name in message}
+    if "tool_calls" not in message:
+        return sent
+    calls = [
+        {**call, "function": {**call["function"], "arguments": _spelled(call)}}
+        for call in message["tool_calls"]
+    ]
+    return {**sent, "tool_calls": calls}
+
+
+def _spelled(call: dict[str, Any]) -> str:
+    arguments = call["function"]["arguments"]
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
 
 
 def _structure(structure: StructuredOutput) -> dict[str, Any]:
@@ -130,8 +156,10 @@ def most_prompt_tokens(request: Request) -> int:
     n_extra = 64 + (len(structure.model_dump_json().encode()) if structure is not None else 0)
     if isinstance(request.prompt, str):
         return _n_bytes(request.prompt) + n_extra
+    n_extra += _n_bytes(json.dumps(request.tools)) if request.tools else 0
     return n_extra + sum(
-        16 + sum(_n_bytes(value) for value in message.values()) for message in request.prompt
+        16 + sum(_n_bytes(v if isinstance(v, str) else json.dumps(v)) for v in message.values())
+        for message in map(_sent, request.prompt)
     )
 
 

@@ -118,8 +118,10 @@ class StoredAnswers:
         """
         sampling = request.sampling
         structure = request.structure
+        tools = {"tools": request.tools} if request.tools else {}
         return digest(
             {
+                **tools,
                 "model": self._model[0],
                 "prompt": request.prompt,
                 "sampling": self._dumped(sampling),

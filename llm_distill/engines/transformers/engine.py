@@ -22,6 +22,7 @@ from llm_distill.engines.transformers.scoring import score_batch
 from llm_distill.engines.transformers.shared_prefix import groups_by_prefix, prefix_length
 from llm_distill.engines.transformers.stopping import StopStrings
 from llm_distill.errors import ModelError
+from llm_distill.methods.chat_format import chat_format
 from llm_distill.models.sources import (
     choose_device,
     context_length,
@@ -65,7 +66,8 @@ class TransformersEngine:
         ends = end_tokens(source, self._tokenizer)
         self._ends = torch.tensor(sorted(ends))
         context = context_length(source)
-        self._codec = Codec(source.name, self._tokenizer, ends, context, settings.long_prompt)
+        chat = chat_format(source, self._tokenizer)
+        self._codec = Codec(source.name, self._tokenizer, ends, context, settings.long_prompt, chat)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Completions batch by batch; see `engines.base.Engine`.

@@ -15,6 +15,7 @@ from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
 from llm_distill.engines.codec import Codec, Prompt, ScoredTokens
 from llm_distill.engines.vllm.loading import close, load, reason
 from llm_distill.errors import ModelError
+from llm_distill.methods.chat_format import chat_format
 from llm_distill.models.sources import end_tokens, load_tokenizer, out_of_memory_as
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class VLLMEngine:
         config = self._engine.vllm_config
         self._most = QUEUE * config.scheduler_config.max_num_seqs
         context: int = config.model_config.max_model_len
-        self._codec = Codec(source.name, tokenizer, ends, context, settings.long_prompt)
+        chat = chat_format(source, tokenizer)
+        self._codec = Codec(source.name, tokenizer, ends, context, settings.long_prompt, chat)
         self._numbers = count()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:

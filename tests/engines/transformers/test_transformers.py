@@ -320,7 +320,7 @@ def test_messages_that_cannot_be_rendered(tiny: ModelSource) -> None:
 
 def test_an_empty_prompt_is_a_bad_row(tiny: ModelSource) -> None:
     engine = TransformersEngine(tiny, TransformersSettings(device="cpu"))
-    engine._codec._tokens = lambda prompt: [] if prompt == "" else [1, 9]  # type: ignore[method-assign,assignment]
+    engine._codec._tokens = lambda prompt, _: [] if prompt == "" else [1, 9]  # type: ignore[method-assign,assignment]
     requests = [Request("empty", "", greedy()), Request("fine", "x", greedy())]
     given = {completion.id: completion for completion in engine.generate(requests)}
     assert given["empty"].finish_reason == "error"
