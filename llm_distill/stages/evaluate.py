@@ -27,7 +27,7 @@ from llm_distill.methods.answers import AnswerKind, extract_answer, judge
 from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
-from llm_distill.rows.columns import Row, check_references
+from llm_distill.rows.columns import Row, check_references, task_of
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 
@@ -41,10 +41,10 @@ class Evaluate(AskingStage):
 
     With `samples: k` every item is answered k times: the accuracy is avg@k, and pass@k and the
     majority's accuracy are shown as well. What the models were trained on in this pipeline, and the
-    worked examples, are searched for the items' n-grams.
+    worked examples, are searched for the items.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     added_columns = (
         "id", "parent_id", "model", "shots", "candidate_index", "prompt", "completion", "answer",
@@ -135,8 +135,11 @@ class Evaluate(AskingStage):
         if self.examples is not None and pools:
             shown = (row for pool in pools.values() for row in pool)
             seen.setdefault(self.examples, shown)
-        items = {row["id"]: row["question"] or "" for row in context.each_row(self.rows)}
-        return look_for_items(items, self.rows, seen, self.contamination, context.warn)
+        items, tasks = {}, {}
+        for row in context.each_row(self.rows):
+            items[row["id"]] = row["question"] or ""
+            tasks[row["id"]] = task_of(row) or self.rows
+        return look_for_items(items, tasks, self.rows, seen, self.contamination, context.warn)
 
     def _judged(self, row: Row, completion: Completion) -> Row:
         text = completion.text.strip() if completion.error is None else None
