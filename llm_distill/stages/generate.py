@@ -9,7 +9,7 @@ out: {"id": "q1-recall-0", "parent_id": "q1", "strategy": "recall", "candidate_i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -23,7 +23,7 @@ from llm_distill.methods.parsed_rows import ParseSettings
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.verified_rows import VerifySettings
 from llm_distill.prompts import Template, load_template
-from llm_distill.rows.columns import Row, by_task, features
+from llm_distill.rows.columns import SEED, Row, by_task, features, note_seed, of_seed, renamed
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
 ADDED = ("id", "parent_id", "prompt", "finish_reason", "candidate_index", "error")
@@ -50,12 +50,14 @@ class Generate(AskingStage):
     empty) or on which the engine fails is kept, with the reason in `error` and no completion.
 
     With `parse`, columns are read out of the model's text; with `verify`, answers are compared with
-    references. Both do what the stages of these names do, and what they drop is counted here.
+    references. Both do what the stages of these names do, and what they drop is counted here. If
+    rows get another `question`, what was said about the one before (its answer, skills, …) goes on
+    as `seed_question`, `seed_reference_answer` and so on.
     Completions are stored, so changing either does not ask the model again.
     """
 
     rows_may_be_empty = True
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     stage: Literal["generate"]
     rows: Rows = Field(description="the stage whose rows are asked about")
@@ -108,7 +110,10 @@ class Generate(AskingStage):
         return "text" if self.structured_output is None else "structure"
 
     def required_columns(self) -> dict[str, set[str]]:
-        needed = {self.rows: {"id", *(self._judged_columns() - {*self._added(), *self._parsed()})}}
+        judged = self._judged_columns() - {*self._added(), *self._parsed()}
+        if self._gives_question():  # what is renamed is needed by its name before
+            judged = {name.removeprefix(SEED) for name in judged}
+        needed = {self.rows: {"id", *judged}}
         if self.parse is not None:
             needed[self.rows] |= self.parse.dropped_columns(self._added())
         if self.examples is not None:
@@ -119,8 +124,9 @@ class Generate(AskingStage):
         columns = inputs[self.rows]
         if columns is None:
             return None
-        answered = columns.union(self._added(), self._parsed()).difference(self._dropped())
-        return answered.union(self._verdict())
+        kept = renamed(dict.fromkeys(columns), self._of_seed(columns))
+        answered = {*kept, *self._added(), *self._parsed()}.difference(self._dropped())
+        return frozenset(answered.union(self._verdict()))
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         more = ("examples",) if self.examples is not None else ()
@@ -133,16 +139,30 @@ class Generate(AskingStage):
     def run(self, context: Context) -> RowsOutput:
         if self.n > 1 and not self.is_seeded():
             context.warn(f"n is {self.n} at temperature 0: every candidate of a row is the same")
-        rows = self._rows(context)
+        given = context.rows(self.rows).features
+        names = self._of_seed(given)
+        for name in sorted(self._judged_columns().intersection(names).difference(self._parsed())):
+            raise DataError(
+                f"verify: '{name}' is about the question before, not about the one that is "
+                f"written; read it with the question (parse), or compare with '{names[name]}'"
+            )
+        note_seed(names)
+        rows = self._rows(context, names)
         if self.parse is not None:
             rows = self.parse.read_rows(rows, self.completion_column, context.drop)
         if self.verify is not None:
             rows = self.verify.judged(rows, context.drop, context.warn, context.metrics)
-        given = context.rows(self.rows).features
-        answered = features((*self._added(), *self._parsed()), like=given)
+        answered = features((*self._added(), *self._parsed()), like=renamed(given, names))
         for name in self._dropped():
             answered.pop(name, None)
         return RowsOutput(rows, features(self._verdict(), like=answered))
+
+    def _gives_question(self) -> bool:
+        return "question" in (self.completion_column, *self._parsed())
+
+    def _of_seed(self, columns: Iterable[str]) -> dict[str, str]:
+        """The columns that are about the question before, if rows get another one."""
+        return of_seed(columns, self._dropped()) if self._gives_question() else {}
 
     def _parsed(self) -> list[str]:
         return self.parse.new_columns() if self.parse is not None else []
@@ -166,13 +186,13 @@ class Generate(AskingStage):
         strategy = ("strategy",) if isinstance(self.template, dict) else ()
         return (*ADDED, *strategy, self.completion_column)
 
-    def _rows(self, context: Context) -> Iterator[Row]:
+    def _rows(self, context: Context, names: Mapping[str, str]) -> Iterator[Row]:
         total = len(context.rows(self.rows)) * len(self._templates()) * self.n
         budget = self.budget(total)
         for job, completion in self.ask(context, self.model, self._jobs(context), total, budget):
             text = completion.text.strip() if completion.error is None else None
             yield {
-                **job.about,
+                **renamed(job.about, names),
                 self.completion_column: text,
                 "finish_reason": completion.finish_reason,
                 "error": completion.error,
