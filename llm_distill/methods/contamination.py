@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llm_distill.errors import DataError, nearest
-from llm_distill.methods.near_copies import NearCopies
+from llm_distill.methods.near_copies import ALIKE, NearCopies
 from llm_distill.methods.words import length, ngrams, normalise
 
 Comparison = Literal["ngram", "near", "whole"]
@@ -19,8 +19,6 @@ COMPARE = (
     "texts as a whole; auto: the first of these that can tell the task's own texts apart. For all "
     "tasks, or by task"
 )
-ALIKE = 0.05
-"""The share of a task's texts that may share an n-gram with another for n-grams to be compared."""
 PAIR = 2
 """Two texts that are alike may be one question twice; more of them are made from a template."""
 

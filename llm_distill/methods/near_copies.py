@@ -15,8 +15,8 @@ GRAM = 3
 """Words in the n-grams that are compared."""
 FLOOR = 0.8
 """The least share, in a task whose texts are nothing like each other."""
-EXCEPTIONS = 0.02
-"""How many of the texts may be as like another as a near-copy is."""
+ALIKE = 0.05
+"""The share of the texts that may be as like another one as a copy is."""
 MEASURED = 1000
 """How many of the texts are compared with all others to learn `threshold`."""
 SLACK = 1.25
@@ -85,7 +85,7 @@ class NearCopies:
             )
             nearest.append(float(next(alike)))
         nearest.sort()
-        learned = nearest[-1 - int(EXCEPTIONS * len(nearest))]
+        learned = nearest[-1 - int(ALIKE * len(nearest))]
         return max(FLOOR, round(learned, 6))
 
     def _shared(self, grams: Sequence[str]) -> np.ndarray:

@@ -77,7 +77,7 @@ class Decontaminate(Stage):
         read: Counter[str] = Counter()
         lost: Lost = Counter()
         for row in self.each_row(context):
-            text, task = row[self.column], task_of(row)
+            text, task = row[self.column], task_of(row) or self.rows
             read[task] += 1
             if not text:
                 context.drop(f"no {self.column}")

@@ -65,7 +65,7 @@ def test_a_templated_task_is_not_emptied_and_copies_are_found(family: str) -> No
     seen = SeenTexts(texts, 13)
     assert seen.compared[""].comparison == "near"
     assert seen.compared[""].alike > 0.5
-    assert found(seen, new) <= 0.1
+    assert found(seen, new) <= 0.15
     draw = random.Random(0)
     for kind, copy in COPIES.items():
         hits = sum(str(i) in seen.found_in(copy(text, draw)) for i, text in test.items())
