@@ -27,8 +27,10 @@ ROLES = {
 SHAPES: dict[Shape, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "rows": ((), (), ()),
     "alpaca": (("instruction", "input", "output"), ("input",), ("prompt", "completion")),
-    "sharegpt": (("conversations",), (), ("messages",)),
+    "sharegpt": (("conversations", "system"), ("system",), ("messages",)),
 }
+TURN = ("from", "value", "role", "content", "weight")
+"""The keys of a turn of ShareGPT's `conversations` that are read."""
 _KINDS: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "int32": (int,),
@@ -69,6 +71,9 @@ def shaped_features(
     renamed = rename(theirs, columns)
     names = shaped_columns(renamed, shape)
     turn = {"role": Value("string"), "content": Value("string")}
+    theirs_of_turns = getattr(renamed.get("conversations"), "feature", None)
+    if isinstance(theirs_of_turns, dict) and "weight" in theirs_of_turns:
+        turn["weight"] = Value("float64")
     kept = {name: renamed.get(name, List(turn)) for name in names}
     known = [*added, *(name for name in names if name in COLUMNS)]
     return features(known, like=Features({"id": Value("string"), **kept}))
@@ -98,10 +103,12 @@ def to_shape(row: Mapping[str, Any], shape: Shape, place: str) -> dict[str, Any]
     """A row of the shape as a row of ours.
 
     Alpaca: `instruction`, `input`, `output` → `prompt`, `completion`. ShareGPT: `conversations` of
-    `{from, value}` → `messages` of `{role, content}`.
+    `{from, value}` or `{role, content}` → `messages` of `{role, content}`, with a turn's `weight`,
+    and after a message with what `system` says.
 
     Raises:
-        DataError: a part is missing or is not text, or a turn's `from` is an unknown role.
+        DataError: a part is missing or is not text, a turn's role is unknown, or there are two
+            system messages.
     """
     read, _, _ = SHAPES[shape]
     rest = {name: value for name, value in row.items() if name not in read}
@@ -113,8 +120,27 @@ def to_shape(row: Mapping[str, Any], shape: Shape, place: str) -> dict[str, Any]
         turns = row["conversations"]
         if not isinstance(turns, list) or not turns:
             raise DataError(f"{place}: 'conversations' holds no turns: {quoted(turns)}")
-        return {**rest, "messages": [_turn(turn, place) for turn in turns]}
+        messages = [_turn(turn, place) for turn in turns]
+        if row.get("system"):
+            if messages[0]["role"] == "system":
+                raise DataError(
+                    f"{place}: both 'system' and the first turn are a system message; keep the "
+                    "column apart with columns: {my_system: system}"
+                )
+            messages.insert(0, {"role": "system", "content": _text(row, "system", place)})
+        return {**rest, "messages": messages}
     return rest
+
+
+def keys_not_read(row: Mapping[str, Any], shape: Shape) -> set[str]:
+    """The keys of a row's turns that `to_shape` leaves out, where they have a value."""
+    turns = row["conversations"] if shape == "sharegpt" else ()
+    return {
+        name
+        for turn in turns
+        for name, value in turn.items()
+        if name not in TURN and value is not None
+    }
 
 
 def check_row(row: Mapping[str, Any], required: Iterable[str], place: str) -> None:
@@ -183,13 +209,21 @@ def _misfits(value: Any, kind: str) -> list[Any]:
     return [bad for item in items for bad in _misfits(item, inner)]
 
 
-def _turn(turn: Any, place: str) -> dict[str, str]:
+def _turn(turn: Any, place: str) -> dict[str, Any]:
     if not isinstance(turn, dict):
         raise DataError(f"{place}: a turn of 'conversations' is not an object: {quoted(turn)}")
-    role = ROLES.get(_text(turn, "from", place))
+    is_openai = turn.get("from") is None and turn.get("role") is not None
+    said_by, said = ("role", "content") if is_openai else ("from", "value")
+    role = ROLES.get(_text(turn, said_by, place))
     if role is None:
-        raise DataError(f"{place}: unknown role '{turn['from']}'; {nearest(turn['from'], ROLES)}")
-    return {"role": role, "content": _text(turn, "value", place)}
+        raise DataError(f"{place}: unknown role '{turn[said_by]}'; {nearest(turn[said_by], ROLES)}")
+    message: dict[str, Any] = {"role": role, "content": _text(turn, said, place)}
+    weight = turn.get("weight")
+    if weight is not None:
+        if not isinstance(weight, int | float):
+            raise DataError(f"{place}: 'weight' should be a number, but is {quoted(weight)}")
+        message["weight"] = float(weight)
+    return message
 
 
 def _text(row: Mapping[str, Any], name: str, place: str) -> str:

@@ -6,10 +6,11 @@ out: {"id": "test-0", "question": "What is 2 + 2?", "reference_answer": "4"}
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -45,6 +46,8 @@ class LoadDataset(Stage):
     `id`: its own, or its split and its number in the split. A bad record ends the run with its
     file, line and column.
     """
+
+    version: ClassVar[int] = 2
 
     stage: Literal["load_dataset"]
     path: str = Field(
@@ -118,23 +121,29 @@ class LoadDataset(Stage):
 
     def _rows(self, parts: list[io.Part], names: list[str], context: Context) -> Iterator[Row]:
         ids = UniqueIds()
+        lost: Counter[str] = Counter()
         with context.progress("load") as bar:
             for part in parts:
                 left = None if self.limit is None else self.limit - len(ids)
                 for number, place, raw in islice(part.read(), left):
-                    row = self._row(raw, part, number, place)
+                    row = self._row(raw, part, number, place, lost)
                     before = ids.add(row["id"])
                     if before is not None:
                         first = _place(parts, before)
                         raise DataError(f"{first} and {place} have the same id '{row['id']}'")
                     yield {name: row.get(name) for name in names}
                     bar.advance()
+        if lost:
+            keys = ", ".join(f"{name} ({count:,} rows)" for name, count in sorted(lost.items()))
+            context.warn(f"keys of turns that are not kept: {keys}")
 
-    def _row(self, raw: Row, part: io.Part, number: int, place: str) -> Row:
+    def _row(self, raw: Row, part: io.Part, number: int, place: str, lost: Counter[str]) -> Row:
         row = shapes.rename(shapes.as_text(raw, self.columns), self.columns)
         if part.is_text:
             row = shapes.typed(row)
-        row = shapes.to_shape(row, self._shape(row), place)
+        shape = self._shape(row)
+        theirs, row = row, shapes.to_shape(row, shape, place)
+        lost.update(shapes.keys_not_read(theirs, shape))
         if "task" in self._own_columns():
             row["task"] = self.task or part.name
         own = row.get("id") if "id" in row else f"{self._split_name()}-{number}"
