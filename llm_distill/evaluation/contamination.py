@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llm_distill.errors import DataError
 from llm_distill.evaluation.result_rows import Contamination
-from llm_distill.methods.contamination import SeenTexts
+from llm_distill.methods.contamination import COMPARE, Compare, SeenTexts, check_named
 from llm_distill.rows.columns import Row
 
 SHOWN_ITEMS = 10
@@ -20,11 +20,15 @@ class ContaminationSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ngram: int = Field(13, ge=1, description="words in an n-gram; GPT-3's data used 13")
+    compare: Compare | dict[str, Compare] = Field(
+        "auto", description=COMPARE, json_schema_extra={"later": True}
+    )
     fail: bool = Field(False, description="stop the run if an item is found")
 
 
 def look_for_items(
     items: Mapping[str, str],
+    tasks: Mapping[str, str],
     name: str,
     seen: Mapping[str, Iterable[Row]],
     settings: ContaminationSettings,
@@ -34,29 +38,35 @@ def look_for_items(
 
     Args:
         items: Texts by id.
+        tasks: By id, the task of each.
         name: The stage or task that they are of.
         seen: Rows by the stage that they are from.
         settings: How to look, and whether to stop.
         warn: Is told about every stage with an item in it.
 
     Raises:
-        DataError: An item was found, and the settings do not allow it.
+        DataError: An item was found, and the settings do not allow it; or they name an unknown
+            task.
     """
-    texts = SeenTexts(items, settings.ngram)
+    texts = SeenTexts(items, settings.ngram, tasks, settings.compare)
+    check_named(settings.compare, texts.compared)
+    compared = {task: each.how(settings.ngram) for task, each in texts.compared.items()}
+    how = dict.fromkeys(compared.values())
     found = {stage: sorted(texts.found_in_rows(rows)) for stage, rows in seen.items()}
     for stage, ids in found.items():
         if not ids:
             continue
         more = ", …" if len(ids) > SHOWN_ITEMS else ""
         message = (
-            f"{len(ids)} of {len(items)} items of '{name}' are found in '{stage}' (an n-gram of "
-            f"{settings.ngram} words, or the whole): {', '.join(ids[:SHOWN_ITEMS])}{more}"
+            f"{len(ids)} of {len(items)} items of '{name}' are found in '{stage}' (by "
+            f"{', or '.join(how)}): {', '.join(ids[:SHOWN_ITEMS])}{more}"
         )
         if settings.fail:
             raise DataError(f"{message}; put a decontaminate stage after '{stage}'")
         warn(message)
     return Contamination(
         ngram=settings.ngram,
+        compared=compared,
         n_items=len(items),
         rows={stage: len(ids) for stage, ids in found.items()},
         items={stage: ids[:SHOWN_ITEMS] for stage, ids in found.items()},

@@ -215,14 +215,17 @@ class AlignmentFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class Contamination:
-    """Items of an exam that are found in rows: they share `ngram` consecutive words.
+    """Items of an exam that are found in rows.
 
     Attributes:
+        ngram: Words in an n-gram, for the tasks that are compared by n-grams.
+        compared: Task to what is compared, in words.
         rows: Stage to the number of items in its rows.
         items: Stage to the ids of some of them.
     """
 
     ngram: int | None = None
+    compared: Mapping[str, str] | None = None
     n_items: int | None = None
     rows: Mapping[str, int]
     items: Mapping[str, Sequence[str]] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from llm_distill.methods.parsing import (
     read_pattern,
     read_tag,
 )
-from llm_distill.rows.columns import COLUMNS, Row
+from llm_distill.rows.columns import COLUMNS, Row, of_seed
 from llm_distill.rows.messages import is_conversation, last_answer
 from llm_distill.rows.thoughts import split_thoughts
 
@@ -92,6 +92,15 @@ class ParseSettings(BaseModel):
         extra = ["parent_id"] if self.each else []
         text = [self.keep_text_as] if self.keep_text_as else []
         return [*extra, *self._columns(), *text, "error"]
+
+    def of_seed(self, columns: Iterable[str], column: str) -> dict[str, str]:
+        """What is renamed since it is about another question, see `rows.columns.of_seed`.
+
+        A question that is read out of the column `question` is the same one, written otherwise.
+        """
+        if column == "question" or "question" not in self.new_columns():
+            return {}
+        return of_seed(columns, {column, *self.drop_columns})
 
     def read_rows(
         self, rows: Iterable[Row], column: str, drop: Callable[[str], None]

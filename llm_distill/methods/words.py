@@ -64,6 +64,11 @@ def ngrams(text: str, n: int) -> set[str]:
     return found
 
 
+def length(text: str) -> float:
+    """How many words a text has, by the measure of `ngrams`."""
+    return sum(size for _, size in _sized(text))
+
+
 def numbers(text: str) -> tuple[str, ...]:
     """The words that hold a digit or a numeral of any script, in order."""
     return tuple(word for word in words(text) if any(map(str.isnumeric, word)))

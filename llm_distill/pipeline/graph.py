@@ -16,6 +16,7 @@ from llm_distill.pipeline.problems import Problems, parts
 from llm_distill.pipeline.rounds import Rounds
 from llm_distill.pipeline.schema import ModelConfig
 from llm_distill.prompts import load_template
+from llm_distill.rows.columns import SEED
 from llm_distill.stage import Columns, Stage, models_of, references, rows_of
 
 
@@ -208,12 +209,23 @@ def _check_columns(
             problems.add(
                 ("stages", name, *parts(field)),
                 f"'{rounds.written(target, name)}' gives no column '{column}'; "
-                f"{stage.remedy(column) or nearest(column, there or ())}",
+                f"{stage.remedy(column) or _what_to_do(column, there or ())}",
             )
     for template, offered in stage.template_variables(inputs).items():
         place = ("stages", name, *place_of(template, stage))
         _check_template(place, template, offered, problems, variables)
     return stage.output_columns(inputs) if stage.output == "rows" else None
+
+
+def _what_to_do(column: str, there: Collection[str]) -> str:
+    """What to do about a column that is not there, or only for the questions before."""
+    name = f"{SEED}{column}"
+    if name not in there:
+        return nearest(column, there)
+    return (
+        f"its questions are new, and '{name}' is about those that they were made from; let a stage "
+        "give it to the new ones (parse, consensus, label_skills)"
+    )
 
 
 def _check_template(

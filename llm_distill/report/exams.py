@@ -81,8 +81,10 @@ def contamination_table(measured: Results) -> Table | None:
         return None
     of = "" if found.n_items is None else str(found.n_items)
     rows = tuple((stage, f"{count:,}", of) for stage, count in found.rows.items())
-    overlap = f"items that share {found.ngram or 'some'} consecutive words"
-    return Table(("stage", overlap, "of"), rows)
+    # Manifests of before name no comparison: it was always n-grams.
+    compared = found.compared or {"": f"{found.ngram or 'some'} words in a row"}
+    how = dict.fromkeys(compared.values())
+    return Table(("stage", f"items found by {', or '.join(how)}", "of"), rows)
 
 
 def _percent(value: float | None) -> str:

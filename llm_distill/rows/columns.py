@@ -6,13 +6,16 @@ checking a pipeline needs the names only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import DataError
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
+
+log = logging.getLogger("llm_distill")
 
 Row = dict[str, Any]
 
@@ -82,7 +85,7 @@ CONVERSATIONS = ("messages", "prompt", "completion", "chosen", "rejected")
 """Columns that may hold a conversation; all but the first hold text as a rule."""
 
 
-def features(names: Iterable[str], *, like: Features | None = None) -> Features:
+def features(names: Iterable[str], *, like: Mapping[str, Any] | None = None) -> Features:
     """`datasets.Features` for `names`, added to those of `like`.
 
     A name that is not in COLUMNS is text (a tag that `parse` reads). A name that `like` has
@@ -104,6 +107,49 @@ def features(names: Iterable[str], *, like: Features | None = None) -> Features:
     merged: Mapping[str, Any] = dict(like) if like is not None else {}
     wanted = {name: types[COLUMNS.get(name, ("string", ""))[0]] for name in names}
     return Features({**merged, **wanted})
+
+
+SEED = "seed_"
+"""Begins the names of the columns that say something of the question before."""
+_OF_NO_QUESTION = frozenset({
+    "id", "parent_id", "task", "strategy", "candidate_index", "model", "prompt", "completion",
+    "finish_reason", "error", "n_prompt_tokens", "n_completion_tokens",
+})  # fmt: skip
+
+
+def of_seed(columns: Iterable[str], but: Collection[str] = ()) -> dict[str, str]:
+    """What columns are called from now on if rows get another question: {old: new}.
+
+    A reference answer, skills or a level belong to the question that they were written for. Where a
+    row comes from and how it was made stays under its name, and so does its task.
+
+    Args:
+        columns: those of the rows before; without a question it is not another one.
+        but: those that keep their names.
+    """
+    there = set(columns)
+    about = there - _OF_NO_QUESTION - set(but) if "question" in there else set()
+    return {name: f"{SEED}{name}" for name in about if not name.startswith(SEED)}
+
+
+def note_seed(names: Mapping[str, str]) -> None:
+    """Log what is renamed."""
+    if names:
+        log.info(
+            "rows get another question: what was said about the one before is renamed, %s",
+            ", ".join(f"{old} → {new}" for old, new in sorted(names.items())),
+        )
+
+
+def renamed(row: Mapping[str, Any], names: Mapping[str, str]) -> Row:
+    """The row, or features, with columns called as `names` says {old: new}.
+
+    A column that has one of the new names already gives way.
+    """
+    if not names:
+        return dict(row)
+    gone = set(names.values())
+    return {names.get(name, name): value for name, value in row.items() if name not in gone}
 
 
 def task_of(row: Mapping[str, Any]) -> str:

@@ -114,6 +114,12 @@ def from_sharegpt(row: Mapping[str, Any], place: str) -> Row:
             raise DataError(f"{place}: 'conversations' is text but not JSON: {error}") from error
     if not isinstance(turns, list) or not turns:
         raise DataError(f"{place}: 'conversations' holds no turns: {quoted(turns)}")
+    begins = turns[0].get("from") or turns[0].get("role") if isinstance(turns[0], dict) else None
+    if begins == "system" and _system(system):
+        raise DataError(
+            f"{place}: both 'system' and the first turn are a system message; keep the column "
+            "apart with columns: {my_system: system}"
+        )
     rest = {name: value for name, value in row.items() if name not in ("conversations", "system")}
     return {**rest, "messages": [*_system(system), *turns]}
 

@@ -57,7 +57,7 @@ REASONING = ("reasoning_content", "reasoning", "thinking")
 _NAMES = ("role", "from")
 _TEXTS = ("content", "value")
 _IN_LOSS = ("train", "loss")  # other trainers' words for a weight of 0 or 1
-_READ = {*KEYS, *REASONING, *_NAMES, *_TEXTS, *_IN_LOSS, "function_call"}
+_READ = {*KEYS, *REASONING, *_NAMES, *_TEXTS, "function_call"}
 _WORDS = ("text", "input_text", "output_text")
 _THOUGHTS = ("thinking", "reasoning")
 
@@ -230,7 +230,8 @@ def _message(turn: Any, place: str, lost: Counter[str]) -> Message:
     if weight is not None:
         message["weight"] = weight
     for name, value in turn.items():
-        if name not in _READ and value not in (None, "", [], {}):
+        is_read = isinstance(value, bool) if name in _IN_LOSS else name in _READ
+        if not is_read and value not in (None, "", [], {}):
             lost[name] += 1
     return message
 

@@ -29,7 +29,7 @@ from llm_distill.methods.dialogue import begun
 from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
-from llm_distill.rows.columns import Row, check_references
+from llm_distill.rows.columns import Row, check_references, task_of
 from llm_distill.rows.messages import read_messages, read_tools
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
@@ -44,10 +44,10 @@ class Evaluate(AskingStage):
 
     With `samples: k` every item is answered k times: the accuracy is avg@k, and pass@k and the
     majority's accuracy are shown as well. What the models were trained on in this pipeline, and the
-    worked examples, are searched for the items' n-grams.
+    worked examples, are searched for the items.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     added_columns = (
         "id", "parent_id", "model", "shots", "candidate_index", "prompt", "completion", "answer",
@@ -150,8 +150,11 @@ class Evaluate(AskingStage):
         if self.examples is not None and pools:
             shown = (row for pool in pools.values() for row in pool)
             seen.setdefault(self.examples, shown)
-        items = {row["id"]: self._question(row) for row in context.each_row(self.rows)}
-        return look_for_items(items, self.rows, seen, self.contamination, context.warn)
+        items, tasks = {}, {}
+        for row in context.each_row(self.rows):
+            items[row["id"]] = self._question(row)
+            tasks[row["id"]] = task_of(row) or self.rows
+        return look_for_items(items, tasks, self.rows, seen, self.contamination, context.warn)
 
     def _question(self, row: Row) -> str:
         """The item in words; of a conversation, all that is not the assistant's."""

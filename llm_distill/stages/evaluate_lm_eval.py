@@ -70,6 +70,7 @@ class EvaluateLmEval(Stage):
     """
 
     needs_weights: ClassVar[bool] = True
+    version: ClassVar[int] = 2
 
     stage: Literal["evaluate_lm_eval"]
     models: list[Model] = Field(min_length=1, description="the models that take the tasks")
@@ -154,16 +155,16 @@ class EvaluateLmEval(Stage):
         seen = context.training_rows(self.models)
         if not seen:  # do not render items without anything to compare them with
             return Contamination(ngram=self.contamination.ngram, n_items=0, rows={})
-        texts = {
-            f"{name}-{index}": asked(task, document)
-            for name, task in tasks["tasks"].items()
-            for index, document in enumerate(task.eval_docs)
-        }
+        texts, names = {}, {}
+        for name, task in tasks["tasks"].items():
+            for index, document in enumerate(task.eval_docs):
+                texts[f"{name}-{index}"] = asked(task, document)
+                names[f"{name}-{index}"] = name
         items = {identity: text for identity, text in texts.items() if text}
         if len(items) < len(texts):
             context.warn(f"{len(texts) - len(items)} items have no text to look for")
-        names = ", ".join(self.tasks)
-        return look_for_items(items, names, seen, self.contamination, context.warn)
+        exam = ", ".join(self.tasks)
+        return look_for_items(items, names, exam, seen, self.contamination, context.warn)
 
     def _evaluate(self, source: ModelSource, tasks: Tasks, bar: Progress) -> dict[str, Any]:
         import lm_eval

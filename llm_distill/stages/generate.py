@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -32,7 +32,7 @@ from llm_distill.methods.parsed_rows import ParseSettings
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.verified_rows import VerifySettings
 from llm_distill.prompts import Template, load_template
-from llm_distill.rows.columns import Row, by_task, features
+from llm_distill.rows.columns import SEED, Row, by_task, features, note_seed, of_seed, renamed
 from llm_distill.rows.messages import KEYS, message_type, read_messages, read_tools, stored
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
@@ -83,7 +83,9 @@ class Generate(AskingStage):
     before it; then all rows are in memory. A dialogue ends early where a call has no result.
 
     With `parse`, columns are read out of the model's text; with `verify`, answers are compared with
-    references. Both do what the stages of these names do, and what they drop is counted here.
+    references. Both do what the stages of these names do, and what they drop is counted here. If
+    rows get another `question`, what was said about the one before (its answer, skills, …) goes on
+    as `seed_question`, `seed_reference_answer` and so on.
     Completions are stored, so changing either does not ask the model again.
     """
 
@@ -159,8 +161,10 @@ class Generate(AskingStage):
         return "text" if self.structured_output is None else "structure"
 
     def required_columns(self) -> dict[str, set[str]]:
-        needed = {self.rows: {"id", *(self._judged_columns() - {*self._added(), *self._parsed()})}}
-        needed[self.rows] |= {*filter(None, [self.messages_column])}
+        judged = self._judged_columns() - {*self._added(), *self._parsed()}
+        if self._gives_question():  # what is renamed is needed by its name before
+            judged = {name.removeprefix(SEED) for name in judged}
+        needed = {self.rows: {"id", *judged, *filter(None, [self.messages_column])}}
         if self.parse is not None:
             needed[self.rows] |= self.parse.dropped_columns(self._added())
         if self.examples is not None:
@@ -171,8 +175,9 @@ class Generate(AskingStage):
         columns = inputs[self.rows]
         if columns is None:
             return None
-        answered = columns.union(self._added(), self._parsed()).difference(self._dropped())
-        return answered.union(self._verdict())
+        kept = renamed(dict.fromkeys(columns), self._of_seed(columns))
+        answered = {*kept, *self._added(), *self._parsed()}.difference(self._dropped())
+        return frozenset(answered.union(self._verdict()))
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         more = ("examples",) if self.examples is not None else ()
@@ -192,19 +197,33 @@ class Generate(AskingStage):
     def run(self, context: Context) -> RowsOutput:
         if self.n > 1 and not self.is_seeded():
             context.warn(f"n is {self.n} at temperature 0: every candidate of a row is the same")
-        rows = self._rows(context)
+        given = context.rows(self.rows).features
+        names = self._of_seed(given)
+        for name in sorted(self._judged_columns().intersection(names).difference(self._parsed())):
+            raise DataError(
+                f"verify: '{name}' is about the question before, not about the one that is "
+                f"written; read it with the question (parse), or compare with '{names[name]}'"
+            )
+        note_seed(names)
+        rows = self._rows(context, names)
         if self.parse is not None:
             rows = self.parse.read_rows(rows, self.completion_column, context.drop)
         if self.verify is not None:
             rows = self.verify.judged(rows, context.drop, context.warn, context.metrics)
-        given = context.rows(self.rows).features
-        answered = features((*self._added(), *self._parsed()), like=given)
+        answered = features((*self._added(), *self._parsed()), like=renamed(given, names))
         if self.messages_column is not None:
             answered["messages"] = message_type(KEYS)
             answered["prompt"] = features(["error"])["error"]
         for name in self._dropped():
             answered.pop(name, None)
         return RowsOutput(rows, features(self._verdict(), like=answered))
+
+    def _gives_question(self) -> bool:
+        return "question" in (self.completion_column, *self._parsed())
+
+    def _of_seed(self, columns: Iterable[str]) -> dict[str, str]:
+        """The columns that are about the question before, if rows get another one."""
+        return of_seed(columns, self._dropped()) if self._gives_question() else {}
 
     def _parsed(self) -> list[str]:
         return self.parse.new_columns() if self.parse is not None else []
@@ -229,7 +248,7 @@ class Generate(AskingStage):
         chat = ("messages", "tool_calls") if self.messages_column is not None else ()
         return (*ADDED, *strategy, *chat, self.completion_column)
 
-    def _rows(self, context: Context) -> Iterator[Row]:
+    def _rows(self, context: Context, names: Mapping[str, str]) -> Iterator[Row]:
         total = len(context.rows(self.rows)) * len(self._templates()) * self.n
         budget = self.budget(total)
         if self.messages_column is not None:
@@ -237,7 +256,7 @@ class Generate(AskingStage):
             context.metrics.update(budget.figures())
             return
         for job, completion in self.ask(context, self.model, self._jobs(context), total, budget):
-            yield {**job.about, **self._answer(completion)}
+            yield {**renamed(job.about, names), **self._answer(completion)}
         context.metrics.update(budget.figures())
 
     def _answer(self, completion: Completion) -> Row:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -50,6 +50,8 @@ class LoadDataset(Stage):
     calls of tools, thoughts and weights; what cannot be kept of them is said. Objects that differ
     in their keys are kept as JSON text.
     """
+
+    version: ClassVar[int] = 2
 
     stage: Literal["load_dataset"]
     path: str = Field(

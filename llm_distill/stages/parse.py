@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from llm_distill.methods.parsed_rows import ParseSettings
-from llm_distill.rows.columns import features
+from llm_distill.rows.columns import features, note_seed, renamed
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 
@@ -22,11 +22,13 @@ class Parse(ParseSettings, Stage):
 
     With `each`, every block of the text becomes a row of its own, with the id `<parent>-<k>`, and
     values and `keep_text_as` are taken from the block. A row that cannot be read is counted, not an
-    error; an empty value counts as not found.
+    error; an empty value counts as not found. If a row gets another `question`, what was said about
+    the one before (its answer, skills, …) goes on as `seed_question`, `seed_reference_answer` and
+    so on.
     """
 
     rows_may_be_empty = True
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     stage: Literal["parse"]
     rows: Rows = Field(description="the stage whose rows are read")
@@ -37,10 +39,17 @@ class Parse(ParseSettings, Stage):
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         columns = inputs[self.rows]
-        return None if columns is None else (columns | {*self.new_columns()}) - {*self.drop_columns}
+        if columns is None:
+            return None
+        kept = renamed(dict.fromkeys(columns), self.of_seed(columns, self.column))
+        return frozenset({*kept, *self.new_columns()} - {*self.drop_columns})
 
     def run(self, context: Context) -> RowsOutput:
-        kept = features(self.new_columns(), like=context.rows(self.rows).features)
+        given = context.rows(self.rows).features
+        names = self.of_seed(given, self.column)
+        note_seed(names)
+        kept = features(self.new_columns(), like=renamed(given, names))
         for name in self.drop_columns:
             kept.pop(name, None)
-        return RowsOutput(self.read_rows(self.each_row(context), self.column, context.drop), kept)
+        rows = (renamed(row, names) for row in self.each_row(context))
+        return RowsOutput(self.read_rows(rows, self.column, context.drop), kept)

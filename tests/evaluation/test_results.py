@@ -10,7 +10,10 @@ import pytest
 from llm_distill.evaluation.results import Results
 
 EXAM: dict[str, Any] = {
-    "contamination": {"ngram": 8, "n_items": 4, "rows": {"seeds": 1}, "items": {"seeds": ["a"]}},
+    "contamination": {
+        "ngram": 8, "compared": {"sums": "8 words in a row"}, "n_items": 4, "rows": {"seeds": 1},
+        "items": {"seeds": ["a"]},
+    },
     "results": [
         {
             "model": "student", "shots": 0, "accuracy": 0.4, "low": 0.3, "high": 0.5, "n": 100,

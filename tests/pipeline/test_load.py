@@ -188,6 +188,26 @@ def test_columns_are_checked_along_the_chain(load: Load, failure: Failure, good:
     )
 
 
+def test_a_new_question_has_no_reference_and_it_is_said(failure: Failure) -> None:
+    text = """name: toy
+models:
+  teacher: {model_name_or_path: org/teacher}
+stages:
+  seeds: {stage: load_dataset, path: data/word_problems, split: seeds}
+  drafts:
+    stage: generate
+    rows: seeds
+    model: teacher
+    template: arte/exam.jinja
+    parse: {tags: {question: input, answer: target}}
+  checked: {stage: verify, rows: drafts}
+"""
+    assert (
+        "toy.yaml:12: stages.checked.rows: 'drafts' gives no column 'reference_answer'; its "
+        "questions are new, and 'seed_reference_answer' is about those" in failure(text)
+    )
+
+
 def test_a_column_that_a_setting_asks_for_says_what_gives_it(failure: Failure) -> None:
     text = """name: toy
 models:

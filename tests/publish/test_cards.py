@@ -108,7 +108,7 @@ def test_a_dataset_card(origin, distilled):
     assert "| `completion` | string | what the model answered |" in card.text
     assert "- `answers` by teacher: `{template: ask.jinja, sampling: {temperature: 0.7" in card.text
     assert "- `clean` (decontaminate): overlaps test: 1; 3 rows left" in card.text
-    assert "`clean` removed 1 of 4 rows: those that share 13 consecutive words with" in card.text
+    assert "`clean` removed 1 of 4 rows: those found in test, by 13 words in a row" in card.text
 
 
 def test_nothing_of_this_machine_is_in_what_is_pushed(origin, tmp_path, monkeypatch, pipeline):

@@ -35,7 +35,7 @@ def test_it_says_what_a_run_gave(whole_page: str) -> None:
         "teacher: reward margin",
         "pairs: margin of chosen over rejected",
         "1 of 7 rows have no score.",
-        "items that share 8 consecutive words",
+        "items found by 8 words in a row",
         "Accuracy by skills, 0-shot",
     ):
         assert part in text, part

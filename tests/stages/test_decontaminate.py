@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from llm_distill.errors import DataError
 from llm_distill.stages.decontaminate import Decontaminate
+from tests.methods.templated import drawn
 
 Run = Callable[..., Any]
 TEXT = "a farmer has seven cows and three hens and sells two of them to his old friend"
@@ -43,7 +46,7 @@ def test_overlaps_are_counted_by_source(run_stage: Run) -> None:
         },
     )
     assert [row["id"] for row in run.rows] == ["r1", "r3", "r4", "r6"]
-    assert run.dropped == {"overlaps test": 1, "overlaps seeds": 1, "no question": 1}
+    assert run.dropped == {"overlaps test": 1, "copy in seeds": 1, "no question": 1}
 
 
 def test_ngram_and_columns_are_settings(run_stage: Run) -> None:
@@ -81,4 +84,45 @@ def test_a_task_that_is_lost_is_said(run_stage: Run) -> None:
         {"id": "x", "question": "What?", "task": "words"}
     ]
     run = run_stage(stage(against=["test"]), {"rows": given, "test": rows(TEXT)})
-    assert run.warnings == ["no row of task 'cows' is left; raise ngram (now 13)"]
+    assert run.warnings == [
+        "no row of task 'cows' is left, all are found in test by whole; if they are new questions, "
+        "set compare: near or whole"
+    ]
+
+
+def test_what_is_compared_is_chosen_for_each_task_and_said(
+    run_stage: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = [{"question": text, "task": "balls"} for text in drawn("tracking", 80, seed=4)]
+    test = [*made[:40], {"question": TEXT, "task": "cows"}]
+    given = [*made[30:], {"question": f"Once {TEXT}, he says.", "task": "cows"}]
+    given = [{"id": str(i), **row} for i, row in enumerate(given)]
+    with caplog.at_level("INFO"):
+        run = run_stage(stage(against=["test"]), {"rows": given, "test": test})
+    dropped = run.dropped["near-copy in test"] + run.dropped["copy in test"]
+    assert 10 <= dropped <= 14
+    assert run.dropped["overlaps test"] == 1
+    how, shares = run.metrics["figures"]
+    assert [row["labels"]["by"][:11] for row in how["rows"]] == ["near-copies", "13 words in"]
+    assert [row["value"] for row in how["rows"]][1] == 0
+    assert {(r["labels"]["task"], r["labels"]["by"]) for r in shares["rows"]} == {
+        ("balls", "near"), ("balls", "whole"), ("cows", "ngram"),
+    }  # fmt: skip
+    assert "cows: 1 of 1 found in test by ngram" in caplog.text
+    assert re.search(r"balls: by near-copies above 0\.\d\d \(\d+% of its own texts", caplog.text)
+    plain = run_stage(
+        stage(against=["test"], compare={"balls": "ngram"}), {"rows": given, "test": test}
+    )
+    assert len(plain.rows) < 5
+    with pytest.raises(DataError, match="'ball' is no task .*did you mean 'balls'"):
+        run_stage(stage(against=["test"], compare={"ball": "near"}), {"rows": given, "test": test})
+    with pytest.raises(ValidationError, match="compare"):
+        stage(compare="rouge")
+
+
+def test_a_stage_without_tasks_is_one_task(run_stage: Run) -> None:
+    made = [{"id": str(i), "question": text} for i, text in enumerate(drawn("tracking", 80, 4))]
+    given = {"rows": made[40:], "test": made[:40]}
+    assert len(run_stage(stage(against=["test"]), given).rows) > 35
+    ngrams = stage(against=["test"], compare={"test": "ngram"})
+    assert len(run_stage(ngrams, given).rows) < 5

@@ -400,3 +400,44 @@ def test_a_system_message_and_examples_as_turns(
 def test_a_template_or_a_conversation(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Generate(stage="generate", rows="rows", model="m", **settings)
+
+
+def test_another_question_does_not_have_the_answer_of_the_one_before(
+    run_stage: Run, plain: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    seed = {**ROWS[0], "reference_answer": "2", "skills": ["addition"], "level": 1}
+    read = {"tags": {"question": "q", "answer": "a"}}
+    written = {"m": lambda r: f"{r.prompt[0]['content']} <q>2 + 3?</q> <a>5</a>"}
+    settings = stage(plain, parse={**read, "drop_columns": ["level"]})
+    with caplog.at_level("INFO"):
+        run = run_stage(settings, {"rows": [seed]}, written)
+    (row,) = run.rows
+    assert "1 + 1?" in row["completion"]  # the template reads the question before
+    assert (row["question"], row["answer"], row["task"]) == ("2 + 3?", "5", "sums")
+    assert (row["seed_question"], row["seed_reference_answer"]) == ("1 + 1?", "2")
+    assert row["seed_skills"] == ["addition"]
+    assert not {"reference_answer", "skills", "level", "seed_level"} & set(row)
+    assert set(row) == settings.output_columns({"rows": frozenset(seed)}) == set(run.features)
+    assert "reference_answer → seed_reference_answer" in caplog.text
+    whole = stage(plain, completion_column="question")
+    row = run_stage(whole, {"rows": [seed]}, {"m": lambda r: "2 + 3?"}).rows[0]
+    assert (row["question"], row["seed_reference_answer"]) == ("2 + 3?", "2")
+    same = stage(plain, parse={"tags": {"answer": "a"}})
+    assert run_stage(same, {"rows": [seed]}, written).rows[0]["reference_answer"] == "2"
+
+
+def test_another_question_is_not_compared_with_the_reference_of_the_one_before(
+    run_stage: Run, plain: str
+) -> None:
+    seed = {**ROWS[0], "reference_answer": "5"}
+    written = {"m": lambda r: "<q>2 + 3?</q> <a>5</a>"}
+    read = {"tags": {"question": "q", "answer": "a"}}
+    asked = stage(plain, parse=read, verify={})
+    with pytest.raises(DataError, match="'reference_answer' is about the question before"):
+        run_stage(asked, {"rows": [seed]}, written)
+    meant = stage(plain, parse=read, verify={"reference_column": "seed_reference_answer"})
+    assert meant.required_columns() == {"rows": {"id", "reference_answer"}}
+    assert run_stage(meant, {"rows": [seed]}, written).rows[0]["is_correct"] is True
+    both = {"tags": {**read["tags"], "reference_answer": "a"}}
+    own = stage(plain, parse=both, verify={})
+    assert run_stage(own, {"rows": [seed]}, written).rows[0]["is_correct"] is True

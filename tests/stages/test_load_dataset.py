@@ -131,6 +131,43 @@ def test_alpaca_and_sharegpt_shapes(tmp_path: Path, run_stage: Run) -> None:
     assert settings.output_columns({}) == {"id", "messages"}
 
 
+def test_what_stands_beside_and_in_sharegpts_turns(tmp_path: Path, run_stage: Run) -> None:
+    rows = [
+        {
+            "conversations": [
+                {"from": "human", "value": "Hi"},
+                {"from": "gpt", "value": "Bad", "weight": 0, "loss": "no"},
+                {"from": "human", "value": "Well?", "weight": None},
+                {"from": "gpt", "value": "Good", "weight": 1, "loss": None, "thoughts": "?"},
+            ],
+            "system": "Be short.",
+        },
+        {
+            "conversations": [
+                {"role": "user", "content": "A"},
+                {"role": "assistant", "content": "B"},
+            ]
+        },
+    ]
+    settings = stage(write_lines(tmp_path / "share.jsonl", [*rows, {**rows[1], "system": ""}]))
+    run = run_stage(settings)
+    first, second, third = (
+        [(m["role"], m["content"], m.get("weight")) for m in row["messages"]] for row in run.rows
+    )
+    assert set(run.features["messages"].feature) == {"role", "content", "weight"}
+    assert first == [
+        ("system", "Be short.", None), ("user", "Hi", None), ("assistant", "Bad", 0.0),
+        ("user", "Well?", None), ("assistant", "Good", 1.0),
+    ]  # fmt: skip
+    assert second == third == [("user", "A", None), ("assistant", "B", None)]
+    assert set(run.rows[0]) == settings.output_columns({}) == {"id", "messages"}
+    assert run.warnings == ["keys of messages that are not kept: loss (1), thoughts (1)"]
+    plain = run_stage(stage(write_lines(tmp_path / "plain.jsonl", rows[1:])))
+    assert plain.rows[0]["messages"][0] == {"role": "user", "content": "A"}
+    apart = stage(tmp_path / "share.jsonl", columns={"instructions": "system"}, required=[])
+    assert run_stage(apart).rows[0]["instructions"] == "Be short."
+
+
 def test_extra_columns_of_changing_types_and_keys(tmp_path: Path, run_stage: Run) -> None:
     rows = [
         {"id": "a", "x": None, "tags": [], "meta": {"p": 1}},
@@ -264,6 +301,18 @@ BAD_LINES: list[tuple[str, list[Any], dict[str, Any], str]] = [
         [{"conversations": [{"from": "humn", "value": "x"}]}],
         {},
         r":1, turn 1: unknown role 'humn'; did you mean 'human'",
+    ),
+    (
+        "system twice",
+        [{"conversations": [{"from": "system", "value": "x"}], "system": "y"}],
+        {},
+        ":1: both 'system' and the first turn are a system message; keep the column apart",
+    ),
+    (
+        "weight",
+        [{"conversations": [{"from": "gpt", "value": "x", "weight": "all"}]}],
+        {},
+        ":1, turn 1: weight should be a number from 0, but is 'all'",
     ),
     ("turns", [{"conversations": []}], {}, ":1: 'conversations' holds no turns"),
     ("text", [{"instruction": "x", "output": 3}], {}, ":1: 'output' should be text, but is 3"),

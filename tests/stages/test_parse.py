@@ -163,3 +163,33 @@ def test_json_as_models_write_it(run_stage: Run) -> None:
     texts = (r'{"q": "a", "answer": "\frac{1}{2}"}', '{"q": "a\nb", "answer": 1e3,}')
     run = run_stage(stage(json_keys={"q": "q", "answer": "answer"}), {"rows": rows(*texts)})
     assert [row["answer"] for row in run.rows] == [r"\frac{1}{2}", "1e3"]
+
+
+def test_another_question_does_not_have_the_answer_of_the_one_before(run_stage: Run) -> None:
+    seed = {
+        "id": "a-0", "parent_id": "a", "task": "sums", "question": "1 + 1?", "level": "easy",
+        "reference_answer": "2", "skills": ["addition"], "completion": "<q>3 * 4?</q>",
+        "seed_level": "of before",
+    }  # fmt: skip
+    run = run_stage(stage(tags={"question": "q"}), {"rows": [seed]})
+    assert run.rows == [{
+        "id": "a-0", "parent_id": "a", "task": "sums", "completion": "<q>3 * 4?</q>",
+        "question": "3 * 4?", "error": None, "seed_question": "1 + 1?", "seed_level": "easy",
+        "seed_reference_answer": "2", "seed_skills": ["addition"],
+    }]  # fmt: skip
+    assert set(run.features) == set(run.rows[0])
+    settings = stage(tags={"question": "q", "level": "l"}, drop_columns=["skills"], required=[])
+    given = {"rows": frozenset(seed)}
+    assert settings.output_columns(given) == {*run.rows[0], "level"} - {"seed_skills"}
+    assert set(run_stage(settings, {"rows": [seed]}).rows[0]) == settings.output_columns(given)
+
+
+def test_a_question_is_the_same_if_it_is_read_out_of_itself_or_there_was_none(
+    run_stage: Run,
+) -> None:
+    row = {"id": "a", "question": "<q>1 + 1?</q>", "reference_answer": "2"}
+    own = run_stage(stage(column="question", tags={"question": "q"}), {"rows": [row]})
+    assert own.rows == [{**row, "question": "1 + 1?", "error": None}]
+    first = {"id": "a", "topic": "sums", "completion": "<q>1 + 1?</q>"}
+    made = run_stage(stage(tags={"question": "q"}), {"rows": [first]})
+    assert made.rows == [{**first, "question": "1 + 1?", "error": None}]
