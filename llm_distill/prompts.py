@@ -170,19 +170,7 @@ def load_template(name: str) -> Template:
     """
     from jinja2 import TemplateSyntaxError, meta
 
-    path = find_resource(name)
-    if path is None or not path.is_file():
-        path = find_resource(f"prompts/{name}")
-    if path is None or not path.is_file():
-        bundled = bundled_root() / "prompts"
-        known = (str(p.relative_to(bundled)) for p in bundled.rglob("*.jinja"))
-        raise ConfigError(
-            f"template '{name}' is not there; looked in {Path.cwd()}, {Path.cwd() / 'prompts'} "
-            f"and {bundled}; {nearest(name, known)}"
-        )
-    raw = path.read_bytes()
-    if len(raw) > LARGEST_FILE:
-        raise ConfigError(f"template {path}: {len(raw):,} bytes; at most {LARGEST_FILE:,}")
+    path, raw = _read(name)
     try:
         source = raw.decode("utf-8")
         parsed = _environment().parse(source)
@@ -207,6 +195,39 @@ def load_template(name: str) -> Template:
         variables=frozenset(names),
         source=source,
     )
+
+
+def _read(name: str) -> tuple[Path, bytes]:
+    path = find_resource(name)
+    if path is None or not path.is_file():
+        path = find_resource(f"prompts/{name}")
+    if path is None or not path.is_file():
+        bundled = bundled_root() / "prompts"
+        known = (str(p.relative_to(bundled)) for p in bundled.rglob("*.jinja"))
+        raise ConfigError(
+            f"template '{name}' is not there; looked in {Path.cwd()}, {Path.cwd() / 'prompts'} "
+            f"and {bundled}; {nearest(name, known)}"
+        )
+    raw = path.read_bytes()
+    if len(raw) > LARGEST_FILE:
+        raise ConfigError(f"template {path}: {len(raw):,} bytes; at most {LARGEST_FILE:,}")
+    return path, raw
+
+
+def chat_template(name: str) -> str:
+    """The text of a chat template, found as templates of prompts are.
+
+    transformers renders it, sandboxed as well: it knows more than Jinja (`{% generation %}`), so
+    what is wrong with it is said where it is used.
+
+    Raises:
+        ConfigError: it does not exist, or is not text.
+    """
+    path, raw = _read(name)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"chat template {path}: not UTF-8; save it as UTF-8") from error
 
 
 def continuation(text: str) -> str:

@@ -147,6 +147,23 @@ def plan(
 
 
 @app.command()
+def preview(
+    file: File,
+    tokens: Annotated[
+        str, typer.Option("--tokens", help="The training stage whose rows are shown as tokens.")
+    ],
+    n: Annotated[int, typer.Option("-n", help="How many rows.", min=1)] = 3,
+    profile: Profile = None,
+    assignments: Sets = None,
+    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+) -> None:
+    """Show rows as a training reads them, token by token, with those in the loss marked."""
+    from llm_distill.cli.preview import preview_tokens
+
+    preview_tokens(file, profile, assignments or [], stage=tokens, n=n, root=workspace)
+
+
+@app.command()
 def stages(
     name: Annotated[str | None, typer.Argument(help="One stage, with all its settings.")] = None,
 ) -> None:

@@ -35,6 +35,7 @@ class ModelSource:
         prompt_format: `chat` renders through the chat template, `text` continues plain text.
         system_role: `fold` puts a system message before the first question, for a chat template
             that has no such role; `refuse` leaves it to the template.
+        chat_template: text of a template in place of the model's own.
         today: the date that a chat template is given where it asks for the present one.
     """
 
@@ -46,6 +47,7 @@ class ModelSource:
     prompt_format: PromptFormat = "chat"
     system_role: SystemRole = "refuse"
     today: date | None = None
+    chat_template: str | None = None
 
     @property
     def is_local(self) -> bool:
@@ -91,7 +93,7 @@ def load_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrained
     if source.prompt_format == "chat" and not tokenizer.chat_template:
         raise ModelError(
             f"model '{source.name}' ({source.path}) has no chat template; "
-            "set prompt_format: text for it under models:"
+            "set prompt_format: text, or a chat_template, for it under models:"
         )
     loaded: PreTrainedTokenizerBase = tokenizer
     return loaded
@@ -114,14 +116,17 @@ def own_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrainedT
     else:
         _check(source)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        tokenizer: Any = AutoTokenizer.from_pretrained(
             source.path, revision=source.revision, trust_remote_code=False
         )
     except Exception as error:  # files of others: whatever the library makes of them
         raise ModelError(
             f"model '{source.name}': no tokenizer at {source.path}: {first_line(error)}"
         ) from error
-    return tokenizer
+    if source.chat_template is not None:
+        tokenizer.chat_template = source.chat_template
+    loaded: PreTrainedTokenizerBase = tokenizer
+    return loaded
 
 
 def load_model(

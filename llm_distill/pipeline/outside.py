@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llm_distill.errors import DataError
+from llm_distill.errors import ConfigError, DataError
 from llm_distill.models.files import why_not_a_hub_name
 from llm_distill.paths import find_resource
 from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.schema import ModelConfig
+from llm_distill.prompts import chat_template
 from llm_distill.rows.reading import check_is_no_file
 from llm_distill.stage import Stage
 from llm_distill.tracking import Tracker, not_installed
@@ -19,6 +20,11 @@ def check_model(name: str, config: ModelConfig, problems: Problems) -> None:
     """Note what the model's engine finds, such as weights that cannot be loaded."""
     for place, message in config.engine.check(config.model_name_or_path):
         problems.add(("models", name, *place), message)
+    if config.chat_template is not None:
+        try:
+            chat_template(config.chat_template)
+        except ConfigError as error:
+            problems.add(("models", name, "chat_template"), str(error))
 
 
 def check_data(name: str, stage: Stage, problems: Problems) -> None:

@@ -32,6 +32,11 @@ class ModelConfig(BaseModel):
         "for a chat template without a system role: fold puts a system message before the first "
         "question; refuse leaves it to the template, which refuses",
     )
+    chat_template: str | None = later_setting(
+        None,
+        "a file with a chat template in place of the model's own, such as "
+        "chat/chatml_tools.jinja; a model that is trained keeps it",
+    )
     engine: EngineOfKind = Field(default_factory=TransformersSettings)
 
 

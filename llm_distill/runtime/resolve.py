@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -14,7 +15,7 @@ from llm_distill.models.sources import TEMPLATE_FILES, ModelSource, asks_for_the
 from llm_distill.paths import find_resource
 from llm_distill.pipeline.graph import base_model
 from llm_distill.pipeline.schema import ModelConfig, PipelineConfig
-from llm_distill.prompts import load_template
+from llm_distill.prompts import chat_template, load_template
 from llm_distill.runtime.artifact import Artifact, directory_digest
 from llm_distill.runtime.fingerprint import result_settings
 from llm_distill.stage import Stage, models_of, references, rows_of
@@ -87,7 +88,9 @@ class Resolver:
             local = find_resource(config.model_name_or_path)
             path = str(local) if local is not None else config.model_name_or_path
             revision = _hub_revision(config) if local is None else None
-            is_dated = config.prompt_format == "chat" and asks_for_the_date(path, revision)
+            template = _chat_template(config)
+            asks = "strftime_now" in template if template else asks_for_the_date(path, revision)
+            is_dated = config.prompt_format == "chat" and asks
             return ModelSource(
                 name=name,
                 path=path,
@@ -96,6 +99,7 @@ class Resolver:
                 prompt_format=config.prompt_format,
                 system_role=config.system_role,
                 today=(self.pipeline.today or self.first_run()) if is_dated else None,
+                chat_template=template,
             )
         artifact = self.ready[name]
         base = self.model(models_of(self.pipeline.stages[name])[0])
@@ -133,6 +137,9 @@ class Resolver:
             identity["engine"] = result_settings(config.engine)
         if config.system_role != "refuse":
             identity["system_role"] = config.system_role
+        template = _chat_template(config)
+        if template is not None:
+            identity["chat_template"] = hashlib.sha256(template.encode()).hexdigest()
         today = self.model(name).today
         if today is not None:
             identity["today"] = today.isoformat()
@@ -157,6 +164,10 @@ class Resolver:
         if str(path) not in self._digests:
             self._digests[str(path)] = directory_digest(path)
         return self._digests[str(path)]
+
+
+def _chat_template(config: ModelConfig) -> str | None:
+    return None if config.chat_template is None else chat_template(config.chat_template)
 
 
 def _is_adapter(artifact: Artifact) -> bool:

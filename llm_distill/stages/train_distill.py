@@ -7,7 +7,7 @@ out: a model directory, or an adapter directory
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
@@ -18,6 +18,7 @@ from llm_distill.distillation.settings import DistillSettings
 from llm_distill.errors import ConfigError
 from llm_distill.evaluation.results import Results
 from llm_distill.methods.seeds import derive_seed
+from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage
 from llm_distill.training.settings import TrainingSettings
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from llm_distill.distillation.alignment.encoding import RowEncoder
     from llm_distill.distillation.teacher.signal import TeacherSignal
+    from llm_distill.models.sources import ModelSource
+    from llm_distill.training.data import Labelled
 
 SCORED = {"teacher_logps", "scored_by", "scored_text"}
 TOP = {"teacher_top_ids", "teacher_top_logps"}
@@ -122,6 +125,30 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
             return distill_trainer(model, dataset, student, arguments, peft_config, self, signal)
 
         return train_and_save(self, source, dataset, trainer, context, seed)
+
+    def labelled(self, source: ModelSource) -> Callable[[Row], list[Labelled]]:
+        """See `training.data.Labelled`; of the student."""
+        from llm_distill.distillation.alignment.encoding import row_encoder
+        from llm_distill.distillation.teacher.scoring import in_loss
+        from llm_distill.models.sources import context_length
+        from llm_distill.training.data import labelled
+
+        encoder = row_encoder(
+            source,
+            min(self.max_length, context_length(source)),
+            answers=self.answers,
+            thoughts=self.thoughts,
+        )
+        turns, tools = self.turns(), self.tools()
+
+        def of(row: Row) -> list[Labelled]:
+            encoded = encoder.encode(turns(row), tools(row))
+            index = set(in_loss(encoded).tolist())
+            ids = encoded.ids.tolist()
+            in_loss_at = [place in index for place in range(len(ids))]
+            return [labelled(encoder.tokenizer, ids, in_loss_at)]
+
+        return of
 
     def _as_the_teacher_reads(self) -> RowText:
         if self.teacher_prompt_template is None:

@@ -6,7 +6,8 @@ out: an adapter directory, or a model directory
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,6 +15,10 @@ from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Context, Model, ModelOutput, Rows, Stage, later_setting
 from llm_distill.training.settings import LoraSettings, ThoughtSettings, TrainingSettings
+
+if TYPE_CHECKING:
+    from llm_distill.models.sources import ModelSource
+    from llm_distill.training.data import Labelled
 
 LossType = Literal[
     "sigmoid",
@@ -113,3 +118,16 @@ class TrainDpo(TrainingSettings, ThoughtSettings, Stage):
 
         seed = derive_seed(context.seed, "train_dpo")
         return train_and_save(self, source, dataset, trainer, context, seed)
+
+    def labelled(self, source: ModelSource) -> Callable[[Row], list[Labelled]]:
+        """See `training.data.Labelled`; of each row the chosen and the rejected answer."""
+        from llm_distill.training.data import dpo_example, labelled_sft, pair_encoder, sft_example
+
+        encoder = pair_encoder(source, self.max_length, thoughts=self.thoughts)
+
+        def of(row: Row) -> list[Labelled]:
+            pair = dpo_example(encoder, row)
+            sides = (pair[f"{side}_ids"] for side in ("chosen", "rejected"))
+            return [labelled_sft(encoder, sft_example(pair["prompt_ids"], side)) for side in sides]
+
+        return of

@@ -6,7 +6,8 @@ out: an adapter directory, or a model directory
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -14,6 +15,10 @@ from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Context, Model, ModelOutput, Rows, Stage
 from llm_distill.training.settings import LoraSettings, ThoughtSettings, TrainingSettings
+
+if TYPE_CHECKING:
+    from llm_distill.models.sources import ModelSource
+    from llm_distill.training.data import Labelled
 
 
 class TrainKto(TrainingSettings, ThoughtSettings, Stage):
@@ -82,3 +87,15 @@ class TrainKto(TrainingSettings, ThoughtSettings, Stage):
             )
 
         return train_and_save(self, source, dataset, trainer, context, seed)
+
+    def labelled(self, source: ModelSource) -> Callable[[Row], list[Labelled]]:
+        """See `training.data.Labelled`."""
+        from llm_distill.training.data import kto_example, labelled_sft, pair_encoder, sft_example
+
+        encoder = pair_encoder(source, self.max_length, thoughts=self.thoughts)
+
+        def of(row: Row) -> list[Labelled]:
+            found = kto_example(encoder, row, self.label_column)
+            return [labelled_sft(encoder, sft_example(found["prompt_ids"], found["completion_ids"]))]
+
+        return of

@@ -20,7 +20,8 @@ from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage,
 from llm_distill.training.settings import TrainingSettings, TurnSettings
 
 if TYPE_CHECKING:
-    from llm_distill.training.data import EncodedTurn, PairEncoder
+    from llm_distill.models.sources import ModelSource
+    from llm_distill.training.data import EncodedTurn, Labelled, PairEncoder
 
 
 class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
@@ -79,7 +80,6 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
     def run(self, context: Context) -> ModelOutput:
         from llm_distill.training.data import (
             checked_weight,
-            pair_encoder,
             sft_examples,
             token_dataset,
         )
@@ -90,9 +90,7 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
         if self.if_no_rows == "keep_model" and not len(context.rows(self.rows)):
             context.warn(f"'{self.rows}' has no rows: model '{self.model}' is passed on untrained")
             return save_untrained(self, source, context, seed)
-        encoder = pair_encoder(
-            source, self.max_length, answers=self.answers, thoughts=self.thoughts
-        )
+        encoder = self._encoder(source)
         turns = self._turns(encoder)
 
         def encode(row: Row) -> list[dict[str, Any]]:
@@ -110,6 +108,20 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
             return sft_trainer(model, dataset, encoder.tokenizer, arguments, peft_config)
 
         return train_and_save(self, source, dataset, trainer, context, seed)
+
+    def labelled(self, source: ModelSource) -> Callable[[Row], list[Labelled]]:
+        """See `training.data.Labelled`."""
+        from llm_distill.training.data import labelled_sft, sft_examples
+
+        encoder = self._encoder(source)
+        turns = self._turns(encoder)
+        return lambda row: [labelled_sft(encoder, e) for e in sft_examples(turns(row))]
+
+    def _encoder(self, source: ModelSource) -> PairEncoder:
+        from llm_distill.training.data import pair_encoder
+
+        turns = {"answers": self.answers, "thoughts": self.thoughts}
+        return pair_encoder(source, self.max_length, **turns)
 
     def _turns(self, encoder: PairEncoder) -> Callable[[Row], list[EncodedTurn]]:
         """From a row to its turns as tokens."""

@@ -14,6 +14,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import DataError
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 
 EncodedTurn = tuple[list[int], list[int], Turn]
 """The tokens that the model is given, those that it writes, its end included, and the turn."""
+
+Labelled = list[tuple[str, bool, int]]
+"""An example to be looked at: its text, cut where the loss begins and ends; whether the piece is in
+the loss, and its number of tokens."""
 
 NO_LOSS = -100
 """The label that torch's cross entropy leaves out."""
@@ -209,6 +214,22 @@ def pair_encoder(source: ModelSource, max_length: int, **turns: Any) -> PairEnco
 def sft_example(head: Sequence[int], tail: Sequence[int]) -> dict[str, list[int]]:
     """Token ids, and labels with no loss over the prompt."""
     return {"input_ids": [*head, *tail], "labels": [NO_LOSS] * len(head) + [*tail]}
+
+
+def labelled(tokenizer: Any, ids: Sequence[int], in_loss: Sequence[bool]) -> Labelled:
+    """An example as text. in_loss: whether each token is."""
+    pairs = zip(ids, in_loss, strict=True)
+    found: Labelled = []
+    for is_in, group in groupby(pairs, key=lambda pair: pair[1]):
+        piece = [token for token, _ in group]
+        found.append((tokenizer.decode(piece), is_in, len(piece)))
+    return found
+
+
+def labelled_sft(encoder: PairEncoder, example: Mapping[str, Sequence[int]]) -> Labelled:
+    """An example of `sft_example` as text."""
+    in_loss = [label != NO_LOSS for label in example["labels"]]
+    return labelled(encoder.tokenizer, example["input_ids"], in_loss)
 
 
 def checked_weight(value: object) -> float:

@@ -37,6 +37,8 @@ def scored_by(source: ModelSource) -> str:
     digest = hashlib.sha256(source.prompt_format.encode())
     if source.today is not None:
         digest.update(source.today.isoformat().encode())
+    if source.chat_template is not None:
+        digest.update(source.chat_template.encode())
     if source.system_role != "refuse":
         digest.update(source.system_role.encode())
     if not source.is_local:
