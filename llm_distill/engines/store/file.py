@@ -56,6 +56,8 @@ def connect(path: Path) -> sqlite3.Connection:
         # Survives the death of the process at once, that of the machine up to the last checkpoint.
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA cell_size_check = ON")
+        # A text with a flipped bit may be no UTF-8: its checksum tells, and it is asked for again.
+        db.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
         if version < SCHEMA_VERSION:
             db.executescript(f"{TABLES} PRAGMA user_version = {SCHEMA_VERSION};")
     except BaseException:
