@@ -15,11 +15,12 @@ from typing import Any
 import yaml
 
 from llm_distill.evaluation.results import Results
+from llm_distill.integrity import DamagedError
 from llm_distill.manifest import Manifest
 from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.registry import find_stage
 from llm_distill.pipeline.repeat import unroll
-from llm_distill.runtime.artifact import DamagedError, Workspace
+from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.record import RunRecord, StageRecord, State
 from llm_distill.stage import references
 

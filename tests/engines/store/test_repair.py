@@ -75,7 +75,7 @@ def short(index: int) -> int:
 
 
 def long(index: int) -> int:
-    return 4000 if index % 5 == 0 else 30
+    return 12_000 if index % 5 == 0 else 30
 
 
 @pytest.mark.parametrize(
