@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -22,9 +23,12 @@ def checked_manifest(path: Path) -> Manifest:
 
     Raises:
         DamagedError: it is not there, or not as it was written.
+        OSError: it may not be read, which is not damage.
     """
     raw = raw_manifest(path)
     if raw is None:
+        with suppress(FileNotFoundError):
+            (path / MANIFEST).read_bytes()
         raise DamagedError(f"{MANIFEST} is missing or unreadable")
     if not is_as_written(raw):
         raise DamagedError(f"{MANIFEST} was edited: its digest does not match")

@@ -21,6 +21,7 @@ from llm_distill.publish.lineage import Lineage, quoted_manifest, read_lineage
 from llm_distill.publish.model_card import names_of
 from llm_distill.publish.package import Package, package
 from llm_distill.publish.push import check_can_push, check_repo_id, push
+from llm_distill.publish.recipe import is_pipeline
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.record import RunRecord, read_run
 
@@ -133,12 +134,13 @@ def _pipeline(record: RunRecord) -> dict[str, Any]:
         values = yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise WorkspaceError(f"{path} cannot be read ({error}); name another run") from error
-    if record.settings_digest not in (None, fingerprint(text)) or not isinstance(values, dict):
+    if record.settings_digest not in (None, fingerprint(text)) or not is_pipeline(values):
         raise WorkspaceError(
             f"{path} is not as the run wrote it, and the card would quote it; run the pipeline "
             "again, or name another run"
         )
-    return values
+    settings: dict[str, Any] = values
+    return settings
 
 
 def _source(workspace: Workspace, record: RunRecord, stage: str) -> ModelSource:

@@ -200,15 +200,17 @@ def _is_from_hub(model: ModelUsed) -> bool:
 
 
 def _source(manifest: Manifest) -> Source:
-    settings, digests = manifest.settings, manifest.identity["sources"]
-    path = settings["path"]
+    """Settings and sources may be another version's, so that nothing of them is certain."""
+    settings, digests = manifest.settings, manifest.identity.get("sources")
+    path, name = str(settings.get("path", "unknown")), settings.get("name")
     # The manifest has the digest of each file, or the commit of a name on the Hub.
-    is_on_hub = list(digests) == [path] and len(digests[path]) != DIGEST_LENGTH
+    commit = digests.get(path) if isinstance(digests, dict) and list(digests) == [path] else None
+    is_on_hub = isinstance(commit, str) and len(commit) != DIGEST_LENGTH
     return Source(
         stage=manifest.name,
         path=path,
-        name=settings["name"] if isinstance(settings["name"], str) else None,
-        split=settings["split"],
-        revision=digests[path] if is_on_hub else None,
+        name=name if isinstance(name, str) else None,
+        split=str(settings.get("split", "unknown")),
+        revision=commit if is_on_hub else None,
         is_on_hub=is_on_hub,
     )

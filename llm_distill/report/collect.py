@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from llm_distill.errors import WorkspaceError
 from llm_distill.evaluation.results import Results
 from llm_distill.integrity import DamagedError
 from llm_distill.manifest import Manifest
@@ -123,6 +124,8 @@ def _stage(name: str, record: StageRecord, stated: Any, workspace: Workspace) ->
         artifact = workspace.find(record.artifact, read_files=False)
     except DamagedError as error:
         return StageView(name, kind, _references(stated), record, problem=f"damaged: {error}")
+    except (OSError, WorkspaceError) as error:
+        return StageView(name, kind, _references(stated), record, problem=str(error))
     if artifact is None:
         return StageView(name, kind, _references(stated), record, problem="it has been removed")
     manifest = artifact.manifest

@@ -26,7 +26,7 @@ from llm_distill.integrity import (
 )
 from llm_distill.manifest import MANIFEST, FileDigest, Manifest
 from llm_distill.paths import file_digests
-from llm_distill.runtime.disk import full_disk, sync, write_durably
+from llm_distill.runtime.disk import disk_error, sync, write_durably
 from llm_distill.runtime.liveness import (
     DEAD_AFTER,
     SECONDS_BETWEEN_BEATS,
@@ -75,9 +75,9 @@ class Workspace:
             write_durably(probe, " " * PROBE_BYTES)
             probe.unlink(missing_ok=True)  # another run may have been faster
         except OSError as error:
-            raise full_disk(error, self.root) or WorkspaceError(
-                f"cannot write to workspace {self.root}: {error.strerror or error}; "
-                "choose another with --workspace DIR"
+            what = "cannot write to the workspace: "
+            raise disk_error(error, self.root, what) or WorkspaceError(
+                f"{what}{error}; choose another with --workspace DIR"
             ) from error
 
     def address(self, stage: str, digest: str) -> str:
@@ -114,7 +114,7 @@ class Workspace:
                 continue
             try:
                 manifest = checked_manifest(path.parent)
-            except DamagedError:
+            except (DamagedError, OSError):
                 continue
             if newest is None or manifest.created > newest.created:
                 newest = manifest

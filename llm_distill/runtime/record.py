@@ -26,6 +26,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from llm_distill.digests import fingerprint
 from llm_distill.errors import WorkspaceError, nearest
+from llm_distill.manifest import ArtifactName
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.disk import disk_explained, write_durably
@@ -47,7 +48,7 @@ class StageRecord(BaseModel, extra="ignore"):
     """One line of `llm-distill status`."""
 
     state: State = "waiting"
-    artifact: str | None = None
+    artifact: ArtifactName | None = None
     rows: int | None = None
     dropped: dict[str, int] = Field(default_factory=dict)
     tokens: int = 0
@@ -172,7 +173,8 @@ class RunRecord(BaseModel, extra="ignore"):
     @contextmanager
     def logging(self, stage: str) -> Iterator[None]:
         """Send what is logged meanwhile to the stage's own file."""
-        handler = _LogFile(self.directory / "logs" / f"{stage}.log", encoding="utf-8")
+        with disk_explained(self.directory, "the stage's log: "):
+            handler = _LogFile(self.directory / "logs" / f"{stage}.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
         level = root.level
@@ -209,7 +211,7 @@ def read_run(
     Raises:
         WorkspaceError: there is none of that name, or none that can be read.
     """
-    runs = sorted(workspace.runs.glob(f"*/*/{RECORD}"), key=_began)
+    runs = sorted(_records(workspace.runs, on_damaged), key=_began)
     wanted = [
         path
         for path in runs
@@ -223,6 +225,22 @@ def read_run(
         except WorkspaceError as damaged:
             on_damaged(f"{damaged}; this is the run before it")
     return _read(wanted[0])
+
+
+def _records(folder: Path, says: Callable[[str], None]) -> Iterator[Path]:
+    """The run.json files. `glob` would pass over folders that may not be entered, and say nothing.
+
+    Raises:
+        OSError: the folder of all runs may not be entered.
+    """
+    if not folder.exists():
+        return
+    for pipeline in folder.iterdir():
+        try:
+            runs = list(pipeline.iterdir()) if pipeline.is_dir() else []
+            yield from (run / RECORD for run in runs if (run / RECORD).exists())
+        except OSError as error:
+            says(f"{error.filename or pipeline}: {error.strerror}; its runs are passed over")
 
 
 def runs_of(workspace: Workspace, pipeline: str) -> Iterator[RunRecord]:
@@ -244,7 +262,10 @@ def _began(path: Path) -> tuple[float, str]:
             return started, path.parent.name
     except (OSError, ValueError, RecursionError, LookupError, TypeError, OverflowError):
         pass
-    return (path.stat().st_mtime if path.exists() else 0.0), path.parent.name
+    try:
+        return path.stat().st_mtime, path.parent.name
+    except OSError:
+        return 0.0, path.parent.name
 
 
 def _read(path: Path) -> RunRecord:
