@@ -75,7 +75,7 @@ class Workspace:
             write_durably(probe, " " * PROBE_BYTES)
             probe.unlink(missing_ok=True)  # another run may have been faster
         except OSError as error:
-            what = "cannot write to the workspace: "
+            what = f"cannot write to workspace {self.root}: "
             raise disk_error(error, self.root, what) or WorkspaceError(
                 f"{what}{error}; choose another with --workspace DIR"
             ) from error

@@ -31,7 +31,8 @@ WHAT_TO_DO = {
     errno.ESTALE: "the network file system has lost it: mount it again",
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
     errno.ENFILE: "the system has too many files open: wait, or end what has them",
-    errno.ENOTDIR: "it, or something above it, is a file where a folder should be: move it away",
+    errno.ENOTDIR: "it, or something above it, is a file where a folder should be: move it away, "
+    "or choose another place with --workspace DIR",
     errno.EISDIR: "it is a folder where a file should be: move it away",
     errno.ELOOP: "its links go round in a circle: remove them",
 }
