@@ -8,21 +8,34 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from llm_distill.digests import fingerprint
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
+MOST_NAME_BYTES = 255
 _DIGEST = "manifest_digest"
+
+
+def _is_folder_name(name: str) -> str:
+    if not name or "/" in name or "\0" in name or name.startswith("."):
+        raise ValueError("not the name of an artifact's folder")
+    if len(name.encode("utf-8", "replace")) > MOST_NAME_BYTES:
+        raise ValueError(f"longer than the {MOST_NAME_BYTES} bytes of a file's name")
+    return name
+
+
+ArtifactName = Annotated[str, AfterValidator(_is_folder_name)]
+"""The name of an artifact's folder: `answers-0a1b2c3d4e5f`."""
 
 
 class InputRef(BaseModel, extra="ignore", frozen=True):
     """The artifact that a reference to another stage resolved to, by the name of its folder."""
 
-    artifact: str
+    artifact: ArtifactName
     content_digest: str
 
 

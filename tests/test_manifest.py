@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from llm_distill.digests import fingerprint
+from llm_distill.integrity import DamagedError
 from llm_distill.manifest import (
     MANIFEST,
     InputRef,
@@ -20,7 +21,7 @@ from llm_distill.manifest import (
     raw_manifest,
     read_manifest,
 )
-from llm_distill.runtime.artifact import DamagedError, Workspace
+from llm_distill.runtime.artifact import Workspace
 from tests.manifests import manifest
 
 GOLDEN = Path(__file__).parent / "golden" / MANIFEST  # written by a run before this was a type

@@ -99,13 +99,11 @@ def _prune_unfinished(workspace: Workspace, before: float, *, delete: bool) -> b
     Returns:
         Whether there was any.
     """
-    from filelock import Timeout
-
     n_stages = n_bytes = 0
     with disk_explained(workspace.root):
         for folder in sorted(workspace.work.glob("*/")):
             try:
-                with workspace.file_lock(folder.name).acquire(timeout=0):
+                with workspace.lock(folder.name, _not_waiting):
                     found = [path.lstat() for path in (folder, *folder.rglob("*"))]
                     if max(each.st_mtime for each in found) >= before:
                         continue
@@ -113,12 +111,23 @@ def _prune_unfinished(workspace: Workspace, before: float, *, delete: bool) -> b
                     n_bytes += sum(each.st_size for each in found)
                     if delete:
                         shutil.rmtree(folder)
-            except (Timeout, FileNotFoundError):  # a run is working on it, or has just published it
+            except (
+                BusyError,
+                FileNotFoundError,
+            ):  # a run is working on it, or has just published it
                 continue
     if n_stages:
         what = f"what {counted(n_stages, 'stopped stage')} left, {n_bytes / 1e6:,.1f} MB,"
         console().print(f"{what} {'is' if delete else 'would be'} deleted{'' if delete else HOW}")
     return n_stages > 0
+
+
+class BusyError(Exception):
+    """A run is working on the artifact."""
+
+
+def _not_waiting(holder: str) -> None:
+    raise BusyError(holder)
 
 
 def verify_command(root: Path, *, repair: bool) -> None:

@@ -25,8 +25,7 @@ def compare_command(first: str, second: str, root: Path) -> None:
         collect(read_run(workspace, name, on_damaged=say), workspace) for name in (first, second)
     )
     for letter, run in (("A", a), ("B", b)):
-        run.record.settle()
-        out.print(f"[bold]{letter}[/bold] {escape(run.record.name)}: {run.record.state}")
+        out.print(f"[bold]{letter}[/bold] {escape(run.record.described)}")
     if a.record.name == b.record.name:
         out.print("both are the same run")
         return

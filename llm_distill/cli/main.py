@@ -6,10 +6,12 @@ Nothing heavy is imported at the top: `--help` answers at once.
 from __future__ import annotations
 
 import io
+import os
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -351,5 +353,42 @@ def main() -> None:
     try:
         app()
     except LLMDistillError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
+    except OSError as error:
+        _end(*_refused(error))
+
+
+def _refused(error: OSError) -> tuple[str, int]:
+    """What to say where the disk has refused something, and the exit code; raises other errors."""
+    from llm_distill.runtime.disk import disk_error
+
+    explained = disk_error(error, Path.cwd())
+    if explained is None:
+        raise error
+    if error.filename is not None or _output_works():
+        return str(explained), explained.exit_code
+    said = f"the output cannot be written: {error.strerror}; write it to another place"
+    before: BaseException | None = error
+    while before is not None and not isinstance(before, LLMDistillError):
+        before = before.__context__
+    if before is None:
+        return said, explained.exit_code
+    return f"{before}\n{said}", before.exit_code  # it was being said when that happened
+
+
+def _end(message: str, code: int) -> NoReturn:
+    with suppress(OSError):  # standard error may be on a full disk too
+        typer.echo(f"error: {message}", err=True)
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try again, and complain
+    sys.exit(code)
+
+
+def _output_works() -> bool:
+    try:
+        print(flush=True)
+    except (OSError, ValueError):
+        return False
+    return True

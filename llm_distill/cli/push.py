@@ -11,16 +11,18 @@ import yaml
 from rich.markup import escape
 
 from llm_distill.cli.display import console, say
+from llm_distill.digests import fingerprint
 from llm_distill.errors import ConfigError, ModelError, WorkspaceError, counted, nearest
 from llm_distill.evaluation.results import Results
-from llm_distill.manifest import read_manifest
+from llm_distill.integrity import DamagedError
 from llm_distill.publish.cards import Origin
 from llm_distill.publish.licenses import check_license
-from llm_distill.publish.lineage import Lineage, read_lineage
+from llm_distill.publish.lineage import Lineage, quoted_manifest, read_lineage
 from llm_distill.publish.model_card import names_of
 from llm_distill.publish.package import Package, package
 from llm_distill.publish.push import check_can_push, check_repo_id, push
-from llm_distill.runtime.artifact import Artifact, DamagedError, Workspace
+from llm_distill.publish.recipe import is_pipeline
+from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.record import RunRecord, read_run
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def push_command(
     workspace = Workspace(root)
     out = console()
     record = read_run(workspace, run, on_damaged=say)
+    out.print(f"from {escape(record.described)}")
     artifact = _artifact(workspace, record, stage)
     if merge and not artifact.manifest.is_model:
         raise ConfigError(f"--merge: stage '{stage}' gives rows, not an adapter")
@@ -117,7 +120,7 @@ def _evaluations(workspace: Workspace, record: RunRecord, lineage: Lineage) -> l
         return []
     names, found = names_of(lineage), []
     for stage in record.stages.values():
-        manifest = read_manifest(workspace.path(stage.artifact)) if stage.artifact else None
+        manifest = quoted_manifest(workspace.path(stage.artifact)) if stage.artifact else None
         measured = Results.from_metrics(manifest.metrics if manifest else {})
         if stage.artifact and measured.models & names:
             found.append(read_lineage(workspace.path(stage.artifact)))
@@ -125,14 +128,19 @@ def _evaluations(workspace: Workspace, record: RunRecord, lineage: Lineage) -> l
 
 
 def _pipeline(record: RunRecord) -> dict[str, Any]:
+    path = record.directory / "pipeline.yaml"
     try:
-        text = (record.directory / "pipeline.yaml").read_text(encoding="utf-8")
-        values: dict[str, Any] = yaml.safe_load(text)
-    except (OSError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise WorkspaceError(f"{path} cannot be read ({error}); name another run") from error
+    if record.settings_digest not in (None, fingerprint(text)) or not is_pipeline(values):
         raise WorkspaceError(
-            f"{record.directory / 'pipeline.yaml'} cannot be read ({error}); name another run"
-        ) from error
-    return values
+            f"{path} is not as the run wrote it, and the card would quote it; run the pipeline "
+            "again, or name another run"
+        )
+    settings: dict[str, Any] = values
+    return settings
 
 
 def _source(workspace: Workspace, record: RunRecord, stage: str) -> ModelSource:

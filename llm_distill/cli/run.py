@@ -115,11 +115,8 @@ def status_command(name: str | None, root: Path) -> None:
     """Show a run's stages, and why it stopped if it did."""
     out = console()
     record = read_run(Workspace(root), name, on_damaged=say)
-    record.settle()
     profile = f", profile {record.profile}" if record.profile else ""
-    out.print(
-        f"[bold]{record.name}[/bold]: {record.state} ({escape(f'{record.pipeline}{profile}')})"
-    )
+    out.print(f"{escape(record.described)} ({escape(f'{record.pipeline}{profile}')})")
     out.print(status_table(record))
     for stage_name, stage in record.stages.items():
         if stage.state == "failed":
@@ -134,7 +131,7 @@ def report_command(name: str | None, root: Path, output: Path | None) -> None:
 
     workspace = Workspace(root)
     record = read_run(workspace, name, on_damaged=say)
-    record.settle()
+    console().print(escape(record.described))
     _name_report(write_report(record, workspace, output))
 
 

@@ -23,6 +23,9 @@ from llm_distill.pipeline.yaml_file import read_yaml
 from llm_distill.stage import Stage
 from llm_distill.tracking import Tracker
 
+MOST_NAME_BYTES = 200
+"""A file's name has at most 255, and digits and endings are put after a stage's name."""
+
 
 def load_pipeline(
     file: str, *, profile: str | None = None, assignments: Sequence[str] = ()
@@ -150,6 +153,12 @@ def _read_stages(raw_stages: Any, problems: Problems) -> tuple[dict[str, Stage],
         plain = problems.in_file(place)[-1]
         if not isinstance(plain, str) or not plain.replace("_", "").isalnum():
             problems.add(place, "a stage's name has letters, digits and underscores only")
+        elif (length := len(plain.encode("utf-8", "replace"))) > MOST_NAME_BYTES:
+            problems.add(
+                place,
+                f"a stage's name has at most {MOST_NAME_BYTES} bytes, as it is part of names of "
+                f"files; this one has {length}",
+            )
         elif not isinstance(raw, dict) or "stage" not in raw:
             problems.add(
                 place, "does not name a stage; add stage: with one of: " + ", ".join(stage_names())

@@ -45,7 +45,9 @@ class Header(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names the runs")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=200, description="names the runs"
+    )
     seed: int = Field(0, ge=0, description="every random choice of the pipeline derives from it")
     models: dict[str, ModelConfig] = Field(default_factory=dict)
     variables: dict[str, Any] = Field(

@@ -1,7 +1,8 @@
 """Where an artifact comes from: its manifest, and those of all that it was made from.
 
-Manifests name their inputs' artifacts, which are in the same folder. One that has been removed is
-not an error: the cards mention the gap.
+Manifests name their inputs' artifacts, which are in the same folder, with the digest of their
+content. One that has been removed, or made again with another content, is not an error: the cards
+mention the gap. One that is not what its manifest says is: nothing of it may be quoted.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from llm_distill.errors import DataError
-from llm_distill.manifest import Manifest, ModelUsed, read_manifest
+from llm_distill.errors import DataError, WorkspaceError
+from llm_distill.integrity import DamagedError, check_files, checked_manifest
+from llm_distill.manifest import Manifest, ModelUsed
 
+READ_UP_TO = 2**20
+"""Bytes. Larger files of what is upstream are compared by size: reading them takes minutes."""
 DIGEST_LENGTH = 64  # digits of a file's sha256; a commit on the Hub has 40
 
 
@@ -54,7 +58,8 @@ class Lineage:
     Attributes:
         path: The artifact.
         manifests: By artifact, each after those of its inputs; the artifact's own is last.
-        missing: Artifacts that are named as inputs and have been removed.
+        missing: Artifacts that are named as inputs and are no longer what was read: `clean-0a1b…
+            (removed)`.
     """
 
     path: Path
@@ -138,21 +143,53 @@ def read_lineage(path: Path) -> Lineage:
 
     Raises:
         DataError: There is no artifact.
+        WorkspaceError: It, or one upstream of it, is damaged.
     """
-    found: dict[str, Manifest | None] = {}
+    found: dict[str, Manifest] = {}
+    missing: dict[str, str] = {}
     read_by: dict[str, list[str]] = {}
     addresses = [path.name]
+    contents: dict[str, str] = {}
     for address in addresses:  # grows
-        if address not in found:
-            found[address] = manifest = read_manifest(path.parent / address)
-            inputs = manifest.inputs.values() if manifest else ()
-            read_by[address] = [entry.artifact for entry in inputs]
+        if address in read_by:
+            continue
+        manifest = quoted_manifest(path.parent / address)
+        read_by[address] = []
+        if manifest is None:
+            missing[address] = "removed"
+        elif contents.get(address, manifest.content_digest) != manifest.content_digest:
+            missing[address] = "made again since, with another content"
+        else:
+            found[address] = manifest
+            for entry in manifest.inputs.values():
+                read_by[address].append(entry.artifact)
+                contents.setdefault(entry.artifact, entry.content_digest)
             addresses += read_by[address]
-    if found[path.name] is None:
+    if path.name not in found:
         raise DataError(f"{path.name} is not an artifact of a stage: it has no manifest")
     ordered = TopologicalSorter(read_by).static_order()
-    manifests = {address: m for address in ordered if (m := found[address]) is not None}
-    return Lineage(path, manifests, tuple(address for address, m in found.items() if m is None))
+    manifests = {address: found[address] for address in ordered if address in found}
+    gaps = tuple(f"{address} ({why})" for address, why in missing.items())
+    return Lineage(path, manifests, gaps)
+
+
+def quoted_manifest(path: Path) -> Manifest | None:
+    """The manifest of an artifact that is what it says; None where there is none.
+
+    Raises:
+        WorkspaceError: It was edited, is another artifact's, or files are not as it states.
+    """
+    if not path.exists():
+        return None
+    try:
+        manifest = checked_manifest(path)
+        check_files(path, manifest, READ_UP_TO)
+    except DamagedError as damaged:
+        raise WorkspaceError(
+            f"{path} is damaged ({damaged}), and the card would quote it; run the pipeline again, "
+            "which makes it anew, or delete that folder: the card then says that it is gone"
+        ) from damaged
+    return manifest
 
 
 def _is_from_hub(model: ModelUsed) -> bool:
@@ -163,15 +200,17 @@ def _is_from_hub(model: ModelUsed) -> bool:
 
 
 def _source(manifest: Manifest) -> Source:
-    settings, digests = manifest.settings, manifest.identity["sources"]
-    path = settings["path"]
+    """Settings and sources may be another version's, so that nothing of them is certain."""
+    settings, digests = manifest.settings, manifest.identity.get("sources")
+    path, name = str(settings.get("path", "unknown")), settings.get("name")
     # The manifest has the digest of each file, or the commit of a name on the Hub.
-    is_on_hub = list(digests) == [path] and len(digests[path]) != DIGEST_LENGTH
+    commit = digests.get(path) if isinstance(digests, dict) and list(digests) == [path] else None
+    is_on_hub = isinstance(commit, str) and len(commit) != DIGEST_LENGTH
     return Source(
         stage=manifest.name,
         path=path,
-        name=settings["name"] if isinstance(settings["name"], str) else None,
-        split=settings["split"],
-        revision=digests[path] if is_on_hub else None,
+        name=name if isinstance(name, str) else None,
+        split=str(settings.get("split", "unknown")),
+        revision=commit if is_on_hub else None,
         is_on_hub=is_on_hub,
     )

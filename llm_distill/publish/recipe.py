@@ -41,6 +41,38 @@ def recipe(
     return cleaned
 
 
+def is_pipeline(values: Any) -> bool:
+    """Whether these are settings as a run writes them down, and not what damage has left."""
+    if not isinstance(values, dict):
+        return False
+    stages, models = values.get("stages") or {}, values.get("models") or {}
+    return (
+        _is_named(stages)
+        and all(
+            isinstance(s.get("stage"), str) or _is_repeat(s.get("repeat")) for s in stages.values()
+        )
+        and _is_named(models)
+        and all(_is_model(model) for model in models.values())
+    )
+
+
+def _is_named(entries: Any) -> bool:
+    """Whether it is a mapping of names to mappings."""
+    return isinstance(entries, dict) and all(
+        isinstance(name, str) and isinstance(entry, dict) for name, entry in entries.items()
+    )
+
+
+def _is_repeat(block: Any) -> bool:
+    is_one = isinstance(block, dict) and isinstance(block.get("times"), int)
+    return is_one and _is_named(block.get("stages"))
+
+
+def _is_model(model: Mapping[str, Any]) -> bool:
+    engine = model.get("engine") or {}
+    return isinstance(engine, dict) and isinstance(engine.get("kind") or "", str)
+
+
 def _anywhere(model: Mapping[str, Any]) -> Mapping[str, Any]:
     engine = model.get("engine") or {}
     if "base_url" not in engine:

@@ -14,12 +14,14 @@ from typing import Any
 
 import yaml
 
+from llm_distill.errors import WorkspaceError
 from llm_distill.evaluation.results import Results
+from llm_distill.integrity import DamagedError
 from llm_distill.manifest import Manifest
 from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.registry import find_stage
 from llm_distill.pipeline.repeat import unroll
-from llm_distill.runtime.artifact import DamagedError, Workspace
+from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.record import RunRecord, StageRecord, State
 from llm_distill.stage import references
 
@@ -122,6 +124,8 @@ def _stage(name: str, record: StageRecord, stated: Any, workspace: Workspace) ->
         artifact = workspace.find(record.artifact, read_files=False)
     except DamagedError as error:
         return StageView(name, kind, _references(stated), record, problem=f"damaged: {error}")
+    except (OSError, WorkspaceError) as error:
+        return StageView(name, kind, _references(stated), record, problem=str(error))
     if artifact is None:
         return StageView(name, kind, _references(stated), record, problem="it has been removed")
     manifest = artifact.manifest

@@ -7,26 +7,34 @@ every file's sha256 and its own: damage is noticed before anything is reused.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import Any
 
 from llm_distill.digests import fingerprint
 from llm_distill.errors import WorkspaceError
-from llm_distill.manifest import MANIFEST, FileDigest, Manifest, is_as_written, raw_manifest
+from llm_distill.integrity import (
+    FINGERPRINT_LENGTH,
+    DamagedError,
+    check_files,
+    checked_manifest,
+)
+from llm_distill.manifest import MANIFEST, FileDigest, Manifest
 from llm_distill.paths import file_digests
-from llm_distill.runtime.disk import full_disk, sync, write_durably
-from llm_distill.runtime.fingerprint import FINGERPRINT_LENGTH
-
-if TYPE_CHECKING:
-    from filelock import FileLock
+from llm_distill.runtime.disk import disk_error, sync, write_durably
+from llm_distill.runtime.liveness import (
+    DEAD_AFTER,
+    SECONDS_BETWEEN_BEATS,
+    Process,
+    age,
+    beating,
+)
 
 PROBE_BYTES = 16384  # an empty file can be made even on a full disk
 # Files without rows that `datasets` writes with a random or machine-dependent part.
@@ -39,10 +47,6 @@ class Artifact:
 
     path: Path
     manifest: Manifest
-
-
-class DamagedError(Exception):
-    """An artifact does not agree with its manifest. The message says how."""
 
 
 class Workspace:
@@ -72,9 +76,9 @@ class Workspace:
             write_durably(probe, " " * PROBE_BYTES)
             probe.unlink(missing_ok=True)  # another run may have been faster
         except OSError as error:
-            raise full_disk(error, self.root) or WorkspaceError(
-                f"cannot write to workspace {self.root}: {error.strerror or error}; "
-                "choose another with --workspace DIR"
+            what = f"cannot write to workspace {self.root}: "
+            raise disk_error(error, self.root, what) or WorkspaceError(
+                f"{what}{error}; choose another with --workspace DIR"
             ) from error
 
     def first_run(self, pipeline: str, *, note: bool = True) -> date:
@@ -113,11 +117,9 @@ class Workspace:
         path = self.path(address)
         if not path.exists():
             return None
-        artifact = Artifact(path, _checked_manifest(path))
-        recorded = artifact.manifest.fingerprint[:FINGERPRINT_LENGTH]
-        if not address.endswith(f"-{recorded}"):
-            raise DamagedError(f"{MANIFEST} belongs to another artifact")
-        _verify_files(artifact, read_files)
+        artifact = Artifact(path, checked_manifest(path))
+        _check_nothing_was_put_in(artifact)
+        check_files(path, artifact.manifest, read_up_to=math.inf if read_files else -1)
         return artifact
 
     def latest(self, stage: str) -> Manifest | None:
@@ -127,33 +129,44 @@ class Workspace:
             if path.parent.name.rpartition("-")[0] != stage:
                 continue
             try:
-                manifest = _checked_manifest(path.parent)
-            except DamagedError:
+                manifest = checked_manifest(path.parent)
+            except (DamagedError, OSError):
                 continue
             if newest is None or manifest.created > newest.created:
                 newest = manifest
         return newest
 
-    def file_lock(self, address: str) -> FileLock:
-        """Held by whoever puts the artifact together."""
-        from filelock import FileLock
-
-        return FileLock(str(self.artifacts / ".locks" / f"{address}.lock"))
-
     @contextmanager
-    def lock(self, address: str, *, on_wait: Any = None) -> Iterator[None]:
-        """Hold the artifact's lock. The system releases it if the process dies."""
-        from filelock import Timeout
+    def lock(self, address: str, on_wait: Callable[[str], None]) -> Iterator[None]:
+        """Hold the artifact's lock, as whoever puts it together does.
 
-        lock = self.file_lock(address)
+        On one machine the system's lock decides: it is released if the process dies. Not every
+        shared disk has locks that reach other machines, so a note of the holder lies beside it.
+
+        on_wait: told who holds it before this waits for it; may raise to go without.
+        """
+        from filelock import FileLock, Timeout
+
+        place = self.artifacts / ".locks" / f"{address}.lock"
+        note = place.with_suffix(".holder")
+        lock = FileLock(str(place))
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            if on_wait is not None:
-                on_wait()
+            on_wait(_holder(note))
             lock.acquire()
         try:
-            yield
+            told = False
+            while not _noted(note):
+                if not told:
+                    on_wait(_holder(note))
+                told = True
+                time.sleep(SECONDS_BETWEEN_BEATS / 3)
+            try:
+                with beating(note):
+                    yield
+            finally:
+                note.unlink(missing_ok=True)
         finally:
             lock.release()
 
@@ -197,25 +210,43 @@ class Workspace:
         return target
 
 
-def _checked_manifest(path: Path) -> Manifest:
-    raw = raw_manifest(path)
-    if raw is None:
-        raise DamagedError(f"{MANIFEST} is missing or unreadable")
-    if not is_as_written(raw):
-        raise DamagedError(f"{MANIFEST} was edited: its digest does not match")
+def _noted(note: Path) -> bool:
+    """Write down that this process holds a lock; False while one of another machine does.
+
+    What a process of this machine left is written over: if it lived, it would hold the lock.
+    """
     try:
-        return Manifest.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise DamagedError(f"{MANIFEST} has another form: {place}: {first['msg']}") from error
+        holder = Process.model_validate_json(note.read_bytes())
+        is_held = not holder.is_here and holder.is_alive(note)
+    except FileNotFoundError:
+        is_held = False
+    except ValueError:  # it is just being written, or was cut short by a kill
+        is_held = age(note) < DEAD_AFTER
+    if is_held:
+        return False
+    note.unlink(missing_ok=True)
+    try:
+        with note.open("x", encoding="utf-8") as file:
+            file.write(Process.this().model_dump_json())
+    except FileExistsError:  # another machine was faster
+        return False
+    return True
+
+
+def _holder(note: Path) -> str:
+    """Who holds a lock, for people."""
+    try:
+        holder = Process.model_validate_json(note.read_bytes())
+    except (OSError, ValueError):
+        return "another run"
+    return f"another run (process {holder.pid} on {holder.host})"
 
 
 READ_BY_NAME = (".arrow", ".jinja", ".json", ".model", ".safetensors", ".txt")
 """Endings of files that libraries read wherever they lie in a model's or a dataset's folder."""
 
 
-def _verify_files(artifact: Artifact, read_files: bool) -> None:
+def _check_nothing_was_put_in(artifact: Artifact) -> None:
     stated_names = {MANIFEST, *artifact.manifest.files}
     readable = (p for p in sorted(artifact.path.rglob("*")) if p.suffix in READ_BY_NAME)
     there = (str(path.relative_to(artifact.path)) for path in readable)
@@ -225,15 +256,6 @@ def _verify_files(artifact: Artifact, read_files: bool) -> None:
             f"{artifact.path / surplus[0]} was put into an artifact that was made without it, and "
             "would be read as a part of it; move it elsewhere"
         )
-    for name, stated in artifact.manifest.files.items():
-        path = artifact.path / name
-        if not path.is_file():
-            raise DamagedError(f"{name} is missing")
-        size = path.stat().st_size
-        if size != stated.bytes:
-            raise DamagedError(f"{name} has {size} bytes, not {stated.bytes}")
-        if read_files and file_digests(path)[path.name] != stated.sha256:
-            raise DamagedError(f"{name} has changed: its sha256 does not match")
 
 
 def directory_digest(path: Path) -> str:

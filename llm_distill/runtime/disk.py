@@ -1,19 +1,42 @@
-"""Atomic writes of files, and clear messages when a disk is full."""
+"""Atomic writes of files, and clear messages when a disk is full or refuses."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llm_distill.errors import LLMDistillError, WorkspaceError
 
 # From errors of libraries that write with their own code.
-FULL = ("No space left on device", "os error 28", "Disk quota exceeded", "os error 122")
+FULL = ("No space left on device", "os error 28")
+NUMBER = re.compile(r"(?:os error |[Ee]rrno )(\d+)")
 NEARLY_FULL = 2**20
+MAY_NOT = "look at its mode and owner (ls -ld), and those of the folders above it"
+WHAT_TO_DO = {
+    errno.EDQUOT: "your quota there is used up: make room, or choose another place with "
+    "--workspace DIR",
+    errno.EFBIG: "a file may not be that large there: raise the limit (ulimit -f), or choose "
+    "another disk with --workspace DIR",
+    errno.EROFS: "that disk can only be read: choose another place with --workspace DIR",
+    errno.EACCES: MAY_NOT,
+    errno.EPERM: MAY_NOT,
+    errno.EIO: "the disk, or the network to it, does not work properly: the system's log (dmesg) "
+    "says more; copy what can be read to another disk",
+    errno.ENAMETOOLONG: "a file's name has at most 255 bytes: choose a shorter one",
+    errno.ESTALE: "the network file system has lost it: mount it again",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
+    errno.ENFILE: "the system has too many files open: wait, or end what has them",
+    errno.ENOTDIR: "it, or something above it, is a file where a folder should be: move it away, "
+    "or choose another place with --workspace DIR",
+    errno.EISDIR: "it is a folder where a file should be: move it away",
+    errno.ELOOP: "its links go round in a circle: remove them",
+}
+"""What a user can do about an error of a disk, by its number."""
 
 
 def write_durably(path: Path, text: str) -> None:
@@ -26,7 +49,8 @@ def write_durably(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong first matters more
+            partial.unlink(missing_ok=True)
         raise
 
 
@@ -44,36 +68,67 @@ def disk_explained(folder: Path, what: str = "") -> Iterator[None]:
     """Turn errors of a disk into one that a user can act on.
 
     Raises:
-        WorkspaceError: instead of an OSError, or of a library's error about a full disk.
+        WorkspaceError: instead of an OSError, or of a library's error about a disk.
     """
     try:
         yield
     except LLMDistillError:
         raise
     except Exception as error:
-        full = full_disk(error, folder, what)
-        if full is not None:
-            raise full from error
+        explained = disk_error(error, folder, what)
+        if explained is not None:
+            raise explained from error
         if isinstance(error, OSError):
             raise WorkspaceError(f"{what}{error}") from error
         raise
 
 
-def full_disk(error: Exception, folder: Path, what: str = "") -> WorkspaceError | None:
-    """The error to raise if writing to `folder` failed because the disk is full; else None."""
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if not _is_full(error, free):
+def disk_error(error: BaseException, folder: Path, what: str = "") -> WorkspaceError | None:
+    """The error to raise if a disk has refused to write to `folder`, or to read; else None."""
+    named = getattr(error, "filename", None)
+    about = os.fsdecode(named) if isinstance(named, str | bytes) else str(folder)
+    place = Path(about).absolute()
+    while not _is_folder(place) and place != place.parent:
+        place = place.parent
+    usage = _usage(place)
+    if _is_full(error, usage[0]):
+        kept = "finished stages are kept: make room, or choose another place with --workspace DIR"
+        room = f"{usage[0] / 2**30:.2f} GiB free"
+        if usage[1] == 0 and usage[0] > NEARLY_FULL:
+            room = "no more files fit: it has no free inodes"
+        return WorkspaceError(f"{what}the disk of {place} is full ({room}); {kept}")
+    number = _number(error)
+    if number not in WHAT_TO_DO:
         return None
-    return WorkspaceError(
-        f"{what}the disk of {folder} is full ({free / 2**30:.2f} GiB free); finished stages are "
-        "kept: make room, or choose another place with --workspace DIR"
-    )
+    return WorkspaceError(f"{what}{about}: {os.strerror(number)}; {WHAT_TO_DO[number]}")
 
 
-def _is_full(error: Exception, free: int) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+def _number(error: BaseException) -> int:
+    """The system's number of an error; 0 where it has none."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = NUMBER.search(str(error))
+    return int(found[1]) if found else 0
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _usage(folder: Path) -> tuple[int, int | None]:
+    """Free bytes and inodes; None where the disk does not count inodes."""
+    try:
+        free, inodes = shutil.disk_usage(folder).free, os.statvfs(folder)
+    except OSError:
+        return NEARLY_FULL, None
+    return free, inodes.f_favail if inodes.f_files else None
+
+
+def _is_full(error: BaseException, free: int) -> bool:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return True
     text = str(error)
     if any(word in text for word in FULL):

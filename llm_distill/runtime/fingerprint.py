@@ -12,8 +12,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-FINGERPRINT_LENGTH = 12
-
 
 def result_settings(settings: BaseModel) -> dict[str, Any]:
     """The settings that the result depends on.

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from llm_distill.digests import fingerprint
 from llm_distill.errors import ConfigError, counted, nearest
+from llm_distill.integrity import DamagedError
 from llm_distill.pipeline.graph import dependants, upstream
 from llm_distill.pipeline.schema import PipelineConfig
-from llm_distill.runtime.artifact import Artifact, DamagedError, Workspace
+from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.fingerprint import differences
 from llm_distill.runtime.resolve import Resolver
 

@@ -2,6 +2,7 @@
 
 runs/arte/20260117-093012/
   run.json          state of the run and of each stage; rewritten as a whole after each stage
+  heartbeat         touched while the run lives
   pipeline.yaml     the settings after extends, profile, --set and ${VAR}
   logs/<stage>.log
 """
@@ -23,15 +24,21 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from llm_distill.digests import fingerprint
 from llm_distill.errors import WorkspaceError, nearest
+from llm_distill.manifest import ArtifactName
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.disk import disk_explained, write_durably
+from llm_distill.runtime.liveness import Process, beating
 
 log = logging.getLogger("llm_distill")
 
 SCHEMA_VERSION = 1
 SHOWN_RUNS = 10
+LAST_YEAR = 253_370_764_800.0
+"""Seconds; of the year 9999, after which no calendar goes."""
+RECORD, HEARTBEAT = "run.json", "heartbeat"
 
 State = Literal["waiting", "running", "reused", "done", "failed", "interrupted"]
 
@@ -41,7 +48,7 @@ class StageRecord(BaseModel, extra="ignore"):
     """One line of `llm-distill status`."""
 
     state: State = "waiting"
-    artifact: str | None = None
+    artifact: ArtifactName | None = None
     rows: int | None = None
     dropped: dict[str, int] = Field(default_factory=dict)
     tokens: int = 0
@@ -60,7 +67,9 @@ class RunRecord(BaseModel, extra="ignore"):
     profile: str | None
     seed: int
     pid: int
-    started: float
+    process: Process | None = None  # what older versions did not write
+    settings_digest: str | None = None  # of pipeline.yaml's text
+    started: float = Field(ge=0, lt=LAST_YEAR)
     stages: dict[str, StageRecord]
 
     @classmethod
@@ -71,6 +80,7 @@ class RunRecord(BaseModel, extra="ignore"):
             WorkspaceError: they cannot be written; no folder is left then.
         """
         folder = workspace.runs / pipeline.name
+        text = yaml.safe_dump(pipeline.resolved, sort_keys=False, allow_unicode=True)
         with disk_explained(workspace.root, "the run's record: "):
             folder.mkdir(parents=True, exist_ok=True)
             directory = _new_directory(folder)
@@ -82,12 +92,13 @@ class RunRecord(BaseModel, extra="ignore"):
                 profile=pipeline.profile,
                 seed=pipeline.seed,
                 pid=os.getpid(),
+                process=Process.this(),
+                settings_digest=fingerprint(text),
                 started=time.time(),
                 stages={name: StageRecord() for name in names},
             )
             try:
                 (directory / "logs").mkdir()
-                text = yaml.safe_dump(pipeline.resolved, sort_keys=False, allow_unicode=True)
                 write_durably(directory / "pipeline.yaml", text)
                 record.save()
             except BaseException:
@@ -103,13 +114,22 @@ class RunRecord(BaseModel, extra="ignore"):
         """
         values = self.model_dump(mode="json")
         with disk_explained(self.directory, "the run's record: "):
-            write_durably(self.directory / "run.json", json.dumps(values, indent=2) + "\n")
+            write_durably(self.directory / RECORD, json.dumps(values, indent=2) + "\n")
+
+    @property
+    def described(self) -> str:
+        """`arte/20260117-093012, started 2026-01-17 09:30:12 CET, done`."""
+        began = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(self.started))
+        away = self.process if self.state == "running" else None
+        where = f" on {away.host}" if away is not None and not away.is_here else ""
+        return f"{self.name}, started {began}, {self.state}{where}"
 
     @contextmanager
     def ended(self) -> Iterator[None]:
-        """Note a run that ends before or between its stages."""
+        """Note a run that ends before or between its stages, and show others that it lives."""
         try:
-            yield
+            with beating(self.directory / HEARTBEAT):
+                yield
         except BaseException as error:
             if self.state == "running":
                 self.stopped(error)
@@ -140,7 +160,11 @@ class RunRecord(BaseModel, extra="ignore"):
 
     def settle(self) -> None:
         """Mark the run as interrupted, in memory only, if its process is gone."""
-        if self.state != "running" or _is_alive(self.pid):
+        if self.state != "running":
+            return
+        process = self.process or Process(pid=self.pid)
+        # Until the first beat, that it has just begun.
+        if process.is_alive(*(self.directory / name for name in (HEARTBEAT, RECORD))):
             return
         self.state = "interrupted"
         for stage in self.stages.values():
@@ -149,7 +173,8 @@ class RunRecord(BaseModel, extra="ignore"):
     @contextmanager
     def logging(self, stage: str) -> Iterator[None]:
         """Send what is logged meanwhile to the stage's own file."""
-        handler = _LogFile(self.directory / "logs" / f"{stage}.log", encoding="utf-8")
+        with disk_explained(self.directory, "the stage's log: "):
+            handler = _LogFile(self.directory / "logs" / f"{stage}.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
         level = root.level
@@ -186,7 +211,7 @@ def read_run(
     Raises:
         WorkspaceError: there is none of that name, or none that can be read.
     """
-    runs = sorted(workspace.runs.glob("*/*/run.json"), key=_began)
+    runs = sorted(_records(workspace.runs, on_damaged), key=_began)
     wanted = [
         path
         for path in runs
@@ -202,9 +227,25 @@ def read_run(
     return _read(wanted[0])
 
 
+def _records(folder: Path, says: Callable[[str], None]) -> Iterator[Path]:
+    """The run.json files. `glob` would pass over folders that may not be entered, and say nothing.
+
+    Raises:
+        OSError: the folder of all runs may not be entered.
+    """
+    if not folder.exists():
+        return
+    for pipeline in folder.iterdir():
+        try:
+            runs = list(pipeline.iterdir()) if pipeline.is_dir() else []
+            yield from (run / RECORD for run in runs if (run / RECORD).exists())
+        except OSError as error:
+            says(f"{error.filename or pipeline}: {error.strerror}; its runs are passed over")
+
+
 def runs_of(workspace: Workspace, pipeline: str) -> Iterator[RunRecord]:
     """A pipeline's runs that can be read, the newest first."""
-    found = workspace.runs.glob(f"{escape(pipeline)}/*/run.json")
+    found = workspace.runs.glob(f"{escape(pipeline)}/*/{RECORD}")
     for path in sorted(found, key=_began, reverse=True):
         with suppress(WorkspaceError):
             yield _read(path)
@@ -221,7 +262,10 @@ def _began(path: Path) -> tuple[float, str]:
             return started, path.parent.name
     except (OSError, ValueError, RecursionError, LookupError, TypeError, OverflowError):
         pass
-    return (path.stat().st_mtime if path.exists() else 0.0), path.parent.name
+    try:
+        return path.stat().st_mtime, path.parent.name
+    except OSError:
+        return 0.0, path.parent.name
 
 
 def _read(path: Path) -> RunRecord:
@@ -229,7 +273,7 @@ def _read(path: Path) -> RunRecord:
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise ValueError("not a mapping")
-        return RunRecord.model_validate({**values, "directory": path.parent})
+        record = RunRecord.model_validate({**values, "directory": path.parent})
     except (OSError, ValueError, RecursionError) as error:
         why = str(error)
         if isinstance(error, ValidationError):  # its own text has a line for each key and a link
@@ -238,6 +282,8 @@ def _read(path: Path) -> RunRecord:
         raise WorkspaceError(
             f"{path} is damaged ({why}); remove the folder {path.parent}, or name another run"
         ) from error
+    record.settle()
+    return record
 
 
 def _no_run(workspace: Workspace, name: str | None, runs: list[Path]) -> str:
@@ -265,13 +311,3 @@ def _new_directory(folder: Path) -> Path:
         except FileExistsError:
             continue
     raise WorkspaceError(f"cannot make a run folder in {folder}")
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's process
-        pass
-    return True

@@ -97,8 +97,11 @@ def _carry_out(
         )
     assert decision.digest is not None
     address = workspace.address(name, decision.digest)
-    waiting = f"{name}: another run is working on {address}; waiting for it"
-    with workspace.lock(address, on_wait=lambda: display.says(waiting)):
+
+    def wait(holder: str) -> None:
+        display.says(f"{name}: {holder} is working on {address}; waiting for it")
+
+    with workspace.lock(address, wait):
         again = decide(name, resolver, workspace, **wanted)
         if again.artifact is not None:
             return again.artifact, "reused", "another run has just made it"

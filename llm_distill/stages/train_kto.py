@@ -96,6 +96,7 @@ class TrainKto(TrainingSettings, ThoughtSettings, Stage):
 
         def of(row: Row) -> list[Labelled]:
             found = kto_example(encoder, row, self.label_column)
-            return [labelled_sft(encoder, sft_example(found["prompt_ids"], found["completion_ids"]))]
+            example = sft_example(found["prompt_ids"], found["completion_ids"])
+            return [labelled_sft(encoder, example)]
 
         return of

@@ -76,7 +76,7 @@ def mutated(given: bytes, corpus: list[bytes], drawn: random.Random) -> bytes:
 
 def _other_values(given: bytes, drawn: random.Random) -> bytes | None:
     """One to four values replaced, left out, renamed or put elsewhere; None where it has none."""
-    head = given[:1] if given[:1] in (b"\x01", b"\x02") else b""
+    head = given[:1] if given[:1] in (b"\x01", b"\x02", b"\x03", b"\x04") else b""
     lines = given[1:].split(b"\n") if head == b"\x01" else [given[len(head) :]]
     nth = drawn.randrange(len(lines))
     try:
@@ -251,34 +251,69 @@ def templates(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
 
 
 def records(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
-    """A run's record and an artifact's manifest, as `status`, `report` and `push` read them."""
-    from llm_distill.manifest import MANIFEST, read_manifest
-    from llm_distill.runtime.artifact import Workspace
-    from llm_distill.runtime.record import read_run, runs_of
+    """A run's record, settings and manifest, through the commands that read them.
 
-    path = folder / "workspace" / "runs" / "p" / "20260101-000000"
-    path.mkdir(parents=True, exist_ok=True)
-    manifest = (ROOT / "tests" / "golden" / "manifest.json").read_bytes()
-    run = {
-        "name": "p/20260101-000000",
-        "state": "done",
-        "pipeline": "p.yaml",
-        "profile": None,
-        "seed": 7,
-        "pid": 1,
-        "started": 1.5,
-        "stages": {"a": {"state": "done", "artifact": "a-0", "rows": 3, "dropped": {"x": 1}}},
-    }
+    An input begins with a byte that says which file it is: with 4, a manifest whose digest is made
+    to fit, as one of another version's would.
+    """
+    import os
+    from contextlib import redirect_stderr, redirect_stdout
+
+    from llm_distill.cli import main
+    from llm_distill.errors import LLMDistillError
+    from llm_distill.manifest import MANIFEST, manifest_digest
+    from llm_distill.runtime.artifact import Workspace
+
+    workspace = Workspace(folder / "workspace")
+    run = workspace.runs / "given" / "20260101-000000"
+    _run(folder, {"stage": "load_dataset", "path": _data_file(folder)})
+    (made,) = (workspace.runs / "given").iterdir()
+    made.rename(run)
+    said = json.loads((run / "run.json").read_text())
+    del said["settings_digest"]  # or every change of the settings would be refused as such
+    (run / "run.json").write_text(json.dumps(said))
+    (artifact,) = workspace.artifacts.glob("rows-*")
+    files = {1: run / "run.json", 2: run / "pipeline.yaml", 3: artifact / MANIFEST}
+    before = {file: file.read_bytes() for file in files.values()}
+    at = ["--workspace", str(workspace.root)]
+    commands = [
+        *(["status", *at], ["status", "given/20260101-000000", *at]),
+        *(["report", *at], ["compare", "given", "given/20260101-000000", *at]),
+        ["push", "given", "rows", "--repo-id", "a/b", "--dry-run", *at],
+        ["plan", str(folder / "given.yaml"), *at],
+    ]
 
     def read(given: bytes) -> None:
-        (path / MANIFEST).write_bytes(given)
-        read_manifest(path)
-        (path / "run.json").write_bytes(given)
-        workspace = Workspace(folder / "workspace")
-        list(runs_of(workspace, "p"))
-        read_run(workspace, None)
+        for file, content in before.items():
+            file.write_bytes(content)
+        kind, content = given[:1], given[1:]
+        if kind == b"\x04":
+            with suppress(ValueError, RecursionError):
+                raw = json.loads(content)
+                if isinstance(raw, dict):
+                    raw["manifest_digest"] = manifest_digest(raw)
+                    content = json.dumps(raw).encode()
+        files.get(kind[0] if kind else 1, files[3]).write_bytes(content)
+        refused = None
+        for command in commands:
+            with Path(os.devnull).open("w") as out, redirect_stdout(out), redirect_stderr(out):
+                try:
+                    main.app(command, standalone_mode=False)
+                except LLMDistillError as error:
+                    refused = error
+        if refused is not None:
+            raise refused
 
-    return read, [manifest, json.dumps(run, indent=2).encode()]
+    # On one line, and as JSON, so that values can be changed.
+    texts = {kind: json.dumps(yaml.safe_load(before[file])) for kind, file in files.items()}
+    return read, [bytes([kind]) + texts[min(kind, 3)].encode() for kind in (1, 2, 3, 4)]
+
+
+def _data_file(folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "rows.jsonl"
+    file.write_text('{"id": "a", "question": "What is 2 + 2?", "reference_answer": "4"}\n')
+    return str(file)
 
 
 def _run(folder: Path, stage: dict[str, object]) -> None:

@@ -284,7 +284,8 @@ def test_only_what_the_stage_made_is_pushed(made, tmp_path):
 def test_a_removed_artifact_upstream_is_mentioned(distilled, origin):
     shutil.rmtree(distilled["answers"].path)
     text = adapter_card(origin).text
-    assert f"No longer in the workspace: {distilled['answers'].path.name}." in text
+    gone = f"no longer in the workspace: {distilled['answers'].path.name} (removed)."
+    assert f"Could not be verified, because what was read is {gone}" in text
 
 
 def test_a_datasets_files_are_the_same_bytes_each_time(origin, tmp_path):

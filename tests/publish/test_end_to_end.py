@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from llm_distill.digests import fingerprint
 from tests.publish.loopback_hub import TOKEN, Fault, LoopbackHub
 
 STUDENT = Path(__file__).parents[2] / "data" / "models" / "tiny-student"
@@ -233,6 +235,40 @@ def test_an_artifact_that_was_damaged_is_not_pushed(made, distilled, pipeline, h
     assert code == 5
     assert "is damaged" in said
     assert hub.repos == {}
+
+
+@pytest.mark.parametrize("which", ["answers", "exam"])
+def test_a_push_that_would_quote_a_damaged_artifact_is_refused(
+    made, distilled, pipeline, hub, cli, which
+):
+    recorded(made, distilled, pipeline)
+    file = distilled[which].path / "manifest.json"
+    file.write_text(file.read_text().replace('"rows_out": 4', '"rows_out": 9'))
+    there = ("--workspace", str(made.workspace.root))
+    code, said = cli("push", "toy", "distilled", "--repo-id", "me/toy", *there)
+    assert code == 5
+    assert f"error: {distilled[which].path} is damaged (manifest.json was edited" in said
+    assert hub.repos == {}
+
+
+def test_a_push_says_of_which_run_and_refuses_settings_that_were_edited(
+    made, distilled, pipeline, hub, cli
+):
+    recorded(made, distilled, pipeline)
+    folder = made.workspace.runs / "toy" / "20260101-000000"
+    raw = json.loads((folder / "run.json").read_text())
+    raw["settings_digest"] = fingerprint((folder / "pipeline.yaml").read_text())
+    (folder / "run.json").write_text(json.dumps(raw))
+    arguments = ("push", "toy", "distilled", "--repo-id", "me/toy", "--dry-run")
+    code, said = cli(*arguments, "--workspace", str(made.workspace.root))
+    assert code == 0
+    began = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(0))
+    assert f"from toy/20260101-000000, started {began}, done\n" in said
+    with (folder / "pipeline.yaml").open("a") as file:
+        file.write("\n# better\n")
+    code, said = cli(*arguments, "--workspace", str(made.workspace.root))
+    assert code == 5
+    assert "pipeline.yaml is not as the run wrote it" in said
 
 
 @pytest.mark.slow

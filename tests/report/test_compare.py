@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,7 +67,10 @@ def test_compare_two_runs(cli: Cli, tmp_path: Path) -> None:
     code, out, _ = cli("compare", f"toy/{first}", "toy")
     assert code == 0
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert f"B toy/{second}: done" in lines
+    assert any(
+        re.fullmatch(rf"B toy/{second}, started \d{{4}}-\d\d-\d\d [\d:]+ \S+, done", line)
+        for line in lines
+    )
     assert "stages.a.n — 5" in lines
     assert any(
         line.startswith("a ") and "3 rows" in line and "setting n: 3 → 5" in line for line in lines

@@ -143,6 +143,6 @@ def test_cache_verify_finds_damage_and_repairs_it(kept: Any, cli: Any) -> None:
     assert found.code == 5
     assert "1 completions have changed" in found.err
     repaired = cli("cache", "verify", "--repair", *workspace)
-    assert "11 completions were saved, 1 were lost" in " ".join(repaired.out.split())
+    assert "11 completions were saved, at most 1 were lost" in " ".join(repaired.out.split())
     assert cli("cache", "verify", *workspace).code == 0
     assert completions(kept, force=("answers",))[:2] == (1, 11)

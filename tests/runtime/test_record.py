@@ -34,7 +34,12 @@ def test_a_record_without_a_version_is_read_and_keeps_its_content(tmp_path: Path
     record = read_run(written(tmp_path, FIRST), None)
     record.save()
     again = json.loads((record.directory / "run.json").read_text())
-    assert again == {"schema_version": 1, **FIRST}
+    assert again == {
+        "schema_version": 1,
+        "process": None,
+        "settings_digest": None,
+        **FIRST,
+    }
 
 
 def test_keys_of_a_newer_version_are_passed_over(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_file_that_has_just_been_written_keeps_the_rest(workspace: Workspace, 
 
 def test_what_a_run_is_working_on_is_left_alone(workspace: Workspace, cli: Any) -> None:
     folder = leave(workspace, "student-0a", 40)
-    with workspace.lock("student-0a"):
+    with workspace.lock("student-0a", pytest.fail):
         assert "stopped stage" not in prune(cli, workspace, "--older-than", 30, "--yes").out
         assert folder.exists()
     prune(cli, workspace, "--older-than", 30, "--yes")

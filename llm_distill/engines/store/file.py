@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
+import resource
+import shutil
 import sqlite3
 import zlib
 from collections.abc import Sequence
@@ -41,6 +44,8 @@ CONTENT = (
     *SINCE_VERSION_2,
 )
 BUSY_SECONDS = 60.0
+WRITTEN_AT_ONCE = NEARLY_FULL = 2**20
+"""Bytes: what SQLite may write in one go, and less than which a disk is full to it."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -63,6 +68,8 @@ def connect(path: Path) -> sqlite3.Connection:
         # Survives the death of the process at once, that of the machine up to the last checkpoint.
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA cell_size_check = ON")
+        # A text with a flipped bit may be no UTF-8: its checksum tells, and it is asked for again.
+        db.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
         if version < SCHEMA_VERSION:
             _upgrade(db)
     except BaseException:
@@ -95,13 +102,36 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 
 def store_error(error: sqlite3.Error, path: Path) -> Exception:
-    """What else can be wrong with the file, as an error that a user can act on."""
+    """What else can be wrong with the file, as an error that a user can act on.
+
+    SQLite does not pass on why the system refused: an OSError with the likely reason.
+    """
     name = getattr(error, "sqlite_errorname", "")
-    if name.startswith("SQLITE_FULL"):
-        return OSError(errno.ENOSPC, "No space left on device", str(path))
     if name.startswith("SQLITE_BUSY"):
         return WorkspaceError(f"{path} was locked by another run for {BUSY_SECONDS:.0f} s")
-    return WorkspaceError(f"the completion store {path}: {error}; is the folder writable?")
+    number = None
+    if name.startswith("SQLITE_FULL"):
+        number = errno.ENOSPC
+    elif name.startswith("SQLITE_IOERR"):
+        number = _why_not_written(path)
+    elif name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")):
+        number = errno.EROFS if _is_read_only(path) else errno.EACCES
+    if number is not None:
+        return OSError(number, os.strerror(number), str(path))
+    return WorkspaceError(f"the completion store {path}: {error}")
+
+
+def _why_not_written(path: Path) -> int:
+    parts = [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm")]
+    largest = max((part.stat().st_size for part in parts if part.exists()), default=0)
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit != resource.RLIM_INFINITY and largest + WRITTEN_AT_ONCE > limit:
+        return errno.EFBIG
+    return errno.ENOSPC if shutil.disk_usage(path.parent).free < NEARLY_FULL else errno.EIO
+
+
+def _is_read_only(path: Path) -> bool:
+    return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
 
 
 def checksum(key: bytes, cut: int, content: Sequence[Any]) -> int:

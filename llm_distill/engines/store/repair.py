@@ -12,16 +12,20 @@ from typing import Any
 from llm_distill.engines.store.file import (
     CONTENT,
     SCHEMA_VERSION,
+    SINCE_VERSION_2,
     TABLES,
     checksum,
     connect,
     is_damage,
     store_error,
 )
+from llm_distill.engines.store.pages import INTERIOR, KINDS, LEAF, Pages
 
-COLUMNS = ("key", "truncated_at", "model", "created", "checksum", *CONTENT)
+COLUMNS = ("id", "key", "truncated_at", "model", "created", "checksum", *CONTENT)
+KEY_BYTES = 32
 LEAST_ROW = 60
-"""Bytes; no row is smaller: a file of n has ids up to n / 60, unless rows were deleted."""
+"""Bytes of a page; no row takes fewer."""
+ONE_BY_ONE = f"SELECT {', '.join(COLUMNS[1:])} FROM completions"
 
 
 def problems(path: Path) -> list[str]:
@@ -33,7 +37,10 @@ def problems(path: Path) -> list[str]:
     try:
         with closing(connect(path)) as db:
             found = [text for (text,) in db.execute("PRAGMA integrity_check(10)") if text != "ok"]
-            changed = sum(not whole for _, whole in _rows(db, 1, _last_id(db, path)))
+            rows = db.execute(ONE_BY_ONE)
+            changed = sum(
+                stated != checksum(key, cut, content) for key, cut, _, _, stated, *content in rows
+            )
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise store_error(error, path) from error
@@ -47,6 +54,9 @@ def mend(path: Path) -> str:
     """Set a damaged file aside, write what can be read of it into a new one, and say so.
 
     Nothing happens where another process has mended it meanwhile.
+
+    Raises:
+        OSError, WorkspaceError: the new file cannot be written; the damaged one is where it was.
     """
     from filelock import FileLock
 
@@ -54,88 +64,114 @@ def mend(path: Path) -> str:
         if path.exists() and not problems(path):
             return f"{path.name} was damaged; another run has just mended it"
         aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+        partial = path.with_name(f"{path.name}.partial")
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            partial.with_name(partial.name + suffix).unlink(missing_ok=True)
+        try:
+            saved, lost = _rescue(path, partial)
+        except BaseException as error:
+            partial.unlink(missing_ok=True)
+            if isinstance(error, sqlite3.Error):
+                raise store_error(error, path) from error
+            raise
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-        saved, lost = _rescue(aside, path)
-    how_many = "an unknown number" if lost is None else f"{lost:,}"
+        partial.rename(path)
+    how_many = "an unknown number were" if lost is None else f"at most {lost:,} were"
     return (
-        f"the completion store was damaged: {saved:,} completions were saved, {how_many} were "
-        f"lost and will be asked for again; the damaged file is kept as {aside}"
+        f"the completion store was damaged: {saved:,} completions were saved, {how_many} lost and "
+        f"will be asked for again; the damaged file is kept as {aside}"
     )
 
 
-def _rescue(damaged: Path, new: Path) -> tuple[int, int | None]:
-    """How many rows were copied and how many could not be; None: nobody knows."""
-    partial = new.with_name(f"{new.name}.partial")
-    partial.unlink(missing_ok=True)
-    saved = lost = 0
-    known = True
-    with closing(sqlite3.connect(partial, isolation_level=None)) as target:
+def _rescue(damaged: Path, partial: Path) -> tuple[int, int | None]:
+    """How many rows were copied, and at most how many could not be; None: nobody knows."""
+    with Pages(damaged) as pages, closing(sqlite3.connect(partial, isolation_level=None)) as target:
         for table in TABLES:
             target.execute(table)
         target.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         target.execute("BEGIN")
-        try:
-            with closing(sqlite3.connect(damaged, isolation_level=None)) as source:
-                _copy_models(source, target)
-                for row, is_whole in _rows(source, 1, _last_id(source, damaged)):
-                    if row is None or not is_whole:
-                        lost += 1
-                        continue
-                    marks = ", ".join("?" * len(COLUMNS))
-                    sql = f"INSERT OR IGNORE INTO completions ({', '.join(COLUMNS)})"
-                    target.execute(f"{sql} VALUES ({marks})", row)
-                    saved += 1
-        except sqlite3.DatabaseError:
-            known = False
+        marks = ", ".join("?" * len(COLUMNS))
+        insert = f"INSERT OR IGNORE INTO completions ({', '.join(COLUMNS)}) VALUES ({marks})"
+        last = 0
+        for number in range(2, pages.there + 1):
+            for row_id, values in pages.rows(number):
+                if (row := _completion(row_id, values)) is not None:
+                    target.execute(insert, row)
+                    last = max(last, row_id)
+                elif (model := _model(row_id, values)) is not None:
+                    target.execute("INSERT OR IGNORE INTO models VALUES (?, ?, ?)", model)
+            last = max(last, *_ids_told(pages, number), 0)
+        # A new model may not get the number of one whose name is lost.
+        target.execute(
+            "INSERT INTO models SELECT DISTINCT model, 'unknown-' || model, 'unknown' "
+            "FROM completions WHERE model NOT IN (SELECT id FROM models)"
+        )
+        (saved,) = target.execute("SELECT count(*) FROM completions").fetchone()
         target.execute("COMMIT")
-    partial.rename(new)
-    return saved, lost if known else None
+        if pages.stated is None:
+            return saved, None
+        a_page = pages.size // LEAST_ROW
+        n_pages = max(pages.stated, pages.there)
+        # Ids up to `last` that were not saved, and rows on lost pages after it. Ids of deleted
+        # rows, and pages of other kinds, are counted too: it is a bound.
+        lost = last - saved + a_page * _unread_at_the_end(pages, n_pages)
+        return saved, max(0, min(lost, a_page * n_pages - saved))
 
 
-def _copy_models(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
-    with suppress(sqlite3.DatabaseError):  # only the names in `cache stats` would be missing
-        for model in source.execute("SELECT id, digest, name FROM models"):
-            target.execute("INSERT INTO models (id, digest, name) VALUES (?, ?, ?)", model)
-
-
-def _last_id(db: sqlite3.Connection, path: Path) -> int:
+def _completion(row_id: int, values: list[Any]) -> list[Any] | None:
+    """The columns of a completion; None where it is not one, or not as it was written."""
+    if len(values) == len(COLUMNS) - len(SINCE_VERSION_2):
+        values = [*values, *([None] * len(SINCE_VERSION_2))]  # written before there were these
+    if len(values) != len(COLUMNS) or row_id < 1:
+        return None
+    _, key, cut, model, created, stated, *content = values
+    cost = CONTENT.index("cost")
     try:
-        (last,) = db.execute("SELECT max(id) FROM completions").fetchone()
-    except sqlite3.DatabaseError as error:
-        if "no such" in str(error) or "NOTADB" in error.sqlite_errorname:
-            raise
-        wal = path.with_name(f"{path.name}-wal")
-        size = path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
-        return size // LEAST_ROW
-    return last or 0
+        content[cost], created = float(content[cost]), float(created)  # 0.0 is written as 0
+        is_whole = isinstance(model, int) and stated == checksum(key, cut, content)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return [row_id, key, cut, model, created, stated, *content] if is_whole else None
 
 
-def _rows(db: sqlite3.Connection, first: int, last: int) -> Iterator[tuple[Any, bool]]:
-    """Rows of the ids from first to last, each with whether it is as it was written.
+def _model(row_id: int, values: list[Any]) -> list[Any] | None:
+    is_one = len(values) == 3 and isinstance(values[1], str) and isinstance(values[2], str)
+    return [row_id, *values[1:]] if is_one and len(values[1]) == 2 * KEY_BYTES else None
 
-    A range that cannot be read is halved until the ids on the broken pages stand alone; such an id
-    gives (None, False).
-    """
-    if first > last:
-        return
-    names = ", ".join(COLUMNS)
-    # Of one id, `=`: BETWEEN would also look at the next page.
-    ids = "id = ?1" if first == last else "id BETWEEN ?1 AND ?2"
-    sql = f"SELECT {names} FROM completions WHERE {ids}"
-    try:
-        if last - first >= 1000:
-            raise sqlite3.DatabaseError  # not all of a large file at once
-        rows = db.execute(sql, (first, last)[: ids.count("?")]).fetchall()
-    except (sqlite3.DatabaseError, UnicodeDecodeError):
-        if first == last:
-            yield None, False
-            return
-        middle = (first + last) // 2
-        yield from _rows(db, first, middle)
-        yield from _rows(db, middle + 1, last)
-        return
-    for row in rows:
-        key, cut, _, _, stated, *content = row
-        yield row, stated == checksum(key, cut, content)
+
+def _ids_told(pages: Pages, number: int) -> Iterator[int]:
+    """Ids of completions that a page above the rows names, and the index of their keys."""
+    yield from pages.keys(number)
+    for entry in pages.index_entries(number):
+        if len(entry) == 3 and isinstance(entry[0], bytes) and isinstance(entry[2], int):
+            yield entry[2]
+
+
+def _unread_at_the_end(pages: Pages, n_pages: int) -> int:
+    """How many pages with rows after all that are known there may be: 0 where the last is whole."""
+    schema = [values for _, values in pages.rows(1)]
+    roots = [v[3] for v in schema if len(v) == 5 and v[:2] == ["table", "completions"]]
+    page = roots[0] if roots and isinstance(roots[0], int) else 0
+    beside: list[int] = []
+    for _ in range(20):  # a tree of more levels is damage
+        kind = pages.kind(page) if page else None
+        if kind == LEAF and _is_whole(pages, page):
+            return 0
+        if kind != INTERIOR:
+            break
+        *beside, page = pages.children(page)
+    is_last_level = any(pages.kind(other) == LEAF for other in beside)
+    if is_last_level:
+        return 1
+    there = range(2, pages.there + 1)
+    unread = [n for n in there if n not in pages.flowed and pages.kind(n) not in KINDS]
+    return n_pages - pages.there + len(unread)
+
+
+def _is_whole(pages: Pages, page: int) -> bool:
+    """Whether every row of a leaf page is as it was written."""
+    count = int.from_bytes(pages.page(page)[3:5], "big")
+    whole = [row for row in pages.rows(page) if _completion(*row) is not None]
+    return len(whole) == count

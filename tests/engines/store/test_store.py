@@ -175,42 +175,6 @@ def test_a_store_from_a_newer_version_is_left_alone(opened, path):
     assert len(list(path.parent.glob("*damaged*"))) == 0
 
 
-def checkpoint(path: Path) -> None:
-    with sqlite3.connect(path) as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def test_what_is_no_database_is_set_aside_and_said(opened, path):
-    path.parent.mkdir()
-    path.write_bytes(b"not a database" * 1000)
-    said: list[str] = []
-    stored = opened(said=said)
-    assert find(stored, REQUEST) is None
-    assert "an unknown number were lost" in said[0]
-    aside = [p for p in path.parent.glob("*damaged*") if not p.name.endswith(("-wal", "-shm"))]
-    assert aside[0].read_bytes().startswith(b"not a database")
-    fill(stored, 3)
-    assert found(opened(), 3) == [0, 1, 2]
-
-
-def test_what_can_be_read_of_a_damaged_file_is_saved_and_the_loss_is_counted(opened, path):
-    n = 3000
-    stored = opened()
-    fill(stored, n)
-    checkpoint(path)
-    data = bytearray(path.read_bytes())
-    start = data.index(b"t1500t1500") // 4096 * 4096  # the page with this row
-    data[start : start + 4096] = os.urandom(4096)
-    path.write_bytes(data)
-    said: list[str] = []
-    again = opened(said=said)
-    left = found(again, n)
-    assert 0.9 * n < len(left) < n
-    assert f"{len(left):,} completions were saved, {n - len(left)} were lost" in said[0]
-    assert problems(path) == []
-    fill(again, 10)
-
-
 def test_a_changed_text_is_not_believed(opened, path):
     fill(opened(), 5)
     with sqlite3.connect(path) as db:
