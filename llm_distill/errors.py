@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from llm_distill.secrets import without_secrets
+
 MOST_LISTED = 40
 
 EXIT_CODES = {
@@ -25,9 +27,15 @@ EXIT_CODES = {
 
 
 class LLMDistillError(Exception):
-    """Base of every error that a user can fix. `exit_code` is the process's."""
+    """Base of every error that a user can fix. `exit_code` is the process's.
+
+    A message is printed and kept in the run's record and log, so it is without secrets.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return without_secrets(super().__str__())
 
 
 class ConfigError(LLMDistillError):
@@ -81,7 +89,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 def quoted(value: object, most: int = 60) -> str:
     """A value as Python writes it, cut: a cell can hold a book."""
-    text = repr(value)
+    text = without_secrets(repr(value))
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from llm_distill.errors import ConfigError, DataError, nearest, quoted
 from llm_distill.paths import bundled_root, find_resource
+from llm_distill.secrets import without_secrets
 
 LARGEST_FILE = 1_000_000
 """Bytes of a template."""
@@ -62,8 +63,9 @@ class Template:
             *(RecursionError, MemoryError, _TooMuchError),
         ) as error:
             given = ", ".join(sorted(variables))
+            said = without_secrets(str(error))[:500]
             raise DataError(
-                f"template {self.name}: {str(error)[:500]}; it was given: {given[:1000]}"
+                f"template {self.name}: {said}; it was given: {given[:1000]}"
             ) from error
 
 
@@ -192,7 +194,7 @@ def load_template(name: str) -> Template:
         line = raw[: error.start].count(b"\n") + 1
         raise ConfigError(f"template {path}:{line}: not UTF-8; save it as UTF-8") from error
     except TemplateSyntaxError as error:
-        said = str(error.message)[:500]
+        said = without_secrets(str(error.message))[:500]
         raise ConfigError(f"template {path}:{error.lineno}: {said}") from error
     except (RecursionError, MemoryError, SyntaxError) as error:  # Python's own, of the compiled one
         raise ConfigError(f"template {path}: nested too deeply") from error

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from llm_distill.errors import ConfigError, counted, nearest
+from llm_distill.secrets import without_secrets
 
 Path = tuple[str | int, ...]
 
@@ -110,7 +111,8 @@ class Problems:
 
 
 def _cut(text: str, most: int) -> str:
-    """A value may be a book, and a message quotes it."""
+    """A value may be a book, and a message quotes it; of half a secret nothing could be told."""
+    text = without_secrets(text)
     return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
 
 
