@@ -42,6 +42,9 @@ class TrainSft(TrainingSettings, PromptedRow, Stage):
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", *self.text_columns(), *filter(None, [self.weight_column])}}
 
+    def read_as_text(self) -> dict[str, set[str]]:
+        return {self.rows: self.text_columns()}
+
     def may_be_empty(self) -> set[str]:
         return {self.rows} if self.if_no_rows == "keep_model" else set()
 
