@@ -19,8 +19,10 @@ from typing import Any
 
 from llm_distill.errors import ConfigError, DataError, nearest, quoted
 from llm_distill.paths import bundled_root, find_resource
-from llm_distill.secrets import without_secrets
+from llm_distill.secrets import has_secret, without_secrets
 
+ENDINGS = (".jinja", ".jinja2", ".j2", ".txt", ".md")
+"""Of a template's name: its text is sent to models, so it is not to be any file, such as a key."""
 LARGEST_FILE = 1_000_000
 """Bytes of a template."""
 LONGEST_PROMPT = 10_000_000
@@ -182,11 +184,20 @@ def load_template(name: str) -> Template:
             f"template '{name}' is not there; looked in {Path.cwd()}, {Path.cwd() / 'prompts'} "
             f"and {bundled}; {nearest(name, known)}"
         )
+    if path.suffix not in ENDINGS:
+        raise ConfigError(
+            f"template {path}: a template's text is sent to models, so its name ends in one of "
+            f"{', '.join(ENDINGS)}; rename the file if it is one"
+        )
     raw = path.read_bytes()
     if len(raw) > LARGEST_FILE:
         raise ConfigError(f"template {path}: {len(raw):,} bytes; at most {LARGEST_FILE:,}")
     try:
         source = raw.decode("utf-8")
+        if has_secret(source):
+            raise ConfigError(
+                f"template {path}: a part of it looks like a secret, and its text is sent to models"
+            )
         parsed = _environment().parse(source)
         names = meta.find_undeclared_variables(parsed)
         _compiled(source)
