@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llm_distill.errors import LLMDistillError, WorkspaceError
+from llm_distill.errors import LLMDistillError, WorkspaceError, first_line
 
 # From errors of libraries that write with their own code.
 FULL = ("No space left on device", "os error 28", "Disk quota exceeded", "os error 122")
+TOO_LARGE = ("File too large", "os error 27")
 NEARLY_FULL = 2**20
 
 
@@ -60,9 +61,15 @@ def disk_explained(folder: Path, what: str = "") -> Iterator[None]:
 
 
 def full_disk(error: Exception, folder: Path, what: str = "") -> WorkspaceError | None:
-    """The error to raise if writing to `folder` failed because the disk is full; else None."""
+    """The error to raise if writing to `folder` failed for want of room; else None."""
     while not folder.exists():
         folder = folder.parent
+    if getattr(error, "errno", None) == errno.EFBIG or any(w in str(error) for w in TOO_LARGE):
+        return WorkspaceError(
+            f"{what}a file in {folder} may not become as large as it has to ({first_line(error)}); "
+            "finished stages are kept: raise the limit (ulimit -f), or choose another place with "
+            "--workspace DIR"
+        )
     free = shutil.disk_usage(folder).free
     if not _is_full(error, free):
         return None

@@ -77,7 +77,9 @@ def store_error(error: sqlite3.Error, path: Path) -> Exception:
         return OSError(errno.ENOSPC, "No space left on device", str(path))
     if name.startswith("SQLITE_BUSY"):
         return WorkspaceError(f"{path} was locked by another run for {BUSY_SECONDS:.0f} s")
-    return WorkspaceError(f"the completion store {path}: {error}; is the folder writable?")
+    return WorkspaceError(
+        f"the completion store {path}: {error}; is the folder writable, and has it room?"
+    )
 
 
 def checksum(key: bytes, cut: int, content: Sequence[Any]) -> int:
