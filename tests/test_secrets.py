@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llm_distill.engines.openai.format import MOST_WORDS, read_refusal
-from llm_distill.errors import ConfigError, DataError, quoted
+from llm_distill.errors import LONGEST_LINE, ConfigError, DataError, quoted
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.pipeline.problems import LONGEST_MESSAGE, Problems
 from llm_distill.publish.scrub import scrubbed
@@ -116,6 +116,14 @@ def test_no_part_of_a_secret_survives_where_a_text_is_cut(before: int) -> None:
     ]
     assert all("ghp" not in each and "0123456789" not in each for each in shown)
     assert all(len(each) < LONGEST_MESSAGE + MOST_WORDS for each in shown)
+
+
+def test_a_message_that_quotes_a_book_keeps_its_place_and_its_remedy() -> None:
+    said = str(DataError("rows.jsonl:3: the id '" + "word " * 3000 + "' is long; shorten it"))
+    assert said.startswith("rows.jsonl:3: the id 'word")
+    assert said.endswith("' is long; shorten it")
+    assert len(said) < LONGEST_LINE + 10
+    assert len(str(DataError("a list:\n" + "\n".join(["problem " * 10] * 40)))) > 3000  # is whole
 
 
 def test_messages_logs_and_records_are_without_secrets(tmp_path: Path) -> None:

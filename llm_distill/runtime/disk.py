@@ -64,7 +64,7 @@ def full_disk(error: Exception, folder: Path, what: str = "") -> WorkspaceError 
     """The error to raise if writing to `folder` failed for want of room; else None."""
     while not folder.exists():
         folder = folder.parent
-    if getattr(error, "errno", None) == errno.EFBIG or any(w in str(error) for w in TOO_LARGE):
+    if any(words in str(error) for words in TOO_LARGE):
         return WorkspaceError(
             f"{what}a file in {folder} may not become as large as it has to ({first_line(error)}); "
             "finished stages are kept: raise the limit (ulimit -f), or choose another place with "
