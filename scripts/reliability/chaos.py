@@ -92,7 +92,7 @@ def main() -> int:
             report.note("a kill within a training", "it ended before")
         both = [made, cut_short]
         for hows in (("a flipped bit",), ("cut", "deleted")):
-            damages(folder, both, asked.damages, hows, wanted, drawn, report)
+            damages(folder, both, asked.damages, hows, wanted, mischief, drawn, report)
         faults = ", ".join(f"{n} × {name}" for name, n in sorted(mischief.faults.items()))
         print(f"the server's faults: {faults}")
     return report.show()

@@ -40,6 +40,7 @@ def damages(
     n: int,
     hows: tuple[str, ...],
     wanted: dict[str, str],
+    mischief: Mischief,
     drawn: random.Random,
     report: Report,
 ) -> None:
@@ -58,8 +59,12 @@ def damages(
             run = origin.copied(folder / name)
             target = drawn.choice(sorted(run.workspace.glob(pattern)))
             _damage(target, how, drawn)
+            mischief.answered.clear()
             code, said = run.finish()
             problem = complaint(code, said) or ("" if code else differs(run, wanted))
+            again = mischief.answered.total()
+            if not problem and again and kind != "completion store":
+                problem = f"{again} answers that were stored were asked for again"
             if problem:
                 problem = f"{target.relative_to(run.workspace)}: {problem}"
             ended = ", told what to do" if code and not problem else ""
