@@ -1,6 +1,8 @@
 # Two commands matter: `make run` and `make test`. Both set up what they need.
 PYTHON ?= python3.11
 VENV ?= .venv
+# Of `make fuzz` and `make chaos`: another one tries something else.
+SEED ?= 0
 BIN := $(VENV)/bin
 
 .PHONY: run test test-all fuzz chaos test-vllm test-triton test-gpu check format setup setup-vllm world
@@ -34,11 +36,11 @@ test-all: setup
 
 # Damaged input for everything that is read: only the project's own errors may come out. Minutes.
 fuzz: setup
-	$(BIN)/python scripts/reliability/fuzz.py --cases 2000
+	$(BIN)/python scripts/reliability/fuzz.py --cases 2000 --seed $(SEED)
 
-# Kills, a server that misbehaves, damaged files, two runs at once: about 10 minutes.
+# Kills, a server that misbehaves, full disks, damaged files, two runs at once: about 10 minutes.
 chaos: setup
-	$(BIN)/python scripts/reliability/chaos.py
+	$(BIN)/python scripts/reliability/chaos.py --seed $(SEED)
 
 # In one process: an engine takes seconds to start. Without vLLM pytest would skip them in silence.
 test-vllm: setup-vllm

@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from llm_distill.secrets import without_secrets
+
 MOST_LISTED = 40
+LONGEST_LINE = 1200
+"""Characters of a message: with 40 names of columns, but not with a cell of a table."""
 
 EXIT_CODES = {
     0: "done",
@@ -25,9 +29,17 @@ EXIT_CODES = {
 
 
 class LLMDistillError(Exception):
-    """Base of every error that a user can fix. `exit_code` is the process's."""
+    """Base of every error that a user can fix. `exit_code` is the process's.
+
+    A message is printed and kept in the run's record and log, so it is without secrets, and a line
+    that quotes a book is cut: it begins with the place and ends with what to do.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        lines = super().__str__().split("\n")
+        return "\n".join(shortened(line, LONGEST_LINE) for line in lines)
 
 
 class ConfigError(LLMDistillError):
@@ -79,9 +91,15 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     return f"{hint}allowed: {listed}{more}"
 
 
+def shortened(text: str, most: int) -> str:
+    """The text without secrets, its middle cut out where it is long."""
+    text = without_secrets(text)  # before it is cut: of half a secret nothing can be told
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
+
+
 def quoted(value: object, most: int = 60) -> str:
     """A value as Python writes it, cut: a cell can hold a book."""
-    text = repr(value)
+    text = without_secrets(repr(value))
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 

@@ -19,7 +19,10 @@ from typing import Any
 
 from llm_distill.errors import ConfigError, DataError, nearest, quoted
 from llm_distill.paths import bundled_root, find_resource
+from llm_distill.secrets import has_secret, without_secrets
 
+ENDINGS = (".jinja", ".jinja2", ".j2", ".txt", ".md")
+"""Of a template's name: its text is sent to models, so it is not to be any file, such as a key."""
 LARGEST_FILE = 1_000_000
 """Bytes of a template."""
 LONGEST_PROMPT = 10_000_000
@@ -62,8 +65,9 @@ class Template:
             *(RecursionError, MemoryError, _TooMuchError),
         ) as error:
             given = ", ".join(sorted(variables))
+            said = without_secrets(str(error))[:500]
             raise DataError(
-                f"template {self.name}: {str(error)[:500]}; it was given: {given[:1000]}"
+                f"template {self.name}: {said}; it was given: {given[:1000]}"
             ) from error
 
 
@@ -173,6 +177,10 @@ def load_template(name: str) -> Template:
     path, raw = _read(name)
     try:
         source = raw.decode("utf-8")
+        if has_secret(source):
+            raise ConfigError(
+                f"template {path}: a part of it looks like a secret, and its text is sent to models"
+            )
         parsed = _environment().parse(source)
         names = meta.find_undeclared_variables(parsed)
         _compiled(source)
@@ -180,7 +188,7 @@ def load_template(name: str) -> Template:
         line = raw[: error.start].count(b"\n") + 1
         raise ConfigError(f"template {path}:{line}: not UTF-8; save it as UTF-8") from error
     except TemplateSyntaxError as error:
-        said = str(error.message)[:500]
+        said = without_secrets(str(error.message))[:500]
         raise ConfigError(f"template {path}:{error.lineno}: {said}") from error
     except (RecursionError, MemoryError, SyntaxError) as error:  # Python's own, of the compiled one
         raise ConfigError(f"template {path}: nested too deeply") from error
@@ -207,6 +215,11 @@ def _read(name: str) -> tuple[Path, bytes]:
         raise ConfigError(
             f"template '{name}' is not there; looked in {Path.cwd()}, {Path.cwd() / 'prompts'} "
             f"and {bundled}; {nearest(name, known)}"
+        )
+    if path.suffix not in ENDINGS:
+        raise ConfigError(
+            f"template {path}: a template's text is sent to models, so its name ends in one of "
+            f"{', '.join(ENDINGS)}; rename the file if it is one"
         )
     raw = path.read_bytes()
     if len(raw) > LARGEST_FILE:

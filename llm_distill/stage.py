@@ -220,6 +220,10 @@ class Stage(BaseModel):
         """Columns that each input must have, by the reference's value."""
         return {}
 
+    def read_as_text(self) -> Mapping[str, Iterable[str]]:
+        """Of `required_columns`, those whose names are settings and that must hold text."""
+        return {}
+
     def remedy(self, column: str) -> str | None:
         """What to do if an input lacks this column; None if its name must be a typo."""
         return None

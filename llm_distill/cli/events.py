@@ -23,6 +23,7 @@ from llm_distill.runtime.plan import Decision
 from llm_distill.runtime.progress import Throttled, told_of_waiting
 from llm_distill.runtime.record import RunRecord
 from llm_distill.runtime.scalars import metric_scalars
+from llm_distill.secrets import without_secrets
 from llm_distill.stage import Progress
 
 SECONDS_BETWEEN_EVENTS = 1.0
@@ -138,6 +139,6 @@ def event_lines() -> Iterator[EventDisplay]:
             display.failed(str(error), error.exit_code)
             raise
         except Exception as error:
-            display.failed(f"{type(error).__name__}: {error}", BUG)
+            display.failed(without_secrets(f"{type(error).__name__}: {error}"), BUG)
             raise
         display.finished()

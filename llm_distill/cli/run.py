@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
+from rich.console import Console
 from rich.markup import escape
 
 from llm_distill.cli.display import TerminalDisplay, console, plan_table, say, status_table
 from llm_distill.cli.tables import result_tables
+from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Workspace
@@ -20,6 +22,7 @@ from llm_distill.runtime.disk import disk_explained
 from llm_distill.runtime.plan import Selection, plan
 from llm_distill.runtime.record import RunRecord, read_run
 from llm_distill.runtime.runner import run_pipeline
+from llm_distill.stage import models_of
 
 
 def run_command(
@@ -55,6 +58,7 @@ def run_command(
         f"[bold]{pipeline.name}[/bold] from {escape(pipeline.source)}, "
         f"workspace {escape(str(workspace.root))}"
     )
+    _show_servers(out, pipeline)
     try:
         record = run_pipeline(pipeline, workspace, selection, display, max_cost)
     except KeyboardInterrupt:
@@ -109,6 +113,19 @@ def plan_command(
     out.print(plan_table(decisions))
     to_run = sum(decision.action == "run" for decision in decisions)
     out.print(f"{to_run} to run, {len(decisions) - to_run} to reuse")
+    _show_servers(out, pipeline)
+
+
+def _show_servers(out: Console, pipeline: PipelineConfig) -> None:
+    """Who is sent prompts and a key, before anything is: a file may be somebody else's."""
+    named = {model for stage in pipeline.stages.values() for model in models_of(stage)}
+    for name, config in pipeline.models.items():
+        engine = config.engine
+        if name in named and isinstance(engine, OpenAISettings):
+            key = (
+                f" with the key in {engine.api_key_env}" if engine.api_key_env in os.environ else ""
+            )
+            out.print(f"model '{name}': prompts go to {engine.base_url}{key}", markup=False)
 
 
 def status_command(name: str | None, root: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm_distill.errors import DataError
+from llm_distill.errors import DataError, quoted
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skills import canonical
 from llm_distill.methods.words import normalise
@@ -57,11 +57,20 @@ def needs_of(profile: Iterable[Row]) -> list[Need]:
     """Each question of each skill of the profile, sorted, so that its order does not matter."""
     return sorted(
         {
-            Need(task_of(row), canonical(row["skill"]), question)
+            Need(task_of(row), canonical(_skill_of(row)), question)
             for row in profile
-            for question in row["question_ids"]
+            for question in row["question_ids"] or ()
         }
     )
+
+
+def _skill_of(row: Row) -> str:
+    if not row["skill"]:
+        raise DataError(
+            f"a row of the profile (task '{task_of(row)}', question_ids "
+            f"{quoted(row['question_ids'])}) has no skill; take rows of skill_profile"
+        )
+    return str(row["skill"])
 
 
 def ids_by_skill(rows: Iterable[Row]) -> dict[Skill, list[str]]:

@@ -16,7 +16,7 @@ from llm_distill.pipeline.problems import Problems, parts
 from llm_distill.pipeline.rounds import Rounds
 from llm_distill.pipeline.schema import ModelConfig
 from llm_distill.prompts import load_template
-from llm_distill.rows.columns import SEED
+from llm_distill.rows.columns import COLUMNS, SEED
 from llm_distill.stage import Columns, Stage, models_of, references, rows_of
 
 
@@ -211,6 +211,14 @@ def _check_columns(
                 f"'{rounds.written(target, name)}' gives no column '{column}'; "
                 f"{stage.remedy(column) or _what_to_do(column, there or ())}",
             )
+    for columns in stage.read_as_text().values():
+        for column in sorted(columns):
+            kind = COLUMNS.get(column, ("string",))[0]
+            if kind != "string":
+                problems.add(
+                    ("stages", name, *place_of(column, stage)),
+                    f"the column '{column}' holds {kind}, and is read as text",
+                )
     for template, offered in stage.template_variables(inputs).items():
         place = ("stages", name, *place_of(template, stage))
         _check_template(place, template, offered, problems, variables)

@@ -113,10 +113,10 @@ def _read_with_base(
     merged: dict[str, Any] = {}
     for base in bases if isinstance(bases, list) else [bases]:
         base_path = path.parent / str(base)
-        if base_path.resolve() in seen or base_path.resolve() == path.resolve():
-            raise ConfigError(f"{where}: {base} leads back to this file")
         if not exists(base_path) or not base_path.is_file():
             raise ConfigError(f"{where}: no file {quoted(str(base_path), 200)}")
+        if base_path.resolve() in seen or base_path.resolve() == path.resolve():
+            raise ConfigError(f"{where}: {base} leads back to this file")
         base_values = _read_with_base(base_path, lines, problems, (*seen, path.resolve()))
         merged = merge(merged, base_values)
     lines.update(own_lines)

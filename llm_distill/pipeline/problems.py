@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from llm_distill.errors import ConfigError, counted, nearest
+from llm_distill.errors import ConfigError, counted, nearest, shortened
 
 Path = tuple[str | int, ...]
 
@@ -65,8 +65,8 @@ class Problems:
         place = self.in_file(path)
         if place in self.unknown or self._said_of.setdefault(place, path[:2]) != path[:2]:
             return
-        shown = _cut(spell(place), LONGEST_PLACE) or "the file"
-        self.found.append(f"{self.where(place)}: {shown}: {_cut(message, LONGEST_MESSAGE)}")
+        shown = shortened(spell(place), LONGEST_PLACE) or "the file"
+        self.found.append(f"{self.where(place)}: {shown}: {shortened(message, LONGEST_MESSAGE)}")
 
     def in_file(self, path: Path) -> Path:
         """The place in the file, where `path` may be one of an unrolled stage."""
@@ -107,11 +107,6 @@ class Problems:
             return
         lines = "\n".join(f"  {problem}" for problem in self.found)
         raise ConfigError(f"{counted(len(self.found), 'problem')} in {self.source}:\n{lines}")
-
-
-def _cut(text: str, most: int) -> str:
-    """A value may be a book, and a message quotes it."""
-    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
 
 
 def _explain(item: Any, owner: type[BaseModel] | None) -> str:

@@ -12,16 +12,9 @@ from llm_distill.methods.answers import AnswerKind
 from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.yaml_file import parse_yaml
+from llm_distill.secrets import HIDDEN, has_secret, is_secret_name, without_secrets
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SECRET_NAME = re.compile(  # whole words of a name: MAX_TOKENS and TOKENIZER_DIR are not secrets
-    r"(TOKEN|SECRETS?|PASSWORD|PASSWD|PGPASS|API_?KEY|CREDENTIALS?)(_|$)|(^|_)(KEY|PASS|AUTH)(_|$)",
-    re.IGNORECASE,
-)
-_SECRET_TEXT = re.compile(
-    r"(?<![A-Za-z0-9])(hf_[A-Za-z0-9]{16,}|sk-(?=[\w-]*\d)[\w-]{16,}|gh[pousr]_[A-Za-z0-9]{16,}"
-    r"|github_pat_\w{16,}|AKIA[A-Z0-9]{12,}|xox[a-z]-[\w-]{10,})"
-)
 _SECRET_ADVICE = (
     "looks like a secret, and this file is copied into the run's record; "
     "take it out: the library that needs it reads it from the environment"
@@ -153,7 +146,7 @@ def apply_set(
     Raises:
         ConfigError: it is not `place=value`.
     """
-    where = "--set " + _SECRET_TEXT.sub("…", assignment)
+    where = "--set " + without_secrets(assignment, {})
     place_text, equals, text = assignment.partition("=")
     place = tuple(place_text.strip().split("."))
     if not equals or not all(place):
@@ -177,6 +170,9 @@ def expand_variables(value: Any, place: Place, problems: Problems) -> Any:
     values are written to the run's record.
     """
     if isinstance(value, dict):
+        for name, inner in value.items():
+            if "extra_body" in place and isinstance(inner, str) and is_secret_name(str(name)):
+                problems.add((*place, name), f"'{name}' {_SECRET_ADVICE}")
         return {k: expand_variables(v, (*place, k), problems) for k, v in value.items()}
     if isinstance(value, list):
         return [expand_variables(v, (*place, i), problems) for i, v in enumerate(value)]
@@ -187,7 +183,7 @@ def expand_variables(value: Any, place: Place, problems: Problems) -> Any:
 
     def replace(match: re.Match[str]) -> str:
         name = match.group(1)
-        if _SECRET_NAME.search(name):
+        if is_secret_name(name):
             problems.add(place, f"${{{name}}} {_SECRET_ADVICE}")
         elif name not in os.environ:
             problems.add(place, f"${{{name}}} is not set in the environment")
@@ -196,9 +192,9 @@ def expand_variables(value: Any, place: Place, problems: Problems) -> Any:
         return match.group(0)
 
     text = _VARIABLE.sub(replace, value)
-    if _SECRET_TEXT.search(text):
+    if has_secret(text):
         problems.add(place, f"its text {_SECRET_ADVICE}")
-        text = _SECRET_TEXT.sub("…", text)
+        text = HIDDEN
     if len(problems.found) > n_before:
         problems.unknown.add(place)
     return text

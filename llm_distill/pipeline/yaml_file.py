@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class _Scalars(yaml.SafeLoader):
 _DEEPEST = 100
 _LONGEST = 1_000_000
 _MOST_VALUES = 100_000
+_LARGEST = 2**63
 _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")} | {"!"}
 _QUOTE = "put quotes around it if it is meant as text"
 
@@ -154,9 +156,16 @@ def _flatten(node: yaml.MappingNode, where: str) -> None:
 
 def _scalar(node: yaml.Node, at: At) -> Any:
     try:
-        return _Scalars("").construct_object(node)
+        value = _Scalars("").construct_object(node)
     except (yaml.YAMLError, ValueError) as error:
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
         raise ConfigError(
             f"{at(node.start_mark.line)}: {quoted(node.value)} cannot be read as {kind}; {_QUOTE}"
         ) from error
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and not (math.isfinite(value) and abs(value) < _LARGEST):
+        raise ConfigError(
+            f"{at(node.start_mark.line)}: {quoted(node.value)} is not a number that a setting can "
+            f"have: they are finite, and whole ones have 64 bits; {_QUOTE}"
+        )
+    return value

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-SHORTEST_VALUE = 8
-"""Characters; a shorter value of a variable occurs in too many texts by chance."""
+from llm_distill.secrets import SHORTEST_VALUE, without_secrets
 
 # Of a URL only user and password, before the host, are private.
 _URL_LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
@@ -17,7 +16,7 @@ _LOCAL_PATH = re.compile(r"(file://|~[\w.-]*/|/[^/\s][^/\n]*/|[A-Za-z]:[\\/])[^\
 
 
 def scrubbed(value: Any, environment: Mapping[str, str]) -> Any:
-    """JSON values without paths outside the project and values of environment variables.
+    """JSON values without secrets, paths outside the project and values of environment variables.
 
     A text that is an absolute or home path keeps only its last part: others have to put the file
     there. The value of an environment variable is replaced by `${NAME}`, which a pipeline file
@@ -42,4 +41,4 @@ def _scrubbed(value: Any, names: list[tuple[str, str]]) -> Any:
     for text, name in names:
         if text in value and re.fullmatch(r"[A-Za-z_]\w*", name):
             value = value.replace(text, f"${{{name}}}")
-    return _URL_LOGIN.sub("", value)
+    return without_secrets(_URL_LOGIN.sub("", value), {})

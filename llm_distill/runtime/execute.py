@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from llm_distill.engines.budget import Budget
 from llm_distill.errors import DataError, nearest
@@ -28,6 +28,9 @@ from llm_distill.stage import Progress, Stage, models_of, references, rows_of
 from llm_distill.tracking import TrackedRun
 
 log = logging.getLogger("llm_distill")
+
+TEXT = ("string", "large_string", "null")
+"""Types of a column of text; a column without any value has the last."""
 
 
 class Display(Protocol):
@@ -183,6 +186,23 @@ def _check_columns(stage: Stage, resolver: Resolver) -> None:
                 f"its input '{target}' has no column '{column}'; "
                 f"{stage.remedy(column) or nearest(column, there)}"
             )
+    for target, needed in stage.read_as_text().items():
+        there = resolver.ready[target].manifest.features or {}
+        for column in sorted(set(needed)):
+            if _kind(there[column]) not in TEXT:
+                of_text = (name for name, kind in there.items() if _kind(kind) in TEXT)
+                raise DataError(
+                    f"the column '{column}' of its input '{target}' holds {_kind(there[column])}, "
+                    f"and is read as text; name another, or have load_dataset write numbers as "
+                    f"text with columns: {{NAME: {column}}}; {nearest(column, of_text)}"
+                )
+
+
+def _kind(feature: Any) -> str:
+    """A column's type as `Features.to_dict` has it, in short."""
+    if not isinstance(feature, dict) or "_type" not in feature:
+        return "objects"
+    return str(feature.get("dtype") or f"values of type {feature['_type']}")
 
 
 def _inputs(stage: Stage, resolver: Resolver) -> dict[str, InputRef]:

@@ -31,6 +31,7 @@ from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.disk import disk_explained, write_durably
 from llm_distill.runtime.liveness import Process, beating
+from llm_distill.secrets import without_secrets
 
 log = logging.getLogger("llm_distill")
 
@@ -140,7 +141,7 @@ class RunRecord(BaseModel, extra="ignore"):
         self.state = "failed" if isinstance(error, Exception) else "interrupted"
         if name is not None:
             self.stages[name].state = self.state
-            self.stages[name].why = str(error) or type(error).__name__
+            self.stages[name].why = without_secrets(str(error)) or type(error).__name__
         with suppress(WorkspaceError):  # a full disk must not hide what stopped the run
             self.save()
 
@@ -175,7 +176,7 @@ class RunRecord(BaseModel, extra="ignore"):
         """Send what is logged meanwhile to the stage's own file."""
         with disk_explained(self.directory, "the stage's log: "):
             handler = _LogFile(self.directory / "logs" / f"{stage}.log", encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
         level = root.level
         root.addHandler(handler)
@@ -192,6 +193,13 @@ class RunRecord(BaseModel, extra="ignore"):
             root.removeHandler(handler)
             with suppress(OSError):  # as in `_LogFile`
                 handler.close()
+
+
+class _Formatter(logging.Formatter):
+    """Tracebacks too quote what a library or a server said."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
 
 
 class _LogFile(logging.FileHandler):

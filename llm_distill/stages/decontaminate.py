@@ -68,6 +68,9 @@ class Decontaminate(Stage):
         others = {name: {self.against_column} for name in self.against}
         return {**others, self.rows: {"id", self.column}}
 
+    def read_as_text(self) -> dict[str, set[str]]:
+        return {**{name: {self.against_column} for name in self.against}, self.rows: {self.column}}
+
     def run(self, context: Context) -> RowsOutput:
         return RowsOutput(self._clean(context), context.rows(self.rows).features)
 

@@ -35,6 +35,9 @@ class Deduplicate(Stage):
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", self.column}}
 
+    def read_as_text(self) -> dict[str, set[str]]:
+        return {self.rows: {self.column}}
+
     def run(self, context: Context) -> RowsOutput:
         rows = context.rows(self.rows)
         every: list[str | None] = list(rows[self.column])

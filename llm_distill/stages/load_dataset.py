@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -57,7 +57,7 @@ class LoadDataset(Stage):
     path: str = Field(
         min_length=1, description="a file, a directory, or a dataset's name on the Hub"
     )
-    name: str | tuple[str, ...] | None = Field(
+    name: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
         None,
         description="configuration on the Hub or sub-folder of `path`; each of several is a task "
         "of its name, and its ids begin with it",

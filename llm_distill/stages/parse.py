@@ -37,6 +37,9 @@ class Parse(ParseSettings, Stage):
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", self.column, *self.dropped_columns()}}
 
+    def read_as_text(self) -> dict[str, set[str]]:
+        return {self.rows: {self.column}}
+
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         columns = inputs[self.rows]
         if columns is None:

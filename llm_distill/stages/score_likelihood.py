@@ -81,6 +81,9 @@ class ScoreLikelihood(RowText, Stage):
             raise ValueError("top_k needs scorer: forward_pass; an engine only scores the text")
         return self
 
+    def read_as_text(self) -> dict[str, set[str]]:
+        return {self.rows: self.text_columns() - {self.messages_column or ""}}
+
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id"} | self.text_columns()}
 

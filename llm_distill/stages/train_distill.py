@@ -89,6 +89,9 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
             raise ValueError("online: adapter_off needs peft: there is no adapter to turn off")
         return self
 
+    def read_as_text(self) -> dict[str, set[str]]:
+        return {self.rows: self.text_columns() - {self.messages_column or ""}}
+
     def required_columns(self) -> dict[str, set[str]]:
         columns = {"id"} | self.text_columns()
         if self.from_teacher() and not self.online:

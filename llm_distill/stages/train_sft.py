@@ -71,6 +71,9 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
         is_default = column == "prompt" and self.messages_column is None
         return "for conversations set messages_column: messages" if is_default else None
 
+    def read_as_text(self) -> dict[str, set[str]]:
+        return {self.rows: self.text_columns()}
+
     def may_be_empty(self) -> set[str]:
         return {self.rows} if self.if_no_rows == "keep_model" else set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,6 +44,12 @@ class LoraSettings(BaseModel):
                 "(every linear layer but it), names of other layers such as [q_proj, v_proj], or a "
                 "pattern that does not match it"
             )
+        if not value:
+            raise ValueError("no layer gets an adapter; all-linear takes every linear layer")
+        try:
+            re.compile(value if isinstance(value, str) else "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
         return value
 
 

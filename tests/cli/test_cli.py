@@ -112,7 +112,7 @@ def test_types_are_shown_in_words(
     [
         (
             "generate",
-            ["rows", "model", "template", "n"],
+            ["rows", "model", "template"],
             ["variables", "max_error_rate"],
         ),
         ("train_dpo", ["model", "rows"], ["logging_steps", "save_steps", "report_to"]),

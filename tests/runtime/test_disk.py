@@ -71,6 +71,8 @@ def test_a_file_that_cannot_be_written_leaves_no_part_and_keeps_the_old_one(
         (RuntimeError(f"{ARCHIVE}unexpected pos 576 vs 534"), WorkspaceError, "is full"),
         (Exception("I/O error: No space left on device (os error 28)"), WorkspaceError, "is full"),
         (RuntimeError(f"{ARCHIVE}file not found"), RuntimeError, "file not found"),
+        (OSError(errno.EFBIG, "File too large", "x"), WorkspaceError, "ulimit -f"),
+        (RuntimeError("I/O error: File too large (os error 27)"), WorkspaceError, "ulimit -f"),
         (
             PermissionError(errno.EACCES, "Permission denied", "x"),
             WorkspaceError,

@@ -88,8 +88,8 @@ def test_seeds_belong_to_the_row_and_not_to_its_place(run_stage: Run, plain: str
 
 def test_strategies(run_stage: Run, template: Callable[[str, str], str]) -> None:
     templates = {
-        "steps": template("a", "S {{ question }}"),
-        "bare": template("b", "{{ question }}"),
+        "steps": template("a.jinja", "S {{ question }}"),
+        "bare": template("b.jinja", "{{ question }}"),
     }
     run = run_stage(
         stage(templates, n=2), {"rows": ROWS[:1]}, {"m": lambda r: r.prompt[0]["content"]}
@@ -124,7 +124,7 @@ def test_examples_are_of_the_task_seeded_and_never_the_row_itself(
         )
     ]  # fmt: skip
     shown = template(
-        "e", "{% for e in examples %}{{ e.question }}:{{ e.reference_answer }};{% endfor %}"
+        "e.jinja", "{% for e in examples %}{{ e.question }}:{{ e.reference_answer }};{% endfor %}"
     )
     settings = stage(shown, n=8, examples={"rows": "rows", "n": 2})
     assert settings.is_seeded()

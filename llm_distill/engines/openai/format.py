@@ -17,6 +17,7 @@ from llm_distill.engines.base import (
     StructuredOutput,
 )
 from llm_distill.rows.messages import read_calls, read_reasoning, text_of_parts
+from llm_distill.secrets import without_secrets
 
 Verdict = Literal["retry", "bad row", "fatal"]
 
@@ -373,10 +374,11 @@ def is_about_structure(refusal: Refusal, request: Request) -> bool:
 
 
 def _shown(body: bytes) -> str:
-    return _line(body[: 4 * MOST_WORDS].decode("utf-8", "replace")) or "(nothing)"
+    return _line(body.decode("utf-8", "replace")) or "(nothing)"
 
 
 def _line(text: str) -> str:
     """One line, cut, without the codes with which a server could write into the terminal."""
+    text = without_secrets(text)  # before it is cut: of half a secret nothing can be told
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= MOST_WORDS else line[:MOST_WORDS] + "…"

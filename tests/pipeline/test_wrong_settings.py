@@ -1,0 +1,160 @@
+"""Every setting of every stage and engine is given wrong values: one short message, no traceback.
+
+The settings are read off the classes, so that a new one is tried as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from llm_distill.errors import LONGEST_LINE, ConfigError
+from llm_distill.pipeline.load import load_pipeline
+from llm_distill.pipeline.registry import find_stage, stage_names
+from llm_distill.pipeline.schema import ModelConfig
+
+BOOK = "word " * 3000
+VALUES: tuple[Any, ...] = (
+    *(None, True, -1, 0, 1.5, 1e300, 2**62, "", "(", "m", "d", "../x", BOOK, "\x00"),
+    *([], {}, [1], ["d"], [BOOK], [None], {"a": 1}, {"a": BOOK}, {1: 2}),
+)
+STUDENT = {"model_name_or_path": "data/models/tiny-student", "prompt_format": "text"}
+ENGINES: dict[str, dict[str, Any]] = {
+    "openai": {"kind": "openai", "base_url": "http://localhost:1/v1"},
+    "vllm": {"kind": "vllm"},
+    "transformers": {"kind": "transformers"},
+    "scripted": {"kind": "scripted", "answers": "answers.jsonl"},
+}
+TEMPLATE = "arte/exam.jinja"
+GOOD: dict[str, dict[str, Any]] = {
+    "agreement": {"rows": "d", "annotators": ["a", "b"]},
+    "assess": {"rows": "d", "model": "m", "difficulty": {"by": "gold"}, "template": TEMPLATE},
+    "build_preferences": {"rows": "d", "kinds": ["rationale"], "rationale_template": TEMPLATE},
+    "consensus": {"rows": "d"},
+    "decontaminate": {"rows": "d", "against": ["e"]},
+    "deduplicate": {"rows": "d"},
+    "discover_skills": {"rows": "d", "model": "m", "template": TEMPLATE},
+    "evaluate": {"rows": "d", "models": ["m"], "template": TEMPLATE},
+    "evaluate_lm_eval": {"models": ["m"], "tasks": ["x"]},
+    "find_missing_skills": {"rows": "d", "skills": "e", "model": "m", "template": TEMPLATE},
+    "generate": {"rows": "d", "model": "m", "template": TEMPLATE},
+    "label_skills": {"rows": "d", "skills": "e", "model": "m", "template": TEMPLATE},
+    "load_dataset": {"path": "data/word_problems"},
+    "merge_adapter": {"model": "m"},
+    "parse": {"rows": "d", "tags": {"answer": "ans"}},
+    "push_to_hub": {"rows": "d", "repo_id": "a/b"},
+    "score_in_context": {"rows": "d", "items": "e", "model": "m", "template": TEMPLATE},
+    "score_likelihood": {"rows": "d", "model": "m"},
+    "select": {"rows": "d", "n": 3},
+    "select_by_skill": {"rows": "d", "profile": "e"},
+    "select_items": {"rows": "d", "predictions": ["e"]},
+    "select_matched": {"rows": "d", "like": "e"},
+    "select_similar": {"rows": "d", "questions": "e", "model": "a/b"},
+    "skill_profile": {"rows": "d"},
+    "split": {"rows": "d", "parts": {"train": 0.5, "test": None}, "part": "train"},
+    "synthesise": {"profile": "d", "references": "e", "model": "m", "template": TEMPLATE},
+    "train_distill": {"model": "m", "teacher": "m", "online": True, "rows": "d"},
+    "train_dpo": {"model": "m", "rows": "d"},
+    "train_kto": {"model": "m", "rows": "d"},
+    "train_sft": {"model": "m", "rows": "d"},
+    "transfer_tokenizer": {"model": "m", "tokenizer": "m"},
+    "verify": {"rows": "d"},
+}
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[[Any, Any], None]:
+    """Load a pipeline with a stage `x` and a model `m`; a mistake has to be said briefly."""
+    data = {"stage": "load_dataset", "path": str(tmp_path / "unread.parquet")}
+    (tmp_path / "unread.parquet").touch()
+
+    def load_it(stage: Any, model: Any) -> None:
+        values = {"name": "p", "models": {"m": model}, "stages": {"d": data, "e": data, "x": stage}}
+        text = yaml.dump(values, Dumper=_Plain, sort_keys=False)
+        (tmp_path / "p.yaml").write_text(text)
+        try:
+            load_pipeline(str(tmp_path / "p.yaml"))
+        except ConfigError as error:
+            longest = max(map(len, str(error).split("\n")))
+            if longest > LONGEST_LINE + 10:
+                raise AssertionError(f"a line of {longest:,} characters") from error
+
+    return load_it
+
+
+class _Plain(yaml.SafeDumper):
+    """Without anchors, which would hide what is written."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def test_every_stage_is_tried() -> None:
+    own = [name for name in stage_names() if not name.startswith("toy")]
+    assert sorted({*GOOD, "load_skills"}) == own  # whose only setting is a file: its own tests
+
+
+@pytest.mark.parametrize("kind", sorted(GOOD))
+def test_settings_of_stages(load: Callable[[Any, Any], None], kind: str) -> None:
+    stage = find_stage(kind)
+    assert stage is not None
+    good = {"stage": kind, **GOOD[kind]}
+    stage.model_validate(good)
+    for value in VALUES:
+        settings = {name: value for name in stage.model_fields if name != "stage"}
+        load({"stage": kind, **settings}, STUDENT)  # all wrong at once
+        for name in settings:
+            try:
+                stage.model_validate({**good, name: value})
+            except ValidationError:
+                continue
+            load({**good, name: value}, STUDENT)  # its type is right: what is checked after that
+
+
+@pytest.mark.parametrize("kind", sorted(ENGINES))
+def test_settings_of_engines_and_models(load: Callable[[Any, Any], None], kind: str) -> None:
+    good = {**STUDENT, "engine": ENGINES[kind]}
+    engine = type(ModelConfig.model_validate(good).engine)
+    select = {"stage": "select", "rows": "d", "n": 3}
+    for value in VALUES:
+        for name in engine.model_fields:
+            load(select, {**good, "engine": {**ENGINES[kind], name: value}})
+        for name in ModelConfig.model_fields:
+            load(select, {**good, name: value})
+
+
+@pytest.mark.parametrize(
+    "number", [".inf", "-.inf", ".nan", "1.0e+400", str(10**30), str(-(10**30))]
+)
+def test_numbers_that_no_setting_can_have(tmp_path: Path, number: str) -> None:
+    (tmp_path / "p.yaml").write_text(
+        "name: p\nstages:\n  d: {stage: load_dataset, path: data/word_problems}\n"
+        f"  x: {{stage: build_preferences, rows: d, min_margin: {number}}}\n"
+    )
+    with pytest.raises(
+        ConfigError, match=r"p.yaml:4: '.*' is not a number that a setting can have"
+    ):
+        load_pipeline(str(tmp_path / "p.yaml"))
+
+
+@pytest.mark.parametrize("base", ["'\\0x'", "~nobody/x", BOOK])
+def test_bases_that_cannot_be_a_file(tmp_path: Path, base: str) -> None:
+    (tmp_path / "p.yaml").write_text(f'name: p\nextends: "{base.strip(chr(39))}"\n')
+    with pytest.raises(ConfigError, match="extends: no file"):
+        load_pipeline(str(tmp_path / "p.yaml"))
+
+
+@pytest.mark.parametrize("layers", ["(", "[]", "''"])
+def test_layers_that_cannot_be_named(tmp_path: Path, layers: str) -> None:
+    (tmp_path / "p.yaml").write_text(
+        "name: p\nmodels: {m: {model_name_or_path: data/models/tiny-student}}\nstages:\n"
+        "  d: {stage: load_dataset, path: data/word_problems}\n"
+        f"  x: {{stage: train_sft, model: m, rows: d, peft: {{target_modules: {layers}}}}}\n"
+    )
+    with pytest.raises(ConfigError, match="peft.target_modules: (not a regular|no layer gets)"):
+        load_pipeline(str(tmp_path / "p.yaml"))
