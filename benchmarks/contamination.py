@@ -70,7 +70,7 @@ def index(compare: str, texts: Mapping[str, str]) -> Jaccard | SeenTexts:
         seen = SeenTexts(texts, n, compare="ngram")
         if seen.compared[""].alike <= 0.05:
             return seen
-        n += 1
+        n += n // 4
     return SeenTexts(texts, n, compare=cast("Compare", compare))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from llm_distill.errors import DataError
 from llm_distill.methods.contamination import SeenTexts, check_named, texts_of
-from tests.methods.templated import COPIES, FAMILIES, drawn
+from tests.methods.templated import COPIES, FAMILIES, PEOPLE, drawn
 
 WORDS = st.lists(st.sampled_from("abcde"), max_size=9)
 
@@ -125,3 +126,16 @@ def test_a_prompt_with_other_questions_of_the_task_holds_no_copy() -> None:
     assert len(shown) > 25
     assert seen.found_in(" ".join(shown)) == {}
     assert "7" in seen.found_in(" ".join([*shown, made[7]]))
+
+
+def test_another_number_is_another_question() -> None:
+    made = drawn("numbers", 60, seed=5)
+    long = [
+        f"{text} {' '.join(PEOPLE)} wait for the answer." for text in made
+    ]  # a number is little
+    seen = SeenTexts({str(i): text for i, text in enumerate(long)}, 13)
+    assert seen.compared[""].comparison == "near"
+    last = re.compile(r"\d+(?=\D*$)")
+    others = [last.sub("77", text) for text in long]
+    assert found(seen, others) == 0
+    assert found(seen, [text.replace("the answer", "an answer") for text in long]) == 1
