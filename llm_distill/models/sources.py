@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from llm_distill.errors import ModelError, first_line
+from llm_distill.models.causal import check_causal
 from llm_distill.models.files import check_has_tokenizer, check_model_dir
 from llm_distill.models.hub import cached_commit, is_offline
 
@@ -108,8 +109,8 @@ def load_model(
         with_head: whether it gives logits; without its output layer it gives hidden states.
 
     Raises:
-        ModelError: it is not there, has no safetensors weights or not all that it needs, or an
-            adapter does not fit.
+        ModelError: it is not there, has no safetensors weights or not all that it needs, is not
+            causal, or an adapter does not fit.
     """
     from transformers import AutoModel, AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
@@ -141,6 +142,8 @@ def load_model(
             f"{'causal language ' if with_head else ''}model of type {model.config.model_type}?"
         )
     loaded: PreTrainedModel = _with_adapters(model, source).to(device).eval()
+    if with_head:
+        check_causal(loaded, source)
     return loaded
 
 
