@@ -163,7 +163,9 @@ def _with_adapters(model: Any, source: ModelSource) -> Any:
         name = f"adapter_{index}"
         try:
             if merge:
-                model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+                adapted = PeftModel.from_pretrained(model, adapter)
+                _untie_adapted_embedding(model)
+                model = adapted.merge_and_unload()
             elif wrapped is None:
                 wrapped = PeftModel.from_pretrained(model, adapter, adapter_name=name)
             else:
@@ -188,6 +190,25 @@ def _with_adapters(model: Any, source: ModelSource) -> Any:
     return wrapped.get_base_model()
 
 
+def _untie_adapted_embedding(model: Any) -> None:
+    """Give the output layer weights of its own before an adapter of the embedding is merged.
+
+    Where both share one matrix, the adapter was trained on one of its two uses: merged into the
+    matrix it would change the other as well.
+    """
+    import torch
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if not isinstance(embedding, BaseTunerLayer) or isinstance(head, BaseTunerLayer):
+        return
+    if head is None or head.weight is not embedding.get_base_layer().weight:
+        return
+    head.weight = torch.nn.Parameter(head.weight.detach().clone())
+    for config in (model.config, model.config.get_text_config(decoder=True)):
+        config.tie_word_embeddings = False
+
+
 def choose_device(wanted: Device, setting: str) -> Literal["cpu", "cuda"]:
     """The device that is meant: `auto` takes the GPU where there is one.
 
@@ -210,7 +231,7 @@ def end_tokens(source: ModelSource, tokenizer: Any) -> frozenset[int]:
     """The tokens that end a completion: those of the generation config, and the tokenizer's eos.
 
     Raises:
-        ModelError: there is none.
+        ModelError: there is none, or the generation config is invalid.
     """
     from transformers import AutoConfig, GenerationConfig
 
@@ -220,6 +241,10 @@ def end_tokens(source: ModelSource, tokenizer: Any) -> frozenset[int]:
     except OSError:  # not every model has one
         config = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **place)
         generation = GenerationConfig.from_model_config(config)
+    except ValueError as error:  # transformers does not load such a model
+        raise ModelError(
+            f"model '{source.name}' ({source.path}): generation_config.json: {first_line(error)}"
+        ) from error
     declared = generation.eos_token_id
     listed = declared if isinstance(declared, list) else [declared]
     ends = frozenset(t for t in [*listed, tokenizer.eos_token_id] if t is not None)

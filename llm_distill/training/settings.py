@@ -131,4 +131,26 @@ def lora_config(settings: TrainingSettings, model: Any) -> Any:
         values |= {"modules_to_save": names, "ensure_weight_tying": is_tied}
     if not isinstance(values["target_modules"], str):
         values["target_modules"] = list(values["target_modules"])
-    return LoraConfig(task_type="CAUSAL_LM", **values)
+    config = LoraConfig(task_type="CAUSAL_LM", **values)
+    _check_not_on_the_output_layer(config, model)
+    return config
+
+
+def _check_not_on_the_output_layer(config: Any, model: Any) -> None:
+    """Whatever the layer is called in this architecture.
+
+    Raises:
+        ModelError: an adapter would be put on it.
+    """
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    if config.target_modules == "all-linear":  # PEFT leaves it out
+        return
+    head = model.get_output_embeddings()
+    for name, module in model.named_modules():
+        if module is head and check_target_module_exists(config, name):
+            raise ModelError(
+                f"peft.target_modules puts an adapter on {name}, the output layer, whose weights "
+                "the losses read directly; name other layers, or set all-linear (every linear "
+                "layer but it)"
+            )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -90,21 +92,27 @@ def _saved(
 
 @contextmanager
 def _adapter_fits(settings: TrainingSettings, source: ModelSource) -> Iterator[None]:
-    """Says which setting is wrong where the model has no such layers, or its output layer is one.
+    """Says that the adapter's settings are wrong where PEFT refuses them for this model.
 
     Raises:
-        ModelError: instead of PEFT's or TRL's ValueError.
+        ModelError: instead of what PEFT raises.
     """
     try:
         yield
-    except ValueError as error:
-        said = str(error).lower().replace("_", " ")
-        if settings.peft is None or "target modules" not in said:
+    except (ValueError, TypeError, re.error) as error:
+        if settings.peft is None or not _is_of_peft(error):
             raise
+        said = " ".join(str(error).split())
+        said = said if len(said) <= 400 else f"{said[:150]} … {said[-240:]}"  # a module's layers
         raise ModelError(
             f"no LoRA adapter for model '{source.name}' with peft.target_modules "
-            f"{settings.peft.target_modules!r}: {error}"
+            f"{settings.peft.target_modules!r}: {said}"
         ) from error
+
+
+def _is_of_peft(error: BaseException) -> bool:
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__", "").startswith("peft.") for frame, _ in frames)
 
 
 def _n_tokens(dataset: Dataset) -> int:

@@ -1,0 +1,161 @@
+"""Which layers an adapter may be put on, by what they are and not by what they are called."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+
+from llm_distill.errors import ModelError
+from llm_distill.models.sources import ModelSource, load_model
+from llm_distill.stages.train_sft import TrainSft
+from llm_distill.training.weights import merge_adapters
+
+IDS = torch.tensor([[5, 9, 200, 17, 8, 5, 30]])
+
+
+def stage(**peft: Any) -> TrainSft:
+    given: dict[str, Any] = {
+        "stage": "train_sft",
+        "model": "m",
+        "rows": "r",
+        "max_steps": 3,
+        "learning_rate": 1e-2,
+        "peft": {"r": 4, "lora_alpha": 8, **peft},
+    }
+    return TrainSft.model_validate(given)
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model.eval()(IDS).logits
+    return found
+
+
+def saved(path: Path, like: Path, config: Any) -> ModelSource:
+    """A random model of a config, with the tokenizer of another."""
+    from transformers import AutoModelForCausalLM
+
+    shutil.copytree(like, path)
+    for file in (path / "model.safetensors", path / "generation_config.json"):
+        file.unlink()
+    torch.manual_seed(2)
+    AutoModelForCausalLM.from_config(config).save_pretrained(path)
+    return ModelSource("m", str(path), prompt_format="text")
+
+
+@pytest.fixture
+def tied(model_dir: Path, tmp_path: Path) -> ModelSource:
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(model_dir, tie_word_embeddings=True)
+    return saved(tmp_path / "tied", model_dir, config)
+
+
+def test_an_adapter_of_a_tied_embedding_is_merged_into_the_embedding_alone(
+    run_stage, rows, tied, trained, tmp_path
+) -> None:
+    run = run_stage(stage(target_modules=["embed_tokens"]), {"r": rows}, models={"m": tied})
+    base = load_model(tied)
+    as_trained = logits(PeftModel.from_pretrained(base, run.model.directory))
+    assert not torch.allclose(as_trained, logits(load_model(tied)), atol=1e-2)
+    source = trained(run.model, tied)
+    torch.testing.assert_close(logits(load_model(source)), as_trained, rtol=0, atol=1e-5)
+    merge_adapters(source, tmp_path / "merged")
+    merged = ModelSource("merged", str(tmp_path / "merged"))
+    torch.testing.assert_close(logits(load_model(merged)), as_trained, rtol=0, atol=1e-5)
+    config = json.loads((tmp_path / "merged" / "config.json").read_text())
+    assert config["tie_word_embeddings"] is False
+    again = run_stage(stage(), {"r": rows}, models={"m": source}, work_dir=tmp_path / "again")
+    stacked = trained(again.model, source)
+    merge_adapters(stacked, tmp_path / "both")
+    both = ModelSource("both", str(tmp_path / "both"))
+    torch.testing.assert_close(
+        logits(load_model(both)), logits(load_model(stacked)), rtol=0, atol=1e-5
+    )
+
+
+def test_other_adapters_leave_tied_embeddings_tied(run_stage, rows, tied, trained, tmp_path):
+    run = run_stage(stage(target_modules=["q_proj"]), {"r": rows}, models={"m": tied})
+    merge_adapters(trained(run.model, tied), tmp_path / "merged")
+    assert json.loads((tmp_path / "merged" / "config.json").read_text())["tie_word_embeddings"]
+
+
+@pytest.mark.parametrize("modules", [["head"], ".*(key|head)"])
+def test_the_output_layer_is_refused_by_any_name(run_stage, rows, model_dir, tmp_path, modules):
+    from transformers import AutoConfig, RwkvConfig
+
+    size = AutoConfig.from_pretrained(model_dir).vocab_size
+    ids = {"bos_token_id": None, "eos_token_id": 1}
+    config = RwkvConfig(vocab_size=size, hidden_size=32, num_hidden_layers=2, **ids)
+    source = saved(tmp_path / "rwkv", model_dir, config)
+    with pytest.raises(ModelError, match=r"an adapter on head, the output layer"):
+        run_stage(stage(target_modules=modules), {"r": rows}, models={"m": source})
+
+
+@pytest.mark.parametrize("modules", [["self_attn"], ["norm"], ".*layers.*", "*", ["q_porj"]])
+def test_layers_that_peft_cannot_adapt_are_a_setting_that_is_wrong(
+    run_stage, rows, text_model, modules
+) -> None:
+    with pytest.raises(ModelError, match=r"'tiny' with peft.target_modules ") as refused:
+        run_stage(stage(target_modules=modules), {"r": rows}, models={"m": text_model})
+    assert len(str(refused.value)) < 600
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"num_beams": 1, "early_stopping": True},
+        {"length_penalty": 2.0},
+        {"output_scores": True},
+        {"pad_token_id": -1},
+        {"temperature": 0.7, "output_scores": True, "length_penalty": 2.0},
+    ],
+)
+def test_a_generation_config_that_cannot_be_saved_is_mended_before_training(
+    run_stage, rows, text_model, tmp_path, setting
+) -> None:
+    shutil.copytree(text_model.path, tmp_path / "odd")
+    path = tmp_path / "odd" / "generation_config.json"
+    before = json.loads(path.read_text()) | setting
+    path.write_text(json.dumps(before))
+    source = replace(text_model, path=str(tmp_path / "odd"))
+    full = TrainSft(stage="train_sft", model="m", rows="r", max_steps=1)
+    run = run_stage(full, {"r": rows}, models={"m": source})
+    after = json.loads((run.model.directory / "generation_config.json").read_text())
+    assert after["eos_token_id"] == before["eos_token_id"]
+    load_model(ModelSource("trained", str(run.model.directory))).generation_config.validate(
+        strict=True
+    )
+
+
+def test_a_generation_config_that_transformers_does_not_load_is_named(
+    run_stage, rows, text_model, tmp_path
+) -> None:
+    shutil.copytree(text_model.path, tmp_path / "odd")
+    (tmp_path / "odd" / "generation_config.json").write_text('{"num_return_sequences": 3}')
+    source = replace(text_model, path=str(tmp_path / "odd"))
+    full = TrainSft(stage="train_sft", model="m", rows="r", max_steps=1)
+    with pytest.raises(ModelError, match=r"'tiny' .*generation_config.json: Greedy methods"):
+        run_stage(full, {"r": rows}, models={"m": source})
+
+
+def test_a_config_that_cannot_be_saved_is_refused_before_training(
+    run_stage, rows, text_model, monkeypatch
+) -> None:
+    from transformers import LlamaConfig
+
+    def refuse(self: Any, *_: Any, **__: Any) -> None:
+        raise ValueError("the config is odd\nand more")
+
+    monkeypatch.setattr(LlamaConfig, "save_pretrained", refuse)
+    full = TrainSft(stage="train_sft", model="m", rows="r", max_steps=1)
+    with pytest.raises(ModelError, match="could not be saved again.*: the config is odd$"):
+        run_stage(full, {"r": rows}, models={"m": text_model})
