@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import ModelError
+from llm_distill.models.limits import n_rows
 
 if TYPE_CHECKING:
     from llm_distill.models.sources import ModelSource
@@ -22,7 +23,7 @@ def check_causal(model: Any, source: ModelSource) -> None:
 
     if getattr(model.config, "rescale_every", 0):  # RWKV: trying would change its weights
         return
-    size = model.get_input_embeddings().num_embeddings
+    size = n_rows(model)
     rows = [[token % size for token in (1, 2, 3, last)] for last in (4, 5)]
     with torch.no_grad():
         logits = model(input_ids=torch.tensor(rows, device=model.device)).logits[:, :-1].float()

@@ -23,6 +23,9 @@ PromptFormat = Literal["chat", "text"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
 
+CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "context_length")
+"""What configs call the most tokens that a model takes; MPT and RWKV have the last two."""
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -62,6 +65,8 @@ def load_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrained
         if tokenizer.eos_token is None:
             raise ModelError(f"model '{source.name}': its tokenizer has no pad and no eos token")
         tokenizer.pad_token = tokenizer.eos_token
+    if not is_alone and tokenizer.pad_token_id >= _n_tokens(source):
+        tokenizer.pad_token_id = 0  # any that the model has a row for: it is masked
     if source.prompt_format == "chat" and not tokenizer.chat_template:
         raise ModelError(
             f"model '{source.name}' ({source.path}) has no chat template; "
@@ -262,6 +267,17 @@ def context_length(source: ModelSource) -> int:
     Raises:
         ModelError: it has no config that can be read.
     """
+    config = _text_config(source)
+    found = (getattr(config, name, None) for name in CONTEXT_NAMES)
+    return next((length for length in found if isinstance(length, int) and length > 0), 10**9)
+
+
+def _n_tokens(source: ModelSource) -> int:
+    """Token ids that the model has a row for, as its config says."""
+    return getattr(_text_config(source), "vocab_size", None) or 10**9
+
+
+def _text_config(source: ModelSource) -> Any:
     from transformers import AutoConfig
 
     try:
@@ -270,8 +286,7 @@ def context_length(source: ModelSource) -> int:
         )
     except Exception as error:  # files of others: whatever the library makes of them
         raise ModelError(f"model '{source.name}' at {source.path}: {first_line(error)}") from error
-    text = config.get_text_config(decoder=True)
-    return getattr(text, "max_position_embeddings", None) or 10**9
+    return config.get_text_config(decoder=True)
 
 
 def fits_memory(name: str, device: str) -> AbstractContextManager[None]:

@@ -136,14 +136,13 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         """
         from llm_distill.distillation.alignment.encoding import row_encoder
         from llm_distill.distillation.alignment.vocabularies import difference
-        from llm_distill.models.sources import context_length
 
         source = context.model(self.model)
-        student = row_encoder(source, min(self.max_length, context_length(source)))
+        student = row_encoder(source, self.max_length)
         if self.teacher is None or not self.from_teacher():
             return student, None
         other = context.model(self.teacher)
-        teacher = row_encoder(other, context_length(other))
+        teacher = row_encoder(other, None)
         shared = self.losses.needing(Needs.DISTRIBUTIONS)
         how = difference(teacher.tokenizer, student.tokenizer) if shared else None
         if how is not None:

@@ -23,10 +23,11 @@ class TrainDpo(TrainingSettings, Stage):
     Equation 7: the mean of -log sigmoid(beta * (log p(chosen) / q(chosen) -
     log p(rejected) / q(rejected))), with p the model, q the reference, given the prompt.
     The reference is the untrained model: with an adapter, the model without it. Pairs with equal or
-    empty sides, and pairs longer than max_length, are counted and left out.
+    empty sides, and pairs longer than max_length or the model's context, are counted and left out.
     """
 
     output = "model"
+    version: ClassVar[int] = 2
     former_settings: ClassVar[Mapping[str, Any]] = {"loss_type": "sigmoid"}
 
     always_seeded = True

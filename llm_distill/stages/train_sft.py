@@ -7,7 +7,7 @@ out: a model directory, or an adapter directory
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,11 +22,12 @@ class TrainSft(TrainingSettings, PromptedRow, Stage):
     """Supervised fine-tuning (TRL's SFTTrainer), with the loss on the completion only.
 
     The prompt is a column, or a template over the row's columns. Rows without a prompt or a
-    completion, and rows longer than max_length, are counted and left out; with a `weight_column`,
-    so are rows whose weight is not a number above 0.
+    completion, and rows longer than max_length or the model's context, are counted and left out;
+    with a `weight_column`, so are rows whose weight is not a number above 0.
     """
 
     output = "model"
+    version: ClassVar[int] = 2
 
     always_seeded = True
     stage: Literal["train_sft"]

@@ -16,7 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import DataError
-from llm_distill.models.sources import ModelSource, PromptFormat, end_tokens, load_tokenizer
+from llm_distill.models.sources import (
+    ModelSource,
+    PromptFormat,
+    context_length,
+    end_tokens,
+    load_tokenizer,
+)
 from llm_distill.prompts import as_messages, continuation
 from llm_distill.rows.columns import Row
 
@@ -36,13 +42,14 @@ class PairEncoder:
     """Prompt and completion to token ids, for one model.
 
     ends: the tokens that end a completion at inference.
-    max_length: of prompt and completion together, in tokens.
+    max_length: of prompt and completion together, in tokens. too_long: said of longer ones.
     """
 
     tokenizer: Any
     ends: frozenset[int]
     prompt_format: PromptFormat
     max_length: int
+    too_long: str = "longer than max_length"
 
     def encode(self, prompt: str | None, completion: str | None) -> tuple[list[int], list[int]]:
         """The prompt's token ids, and the completion's with one end token after them.
@@ -50,8 +57,9 @@ class PairEncoder:
         Raises:
             UnusableRowError: a side is empty, both are too long, or the end stands in the middle.
         """
-        if not prompt or not prompt.strip():
+        if not checked_text(prompt, "prompt") or not prompt:
             raise UnusableRowError("empty prompt")
+        checked_text(completion, "completion")
         before = prompt if self.prompt_format == "text" else as_messages(prompt)
         return self.tokens(*self.texts(before, completion), special=isinstance(before, str))
 
@@ -94,7 +102,7 @@ class PairEncoder:
         head, tail = self._apart(opening, body, special)
         tail = self._ended_once(tail)
         if len(head) + len(tail) > self.max_length:
-            raise UnusableRowError("longer than max_length")
+            raise UnusableRowError(self.too_long)
         return head, tail
 
     def _apart(self, opening: str, body: str, special: bool) -> tuple[list[int], list[int]]:
@@ -129,12 +137,31 @@ class PairEncoder:
 def pair_encoder(source: ModelSource, max_length: int) -> PairEncoder:
     """The encoder for a model; reads its tokenizer and settings, not its weights.
 
+    max_length: of a row, where the model's context is not shorter.
+
     Raises:
         ModelError: there is no tokenizer, or nothing says how a completion ends.
     """
     tokenizer = load_tokenizer(source)
     ends = end_tokens(source, tokenizer)
+    context = context_length(source)
+    if context < max_length:
+        why = "longer than the model's context"
+        return PairEncoder(tokenizer, ends, source.prompt_format, context, why)
     return PairEncoder(tokenizer, ends, source.prompt_format, max_length)
+
+
+def checked_text(value: object, what: str) -> str:
+    """A text without white space around it; empty where there is none.
+
+    Raises:
+        UnusableRowError: it is a number, a list or the like.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise UnusableRowError(f"{what} holds {type(value).__name__}, not text")
+    return value.strip()
 
 
 def sft_example(head: Sequence[int], tail: Sequence[int]) -> dict[str, list[int]]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import ModelError
+from llm_distill.models.limits import check_dataset
 from llm_distill.stage import ModelOutput
 from llm_distill.tracking import sent
 from llm_distill.training.settings import lora_config, trainer_arguments
@@ -40,13 +41,15 @@ def train_and_save(
     """Train `source`; the model or adapter lies in `work_dir/model` then.
 
     Raises:
-        ModelError: see `trainer_arguments`, `run_trainer` and `out_of_memory_explained`.
+        ModelError: see `trainer_arguments`, `check_dataset`, `run_trainer` and
+            `out_of_memory_explained`.
     """
     from llm_distill.training.loop import out_of_memory_explained, run_trainer
 
     arguments = trainer_arguments(settings, context, seed)
     with out_of_memory_explained(settings), sent(settings.report_to, context.tracked):
         start = load_start(training_source(source, full=settings.trains_weights()))
+        check_dataset(dataset, start.model, source.name)
         with _adapter_fits(settings, source):
             trainer = make_trainer(start.model, arguments, lora_config(settings, start.model))
         context.metrics.update(n_rows=len(dataset), n_tokens=_n_tokens(dataset))

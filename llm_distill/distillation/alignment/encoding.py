@@ -22,7 +22,7 @@ from llm_distill.errors import ModelError
 from llm_distill.methods.token_bytes import TokenBytes, token_bytes
 from llm_distill.models.sources import ModelSource
 from llm_distill.rows.columns import Row
-from llm_distill.training.data import PairEncoder, UnusableRowError, pair_encoder
+from llm_distill.training.data import PairEncoder, UnusableRowError, checked_text, pair_encoder
 
 NO_LIMIT = 10**9
 MARK = "\ue000"
@@ -147,7 +147,7 @@ class RowEncoder:
             raise UnusableRowError("empty text")
         ids = list(self.tokenizer(text, verbose=False)["input_ids"])
         if len(ids) > self.pairs.max_length:
-            raise UnusableRowError("longer than max_length")
+            raise UnusableRowError(self.pairs.too_long)
         own = list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         places = range(len(ids) - len(own) + 1)
         start = next((i for i in places if ids[i : i + len(own)] == own), None)
@@ -200,7 +200,7 @@ class RowEncoder:
 def row_encoder(source: ModelSource, max_length: int | None) -> RowEncoder:
     """The encoder for a model; reads its tokenizer and settings, not its weights.
 
-    max_length: rows with more tokens are unusable; None takes any.
+    max_length: rows with more tokens are unusable; None takes what the model's context does.
 
     Raises:
         ModelError: there is no tokenizer, its tokens have no bytes, or nothing says how a
@@ -231,9 +231,9 @@ def turns_of(row: Row, column: str, prompt: Callable[[Row], str | None]) -> Sequ
         UnusableRowError: either is missing.
     """
     asked, answer = prompt(row), row[column]
-    if not isinstance(asked, str) or not asked.strip():
+    if not checked_text(asked, "prompt"):
         raise UnusableRowError("empty prompt")
-    if not isinstance(answer, str) or not answer.strip():
+    if not checked_text(answer, "completion"):
         raise UnusableRowError("empty completion")
     return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
 

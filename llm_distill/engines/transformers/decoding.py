@@ -15,6 +15,7 @@ from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from llm_distill.engines.transformers.cache import is_all_roomy, roomy_cache
 from llm_distill.engines.transformers.shared_prefix import groups_by_prefix, prefix_length
+from llm_distill.models.limits import n_rows
 from llm_distill.models.sources import is_out_of_memory
 
 Draw = Callable[[int, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
@@ -144,7 +145,7 @@ def is_close(one: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool
 
 def _plain_logits(model: Any) -> tuple[torch.Tensor, list[list[int]]]:
     """Logits [rows, steps, vocabulary] without a cache or padding, and each row's tokens."""
-    vocabulary = model.get_input_embeddings().num_embeddings
+    vocabulary = n_rows(model)
     tokens = [
         [(7 * row + 3 * place) % vocabulary for place in range(length + steps)]
         for row, (length, steps) in enumerate(TRIED)

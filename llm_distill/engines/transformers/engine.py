@@ -29,6 +29,7 @@ from llm_distill.engines.transformers.scoring import ScoreBatch, fitting_score
 from llm_distill.engines.transformers.shared_prefix import groups_by_prefix
 from llm_distill.engines.transformers.stopping import StopStrings
 from llm_distill.errors import ModelError
+from llm_distill.models.limits import check_ids, n_rows
 from llm_distill.models.sources import (
     choose_device,
     context_length,
@@ -67,6 +68,7 @@ class TransformersEngine:
         self._tokenizer: Any = load_tokenizer(source)
         with fits_memory(f"model '{source.name}'", self._device):
             self._model: Any = load_model(source, device=self._device)
+        self._n_rows = n_rows(self._model)
         self._stops = StopStrings(self._tokenizer)
         ends = end_tokens(source, self._tokenizer)
         self._ends = torch.tensor(sorted(ends))
@@ -119,6 +121,8 @@ class TransformersEngine:
             for request in window:
                 found = read(request)
                 if isinstance(found, Prompt | ScoredTokens):
+                    what = f"request '{found.request.id}'"
+                    check_ids(max(found.tokens), self._n_rows, self._name, what)
                     rows.append(found)
                 else:
                     yield found

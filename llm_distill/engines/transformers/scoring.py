@@ -11,6 +11,7 @@ from llm_distill.engines.base import ScoreRequest
 from llm_distill.engines.codec import ScoredTokens
 from llm_distill.engines.transformers.cache import roomy_cache
 from llm_distill.engines.transformers.decoding import is_close
+from llm_distill.models.limits import n_rows
 from llm_distill.models.sources import is_out_of_memory
 
 MOST_LOGITS = 2**26
@@ -24,7 +25,7 @@ TRIED = (((5, 3, 8, 2, 9, 6), 4), ((4, 7, 1, 5), 3))
 
 def fitting_score(model: Any) -> ScoreBatch:
     """`score_batch` where it gives what plain forward passes do, else these."""
-    vocabulary = model.get_input_embeddings().num_embeddings
+    vocabulary = n_rows(model)
     rows = [
         ScoredTokens(ScoreRequest("", "", ""), [token % vocabulary for token in tokens], start)
         for tokens, start in TRIED
