@@ -8,7 +8,7 @@ out: a model directory, or an adapter directory
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -48,6 +48,7 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
     """
 
     output = "model"
+    version: ClassVar[int] = 2
 
     always_seeded = True
     stage: Literal["train_distill"]

@@ -50,8 +50,10 @@ def train_and_save(
     with out_of_memory_explained(settings), sent(settings.report_to, context.tracked):
         start = load_start(training_source(source, full=settings.trains_weights()))
         check_dataset(dataset, start.model, source.name)
+        _check_routers(settings, start.model, source)
         with _adapter_fits(settings, source):
             trainer = make_trainer(start.model, arguments, lora_config(settings, start.model))
+        _warn_of_bare_experts(settings, trainer.model, context)
         context.metrics.update(n_rows=len(dataset), n_tokens=_n_tokens(dataset))
         run_trainer(trainer, context)
         trained = trainer.accelerator.unwrap_model(trainer.model)
@@ -111,6 +113,38 @@ def _adapter_fits(settings: TrainingSettings, source: ModelSource) -> Iterator[N
             f"no LoRA adapter for model '{source.name}' with peft.target_modules "
             f"{settings.peft.target_modules!r}: {said}"
         ) from error
+
+
+def _check_routers(settings: TrainingSettings, model: Any, source: ModelSource) -> None:
+    is_mixture = hasattr(model.config.get_text_config(decoder=True), "output_router_logits")
+    if settings.router_aux_loss_coef and not is_mixture:
+        raise ModelError(
+            f"router_aux_loss_coef is {settings.router_aux_loss_coef:g}, but model '{source.name}' "
+            f"(type {model.config.model_type}) is not a mixture of experts; leave it out"
+        )
+
+
+def _warn_of_bare_experts(settings: TrainingSettings, model: Any, context: Context) -> None:
+    """A mixture's experts may be one stacked parameter, which `all-linear` does not find."""
+    from torch.nn.modules.conv import _ConvNd
+
+    if settings.peft is None or settings.peft.target_modules != "all-linear":
+        return
+    adapted = {id(layer.get_param()) for layer in model.modules() if hasattr(layer, "get_param")}
+    bare = {
+        name: parameter.numel()
+        for place, module in model.named_modules()
+        if not isinstance(module, _ConvNd)
+        for name, parameter in module.named_parameters(place, recurse=False)
+        if parameter.ndim == 3 and not parameter.requires_grad and id(parameter) not in adapted
+    }
+    if bare:
+        ends = sorted({".".join(name.split(".")[-3:]) for name in bare})
+        context.warn(
+            f"{sum(bare.values()):,} parameters of stacked linear layers (experts) get no adapter, "
+            f"as PEFT's all-linear does not find them; peft.target_parameters: [{', '.join(ends)}] "
+            "adapts them"
+        )
 
 
 def _is_of_peft(error: BaseException) -> bool:

@@ -159,3 +159,114 @@ def test_a_config_that_cannot_be_saved_is_refused_before_training(
     full = TrainSft(stage="train_sft", model="m", rows="r", max_steps=1)
     with pytest.raises(ModelError, match="could not be saved again.*: the config is odd$"):
         run_stage(full, {"r": rows}, models={"m": text_model})
+
+
+@pytest.mark.parametrize(
+    "peft",
+    [
+        {"use_dora": True},
+        {"use_rslora": True},
+        {"modules_to_save": ["norm"]},
+        {"modules_to_save": ["norm"], "train_embeddings": True},
+        {"use_dora": True, "target_modules": ["q_proj", "embed_tokens"]},
+    ],
+)
+def test_more_kinds_of_adapters_are_merged_to_what_was_trained(
+    run_stage, rows, text_model, trained, tmp_path, peft
+) -> None:
+    run = run_stage(stage(**peft), {"r": rows}, models={"m": text_model})
+    config = json.loads((run.model.directory / "adapter_config.json").read_text())
+    for name in {"use_dora", "use_rslora"} & peft.keys():
+        assert config[name]
+    as_trained = logits(PeftModel.from_pretrained(load_model(text_model), run.model.directory))
+    assert not torch.allclose(as_trained, logits(load_model(text_model)), atol=1e-3)
+    merge_adapters(trained(run.model, text_model), tmp_path / "merged")
+    merged = load_model(ModelSource("merged", str(tmp_path / "merged")))
+    torch.testing.assert_close(logits(merged), as_trained, rtol=0, atol=1e-4)
+    if "modules_to_save" in peft:
+        norm = load_model(text_model).state_dict()["model.norm.weight"]
+        assert not torch.equal(merged.state_dict()["model.norm.weight"], norm)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["lm_head"], "'lm_head' is the embedding or the output layer.*train_embeddings: true"),
+        (["embed_tokens"], "train_embeddings: true"),
+        (["nrom"], "the model has no module 'nrom'"),
+    ],
+)
+def test_layers_that_cannot_be_trained_whole_are_named(
+    run_stage, rows, text_model, names, message
+) -> None:
+    with pytest.raises(ModelError, match=f"peft.modules_to_save: .*{message}"):
+        run_stage(stage(modules_to_save=names), {"r": rows}, models={"m": text_model})
+
+
+@pytest.fixture
+def mixture(model_dir: Path, tmp_path: Path) -> ModelSource:
+    """Qwen2-MoE, whose experts are stacked, and which PEFT does not know by name."""
+    from transformers import AutoConfig, Qwen2MoeConfig
+
+    size = AutoConfig.from_pretrained(model_dir).vocab_size
+    config = Qwen2MoeConfig(
+        vocab_size=size, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2, num_experts=4, num_experts_per_tok=2,
+        moe_intermediate_size=32, shared_expert_intermediate_size=32, router_aux_loss_coef=0.5,
+        bos_token_id=None, eos_token_id=1, pad_token_id=0,
+    )  # fmt: skip
+    return saved(tmp_path / "mixture", model_dir, config)
+
+
+def test_experts_without_an_adapter_are_said_and_can_have_one(
+    run_stage, rows, mixture, trained, tmp_path
+) -> None:
+    run = run_stage(stage(), {"r": rows}, models={"m": mixture})
+    (warning,) = run.warnings
+    n_parameters = 2 * 4 * 3 * 32 * 32
+    assert warning.startswith(f"{n_parameters:,} parameters of stacked linear layers (experts) get")
+    named = warning.partition("[")[2].partition("]")[0].split(", ")
+    assert named == ["mlp.experts.down_proj", "mlp.experts.gate_up_proj"]
+    adapted = run_stage(
+        stage(target_parameters=named), {"r": rows}, models={"m": mixture}, work_dir=tmp_path / "w"
+    )
+    assert adapted.warnings == []
+    more = adapted.metrics["trainable_parameters"] - run.metrics["trainable_parameters"]
+    assert more > 0
+    as_trained = logits(PeftModel.from_pretrained(load_model(mixture), adapted.model.directory))
+    merge_adapters(trained(adapted.model, mixture), tmp_path / "merged")
+    merged = logits(load_model(ModelSource("merged", str(tmp_path / "merged"))))
+    torch.testing.assert_close(merged, as_trained, rtol=0, atol=1e-4)
+
+
+def test_tokens_are_spread_over_experts_alike_in_every_training(
+    run_stage, rows, mixture, text_model, tmp_path
+) -> None:
+    """The cross entropy alone with a coefficient of 0; the config's own coefficient by default."""
+    from llm_distill.stages.train_distill import TrainDistill
+
+    def loss(kind: str, coefficient: float | None, size: int = 8) -> float:
+        given: dict[str, Any] = {
+            "stage": kind, "model": "m", "rows": "r", "max_steps": 1, "logging_steps": 1,
+            "per_device_train_batch_size": size, "gradient_accumulation_steps": 8 // size,
+        }  # fmt: skip
+        if coefficient is not None:
+            given["router_aux_loss_coef"] = coefficient
+        kinds: Any = {"train_sft": TrainSft, "train_distill": TrainDistill}
+        more = {"losses": {"sft": 1}} if kind == "train_distill" else {}
+        made = kinds[kind].model_validate(given | more)
+        folder = tmp_path / f"{kind}-{coefficient}-{size}"
+        run = run_stage(made, {"r": rows}, models={"m": mixture}, work_dir=folder)
+        found: float = run.metrics["train_loss"]
+        return found
+
+    alone = loss("train_sft", 0.0)
+    by_default = loss("train_sft", None)
+    assert by_default - alone > 0.5  # the loss of even spreading is about the experts a token has
+    assert loss("train_distill", 0.0) == pytest.approx(alone, rel=1e-4)
+    assert loss("train_distill", None) == pytest.approx(by_default, rel=1e-4)
+    in_parts = loss("train_distill", None, size=2)
+    assert in_parts == pytest.approx(loss("train_sft", None, size=2), rel=1e-4)
+    odd = TrainSft(stage="train_sft", model="m", rows="r", router_aux_loss_coef=0.1)
+    with pytest.raises(ModelError, match="'tiny' .*is not a mixture of experts"):
+        run_stage(odd, {"r": rows}, models={"m": text_model})
