@@ -78,8 +78,10 @@ class TrainDpo(TrainingSettings, Stage):
     def _reference(self, source: Any) -> Any:
         """A second copy, with the source's adapters merged as TRL's would not be."""
         from llm_distill.models.sources import load_model
-        from llm_distill.training.weights import training_source
+        from llm_distill.training.weights import name_soft_cap, training_source
 
         if self.peft is not None:
             return None
-        return load_model(training_source(source, full=True))
+        model = load_model(training_source(source, full=True))
+        name_soft_cap(model)
+        return model

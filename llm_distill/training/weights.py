@@ -63,7 +63,17 @@ def load_start(source: ModelSource) -> Start:
                 f"model '{source.name}' ({source.path}) could not be saved again, because of its "
                 f"config: {first_line(error)}"
             ) from error
-    return Start(model, copy.deepcopy(model.config), copy.deepcopy(model.generation_config))
+    start = Start(model, copy.deepcopy(model.config), copy.deepcopy(model.generation_config))
+    name_soft_cap(model)
+    return start
+
+
+def name_soft_cap(model: Any) -> None:
+    """TRL reads what caps the logits under Gemma 2's name only; RecurrentGemma has its own."""
+    config = model.config.get_text_config(decoder=True)
+    cap = getattr(config, "logits_soft_cap", None)
+    if cap and not getattr(config, "final_logit_softcapping", None):
+        config.final_logit_softcapping = cap
 
 
 def _make_storable(generation_config: Any) -> None:

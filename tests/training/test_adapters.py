@@ -270,3 +270,27 @@ def test_tokens_are_spread_over_experts_alike_in_every_training(
     odd = TrainSft(stage="train_sft", model="m", rows="r", router_aux_loss_coef=0.1)
     with pytest.raises(ModelError, match="'tiny' .*is not a mixture of experts"):
         run_stage(odd, {"r": rows}, models={"m": text_model})
+
+
+def test_a_loss_that_is_not_of_the_models_own_logits_is_refused(
+    run_stage, rows, model_dir, tmp_path, monkeypatch
+) -> None:
+    """RecurrentGemma caps its logits, under a name of its own."""
+    from transformers import AutoConfig, RecurrentGemmaConfig
+
+    from llm_distill.training import weights
+
+    size = AutoConfig.from_pretrained(model_dir).vocab_size
+    config = RecurrentGemmaConfig(
+        vocab_size=size, hidden_size=32, intermediate_size=64, num_hidden_layers=3,
+        num_attention_heads=2, num_key_value_heads=1, lru_width=32, attention_window_size=16,
+        logits_soft_cap=0.1, bos_token_id=None, eos_token_id=1, pad_token_id=0,
+    )  # fmt: skip
+    source = saved(tmp_path / "capped", model_dir, config)
+    full = TrainSft(stage="train_sft", model="m", rows="r", max_steps=1)
+    run = run_stage(full, {"r": rows}, models={"m": source})
+    kept = json.loads((run.model.directory / "config.json").read_text())
+    assert "final_logit_softcapping" not in kept
+    monkeypatch.setattr(weights, "name_soft_cap", lambda model: None)
+    with pytest.raises(ModelError, match="what RecurrentGemmaForCausalLM does to its logits"):
+        run_stage(full, {"r": rows}, models={"m": source}, work_dir=tmp_path / "again")
