@@ -27,6 +27,9 @@ Decode = Callable[[Any, Sequence[list[int]], int, int, Draw], None]
 STILL_GOING = 0.75
 """Once at most this share of the rows goes on, the cache is copied without the others."""
 
+MOST_ROUNDING = 0.25
+"""The most that rounding in half precision changes logits, as where an expert is another."""
+
 TRIED = ((5, 2), (2, 4), (2, 4))
 """Rows that an architecture is tried with: tokens of the prompt, and then of the completion."""
 
@@ -130,17 +133,26 @@ def fitting_decode(model: Any, pad: int) -> Decode | None:
     wanted, tokens = _plain_logits(model)
     if not wanted.isfinite().all():  # whoever decodes says so
         return decode_in_steps
+    nearest, least = None, MOST_ROUNDING
     for decode in (decode_in_steps, decode_by_generate, decode_alone):
         found = _tried(decode, model, pad, tokens)
-        if found is not None and is_close(found, wanted, model.dtype):
+        if found is None:
+            continue
+        if is_close(found, wanted, model.dtype):
             return decode
-    return None
+        if difference(found, wanted) < least and model.dtype != torch.float32:
+            nearest, least = decode, difference(found, wanted)
+    return nearest
 
 
 def is_close(one: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether they differ by no more than rounding in `dtype` does."""
-    allowed = 1e-3 if dtype == torch.float32 else 5e-2
-    return bool((one - other).abs().max() <= allowed * other.abs().max().clamp(min=1e-6))
+    """Whether they differ by no more than rounding in `dtype` usually does."""
+    return difference(one, other) <= (1e-3 if dtype == torch.float32 else 5e-2)
+
+
+def difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The largest, as a share of the largest of `other`."""
+    return float((one - other).abs().max() / other.abs().max().clamp(min=1e-6))
 
 
 def _plain_logits(model: Any) -> tuple[torch.Tensor, list[list[int]]]:

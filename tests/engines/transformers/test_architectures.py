@@ -137,7 +137,7 @@ def test_likelihoods_are_those_of_a_plain_pass(mamba: ModelSource, tiny: ModelSo
 def test_a_model_that_no_way_decodes_is_refused(
     tiny: ModelSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoding, "is_close", lambda one, other, dtype: False)
+    monkeypatch.setattr(decoding, "difference", lambda one, other: 1.0)
     request = Request("a", "The", SamplingSettings(temperature=0, max_tokens=2))
     with pytest.raises(ModelError, match="type llama, which cannot be decoded here"):
         list(engine_for(tiny).generate([request]))
@@ -169,3 +169,14 @@ def test_wrong_settings_of_generation_are_not_the_engines(
         for source in (mamba, ModelSource("p", str(path), prompt_format="text"))
     ]
     assert texts[0] == texts[1]
+
+
+def test_in_half_precision_the_nearest_way_is_taken(
+    mamba: ModelSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = load_model(mamba)
+    differences = iter([0.9, 0.2, 0.2, 0.1, 0.1])  # of the three ways, and again where it is less
+    monkeypatch.setattr(decoding, "is_close", lambda one, other, dtype: False)
+    monkeypatch.setattr(decoding, "difference", lambda one, other: next(differences))
+    with torch.inference_mode():
+        assert decoding.fitting_decode(model.to(torch.bfloat16), 0) is decoding.decode_alone
