@@ -5,7 +5,7 @@ VENV ?= .venv
 SEED ?= 0
 BIN := $(VENV)/bin
 
-.PHONY: run test test-all fuzz chaos test-vllm test-triton test-gpu check format setup setup-vllm world
+.PHONY: run test test-all fuzz chaos test-vllm test-triton test-gpu check format setup setup-vllm world models-table
 
 setup: $(VENV)/.installed
 
@@ -69,6 +69,10 @@ check: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Which architectures work, with what: docs/models.md. Minutes.
+models-table: setup
+	$(BIN)/python -m scripts.models_table
 
 # Build the bundled data and models again from nothing, then check their figures.
 world: setup

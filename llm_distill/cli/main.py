@@ -202,6 +202,9 @@ def push(
     license_id: Annotated[
         str | None, typer.Option("--license", help="The card's license.", metavar="ID")
     ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="A branch, made if there is none.", metavar="BRANCH")
+    ] = None,
     merge: Annotated[
         bool, typer.Option("--merge", help="Merge an adapter into its base first.")
     ] = False,
@@ -222,6 +225,7 @@ def push(
         license_id=license_id,
         merge=merge,
         dry_run=dry_run,
+        revision=revision,
     )
 
 

@@ -41,6 +41,7 @@ def push_command(
     license_id: str | None,
     merge: bool,
     dry_run: bool,
+    revision: str | None = None,
 ) -> None:
     """Push, or with `dry_run` show the files, the card and the warnings; that sends nothing."""
     check_repo_id(repo_id)
@@ -70,7 +71,7 @@ def push_command(
         if dry_run:
             return
         message = f"Push {record.name}, stage {stage}, with llm-distill"
-        pushed = push(packed, repo_id, private=not public, message=message)
+        pushed = push(packed, repo_id, private=not public, message=message, revision=revision)
     out.print(f"pushed to {escape(pushed.url)} (commit {pushed.commit[:12]})")
 
 

@@ -44,9 +44,9 @@ class RowPreparation:
     teacher: RowEncoder | None
     turns: Callable[[Row], Sequence[Message] | str]
     teacher_turns: Callable[[Row], Sequence[Message] | str]
-    tools: Callable[[Row], Sequence[dict[str, Any]]]
     settings: DistillSettings
     signal: TeacherSignal | None
+    tools: Callable[[Row], Sequence[dict[str, Any]]] = lambda row: ()
     report: AlignmentReport = field(default_factory=AlignmentReport)
 
     def encode(self, row: Row) -> Example:

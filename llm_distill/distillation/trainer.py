@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 from trl import SFTConfig, SFTTrainer
 
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of, unwrapped
@@ -29,9 +30,15 @@ if TYPE_CHECKING:
 Collate = Callable[[Sequence[Any]], dict[str, torch.Tensor]]
 Parts = dict[str, torch.Tensor]
 
+ROUTERS = "aux_loss"
+"""TRL's name for it."""
+
 
 class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
     """The loss of an optimizer step is Σ weight · mean, a mean for each component of `objective`.
+
+    With a mixture of experts also router_aux_loss_coef · the mean over the step's batches of the
+    loss that spreads tokens over the experts.
 
     A mean is over the chunks or labelled tokens (see `MeanOf`) of the whole step: of all its
     batches and ranks. So it does not depend on how a step is cut into batches.
@@ -49,7 +56,7 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         self._head = head_of(self.model)
         self._is_measured = objective.settings.combine == "grad_mag" and len(self._weights) > 1
         self._layer = _last_layer(self.model) if self._is_measured else []
-        _answers_through(self.model, backbone_of(self.model))
+        _answers_through(self.model, backbone_of(self.model), routers=self.aux_loss_enabled)
         self._batches: list[Batch] = []
         self._totals: dict[str, float] = {}
         self._factors: dict[str, float] | None = None
@@ -66,6 +73,7 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
             n_of = dict(zip(MeanOf, totals, strict=True))
             losses = self._objective.settings.losses.named()
             self._totals = {loss.name: n_of[loss.mean_of] for loss in losses}
+            self._totals[ROUTERS] = len(batches) * self.accelerator.num_processes
             self._batches, self._factors = batches, None
             self._n_steps += 1
         return batches, n_items
@@ -112,13 +120,18 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         that takes a forward pass of its own for each: weights that differ from batch to batch would
         not be the step's.
         """
+        routers = {ROUTERS: self.router_aux_loss_coef} if self.aux_loss_enabled else {}
         if not self._is_measured:
-            return self._weights
+            return self._weights | routers
         totals = {name: [torch.zeros_like(p) for p in self._layer] for name in self._weights}
         for parts in batches:
-            for name, part in parts.items():
+            for name in self._weights:
                 gradients = torch.autograd.grad(
-                    part, self._layer, retain_graph=True, allow_unused=True, materialize_grads=True
+                    parts[name],
+                    self._layer,
+                    retain_graph=True,
+                    allow_unused=True,
+                    materialize_grads=True,
                 )
                 for total, gradient in zip(totals[name], gradients, strict=True):
                     total += gradient
@@ -132,7 +145,7 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
                 )
         factors = grad_mag_weights(norms)
         pairs = zip(self._weights.items(), factors, strict=True)
-        return {name: weight * factor for (name, weight), factor in pairs}
+        return {name: weight * factor for (name, weight), factor in pairs} | routers
 
     def _norm(self, gradients: Sequence[torch.Tensor]) -> float:
         whole = [self.accelerator.reduce(gradient, "sum").float() for gradient in gradients]
@@ -178,8 +191,10 @@ def distill_trainer(
     )
 
 
-def _answers_through(model: Any, backbone: Any) -> None:
+def _answers_through(model: Any, backbone: Any, *, routers: bool) -> None:
     """Make `model(of_hidden=f, …)` give f(last hidden states) instead of logits.
+
+    routers: with the loss that spreads tokens over a mixture's experts, as TRL's trainers have it.
 
     Inside of the model's own forward pass, so that what wraps it (DDP, autocast) covers the output
     layer and the losses.
@@ -187,7 +202,13 @@ def _answers_through(model: Any, backbone: Any) -> None:
 
     def forward(of_hidden: Callable[[torch.Tensor], Parts], **inputs: Any) -> Parts:
         given = {name: value for name, value in inputs.items() if value is not None}
-        return of_hidden(backbone(**given, use_cache=False).last_hidden_state)
+        if not routers:
+            return of_hidden(backbone(**given, use_cache=False).last_hidden_state)
+        output = backbone(**given, use_cache=False, output_router_logits=True)
+        config = backbone.config.get_text_config(decoder=True)
+        sizes = config.num_experts, config.num_experts_per_tok
+        spread = load_balancing_loss_func(output.router_logits, *sizes, given["attention_mask"])
+        return of_hidden(output.last_hidden_state) | {ROUTERS: spread}
 
     unwrapped(model).forward = forward
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from llm_distill.errors import ModelError, first_line
+from llm_distill.models.causal import check_causal
 from llm_distill.models.files import check_has_tokenizer, check_model_dir
 from llm_distill.models.hub import cached_commit, cached_text, is_offline
 
@@ -23,6 +24,9 @@ PromptFormat = Literal["chat", "text"]
 SystemRole = Literal["refuse", "fold"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
+
+CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "context_length")
+"""What configs call the most tokens that a model takes; MPT and RWKV have the last two."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ def load_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrained
         if tokenizer.eos_token is None:
             raise ModelError(f"model '{source.name}': its tokenizer has no pad and no eos token")
         tokenizer.pad_token = tokenizer.eos_token
+    if not is_alone and tokenizer.pad_token_id >= _n_tokens(source):
+        tokenizer.pad_token_id = 0  # any that the model has a row for: it is masked
     if source.prompt_format == "chat" and not tokenizer.chat_template:
         raise ModelError(
             f"model '{source.name}' ({source.path}) has no chat template; "
@@ -140,8 +146,8 @@ def load_model(
         with_head: whether it gives logits; without its output layer it gives hidden states.
 
     Raises:
-        ModelError: it is not there, has no safetensors weights or not all that it needs, or an
-            adapter does not fit.
+        ModelError: it is not there, has no safetensors weights or not all that it needs, is not
+            causal, or an adapter does not fit.
     """
     from transformers import AutoModel, AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
@@ -173,6 +179,8 @@ def load_model(
             f"{'causal language ' if with_head else ''}model of type {model.config.model_type}?"
         )
     loaded: PreTrainedModel = _with_adapters(model, source).to(device).eval()
+    if with_head:
+        check_causal(loaded, source)
     return loaded
 
 
@@ -192,7 +200,9 @@ def _with_adapters(model: Any, source: ModelSource) -> Any:
         name = f"adapter_{index}"
         try:
             if merge:
-                model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+                adapted = PeftModel.from_pretrained(model, adapter)
+                _untie_adapted_embedding(model)
+                model = adapted.merge_and_unload()
             elif wrapped is None:
                 wrapped = PeftModel.from_pretrained(model, adapter, adapter_name=name)
             else:
@@ -217,6 +227,25 @@ def _with_adapters(model: Any, source: ModelSource) -> Any:
     return wrapped.get_base_model()
 
 
+def _untie_adapted_embedding(model: Any) -> None:
+    """Give the output layer weights of its own before an adapter of the embedding is merged.
+
+    Where both share one matrix, the adapter was trained on one of its two uses: merged into the
+    matrix it would change the other as well.
+    """
+    import torch
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if not isinstance(embedding, BaseTunerLayer) or isinstance(head, BaseTunerLayer):
+        return
+    if head is None or head.weight is not embedding.get_base_layer().weight:
+        return
+    head.weight = torch.nn.Parameter(head.weight.detach().clone())
+    for config in (model.config, model.config.get_text_config(decoder=True)):
+        config.tie_word_embeddings = False
+
+
 def choose_device(wanted: Device, setting: str) -> Literal["cpu", "cuda"]:
     """The device that is meant: `auto` takes the GPU where there is one.
 
@@ -239,7 +268,7 @@ def end_tokens(source: ModelSource, tokenizer: Any) -> frozenset[int]:
     """The tokens that end a completion: those of the generation config, and the tokenizer's eos.
 
     Raises:
-        ModelError: there is none.
+        ModelError: there is none, or the generation config is invalid.
     """
     from transformers import AutoConfig, GenerationConfig
 
@@ -249,6 +278,10 @@ def end_tokens(source: ModelSource, tokenizer: Any) -> frozenset[int]:
     except OSError:  # not every model has one
         config = AutoConfig.from_pretrained(source.path, trust_remote_code=False, **place)
         generation = GenerationConfig.from_model_config(config)
+    except ValueError as error:  # transformers does not load such a model
+        raise ModelError(
+            f"model '{source.name}' ({source.path}): generation_config.json: {first_line(error)}"
+        ) from error
     declared = generation.eos_token_id
     listed = declared if isinstance(declared, list) else [declared]
     ends = frozenset(t for t in [*listed, tokenizer.eos_token_id] if t is not None)
@@ -266,6 +299,17 @@ def context_length(source: ModelSource) -> int:
     Raises:
         ModelError: it has no config that can be read.
     """
+    config = _text_config(source)
+    found = (getattr(config, name, None) for name in CONTEXT_NAMES)
+    return next((length for length in found if isinstance(length, int) and length > 0), 10**9)
+
+
+def _n_tokens(source: ModelSource) -> int:
+    """Token ids that the model has a row for, as its config says."""
+    return getattr(_text_config(source), "vocab_size", None) or 10**9
+
+
+def _text_config(source: ModelSource) -> Any:
     from transformers import AutoConfig
 
     try:
@@ -274,8 +318,7 @@ def context_length(source: ModelSource) -> int:
         )
     except Exception as error:  # files of others: whatever the library makes of them
         raise ModelError(f"model '{source.name}' at {source.path}: {first_line(error)}") from error
-    text = config.get_text_config(decoder=True)
-    return getattr(text, "max_position_embeddings", None) or 10**9
+    return config.get_text_config(decoder=True)
 
 
 def fits_memory(name: str, device: str) -> AbstractContextManager[None]:

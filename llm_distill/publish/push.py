@@ -78,8 +78,12 @@ def check_can_push() -> None:
         raise HubError(f"there is no token for the Hub; {LOG_IN}")
 
 
-def push(package: Package, repo_id: str, *, private: bool, message: str) -> Pushed:
+def push(
+    package: Package, repo_id: str, *, private: bool, message: str, revision: str | None = None
+) -> Pushed:
     """Commit the package's files to the repository, which is created if needed.
+
+    revision: a branch, which is created if needed; None: the main one.
 
     Raises:
         HubError: The Hub refuses, or cannot be reached.
@@ -91,6 +95,10 @@ def push(package: Package, repo_id: str, *, private: bool, message: str) -> Push
     with _hub_errors(repo_id):
         url = api.create_repo(repo_id, private=private, repo_type=package.repo_type, exist_ok=True)
         there = _files_there(api, repo_id, package, private)
+        if revision is not None:
+            kind = package.repo_type
+            api.create_branch(repo_id, branch=revision, repo_type=kind, exist_ok=True)
+            there = set(api.list_repo_files(repo_id, revision=revision, repo_type=kind))
         additions = [
             CommitOperationAdd(path_in_repo=name, path_or_fileobj=file)
             for name, file in package.files.items()
@@ -106,8 +114,10 @@ def push(package: Package, repo_id: str, *, private: bool, message: str) -> Push
             [*additions, *deletions],
             commit_message=message,
             repo_type=package.repo_type,
+            revision=revision,
         )
-    return Pushed(done.oid, str(url))
+    place = "" if revision is None else f"/tree/{revision}"
+    return Pushed(done.oid, f"{url}{place}")
 
 
 def _is_match(name: str, pattern: str) -> bool:

@@ -16,6 +16,7 @@ from llm_distill.engines.budget import Budget
 from llm_distill.errors import DataError, nearest
 from llm_distill.manifest import InputRef
 from llm_distill.pipeline.graph import training_inputs
+from llm_distill.rows.columns import CONVERSATIONS
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.context import ModelInput, StageInputs
 from llm_distill.runtime.disk import disk_explained
@@ -189,13 +190,18 @@ def _check_columns(stage: Stage, resolver: Resolver) -> None:
     for target, needed in stage.read_as_text().items():
         there = resolver.ready[target].manifest.features or {}
         for column in sorted(set(needed)):
-            if _kind(there[column]) not in TEXT:
+            if _kind(there[column]) not in TEXT and not _is_conversation(column, there[column]):
                 of_text = (name for name, kind in there.items() if _kind(kind) in TEXT)
                 raise DataError(
                     f"the column '{column}' of its input '{target}' holds {_kind(there[column])}, "
                     f"and is read as text; name another, or have load_dataset write numbers as "
                     f"text with columns: {{NAME: {column}}}; {nearest(column, of_text)}"
                 )
+
+
+def _is_conversation(column: str, feature: Any) -> bool:
+    inner = feature.get("feature") if isinstance(feature, dict) else None
+    return column in CONVERSATIONS and isinstance(inner, dict) and "role" in inner
 
 
 def _kind(feature: Any) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -48,6 +49,8 @@ def perform_in_worker(stage: Stage, inputs: StageInputs, progress: MakeProgress)
     listener.start()
     try:
         done = _follow(ours, progress)
+        if done is None:
+            _end_group(worker)
     except BaseException:
         _stop(worker)
         raise
@@ -98,9 +101,14 @@ def _stop(worker: Any) -> None:
     """End a worker; kill one that ignores SIGTERM."""
     worker.terminate()
     worker.join(SECONDS_TO_STOP)
-    if worker.is_alive():
-        worker.kill()
-        worker.join()
+    _end_group(worker)
+
+
+def _end_group(worker: Any) -> None:
+    """End a worker that is gone, or does not go, and the processes that libraries started in it."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(worker.pid, signal.SIGKILL)
+    worker.join()
 
 
 def _how_it_died(code: int | None) -> str:

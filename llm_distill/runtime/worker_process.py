@@ -54,6 +54,7 @@ def work(
     printed: Connection,
 ) -> None:
     """Run in the worker. messages: for reports; printed: for whatever is printed."""
+    os.setpgid(0, 0)  # with whatever processes libraries start here, which then end with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop_once)
@@ -95,7 +96,7 @@ def _die_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)
 
 
 class _Report:

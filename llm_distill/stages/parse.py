@@ -38,7 +38,7 @@ class Parse(ParseSettings, Stage):
         return {self.rows: {"id", self.column, *self.dropped_columns()}}
 
     def read_as_text(self) -> dict[str, set[str]]:
-        return {self.rows: {self.column}}
+        return {self.rows: {self.column} - {"messages"}}  # of which the last answer is read
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         columns = inputs[self.rows]

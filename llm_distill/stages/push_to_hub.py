@@ -13,8 +13,9 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from llm_distill.errors import ConfigError, ModelError
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage, later_setting
 
+BRANCH = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
 COLUMNS = ("id", "repo_type", "commit", "url", "files", "bytes")
 
 
@@ -34,6 +35,9 @@ class PushToHub(Stage):
     private: bool = Field(True, description="whether only its owners see a new repository")
     license: str | None = Field(
         None, description="the card's licence id; for a model, by default the base's"
+    )
+    revision: str | None = later_setting(
+        None, "a branch of the repository, made if there is none; null: main", pattern=BRANCH
     )
     evaluations: tuple[Rows, ...] = Field(
         (), description="evaluations whose results the model's card shows"
@@ -96,7 +100,13 @@ class PushToHub(Stage):
         packed = package(origin, self.repo_id, self.license, context.work_dir / "package")
         for warning in packed.warnings:
             context.warn(warning)
-        pushed = push(packed, self.repo_id, private=self.private, message="Push with llm-distill")
+        pushed = push(
+            packed,
+            self.repo_id,
+            private=self.private,
+            message="Push with llm-distill",
+            revision=self.revision,
+        )
         sizes = packed.sizes()
         row = {
             "id": self.repo_id,

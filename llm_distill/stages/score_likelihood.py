@@ -175,14 +175,14 @@ class ScoreLikelihood(RowText, Stage):
             tokens_per_second=round(fresh / seconds, 1) if seconds else None,
         )
 
-    def _longest(self, source: ModelSource) -> int:
+    def _longest(self, source: ModelSource) -> int | None:
         context = context_length(source)
         if self.max_length is not None and self.max_length > context:
             raise ModelError(
                 f"max_length is {self.max_length}, but model '{source.name}' has a context of "
                 f"{context} tokens"
             )
-        return self.max_length or context
+        return self.max_length
 
     def _encoded(
         self, context: Context, encoder: RowEncoder, note: Callable[[int, int], None]

@@ -166,15 +166,14 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         """
         from llm_distill.distillation.alignment.encoding import row_encoder
         from llm_distill.distillation.alignment.vocabularies import difference
-        from llm_distill.models.sources import context_length
 
         source = context.model(self.model)
         turns = {"answers": self.answers, "thoughts": self.thoughts}
-        student = row_encoder(source, min(self.max_length, context_length(source)), **turns)
+        student = row_encoder(source, self.max_length, **turns)
         if self.teacher is None or not self.from_teacher():
             return student, None
         other = context.model(self.teacher)
-        teacher = row_encoder(other, context_length(other), **turns)
+        teacher = row_encoder(other, None, **turns)
         shared = self.losses.needing(Needs.DISTRIBUTIONS)
         how = difference(teacher.tokenizer, student.tokenizer) if shared else None
         if how is not None:
@@ -222,9 +221,9 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
             teacher,
             self.turns(),
             self._as_the_teacher_reads().turns(),
-            self.tools(),
             self,
             signal,
+            self.tools(),
         )
         rows = context.each_row(self.rows)
         dataset = prepared(rows, preparation, context.drop, self.rows, self.max_dropped)

@@ -46,7 +46,7 @@ class TrainDpo(TrainingSettings, ThoughtSettings, Stage):
     log p(rejected) / q(rejected))), with p the model, q the reference, given the prompt.
     The reference is the untrained model: with an adapter, the model without it. Prompt and answers
     are text, or turns of a conversation. Pairs with equal or empty sides, and pairs longer than
-    max_length, are counted and left out.
+    max_length or the model's context, are counted and left out.
     """
 
     output = "model"

@@ -29,9 +29,9 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
 
     A row is a prompt with a completion, or a conversation. The prompt is a column (text or turns),
     or a template over the row's columns. Rows without a prompt or a completion, and rows longer
-    than max_length, are counted and left out; with a `weight_column`, so are rows whose weight is
-    not a number above 0. So is a row of which the chat template or the tokenizer would change what
-    is trained, and if that is more than a tenth, nothing is trained.
+    than max_length or the model's context, are counted and left out; with a `weight_column`, so are
+    rows whose weight is not a number above 0. So is a row of which the chat template or the
+    tokenizer would change what is trained, and if that is more than a tenth, nothing is trained.
     """
 
     output = "model"
@@ -72,7 +72,7 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
         return "for conversations set messages_column: messages" if is_default else None
 
     def read_as_text(self) -> dict[str, set[str]]:
-        return {self.rows: self.text_columns()}
+        return {} if self.messages_column is not None else {self.rows: self.text_columns()}
 
     def may_be_empty(self) -> set[str]:
         return {self.rows} if self.if_no_rows == "keep_model" else set()
@@ -128,6 +128,7 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
 
     def _turns(self, encoder: PairEncoder) -> Callable[[Row], list[EncodedTurn]]:
         """From a row to its turns as tokens."""
+        from llm_distill.rows.messages import is_conversation
         from llm_distill.training.data import as_read, tools_of
 
         if self.messages_column is not None:
@@ -137,7 +138,7 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
 
         def turns(row: Row) -> list[EncodedTurn]:
             asked, answer = prompt(row), row[completion]
-            if isinstance(asked, list) and isinstance(answer, list):
+            if is_conversation(asked) and is_conversation(answer):
                 return encoder.continued(as_read(asked), as_read(answer), tools_of(row))
             return [encoder.answered(asked, answer, row[reasoning] if reasoning else None)]
 

@@ -27,10 +27,16 @@ from llm_distill.methods.turns import (
     tagged_thought,
     trained_turns,
 )
-from llm_distill.models.sources import ModelSource, PromptFormat, end_tokens, load_tokenizer
+from llm_distill.models.sources import (
+    ModelSource,
+    PromptFormat,
+    context_length,
+    end_tokens,
+    load_tokenizer,
+)
 from llm_distill.prompts import as_messages, continuation
 from llm_distill.rows.columns import Row
-from llm_distill.rows.messages import Message, read_messages, read_tools
+from llm_distill.rows.messages import Message, is_conversation, read_messages, read_tools
 from llm_distill.rows.unusable import AlteredRowError, UnusableRowError
 
 if TYPE_CHECKING:
@@ -52,7 +58,7 @@ class PairEncoder:
     """Prompt and completion, or a conversation, to token ids, for one model.
 
     ends: the tokens that end a completion at inference.
-    max_length: of prompt and completion together, in tokens.
+    max_length: of prompt and completion together, in tokens. too_long: said of longer ones.
     chat: how the model is spoken to; None stands for its tokenizer's own chat template.
     answers, thoughts: see `methods.turns.trained_turns`.
     """
@@ -64,6 +70,7 @@ class PairEncoder:
     chat: ChatFormat | None = None
     answers: Answers = "all"
     thoughts: Thoughts = "train"
+    too_long: str = "longer than max_length"
 
     def encode(self, prompt: str | None, completion: str | None) -> tuple[list[int], list[int]]:
         """The prompt's token ids, and the completion's with one end token after them.
@@ -78,9 +85,9 @@ class PairEncoder:
         self, prompt: str | None, completion: str | None, reasoning: str | None = None
     ) -> EncodedTurn:
         """As `encode`, with the thoughts that come before the completion."""
-        if not prompt or not prompt.strip():
+        if not checked_text(prompt, "prompt") or not prompt:
             raise UnusableRowError("empty prompt")
-        if not completion or not completion.strip():
+        if not checked_text(completion, "completion") or not completion:
             raise UnusableRowError("empty completion")
         answer: Message = {"role": "assistant", "content": completion}
         if reasoning and reasoning.strip():
@@ -146,7 +153,7 @@ class PairEncoder:
         tail = self._ended_once(tail)
         self._check(body, tail)
         if len(head) + len(tail) > self.max_length:
-            raise UnusableRowError("longer than max_length")
+            raise UnusableRowError(self.too_long)
         return head, tail
 
     def _apart(self, opening: str, body: str, special: bool) -> tuple[list[int], list[int]]:
@@ -200,6 +207,7 @@ def _plain(text: str) -> str:
 def pair_encoder(source: ModelSource, max_length: int, **turns: Any) -> PairEncoder:
     """The encoder for a model; reads its tokenizer and settings, not its weights.
 
+    max_length: of a row, where the model's context is not shorter.
     turns: `answers` and `thoughts`, as `PairEncoder` has them.
 
     Raises:
@@ -208,7 +216,24 @@ def pair_encoder(source: ModelSource, max_length: int, **turns: Any) -> PairEnco
     tokenizer = load_tokenizer(source)
     ends = end_tokens(source, tokenizer)
     chat = chat_format(source, tokenizer)
-    return PairEncoder(tokenizer, ends, source.prompt_format, max_length, chat, **turns)
+    context = context_length(source)
+    if context < max_length:
+        turns["too_long"] = "longer than the model's context"
+    length = min(context, max_length)
+    return PairEncoder(tokenizer, ends, source.prompt_format, length, chat, **turns)
+
+
+def checked_text(value: object, what: str) -> str:
+    """A text without white space around it; empty where there is none.
+
+    Raises:
+        UnusableRowError: it is a number, a list or the like.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise UnusableRowError(f"{what} holds {type(value).__name__}, not text")
+    return value.strip()
 
 
 def sft_example(head: Sequence[int], tail: Sequence[int]) -> dict[str, list[int]]:
@@ -274,7 +299,7 @@ def dpo_example(encoder: PairEncoder, row: Row) -> dict[str, list[int]]:
     Raises:
         UnusableRowError: a side cannot be encoded, or both answers are the same.
     """
-    if isinstance(row["prompt"], list):
+    if is_conversation(row["prompt"]):
         prompt, chosen = _answered(encoder, row, "chosen")
         other, rejected = _answered(encoder, row, "rejected")
         if prompt != other:
@@ -296,7 +321,7 @@ def kto_example(encoder: PairEncoder, row: Row, label_column: str) -> dict[str, 
     label = row[label_column]
     if not isinstance(label, bool):
         raise UnusableRowError("no label" if label is None else "a label that is not true or false")
-    if isinstance(row["prompt"], list):
+    if is_conversation(row["prompt"]):
         prompt, answer = _answered(encoder, row, "completion")
     else:
         prompt, answer = encoder.encode(row["prompt"], row["completion"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
 from llm_distill.errors import ModelError
+from llm_distill.models.limits import n_rows
 from llm_distill.models.sources import is_out_of_memory
 from llm_distill.training.checkpoints import last_whole, seal
 
@@ -99,8 +101,9 @@ def run_trainer(trainer: Any, context: Context) -> None:
     """Train to the end, from the last whole checkpoint if there is one; fills the metrics.
 
     Raises:
-        ModelError: the loss or a weight is NaN or infinite.
+        ModelError: the loss or a weight is NaN or infinite; see also `check_own_logits`.
     """
+    check_own_logits(trainer.model)
     trainer.remove_callback(PrinterCallback)  # our bar and the history say it instead
     trainer.add_callback(WholeHistory())
     trainer.add_callback(SealCheckpoints())
@@ -119,6 +122,33 @@ def run_trainer(trainer: Any, context: Context) -> None:
         resumed_from_step=int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
         history=history,
     )
+
+
+def check_own_logits(model: Any) -> None:
+    """Try TRL's way to a loss, which computes the output layer itself, on a few tokens.
+
+    Raises:
+        ModelError: what it finds are not the likelihoods of the model's own logits.
+    """
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    # TRL's forward says that it wraps the model's, whose parameters are not meant.
+    if "fused_lm_head" not in inspect.signature(inner.forward, follow_wrapped=False).parameters:
+        return
+    ids = torch.arange(min(8, n_rows(inner)), device=inner.device)[None]
+    was_training = inner.training
+    inner.eval()
+    with torch.no_grad():
+        found = inner(input_ids=ids, labels=ids, fused_lm_head=True).log_probs.float()
+        logprobs = inner(input_ids=ids).logits[:, :-1].float().log_softmax(-1)
+    inner.train(was_training)
+    wanted = logprobs.gather(2, ids[:, 1:, None])[:, :, 0]
+    allowed = 1e-3 if inner.dtype == torch.float32 else 5e-2
+    if (found - wanted).abs().max() > allowed * wanted.abs().max():  # false if one is NaN
+        raise ModelError(
+            f"TRL's loss does not know what {type(inner).__name__} does to its logits (type "
+            f"{inner.config.model_type}), so it would train something else; this architecture "
+            "cannot be trained here"
+        )
 
 
 @contextmanager

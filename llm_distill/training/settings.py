@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,6 +34,20 @@ class LoraSettings(BaseModel):
         False,
         description="also train the embedding and the output layer, whole: for a model that was "
         "given another tokenizer",
+    )
+    use_dora: bool = later_setting(
+        False, "DoRA (arXiv 2402.09353): also learn the size of each weight column"
+    )
+    use_rslora: bool = later_setting(
+        False, "the update is scaled by lora_alpha / sqrt(r) (arXiv 2312.03732)"
+    )
+    modules_to_save: tuple[str, ...] = later_setting(
+        (), "other layers that are trained whole, by the ends of their names, such as [norm]"
+    )
+    target_parameters: tuple[str, ...] = later_setting(
+        (),
+        "parameters outside of linear layers that get an adapter as well, by the ends of their "
+        "names, such as a mixture's experts [mlp.experts.gate_up_proj, mlp.experts.down_proj]",
     )
 
     @field_validator("target_modules")
@@ -94,17 +109,26 @@ class TrainingSettings(BaseModel):
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     max_length: int = Field(1024, ge=2, description="longer rows, in tokens, are dropped")
+    router_aux_loss_coef: float | None = later_setting(
+        None,
+        "of a mixture of experts: weight of the loss that spreads tokens over the experts; null: "
+        "as the model's config says, 0: none",
+        ge=0,
+    )
     bf16: bool = Field(False, description="compute in bfloat16; only where there is CUDA")
     gradient_checkpointing: bool = execution_setting(False, "less memory for more time")
     logging_steps: int = execution_setting(10, "steps between points of the loss history", ge=1)
     save_steps: int = execution_setting(100, "steps between checkpoints to resume from", ge=1)
+    save_total_limit: int = execution_setting(2, "checkpoints that are kept, the newest", ge=1)
     report_to: Tracker = execution_setting(
         "none", "where curves are sent as well; unless set, the pipeline's own report_to"
     )
 
     def trains_weights(self) -> bool:
         """Whether any of the model's own weights change, and not only an adapter's."""
-        return self.peft is None or self.peft.train_embeddings
+        if self.peft is None:
+            return True
+        return self.peft.train_embeddings or bool(self.peft.modules_to_save)
 
 
 def trainer_arguments(settings: TrainingSettings, context: Context, seed: int) -> dict[str, Any]:
@@ -130,7 +154,6 @@ def trainer_arguments(settings: TrainingSettings, context: Context, seed: int) -
         "run_name": context.tracked.name,
         "output_dir": str(Path(context.work_dir) / "checkpoints"),
         "save_strategy": "steps",
-        "save_total_limit": 2,
         "seed": seed,
         "data_seed": seed,
         "use_cpu": not cuda,
@@ -152,12 +175,57 @@ def lora_config(settings: TrainingSettings, model: Any) -> Any:
     from peft import LoraConfig
 
     values = settings.peft.model_dump()
+    wholly = list(values.pop("modules_to_save"))
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    _check_trained_whole(wholly, model)
     if values.pop("train_embeddings"):
-        embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
         is_tied = head.weight is embedding.weight
         wanted = (embedding,) if is_tied else (embedding, head)
         names = [n.rpartition(".")[2] for n, module in model.named_modules() if module in wanted]
-        values |= {"modules_to_save": names, "ensure_weight_tying": is_tied}
+        values |= {"modules_to_save": [*names, *wholly], "ensure_weight_tying": is_tied}
+    elif wholly:
+        values["modules_to_save"] = wholly
+    values["target_parameters"] = list(values["target_parameters"]) or None
     if not isinstance(values["target_modules"], str):
         values["target_modules"] = list(values["target_modules"])
-    return LoraConfig(task_type="CAUSAL_LM", **values)
+    config = LoraConfig(task_type="CAUSAL_LM", **values)
+    _check_not_on_the_output_layer(config, model)
+    return config
+
+
+def _check_trained_whole(names: Sequence[str], model: Any) -> None:
+    """What `peft.modules_to_save` names is there, and is not what `train_embeddings` is for.
+
+    Raises:
+        ModelError: it is not.
+    """
+    tokens = (model.get_input_embeddings(), model.get_output_embeddings())
+    for wanted in names:
+        found = [module for name, module in model.named_modules() if name.endswith(wanted)]
+        if not found:
+            raise ModelError(f"peft.modules_to_save: the model has no module '{wanted}'")
+        if any(module in tokens for module in found):
+            raise ModelError(
+                f"peft.modules_to_save: '{wanted}' is the embedding or the output layer, which may "
+                "be one; set peft.train_embeddings: true, which trains both"
+            )
+
+
+def _check_not_on_the_output_layer(config: Any, model: Any) -> None:
+    """Whatever the layer is called in this architecture.
+
+    Raises:
+        ModelError: an adapter would be put on it.
+    """
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    if config.target_modules == "all-linear":  # PEFT leaves it out
+        return
+    head = model.get_output_embeddings()
+    for name, module in model.named_modules():
+        if module is head and check_target_module_exists(config, name):
+            raise ModelError(
+                f"peft.target_modules puts an adapter on {name}, the output layer, whose weights "
+                "the losses read directly; name other layers, or set all-linear (every linear "
+                "layer but it)"
+            )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import ModelError
+from llm_distill.models.limits import check_dataset
 from llm_distill.stage import ModelOutput
 from llm_distill.tracking import sent
 from llm_distill.training.settings import lora_config, trainer_arguments
@@ -38,15 +41,19 @@ def train_and_save(
     """Train `source`; the model or adapter lies in `work_dir/model` then.
 
     Raises:
-        ModelError: see `trainer_arguments`, `run_trainer` and `out_of_memory_explained`.
+        ModelError: see `trainer_arguments`, `check_dataset`, `run_trainer` and
+            `out_of_memory_explained`.
     """
     from llm_distill.training.loop import out_of_memory_explained, run_trainer
 
     arguments = trainer_arguments(settings, context, seed)
     with out_of_memory_explained(settings), sent(settings.report_to, context.tracked):
         start = load_start(training_source(source, full=settings.trains_weights()))
+        check_dataset(dataset, start.model, source.name)
+        _check_routers(settings, start.model, source)
         with _adapter_fits(settings, source):
             trainer = make_trainer(start.model, arguments, lora_config(settings, start.model))
+        _warn_of_bare_experts(settings, trainer.model, context)
         context.metrics.update(n_rows=len(dataset), n_tokens=_n_tokens(dataset))
         run_trainer(trainer, context)
         trained = trainer.accelerator.unwrap_model(trainer.model)
@@ -90,21 +97,59 @@ def _saved(
 
 @contextmanager
 def _adapter_fits(settings: TrainingSettings, source: ModelSource) -> Iterator[None]:
-    """Says which setting is wrong where the model has no such layers, or its output layer is one.
+    """Says that the adapter's settings are wrong where PEFT refuses them for this model.
 
     Raises:
-        ModelError: instead of PEFT's or TRL's ValueError.
+        ModelError: instead of what PEFT raises.
     """
     try:
         yield
-    except ValueError as error:
-        said = str(error).lower().replace("_", " ")
-        if settings.peft is None or "target modules" not in said:
+    except (ValueError, TypeError, re.error) as error:
+        if settings.peft is None or not _is_of_peft(error):
             raise
+        said = " ".join(str(error).split())
+        said = said if len(said) <= 400 else f"{said[:150]} … {said[-240:]}"  # a module's layers
         raise ModelError(
             f"no LoRA adapter for model '{source.name}' with peft.target_modules "
-            f"{settings.peft.target_modules!r}: {error}"
+            f"{settings.peft.target_modules!r}: {said}"
         ) from error
+
+
+def _check_routers(settings: TrainingSettings, model: Any, source: ModelSource) -> None:
+    is_mixture = hasattr(model.config.get_text_config(decoder=True), "output_router_logits")
+    if settings.router_aux_loss_coef and not is_mixture:
+        raise ModelError(
+            f"router_aux_loss_coef is {settings.router_aux_loss_coef:g}, but model '{source.name}' "
+            f"(type {model.config.model_type}) is not a mixture of experts; leave it out"
+        )
+
+
+def _warn_of_bare_experts(settings: TrainingSettings, model: Any, context: Context) -> None:
+    """A mixture's experts may be one stacked parameter, which `all-linear` does not find."""
+    from torch.nn.modules.conv import _ConvNd
+
+    if settings.peft is None or settings.peft.target_modules != "all-linear":
+        return
+    adapted = {id(layer.get_param()) for layer in model.modules() if hasattr(layer, "get_param")}
+    bare = {
+        name: parameter.numel()
+        for place, module in model.named_modules()
+        if not isinstance(module, _ConvNd)
+        for name, parameter in module.named_parameters(place, recurse=False)
+        if parameter.ndim == 3 and not parameter.requires_grad and id(parameter) not in adapted
+    }
+    if bare:
+        ends = sorted({".".join(name.split(".")[-3:]) for name in bare})
+        context.warn(
+            f"{sum(bare.values()):,} parameters of stacked linear layers (experts) get no adapter, "
+            f"as PEFT's all-linear does not find them; peft.target_parameters: [{', '.join(ends)}] "
+            "adapts them"
+        )
+
+
+def _is_of_peft(error: BaseException) -> bool:
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__", "").startswith("peft.") for frame, _ in frames)
 
 
 def _n_tokens(dataset: Dataset) -> int:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from llm_distill.errors import ModelError
+from transformers import GenerationConfig
+
+from llm_distill.errors import ModelError, first_line
 from llm_distill.models.sources import ModelSource, load_model, own_tokenizer
 
+NOT_OF_GENERATION = {"transformers_version"}
 NOT_SAFE = (".bin", ".pt", ".pth", ".pkl")
+
+log = logging.getLogger("llm_distill")
 
 
 @dataclass(frozen=True)
@@ -39,27 +46,77 @@ def training_source(source: ModelSource, *, full: bool) -> ModelSource:
 
 
 def load_start(source: ModelSource) -> Start:
-    """The model, its adapters merged, on the CPU; the trainer moves it."""
+    """The model, its adapters merged, on the CPU; the trainer moves it.
+
+    Raises:
+        ModelError: its configs could not be saved again, which would lose what is trained.
+    """
     model: Any = load_model(source)
     model.requires_grad_(True)  # PEFT freezes what an adapter is merged into
     _make_storable(model.generation_config)
-    return Start(model, copy.deepcopy(model.config), copy.deepcopy(model.generation_config))
+    with TemporaryDirectory() as folder:
+        try:
+            model.config.save_pretrained(folder)
+            model.generation_config.save_pretrained(folder)
+        except ValueError as error:
+            raise ModelError(
+                f"model '{source.name}' ({source.path}) could not be saved again, because of its "
+                f"config: {first_line(error)}"
+            ) from error
+    start = Start(model, copy.deepcopy(model.config), copy.deepcopy(model.generation_config))
+    name_soft_cap(model)
+    return start
+
+
+def name_soft_cap(model: Any) -> None:
+    """TRL reads what caps the logits under Gemma 2's name only; RecurrentGemma has its own."""
+    config = model.config.get_text_config(decoder=True)
+    cap = getattr(config, "logits_soft_cap", None)
+    if cap and not getattr(config, "final_logit_softcapping", None):
+        config.final_logit_softcapping = cap
 
 
 def reference_model(source: ModelSource) -> Any:
     """A second copy that stays as it is, with the source's adapters merged."""
-    return load_model(training_source(source, full=True))
+    model = load_model(training_source(source, full=True))
+    name_soft_cap(model)
+    return model
 
 
 def _make_storable(generation_config: Any) -> None:
-    """Transformers loads a temperature or top_p without do_sample, and then refuses to save it.
+    """Transformers loads settings of generation that it then refuses to save: these are mended.
 
-    Who sets one means to sample.
+    A temperature or top_p is refused without do_sample; who sets one means to sample. Of others the
+    one that is refused is taken out, or else all but the special tokens.
     """
+    if _is_storable(generation_config):
+        return
+    named = {name for name in vars(generation_config) if not name.startswith("_")}
+    plain = {name: getattr(GenerationConfig(), name, None) for name in named - NOT_OF_GENERATION}
+    changes: list[dict[str, Any]] = [{"do_sample": True}]
+    changes += [{name: value} for name, value in sorted(plain.items())]
+    changes += [{"do_sample": True, name: value} for name, value in sorted(plain.items())]
+    changes += [{name: value for name, value in plain.items() if not name.endswith("_token_id")}]
+    for change in [*changes, plain]:
+        before = {name: getattr(generation_config, name) for name in change}
+        if before == change:
+            continue
+        for name, value in change.items():
+            setattr(generation_config, name, value)
+        if _is_storable(generation_config):
+            changed = {name: value for name, value in change.items() if before[name] != value}
+            log.info("generation_config.json could not be saved again; set in it: %s", changed)
+            return
+        for name, value in before.items():
+            setattr(generation_config, name, value)
+
+
+def _is_storable(generation_config: Any) -> bool:
     try:
         generation_config.validate(strict=True)
     except ValueError:
-        generation_config.do_sample = True
+        return False
+    return True
 
 
 def save_full(

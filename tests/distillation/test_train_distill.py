@@ -227,7 +227,7 @@ def test_grad_mag_with_nothing_to_measure(train, scored, rows, teacher):
 
 def test_a_pattern_that_matches_the_output_layer_is_named(train, scored, rows, teacher):
     made = stage(peft={"target_modules": ".*head"}, **ONE_STEP)
-    with pytest.raises(ModelError, match=r"peft.target_modules '\.\*head': .*lm_head"):
+    with pytest.raises(ModelError, match="an adapter on lm_head, the output layer"):
         train(made, scored(rows, teacher))
 
 

@@ -63,7 +63,7 @@ class LoopbackHub:
     """The server.
 
     Attributes:
-        repos: By `models/me/x` or `datasets/me/x`.
+        repos: By `models/me/x` or `datasets/me/x`; a branch by `models/me/x@branch`.
         stored: Large files by sha256.
         calls: (method, path) of every call.
         uploads: sha256 of every large file that was sent completely.
@@ -168,6 +168,12 @@ class _Handler(BaseHTTPRequestHandler):
         if repo is None:
             return self._json({"error": "none"}, 404, {"X-Error-Code": "RepoNotFound"})
         name, what, rest = api[1], api[2] or "revision", (api[3] or "main")
+        branch = f"{name}@{rest.partition('/')[0]}"
+        if what == "branch":
+            fresh = Repo(repo.private, [dict(repo.files)], list(repo.messages))
+            self.hub.repos.setdefault(branch, fresh)
+            return self._json({})
+        repo = self.hub.repos.get(branch, repo)
         if what == "revision":
             return self._info(name, repo, rest)
         if what == "tree":
@@ -242,7 +248,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({"success": True, "commitOid": repo.oid(), "commitUrl": url})
 
     def _info(self, name: str, repo: Repo, revision: str) -> None:
-        if revision not in ("main", repo.oid()):
+        if revision not in ("main", repo.oid()) and f"{name}@{revision}" not in self.hub.repos:
             return self._json({"error": "none"}, 404, {"X-Error-Code": "RevisionNotFound"})
         repo_id = name.partition("/")[2]
         siblings = [{"rfilename": file} for file in sorted(repo.files)]

@@ -56,6 +56,18 @@ def test_what_is_pulled_back_is_what_was_pushed_and_it_was_one_commit(hub, model
         assert (back / name).read_bytes() == sent, name
 
 
+def test_a_branch_is_made_and_main_stays_as_it_was(hub, model):
+    done = push(model, "me/toy", private=True, message="Push it", revision="v2")
+    assert done.url == f"{hub.url}/me/toy/tree/v2"
+    assert set(hub.repos["models/me/toy"].files) == {".gitattributes"}
+    branch = hub.repos["models/me/toy@v2"]
+    assert set(model.files) < set(branch.files)
+    del model.files["model-2.safetensors"]
+    push(model, "me/toy", private=True, message="Push it", revision="v2")
+    assert "model-2.safetensors" not in branch.files
+    assert len(hub.repos["models/me/toy"].commits) == 1
+
+
 def test_nothing_changed_makes_no_commit_and_sends_nothing(hub, model):
     first = send(model)
     n_uploads = len(hub.uploads)

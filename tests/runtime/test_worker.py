@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from llm_distill.errors import ModelError
 
 STAGE = """
-import logging, os, signal, sys, time
+import logging, os, signal, subprocess, sys, time
 from typing import Literal
 from llm_distill.errors import DataError
 from llm_distill.stage import Context, Model, ModelOutput, Rows, Stage
@@ -55,7 +54,8 @@ class Probe(Stage):
         if self.does == "odd":
             raise Odd("cannot be sent", 2)
         if self.does == "hangs":
-            (directory / "README.md").write_text("hangs")
+            child = subprocess.Popen(["sleep", "600"])  # such as a library's own workers
+            (directory / "README.md").write_text(str(child.pid))
             time.sleep(600)
         return ModelOutput(directory)
 """
@@ -81,6 +81,14 @@ def probing(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("PYTHONPATH", str(plugin), prepend=os.pathsep)
     yield bench(FILE)
     sys.modules.pop("probe", None)
+
+
+def is_running(pid: str) -> bool:
+    """Not only waiting for somebody to read how it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def log_of(record: Any) -> str:
@@ -155,13 +163,16 @@ def test_a_worker_ends_with_the_process_that_started_it(
         assert process.poll() is None
         time.sleep(0.05)
     (folder,) = work.glob("probed-*/model")
-    pid = int((folder / "config.json").read_text())
+    while not (child := (folder / "README.md").read_text()):
+        time.sleep(0.05)
+    pid = (folder / "config.json").read_text()
     process.send_signal(number)
     process.wait(timeout=60)
     deadline = time.monotonic() + 60
-    while subprocess.run(["kill", "-0", str(pid)], capture_output=True).returncode == 0:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    for one in (pid, child):
+        while is_running(one):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
     assert process.returncode == (-9 if number == signal.SIGKILL else 130)
     assert process.stdout is not None
     assert "said" not in process.stdout.read()

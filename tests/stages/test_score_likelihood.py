@@ -85,7 +85,8 @@ def test_rows_keep_their_columns_and_get_scores(score: Run) -> None:
     rows = [{**row, "task": "sums"} for row in [*ROWS[:3], *bad, *ROWS[3:]]]
     run = score(rows, batch_tokens=64)
     assert [row["id"] for row in run.rows] == [row["id"] for row in ROWS]
-    assert run.dropped == {"empty completion": 1, "empty prompt": 1, "longer than max_length": 1}
+    too_long = "longer than the model's context"
+    assert run.dropped == {"empty completion": 1, "empty prompt": 1, too_long: 1}
     n_tokens, encoder = 0, row_encoder(TEACHER, None)
     for row, given in zip(run.rows, ROWS, strict=True):
         assert {name: row[name] for name in given} == given

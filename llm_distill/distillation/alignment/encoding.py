@@ -25,7 +25,7 @@ from llm_distill.models.sources import ModelSource
 from llm_distill.rows.columns import Row
 from llm_distill.rows.messages import Message
 from llm_distill.rows.unusable import UnusableRowError
-from llm_distill.training.data import PairEncoder, as_read, pair_encoder
+from llm_distill.training.data import PairEncoder, as_read, checked_text, pair_encoder
 
 NO_LIMIT = 10**9
 
@@ -123,7 +123,7 @@ class RowEncoder:
             raise UnusableRowError("empty text")
         ids = list(self.tokenizer(text, verbose=False)["input_ids"])
         if len(ids) > self.pairs.max_length:
-            raise UnusableRowError("longer than max_length")
+            raise UnusableRowError(self.pairs.too_long)
         own = list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         places = range(len(ids) - len(own) + 1)
         start = next((i for i in places if ids[i : i + len(own)] == own), None)
@@ -176,7 +176,7 @@ class RowEncoder:
 def row_encoder(source: ModelSource, max_length: int | None, **turns: Any) -> RowEncoder:
     """The encoder for a model; reads its tokenizer and settings, not its weights.
 
-    max_length: rows with more tokens are unusable; None takes any.
+    max_length: rows with more tokens are unusable; None takes what the model's context does.
     turns: `answers` and `thoughts`, as `PairEncoder` has them.
 
     Raises:
@@ -208,9 +208,9 @@ def turns_of(row: Row, column: str, prompt: Callable[[Row], str | None]) -> Sequ
         UnusableRowError: either is missing.
     """
     asked, answer = prompt(row), row[column]
-    if not isinstance(asked, str) or not asked.strip():
+    if not checked_text(asked, "prompt"):
         raise UnusableRowError("empty prompt")
-    if not isinstance(answer, str) or not answer.strip():
+    if not checked_text(answer, "completion"):
         raise UnusableRowError("empty completion")
     return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
 

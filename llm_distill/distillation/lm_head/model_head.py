@@ -41,7 +41,9 @@ def head_of(model: Any) -> Head:
             "be read; its architecture is not supported here"
         )
     config = inner.config.get_text_config(decoder=True)
-    bias, cap = getattr(layer, "bias", None), getattr(config, "final_logit_softcapping", None)
+    bias = getattr(layer, "bias", None)
+    caps = (getattr(config, name, None) for name in ("final_logit_softcapping", "logits_soft_cap"))
+    cap = next((cap for cap in caps if cap), None)  # the second is RecurrentGemma's name
     hidden, expected = _a_few(inner, layer)
     allowed = 2e-2 if weight.dtype in (torch.bfloat16, torch.float16) else 1e-4
     scales = _scales(config)
@@ -89,6 +91,8 @@ def _a_few(model: Any, layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
     try:
         with torch.no_grad():
             logits = model(input_ids=ids, use_cache=False).logits
+            if not states:  # OPT calls a part of its backbone only
+                model.base_model(input_ids=ids, use_cache=False)
     finally:
         hook.remove()
     return states[-1][0], logits[0]

@@ -19,6 +19,7 @@ from llm_distill.distillation.losses.divergence import divergences_from_logits
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.teacher.scoring import in_loss, read
 from llm_distill.errors import ModelError
+from llm_distill.models.limits import check_ids
 from llm_distill.models.sources import ModelSource, load_model
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class OnlineTeacher:
             (np.asarray(example["teacher_ids"]), np.asarray(example["teacher_in_loss"]))
             for example in examples
         ]
+        largest = max(int(ids.max()) for ids, _ in tokens)
+        check_ids(largest, len(self.head.weight), "teacher", "the rows")
         *found, hidden = read(backbone_of(self.model), self.head, self.boundary_tokens, tokens)
         if not all(values.isfinite().all() for values in found):
             raise ModelError(

@@ -70,8 +70,10 @@ class SelfTeacher:
 def adapters_off(model: Any) -> Iterator[None]:
     """The model in evaluation mode and without its adapters; afterwards as it was."""
     from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
 
-    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)  # the second: peft.modules_to_save
+    layers = [module for module in model.modules() if isinstance(module, kinds)]
     modes = {module: module.training for module in model.modules()}
     model.eval()
     for layer in layers:
@@ -92,7 +94,8 @@ def _check_layers(student: Any, teacher: Any, source: ModelSource) -> None:
     wanted = {name: p for name, p in teacher.named_parameters() if id(p) not in of_tokens}
     # PEFT's names: the model is inside of base_model.model, a layer that it adapts is base_layer.
     own = unwrapped(student).named_parameters()
-    found = {name.replace(".base_layer.", "."): p for name, p in own}
+    layers = (".base_layer.", ".original_module.")
+    found = {name.replace(layers[0], ".").replace(layers[1], "."): p for name, p in own}
     for name, weight in wanted.items():
         same = found.get(name)
         if same is None or same.shape != weight.shape or not _same(same.cpu(), weight):

@@ -17,6 +17,7 @@ import torch
 from llm_distill.distillation.lm_head.head import head_logps, top_tokens
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
 from llm_distill.errors import ModelError
+from llm_distill.models.limits import check_ids
 from llm_distill.models.sources import (
     Device,
     choose_device,
@@ -121,11 +122,7 @@ class TeacherScorer:
 
     def _scores(self, rows: Sequence[EncodedRow], names: Sequence[str]) -> list[Scores]:
         for row, name in zip(rows, names, strict=True):
-            if row.ids.max() >= len(self._head.weight):
-                raise ModelError(
-                    f"row '{name}': token {row.ids.max()} of the tokenizer of model '{self._name}' "
-                    f"is not among the model's own {len(self._head.weight)}"
-                )
+            check_ids(int(row.ids.max()), len(self._head.weight), self._name, f"row '{name}'")
         longest = max(len(row.ids) for row in rows)
         try:
             with torch.inference_mode():

@@ -1,13 +1,15 @@
 """Generation with transformers, in process: a batched decoding loop over the model's own cache.
 
-Not `model.generate`, which cannot do three things: draw each row with its own seed, take a row that
-has ended out of the batch, and end only the row that wrote a stop string.
+Not `model.generate`, which does not take a row that has ended out of the batch, nor compute once
+what prompts share; `decoding` says where it is the way all the same.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,14 +17,20 @@ import torch
 
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
 from llm_distill.engines.codec import Codec, Prompt, ScoredTokens
-from llm_distill.engines.transformers.cache import is_all_roomy, roomy_cache
+from llm_distill.engines.transformers.decoding import (
+    Decode,
+    decode_alone,
+    decode_in_steps,
+    fitting_decode,
+)
 from llm_distill.engines.transformers.record import Written
 from llm_distill.engines.transformers.sampling import RowSampler
-from llm_distill.engines.transformers.scoring import score_batch
-from llm_distill.engines.transformers.shared_prefix import groups_by_prefix, prefix_length
+from llm_distill.engines.transformers.scoring import ScoreBatch, fitting_score
+from llm_distill.engines.transformers.shared_prefix import groups_by_prefix
 from llm_distill.engines.transformers.stopping import StopStrings
 from llm_distill.errors import ModelError
 from llm_distill.methods.chat_format import chat_format
+from llm_distill.models.limits import check_ids, n_rows
 from llm_distill.models.sources import (
     choose_device,
     context_length,
@@ -37,11 +45,10 @@ if TYPE_CHECKING:
     from llm_distill.engines.transformers.settings import TransformersSettings
     from llm_distill.models.sources import ModelSource
 
+log = logging.getLogger("llm_distill")
+
 BATCHES_AHEAD = 16
 """Batches of requests that are read and sorted by length together, to save padding."""
-
-STILL_GOING = 0.75
-"""Once at most this share of the rows goes on, the cache is copied without the others."""
 
 Row = TypeVar("Row", Prompt, ScoredTokens)
 Asked = TypeVar("Asked", Request, ScoreRequest)
@@ -62,6 +69,7 @@ class TransformersEngine:
         self._tokenizer: Any = load_tokenizer(source)
         with fits_memory(f"model '{source.name}'", self._device):
             self._model: Any = load_model(source, device=self._device)
+        self._n_rows = n_rows(self._model)
         self._stops = StopStrings(self._tokenizer)
         ends = end_tokens(source, self._tokenizer)
         self._ends = torch.tensor(sorted(ends))
@@ -115,6 +123,8 @@ class TransformersEngine:
             for request in window:
                 found = read(request)
                 if isinstance(found, Prompt | ScoredTokens):
+                    what = f"request '{found.request.id}'"
+                    check_ids(max(found.tokens), self._n_rows, self._name, what)
                     rows.append(found)
                 else:
                     yield found
@@ -132,7 +142,7 @@ class TransformersEngine:
             return answer(batch)
 
     def _scores(self, batch: list[ScoredTokens]) -> list[Score]:
-        found = score_batch(self._model, batch)
+        found = self._fitting_score(self._model, batch)
         if any(math.isnan(logprob) for logprobs in found for logprob in logprobs):
             raise ModelError(f"model '{self._name}' computes NaN; try another dtype for it")
         return [
@@ -141,11 +151,7 @@ class TransformersEngine:
         ]
 
     def _decode(self, batch: list[Prompt]) -> list[Completion]:
-        """Decode one batch to its end.
-
-        `rows` maps the rows of the tensors to those of `batch`. A row that has ended stays in the
-        tensors, unread, until enough have ended that copying the cache without them pays.
-        """
+        """Decode one batch to its end."""
         sampling = [prompt.request.sampling for prompt in batch]
         sampler = RowSampler(sampling, [prompt.request.seed for prompt in batch])
         written = Written(
@@ -154,33 +160,41 @@ class TransformersEngine:
             self._stops,
             self._ends,
         )
-        cache = roomy_cache(self._model.config)
-        input_ids, mask = self._without_shared([prompt.tokens for prompt in batch], cache)
-        position_ids = _positions(mask)[:, -input_ids.shape[1] :]
-        rows = torch.arange(len(batch))
-        for step in range(max(prompt.limit for prompt in batch)):
-            output = self._model(
-                input_ids=input_ids,
-                attention_mask=mask,
-                position_ids=position_ids,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            logits = output.logits[:, -1].float()
+
+        def draw(
+            step: int, rows: torch.Tensor, logits: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor]:
             if step == 0 and logits.isnan().any():
                 raise ModelError(f"model '{self._name}' computes NaN; try another dtype for it")
             drawn = sampler.draw(logits, rows, step)
-            going = written.add(step, rows, drawn, logits)
-            if not going.any():
-                break
-            input_ids, position_ids = drawn[:, None], position_ids[:, -1:] + 1
-            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            if going.sum() <= STILL_GOING * len(rows):
-                rows, kept = rows[going], going.nonzero()[:, 0].to(self._device)
-                cache.batch_select_indices(kept)
-                input_ids, position_ids, mask = input_ids[kept], position_ids[kept], mask[kept]
+            return drawn, written.add(step, rows, drawn, logits)
+
+        most = max(prompt.limit for prompt in batch)
+        pad = self._tokenizer.pad_token_id
+        self._fitting_decode(self._model, [p.tokens for p in batch], most, pad, draw)
         return [self._completion(prompt, written, row) for row, prompt in enumerate(batch)]
+
+    @cached_property
+    def _fitting_decode(self) -> Decode:
+        found = fitting_decode(self._model, self._tokenizer.pad_token_id)
+        kind = self._model.config.model_type
+        if found is None:
+            raise ModelError(
+                f"model '{self._name}' is of type {kind}, which cannot be decoded here: neither "
+                "our loop nor model.generate writes what plain forward passes say"
+            )
+        if found is not decode_in_steps:
+            log.warning(
+                "model '%s' is of type %s: model.generate decodes it, %s, which is slower",
+                self._name,
+                kind,
+                "each prompt alone" if found is decode_alone else "prompts of one length together",
+            )
+        return found
+
+    @cached_property
+    def _fitting_score(self) -> ScoreBatch:
+        return fitting_score(self._model)
 
     def _completion(self, prompt: Prompt, written: Written, row: int) -> Completion:
         length = int(written.lengths[row])
@@ -189,54 +203,6 @@ class TransformersEngine:
             logprobs = tuple(written.logprobs[row, :length].tolist())
         tokens = written.tokens[row, :length].tolist()
         return self._codec.completion(prompt, tokens, bool(written.stopped[row]), logprobs)
-
-    def _without_shared(
-        self, prompts: list[list[int]], cache: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Fill the cache with what groups of prompts share, computed once a group.
-
-        A layer with a sliding window or a state counts places, not positions: there nothing is
-        shared.
-
-        Returns:
-            The ids of the rest of each prompt, [batch, longest rest], and the mask over prefix and
-            rest, [batch, longest prefix + longest rest].
-        """
-        groups = groups_by_prefix(prompts)
-        prefixes = [prefix_length([prompts[index] for index in group]) for group in groups]
-        if len(groups) == len(prompts) or not is_all_roomy(cache):
-            return self._pad(prompts)
-        group_of = torch.empty(len(prompts), dtype=torch.long, device=self._device)
-        for number, group in enumerate(groups):
-            group_of[torch.tensor(group)] = number
-        heads = [prompts[g[0]][:length] for g, length in zip(groups, prefixes, strict=True)]
-        input_ids, mask = self._pad(heads)
-        self._model(
-            input_ids=input_ids,
-            attention_mask=mask,
-            position_ids=_positions(mask),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        cache.batch_select_indices(group_of)
-        rest = [tokens[prefixes[group_of[i]] :] for i, tokens in enumerate(prompts)]
-        input_ids, rest_mask = self._pad(rest)
-        return input_ids, torch.cat([mask[group_of], rest_mask], dim=1)
-
-    def _pad(self, prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Left-padded ids and mask, both [batch, longest]."""
-        longest = max(len(tokens) for tokens in prompts)
-        pad = self._tokenizer.pad_token_id
-        ids = [[pad] * (longest - len(tokens)) + tokens for tokens in prompts]
-        ones = [[0] * (longest - len(tokens)) + [1] * len(tokens) for tokens in prompts]
-        device = self._device
-        return torch.tensor(ids, device=device), torch.tensor(ones, device=device)
-
-
-def _positions(mask: torch.Tensor) -> torch.Tensor:
-    """Each token's position among those that the mask keeps, [batch, length]."""
-    return (mask.cumsum(1) - 1).clamp(min=0)
 
 
 def _in_order(rows: list[Row], cost: Callable[[Row], Any]) -> list[Row]:

@@ -2,18 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
+from llm_distill.engines.base import ScoreRequest
+from llm_distill.engines.codec import ScoredTokens
 from llm_distill.engines.transformers.cache import roomy_cache
-
-if TYPE_CHECKING:
-    from llm_distill.engines.codec import ScoredTokens
+from llm_distill.engines.transformers.decoding import is_close
+from llm_distill.models.limits import n_rows
+from llm_distill.models.sources import is_out_of_memory
 
 MOST_LOGITS = 2**26
 """Logits that are computed at once, 256 MB in float32; a long text goes through in pieces."""
+
+ScoreBatch = Callable[[Any, Sequence[ScoredTokens]], list[tuple[float, ...]]]
+
+TRIED = (((5, 3, 8, 2, 9, 6), 4), ((4, 7, 1, 5), 3))
+"""Rows that an architecture is tried with: tokens, and where the completion starts."""
+
+
+def fitting_score(model: Any) -> ScoreBatch:
+    """`score_batch` where it gives what plain forward passes do, else these."""
+    vocabulary = n_rows(model)
+    rows = [
+        ScoredTokens(ScoreRequest("", "", ""), [token % vocabulary for token in tokens], start)
+        for tokens, start in TRIED
+    ]
+    wanted = _joined(score_plainly(model, rows))
+    if not wanted.isfinite().all():  # whoever scores says so
+        return score_batch
+    try:
+        found = _joined(score_batch(model, rows))
+    except Exception as error:  # an architecture's own: it does not take what it is given
+        if is_out_of_memory(error):
+            raise
+        return score_plainly
+    return score_batch if is_close(found, wanted, model.dtype) else score_plainly
+
+
+def _joined(scores: list[tuple[float, ...]]) -> torch.Tensor:
+    return torch.tensor([logprob for row in scores for logprob in row])
+
+
+def score_plainly(model: Any, batch: Sequence[ScoredTokens]) -> list[tuple[float, ...]]:
+    """As `score_batch`, each row by one forward pass of its own, without a cache."""
+    found = []
+    for row in batch:
+        ids = torch.tensor([row.tokens], device=model.device)
+        logits = model(input_ids=ids, use_cache=False).logits[0, row.start - 1 : -1].float()
+        chosen = logits.log_softmax(-1).gather(1, ids[0, row.start :, None])[:, 0]
+        found.append(tuple(chosen.tolist()))
+    return found
 
 
 def score_batch(model: Any, batch: Sequence[ScoredTokens]) -> list[tuple[float, ...]]:

@@ -277,7 +277,7 @@ def answer_of(row, column):
     [
         ({"p": None, "completion": "2"}, answer_of, "empty prompt"),
         ({"p": "a", "completion": None}, answer_of, "empty completion"),
-        ({"p": "a", "completion": 7}, answer_of, "empty completion"),
+        ({"p": "a", "completion": 7}, answer_of, "completion holds int, not text"),
         ({"messages": []}, messages_of, "empty messages"),
         ({"messages": [{"role": "user"}]}, messages_of, "content should be text, but is None"),
         ({"messages": [{"content": "a"}]}, messages_of, "unknown role None"),

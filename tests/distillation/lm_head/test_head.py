@@ -215,6 +215,8 @@ ARCHITECTURES = {
     "gemma2": {"final_logit_softcapping": 2.0},
     "cohere": {"logit_scale": 0.0625},
     "granite": {"logits_scaling": 8.0},
+    "opt": {"ffn_dim": 32, "word_embed_proj_dim": 16},  # skips a part of its backbone
+    "recurrent_gemma": {"num_hidden_layers": 3, "logits_soft_cap": 2.0},
     "phi": {},  # with a bias
     "qwen3": {"tie_word_embeddings": True},
 }

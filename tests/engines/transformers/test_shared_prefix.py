@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_distill.engines.base import Request, SamplingSettings
-from llm_distill.engines.transformers import engine as engine_module
+from llm_distill.engines.transformers import decoding
 from llm_distill.engines.transformers.engine import TransformersEngine
 from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.engines.transformers.shared_prefix import groups_by_prefix, prefix_length, shared
@@ -67,6 +67,7 @@ def answers(engine: TransformersEngine, requests: list[Request]) -> dict[str, An
 
 def tokens_computed(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Filled with the number of places in each forward pass of more than one token a row."""
+    assert engine._fitting_decode is decoding.decode_in_steps  # it is tried before
     found: list[int] = []
     forward = engine._model.forward
 
@@ -102,7 +103,7 @@ def test_layers_with_a_window_get_each_prompt_whole(
     tiny: ModelSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = TransformersEngine(tiny, TransformersSettings(batch_size=16, device="cpu"))
-    monkeypatch.setattr(engine_module, "is_all_roomy", lambda cache: False)
+    monkeypatch.setattr(decoding, "is_all_roomy", lambda cache: False)
     computed = tokens_computed(engine, monkeypatch)
     whole = answers(engine, exams())
     n_passes = len(computed)

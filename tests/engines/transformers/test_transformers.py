@@ -396,8 +396,7 @@ def test_out_of_memory_says_what_to_lower(tiny: ModelSource, raised: Exception) 
         raise raised
 
     engine = TransformersEngine(tiny, TransformersSettings(batch_size=3, device="cpu"))
-    config, engine._model = engine._model.config, fail
-    engine._model.config = config
+    engine._model.forward = fail
     with pytest.raises(ModelError, match=r"2 prompts of up to .* tokens; lower engine\.batch_size"):
         list(engine.generate(requests_for(greedy())[:2]))
 
