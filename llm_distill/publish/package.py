@@ -12,6 +12,7 @@ from llm_distill.publish.cards import RECIPE, Origin, recipe_text
 from llm_distill.publish.dataset_card import dataset_card
 from llm_distill.publish.lineage import Lineage
 from llm_distill.publish.model_card import model_card
+from llm_distill.rows.messages import as_objects
 
 RepoType = Literal["model", "dataset"]
 CARD = "README.md"
@@ -105,6 +106,8 @@ def _dataset(origin: Origin, repo_id: str, license_id: str | None, work_dir: Pat
     from datasets import load_from_disk
 
     rows = load_from_disk(str(origin.lineage.path))
+    if (published := as_objects(rows.features)) != rows.features:
+        rows = rows.cast(published)
     n_files = max(1, -(-rows.data.nbytes // BYTES_A_FILE))
     files: dict[str, Path | bytes] = {}
     work_dir.mkdir(parents=True, exist_ok=True)

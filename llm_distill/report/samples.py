@@ -6,6 +6,7 @@ third-party stages are shown like ours.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from llm_distill.report.charts import spaced
 from llm_distill.report.collect import RunView, StageView
 from llm_distill.rows.columns import Row
+from llm_distill.rows.messages import is_conversation, read_calls
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,7 +28,7 @@ MOST_OTHER_ROWS = 5
 MOST_CHARACTERS = 6000
 """Of one text; the page says how many more there are."""
 
-EXAM = {"parent_id", "model", "shots", "question", "reference_answer", "completion", "is_correct"}
+EXAM = {"parent_id", "model", "shots", "reference_answer", "completion", "is_correct"}
 CANDIDATES = {"parent_id", "question", "rationale", "score"}
 PAIRS = {"prompt", "chosen", "rejected"}
 
@@ -118,14 +120,11 @@ def _exam(stage: StageView, run: RunView) -> Sample:
             pair = _mostly_right(members, before, n), _mostly_right(members, after, n)
             if pair in ((False, True), (True, False)):
                 marks.add(f"gained-{n}" if pair[1] else f"lost-{n}")
-        head = (
-            LabelledText("question", members[0]["question"]),
-            LabelledText("reference answer", members[0]["reference_answer"]),
-        )
+        head = (*_asked(members[0]), *_said("reference answer", members[0]["reference_answer"]))
         entries = tuple(
             LabelledText(
                 f"{row['model']}, {row['shots']}-shot{_which(row, members)}",
-                row["completion"],
+                row["completion"] or row.get("answer"),  # a call of a tool has no words
                 "right" if row["is_correct"] else "wrong",
                 error=row.get("error"),
             )
@@ -181,8 +180,9 @@ def _verdicts(
         if stage.name in other.inputs and other.directory is not None and other.columns >= PAIRS:
             for row in read_rows(other).select_columns(sorted(PAIRS)):
                 for verdict in ("chosen", "rejected"):
-                    if row[verdict].strip() in texts:
-                        found[row[verdict].strip()].append((row["prompt"], verdict))
+                    text = row[verdict]
+                    if isinstance(text, str) and text.strip() in texts:
+                        found[text.strip()].append((row["prompt"], verdict))
     return found
 
 
@@ -200,10 +200,10 @@ def _pairs(stage: StageView, run: RunView) -> Sample:
         about = [str(row.get("id", "")), f"{kind} pair" if kind else ""]
         about.append("" if margin is None else f"margin {margin:.3g}")
         entries = (
-            LabelledText("chosen", row["chosen"], "chosen"),
-            LabelledText("rejected", row["rejected"], "rejected"),
+            *_said("chosen", row["chosen"], "chosen"),
+            *_said("rejected", row["rejected"], "rejected"),
         )
-        head = (LabelledText("prompt", row["prompt"]),)
+        head = _said("prompt", row["prompt"])
         mark = f"kind-{kinds.index(kind)}"
         cards.append(SampleCard(", ".join(filter(None, about)), head, entries, frozenset({mark})))
     named = [(f"kind-{n}", f"{kind} pairs") for n, kind in enumerate(kinds) if kind]
@@ -218,14 +218,41 @@ def _other(stage: StageView, run: RunView) -> Sample:
             str(row.get("id", "")),
             (),
             tuple(
-                LabelledText(name, _plain(value))
+                text
                 for name, value in row.items()
                 if name != "id" and value is not None
+                for text in _said(name, value)
             ),
         )
         for row in rows.select(spaced(len(rows), MOST_OTHER_ROWS))
     )
     return Sample(stage.name, "rows", cards, len(rows))
+
+
+def _asked(row: Row) -> tuple[LabelledText, ...]:
+    """What an exam asks: a question, or the turns of a conversation."""
+    if row.get("question"):
+        return (LabelledText("question", row["question"]),)
+    return _said("messages", row["messages"]) if row.get("messages") else ()
+
+
+def _said(name: str, value: Any, verdict: str = "") -> tuple[LabelledText, ...]:
+    """A value under its column's name; of a conversation each turn under its role."""
+    if not is_conversation(value):
+        return (LabelledText(name, None if value is None else _plain(value), verdict),)
+    turns: list[LabelledText] = []
+    for turn in value:
+        if turn.get("reasoning_content"):
+            turns.append(LabelledText(f"{turn['role']}, thinking", turn["reasoning_content"]))
+        words = [turn.get("content") or "", *map(_call, read_calls(turn))]
+        label = f"{turn['role']}, not trained" if turn.get("weight") == 0 else turn["role"]
+        turns.append(LabelledText(label, "\n".join(filter(None, words)), verdict))
+    return tuple(turns)
+
+
+def _call(call: dict[str, Any]) -> str:
+    function = call["function"]
+    return f"{function['name']}({json.dumps(function['arguments'], ensure_ascii=False)})"
 
 
 def _plain(value: Any) -> str:

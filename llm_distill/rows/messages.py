@@ -19,10 +19,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import DataError, nearest, quoted
+from llm_distill.rows.columns import CONVERSATIONS
 from llm_distill.rows.thoughts import split_thoughts
 
 if TYPE_CHECKING:
-    from datasets import List
+    from datasets import Features, List
 
 Message = dict[str, Any]
 
@@ -121,6 +122,23 @@ def message_type(keys: Iterable[str]) -> List:
 
     there = {"role", "content", *keys}
     return List({name: Value(kind) for name, kind in KEYS.items() if name in there})
+
+
+def as_objects(features: Features) -> Features:
+    """The types of a dataset for others: what is JSON text on disk here are objects to a reader.
+
+    As `datasets.Json`, which TRL reads, calls and `tools` are again the lists that they were.
+    """
+    from datasets import Features, Json, List
+
+    found = dict(features)
+    for name in CONVERSATIONS:
+        inner = getattr(found.get(name), "feature", None)
+        if isinstance(inner, dict) and "role" in inner and "tool_calls" in inner:
+            found[name] = List({**inner, "tool_calls": Json()})
+    if "tools" in found:
+        found["tools"] = Json()
+    return Features(found)
 
 
 def read_tools(value: Any, place: str) -> list[dict[str, Any]]:

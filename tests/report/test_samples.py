@@ -91,3 +91,34 @@ def test_candidates_without_a_score_stand_last_whatever_the_scores_are(make_run:
     made.stage("scores", "score_likely", rows)
     (card,) = _sample(made, "scores").cards
     assert [entry.score for entry in card.entries] == [-0.5, -2.5, None]
+
+
+def test_a_conversation_is_shown_turn_by_turn(make_run: MakeRun) -> None:
+    call = '[{"function": {"name": "weather", "arguments": {"city": "Oslo"}}}]'
+    turns = [
+        {"role": "user", "content": "Weather?", "tool_calls": None, "reasoning_content": None},
+        {"role": "assistant", "content": "", "tool_calls": call, "reasoning_content": "A tool."},
+    ]
+    made = make_run()
+    made.stage("talks", "load_dataset", [{"id": "a", "messages": turns}])
+    (card,) = _sample(made, "talks").cards
+    assert [(entry.label, entry.text) for entry in card.entries] == [
+        ("user", "Weather?"),
+        ("assistant, thinking", "A tool."),
+        ("assistant", 'weather({"city": "Oslo"})'),
+    ]
+
+
+def test_pairs_of_conversations_are_shown(make_run: MakeRun) -> None:
+    def said(role: str, text: str) -> list[dict[str, str]]:
+        return [{"role": role, "content": text}]
+
+    row = {"id": "a", "prompt": said("user", "Hi"), "chosen": said("assistant", "Hello")}
+    made = make_run()
+    made.stage("pairs", "load_dataset", [{**row, "rejected": said("assistant", "No")}])
+    (card,) = _sample(made, "pairs").cards
+    assert [(text.label, text.text) for text in card.head] == [("user", "Hi")]
+    assert [(e.label, e.text, e.verdict) for e in card.entries] == [
+        ("assistant", "Hello", "chosen"),
+        ("assistant", "No", "rejected"),
+    ]

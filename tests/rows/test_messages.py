@@ -7,10 +7,12 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from datasets import Dataset, Features
+from datasets import Dataset, Features, Value
 
 from llm_distill.errors import DataError
 from llm_distill.rows.messages import (
+    KEYS,
+    as_objects,
     message_type,
     read_calls,
     read_messages,
@@ -177,3 +179,19 @@ def test_tools_are_schemas_of_functions() -> None:
     for bad in ("{", {"f": 1}, [{"description": "x"}], [5]):
         with pytest.raises(DataError, match="a.jsonl:3: "):
             read_tools(bad, "a.jsonl:3")
+
+
+def test_what_is_pushed_has_objects_again() -> None:
+    wanted = call("f", city="Oslo", n=2**60)
+    features = Features({"messages": message_type(KEYS), "tools": Value("string")})
+    turns = [turn("Go.", "user"), turn(tool_calls=[wanted])]
+    row = {
+        "messages": [{**dict.fromkeys(KEYS), **stored(m)} for m in turns],
+        "tools": json.dumps([{"name": "f"}]),
+    }
+    rows = Dataset.from_list([row], features=features)
+    (pushed,) = rows.cast(as_objects(features))
+    assert pushed["messages"][1]["tool_calls"] == [wanted]
+    assert pushed["tools"] == [{"name": "f"}]
+    plain = Features({"messages": message_type(()), "x": Value("string")})
+    assert as_objects(plain) == plain

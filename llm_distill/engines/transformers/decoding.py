@@ -152,7 +152,8 @@ def is_close(one: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool
 
 def difference(one: torch.Tensor, other: torch.Tensor) -> float:
     """The largest, as a share of the largest of `other`."""
-    return float((one - other).abs().max() / other.abs().max().clamp(min=1e-6))
+    ratio = (one - other).abs().max() / other.abs().max().clamp(min=1e-6)
+    return float(ratio.detach())
 
 
 def _plain_logits(model: Any) -> tuple[torch.Tensor, list[list[int]]]:
