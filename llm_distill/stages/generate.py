@@ -13,19 +13,18 @@ out: {"id": "q1-0", "parent_id": "q1", "candidate_index": 0, "prompt": null, "co
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, Message, SamplingSettings, StructuredOutput
+from llm_distill.engines.dialogues import Talk, talk_of
 from llm_distill.engines.requests import Job, make_chat_job, make_job, render_prompt
 from llm_distill.errors import ConfigError, DataError
-from llm_distill.methods.dialogue import Anew, Dialogue, begun
+from llm_distill.methods.dialogue import Anew
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.examples import draw_examples, usable
 from llm_distill.methods.parsed_rows import ParseSettings
@@ -33,22 +32,11 @@ from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.verified_rows import VerifySettings
 from llm_distill.prompts import Template, load_template
 from llm_distill.rows.columns import SEED, Row, by_task, features, note_seed, of_seed, renamed
-from llm_distill.rows.messages import KEYS, message_type, read_messages, read_tools, stored
+from llm_distill.rows.messages import KEYS, message_type
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
 ADDED = ("id", "parent_id", "prompt", "reasoning", "finish_reason", "candidate_index", "error")
 EXAMPLE_TEXTS = ("question", "reference_answer", "rationale")
-
-
-@dataclass
-class _Talk:
-    """A conversation that is being written. problem: why it cannot be."""
-
-    row: Row
-    dialogue: Dialogue
-    tools: list[dict[str, Any]]
-    problem: str | None = None
-    n_written: int = 0
 
 
 class ExampleSettings(BaseModel):
@@ -280,65 +268,39 @@ class Generate(AskingStage):
                 yield self._with_turn(talk, completion)
             return
         waiting = list(talks)
-        finished: dict[str, Row] = {}
-        order = [str(talk.row["id"]) for talk in waiting]
+        written: dict[str, Row] = {talk.id: {} for talk in waiting}
         for _ in range(self.max_turns):
             going = []
-            for talk, completion in self._asked(context, iter(waiting), len(waiting), budget):
-                finished[str(talk.row["id"])] = self._with_turn(talk, completion)
+            for talk, completion in self._asked(context, waiting, len(waiting), budget):
+                written[talk.id] = self._with_turn(talk, completion)
                 if completion.error is None and not talk.dialogue.is_over:
                     going.append(talk)
             waiting = going
         context.metrics.update(dialogues_at_max_turns=len(waiting))
-        yield from (finished[identity] for identity in order)
+        yield from written.values()
 
-    def _talks(self, context: Context) -> Iterator[_Talk]:
+    def _talks(self, context: Context) -> Iterator[Talk]:
         assert self.messages_column is not None
         for row in context.each_row(self.rows):
             for index in range(self.n):
                 about = self._about(row, "", index)
-                problem, messages, tools = None, [], []
-                try:
-                    messages = read_messages(row[self.messages_column], "the row")
-                    tools = read_tools(row.get("tools"), "the row")
-                except DataError as error:
-                    problem = str(error).removeprefix("the row")
-                dialogue = begun(messages, self.regenerate) if messages else Dialogue([])
-                if problem is None and not dialogue.said:
-                    problem = "there is nothing before the assistant's turn"
-                yield _Talk(about, dialogue, tools, problem)
+                yield talk_of(about, row[self.messages_column], self.regenerate)
 
     def _asked(
-        self, context: Context, talks: Iterator[_Talk], total: int, budget: ErrorBudget
-    ) -> Iterator[tuple[_Talk, Completion]]:
-        def jobs() -> Iterator[Job[_Talk]]:
+        self, context: Context, talks: Iterable[Talk], total: int, budget: ErrorBudget
+    ) -> Iterator[tuple[Talk, Completion]]:
+        def jobs() -> Iterator[Job[Talk]]:
             for talk in talks:
-                name = str(talk.row["id"])
-                if talk.problem is not None:
-                    yield Job(name, talk, None, talk.problem)
-                    continue
                 parts = (talk.row["parent_id"], talk.row["candidate_index"], talk.n_written)
                 seed = derive_seed(context.seed, self.model, *parts)
-                structure, said = self.structured_output, list(talk.dialogue.said)
-                yield make_chat_job(name, talk, said, self.sampling, seed, structure, talk.tools)
+                yield talk.job(self.sampling, seed, self.structured_output)
 
         for job, completion in self.ask(context, self.model, jobs(), total, budget):
             yield job.about, completion
 
-    def _with_turn(self, talk: _Talk, completion: Completion) -> Row:
-        calls = [dict(call) for call in completion.tool_calls or ()]
+    def _with_turn(self, talk: Talk, completion: Completion) -> Row:
         answer = self._answer(completion)
-        if completion.error is None:
-            turn: Message = {"role": "assistant", "content": answer[self.completion_column]}
-            if completion.reasoning is not None:
-                turn["reasoning_content"] = completion.reasoning
-            if calls:
-                turn["tool_calls"] = calls
-            talk.dialogue.take(turn)
-            talk.n_written += 1
-        said = [stored(message) for message in talk.dialogue.said]
-        written = json.dumps(calls, ensure_ascii=False) if calls else None
-        return {**talk.row, "prompt": None, **answer, "messages": said, "tool_calls": written}
+        return {**talk.row, "prompt": None, **answer, **talk.take(completion)}
 
     def _jobs(self, context: Context) -> Iterator[Job[Row]]:
         templates = {name: load_template(t) for name, t in self._templates().items()}

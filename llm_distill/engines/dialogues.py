@@ -1,0 +1,74 @@
+"""Conversations that a model continues: from a row to a request, and its answer as a turn."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from llm_distill.engines.base import Completion, Message, SamplingSettings, StructuredOutput
+from llm_distill.engines.requests import Job, make_chat_job
+from llm_distill.errors import DataError
+from llm_distill.methods.dialogue import Anew, Dialogue, begun
+from llm_distill.rows.columns import Row
+from llm_distill.rows.messages import read_messages, read_tools, stored
+
+
+@dataclass
+class Talk:
+    """A conversation that is being written.
+
+    row: what is passed on with it. tools: what may be called. problem: why it cannot be written.
+    n_written: turns so far.
+    """
+
+    row: Row
+    dialogue: Dialogue = field(default_factory=lambda: Dialogue([]))
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    problem: str | None = None
+    n_written: int = 0
+
+    @property
+    def id(self) -> str:
+        return str(self.row["id"])
+
+    def job(
+        self, sampling: SamplingSettings, seed: int, structure: StructuredOutput | None
+    ) -> Job[Talk]:
+        """Ask for the next turn."""
+        if self.problem is not None:
+            return Job(self.id, self, None, self.problem)
+        said = list(self.dialogue.said)
+        return make_chat_job(self.id, self, said, sampling, seed, structure, self.tools)
+
+    def take(self, completion: Completion) -> Row:
+        """Add the turn, unless it failed.
+
+        Returns:
+            The columns `messages` and `tool_calls` (JSON text; null where it calls nothing).
+        """
+        calls = [dict(call) for call in completion.tool_calls or ()]
+        if completion.error is None:
+            turn: Message = {"role": "assistant", "content": completion.text.strip()}
+            if completion.reasoning is not None:
+                turn["reasoning_content"] = completion.reasoning
+            if calls:
+                turn["tool_calls"] = calls
+            self.dialogue.take(turn)
+            self.n_written += 1
+        return {
+            "messages": [stored(message) for message in self.dialogue.said],
+            "tool_calls": json.dumps(calls, ensure_ascii=False) if calls else None,
+        }
+
+
+def talk_of(row: Row, messages: Any, anew: Anew) -> Talk:
+    """The conversation of a row, with the tools in its column `tools`."""
+    try:
+        dialogue = begun(read_messages(messages, "the row"), anew)
+        tools = read_tools(row.get("tools"), "the row")
+    except DataError as error:
+        return Talk(row, problem=str(error).removeprefix("the row").lstrip(":, "))
+    if not dialogue.said:
+        return Talk(row, dialogue, tools, "there is nothing before the assistant's turn")
+    return Talk(row, dialogue, tools)
