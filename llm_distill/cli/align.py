@@ -31,7 +31,7 @@ from llm_distill.paths import find_resource
 from llm_distill.rows.columns import Row
 from llm_distill.rows.records import read_jsonl
 from llm_distill.rows.unusable import UnusableRowError
-from llm_distill.training.data import PairEncoder
+from llm_distill.training.data import PairEncoder, tools_of
 
 NAMES = ("teacher", "student")
 COLOURS = ("black on bright_cyan", "black on bright_yellow")
@@ -79,8 +79,8 @@ def align_command(
         out.print(f"[bold]{escape(place)}[/bold]", soft_wrap=True)
         a = b = None
         try:
-            turns = _turns(row)
-            a, b = teacher.encode(turns), student.encode(turns)
+            turns, tools = _turns(row), tools_of(row)
+            a, b = teacher.encode(turns, tools), student.encode(turns, tools)
             chunks = aligned(a, b)
         except UnusableRowError as error:
             dropped[str(error)] += 1
@@ -88,7 +88,9 @@ def align_command(
             say(f"{MARGIN}dropped: {error}{where}", out)
             continue
         found.append((a, b, chunks))
-        for cells in _cells((teacher, student), (a, b), chunks):
+        for number, cells in enumerate(_cells((teacher, student), (a, b), chunks), start=1):
+            if len(a.contents) > 1:
+                out.print(f"{MARGIN}[dim]turn {number} of the assistant's[/dim]")
             _print_cells(cells, out)
     reasons = ", ".join(f"{reason}: {count}" for reason, count in dropped.items())
     if not found:
