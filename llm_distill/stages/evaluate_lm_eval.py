@@ -51,6 +51,7 @@ from llm_distill.stage import (
     RowsOutput,
     Stage,
     execution_setting,
+    later_setting,
 )
 
 log = logging.getLogger("llm_distill")
@@ -86,6 +87,11 @@ class EvaluateLmEval(Stage):
     )
     apply_chat_template: bool | None = Field(
         None, description="null: if the model's prompt_format is chat"
+    )
+    enable_thinking: bool | None = later_setting(
+        None,
+        "told to a chat template that knows it, such as Qwen 3's; if true, what is thought before "
+        "</think> is cut off, and tasks that compare likelihoods are refused",
     )
     system_instruction: str | None = Field(None, description="the start of every prompt")
     gen_kwargs: dict[str, Any] = Field(
@@ -175,7 +181,13 @@ class EvaluateLmEval(Stage):
             as_chat = source.prompt_format == "chat"
         # Loaded here, not by lm-eval: safetensors only, with every adapter, without the Hub.
         model: Any = load_model(source, device=choose_device(self.device, "device"))
-        lm = HFLM(pretrained=model, tokenizer=load_tokenizer(source), batch_size=self.batch_size)
+        lm = HFLM(
+            pretrained=model,
+            tokenizer=load_tokenizer(source),
+            batch_size=self.batch_size,
+            enable_thinking=self.enable_thinking,
+            think_end_token="</think>" if self.enable_thinking else None,
+        )
         lm.set_cache_hook(_Counter(bar))
         seed(tasks)
         try:
