@@ -40,7 +40,7 @@ from llm_distill.stages.train_distill import TrainDistill
 from llm_distill.stages.train_dpo import TrainDpo
 from llm_distill.stages.train_sft import TrainSft
 from llm_distill.tracking import TrackedRun
-from llm_distill.training.data import pair_encoder
+from llm_distill.training.encoder import pair_encoder
 from llm_distill.training.weights import merge_adapters
 from tests.tiny_tokenizer import tiny_tokenizer
 

@@ -31,7 +31,7 @@ from llm_distill.paths import find_resource
 from llm_distill.rows.columns import Row
 from llm_distill.rows.records import read_jsonl
 from llm_distill.rows.unusable import UnusableRowError
-from llm_distill.training.data import PairEncoder, tools_of
+from llm_distill.training.encoder import PairEncoder, tools_of
 
 NAMES = ("teacher", "student")
 COLOURS = ("black on bright_cyan", "black on bright_yellow")

@@ -100,6 +100,6 @@ class RowText(PromptedRow, TurnSettings):
 
     def tools(self) -> Callable[[Row], list[dict[str, Any]]]:
         """From a row to the tools that its conversation may call."""
-        from llm_distill.training.data import tools_of
+        from llm_distill.training.encoder import tools_of
 
         return tools_of if self.messages_column is not None else lambda row: []

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llm_distill.errors import ModelError
 from llm_distill.models.limits import n_rows
 
-if TYPE_CHECKING:
-    from llm_distill.models.sources import ModelSource
 
-
-def check_causal(model: Any, source: ModelSource) -> None:
+def check_causal(model: Any, name: str, path: str) -> None:
     """Refuse encoders and masked models (BERT), which transformers loads as if they were causal.
 
     Found by trying: what is said of the first tokens must not change with the last one.
@@ -30,7 +27,6 @@ def check_causal(model: Any, source: ModelSource) -> None:
     allowed = 1e-5 if model.dtype == torch.float32 else 0.1
     if (logits[0] - logits[1]).abs().max() > allowed * logits.abs().max():  # false if one is NaN
         raise ModelError(
-            f"model '{source.name}' ({source.path}) is of type {model.config.model_type} and reads "
-            "the tokens after a token as well, as encoders and masked models do; take a causal "
-            "language model"
+            f"model '{name}' ({path}) is of type {model.config.model_type} and reads the tokens "
+            "after a token as well, as encoders and masked models do; take a causal language model"
         )

@@ -180,7 +180,7 @@ def load_model(
         )
     loaded: PreTrainedModel = _with_adapters(model, source).to(device).eval()
     if with_head:
-        check_causal(loaded, source)
+        check_causal(loaded, source.name, source.path)
     return loaded
 
 

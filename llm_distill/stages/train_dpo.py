@@ -84,7 +84,8 @@ class TrainDpo(TrainingSettings, ThoughtSettings, Stage):
         return {self.rows: {"id", "prompt", "chosen", "rejected"}}
 
     def run(self, context: Context) -> ModelOutput:
-        from llm_distill.training.data import dpo_example, pair_encoder, token_dataset
+        from llm_distill.training.data import dpo_example, token_dataset
+        from llm_distill.training.encoder import pair_encoder
         from llm_distill.training.train import train_and_save
 
         source = context.model(self.model)
@@ -121,7 +122,8 @@ class TrainDpo(TrainingSettings, ThoughtSettings, Stage):
 
     def labelled(self, source: ModelSource) -> Callable[[Row], list[Labelled]]:
         """See `training.data.Labelled`; of each row the chosen and the rejected answer."""
-        from llm_distill.training.data import dpo_example, labelled_sft, pair_encoder, sft_example
+        from llm_distill.training.data import dpo_example, labelled_sft, sft_example
+        from llm_distill.training.encoder import pair_encoder
 
         encoder = pair_encoder(source, self.max_length, thoughts=self.thoughts)
 

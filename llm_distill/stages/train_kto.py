@@ -54,7 +54,8 @@ class TrainKto(TrainingSettings, ThoughtSettings, Stage):
         return {self.rows: {"id", "prompt", "completion", self.label_column}}
 
     def run(self, context: Context) -> ModelOutput:
-        from llm_distill.training.data import kto_example, pair_encoder, token_dataset
+        from llm_distill.training.data import kto_example, token_dataset
+        from llm_distill.training.encoder import pair_encoder
         from llm_distill.training.kto import kto_dataset, kto_trainer
         from llm_distill.training.train import train_and_save
         from llm_distill.training.weights import reference_model
@@ -90,7 +91,8 @@ class TrainKto(TrainingSettings, ThoughtSettings, Stage):
 
     def labelled(self, source: ModelSource) -> Callable[[Row], list[Labelled]]:
         """See `training.data.Labelled`."""
-        from llm_distill.training.data import kto_example, labelled_sft, pair_encoder, sft_example
+        from llm_distill.training.data import kto_example, labelled_sft, sft_example
+        from llm_distill.training.encoder import pair_encoder
 
         encoder = pair_encoder(source, self.max_length, thoughts=self.thoughts)
 

@@ -21,7 +21,8 @@ from llm_distill.training.settings import TrainingSettings, TurnSettings
 
 if TYPE_CHECKING:
     from llm_distill.models.sources import ModelSource
-    from llm_distill.training.data import EncodedTurn, Labelled, PairEncoder
+    from llm_distill.training.data import Labelled
+    from llm_distill.training.encoder import EncodedTurn, PairEncoder
 
 
 class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
@@ -81,11 +82,7 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
         return self.offered(inputs[self.rows])
 
     def run(self, context: Context) -> ModelOutput:
-        from llm_distill.training.data import (
-            checked_weight,
-            sft_examples,
-            token_dataset,
-        )
+        from llm_distill.training.data import checked_weight, sft_examples, token_dataset
         from llm_distill.training.train import save_untrained, train_and_save
 
         source = context.model(self.model)
@@ -121,7 +118,7 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
         return lambda row: [labelled_sft(encoder, e) for e in sft_examples(turns(row))]
 
     def _encoder(self, source: ModelSource) -> PairEncoder:
-        from llm_distill.training.data import pair_encoder
+        from llm_distill.training.encoder import pair_encoder
 
         turns = {"answers": self.answers, "thoughts": self.thoughts}
         return pair_encoder(source, self.max_length, **turns)
@@ -129,7 +126,7 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
     def _turns(self, encoder: PairEncoder) -> Callable[[Row], list[EncodedTurn]]:
         """From a row to its turns as tokens."""
         from llm_distill.rows.messages import is_conversation
-        from llm_distill.training.data import as_read, tools_of
+        from llm_distill.training.encoder import as_read, tools_of
 
         if self.messages_column is not None:
             column = self.messages_column

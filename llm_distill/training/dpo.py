@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class TokenDPOTrainer(Guarded, DPOTrainer):  # type: ignore[misc]
     """Takes `prompt_ids`, `chosen_ids` and `rejected_ids` as they are (int, [tokens] each).
 
-    TRL would tokenize prompt and answer as one text; see `training.data`.
+    TRL would tokenize prompt and answer as one text; see `training.encoder`.
     """
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:

@@ -19,7 +19,7 @@ WITHOUT_KL = "apo_zero_unpaired"
 class TokenKTOTrainer(Guarded, KTOTrainer):  # type: ignore[misc]
     """Takes `prompt_ids` and `completion_ids` (int, [tokens] each) and `label` (bool).
 
-    TRL would tokenize prompt and answer as one text; see `training.data`.
+    TRL would tokenize prompt and answer as one text; see `training.encoder`.
     """
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:

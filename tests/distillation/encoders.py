@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from llm_distill.distillation.alignment.encoding import NO_LIMIT, RowEncoder, row_encoder
 from llm_distill.methods.token_bytes import token_bytes
 from llm_distill.models.sources import ModelSource, PromptFormat
-from llm_distill.training.data import PairEncoder
+from llm_distill.training.encoder import PairEncoder
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "data/models"

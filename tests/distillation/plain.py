@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from llm_distill.models.sources import ModelSource, load_model
-from llm_distill.training.data import pair_encoder
+from llm_distill.training.encoder import pair_encoder
 
 
 def byte_of_character() -> dict[str, int]:

@@ -11,7 +11,8 @@ import pytest
 
 from llm_distill.methods.chat_format import ChatFormat
 from llm_distill.rows.unusable import AlteredRowError, UnusableRowError
-from llm_distill.training.data import NO_LOSS, PairEncoder, sft_examples
+from llm_distill.training.data import NO_LOSS, sft_examples
+from llm_distill.training.encoder import PairEncoder
 from tests.training.chat_templates import CHATML, QWEN3, TEMPLATES, tokenizer
 
 SYSTEM = {"role": "system", "content": "Be brief."}

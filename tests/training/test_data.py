@@ -10,14 +10,9 @@ from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.errors import DataError
 from llm_distill.models.sources import load_tokenizer
 from llm_distill.prompts import as_messages
-from llm_distill.training.data import (
-    PairEncoder,
-    UnusableRowError,
-    dpo_example,
-    pair_encoder,
-    sft_example,
-    token_dataset,
-)
+from llm_distill.rows.unusable import UnusableRowError
+from llm_distill.training.data import dpo_example, sft_example, token_dataset
+from llm_distill.training.encoder import PairEncoder, pair_encoder
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 from llm_distill.errors import DataError, ModelError
 from llm_distill.models.sources import load_model
 from llm_distill.stages.train_dpo import TrainDpo
-from llm_distill.training.data import pair_encoder
+from llm_distill.training.encoder import pair_encoder
 
 FULL = {"peft": None, "learning_rate": 1e-3}
 LORA = {"peft": {"r": 8}, "learning_rate": 5e-3}

@@ -7,7 +7,7 @@ import torch
 
 from llm_distill.models.sources import load_model
 from llm_distill.stages.train_kto import TrainKto
-from llm_distill.training.data import pair_encoder
+from llm_distill.training.encoder import pair_encoder
 
 LORA = {"peft": {"r": 8}, "learning_rate": 5e-3, "lr_scheduler_type": "constant"}
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from llm_distill.errors import DataError, ModelError
 from llm_distill.models.sources import load_model, load_tokenizer
 from llm_distill.stages.train_sft import TrainSft
-from llm_distill.training.data import pair_encoder
+from llm_distill.training.encoder import pair_encoder
 
 OVERFIT = {
     "learning_rate": 1e-2,

@@ -14,7 +14,8 @@ from datasets import Dataset
 from llm_distill.errors import DataError
 from llm_distill.models.sources import load_model, load_tokenizer
 from llm_distill.stages.train_sft import TrainSft
-from llm_distill.training.data import pair_encoder, sft_example
+from llm_distill.training.data import sft_example
+from llm_distill.training.encoder import pair_encoder
 from llm_distill.training.loop import out_of_memory_explained
 from llm_distill.training.settings import TrainingSettings
 

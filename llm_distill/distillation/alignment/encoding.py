@@ -25,7 +25,7 @@ from llm_distill.models.sources import ModelSource
 from llm_distill.rows.columns import Row
 from llm_distill.rows.messages import Message
 from llm_distill.rows.unusable import UnusableRowError
-from llm_distill.training.data import PairEncoder, as_read, checked_text, pair_encoder
+from llm_distill.training.encoder import PairEncoder, as_read, checked_text, pair_encoder
 
 NO_LIMIT = 10**9
 

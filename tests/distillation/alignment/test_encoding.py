@@ -21,7 +21,7 @@ from llm_distill.distillation.alignment.encoding import (
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource
 from llm_distill.rows.unusable import UnusableRowError
-from llm_distill.training.data import pair_encoder
+from llm_distill.training.encoder import pair_encoder
 from tests.distillation.encoders import (
     MODELS,
     PLAIN,
