@@ -170,6 +170,8 @@ class Codec:
             )
         messages: Any = prompt
         text = self._chat.render(messages, tools, opens_answer=True)
+        if tools and self._chat.render(messages, opens_answer=True) == text:
+            raise UnusableRowError("the chat template leaves out the tools")
         return self._ids(text)  # the template writes the special tokens itself
 
     def _opened(self, tokens: list[int]) -> str:

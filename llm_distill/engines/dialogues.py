@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +10,7 @@ from llm_distill.engines.requests import Job, make_chat_job
 from llm_distill.errors import DataError
 from llm_distill.methods.dialogue import Anew, Dialogue, begun
 from llm_distill.rows.columns import Row
-from llm_distill.rows.messages import read_messages, read_tools, stored
+from llm_distill.rows.messages import json_text, read_messages, read_tools, stored
 
 
 @dataclass
@@ -56,9 +55,14 @@ class Talk:
                 turn["tool_calls"] = calls
             self.dialogue.take(turn)
             self.n_written += 1
+        said = self.dialogue.said
+        if not self.dialogue.is_over and completion.error is None:
+            # Where this is the last turn that is written, nobody waits for an answer.
+            last = max(i for i, message in enumerate(said) if message["role"] == "assistant")
+            said = said[: last + 1]
         return {
-            "messages": [stored(message) for message in self.dialogue.said],
-            "tool_calls": json.dumps(calls, ensure_ascii=False) if calls else None,
+            "messages": [stored(message) for message in said],
+            "tool_calls": json_text(calls) if calls else None,
         }
 
 

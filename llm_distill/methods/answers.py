@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Literal
 
 from llm_distill.methods.choice_answers import read_choice
@@ -10,8 +9,9 @@ from llm_distill.methods.decoration import boxed
 from llm_distill.methods.math_answers import TOLERANCE, equal_as_math
 from llm_distill.methods.parsing import read_tag
 from llm_distill.methods.tool_answers import equal_calls
+from llm_distill.rows.messages import json_text
 from llm_distill.rows.thoughts import split_thoughts
-from llm_distill.rows.tool_calls import split_calls
+from llm_distill.rows.tool_calls import CALL_MARKS, split_calls
 
 AnswerKind = Literal["exact", "choice", "math", "tool_call"]
 ANSWER_TAG = "ans"
@@ -31,7 +31,9 @@ def extract_answer(text: str, kind: AnswerKind = "exact", ended: bool = False) -
     answer = split_thoughts(text)[1]
     if kind == "tool_call":
         calls = split_calls(answer)[0]
-        return json.dumps(calls, ensure_ascii=False) if calls else None
+        if not calls and any(mark in answer for mark in CALL_MARKS):
+            return answer.strip()  # which is no JSON of calls, and so unreadable
+        return json_text(calls) if calls else None
     found = read_tag(answer, ANSWER_TAG, ended)
     if found is None and kind != "exact":
         inner = boxed(answer)

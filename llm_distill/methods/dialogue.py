@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Literal
 
 from llm_distill.rows.messages import Message
@@ -19,30 +20,38 @@ class Dialogue:
     Attributes:
         said: the messages up to the next turn of the assistant, or all once it is over.
         left: the messages after that turn, as they were given.
+        replaced: the turn that was given in its place.
         is_over: whether no turn is left to write.
-        is_cut: whether it ended early, since what was written does not lead to what was given: a
-            call without a result, or a result without a call.
+        is_cut: whether it ended early, since what was written does not lead to what was given: the
+            results that follow are not of the tools that it calls.
     """
 
     said: list[Message]
     left: deque[Message] = field(default_factory=deque)
+    replaced: Message = field(default_factory=dict)
     is_over: bool = False
     is_cut: bool = False
 
     def take(self, turn: Message) -> None:
         """Add what the assistant wrote, and what others say after it."""
         self.said.append(turn)
-        following = self.left[0]["role"] if self.left else None
-        if following is None:
+        if not self.left:
             self.is_over = True
             return
-        if bool(turn.get("tool_calls")) != (following == "tool"):
+        calls = turn.get("tool_calls") or []
+        results = list(takewhile(lambda given: given["role"] == "tool", self.left))
+        if len(calls) != len(results) or (calls and _names(turn) != _names(self.replaced)):
             self.is_over = self.is_cut = True
             return
+        for call in calls:  # the results are of the new calls now
+            given = self.left.popleft()
+            kept = {name: value for name, value in given.items() if name != "tool_call_id"}
+            identity = {"tool_call_id": call["id"]} if call.get("id") else {}
+            self.said.append({**kept, **identity})
         while self.left and self.left[0]["role"] != "assistant":
             self.said.append(self.left.popleft())
         if self.left:
-            self.left.popleft()  # which is written anew
+            self.replaced = self.left.popleft()
         else:
             self.is_over = self.said[-1]["role"] == "assistant"
 
@@ -63,4 +72,9 @@ def begun(messages: Sequence[Message], anew: Anew) -> Dialogue:
     if anew == "last":
         return Dialogue(turns[:-1] if turns[-1]["role"] == "assistant" else turns)
     first = next((i for i, turn in enumerate(turns) if turn["role"] == "assistant"), len(turns))
-    return Dialogue(turns[:first], deque(turns[first + 1 :]))
+    replaced = turns[first] if first < len(turns) else {}
+    return Dialogue(turns[:first], deque(turns[first + 1 :]), replaced)
+
+
+def _names(turn: Message) -> list[str]:
+    return [call["function"]["name"] for call in turn.get("tool_calls") or ()]

@@ -17,7 +17,9 @@ from llm_distill.rows.unusable import AlteredRowError, UnusableRowError
 Thoughts = Literal["train", "last", "drop"]
 Answers = Literal["all", "last"]
 MARK = "\ue000"
-"""A character for private use: stands for an answer, to see what a template puts around it."""
+THOUGHT_MARK = "\ue001"
+"""Characters for private use: they stand for an answer and a thought, to see what a template puts
+around them."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def check_conversation(messages: Sequence[Message], tools: Sequence[dict[str, An
     if not any(turn["role"] == "assistant" for turn in messages):
         raise UnusableRowError("no assistant turn")
     names = {tool["function"]["name"] for tool in tools}
-    open_calls = 0
+    open_calls, before = 0, ""
     for turn in messages:
         calls = turn.get("tool_calls") or ()
         if turn["role"] == "tool":
@@ -90,7 +92,8 @@ def check_conversation(messages: Sequence[Message], tools: Sequence[dict[str, An
                 raise UnusableRowError("a tool's result without its call")
             open_calls -= 1
         elif turn["role"] == "assistant":
-            open_calls = len(calls)
+            open_calls = len(calls) + (open_calls if before == "assistant" else 0)
+        before = turn["role"]
         if turn["role"] == "user" and not turn["content"].strip():
             raise UnusableRowError("empty prompt")
         if turn["role"] == "assistant" and not calls and not turn["content"].strip():
@@ -131,9 +134,9 @@ def around(chat: ChatFormat, turn: Turn, tools: Sequence[dict[str, Any]] = ()) -
         return "", ""
     marked = {**message, "content": MARK if answer else ""}
     if thought:
-        marked["reasoning_content"] = MARK
+        marked["reasoning_content"] = THOUGHT_MARK
     written = _written(chat, turn.before, marked, tools, turn.opening)
-    lead, _, _ = written.partition(MARK)
+    lead, _, _ = written.partition(THOUGHT_MARK if thought else MARK)
     trail = "" if message.get("tool_calls") or not answer else written.rpartition(MARK)[2]
     if not thought and not turn.body.startswith(lead) and turn.body.endswith(answer + trail):
         # It is put only before some answers: empty thoughts before one that has none.
@@ -159,13 +162,22 @@ def _written(
 ) -> str:
     body = _body(chat, before, turn, tools, opening)
     thought = turn.get("reasoning_content")
-    if not thought or thought.strip() in body:
+    if not thought:
+        return body
+
+    def writes(message: Message) -> bool:
+        return THOUGHT_MARK in _body(chat, before, message, tools, opening)
+
+    # Found with a mark: a thought may stand in the answer as well.
+    if writes({**turn, "reasoning_content": THOUGHT_MARK}):
         return body
     # A template that knows thoughts as a part of the text only, or one that takes them out of all
     # turns, as a chat goes on without them: what the model writes has them all the same.
-    tagged = {**_silent(turn), "content": tagged_thought(thought, turn["content"])}
-    written = _body(chat, before, tagged, tools, opening)
-    return written if thought.strip() in written else tagged_thought(thought, body)
+    silent = _silent(turn)
+    if writes({**silent, "content": tagged_thought(THOUGHT_MARK, turn["content"])}):
+        tagged = {**silent, "content": tagged_thought(thought, turn["content"])}
+        return _body(chat, before, tagged, tools, opening)
+    return tagged_thought(thought, body)
 
 
 def tagged_thought(thought: str, answer: str) -> str:

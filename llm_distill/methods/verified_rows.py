@@ -59,6 +59,8 @@ class VerifySettings(BaseModel):
                 drop("unusable reference")
                 continue
             verdict = judge(answer, reference, self.kind, self.tolerance)
+            if self.kind == "tool_call" and row.get("error"):
+                verdict = None  # which is no decision to call nothing
             if verdict and self.kind == "tool_call" and self._breaks_a_schema(row, answer):
                 verdict, against_schema = False, against_schema + 1
             is_correct = verdict is True

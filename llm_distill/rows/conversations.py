@@ -19,6 +19,7 @@ from llm_distill.rows.columns import CONVERSATIONS, Row
 from llm_distill.rows.messages import (
     Message,
     is_conversation,
+    json_text,
     message_type,
     read_messages,
     read_tools,
@@ -89,7 +90,7 @@ def as_ours(row: Row, place: str, lost: Counter[str] | None = None) -> Row:
     found = dict(row)
     if found.get("tools") is not None:
         tools = read_tools(found["tools"], place)
-        found["tools"] = json.dumps(tools, ensure_ascii=False) if tools else None
+        found["tools"] = json_text(tools) if tools else None
     if found.get("messages") is not None:
         found["messages"] = read_messages(found["messages"], place, lost)
     parts = [name for name in ("prompt", "completion", "chosen", "rejected") if name in found]
@@ -102,6 +103,23 @@ def as_ours(row: Row, place: str, lost: Counter[str] | None = None) -> Row:
         if isinstance(found.get(column), list):
             found[column] = [stored(message) for message in found[column]]
     return found
+
+
+def from_table(row: Row) -> Row:
+    """A row of an Arrow table, in whose conversations and tools each object has all others' keys.
+
+    Those without a value are taken out; a null that was meant cannot be told from them.
+    """
+    named = (*CONVERSATIONS, "conversations", "tools")
+    return {k: _without_nulls(v) if k in named else v for k, v in row.items()}
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def from_sharegpt(row: Mapping[str, Any], place: str) -> Row:
@@ -136,7 +154,11 @@ def from_alpaca(row: Mapping[str, Any], place: str) -> Row:
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise DataError(f"{place}: 'history' should be pairs of text, but has {quoted(pair)}")
         turns += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
-    asked = "\n\n".join(filter(None, [row.get("instruction"), row.get("input")]))
+    parts: list[Any] = [row[name] for name in ("instruction", "input") if row.get(name)]
+    for part in parts:
+        if not isinstance(part, str):
+            raise DataError(f"{place}: 'instruction' and 'input' are text, not {quoted(part)}")
+    asked = "\n\n".join(parts)
     turns += [
         {"role": "user", "content": asked},
         {"role": "assistant", "content": row.get("output")},

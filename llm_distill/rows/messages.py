@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import DataError, nearest, quoted
 from llm_distill.rows.columns import CONVERSATIONS
-from llm_distill.rows.thoughts import split_thoughts
+from llm_distill.rows.thoughts import leading_thought
 
 if TYPE_CHECKING:
     from datasets import Features, List
@@ -59,6 +59,7 @@ _NAMES = ("role", "from")
 _TEXTS = ("content", "value")
 _IN_LOSS = ("train", "loss")  # other trainers' words for a weight of 0 or 1
 _READ = {*KEYS, *REASONING, *_NAMES, *_TEXTS, "function_call"}
+CALL_TAG = "<tool_call>"
 _WORDS = ("text", "input_text", "output_text")
 _THOUGHTS = ("thinking", "reasoning")
 
@@ -110,7 +111,15 @@ def stored(message: Message) -> dict[str, Any]:
     """A message of ours as it is written to disk."""
     if "tool_calls" not in message:
         return message
-    return {**message, "tool_calls": json.dumps(message["tool_calls"], ensure_ascii=False)}
+    return {**message, "tool_calls": json_text(message["tool_calls"])}
+
+
+def json_text(value: Any) -> str:
+    """JSON that can be saved: without half of a character, which JSON may have and text not."""
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def message_type(keys: Iterable[str]) -> List:
@@ -163,7 +172,7 @@ def read_tools(value: Any, place: str) -> list[dict[str, Any]]:
         raise DataError(f"{place}: 'tools' should be a list of tools, but is {quoted(value)}")
     found = []
     for tool in value:
-        inner = tool.get("function", tool) if isinstance(tool, dict) else None
+        inner = (tool.get("function") or tool) if isinstance(tool, dict) else None
         if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
             raise DataError(f"{place}: a tool has no name: {quoted(tool)}")
         found.append({"type": "function", "function": inner})
@@ -228,14 +237,19 @@ def _message(turn: Any, place: str, lost: Counter[str]) -> Message:
     if role is None:
         raise DataError(f"{place}: unknown role {quoted(theirs)}; {nearest(str(theirs), ROLES)}")
     content = next((turn[name] for name in _TEXTS if turn.get(name) is not None), None)
-    calls = _written_calls(content, place) if theirs == "function_call" else read_calls(turn)
-    text = "" if theirs == "function_call" else _text(content, place, bool(calls))
     reasoning = read_reasoning(turn)
+    if theirs == "function_call":
+        calls, text = _written_calls(content, place), ""
+    else:
+        calls = _calls(turn, place)
+        text = _text(content, place, may_be_none=bool(calls or reasoning))
     if role == "assistant":
         if reasoning is None:
-            reasoning, text = split_thoughts(text)
-        if turn.get("reasoning_content") is None and reasoning is not None:
-            text = text.strip()
+            reasoning, text = leading_thought(text)
+        if not calls and CALL_TAG in text:  # as Hermes writes them
+            from llm_distill.rows.tool_calls import split_calls
+
+            calls, text = split_calls(text)
     message: Message = {"role": role, "content": text}
     if reasoning is not None:
         message["reasoning_content"] = reasoning
@@ -254,10 +268,29 @@ def _message(turn: Any, place: str, lost: Counter[str]) -> Message:
     return message
 
 
-def _text(content: Any, place: str, has_calls: bool) -> str:
+def _calls(turn: Mapping[str, Any], place: str) -> list[dict[str, Any]]:
+    """The calls of a turn, all of them.
+
+    Raises:
+        DataError: one cannot be read: without it the turn would announce a call and stop.
+    """
+    calls = read_calls(turn)
+    stated = turn.get("tool_calls")
+    if isinstance(stated, str) and stated.strip():
+        try:
+            stated = json.loads(stated)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{place}: tool_calls as text should be JSON: {error}") from error
+    wanted = len(stated) if isinstance(stated, list) else 1 if stated else 0
+    if len(calls) < wanted:
+        raise DataError(f"{place}: a call of a tool has no name: {quoted(turn['tool_calls'])}")
+    return calls
+
+
+def _text(content: Any, place: str, may_be_none: bool) -> str:
     if isinstance(content, str):
         return content
-    if content is None and has_calls:
+    if content is None and may_be_none:
         return ""
     if isinstance(content, list):
         for part in content:
@@ -285,10 +318,11 @@ def _written_calls(content: Any, place: str) -> list[dict[str, Any]]:
 def _call(call: Any) -> dict[str, Any] | None:
     if not isinstance(call, dict):
         return None
-    inner = call.get("function", call)
+    inner = call.get("function") or call
     if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
         return None
-    arguments = inner.get("arguments", inner.get("parameters"))
+    given = (inner.get(name) for name in ("arguments", "parameters"))
+    arguments = next((value for value in given if value is not None), None)
     if isinstance(arguments, str):
         try:
             read = json.loads(arguments) if arguments.strip() else {}

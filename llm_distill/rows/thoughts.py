@@ -9,6 +9,7 @@ _BLOCK = re.compile(
     rf"<(?P<tag>{_TAGS})>(?P<thought>.*?)(?:</(?P=tag)>|\Z)", re.DOTALL | re.IGNORECASE
 )
 _OPENED = re.compile(rf"(<(?:{_TAGS})>)\s*\Z", re.IGNORECASE)
+_OPEN = re.compile(rf"<(?:{_TAGS})>", re.IGNORECASE)
 _END = re.compile(rf"</(?:{_TAGS})>", re.IGNORECASE)
 
 
@@ -20,6 +21,20 @@ def opened_thought(prompt: str) -> str:
     """
     match = _OPENED.search(prompt)
     return match.group(1) if match else ""
+
+
+def leading_thought(text: str) -> tuple[str | None, str]:
+    """As `split_thoughts`, of a text that somebody has written down: it may speak of the tags.
+
+    A thought stands at the beginning, and it has its closing tag.
+
+    >>> leading_thought("Models open with <think> first.")
+    (None, 'Models open with <think> first.')
+    """
+    end, opened = _END.search(text), _OPEN.search(text)
+    if end is None or (opened is not None and text[: opened.start()].strip()):
+        return None, text
+    return split_thoughts(text)
 
 
 def split_thoughts(text: str) -> tuple[str | None, str]:

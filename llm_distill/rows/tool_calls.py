@@ -8,6 +8,7 @@ from typing import Any
 
 from llm_distill.rows.messages import read_calls
 
+CALL_MARKS = ("<tool_call>", "[TOOL_CALLS]")
 _TAGGED = re.compile(r"<tool_call>\s*(?P<call>.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
 _LISTED = re.compile(r"\A\s*(?:\[TOOL_CALLS\]|<\|python_tag\|>)?\s*(?P<calls>[\[{].*)\Z", re.DOTALL)
 

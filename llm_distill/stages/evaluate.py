@@ -9,7 +9,6 @@ out: {"id": "t1-student-3-0", "parent_id": "t1", "model": "student", "shots": 3,
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, Self
@@ -30,7 +29,7 @@ from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references, task_of
-from llm_distill.rows.messages import read_messages, read_tools
+from llm_distill.rows.messages import json_text, read_messages, read_tools
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
 
@@ -160,17 +159,21 @@ class Evaluate(AskingStage):
         """The item in words; of a conversation, all that is not the assistant's."""
         if self.messages_column is None:
             return row["question"] or ""
-        turns = row[self.messages_column] or ()
-        return "\n".join(t["content"] or "" for t in turns if t["role"] != "assistant")
+        try:
+            turns = read_messages(row[self.messages_column], "the item")
+        except DataError:
+            return ""  # it is asked, and fails then with its reason
+        return "\n".join(turn["content"] for turn in turns if turn["role"] != "assistant")
 
     def _judged(self, row: Row, completion: Completion) -> Row:
         text = completion.text.strip() if completion.error is None else None
         ended = completion.finish_reason == "stop"
         if completion.tool_calls and self.answer_kind == "tool_call":
-            answer: str | None = json.dumps(list(completion.tool_calls), ensure_ascii=False)
+            answer: str | None = json_text(list(completion.tool_calls))
         else:
             answer = None if text is None else extract_answer(text, self.answer_kind, ended)
-        verdict = judge(answer, row["reference_answer"], self.answer_kind)
+        failed = completion.error is not None  # which is no decision to call nothing
+        verdict = None if failed else judge(answer, row["reference_answer"], self.answer_kind)
         return {
             **row,
             "completion": text,

@@ -19,7 +19,7 @@ from llm_distill.paths import file_digests, find_resource
 from llm_distill.rows import reading as io
 from llm_distill.rows import records, shapes
 from llm_distill.rows.columns import COLUMNS, Row
-from llm_distill.rows.conversations import Conversations, may_hold_conversations
+from llm_distill.rows.conversations import Conversations, from_table, may_hold_conversations
 from llm_distill.rows.files import (
     by_split,
     check_split_of_files,
@@ -119,7 +119,7 @@ class LoadDataset(Stage):
         for part in parts:
             found, as_json[part.name] = self._features(part, chats)
             for column, kind in found.items():
-                if merged.setdefault(column, kind) != kind:
+                if merged.setdefault(column, kind) != kind and column not in chats.keys:
                     raise DataError(
                         f"{part.where}: column '{column}' is {kind}, but {merged[column]} in "
                         f"{parts[0].where}"
@@ -161,6 +161,7 @@ class LoadDataset(Stage):
     def _row(
         self, raw: Row, part: io.Part, number: int, place: str, as_json: Collection[str]
     ) -> Row:
+        raw = raw if part.features is None else from_table(raw)
         row = shapes.rename(shapes.as_text(raw, self.columns), self.columns)
         if part.is_text:
             row = shapes.typed(row)
@@ -215,6 +216,7 @@ class LoadDataset(Stage):
     def _note_conversations(self, part: io.Part, shape: shapes.Shape, chats: Conversations) -> None:
         """Read the part once more: the keys of its messages give their columns a type."""
         for _, place, raw in islice(part.read(), self.limit):
+            raw = raw if part.features is None else from_table(raw)
             row = shapes.rename(raw, self.columns)
             chats.note(shapes.to_shape(row, shape, place, chats.lost), place)
 

@@ -118,7 +118,10 @@ def test_calls_are_checked_against_their_schemas(calls: Any, problem: str | None
 def test_calls_are_found_in_what_models_write(text: str, calls: Any, rest: str | None) -> None:
     assert split_calls(text) == (calls, text if rest is None else rest)
     answer = extract_answer(text, "tool_call")
-    assert (json.loads(answer) if answer else []) == calls
+    if "<tool_call>" in text and not calls:
+        assert equal_calls(answer, "[]") is None  # it meant to call something
+    else:
+        assert (json.loads(answer) if answer else []) == calls
 
 
 @settings(max_examples=50, deadline=None)

@@ -139,3 +139,41 @@ def test_a_column_is_text_or_conversations(load: Run) -> None:
 def test_a_history_that_is_none_is_named(load: Run) -> None:
     with pytest.raises(DataError, match=r"train.jsonl:1: 'history' should be pairs of text"):
         load({"instruction": "a", "output": "b", "history": ["c"]})
+
+
+def test_nulls_of_a_table_are_in_no_call_and_no_schema(tmp_path: Path, run_stage: Run) -> None:
+    from datasets import Dataset
+
+    def row(name: str, **arguments: Any) -> dict[str, Any]:
+        schema = {"type": "object", "properties": {key: {"type": "string"} for key in arguments}}
+        calls = [{"function": {"name": name, "arguments": arguments}}]
+        return {
+            "messages": [user("Go."), {**assistant(""), "tool_calls": calls}],
+            "tools": [{"function": {"name": name, "parameters": schema}}],
+        }
+
+    path = tmp_path / "train.parquet"
+    Dataset.from_list([row("f", city="Oslo"), row("g", day="Monday")]).to_parquet(str(path))
+    run = run_stage(LoadDataset(stage="load_dataset", path=str(path)))
+    calls = [json.loads(each["messages"][1]["tool_calls"])[0]["function"] for each in run.rows]
+    assert [each["arguments"] for each in calls] == [{"city": "Oslo"}, {"day": "Monday"}]
+    shown = [json.loads(each["tools"])[0]["function"]["parameters"] for each in run.rows]
+    assert [list(each["properties"]) for each in shown] == [["city"], ["day"]]
+
+
+def test_an_instruction_that_is_not_text_is_named(load: Run) -> None:
+    with pytest.raises(DataError, match="'instruction' and 'input' are text"):
+        load({"instruction": "a", "input": {"k": 1}, "output": "b", "history": []})
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_folders_may_differ_in_what_their_messages_have(
+    tmp_path: Path, run_stage: Run, order: tuple[str, str]
+) -> None:
+    thinks = {**assistant("x"), "reasoning_content": "why"}
+    for name, said in (("a", assistant("x")), ("b", thinks)):
+        (tmp_path / name).mkdir()
+        text = json.dumps({"messages": [user("Hi"), said]})
+        (tmp_path / name / "train.jsonl").write_text(text)
+    run = run_stage(LoadDataset(stage="load_dataset", path=str(tmp_path), name=order))
+    assert len(run.rows) == 2

@@ -83,6 +83,21 @@ def turn(content: str = "", role: str = "assistant", **more: Any) -> dict[str, A
             turn("4", reasoning_content="2 + 2"),
         ),
         (turn("What does <think> mean?", "user"), turn("What does <think> mean?", "user")),
+        (turn("Models open with <think> first."), turn("Models open with <think> first.")),
+        (
+            turn("It writes between <think> and </think> tags."),
+            turn("It writes between <think> and </think> tags."),
+        ),
+        (turn("2 + 2</think>4"), turn("4", reasoning_content="2 + 2")),
+        ({"role": "assistant", "reasoning": "why"}, turn("", reasoning_content="why")),
+        (
+            {"from": "gpt", "value": '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>'},
+            turn(tool_calls=[call("f")]),
+        ),
+        (
+            turn(tool_calls=[{"function": None, "name": "f", "arguments": None, "parameters": {}}]),
+            turn(tool_calls=[call("f")]),
+        ),
         ({"role": "assistant", "content": " as it is \n"}, turn(" as it is \n")),
         (turn("x", train=False), turn("x", weight=0.0)),
         (turn("x", loss=True), turn("x", weight=1.0)),
@@ -128,6 +143,8 @@ def test_plain_conversations_have_the_usual_type() -> None:
         ),
         ({"from": "function_call", "value": "f(2)"}, "a function_call should be JSON"),
         ({"from": "function_call", "value": "{}"}, "a function_call has no name"),
+        (turn("x", tool_calls="[{'name': 'f'}]"), "tool_calls as text should be JSON"),
+        (turn("x", tool_calls=[{"id": 1}]), "a call of a tool has no name"),
         (turn("x", weight=-1), "weight should be a number from 0, but is -1"),
         (turn("x", weight=True), "weight should be a number from 0, but is True"),
     ],
@@ -160,6 +177,11 @@ def test_arguments_that_are_not_json_stay_as_they_are() -> None:
 @pytest.mark.parametrize("calls", ["[", [5], [{"function": 5}], {"name": 5}, 7, [{"name": None}]])
 def test_what_is_no_call_is_none(calls: Any) -> None:
     assert read_calls({"tool_calls": calls}) == []
+
+
+def test_half_a_character_in_a_call_can_be_saved() -> None:
+    kept = stored(turn(tool_calls=[call("f", a="\ud83d")]))
+    assert json.loads(kept["tool_calls"])[0]["function"]["arguments"] == {"a": "\ufffd"}
 
 
 def test_thoughts_have_many_fields() -> None:

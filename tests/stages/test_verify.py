@@ -105,3 +105,11 @@ def test_calls_of_tools_must_fit_reference_and_schema(run_stage: Run) -> None:
     assert (run.metrics["against_schema"], run.metrics["parse_failures"]) == (1, 1)
     run = run_stage(stage(kind="tool_call"), {"rows": [{**row, "tools": None} for row in given]})
     assert run.rows[-1]["is_correct"]
+
+
+def test_a_failure_is_no_decision_to_call_nothing(run_stage: Run) -> None:
+    given = rows((None, "[]"), (None, "[]"))
+    given[1]["error"] = "gave up"
+    given[0]["error"] = None
+    run = run_stage(stage(kind="tool_call"), {"rows": given})
+    assert [row["is_correct"] for row in run.rows] == [True, False]

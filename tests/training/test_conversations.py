@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from llm_distill.methods.chat_format import ChatFormat
+from llm_distill.methods.turns import around, check_conversation
 from llm_distill.rows.unusable import AlteredRowError, UnusableRowError
 from llm_distill.training.data import NO_LOSS, sft_examples
 from llm_distill.training.encoder import PairEncoder
@@ -236,3 +237,27 @@ BAD: list[tuple[list[dict[str, Any]], str]] = [
 def test_a_conversation_that_is_none_says_why(messages: list[Any], reason: str) -> None:
     with pytest.raises(UnusableRowError, match=f"^{reason}$"):
         encoder("qwen 3").conversation(messages, TOOLS)
+
+
+def test_a_thought_that_stands_in_the_answer_too_is_trained() -> None:
+    coder = encoder("chatml")
+    (example,) = sft_examples(
+        coder.conversation([ASK, {**ANSWER, "reasoning_content": "It is 4."}])
+    )
+    trained = [text for text, is_trained in runs(coder, example) if is_trained]
+    assert trained == ["<think>\nIt is 4.\n</think>\n\nIt is 4.<|im_end|>"]
+
+
+@pytest.mark.parametrize("name", ["chatml", "qwen 3", "deepseek r1"])
+def test_what_stands_around_a_thought_and_its_answer(name: str) -> None:
+    coder = encoder(name)
+    ((_, _, turn),) = coder.conversation([ASK, THINKS])
+    lead, trail = around(coder.chat or ChatFormat(coder.tokenizer), turn)
+    assert lead == ("" if name == "deepseek r1" else "<think>\n")
+    assert turn.body == f"{lead}{THINKS['reasoning_content']}\n</think>\n\nIt is 4.{trail}"
+
+
+def test_calls_one_after_another_wait_for_all_their_results() -> None:
+    check_conversation([ASK, CALL, CALL, RESULT, RESULT, ANSWER], TOOLS)
+    with pytest.raises(UnusableRowError, match="without its call"):
+        check_conversation([ASK, CALL, RESULT, RESULT, ANSWER], TOOLS)

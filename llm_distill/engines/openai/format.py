@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn
@@ -102,7 +102,7 @@ def request_body(
     if isinstance(request.prompt, str):
         body["prompt"] = request.prompt
     else:
-        body["messages"] = [_sent(message) for message in request.prompt]
+        body["messages"] = sent_messages(request.prompt)
     if request.tools:
         body["tools"] = list(request.tools)
     if sampling.top_k > 0:
@@ -117,6 +117,25 @@ def request_body(
     if "max_tokens" in kept:
         kept[max_tokens_name] = kept.pop("max_tokens")
     return kept
+
+
+def sent_messages(messages: Sequence[Message]) -> list[Message]:
+    """Messages as the protocol has them, in which each call has an id and each result names one."""
+    found: list[Message] = []
+    waiting: list[str] = []
+    n_calls = 0
+    for message in map(_sent, messages):
+        for call in message.get("tool_calls", ()):
+            call.setdefault("id", f"call_{n_calls}")
+            n_calls += 1
+            waiting.append(call["id"])
+        if message["role"] == "tool":
+            if message.get("tool_call_id") in waiting:
+                waiting.remove(message["tool_call_id"])
+            elif "tool_call_id" not in message and waiting:
+                message["tool_call_id"] = waiting.pop(0)
+        found.append(message)
+    return found
 
 
 def _sent(message: Message) -> Message:

@@ -18,6 +18,7 @@ from llm_distill.engines.openai.format import (
     read_answer,
     read_refusal,
     request_body,
+    sent_messages,
 )
 
 MESSAGES = [{"role": "user", "content": "2 + 2?"}]
@@ -315,3 +316,17 @@ def test_fields_are_left_out_renamed_and_added() -> None:
     assert "seed" not in body
     assert "max_tokens" not in body
     assert (body["max_completion_tokens"], body["reasoning_effort"]) == (5, "low")
+
+
+def test_calls_and_results_without_ids_get_some() -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+    asked = {"role": "assistant", "content": "", "tool_calls": [call, {**call, "id": "c9"}]}
+    result = {"role": "tool", "content": "1"}
+    first, one, other, last = sent_messages(
+        [asked, result, {**result, "tool_call_id": "c9"}, result]
+    )
+    assert [each["id"] for each in first["tool_calls"]] == ["call_0", "c9"]
+    assert first["tool_calls"][0]["function"]["arguments"] == '{"a": 1}'
+    assert (one["tool_call_id"], other["tool_call_id"]) == ("call_0", "c9")
+    assert "tool_call_id" not in last
+    assert "id" not in call
