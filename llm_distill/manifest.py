@@ -120,6 +120,8 @@ class Manifest(BaseModel, extra="ignore", frozen=True):
             ValueError: a figure is NaN or infinite.
         """
         raw = self.model_dump()
+        if not self.failed:  # as in all manifests from before there was this field
+            del raw["failed"]
         raw[_DIGEST] = manifest_digest(raw)
         return json.dumps(raw, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
