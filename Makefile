@@ -38,7 +38,7 @@ test-all: setup
 fuzz: setup
 	$(BIN)/python scripts/reliability/fuzz.py --cases 2000 --seed $(SEED)
 
-# Kills, a server that misbehaves, full disks, damaged files, two runs at once: about 10 minutes.
+# Kills, a server that misbehaves, full disks, damaged files, two runs at once.
 chaos: setup
 	$(BIN)/python scripts/reliability/chaos.py --seed $(SEED)
 

@@ -20,11 +20,12 @@ from pathlib import Path
 from hardware import describe
 from vllm import LLM, SamplingParams
 
-from llm_distill.engines.base import Message, Request, SamplingSettings
+from llm_distill.engines.base import Request, SamplingSettings
 from llm_distill.engines.vllm.engine import VLLMEngine
 from llm_distill.engines.vllm.loading import ENVIRONMENT, close, engine_arguments
 from llm_distill.engines.vllm.settings import VLLMSettings
 from llm_distill.models.sources import ModelSource, load_tokenizer
+from llm_distill.rows.messages import Message
 
 SOURCE = ModelSource("smollm2", "data/models/SmolLM2-135M-Instruct", dtype="float32")
 SETTINGS = VLLMSettings(kind="vllm", max_model_len=512, max_num_seqs=64, enforce_eager=True)

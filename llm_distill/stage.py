@@ -199,6 +199,9 @@ class Stage(BaseModel):
     of the base classes count too, and settings within settings may have their own.
     """
 
+    reads_conversations: ClassVar[bool] = False
+    """Whether a column of `read_as_text` may also hold turns of a conversation."""
+
     added_columns: ClassVar[tuple[str, ...]] = ()
     """The columns that it adds, if it passes on those of `rows`."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_distill.engines.openai.format import MOST_WORDS, read_refusal
+from llm_distill.engines.openai.answers import MOST_WORDS, read_refusal
 from llm_distill.errors import LONGEST_LINE, ConfigError, DataError, quoted
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.pipeline.problems import LONGEST_MESSAGE, Problems

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from llm_distill.distillation.teacher.signal import TeacherSignal
-    from llm_distill.engines.base import Message
+    from llm_distill.rows.messages import Message
 
 
 @dataclass

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from llm_distill.rows.messages import Message
+
 FinishReason = Literal["stop", "length", "error"]
-Message = dict[str, Any]
-"""A turn of a chat: `role` and `content`, and what `rows.messages` says besides."""
 
 
 class SamplingSettings(BaseModel):

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llm_distill.engines.base import Completion, FinishReason, Message, Request, Score, ScoreRequest
+from llm_distill.engines.base import Completion, FinishReason, Request, Score, ScoreRequest
 from llm_distill.errors import ModelError
 from llm_distill.methods.chat_format import ChatFormat
+from llm_distill.rows.messages import Message
 from llm_distill.rows.thoughts import opened_thought
 from llm_distill.rows.unusable import UnusableRowError
 

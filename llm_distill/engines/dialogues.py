@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from llm_distill.engines.base import Completion, Message, SamplingSettings, StructuredOutput
+from llm_distill.engines.base import Completion, SamplingSettings, StructuredOutput
 from llm_distill.engines.requests import Job, make_chat_job
 from llm_distill.errors import DataError
 from llm_distill.methods.dialogue import Anew, Dialogue, begun
 from llm_distill.rows.columns import Row
-from llm_distill.rows.messages import json_text, read_messages, read_tools, stored
+from llm_distill.rows.messages import Message, json_text, read_messages, read_tools, stored
 
 
 @dataclass
@@ -66,11 +66,11 @@ class Talk:
         }
 
 
-def talk_of(row: Row, messages: Any, anew: Anew) -> Talk:
-    """The conversation of a row, with the tools in its column `tools`."""
+def talk_of(row: Row, messages: Any, given_tools: Any, anew: Anew) -> Talk:
+    """A conversation with its tools, in any of their forms. row: what is passed on with it."""
     try:
         dialogue = begun(read_messages(messages, "the row"), anew)
-        tools = read_tools(row.get("tools"), "the row")
+        tools = read_tools(given_tools, "the row")
     except DataError as error:
         return Talk(row, problem=str(error).removeprefix("the row").lstrip(":, "))
     if not dialogue.said:

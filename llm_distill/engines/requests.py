@@ -11,16 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from llm_distill.engines.base import (
-    Completion,
-    Message,
-    Request,
-    SamplingSettings,
-    StructuredOutput,
-)
+from llm_distill.engines.base import Completion, Request, SamplingSettings, StructuredOutput
 from llm_distill.errors import DataError
 from llm_distill.models.sources import PromptFormat
 from llm_distill.prompts import Template, as_messages
+from llm_distill.rows.messages import Message
 
 About = TypeVar("About")
 
@@ -76,6 +71,18 @@ def make_job(
     prompt = text if prompt_format == "text" else as_messages(text)
     request = Request(identity, prompt, sampling, seed, structure=structure)
     return Job(identity, about, request), text
+
+
+def example_turns(question: Template, answer: Template, values: Mapping[str, Any]) -> list[Message]:
+    """A worked example as a user's turn and the assistant's.
+
+    Raises:
+        DataError: as `render_prompt` does.
+    """
+    return [
+        {"role": "user", "content": render_prompt(question, values)},
+        {"role": "assistant", "content": render_prompt(answer, values)},
+    ]
 
 
 def make_chat_job(

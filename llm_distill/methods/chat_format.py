@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from llm_distill.models.sources import ModelSource
+from llm_distill.models.sources import ASKS_FOR_DATE, ModelSource
 from llm_distill.rows.messages import Message
 from llm_distill.rows.unusable import AlteredRowError, UnusableRowError
 
@@ -51,7 +51,7 @@ class ChatFormat:
         from jinja2 import TemplateError
 
         given = [{k: m[k] for k in KEYS if k in m} for m in self._folded(messages)]
-        more = {} if self.today is None else {"strftime_now": self.today.strftime}
+        more = {} if self.today is None else {ASKS_FOR_DATE: self.today.strftime}
         try:
             text: str = self.tokenizer.apply_chat_template(
                 given,

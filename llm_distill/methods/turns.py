@@ -70,7 +70,7 @@ def trained_turns(
         turn if thoughts == "train" or (thoughts == "last" and i == trained[-1]) else _silent(turn)
         for i, turn in enumerate(kept)
     ]
-    turns = [_turn(chat, kept[:index], kept[index], tools) for index in trained]
+    turns = [_turn(chat, kept, index, tools) for index in trained]
     check_is_whole(chat, turns[-1].opening, kept[: trained[-1]], tools)
     return turns
 
@@ -135,7 +135,7 @@ def around(chat: ChatFormat, turn: Turn, tools: Sequence[dict[str, Any]] = ()) -
     marked = {**message, "content": MARK if answer else ""}
     if thought:
         marked["reasoning_content"] = THOUGHT_MARK
-    written = _written(chat, turn.before, marked, tools, turn.opening)
+    written = _Place(chat, turn.before, tools, turn.opening).written(marked)
     lead, _, _ = written.partition(THOUGHT_MARK if thought else MARK)
     trail = "" if message.get("tool_calls") or not answer else written.rpartition(MARK)[2]
     if not thought and not turn.body.startswith(lead) and turn.body.endswith(answer + trail):
@@ -145,39 +145,13 @@ def around(chat: ChatFormat, turn: Turn, tools: Sequence[dict[str, Any]] = ()) -
 
 
 def _turn(
-    chat: ChatFormat, before: Sequence[Message], turn: Message, tools: Sequence[dict[str, Any]]
+    chat: ChatFormat, messages: Sequence[Message], index: int, tools: Sequence[dict[str, Any]]
 ) -> Turn:
+    before, turn = messages[:index], messages[index]
     opening = chat.render(before, tools, opens_answer=True)
-    body = _written(chat, before, turn, tools, opening)
+    body = _Place(chat, before, tools, opening).written(turn)
     check_says_turn(body, turn)
     return Turn(opening, body, turn, before)
-
-
-def _written(
-    chat: ChatFormat,
-    before: Sequence[Message],
-    turn: Message,
-    tools: Sequence[dict[str, Any]],
-    opening: str,
-) -> str:
-    body = _body(chat, before, turn, tools, opening)
-    thought = turn.get("reasoning_content")
-    if not thought:
-        return body
-
-    def writes(message: Message) -> bool:
-        return THOUGHT_MARK in _body(chat, before, message, tools, opening)
-
-    # Found with a mark: a thought may stand in the answer as well.
-    if writes({**turn, "reasoning_content": THOUGHT_MARK}):
-        return body
-    # A template that knows thoughts as a part of the text only, or one that takes them out of all
-    # turns, as a chat goes on without them: what the model writes has them all the same.
-    silent = _silent(turn)
-    if writes({**silent, "content": tagged_thought(THOUGHT_MARK, turn["content"])}):
-        tagged = {**silent, "content": tagged_thought(thought, turn["content"])}
-        return _body(chat, before, tagged, tools, opening)
-    return tagged_thought(thought, body)
 
 
 def tagged_thought(thought: str, answer: str) -> str:
@@ -185,27 +159,51 @@ def tagged_thought(thought: str, answer: str) -> str:
     return f"<think>\n{thought.strip()}\n</think>\n\n{answer}"
 
 
-def _body(
-    chat: ChatFormat,
-    before: Sequence[Message],
-    turn: Message,
-    tools: Sequence[dict[str, Any]],
-    opening: str,
-) -> str:
-    whole = chat.render([*before, turn], tools)
-    if whole.startswith(opening):
-        return whole[len(opening) :].rstrip()
-    tag = opened_thought(opening)
-    start = opening[: opening.rindex(tag)] if tag else opening
-    if tag and whole.startswith(start):
-        # The template opens a thought where an answer is to be written, and keeps none: the model
-        # writes what is between.
-        thought = (turn.get("reasoning_content") or "").strip()
-        closing = tag.replace("<", "</")
-        rest = whole[len(start) :].strip()
-        return f"{thought}\n{closing}\n\n{rest}" if thought else f"{closing}\n\n{rest}"
-    if turn.get("tool_calls") or turn.get("reasoning_content"):
-        raise AlteredRowError("the chat template opens an answer in another way than it writes it")
-    # A template that opens a turn differently when it is to be written gives no common beginning;
-    # the answer alone is then what follows.
-    return str(turn["content"]).strip()
+@dataclass(frozen=True)
+class _Place:
+    """Where in a conversation a turn is written.
+
+    opening: all that the model is given there.
+    """
+
+    chat: ChatFormat
+    before: Sequence[Message]
+    tools: Sequence[dict[str, Any]]
+    opening: str
+
+    def written(self, turn: Message) -> str:
+        """The body of a turn, with its thoughts."""
+        thought = turn.get("reasoning_content")
+        # Found with a mark: a thought may stand in the answer as well.
+        if not thought or self._writes({**turn, "reasoning_content": THOUGHT_MARK}):
+            return self._body(turn)
+        # A template that knows thoughts as a part of the text only, or one that takes them out of
+        # all turns, as a chat goes on without them: what the model writes has them all the same.
+        silent = _silent(turn)
+        if self._writes({**silent, "content": tagged_thought(THOUGHT_MARK, turn["content"])}):
+            return self._body({**silent, "content": tagged_thought(thought, turn["content"])})
+        return tagged_thought(thought, self._body(turn))
+
+    def _writes(self, marked: Message) -> bool:
+        return THOUGHT_MARK in self._body(marked)
+
+    def _body(self, turn: Message) -> str:
+        """What the template writes of a turn."""
+        opening = self.opening
+        whole = self.chat.render([*self.before, turn], self.tools)
+        if whole.startswith(opening):
+            return whole[len(opening) :].rstrip()
+        tag = opened_thought(opening)
+        start = opening[: opening.rindex(tag)] if tag else opening
+        if tag and whole.startswith(start):
+            # The template opens a thought where an answer is to be written, and keeps none: the
+            # model writes what is between.
+            thought = (turn.get("reasoning_content") or "").strip()
+            closing = tag.replace("<", "</")
+            rest = whole[len(start) :].strip()
+            return f"{thought}\n{closing}\n\n{rest}" if thought else f"{closing}\n\n{rest}"
+        if turn.get("tool_calls") or turn.get("reasoning_content"):
+            raise AlteredRowError("the chat template opens a turn in another way than it writes it")
+        # A template that opens a turn differently when it is to be written gives no common
+        # beginning; the answer alone is then what follows.
+        return str(turn["content"]).strip()

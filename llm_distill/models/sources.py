@@ -58,6 +58,8 @@ class ModelSource:
         return Path(self.path).is_dir()
 
 
+ASKS_FOR_DATE = "strftime_now"
+"""What a chat template calls for the present date."""
 TEMPLATE_FILES = ("chat_template.jinja", "tokenizer_config.json")
 
 
@@ -73,7 +75,7 @@ def asks_for_the_date(path: str, revision: str | None) -> bool:
             text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
         else:
             text = cached_text(path, name, revision)
-        if text is not None and "strftime_now" in text:
+        if text is not None and ASKS_FOR_DATE in text:
             return True
     return False
 

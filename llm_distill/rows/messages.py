@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datasets import Features, List
 
 Message = dict[str, Any]
+"""A turn of a chat: `role` and `content`, and those of `KEYS` that it has."""
 
 ROLES = {
     "user": "user",
@@ -115,8 +116,12 @@ def stored(message: Message) -> dict[str, Any]:
 
 
 def json_text(value: Any) -> str:
-    """JSON that can be saved: without half of a character, which JSON may have and text not."""
-    text = json.dumps(value, ensure_ascii=False)
+    """JSON that can be saved as text."""
+    return savable(json.dumps(value, ensure_ascii=False))
+
+
+def savable(text: str) -> str:
+    """Without half of a character, such as \\ud83d, which JSON has but no file of text."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -233,7 +233,12 @@ def as_json_text(value: Any) -> str | None:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         return getattr(value, "written", None) or str(value)
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a character: JSON has an escape for it, text has nothing
+        return json.dumps(value)
+    return text
 
 
 def _may_be_text(values: list[Any], known: pa.DataType, is_large: bool) -> bool:

@@ -190,7 +190,8 @@ def _check_columns(stage: Stage, resolver: Resolver) -> None:
     for target, needed in stage.read_as_text().items():
         there = resolver.ready[target].manifest.features or {}
         for column in sorted(set(needed)):
-            if _kind(there[column]) not in TEXT and not _is_conversation(column, there[column]):
+            is_read = stage.reads_conversations and _is_conversation(column, there[column])
+            if _kind(there[column]) not in TEXT and not is_read:
                 of_text = (name for name, kind in there.items() if _kind(kind) in TEXT)
                 raise DataError(
                     f"the column '{column}' of its input '{target}' holds {_kind(there[column])}, "

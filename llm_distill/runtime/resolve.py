@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_distill.manifest import ModelUsed
 from llm_distill.models.hub import cached_commit, learn_commit, learn_text
-from llm_distill.models.sources import TEMPLATE_FILES, ModelSource, asks_for_the_date
+from llm_distill.models.sources import ASKS_FOR_DATE, TEMPLATE_FILES, ModelSource, asks_for_the_date
 from llm_distill.paths import find_resource
 from llm_distill.pipeline.graph import base_model
 from llm_distill.pipeline.schema import ModelConfig, PipelineConfig
@@ -32,6 +32,7 @@ class Resolver:
     first_run: Callable[[], date] = date.today
     ready: dict[str, Artifact] = field(default_factory=dict)
     _digests: dict[str, str] = field(default_factory=dict)
+    _dated: dict[tuple[str, str | None], bool] = field(default_factory=dict)
 
     def identity(self, name: str) -> dict[str, Any]:
         """Everything that can change the stage's result, as JSON. Its inputs must be ready."""
@@ -89,8 +90,7 @@ class Resolver:
             path = str(local) if local is not None else config.model_name_or_path
             revision = _hub_revision(config) if local is None else None
             template = _chat_template(config)
-            asks = "strftime_now" in template if template else asks_for_the_date(path, revision)
-            is_dated = config.prompt_format == "chat" and asks
+            is_dated = config.prompt_format == "chat" and self._is_dated(path, revision, template)
             return ModelSource(
                 name=name,
                 path=path,
@@ -106,6 +106,13 @@ class Resolver:
         if _is_adapter(artifact):
             return replace(base, name=name, adapters=(*base.adapters, str(artifact.path)))
         return replace(base, name=name, path=str(artifact.path), adapters=(), revision=None)
+
+    def _is_dated(self, path: str, revision: str | None, template: str | None) -> bool:
+        if template is not None:
+            return ASKS_FOR_DATE in template
+        if (path, revision) not in self._dated:
+            self._dated[path, revision] = asks_for_the_date(path, revision)
+        return self._dated[path, revision]
 
     def model_config(self, name: str) -> ModelConfig:
         return self.pipeline.models[base_model(name, self.pipeline.stages)]

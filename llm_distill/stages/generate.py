@@ -20,9 +20,9 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from llm_distill.engines.asking_stage import AskingStage
-from llm_distill.engines.base import Completion, Message, SamplingSettings, StructuredOutput
+from llm_distill.engines.base import Completion, SamplingSettings, StructuredOutput
 from llm_distill.engines.dialogues import Talk, talk_of
-from llm_distill.engines.requests import Job, make_chat_job, make_job, render_prompt
+from llm_distill.engines.requests import Job, example_turns, make_chat_job, make_job, render_prompt
 from llm_distill.errors import ConfigError, DataError
 from llm_distill.methods.dialogue import Anew
 from llm_distill.methods.error_budget import ErrorBudget
@@ -32,7 +32,7 @@ from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.verified_rows import VerifySettings
 from llm_distill.prompts import Template, load_template
 from llm_distill.rows.columns import SEED, Row, by_task, features, note_seed, of_seed, renamed
-from llm_distill.rows.messages import KEYS, message_type
+from llm_distill.rows.messages import KEYS, Message, message_type
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
 ADDED = ("id", "parent_id", "prompt", "reasoning", "finish_reason", "candidate_index", "error")
@@ -240,7 +240,7 @@ class Generate(AskingStage):
         total = len(context.rows(self.rows)) * len(self._templates()) * self.n
         budget = self.budget(total)
         if self.messages_column is not None:
-            yield from self._continued(context, total, budget)
+            yield from self._continued(context, names, total, budget)
             context.metrics.update(budget.figures())
             return
         for job, completion in self.ask(context, self.model, self._jobs(context), total, budget):
@@ -255,36 +255,46 @@ class Generate(AskingStage):
             "error": completion.error,
         }
 
-    def _continued(self, context: Context, total: int, budget: ErrorBudget) -> Iterator[Row]:
+    def _continued(
+        self, context: Context, names: Mapping[str, str], total: int, budget: ErrorBudget
+    ) -> Iterator[Row]:
         """Conversations with their new turns; of `regenerate: all` a turn of each row at a time."""
         if context.model(self.model).prompt_format == "text":
             raise ConfigError(
                 f"messages_column: model '{self.model}' has prompt_format: text, which takes no "
                 "conversation; leave prompt_format out for one with a chat template"
             )
-        talks = self._talks(context)
+        talks = self._talks(context, names)
         if self.regenerate == "last":
             for talk, completion in self._asked(context, talks, total, budget):
                 yield self._with_turn(talk, completion)
             return
+        n_cut = 0
         waiting = list(talks)
         written: dict[str, Row] = {talk.id: {} for talk in waiting}
         for _ in range(self.max_turns):
             going = []
             for talk, completion in self._asked(context, waiting, len(waiting), budget):
                 written[talk.id] = self._with_turn(talk, completion)
+                n_cut += talk.dialogue.is_cut
                 if completion.error is None and not talk.dialogue.is_over:
                     going.append(talk)
             waiting = going
-        context.metrics.update(dialogues_at_max_turns=len(waiting))
+        context.metrics.update(dialogues_at_max_turns=len(waiting), dialogues_cut_short=n_cut)
+        if n_cut:
+            context.warn(
+                f"{n_cut} dialogues end early: the results that follow in the data are not of the "
+                "tools that were called"
+            )
         yield from written.values()
 
-    def _talks(self, context: Context) -> Iterator[Talk]:
+    def _talks(self, context: Context, names: Mapping[str, str]) -> Iterator[Talk]:
         assert self.messages_column is not None
         for row in context.each_row(self.rows):
             for index in range(self.n):
-                about = self._about(row, "", index)
-                yield talk_of(about, row[self.messages_column], self.regenerate)
+                about = renamed(self._about(row, "", index), names)
+                messages, tools = row[self.messages_column], row.get("tools")
+                yield talk_of(about, messages, tools, self.regenerate)
 
     def _asked(
         self, context: Context, talks: Iterable[Talk], total: int, budget: ErrorBudget
@@ -373,11 +383,7 @@ class Generate(AskingStage):
                 system = render_prompt(load_template(self.system_template), values)
                 messages.append({"role": "system", "content": system})
             for example in shown:
-                about_it = {**values, **example}
-                messages += [
-                    {"role": "user", "content": render_prompt(template, about_it)},
-                    {"role": "assistant", "content": render_prompt(answer, about_it)},
-                ]
+                messages += example_turns(template, answer, {**values, **example})
             about["prompt"] = render_prompt(template, values)
         except DataError as error:
             return Job(about["id"], about, None, str(error))

@@ -28,6 +28,7 @@ class Parse(ParseSettings, Stage):
     """
 
     rows_may_be_empty = True
+    reads_conversations = True
     version: ClassVar[int] = 3
 
     stage: Literal["parse"]
@@ -38,7 +39,7 @@ class Parse(ParseSettings, Stage):
         return {self.rows: {"id", self.column, *self.dropped_columns()}}
 
     def read_as_text(self) -> dict[str, set[str]]:
-        return {self.rows: {self.column} - {"messages"}}  # of which the last answer is read
+        return {self.rows: {self.column}}
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         columns = inputs[self.rows]

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Context, Model, ModelOutput, Rows, Stage, later_setting
-from llm_distill.training.settings import LoraSettings, ThoughtSettings, TrainingSettings
+from llm_distill.training.settings import PreferenceSettings
 
 if TYPE_CHECKING:
     from llm_distill.models.sources import ModelSource
@@ -39,7 +39,7 @@ LossType = Literal[
 ]
 
 
-class TrainDpo(TrainingSettings, ThoughtSettings, Stage):
+class TrainDpo(PreferenceSettings, Stage):
     """Direct preference optimisation (TRL's DPOTrainer, arXiv 2305.18290).
 
     Equation 7: the mean of -log sigmoid(beta * (log p(chosen) / q(chosen) -
@@ -61,12 +61,6 @@ class TrainDpo(TrainingSettings, ThoughtSettings, Stage):
         None, "of several losses, in their order; 1 each unless set"
     )
     beta: float = Field(0.1, gt=0, description="the higher, the closer to the reference")
-    peft: LoraSettings | None = Field(
-        LoraSettings(), description="train a LoRA adapter; null trains all, with two models"
-    )
-    learning_rate: float = Field(
-        1e-5, gt=0, description="the peak; 1e-6 is usual if all weights are trained"
-    )
 
     @model_validator(mode="after")
     def _a_weight_each(self) -> Self:
@@ -97,25 +91,15 @@ class TrainDpo(TrainingSettings, ThoughtSettings, Stage):
         dataset = token_dataset(context.rows(self.rows), encode, context.drop, self.rows)
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
-            from llm_distill.training.dpo import dpo_trainer
-            from llm_distill.training.weights import reference_model
+            from llm_distill.training.preferences import preference_trainer
 
-            # TRL turns all dropout off by default, an adapter's too.
-            keeps_dropout = self.peft is not None and self.peft.lora_dropout > 0
-            preference = {
+            own = {
                 "beta": self.beta,
-                "disable_dropout": not keeps_dropout,
                 "loss_type": list(self._losses()),
                 "loss_weights": self.loss_weights and list(self.loss_weights),
             }
-            return dpo_trainer(
-                model,
-                None if self.peft is not None else reference_model(source),
-                dataset,
-                encoder.tokenizer,
-                {**arguments, **preference},
-                peft_config,
-            )
+            given = encoder.tokenizer, {**arguments, **own}, peft_config
+            return preference_trainer("dpo", self, source, model, dataset, *given)
 
         seed = derive_seed(context.seed, "train_dpo")
         return train_and_save(self, source, dataset, trainer, context, seed)

@@ -14,14 +14,14 @@ from pydantic import Field
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Context, Model, ModelOutput, Rows, Stage
-from llm_distill.training.settings import LoraSettings, ThoughtSettings, TrainingSettings
+from llm_distill.training.settings import PreferenceSettings
 
 if TYPE_CHECKING:
     from llm_distill.models.sources import ModelSource
     from llm_distill.training.data import Labelled
 
 
-class TrainKto(TrainingSettings, ThoughtSettings, Stage):
+class TrainKto(PreferenceSettings, Stage):
     """Kahneman-Tversky optimisation (TRL's KTOTrainer, arXiv 2402.01306).
 
     It needs no pairs: `generate` with `verify` gives its rows. Prompt and completion are text, or
@@ -43,12 +43,6 @@ class TrainKto(TrainingSettings, ThoughtSettings, Stage):
     per_device_train_batch_size: int = Field(
         8, ge=2, description="rows in a forward pass; the answers of others estimate the KL term"
     )
-    peft: LoraSettings | None = Field(
-        LoraSettings(), description="train a LoRA adapter; null trains all, with two models"
-    )
-    learning_rate: float = Field(
-        1e-5, gt=0, description="the peak; 1e-6 is usual if all weights are trained"
-    )
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", "prompt", "completion", self.label_column}}
@@ -56,9 +50,8 @@ class TrainKto(TrainingSettings, ThoughtSettings, Stage):
     def run(self, context: Context) -> ModelOutput:
         from llm_distill.training.data import kto_example, token_dataset
         from llm_distill.training.encoder import pair_encoder
-        from llm_distill.training.kto import kto_dataset, kto_trainer
+        from llm_distill.training.preferences import kto_dataset, preference_trainer
         from llm_distill.training.train import train_and_save
-        from llm_distill.training.weights import reference_model
 
         source = context.model(self.model)
         encoder = pair_encoder(source, self.max_length, thoughts=self.thoughts)
@@ -73,19 +66,9 @@ class TrainKto(TrainingSettings, ThoughtSettings, Stage):
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
             own = ("loss_type", "beta", "desirable_weight", "undesirable_weight")
-            keeps_dropout = self.peft is not None and self.peft.lora_dropout > 0
-            return kto_trainer(
-                model,
-                None if self.peft is not None else reference_model(source),
-                dataset,
-                encoder.tokenizer,
-                {
-                    **arguments,
-                    **{name: getattr(self, name) for name in own},
-                    "disable_dropout": not keeps_dropout,
-                },
-                peft_config,
-            )
+            more = {name: getattr(self, name) for name in own}
+            given = encoder.tokenizer, {**arguments, **more}, peft_config
+            return preference_trainer("kto", self, source, model, dataset, *given)
 
         return train_and_save(self, source, dataset, trainer, context, seed)
 

@@ -38,6 +38,7 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
     output = "model"
 
     always_seeded = True
+    reads_conversations = True
     stage: Literal["train_sft"]
     model: Model = Field(description="the model to start from")
     rows: Rows = Field(description="the stage whose rows it is trained on")

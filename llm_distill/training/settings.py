@@ -131,6 +131,17 @@ class TrainingSettings(BaseModel):
         return self.peft.train_embeddings or bool(self.peft.modules_to_save)
 
 
+class PreferenceSettings(TrainingSettings, ThoughtSettings):
+    """What DPO and KTO share."""
+
+    peft: LoraSettings | None = Field(
+        LoraSettings(), description="train a LoRA adapter; null trains all, with two models"
+    )
+    learning_rate: float = Field(
+        1e-5, gt=0, description="the peak; 1e-6 is usual if all weights are trained"
+    )
+
+
 def trainer_arguments(settings: TrainingSettings, context: Context, seed: int) -> dict[str, Any]:
     """The arguments that SFTConfig and DPOConfig share; checkpoints go to `work_dir/checkpoints`.
 

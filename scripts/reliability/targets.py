@@ -206,7 +206,7 @@ def completions(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
 def bodies(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
     """What a server sends: with status 200, and as an error."""
     from llm_distill.engines.base import Request, SamplingSettings
-    from llm_distill.engines.openai.format import (
+    from llm_distill.engines.openai.answers import (
         BadAnswerError,
         PassingError,
         judge,

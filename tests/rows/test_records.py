@@ -82,3 +82,10 @@ def test_lines_are_read_as_they_are_asked_for() -> None:
             yield b'{"a": 1}\r\n'
 
     assert next(read_jsonl(endless(), "f")) == ("f:1", {"a": 1})
+
+
+def test_half_a_character_in_json_text_stays_what_it_is() -> None:
+    for value in ({"a": "\ud83d"}, {"a": "\U0001f600 é"}):
+        text = str(as_json_text(value))
+        text.encode()
+        assert json.loads(text) == value

@@ -81,3 +81,24 @@ def test_a_profile_with_a_null(bench: Any, tmp_path: Path, null: str) -> None:
             toy.run()
     else:
         assert toy.run().stages["x"].rows == 0
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_only_who_reads_conversations_takes_one(bench: Any, tmp_path: Path, stage: str) -> None:
+    toy = bench(pipeline(tmp_path, STAGES[stage].replace("COLUMN", "completion")))
+    turns = [
+        {"prompt": [{"role": "user", "content": "Q"}], "id": f"r{i}",
+         "completion": [{"role": "assistant", "content": f"<ans>{i}</ans>"}]}
+        for i in range(4)
+    ]  # fmt: skip
+    rows = "".join(json.dumps({**row, "question": "x"}) + "\n" for row in turns)
+    (tmp_path / "rows.jsonl").write_text(rows)
+    if stage == "parse":
+        answers = [row["answer"] for row in toy.rows(toy.run(), "x")]
+        assert answers == ["0", "1", "2", "3"]
+    elif stage == "train_sft":
+        toy.write(toy.file.read_text().replace("completion}", "completion, max_steps: 1}"))
+        toy.run()
+    else:
+        with pytest.raises(DataError, match="the column 'completion' of its input 'd' holds"):
+            toy.run()

@@ -344,6 +344,26 @@ def test_every_turn_of_a_dialogue_sees_the_new_ones(run_stage: Run) -> None:
     run = run_stage(chat(regenerate="all", max_turns=1), {"rows": rows}, {"m": answer})
     assert [len(row["messages"]) for row in run.rows] == [2, 2]
     assert run.metrics["dialogues_at_max_turns"] == 1
+    assert run.metrics["dialogues_cut_short"] == 0
+
+
+def test_a_dialogue_that_ends_early_is_said(run_stage: Run) -> None:
+    call = {"type": "function", "function": {"name": "add", "arguments": {}}}
+    calls = {"role": "assistant", "content": "", "tool_calls": json.dumps([call])}
+    rows = [talk(ASK, calls, {"role": "tool", "content": "4"}, SAID)]
+    run = run_stage(chat(regenerate="all"), {"rows": rows}, {"m": lambda r: "No call."})
+    (row,) = run.rows
+    assert [m["content"] for m in row["messages"]] == ["2 + 2?", "No call."]
+    assert run.metrics["dialogues_cut_short"] == 1
+    assert "1 dialogues end early" in "".join(run.warnings)
+
+
+def test_a_question_that_is_written_in_a_chat_has_no_answer_yet(run_stage: Run) -> None:
+    rows = [talk(ASK, question="2 + 2?", reference_answer="4", tools=json.dumps(TOOLS))]
+    settings = chat(parse={"tags": {"question": "q"}})
+    (row,) = run_stage(settings, {"rows": rows}, {"m": lambda r: "<q>3 + 3?</q>"}).rows
+    assert (row["question"], row["seed_reference_answer"]) == ("3 + 3?", "4")
+    assert "reference_answer" not in row
 
 
 def test_a_conversation_that_is_none_is_a_bad_row(run_stage: Run) -> None:

@@ -15,20 +15,18 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from llm_distill.engines.base import Completion, Request
-from llm_distill.engines.openai.format import (
+from llm_distill.engines.openai.answers import (
     BadAnswerError,
     PassingError,
     Refusal,
-    endpoint,
     is_about_model,
     is_about_structure,
     judge,
-    most_prompt_tokens,
     read_answer,
     read_refusal,
     refused_setting,
-    request_body,
 )
+from llm_distill.engines.openai.request import endpoint, most_prompt_tokens, request_body
 from llm_distill.engines.openai.waiting import Pace, read_retry_after, wait_before
 from llm_distill.errors import ModelError, first_line, nearest
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llm_distill.engines.base import Message
+from llm_distill.rows.messages import Message
 
 GOOD = "+"
 BAD = "-"

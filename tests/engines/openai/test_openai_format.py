@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 
 from llm_distill.engines.base import Completion, Request, SamplingSettings, StructuredOutput
-from llm_distill.engines.openai.format import (
+from llm_distill.engines.openai.answers import (
     BadAnswerError,
     PassingError,
     Refusal,
-    fold_seed,
     judge,
-    most_prompt_tokens,
     read_answer,
     read_refusal,
+)
+from llm_distill.engines.openai.request import (
+    fold_seed,
+    most_prompt_tokens,
     request_body,
     sent_messages,
 )

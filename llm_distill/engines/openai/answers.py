@@ -1,22 +1,15 @@
-"""Requests and answers as OpenAI's protocol has them. Pure: nothing is sent here."""
+"""Answers as OpenAI's protocol has them: completions, and what an error means. Pure."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, Literal, NoReturn
 
-from llm_distill.engines.base import (
-    Completion,
-    FinishReason,
-    Message,
-    Request,
-    StructuredOutput,
-)
-from llm_distill.rows.messages import read_calls, read_reasoning, text_of_parts
+from llm_distill.engines.base import Completion, FinishReason, Request
+from llm_distill.engines.openai.request import request_body
+from llm_distill.rows.messages import read_calls, read_reasoning, savable, text_of_parts
 from llm_distill.secrets import without_secrets
 
 Verdict = Literal["retry", "bad row", "fatal"]
@@ -72,119 +65,6 @@ class Refusal:
     words: str
     code: str = ""
     field: str = ""
-
-
-def endpoint(request: Request) -> str:
-    """Where a request goes: text is continued, messages are answered."""
-    return "completions" if isinstance(request.prompt, str) else "chat/completions"
-
-
-def request_body(
-    request: Request,
-    model: str,
-    leave_out: Collection[str] = (),
-    max_tokens_name: str = "max_tokens",
-    extra: Mapping[str, Any] = MappingProxyType({}),
-) -> dict[str, Any]:
-    """The JSON body of a request.
-
-    Defaults are sent too, since servers have their own. `top_k` is the exception: not every server
-    knows it.
-    """
-    sampling = request.sampling
-    body: dict[str, Any] = {
-        "model": model,
-        "max_tokens": sampling.max_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": fold_seed(request.seed),
-    }
-    if isinstance(request.prompt, str):
-        body["prompt"] = request.prompt
-    else:
-        body["messages"] = sent_messages(request.prompt)
-    if request.tools:
-        body["tools"] = list(request.tools)
-    if sampling.top_k > 0:
-        body["top_k"] = sampling.top_k
-    if sampling.stop:
-        body["stop"] = list(sampling.stop)
-    if request.logprobs:
-        body["logprobs"] = 1 if isinstance(request.prompt, str) else True
-    if request.structure is not None:
-        body.update(_structure(request.structure))
-    kept = {name: value for name, value in {**body, **extra}.items() if name not in leave_out}
-    if "max_tokens" in kept:
-        kept[max_tokens_name] = kept.pop("max_tokens")
-    return kept
-
-
-def sent_messages(messages: Sequence[Message]) -> list[Message]:
-    """Messages as the protocol has them, in which each call has an id and each result names one."""
-    found: list[Message] = []
-    waiting: list[str] = []
-    n_calls = 0
-    for message in map(_sent, messages):
-        for call in message.get("tool_calls", ()):
-            call.setdefault("id", f"call_{n_calls}")
-            n_calls += 1
-            waiting.append(call["id"])
-        if message["role"] == "tool":
-            if message.get("tool_call_id") in waiting:
-                waiting.remove(message["tool_call_id"])
-            elif "tool_call_id" not in message and waiting:
-                message["tool_call_id"] = waiting.pop(0)
-        found.append(message)
-    return found
-
-
-def _sent(message: Message) -> Message:
-    """A message as the protocol has it. Thoughts of earlier turns are not sent: servers refuse."""
-    kept = ("role", "content", "tool_call_id", "name")
-    sent: Message = {name: message[name] for name in kept if name in message}
-    if "tool_calls" not in message:
-        return sent
-    calls = [
-        {**call, "function": {**call["function"], "arguments": _spelled(call)}}
-        for call in message["tool_calls"]
-    ]
-    return {**sent, "tool_calls": calls}
-
-
-def _spelled(call: dict[str, Any]) -> str:
-    arguments = call["function"]["arguments"]
-    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-
-
-def _structure(structure: StructuredOutput) -> dict[str, Any]:
-    if structure.json_schema is not None:
-        schema = {"name": "answer", "schema": structure.json_schema, "strict": True}
-        return {"response_format": {"type": "json_schema", "json_schema": schema}}
-    if structure.choice is not None:
-        return {"structured_outputs": {"choice": list(structure.choice)}}
-    return {"structured_outputs": {"regex": structure.regex}}
-
-
-def fold_seed(seed: int) -> int:
-    """31 bits that depend on all 64: many servers take no larger number."""
-    return (seed ^ seed >> 31 ^ seed >> 62) & 0x7FFFFFFF
-
-
-def most_prompt_tokens(request: Request) -> int:
-    """An upper bound on a prompt's tokens: one a byte, and those of a chat template."""
-    structure = request.structure
-    n_extra = 64 + (len(structure.model_dump_json().encode()) if structure is not None else 0)
-    if isinstance(request.prompt, str):
-        return _n_bytes(request.prompt) + n_extra
-    n_extra += _n_bytes(json.dumps(request.tools)) if request.tools else 0
-    return n_extra + sum(
-        16 + sum(_n_bytes(v if isinstance(v, str) else json.dumps(v)) for v in message.values())
-        for message in map(_sent, request.prompt)
-    )
-
-
-def _n_bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def read_answer(request: Request, body: bytes) -> tuple[Completion, bool]:
@@ -255,19 +135,12 @@ def _read_choice(request: Request, answer: dict[str, Any]) -> Completion:
     ended: FinishReason = "length" if reason in CUT else "stop"
     return Completion(
         request.id,
-        _savable(text or ""),
+        savable(text or ""),
         ended,
         logprobs=_read_logprobs(request, choice) if request.logprobs else None,
-        reasoning=_savable(read_reasoning(holder) or "") or None,
+        reasoning=savable(read_reasoning(holder) or "") or None,
         tool_calls=tuple(calls) or None,
     )
-
-
-def _savable(text: str) -> str:
-    """Without half of a character, as \\ud83d, which is JSON, but no text that can be saved."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _text_of(holder: Any, field: str) -> str | None:
