@@ -53,7 +53,8 @@ def _accuracies(name: str, rows: Sequence[ExamRow]) -> Table:
     title = f"{name}: accuracy" if samples == 1 else f"{name}: accuracy (mean of {samples} answers)"
     passes = list(rows[0].pass_at or ())
     sampled = [*(f"pass@{k}" for k in passes), f"majority@{samples}"] if samples > 1 else []
-    right = ("accuracy", "95 % interval", *sampled, "items", "unreadable", "truncated")
+    forms = ["form"] if any(row.forms is not None for row in rows) else []
+    right = ("accuracy", "95 % interval", *sampled, "items", "unreadable", "truncated", *forms)
     table = make_table("model", "shots", right=right, title=title)
     for row in rows:
         more = [*((row.pass_at or {}).get(k) for k in passes), row.majority] if samples > 1 else []
@@ -64,6 +65,7 @@ def _accuracies(name: str, rows: Sequence[ExamRow]) -> Table:
             row.as_figure.interval,
             *("" if share is None else f"{share:.1%}" for share in more),
             *map(_count, (row.n, row.parse_failures, row.truncated)),
+            *([row.written_forms] if forms else []),
         )
     return table
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
@@ -37,6 +37,7 @@ class _Sitting:
     truncated: int = 0
     errors: int = 0
     tokens: int = 0
+    forms: Counter[str] | None = None
 
 
 class ExamResults:
@@ -68,6 +69,9 @@ class ExamResults:
         sitting.parse_failures += row["answer"] is None and not failed
         sitting.truncated += row["finish_reason"] == "length"
         sitting.tokens += row["n_completion_tokens"]
+        if "answer_form" in row:
+            sitting.forms = sitting.forms or Counter()
+            sitting.forms.update(filter(None, [row["answer_form"]]))
         for column, groups in self._groups.items():
             value = row[column]
             for name in value if isinstance(value, list) else [value]:
@@ -106,6 +110,7 @@ class ExamResults:
             truncated=sitting.truncated,
             errors=sitting.errors,
             tokens=sitting.tokens,
+            forms=None if sitting.forms is None else dict(sitting.forms.most_common()),
             means={
                 column: fmean(fmean(i.mean for i in _of(sitting, g)) for g in groups.values())
                 for column, groups in self._groups.items()

@@ -83,6 +83,7 @@ class ExamRow:
         samples: Number of answers to each item; None for one.
         pass_at: k to the share of items of which one of k answers is right.
         majority: Accuracy of each item's most frequent answer.
+        forms: The form of an answer, such as tag or sentence, to how many had it.
     """
 
     model: str
@@ -100,6 +101,12 @@ class ExamRow:
     samples: int | None = None
     pass_at: Mapping[str, Number] | None = None
     majority: Number | None = None
+    forms: Mapping[str, int] | None = None
+
+    @property
+    def written_forms(self) -> str:
+        """`tag 12, sentence 3`, or nothing where forms were not counted."""
+        return ", ".join(f"{form} {count}" for form, count in (self.forms or {}).items())
 
     @property
     def as_figure(self) -> Figure:

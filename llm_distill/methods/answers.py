@@ -6,6 +6,7 @@ from typing import Literal
 
 from llm_distill.methods.choice_answers import read_choice
 from llm_distill.methods.decoration import boxed
+from llm_distill.methods.final_answer import ANSWER_TAG, AnswerForm, final_answer
 from llm_distill.methods.math_answers import TOLERANCE, equal_as_math
 from llm_distill.methods.parsing import read_tag
 from llm_distill.methods.tool_answers import equal_calls
@@ -14,10 +15,12 @@ from llm_distill.rows.thoughts import split_thoughts
 from llm_distill.rows.tool_calls import CALL_MARKS, split_calls
 
 AnswerKind = Literal["exact", "choice", "math", "tool_call"]
-ANSWER_TAG = "ans"
+AnswerPlace = Literal["tag", "any"]
 
 
-def extract_answer(text: str, kind: AnswerKind = "exact", ended: bool = False) -> str | None:
+def extract_answer(
+    text: str, kind: AnswerKind = "exact", ended: bool = False, place: AnswerPlace = "tag"
+) -> str | None:
     r"""The content of the first `<ans>…</ans>`; None if there is none, or it is empty.
 
     Later ones belong to other questions, and what a model thinks before it answers is a draft. Of
@@ -27,18 +30,30 @@ def extract_answer(text: str, kind: AnswerKind = "exact", ended: bool = False) -
         text: What a model wrote.
         kind: Of the answer; a tool_call's is the JSON of its calls.
         ended: As in `read_tag`.
+        place: any: where there is no tag, what `final_answer` finds.
     """
+    return found_answer(text, kind, ended, place)[0]
+
+
+def found_answer(
+    text: str, kind: AnswerKind, ended: bool, place: AnswerPlace
+) -> tuple[str | None, AnswerForm | None]:
+    """As `extract_answer`, with the form in which it was found; None for calls of tools."""
     answer = split_thoughts(text)[1]
     if kind == "tool_call":
         calls = split_calls(answer)[0]
         if not calls and any(mark in answer for mark in CALL_MARKS):
-            return answer.strip()  # which is no JSON of calls, and so unreadable
-        return json_text(calls) if calls else None
+            return answer.strip(), None  # which is no JSON of calls, and so unreadable
+        return (json_text(calls) if calls else None), None
+    if place == "any":
+        final = final_answer(answer, ended)
+        return (final.text, final.form) if final is not None else (None, None)
     found = read_tag(answer, ANSWER_TAG, ended)
     if found is None and kind != "exact":
         inner = boxed(answer)
         found = None if inner is answer else inner.strip()
-    return found or None
+        return (found, "boxed") if found else (None, None)
+    return (found, "tag") if found else (None, None)
 
 
 def answers_equal(answer: str | None, reference: str, kind: AnswerKind = "exact") -> bool:

@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llm_distill.errors import DataError
+from llm_distill.methods.final_answer import final_answer
 from llm_distill.methods.parsing import (
     block_pattern,
     read_blocks,
@@ -36,6 +37,12 @@ class ParseSettings(BaseModel):
         None,
         description="column: the key that it is read from, in the first JSON object that has any",
     )
+    final_answer: str | None = Field(
+        None,
+        description="the column that gets the final answer, in whatever form it stands; see "
+        "docs/answers.md",
+        json_schema_extra={"later": True},
+    )
     each: str | None = Field(
         None,
         description=r"regular expression of tags, such as Question_\d+: each is a row of its own",
@@ -51,9 +58,10 @@ class ParseSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
-        given = [w for w in ("tags", "pattern", "json_keys") if getattr(self, w) is not None]
+        ways = ("tags", "pattern", "json_keys", "final_answer")
+        given = [way for way in ways if getattr(self, way) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of tags, pattern, json_keys; got {given or 'none'}")
+            raise ValueError(f"give exactly one of {', '.join(ways)}; got {given or 'none'}")
         try:
             re.compile(self.pattern or "")
             block_pattern(self.each or "")
@@ -77,6 +85,8 @@ class ParseSettings(BaseModel):
     def _columns(self) -> list[str]:
         if self.pattern is not None:
             return list(re.compile(self.pattern).groupindex)
+        if self.final_answer is not None:
+            return [self.final_answer]
         return list(self.tags or self.json_keys or {})
 
     def _reads_thoughts(self) -> bool:
@@ -154,4 +164,7 @@ class ParseSettings(BaseModel):
             return read_pattern(text, re.compile(self.pattern, re.DOTALL))
         if self.json_keys is not None:
             return read_json(text, self.json_keys)
+        if self.final_answer is not None:
+            found = final_answer(text, ended)
+            return {self.final_answer: found.text if found is not None else None}
         return {column: read_tag(text, tag, ended) for column, tag in (self.tags or {}).items()}

@@ -32,6 +32,7 @@ def results_table(measured: Results) -> Table:
         ("tokens", [row.tokens for row in exam]),
     ):
         shown.append((title, ["" if count is None else f"{count:,}" for count in counts]))
+    shown.append(("form of the answers", [row.written_forms for row in exam]))
     passes = [row.pass_at or {} for row in exam]
     for k in dict.fromkeys(k for at in passes for k in at):
         shown.append((f"pass@{k}", [_percent(at.get(k)) for at in passes]))

@@ -37,6 +37,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "choices": ("list[string]", "the answers that a model chose between"),
     "probabilities": ("list[float64]", "how likely the model takes each of `choices` to be"),
     "answer": ("string", "the final answer read out of a completion; null where none was found"),
+    "answer_form": ("string", "where `answer` was found: tag, boxed, …; see docs/answers.md"),
     "strategy": ("string", "the name of the template that asked for the row"),
     "candidate_index": ("int64", "which of the n candidates of its parent this is, from 0"),
     "score": ("float64", "the higher the better; the stage says what it measures"),

@@ -21,7 +21,7 @@ from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings
 from llm_distill.engines.process_reward.config import ProcessRewardSettings
 from llm_distill.engines.requests import Job, make_job
-from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
+from llm_distill.methods.answers import AnswerKind, AnswerPlace, answers_equal, extract_answer
 from llm_distill.methods.difficulty import Verdicts, by_consistency, by_reference, by_rewards
 from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.parsing import BLANK_LINE, split_steps
@@ -29,7 +29,7 @@ from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references
 from llm_distill.rows.thoughts import split_thoughts
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
 
 class Gold(BaseModel):
@@ -110,6 +110,11 @@ class Assess(AskingStage):
     )
     answer_kind: AnswerKind = Field(
         "exact", description="how answers are compared, with references and with each other"
+    )
+    answer_in: AnswerPlace = later_setting(
+        "tag",
+        "where an answer is read: tag: `<ans>`, and `\\boxed` of choices and mathematics; any: in "
+        "whatever form it stands, see docs/answers.md",
     )
 
     @field_validator("steps")
@@ -244,7 +249,7 @@ class Assess(AskingStage):
 
     def _answer_of(self, completion: Completion) -> str | None:
         ended = completion.finish_reason == "stop"
-        return extract_answer(completion.text, self.answer_kind, ended)
+        return extract_answer(completion.text, self.answer_kind, ended, self.answer_in)
 
     def _jobs(self, context: Context, samples: int) -> Iterator[Job[Row]]:
         template = load_template(self.template)

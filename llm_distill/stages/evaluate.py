@@ -23,12 +23,13 @@ from llm_distill.evaluation.contamination import ContaminationSettings, look_for
 from llm_distill.evaluation.exam_results import ExamResults
 from llm_distill.evaluation.result_rows import Contamination
 from llm_distill.evaluation.results import Results
-from llm_distill.methods.answers import AnswerKind, extract_answer, judge
+from llm_distill.methods.answers import AnswerKind, AnswerPlace, found_answer, judge
 from llm_distill.methods.dialogue import begun
 from llm_distill.methods.examples import draw_examples, worked_examples
+from llm_distill.methods.final_answer import why_mostly_unreadable
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
-from llm_distill.rows.columns import Row, check_references, task_of
+from llm_distill.rows.columns import Row, check_references, features, task_of
 from llm_distill.rows.messages import json_text, read_messages, read_tools
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
@@ -75,6 +76,11 @@ class Evaluate(AskingStage):
     answer_kind: AnswerKind = Field(
         "exact", description="how an answer is compared with the reference_answer"
     )
+    answer_in: AnswerPlace = later_setting(
+        "tag",
+        "where an answer is read: tag: `<ans>`, and `\\boxed` of choices and mathematics; any: in "
+        "whatever form it stands, see docs/answers.md",
+    )
     by: list[str] = Field(
         [], description="columns to break the accuracy down by, such as task or skills"
     )
@@ -100,6 +106,10 @@ class Evaluate(AskingStage):
                 raise ValueError(f"{name}: each can be named once")
         return self
 
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        columns = inputs[self.rows]
+        return None if columns is None else columns.union(self._added())
+
     def required_columns(self) -> dict[str, set[str]]:
         asked = self.messages_column or "question"
         needed = {self.rows: {"id", asked, "reference_answer", *self.by}}
@@ -120,7 +130,12 @@ class Evaluate(AskingStage):
         check_references(rows, self.rows)
         if len(rows) < 2:
             raise DataError(f"'{self.rows}' has 1 item; an interval needs at least 2")
-        return RowsOutput(self._rows(context), self.output_features(context))
+        like = rows.features
+        return RowsOutput(self._rows(context), features(self._added(), like=like))
+
+    def _added(self) -> list[str]:
+        """With the form of each answer where more than one is read."""
+        return [*self.added_columns, *(["answer_form"] if self.answer_in == "any" else [])]
 
     def _rows(self, context: Context) -> Iterator[Row]:
         shown = self.examples if max(self.shots) else None
@@ -142,7 +157,13 @@ class Evaluate(AskingStage):
                 results.add(row)
                 yield row
             seconds[model] = round(time.monotonic() - began, 3)
-        context.metrics.update(results.measured().to_metrics(), seconds=seconds)
+        measured = results.measured()
+        context.metrics.update(measured.to_metrics(), seconds=seconds)
+        for exam in measured.exam:
+            what = f"model '{exam.model}' ({exam.shots}-shot)"
+            form = why_mostly_unreadable(exam.parse_failures or 0, (exam.n or 0) * self.samples)
+            if form is not None:
+                context.warn(f"{what}: {form}")
 
     def _contamination(self, context: Context, pools: Mapping[str, Sequence[Row]]) -> Contamination:
         seen: dict[str, Iterable[Row]] = {**context.training_rows(self.models)}
@@ -168,13 +189,14 @@ class Evaluate(AskingStage):
     def _judged(self, row: Row, completion: Completion) -> Row:
         text = completion.text.strip() if completion.error is None else None
         ended = completion.finish_reason == "stop"
+        answer, form = None, None
         if completion.tool_calls and self.answer_kind == "tool_call":
-            answer: str | None = json_text(list(completion.tool_calls))
-        else:
-            answer = None if text is None else extract_answer(text, self.answer_kind, ended)
+            answer = json_text(list(completion.tool_calls))
+        elif text is not None:
+            answer, form = found_answer(text, self.answer_kind, ended, self.answer_in)
         failed = completion.error is not None  # which is no decision to call nothing
         verdict = None if failed else judge(answer, row["reference_answer"], self.answer_kind)
-        return {
+        judged = {
             **row,
             "completion": text,
             "answer": None if verdict is None else answer,
@@ -183,6 +205,9 @@ class Evaluate(AskingStage):
             "finish_reason": completion.finish_reason,
             "error": completion.error,
         }
+        if self.answer_in == "any":
+            judged["answer_form"] = None if verdict is None else form
+        return judged
 
     def _jobs(
         self, context: Context, model: str, pools: Mapping[str, Sequence[Row]]

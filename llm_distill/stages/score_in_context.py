@@ -17,13 +17,14 @@ from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import SamplingSettings
 from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError, nearest
-from llm_distill.methods.answers import AnswerKind, extract_answer, judge
+from llm_distill.methods.answers import AnswerKind, AnswerPlace, extract_answer, judge
 from llm_distill.methods.examples import question_key, usable
+from llm_distill.methods.final_answer import why_mostly_unreadable
 from llm_distill.methods.in_context_score import Tally, mean_by
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, by_task, check_references, task_of
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
 Candidate = tuple[str, str, str]
 """Task, question and rationale: candidates with the same three share an exam."""
@@ -56,6 +57,11 @@ class ScoreInContext(AskingStage):
     )
     answer_kind: AnswerKind = Field(
         "exact", description="how an answer is compared with the item's reference_answer"
+    )
+    answer_in: AnswerPlace = later_setting(
+        "tag",
+        "where an answer is read: tag: `<ans>`, and `\\boxed` of choices and mathematics; any: in "
+        "whatever form it stands, see docs/answers.md",
     )
 
     def required_columns(self) -> dict[str, set[str]]:
@@ -101,12 +107,16 @@ class ScoreInContext(AskingStage):
             )
         if unscored:
             context.warn(f"{unscored} of {len(context.rows(self.rows))} candidates have no score")
+        n_answers = sum(tally.n_items for tally in tallies.values())
+        n_unreadable = sum(tally.parse_failures for tally in tallies.values())
+        if (form := why_mostly_unreadable(n_unreadable, n_answers)) is not None:
+            context.warn(f"model '{self.model}': {form}")
         context.metrics.update(
             candidates_scored=len(tallies),
             candidates_repeated=repeated,
             unscored=unscored,
-            answers=sum(tally.n_items for tally in tallies.values()),
-            parse_failures=sum(tally.parse_failures for tally in tallies.values()),
+            answers=n_answers,
+            parse_failures=n_unreadable,
             mean_score=mean_by(by_strategy),
         )
 
@@ -121,7 +131,7 @@ class ScoreInContext(AskingStage):
                 continue
             candidate, reference = job.about
             ended = completion.finish_reason == "stop"
-            answer = extract_answer(completion.text, self.answer_kind, ended)
+            answer = extract_answer(completion.text, self.answer_kind, ended, self.answer_in)
             tallies[candidate].add(judge(answer, reference, self.answer_kind))
         context.metrics.update(budget.figures())
         return tallies

@@ -316,3 +316,25 @@ def test_conversations_and_calls_are_items_too(run_stage: Run) -> None:
     assert [row["is_correct"] for row in run.rows] == [True, True, False]
     assert [len(request.prompt) for request in asked] == [3, 3, 3]
     assert asked[0].tools[0]["function"]["name"] == "add"
+
+
+def test_form_and_skill_apart(run_stage: Run, stage: Callable[..., Evaluate]) -> None:
+    def chatty(request: Request) -> str:
+        n = number(request)
+        return f" The answer is: {n + 1}." if n < 6 else f" <ans>{n}</ans>" if n < 7 else " Hm, who"
+
+    by_tag = run_stage(stage(answer_kind="math"), {"rows": ITEMS}, {"weak": chatty})
+    (result,) = by_tag.metrics["results"]
+    assert (result["accuracy"], result["parse_failures"]) == (0.0, 7)
+    assert "forms" not in result
+    assert "answer_form" not in by_tag.rows[0]
+    (warning,) = [text for text in by_tag.warnings if "form" in text]
+    assert "model 'weak' (0-shot): 7 of 8 answers cannot be read" in warning
+    in_any = run_stage(
+        stage(answer_kind="math", answer_in="any"), {"rows": ITEMS}, {"weak": chatty}
+    )
+    (result,) = in_any.metrics["results"]
+    assert (result["accuracy"], result["parse_failures"]) == (0.75, 0)
+    assert result["forms"] == {"sentence": 6, "tag": 1, "whole": 1}
+    assert [row["answer_form"] for row in in_any.rows[5:]] == ["sentence", "tag", "whole"]
+    assert not [text for text in in_any.warnings if "form" in text]

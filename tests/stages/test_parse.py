@@ -106,7 +106,7 @@ def test_another_column_can_be_read_without_an_error_column(run_stage: Run) -> N
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "exactly one of tags, pattern, json_keys; got none"),
+        ({}, "exactly one of tags, pattern, json_keys, final_answer; got none"),
         ({"tags": {"a": "b"}, "pattern": "(?P<a>x)"}, "exactly one"),
         ({"pattern": "(?P<a>x"}, "not a regular expression"),
         ({"pattern": "x"}, "names no column"),
