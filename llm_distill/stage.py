@@ -206,6 +206,9 @@ class Stage(BaseModel):
     """The columns that it adds, if it passes on those of `rows`."""
 
     stage: str
+    optional: bool = execution_setting(
+        False, "run only where another stage reads it: one of several that stand ready"
+    )
 
     def loads(self, place: str) -> bool:
         """Whether it loads the model at this place in its settings itself, so needs its weights."""

@@ -35,6 +35,15 @@ def dependants(name: str, stages: Mapping[str, Stage]) -> set[str]:
     return reached
 
 
+def without_unread(stages: Mapping[str, Stage]) -> dict[str, Stage]:
+    """Without the optional stages that no stage that is kept reads, in their order."""
+    kept: set[str] = set()
+    for name in reversed(list(stages)):  # what reads a stage comes after it
+        if name in kept or not stages[name].optional:
+            kept.update((name, *upstream(stages[name], stages)))
+    return {name: stage for name, stage in stages.items() if name in kept}
+
+
 def base_model(name: str, stages: Mapping[str, Stage]) -> str:
     """The entry under `models:` that a model or a trained stage goes back to."""
     while name in stages:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from llm_distill.errors import ConfigError, nearest, quoted
 from llm_distill.paths import bundled_root, exists, find_resource
-from llm_distill.pipeline.graph import check_graph
+from llm_distill.pipeline.graph import check_graph, without_unread
 from llm_distill.pipeline.outside import check_trackers
 from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems
@@ -66,12 +66,15 @@ def load_pipeline(
         check_trackers(header.report_to, stages, problems)
     problems.raise_if_any()
     assert header is not None
+    wanted = without_unread(stages)
+    if not wanted:
+        raise ConfigError(f"{path}: every stage is optional and none is read by another: none runs")
     return PipelineConfig(
         name=header.name,
         seed=header.seed,
         models=header.models,
         report_to=header.report_to,
-        stages=_with_tracker(stages, header.report_to),
+        stages=_with_tracker(wanted, header.report_to),
         source=str(path),
         profile=profile,
         resolved=values,

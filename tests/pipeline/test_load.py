@@ -116,7 +116,7 @@ def test_variables_come_from_the_environment(
     ("old", "new", "expected"),
     [
         ("stage: toy_map", "stage: toy_mapp", "toy.yaml:10: stages.answers.stage: no stage 'toy_mapp'; did you mean 'toy_map'?"),
-        ("    n: 4", "    m: 4", "toy.yaml:8: stages.numbers.m: unknown setting 'm'; allowed: error, mode, n, pause"),
+        ("    n: 4", "    m: 4", "toy.yaml:8: stages.numbers.m: unknown setting 'm'; allowed: error, mode, n, optional, pause"),
         ("    n: 4", "    n: many", "toy.yaml:8: stages.numbers.n: should be a valid integer"),
         ("    n: 4", "    n: -1", "greater than or equal to 0, got -1"),
         ("    n: 4", "    mode: even", "stages.numbers.mode: got 'even'; allowed: 'plain' or 'odd'"),
@@ -342,3 +342,22 @@ def test_unknown_profile_and_set(failure: Failure, good: str) -> None:
     assert "--set stages.numbers.n=x: stages.numbers.n" in failure(
         good, assignments=["stages.numbers.n=x"]
     )
+
+
+def test_optional_stages_run_only_where_they_are_read(load: Load, failure: Failure) -> None:
+    text = """
+name: toy
+stages:
+  numbers: {stage: toy_rows}
+  one: {stage: toy_map, rows: numbers, optional: true}
+  deeper: {stage: toy_map, rows: numbers, optional: true}
+  other: {stage: toy_map, rows: deeper, optional: true}
+  last: {stage: toy_map, rows: one}
+"""
+    assert list(load(text).stages) == ["numbers", "one", "last"]
+    other = load(text, assignments=["stages.last.rows=other"])
+    assert list(other.stages) == ["numbers", "deeper", "other", "last"]
+    wrong = text.replace("rows: deeper", "rows: deeeper")  # checked although it does not run
+    assert "deeeper" in failure(wrong)
+    alone = "name: toy\nstages: {numbers: {stage: toy_rows, optional: true}}\n"
+    assert "every stage is optional" in failure(alone)

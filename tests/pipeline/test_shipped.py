@@ -35,38 +35,43 @@ ARTE = [(file, profile) for file in SIZES for profile in (None, *profile_names(f
 @pytest.mark.parametrize(("file", "profile"), ARTE)
 def test_arte_and_its_controls_differ_in_their_data_only(file: str, profile: str | None) -> None:
     stages: dict[str, Any] = dict(load_pipeline(file, profile=profile).stages)
-    data = [stages[stages[student].rows] for student in STUDENTS]
+    students = [name for name in STUDENTS if name in stages]  # a small file may have fewer
+    data = [stages[stages[student].rows] for student in students]
     assert {(select.n, select.per, select.strict) for select in data} == {
         (data[0].n, data[0].per, True)
     }
-    assert len({select.rows for select in data}) == len(STUDENTS)
-    checked = [stages["original_checked"], *(stages[select.rows] for select in data[1:])]
+    assert len({select.rows for select in data}) == len(students) >= 5
+    checked = [
+        stages["original_checked" if student == "original_teacher" else select.rows]
+        for student, select in zip(students, data, strict=True)
+    ]
     # A stage `verify`, or one that asks and verifies.
     assert len({getattr(check, "verify", check).drop_wrong for check in checked}) == 1
-    trained = [stages[student].model_dump(exclude={"rows"}) for student in STUDENTS]
+    trained = [stages[student].model_dump(exclude={"rows"}) for student in students]
     assert all(settings == trained[0] for settings in trained)
-    assert set(stages["controls"].models) == {"student", *STUDENTS}
+    assert set(stages["controls"].models) == {"student", *students}
 
 
 @pytest.mark.parametrize(("file", "profile"), ARTE)
 def test_artes_traps_in_the_shipped_files(file: str, profile: str | None) -> None:
     stages: dict[str, Any] = dict(load_pipeline(file, profile=profile).stages)
     # The student is stopped at the next question, and every exam is the same.
-    exams = [
-        stages[n] for n in ("takers", "in_context_scores", "original_scores", "exam", "controls")
-    ]
-    assert {(e.template, e.sampling.stop) for e in exams} == {("arte/exam.jinja", ("\nQuestion:",))}
-    assert all(stages[student].prompt_template == "arte/exam.jinja" for student in STUDENTS)
+    prompts = "small" if "small" in file else "arte"
+    exams = ("takers", "in_context_scores", "original_scores", "exam", "controls")
+    asked = {(stages[n].template, stages[n].sampling.stop) for n in exams if n in stages}
+    assert asked == {(f"{prompts}/exam.jinja", ("\nQuestion:",))}
+    students = [stages[name] for name in STUDENTS if name in stages]
+    assert {student.prompt_template for student in students} == {f"{prompts}/exam.jinja"}
     # What a student learns from was never seen in the splits, the test split least of all.
     for name in ("draft_questions", "tailored_questions"):
         assert set(stages[name].against) == {"seeds", "validation", "test"}
         assert stages[stages[name].rows].stage == "deduplicate"
     # Prompt erasure: pairs have the plain prompt that the aligned teacher is then asked with.
-    assert stages["preferences"].rationale_template == "arte/rationale.jinja"
-    assert stages["tailored_checked"].template == "arte/rationale.jinja"
+    assert stages["preferences"].rationale_template == f"{prompts}/rationale.jinja"
+    assert stages["tailored_checked"].template == f"{prompts}/rationale.jinja"
     assert stages["tailored_checked"].sampling.temperature == 0
     # A pair of questions answers its own prompt: one question is asked for, one is given.
-    assert stages["drafts"].variables["n_questions"] == 1
+    assert stages["drafts"].variables.get("n_questions", 1) == 1
     # Enough seeds for a prompt's examples.
     examples = stages["drafts"].examples
     assert examples.n < 24 if "paper" not in file else examples.may_be_itself
