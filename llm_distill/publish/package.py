@@ -122,6 +122,7 @@ def _dataset(
 ) -> Package:
     from datasets import load_from_disk
 
+    # What datasets caches goes into the work directory: beside the rows it would stay there.
     rows = load_from_disk(str(origin.lineage.path))
     work_dir.mkdir(parents=True, exist_ok=True)
     published, written = as_objects(rows.features), None
@@ -131,7 +132,7 @@ def _dataset(
         published = written.published()
     published, warnings = _readable(rows, published)
     if published != rows.features:
-        rows = rows.cast(published)
+        rows = rows.cast(published, cache_file_name=str(work_dir / "cast.arrow"))
     n_files = max(1, -(-rows.data.nbytes // BYTES_A_FILE))
     files: dict[str, Path | bytes] = {}
     for index in range(n_files):
@@ -168,7 +169,7 @@ def _written(rows: Dataset, form: WrittenConversations, work_dir: Path) -> Datas
         remove_columns=rows.column_names,
         features=form.features,
         load_from_cache_file=False,
-        cache_file_name=str(work_dir / "written.arrow"),  # not beside the artifact
+        cache_file_name=str(work_dir / "written.arrow"),
         new_fingerprint="written",  # or it would hash the function
     )
     if not len(found):
