@@ -253,6 +253,20 @@ def test_a_system_message_with_more_than_its_text_is_a_turn() -> None:
         assert len(written["conversations"]) == 2
 
 
+def test_what_sharegpt_has_no_place_for() -> None:
+    write = writer("sharegpt", "messages")
+    talk = [
+        said("user", "Go.", weight=0.5),
+        said("assistant", "Now.", tool_calls=[{"id": "c1", **call("w")}]),
+    ]
+    for row_id in ("a", "b"):
+        assert write.write(on_disk({"id": row_id, "messages": talk})) is not None
+    assert write.lost == {
+        "weights other than 0 and 1": Found(2, "a"),
+        "ids of calls beside a text": Found(2, "a"),
+    }
+
+
 def test_alpaca_and_what_it_has_no_place_for() -> None:
     write = writer("alpaca", "messages")
     talk = [
