@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from llm_distill.errors import EXIT_CODES, LLMDistillError, counted
+from llm_distill.rows.conversation_forms import Form
 
 EXIT_CODE_LINES = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
@@ -208,6 +209,9 @@ def push(
     merge: Annotated[
         bool, typer.Option("--merge", help="Merge an adapter into its base first.")
     ] = False,
+    conversation_form: Annotated[
+        Form | None, typer.Option(help="Write the conversations of rows in this form.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the files and the card; push nothing.")
     ] = False,
@@ -226,6 +230,7 @@ def push(
         merge=merge,
         dry_run=dry_run,
         revision=revision,
+        conversation_form=conversation_form,
     )
 
 

@@ -22,6 +22,7 @@ from llm_distill.publish.model_card import names_of
 from llm_distill.publish.package import Package, package
 from llm_distill.publish.push import check_can_push, check_repo_id, push
 from llm_distill.publish.recipe import is_pipeline
+from llm_distill.rows.conversation_forms import Form
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.record import RunRecord, read_run
 
@@ -42,6 +43,7 @@ def push_command(
     merge: bool,
     dry_run: bool,
     revision: str | None = None,
+    conversation_form: Form | None = None,
 ) -> None:
     """Push, or with `dry_run` show the files, the card and the warnings; that sends nothing."""
     check_repo_id(repo_id)
@@ -54,6 +56,8 @@ def push_command(
     artifact = _artifact(workspace, record, stage)
     if merge and not artifact.manifest.is_model:
         raise ConfigError(f"--merge: stage '{stage}' gives rows, not an adapter")
+    if conversation_form is not None and artifact.manifest.is_model:
+        raise ConfigError(f"--conversation-form: stage '{stage}' gives a model, not rows")
     if not dry_run:
         check_can_push()
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
@@ -66,7 +70,9 @@ def push_command(
         lineage = read_lineage(artifact.path)
         evaluations = tuple(_evaluations(workspace, record, lineage))
         origin = Origin(lineage, evaluations, _pipeline(record))
-        packed = package(origin, repo_id, license_id, Path(folder) / "rows", merged)
+        packed = package(
+            origin, repo_id, license_id, Path(folder) / "rows", merged, conversation_form
+        )
         _show(packed, repo_id, out, dry_run=dry_run)
         if dry_run:
             return

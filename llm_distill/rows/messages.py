@@ -244,6 +244,9 @@ def _message(turn: Any, place: str, lost: Counter[str]) -> Message:
     content = next((turn[name] for name in _TEXTS if turn.get(name) is not None), None)
     reasoning = read_reasoning(turn)
     if theirs == "function_call":
+        if isinstance(content, str) and content.startswith("<think>"):
+            thought, content = leading_thought(content)  # as LLaMA-Factory has it before the call
+            reasoning = reasoning or thought
         calls, text = _written_calls(content, place), ""
     else:
         calls = _calls(turn, place)

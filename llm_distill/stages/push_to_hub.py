@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from llm_distill.errors import ConfigError, ModelError
+from llm_distill.rows.conversation_forms import Form
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage, later_setting
 
 BRANCH = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
@@ -42,6 +43,9 @@ class PushToHub(Stage):
     evaluations: tuple[Rows, ...] = Field(
         (), description="evaluations whose results the model's card shows"
     )
+    conversation_form: Form | None = later_setting(
+        None, "the form that conversations are written in; null: as they are in the rows"
+    )
 
     @field_validator("repo_id")
     @classmethod
@@ -63,6 +67,8 @@ class PushToHub(Stage):
             raise ValueError("set either rows (pushes a dataset) or model")
         if self.rows is not None and self.evaluations:
             raise ValueError("evaluations: a dataset's card does not show any; remove it")
+        if self.model is not None and self.conversation_form is not None:
+            raise ValueError("conversation_form: a model has no conversations; remove it")
         return self
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
@@ -97,9 +103,17 @@ class PushToHub(Stage):
             evaluations=tuple(read_lineage(found) for found in evaluations if found is not None),
             pipeline=context.pipeline,
         )
-        packed = package(origin, self.repo_id, self.license, context.work_dir / "package")
+        packed = package(
+            origin,
+            self.repo_id,
+            self.license,
+            context.work_dir / "package",
+            conversation_form=self.conversation_form,
+        )
         for warning in packed.warnings:
             context.warn(warning)
+        for reason, count in packed.dropped.items():
+            context.drop(reason, count)
         pushed = push(
             packed,
             self.repo_id,

@@ -208,6 +208,10 @@ def test_the_push_command(made, distilled, pipeline, hub, cli):
     assert cli("push", "toy", "clean", "--repo-id", "me/rows", *public, *there)[0] == 0
     assert not hub.repos["datasets/me/rows"].private
     assert set(hub.repos["datasets/me/rows"].files) >= {"data/train-00000-of-00001.parquet"}
+    form = ("--conversation-form", "trl", "--dry-run")
+    code, dry = cli("push", "toy", "clean", "--repo-id", "me/rows", *form, *there)
+    assert code == 0
+    assert "They are in TRL's form: `prompt` and `completion`" in dry
 
 
 @pytest.mark.parametrize(
@@ -216,6 +220,9 @@ def test_the_push_command(made, distilled, pipeline, hub, cli):
         (("clean", "--repo-id", "rows"), 2, "has no owner"),
         (("clean", "--repo-id", "me/rows", "--license", "mti"), 2, "did you mean 'mit'"),
         (("clean", "--repo-id", "me/rows", "--merge"), 2, "gives rows, not an adapter"),
+        (("clean", "--repo-id", "me/rows", "--conversation-form", "gpt"), 2, "'openai', "),
+        (("distilled", "--repo-id", "me/toy", "--conversation-form", "trl"), 2, "gives a model"),
+        (("test", "--repo-id", "me/rows", "--conversation-form", "trl"), 3, "neither messages nor"),
         (("claen", "--repo-id", "me/rows"), 5, "has no stage 'claen'; did you mean 'clean'"),
         (("elsewhere", "--repo-id", "me/rows"), 5, "has nothing to push: it is failed"),
     ],

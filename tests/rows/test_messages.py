@@ -45,6 +45,14 @@ def turn(content: str = "", role: str = "assistant", **more: Any) -> dict[str, A
             {"from": "function_call", "value": '[{"name": "f", "parameters": {}}, {"name": "g"}]'},
             turn(tool_calls=[call("f"), call("g")]),
         ),
+        (
+            {"from": "function_call", "value": '<think>\nWhy.\n</think>\n\n{"name": "f"}'},
+            turn(tool_calls=[call("f")], reasoning_content="Why."),
+        ),
+        (
+            {"from": "function_call", "value": '{"name": "f", "arguments": {"a": "</think>"}}'},
+            turn(tool_calls=[call("f", a="</think>")]),
+        ),
         ({"role": "developer", "content": "Be brief."}, turn("Be brief.", "system")),
         (
             {

@@ -24,6 +24,8 @@ def push(**settings: Any) -> PushToHub:
         ({"rows": "a", "repo_id": "me/t y"}, "repo id 'me/t y'"),
         ({"rows": "a", "license": "apache"}, "not one that the Hub knows; .* mean 'apache-2.0'"),
         ({"rows": "a", "evaluations": ["exam"]}, "a dataset's card does not show any"),
+        ({"model": "a", "conversation_form": "trl"}, "a model has no conversations; remove it"),
+        ({"rows": "a", "conversation_form": "gpt"}, "'openai', 'sharegpt', 'alpaca' or 'trl'"),
         ({"rows": "a", "token": "hf_x"}, "Extra inputs are not permitted"),
     ],
 )
