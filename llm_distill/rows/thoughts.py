@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 TAGS = ("think", "thinking")
 """Not the tags that people ask a model for, such as <reasoning>."""
@@ -41,6 +42,16 @@ def still_open(text: str, opened: str = "") -> str:
         elif opened and tag[1] and tag[2].casefold() == opened[1:-1].casefold():
             opened = ""
     return opened
+
+
+def tag_of(chat_template: str, vocabulary: Collection[str]) -> str:
+    """The name of the tag in which a model thinks: its vocabulary or its template has it.
+
+    >>> tag_of("{{ '<thinking>' }}", {"<s>", "</s>"}), tag_of("", {"<s>"})
+    ('thinking', 'think')
+    """
+    known = (tag for tag in TAGS if f"</{tag}>" in vocabulary or f"<{tag}>" in chat_template)
+    return next(known, TAGS[0])
 
 
 def leading_thought(text: str) -> tuple[str | None, str]:
