@@ -95,19 +95,16 @@ class TrainingSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     peft: LoraSettings | None = Field(None, description="train a LoRA adapter; null trains all")
-    learning_rate: float = Field(2e-5, gt=0, allow_inf_nan=False, description="at its highest")
+    learning_rate: float = Field(2e-5, gt=0, description="at its highest")
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
         "cosine", description="how the learning rate falls"
     )
     warmup_steps: float = Field(
         0.0,
         ge=0,
-        allow_inf_nan=False,
         description="steps until the highest rate; below 1, a share of all steps",
     )
-    num_train_epochs: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="passes over the rows"
-    )
+    num_train_epochs: float = Field(1.0, gt=0, description="passes over the rows")
     max_steps: int = Field(
         -1,
         ge=-1,
@@ -115,7 +112,7 @@ class TrainingSettings(BaseModel):
     )
     per_device_train_batch_size: int = Field(8, ge=1, description="rows in a forward pass")
     gradient_accumulation_steps: int = Field(1, ge=1, description="forward passes in a step")
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="of AdamW")
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     max_length: int = Field(1024, ge=2, description="longer rows, in tokens, are dropped")
     router_aux_loss_coef: float | None = later_setting(
@@ -160,7 +157,6 @@ class PreferenceSettings(TrainingSettings, ThoughtSettings):
     learning_rate: float = Field(
         1e-5,
         gt=0,
-        allow_inf_nan=False,
         description="the peak; 1e-6 is usual if all weights are trained",
     )
 
