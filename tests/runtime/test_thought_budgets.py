@@ -36,7 +36,7 @@ N = 8
 @pytest.fixture
 def thinks(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
-    for name, opened in (("thinks", "<think>\\n"), ("other", "")):
+    for name, opened in (("thinks", "<think>\n"), ("other", "")):
         tokenizer = save_tokenizer(tmp_path / name)
         tokenizer.add_tokens(["<think>", "</think>"])
         tokenizer.chat_template = TEMPLATE.replace(
