@@ -60,9 +60,14 @@ class AskingStage(Stage):
     ) -> Iterator[tuple[Job[About], Completion]]:
         """Every job in order with its completion, with a bar of `total` requests.
 
+        `thoughts_cut` of the metrics counts, by model, those whose thought a budget closed.
+
         Raises:
             DataError: more have failed than `budget` allows.
         """
         for job, completion in answered(jobs, partial(context.generate, model, total=total)):
             budget.count(job.id, completion.error, completion.finish_reason == "length")
+            if completion.thought_cut is not None:
+                counts = context.metrics.setdefault("thoughts_cut", {})
+                counts[model] = counts.get(model, 0) + completion.thought_cut
             yield job, completion

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from llm_distill.rows.messages import Message
+from llm_distill.stage import later_setting
 
 FinishReason = Literal["stop", "length", "error"]
 
@@ -26,6 +27,22 @@ class SamplingSettings(BaseModel):
     stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
         (), description="texts that end a completion; they are not kept"
     )
+    thinking_token_budget: int | None = later_setting(
+        None,
+        "tokens that may be written inside thoughts (<think>); then the thought is closed, and the "
+        "answer follows; null: no limit but max_tokens, which holds for both",
+        ge=0,
+    )
+
+    @model_validator(mode="after")
+    def _leaves_room_for_an_answer(self) -> Self:
+        budget = self.thinking_token_budget
+        if budget is not None and budget >= self.max_tokens:
+            raise ValueError(
+                f"thinking_token_budget: {budget} leaves no token of max_tokens: "
+                f"{self.max_tokens} for the answer; lower it, or raise max_tokens"
+            )
+        return self
 
 
 class StructuredOutput(BaseModel):
@@ -89,6 +106,8 @@ class Completion:
         is_passing: with an error: the request was not at fault, and may be answered another time.
         reasoning: what the model thought before it answered, which is not a part of `text`.
         tool_calls: the calls that it asks for, in the form of `rows.messages`.
+        thought_cut: whether `thinking_token_budget` closed a thought; None: there was no budget, or
+            the engine does not know.
     """
 
     id: str
@@ -102,6 +121,7 @@ class Completion:
     is_passing: bool = False
     reasoning: str | None = None
     tool_calls: tuple[dict[str, Any], ...] | None = None
+    thought_cut: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

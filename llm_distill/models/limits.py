@@ -39,6 +39,16 @@ def check_ids(largest: int, rows: int, name: str, where: str) -> None:
         )
 
 
+def guard_ids(model: Any, name: str, where: str) -> None:
+    """As `check_ids`, from now on, for whatever is put through the model by code of others."""
+    embedding, rows = model.get_input_embeddings(), n_rows(model)
+
+    def check(module: Any, given: tuple[Any, ...]) -> None:
+        check_ids(int(given[0].max()), rows, name, where)
+
+    embedding.register_forward_pre_hook(check)
+
+
 def check_dataset(dataset: Dataset, model: Any, name: str) -> None:
     """As `check_ids`, for all that is trained on.
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
-_TAGS = "think|thinking"  # not the tags that people ask a model for, such as <reasoning>
+TAGS = ("think", "thinking")
+"""Not the tags that people ask a model for, such as <reasoning>."""
+
+_TAGS = "|".join(TAGS)
 _BLOCK = re.compile(
     rf"<(?P<tag>{_TAGS})>(?P<thought>.*?)(?:</(?P=tag)>|\Z)", re.DOTALL | re.IGNORECASE
 )
 _OPENED = re.compile(rf"(<(?:{_TAGS})>)\s*\Z", re.IGNORECASE)
 _OPEN = re.compile(rf"<(?:{_TAGS})>", re.IGNORECASE)
 _END = re.compile(rf"</(?:{_TAGS})>", re.IGNORECASE)
+_TAG = re.compile(rf"<(/?)({_TAGS})>", re.IGNORECASE)
 
 
 def opened_thought(prompt: str) -> str:
@@ -21,6 +26,32 @@ def opened_thought(prompt: str) -> str:
     """
     match = _OPENED.search(prompt)
     return match.group(1) if match else ""
+
+
+def still_open(text: str, opened: str = "") -> str:
+    """The opening tag of the thought in the middle of which a text ends, or none.
+
+    opened: the tag of the thought in the middle of which it begins.
+
+    >>> still_open("So <think> 2 + 2"), still_open("is 4.</think> 4", "<think>")
+    ('<think>', '')
+    """
+    for tag in _TAG.finditer(text):
+        if not opened and not tag[1]:
+            opened = tag[0]
+        elif opened and tag[1] and tag[2].casefold() == opened[1:-1].casefold():
+            opened = ""
+    return opened
+
+
+def tag_of(chat_template: str, vocabulary: Collection[str]) -> str:
+    """The name of the tag in which a model thinks: its vocabulary or its template has it.
+
+    >>> tag_of("{{ '<thinking>' }}", {"<s>", "</s>"}), tag_of("", {"<s>"})
+    ('thinking', 'think')
+    """
+    known = (tag for tag in TAGS if f"</{tag}>" in vocabulary or f"<{tag}>" in chat_template)
+    return next(known, TAGS[0])
 
 
 def leading_thought(text: str) -> tuple[str | None, str]:

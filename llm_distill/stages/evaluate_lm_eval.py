@@ -33,6 +33,7 @@ from llm_distill.evaluation.lm_eval_tasks import (
 )
 from llm_distill.evaluation.result_rows import Contamination, HarnessRow
 from llm_distill.evaluation.results import Results
+from llm_distill.models.limits import guard_ids
 from llm_distill.models.sources import (
     Device,
     ModelSource,
@@ -71,7 +72,7 @@ class EvaluateLmEval(Stage):
     """
 
     needs_weights: ClassVar[bool] = True
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     stage: Literal["evaluate_lm_eval"]
     models: list[Model] = Field(min_length=1, description="the models that take the tasks")
@@ -91,7 +92,8 @@ class EvaluateLmEval(Stage):
     enable_thinking: bool | None = later_setting(
         None,
         "told to a chat template that knows it, such as Qwen 3's; if true, what is thought before "
-        "</think> is cut off, and tasks that compare likelihoods are refused",
+        "</think> is cut off, a thought without an end has no answer, what ends an answer ends no "
+        "thought, and tasks that compare likelihoods are refused",
     )
     system_instruction: str | None = Field(None, description="the start of every prompt")
     gen_kwargs: dict[str, Any] = Field(
@@ -176,18 +178,24 @@ class EvaluateLmEval(Stage):
         import lm_eval
         from lm_eval.models.huggingface import HFLM
 
+        from llm_distill.evaluation.lm_eval_thinking import ThinkingLM
+
         as_chat = self.apply_chat_template
         if as_chat is None:
             as_chat = source.prompt_format == "chat"
         # Loaded here, not by lm-eval: safetensors only, with every adapter, without the Hub.
         model: Any = load_model(source, device=choose_device(self.device, "device"))
-        lm = HFLM(
-            pretrained=model,
-            tokenizer=load_tokenizer(source),
-            batch_size=self.batch_size,
-            enable_thinking=self.enable_thinking,
-            think_end_token="</think>" if self.enable_thinking else None,
-        )
+        guard_ids(model, source.name, "a prompt")
+        tokenizer: Any = load_tokenizer(source)
+        if self.enable_thinking:
+            lm: HFLM = ThinkingLM(model, tokenizer, self.batch_size)
+        else:
+            lm = HFLM(
+                pretrained=model,
+                tokenizer=tokenizer,
+                batch_size=self.batch_size,
+                enable_thinking=self.enable_thinking,
+            )
         lm.set_cache_hook(_Counter(bar))
         seed(tasks)
         try:
@@ -202,6 +210,8 @@ class EvaluateLmEval(Stage):
                     fewshot_as_multiturn=True,
                     system_instruction=self.system_instruction,
                 )
+        except ModelError:
+            raise
         except Exception as error:
             log.info("lm-eval failed", exc_info=True)
             if is_out_of_memory(error):

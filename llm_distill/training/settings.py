@@ -100,10 +100,16 @@ class TrainingSettings(BaseModel):
         "cosine", description="how the learning rate falls"
     )
     warmup_steps: float = Field(
-        0.0, ge=0, description="steps until the highest rate; below 1, a share of all steps"
+        0.0,
+        ge=0,
+        description="steps until the highest rate; below 1, a share of all steps",
     )
     num_train_epochs: float = Field(1.0, gt=0, description="passes over the rows")
-    max_steps: int = Field(-1, ge=-1, description="optimizer steps; above 0 overrides the epochs")
+    max_steps: int = Field(
+        -1,
+        ge=-1,
+        description="optimizer steps, instead of the epochs; -1: as many as the epochs take",
+    )
     per_device_train_batch_size: int = Field(8, ge=1, description="rows in a forward pass")
     gradient_accumulation_steps: int = Field(1, ge=1, description="forward passes in a step")
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
@@ -124,6 +130,17 @@ class TrainingSettings(BaseModel):
         "none", "where curves are sent as well; unless set, the pipeline's own report_to"
     )
 
+    @field_validator("max_steps")
+    @classmethod
+    def _trains(cls, value: int) -> int:
+        # transformers' Trainer makes no step then, and says nothing.
+        if value == 0:
+            raise ValueError(
+                "expected 1 or more, or -1 for as many as num_train_epochs takes; a stage that "
+                "trains nothing is left out of the file"
+            )
+        return value
+
     def trains_weights(self) -> bool:
         """Whether any of the model's own weights change, and not only an adapter's."""
         if self.peft is None:
@@ -138,7 +155,9 @@ class PreferenceSettings(TrainingSettings, ThoughtSettings):
         LoraSettings(), description="train a LoRA adapter; null trains all, with two models"
     )
     learning_rate: float = Field(
-        1e-5, gt=0, description="the peak; 1e-6 is usual if all weights are trained"
+        1e-5,
+        gt=0,
+        description="the peak; 1e-6 is usual if all weights are trained",
     )
 
 

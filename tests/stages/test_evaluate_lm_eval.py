@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from llm_distill.errors import ConfigError, DataError
+from llm_distill.errors import ConfigError, DataError, ModelError
 from llm_distill.models.sources import ModelSource, load_model, load_tokenizer
 from llm_distill.paths import bundled_root
 from llm_distill.prompts import load_template
+from llm_distill.stages import evaluate_lm_eval
 from llm_distill.stages.evaluate_lm_eval import EvaluateLmEval
+from tests.engines.conftest import save_model, save_tokenizer
 
 Run = Callable[..., Any]
 
@@ -289,6 +291,125 @@ def test_items_that_were_trained_on_are_counted(run_stage: Run, folder: Path) ->
     run = run_stage(stage(folder, **settings), {"seen": seen[1:]}, **told)
     assert run.metrics["contamination"]["rows"] == {"seen": 0}
     assert run.metrics["contamination"]["n_items"] == N
+
+
+QWEN3 = (
+    "{{ bos_token }}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n"
+    "{% endif %}{% endif %}"
+)
+OPENS = QWEN3.replace("{% endif %}{% endif %}", "{% else %}<think>\n{% endif %}{% endif %}")
+WRITTEN = [  # what the model writes for each item; the answer is read from what is right of the tag
+    "Draft: <ans> 1 </ans>\nQuestion: is it?</think>\n\nIt is <ans> 2 </ans>\nQuestion: <ans>",
+    "Draft: <ans> 1 </ans> and so on",
+    "<ans> 3 </ans></think><ans> 4 </ans>",
+]
+
+
+@pytest.fixture
+def thinks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A tiny model that writes given texts by heart, and the prompts that it was given."""
+    import torch
+
+    def run(template: str, texts: list[str]) -> tuple[ModelSource, list[str]]:
+        path = tmp_path / "thinks"
+        tokenizer = save_tokenizer(path)
+        tokenizer.chat_template = template
+        tokenizer.save_pretrained(path)
+        save_model(path, len(tokenizer), max_position_embeddings=1024)
+        end, prompts = [tokenizer.eos_token_id], []
+
+        def generate(input_ids: Any, max_length: int, stopping_criteria: Any, **_: Any) -> Any:
+            ids = input_ids
+            read = tokenizer.batch_decode(ids)
+            prompts.extend(text.replace("<pad>", "") for text in read)
+            said = [texts[next(i for i in range(N) if f"item {i}" in text)] for text in read]
+            rows = [tokenizer(t, add_special_tokens=False)["input_ids"] + end for t in said]
+            for place in range(max_length - ids.shape[1]):
+                column = [row[place] if place < len(row) else 0 for row in rows]
+                ids = torch.cat([ids, torch.tensor(column)[:, None]], dim=1)
+                if stopping_criteria(ids, None).all():
+                    break
+            return ids
+
+        def loaded(*given: Any, **options: Any) -> Any:
+            model: Any = load_model(*given, **options)
+            model.generate = generate
+            return model
+
+        monkeypatch.setattr(evaluate_lm_eval, "load_model", loaded)
+        return ModelSource("student", str(path)), prompts
+
+    return run
+
+
+def ask_three(folder: Path, asked: str = "item {i}") -> None:
+    rows = [
+        {"asked": asked.format(i=i), "choices": ["a"], "gold": 0, "reference_answer": str(i)}
+        for i in (0, 1, 2)
+    ]
+    (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("template", [QWEN3, OPENS])
+def test_thoughts_are_cut_before_the_answer_is_read(
+    run_stage: Run, folder: Path, thinks: Any, template: str, batch_size: int
+) -> None:
+    ask_three(folder)
+    opened = "<think>\n" if template is OPENS else ""
+    source, prompts = thinks(template, [("" if opened else "<think>") + w for w in WRITTEN])
+    settings = {"tasks": ["sums_written"], "gen_kwargs": {"max_gen_toks": 200}}
+    run = run_stage(
+        stage(folder, enable_thinking=True, batch_size=batch_size, **settings),
+        models={"student": source},
+    )
+    assert sorted(prompts) == [f"<s><|user|>item {i}<|assistant|>{opened}" for i in range(3)]
+    completions = [row["completion"] for row in run.rows]
+    assert completions == ["It is <ans> 2 </ans>", "", "<ans> 4 </ans>"]
+    assert [row["answer"] for row in run.rows] == ["2", None, "4"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("enable_thinking", [False, None])
+def test_a_template_is_told_not_to_think(
+    run_stage: Run, folder: Path, thinks: Any, enable_thinking: bool | None
+) -> None:
+    ask_three(folder)
+    source, prompts = thinks(QWEN3, ["<ans> 1 </ans>"] * 3)
+    run = run_stage(
+        stage(folder, tasks=["sums_written"], enable_thinking=enable_thinking),
+        models={"student": source},
+    )
+    closed = "<think>\n\n</think>\n\n" if enable_thinking is False else ""
+    assert sorted(prompts) == [f"<s><|user|>item {i}<|assistant|>{closed}" for i in range(3)]
+    assert [row["answer"] for row in run.rows] == ["1"] * 3
+
+
+@pytest.mark.slow
+def test_likelihoods_of_a_model_that_thinks_are_refused(
+    run_stage: Run, folder: Path, thinks: Any
+) -> None:
+    source, _ = thinks(QWEN3, [])
+    with pytest.raises(DataError, match="enable_thinking=True is not compatible with loglik"):
+        run_stage(stage(folder, enable_thinking=True), models={"student": source})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["sums_written", "sums_chosen"])
+def test_a_token_without_a_row_is_said(
+    run_stage: Run, folder: Path, tmp_path: Path, task: str
+) -> None:
+    ask_three(folder, "<tool> item {i}")
+    tokenizer = save_tokenizer(tmp_path / "model")
+    save_model(tmp_path / "model", len(tokenizer), max_position_embeddings=1024)
+    tokenizer.add_tokens(["<tool>"])
+    tokenizer.save_pretrained(tmp_path / "model")
+    source = ModelSource("student", str(tmp_path / "model"), prompt_format="text")
+    with pytest.raises(ModelError, match=r"'student': token \d+ of a prompt is not among the"):
+        run_stage(stage(folder, tasks=[task]), models={"student": source})
 
 
 def test_without_the_package(run_stage: Run, monkeypatch: pytest.MonkeyPatch) -> None:

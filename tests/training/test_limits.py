@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from llm_distill.engines.base import Request, SamplingSettings, ScoreRequest
 from llm_distill.engines.transformers.engine import TransformersEngine
@@ -98,6 +99,25 @@ def test_rows_beyond_the_context_are_left_out_and_counted(run_stage, altered, na
     rows = given(prompt="How old is Ann? " * 12)
     run = run_stage(STAGES[name], {"r": rows}, models={"m": source})
     assert run.dropped == {"longer than the model's context": 1}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"max_steps": 0}, "max_steps.* expected 1 or more, or -1 for as many as num_train_epochs"),
+        ({"max_steps": -2}, "max_steps"),
+        ({"num_train_epochs": 0}, "num_train_epochs"),
+        ({"learning_rate": 0}, "learning_rate"),
+        ({"max_length": 0}, "max_length"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps"),
+    ],
+)
+@pytest.mark.parametrize("name", ["sft", "dpo", "distill"])
+def test_settings_that_would_train_nothing_are_refused(name, settings, said) -> None:
+    given = STAGES[name].model_dump(exclude_unset=True)
+    with pytest.raises(ValidationError, match=f"(?s){said}"):
+        type(STAGES[name]).model_validate({**given, **settings})
 
 
 @pytest.mark.parametrize("name", ["sft", "dpo", "distill"])

@@ -36,7 +36,8 @@ CUT = {"length", "max_tokens", "max_length"}
 """Words of servers for an answer that `max_tokens` cut; all others are a stop."""
 _NAMED = re.compile(
     r"(?:argument|parameter|field|setting)s?(?: supplied)?\W+(?P<field>[a-z_]+)"
-    r"|['\"`](?P<quoted>[a-z_]+)['\"`]",
+    r"|['\"`](?P<quoted>[a-z_]+)['\"`]"
+    r"|\b(?P<bare>thinking_token_budget)\b",  # as vLLM says it without a reasoning parser
     re.IGNORECASE,
 )
 
@@ -250,7 +251,10 @@ def refused_setting(refusal: Refusal, request: Request) -> str:
     if field:
         return "" if field in PROMPT_FIELDS else field
     sent = request_body(request, "").keys() - {*PROMPT_FIELDS, "model"}
-    named = (match["field"] or match["quoted"] for match in _NAMED.finditer(refusal.words))
+    named = (
+        match["field"] or match["quoted"] or match["bare"]
+        for match in _NAMED.finditer(refusal.words)
+    )
     return next((name for name in named if name in sent), "")
 
 

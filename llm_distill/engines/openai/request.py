@@ -25,8 +25,8 @@ def request_body(
 ) -> dict[str, Any]:
     """The JSON body of a request.
 
-    Defaults are sent too, since servers have their own. `top_k` is the exception: not every server
-    knows it.
+    Defaults are sent too, since servers have their own. `top_k` and `thinking_token_budget` are the
+    exceptions: not every server knows them.
     """
     sampling = request.sampling
     body: dict[str, Any] = {
@@ -44,6 +44,8 @@ def request_body(
         body["tools"] = list(request.tools)
     if sampling.top_k > 0:
         body["top_k"] = sampling.top_k
+    if sampling.thinking_token_budget is not None:
+        body["thinking_token_budget"] = sampling.thinking_token_budget
     if sampling.stop:
         body["stop"] = list(sampling.stop)
     if request.logprobs:

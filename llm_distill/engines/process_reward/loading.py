@@ -10,20 +10,25 @@ import torch
 from torch import nn
 
 from llm_distill.errors import ModelError
+from llm_distill.models.limits import check_ids, n_rows
 from llm_distill.models.sources import ModelSource, load_model
 
 Judge = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """ids [batch, length], rows [n], places [n] → logits [n, 2]: of wrong, of right."""
 
+Loaded = tuple[Judge, int]
+"""A judge, and how many token ids its model has a row for."""
 
-def next_token_judge(source: ModelSource, device: str, bad: int, good: int) -> Judge:
+
+def next_token_judge(source: ModelSource, device: str, bad: int, good: int) -> Loaded:
     """The logits of two tokens.
 
     The output layer is cut down to the rows of these tokens, so that no tensor has the size of a
     vocabulary; what a model does to its logits (a scale, a cap) it does to these two as well.
 
     Raises:
-        ModelError: it cannot be loaded, or its output layer is not an `nn.Linear`.
+        ModelError: it cannot be loaded, its output layer is not an `nn.Linear`, or it has no row
+            for one of the tokens.
     """
     model: Any = load_model(source, device=device)
     head = model.get_output_embeddings()
@@ -32,6 +37,7 @@ def next_token_judge(source: ModelSource, device: str, bad: int, good: int) -> J
             f"the output layer of model '{source.name}' is {type(head).__name__}, not nn.Linear; "
             "if an adapter changes it, merge that first (stage merge_adapter)"
         )
+    check_ids(max(bad, good), len(head.weight), source.name, "the verdicts")
     rows = [bad, good]
     bias = None if head.bias is None else head.bias.detach()[rows]
     model.set_output_embeddings(_linear(head.weight.detach()[rows], bias))
@@ -40,10 +46,10 @@ def next_token_judge(source: ModelSource, device: str, bad: int, good: int) -> J
         logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits[rows, places]
         return logits.float()
 
-    return judge
+    return judge, n_rows(model)
 
 
-def classification_judge(source: ModelSource, device: str) -> Judge:
+def classification_judge(source: ModelSource, device: str) -> Loaded:
     """What a head of two labels makes of the last hidden states.
 
     Raises:
@@ -62,7 +68,7 @@ def classification_judge(source: ModelSource, device: str) -> Judge:
         logits: torch.Tensor = head(states.float())
         return logits
 
-    return judge
+    return judge, n_rows(model)
 
 
 def check_is_causal(judge: Judge, name: str, device: str) -> None:

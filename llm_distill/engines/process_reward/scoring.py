@@ -15,11 +15,13 @@ import torch
 from llm_distill.engines.process_reward.encoding import Encoded, Encoder
 from llm_distill.engines.process_reward.format import NextToken, RewardFormat
 from llm_distill.engines.process_reward.loading import (
+    Loaded,
     check_is_causal,
     classification_judge,
     next_token_judge,
 )
 from llm_distill.errors import DataError, ModelError
+from llm_distill.models.limits import check_ids
 from llm_distill.models.sources import (
     Device,
     ModelSource,
@@ -57,10 +59,11 @@ class ProcessRewardModel:
         self._device = choose_device(device, "device")
         self._encoder = Encoder(source, load_tokenizer(source), form, context_length(source))
         with fits_memory(f"reward model '{source.name}'", self._device):
-            self._judge: Any = self._load(source, form)
+            self._judge: Any
+            self._judge, self._n_rows = self._load(source, form)
         check_is_causal(self._judge, source.name, self._device)
 
-    def _load(self, source: ModelSource, form: RewardFormat) -> Any:
+    def _load(self, source: ModelSource, form: RewardFormat) -> Loaded:
         if isinstance(form, NextToken):
             bad, good = self._encoder.ids[form.bad], self._encoder.ids[form.good]
             return next_token_judge(source, self._device, bad, good)
@@ -77,7 +80,8 @@ class ProcessRewardModel:
         note: called with the number of answers of each batch that is done.
 
         Raises:
-            ModelError: a batch does not fit into memory, or the model computes NaN.
+            ModelError: a token has no row in the model, a batch does not fit into memory, or the
+                model computes NaN.
         """
         found: dict[int, Rewards] = {}
         encoded: dict[int, Encoded] = {}
@@ -86,6 +90,9 @@ class ProcessRewardModel:
                 encoded[index] = self._encoder.encode(question, steps)
             except DataError as error:
                 found[index] = Rewards(error=str(error))
+                continue
+            what = f"the answer to {question[:40]!r}"
+            check_ids(max(encoded[index].tokens), self._n_rows, self._name, what)
         note(len(found))
         order = sorted(encoded, key=lambda index: len(encoded[index].tokens), reverse=True)
         for start in range(0, len(order), self._batch_size):

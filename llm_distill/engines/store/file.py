@@ -14,7 +14,7 @@ from typing import Any
 
 from llm_distill.errors import WorkspaceError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MODELS = """
 CREATE TABLE IF NOT EXISTS models (
     id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, name TEXT NOT NULL
@@ -35,13 +35,15 @@ CREATE TABLE IF NOT EXISTS completions (
     cost REAL NOT NULL,
     reasoning TEXT,
     tool_calls TEXT,                -- JSON
+    thought_cut INTEGER,            -- 1: its budget closed a thought; null: it had none
     UNIQUE (key, truncated_at)
 )"""
 TABLES = (MODELS, COMPLETIONS)
-SINCE_VERSION_2 = ("reasoning", "tool_calls")
+ADDED = (("reasoning", "tool_calls"), ("thought_cut",))
+"""Columns that came with version 2, with version 3 and so on."""
 CONTENT = (
     *("text", "token_ids", "logprobs", "n_prompt_tokens", "n_completion_tokens", "cost"),
-    *SINCE_VERSION_2,
+    *(name for names in ADDED for name in names),
 )
 BUSY_SECONDS = 60.0
 WRITTEN_AT_ONCE = NEARLY_FULL = 2**20
@@ -85,9 +87,10 @@ def _upgrade(db: sqlite3.Connection) -> None:
         for table in TABLES:
             db.execute(table)
         there = {name for _, name, *_ in db.execute("PRAGMA table_info(completions)")}
-        for name in SINCE_VERSION_2:
+        for name in (name for names in ADDED for name in names):
             if name not in there:
-                db.execute(f"ALTER TABLE completions ADD COLUMN {name} TEXT")
+                kind = "INTEGER" if name == "thought_cut" else "TEXT"
+                db.execute(f"ALTER TABLE completions ADD COLUMN {name} {kind}")
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except BaseException:
         db.execute("ROLLBACK")
@@ -137,8 +140,10 @@ def _is_read_only(path: Path) -> bool:
 def checksum(key: bytes, cut: int, content: Sequence[Any]) -> int:
     """crc32 of a row: SQLite notices a broken page, not a flipped bit in a text.
 
-    Columns that were added later do not count where they are null, as in all older rows.
+    Columns of a later version do not count where they are null, as in all older rows.
     """
-    older, later = content[: -len(SINCE_VERSION_2)], content[-len(SINCE_VERSION_2) :]
-    content = content if any(value is not None for value in later) else older
+    for names in reversed(ADDED):
+        if any(value is not None for value in content[-len(names) :]):
+            break
+        content = content[: -len(names)]
     return zlib.crc32(repr((key, cut, *content)).encode("utf-8", "surrogatepass"))

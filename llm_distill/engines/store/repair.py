@@ -6,13 +6,14 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from llm_distill.engines.store.file import (
+    ADDED,
     CONTENT,
     SCHEMA_VERSION,
-    SINCE_VERSION_2,
     TABLES,
     checksum,
     connect,
@@ -22,6 +23,8 @@ from llm_distill.engines.store.file import (
 from llm_distill.engines.store.pages import INTERIOR, KINDS, LEAF, Pages
 
 COLUMNS = ("id", "key", "truncated_at", "model", "created", "checksum", *CONTENT)
+MISSING = tuple(accumulate(len(names) for names in reversed(ADDED)))
+"""How many columns the rows of each older version lack."""
 KEY_BYTES = 32
 LEAST_ROW = 60
 """Bytes of a page; no row takes fewer."""
@@ -122,8 +125,9 @@ def _rescue(damaged: Path, partial: Path) -> tuple[int, int | None]:
 
 def _completion(row_id: int, values: list[Any]) -> list[Any] | None:
     """The columns of a completion; None where it is not one, or not as it was written."""
-    if len(values) == len(COLUMNS) - len(SINCE_VERSION_2):
-        values = [*values, *([None] * len(SINCE_VERSION_2))]  # written before there were these
+    n_missing = len(COLUMNS) - len(values)
+    if n_missing in MISSING:
+        values = [*values, *([None] * n_missing)]  # written before there were these
     if len(values) != len(COLUMNS) or row_id < 1:
         return None
     _, key, cut, model, created, stated, *content = values

@@ -134,7 +134,11 @@ class StoredAnswers:
     def _dumped(self, sampling: SamplingSettings) -> Any:
         """JSON without max_tokens. A stage's requests share one object, which is dumped once."""
         if self._settings is None or self._settings[0] is not sampling:
-            self._settings = sampling, sampling.model_dump(mode="json", exclude={"max_tokens"})
+            self._settings = (
+                sampling,
+                # Without settings that are null: they came later, and older keys are still found.
+                sampling.model_dump(mode="json", exclude={"max_tokens"}, exclude_none=True),
+            )
         return self._settings[1]
 
     def completion(self, key: Key, request: Request) -> Completion | None:
@@ -142,7 +146,8 @@ class StoredAnswers:
         found = self._store.find(*key)
         if found is None:
             return None
-        was_cut, (text, _, logprobs, n_prompt, n_completion, _, reasoning, calls) = found
+        was_cut, content = found
+        text, _, logprobs, n_prompt, n_completion, _, reasoning, calls, thought_cut = content
         return Completion(
             request.id,
             text,
@@ -152,6 +157,7 @@ class StoredAnswers:
             None if logprobs is None else _numbers("d", logprobs),
             reasoning=reasoning,
             tool_calls=None if calls is None else tuple(json.loads(calls)),
+            thought_cut=None if thought_cut is None else bool(thought_cut),
         )
 
     def keep(self, key: Key, done: Completion) -> None:
@@ -164,6 +170,7 @@ class StoredAnswers:
         tokens = done.n_prompt_tokens, min(done.n_completion_tokens, limit)
         calls = None if done.tool_calls is None else json.dumps(done.tool_calls)
         content = [done.text, None, logprobs, *tokens, done.cost, done.reasoning, calls]
+        content.append(None if done.thought_cut is None else int(done.thought_cut))
         cut = limit if done.finish_reason == "length" else 0
         self._store.keep(request, cut, self._model, content)
 
@@ -185,7 +192,7 @@ class StoredAnswers:
         if score.error is None:
             ids, logprobs = array("i", score.token_ids), array("d", score.logprobs)
             numbers = [ids.tobytes(), logprobs.tobytes(), score.n_prompt_tokens, len(ids), 0.0]
-            self._store.keep(key[0], 0, self._model, ["", *numbers, None, None])
+            self._store.keep(key[0], 0, self._model, ["", *numbers, None, None, None])
 
 
 def _numbers(kind: str, data: bytes) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,6 +29,7 @@ from llm_distill.engines.transformers.sampling import RowSampler
 from llm_distill.engines.transformers.scoring import ScoreBatch, fitting_score
 from llm_distill.engines.transformers.shared_prefix import groups_by_prefix
 from llm_distill.engines.transformers.stopping import StopStrings
+from llm_distill.engines.transformers.thoughts import ThoughtBudgets
 from llm_distill.errors import ModelError
 from llm_distill.methods.chat_format import chat_format
 from llm_distill.models.limits import check_ids, n_rows
@@ -160,19 +162,26 @@ class TransformersEngine:
             self._stops,
             self._ends,
         )
+        thoughts = ThoughtBudgets(self._name, self._tokenizer, self._stops, batch)
 
         def draw(
             step: int, rows: torch.Tensor, logits: torch.Tensor
         ) -> tuple[torch.Tensor, torch.Tensor]:
             if step == 0 and logits.isnan().any():
                 raise ModelError(f"model '{self._name}' computes NaN; try another dtype for it")
-            drawn = sampler.draw(logits, rows, step)
-            return drawn, written.add(step, rows, drawn, logits)
+            drawn = thoughts.hold(step, rows, sampler.draw(logits, rows, step), written)
+            going = written.add(step, rows, drawn, logits)
+            thoughts.note(step, rows, written)
+            return drawn, going
 
         most = max(prompt.limit for prompt in batch)
         pad = self._tokenizer.pad_token_id
         self._fitting_decode(self._model, [p.tokens for p in batch], most, pad, draw)
-        return [self._completion(prompt, written, row) for row, prompt in enumerate(batch)]
+        found = [self._completion(prompt, written, row) for row, prompt in enumerate(batch)]
+        return [
+            done if cut is None else replace(done, thought_cut=cut)
+            for done, cut in zip(found, thoughts.cut, strict=True)
+        ]
 
     @cached_property
     def _fitting_decode(self) -> Decode:

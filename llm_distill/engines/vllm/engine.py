@@ -42,7 +42,7 @@ class VLLMEngine:
         tokenizer: Any = load_tokenizer(source)
         ends = end_tokens(source, tokenizer)
         self._ends = sorted(ends)
-        self._engine, self._adapter = load(source, settings)
+        self._engine, self._adapter = load(source, settings, tokenizer)
         config = self._engine.vllm_config
         self._most = QUEUE * config.scheduler_config.max_num_seqs
         context: int = config.model_config.max_model_len
@@ -141,6 +141,7 @@ class VLLMEngine:
             seed=request.seed % 2**63,  # vLLM takes -1 for none
             logprobs=0 if request.logprobs else None,  # of the chosen token only
             structured_outputs=structure,
+            thinking_token_budget=wanted.thinking_token_budget,
             detokenize=bool(wanted.stop),  # to find stop strings; the text is decoded from tokens
             output_kind=RequestOutputKind.FINAL_ONLY,
             skip_clone=True,  # no other request has it

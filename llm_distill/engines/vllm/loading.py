@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from transformers import AutoConfig
 from vllm.config.lora import MaxLoRARanks
+from vllm.config.reasoning import ReasoningConfig
 from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 from vllm.engine.arg_utils import EngineArgs
 from vllm.lora.request import LoRARequest
@@ -22,6 +23,7 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.llm_engine import LLMEngine
 
 from llm_distill.errors import ModelError
+from llm_distill.rows.thoughts import tag_of
 
 if TYPE_CHECKING:
     from llm_distill.engines.vllm.settings import VLLMSettings
@@ -37,7 +39,9 @@ CPU_CACHE = 2 * 2**30
 """Bytes of the key-value cache on a CPU: vLLM's own choice is most of the machine's memory."""
 
 
-def load(source: ModelSource, settings: VLLMSettings) -> tuple[Any, LoRARequest | None]:
+def load(
+    source: ModelSource, settings: VLLMSettings, tokenizer: Any
+) -> tuple[Any, LoRARequest | None]:
     """The engine, and the adapter to name with each request.
 
     Raises:
@@ -49,6 +53,7 @@ def load(source: ModelSource, settings: VLLMSettings) -> tuple[Any, LoRARequest 
     set_num_threads, excepthook = torch.set_num_threads, sys.excepthook
     try:
         arguments = engine_arguments(source, settings)
+        arguments["reasoning_config"] = reasoning_config(tokenizer)
         if adapter is not None:
             arguments |= {"enable_lora": True, "max_lora_rank": _rank(source)}
         engine = LLMEngine.from_engine_args(
@@ -112,6 +117,13 @@ def engine_arguments(source: ModelSource, settings: VLLMSettings) -> dict[str, A
         if settings.gpu_memory_utilization is None:
             arguments.setdefault("kv_cache_memory_bytes", CPU_CACHE)
     return arguments
+
+
+def reasoning_config(tokenizer: Any) -> ReasoningConfig:
+    """The tags of thoughts, without which vLLM refuses a `thinking_token_budget`."""
+    template = tokenizer.chat_template
+    tag = tag_of(template if isinstance(template, str) else "", tokenizer.get_vocab())
+    return ReasoningConfig(reasoning_start_str=f"<{tag}>", reasoning_end_str=f"</{tag}>")
 
 
 def _dtype(source: ModelSource) -> str:

@@ -391,6 +391,17 @@ def test_a_wrong_address_is_told_how_it_usually_ends(server: Loopback) -> None:
             request(),
             "engine.max_tokens_name: max_completion_tokens",
         ),
+        (  # vLLM's own words
+            refuse(400, "thinking_token_budget is set but reasoning_config is not configured."),
+            request(sampling=SamplingSettings(thinking_token_budget=8)),
+            "it does not take 'thinking_token_budget'; set engine.leave_out: "
+            "[thinking_token_budget], or leave it out of the stage's sampling",
+        ),
+        (
+            refuse(400, "Unrecognized request argument supplied: thinking_token_budget"),
+            request(sampling=SamplingSettings(thinking_token_budget=8)),
+            "engine.leave_out: [thinking_token_budget]",
+        ),
         (refuse(405, "no"), request(), "no other request for 'served-model'"),
         (refuse(400, "no such model", code="model_not_found"), request(), "did you mean"),
         (

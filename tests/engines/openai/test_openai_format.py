@@ -46,6 +46,14 @@ def test_all_settings() -> None:
     assert request_body(Request("a", MESSAGES, sampling, logprobs=True), "m")["logprobs"] is True
 
 
+def test_a_budget_for_thoughts_is_sent_where_there_is_one() -> None:
+    sampling = SamplingSettings(max_tokens=7, thinking_token_budget=0)
+    for prompt in ("x", MESSAGES):
+        asked = Request("a", prompt, sampling)
+        assert request_body(asked, "m")["thinking_token_budget"] == 0
+        assert "thinking_token_budget" not in request_body(asked, "m", ["thinking_token_budget"])
+
+
 @pytest.mark.parametrize(
     ("structure", "field", "expected"),
     [

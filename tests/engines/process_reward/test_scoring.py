@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -226,6 +227,34 @@ def test_a_letter_of_several_tokens_is_no_verdict(next_token: Build, good: str) 
 def test_a_separator_must_be_one_token_in_a_chat(next_token: Build) -> None:
     with pytest.raises(ModelError, match="no single token for '<extra_0>'.*set separator"):
         rewards(next_token(), TokenClassification(SEPARATOR))
+
+
+@pytest.mark.parametrize("kind", ["next token", "classification"])
+def test_a_token_without_a_row_is_said(
+    next_token: Build, trl_prm: ModelSource, tmp_path: Path, kind: str
+) -> None:
+    source, form = (next_token(), NextToken()) if kind == "next token" else (trl_prm, TRL)
+    path = tmp_path / "more"
+    shutil.copytree(source.path, path)
+    tokenizer: Any = load_tokenizer(source)
+    tokenizer.add_tokens(["<tool>"])
+    tokenizer.save_pretrained(path)
+    source = replace(source, path=str(path))
+    assert rewards(source, form, [("How old?", ["One.", "Two."])])[0].error is None
+    with pytest.raises(
+        ModelError, match=r"'reward': token \d+ of the answer to '<tool> How old\?'"
+    ):
+        rewards(source, form, [("<tool> How old?", ["One.", "Two."])])
+
+
+def test_a_verdict_without_a_row_is_said(next_token: Build, tmp_path: Path) -> None:
+    path = tmp_path / "more"
+    shutil.copytree(next_token().path, path)
+    tokenizer: Any = load_tokenizer(next_token())
+    tokenizer.add_tokens(["<good>"])
+    tokenizer.save_pretrained(path)
+    with pytest.raises(ModelError, match=r"'reward': token \d+ of the verdicts is not among"):
+        rewards(ModelSource("reward", str(path)), NextToken("<good>", "-"))
 
 
 def test_wrong_kind_of_model(next_token: Build, trl_prm: ModelSource) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from llm_distill.engines.base import Completion, Request, SamplingSettings, StructuredOutput
 from llm_distill.engines.store.file import store_error
-from llm_distill.engines.store.repair import problems
+from llm_distill.engines.store.repair import mend, problems
 from llm_distill.engines.store.store import CompletionStore, StoredAnswers
 from llm_distill.errors import WorkspaceError
 
@@ -105,6 +105,36 @@ def test_what_an_older_version_kept_is_still_found(opened, path):
     assert problems(path) == []
 
 
+def test_what_the_second_version_kept_is_still_found_and_mended(opened, path):
+    """As version 2 wrote it: a thought is a part of the sum, whether a budget cut it is not."""
+    done = Completion("r", "4", "stop", 1, 2, reasoning="2 + 2")
+    key, _ = opened().key(REQUEST)
+    keep(opened(), replace(REQUEST, prompt="another"), Completion("r", "5", "stop", 1, 2))
+    content = ("4", None, None, 1, 2, 0.0, "2 + 2", None)
+    total = zlib.crc32(repr((key, 0, *content)).encode())
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("ALTER TABLE completions DROP COLUMN thought_cut")
+        row = (7, key, 0, 1, 0.0, total, *content)
+        db.execute(f"INSERT INTO completions VALUES ({', '.join('?' * len(row))})", row)
+        db.execute("PRAGMA user_version = 2")
+        db.commit()
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    broken = path.with_name("broken.sqlite")
+    broken.write_bytes(b"no database" + path.read_bytes()[11:])
+    assert find(opened(), REQUEST) == done
+    assert problems(path) == []
+    mend(broken)
+    assert find(StoredAnswers(CompletionStore(broken, print), 1, "a/model"), REQUEST) == done
+
+
+@pytest.mark.parametrize("is_cut", [True, False, None])
+def test_whether_a_budget_cut_a_thought_comes_back_too(opened, path, is_cut):
+    done = Completion("r", "4", "stop", 1, 2, thought_cut=is_cut)
+    keep(opened(), REQUEST, done)
+    assert find(opened(), REQUEST) == done
+    assert problems(path) == []
+
+
 def test_an_error_is_not_kept(opened):
     keep(opened(), REQUEST, Completion("r", "", "error", error="refused"))
     assert find(opened(), REQUEST) is None
@@ -152,6 +182,16 @@ def test_whatever_cannot_is_not(opened):
     assert stored.key(limited(99))[0] == stored.key(replace(REQUEST, id="z"))[0]
     greedy = replace(REQUEST, sampling=SamplingSettings(temperature=0))
     assert stored.key(greedy) == stored.key(replace(greedy, seed=99))
+
+
+def test_a_budget_for_thoughts_makes_it_another_request(opened):
+    budgets = (None, 0, 4)
+    asked = [
+        replace(REQUEST, sampling=SAMPLING.model_copy(update={"thinking_token_budget": budget}))
+        for budget in budgets
+    ]
+    assert len({opened().key(request)[0] for request in asked}) == 3
+    assert opened().key(asked[0]) == opened().key(REQUEST)
 
 
 def test_models_do_not_share(opened):

@@ -154,6 +154,26 @@ def test_completions_are_the_same_in_every_detail(
     assert ours["text"].text.startswith(" ")
 
 
+def test_a_thought_is_closed_after_its_budget(opened: Open, reference: TransformersEngine) -> None:
+    """SmolLM2's tags are several tokens each, which vLLM counts a little differently."""
+    sampled = [greedy(max_tokens=20, thinking_token_budget=budget) for budget in (None, 0, 6)]
+    prompts = ("The capital of France is\n<think>\n", "The capital of France is")
+    requests = [
+        Request(f"{i}-{sampling.thinking_token_budget}", prompt, sampling)
+        for i, prompt in enumerate(prompts)
+        for sampling in sampled
+    ]
+    ours, theirs = answers(opened(), requests), answers(reference, requests)
+    for request in requests:
+        if request.id != "0-6":
+            assert ours[request.id].text == theirs[request.id].text
+    assert "</think>" not in ours["0-None"].text
+    assert ours["0-0"].text.startswith("<think></think>")
+    thought = ours["0-6"].text.partition("</think>")[0].removeprefix("<think>")
+    assert ours["0-None"].text.startswith(f"<think>{thought}")
+    assert 0 < len(reference._tokenizer(thought, add_special_tokens=False)["input_ids"]) <= 8
+
+
 def test_logprobs_are_the_models_own_at_any_temperature(
     opened: Open, reference: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
