@@ -5,7 +5,7 @@ VENV ?= .venv
 SEED ?= 0
 BIN := $(VENV)/bin
 
-.PHONY: run test test-all fuzz chaos test-vllm test-triton test-gpu check format setup setup-vllm world models-table
+.PHONY: run test test-all fuzz chaos test-vllm test-triton test-gpu check format setup setup-vllm world models-table chat-templates
 
 setup: $(VENV)/.installed
 
@@ -73,6 +73,10 @@ format: setup
 # Which architectures work, with what: docs/models.md. Minutes.
 models-table: setup
 	$(BIN)/python -m scripts.models_table
+
+# How conversations are trained on the chat templates that TRL ships: docs/chat_templates.md. Seconds.
+chat-templates: setup
+	$(BIN)/python -m scripts.chat_templates
 
 # Build the bundled data and models again from nothing, then check their figures.
 world: setup

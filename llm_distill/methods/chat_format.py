@@ -9,11 +9,12 @@ from datetime import date
 from typing import Any
 
 from llm_distill.models.sources import ASKS_FOR_DATE, ModelSource
-from llm_distill.rows.messages import Message
+from llm_distill.rows.messages import REASONING, Message
 from llm_distill.rows.unusable import AlteredRowError, UnusableRowError
 
 KEYS = ("role", "content", "reasoning_content", "tool_calls", "tool_call_id", "name")
 """What a template is given of a message."""
+PROBE = "\ue002"
 
 
 @dataclass(frozen=True)
@@ -50,24 +51,52 @@ class ChatFormat:
         """
         from jinja2 import TemplateError
 
-        given = [{k: m[k] for k in KEYS if k in m} for m in self._folded(messages)]
-        more = {} if self.today is None else {ASKS_FOR_DATE: self.today.strftime}
+        given = [_given(m) for m in self._folded(messages)]
         try:
-            text: str = self.tokenizer.apply_chat_template(
-                given,
-                tools=list(tools) or None,
-                tokenize=False,
-                add_generation_prompt=opens_answer,
-                **more,
-            )
+            try:
+                return self._written(given, tools, opens_answer)
+            except TypeError:  # DeepSeek's takes arguments as the JSON text that its server had
+                if not any("tool_calls" in m for m in given):
+                    raise
+                return self._written(list(map(_with_json_calls, given)), tools, opens_answer)
         # What a template may compute on messages: a missing key, text + a list.
         except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
             said = " ".join(str(error).split())[:120]
             raise UnusableRowError(f"refused by the chat template: {said}") from error
+
+    def _written(
+        self, given: list[Message], tools: Sequence[dict[str, Any]], opens_answer: bool
+    ) -> str:
+        more = {} if self.today is None else {ASKS_FOR_DATE: self.today.strftime}
+        text: str = self.tokenizer.apply_chat_template(
+            given,
+            tools=list(tools) or None,
+            tokenize=False,
+            add_generation_prompt=opens_answer,
+            **more,
+        )
         return text
 
     def _folded(self, messages: Sequence[Message]) -> Sequence[Message]:
         return folded(messages) if self.folds_system else messages
+
+
+def _given(message: Message) -> Message:
+    """What a template is given of a message; thoughts under each name that templates read."""
+    given = {key: message[key] for key in KEYS if key in message}
+    thought = given.get("reasoning_content")
+    return given if thought is None else {**given, **dict.fromkeys(REASONING, thought)}
+
+
+def _with_json_calls(message: Message) -> Message:
+    """A message with the arguments of its calls as JSON text."""
+    if "tool_calls" not in message:
+        return message
+    calls = []
+    for call in message["tool_calls"]:
+        arguments = json.dumps(call["function"]["arguments"], ensure_ascii=False)
+        calls.append({**call, "function": {**call["function"], "arguments": arguments}})
+    return {**message, "tool_calls": calls}
 
 
 def chat_format(source: ModelSource, tokenizer: Any) -> ChatFormat:
@@ -113,8 +142,31 @@ def check_says_turn(text: str, message: Message) -> None:
     if not _says(text, message.get("reasoning_content") or ""):
         raise AlteredRowError("the chat template leaves out the thoughts")
     if not _says(text, message["content"]):
+        if message.get("tool_calls"):
+            raise AlteredRowError("the chat template leaves out the text beside a call of a tool")
         raise AlteredRowError("the chat template changes the answer")
     check_says_calls(text, message)
+
+
+def takes_parts(chat: ChatFormat) -> bool:
+    """Whether a template takes content as a list of parts only, as those of some vision models."""
+    return not _shows(chat, PROBE) and _shows(chat, [{"type": "text", "text": PROBE}])
+
+
+def _shows(chat: ChatFormat, content: Any) -> bool:
+    try:
+        return PROBE in chat.render([{"role": "user", "content": content}])
+    except UnusableRowError:
+        return False
+
+
+def says_calls(text: str, message: Message) -> bool:
+    """Whether the calls of a message are in a text, each with its name and every argument."""
+    try:
+        check_says_calls(text, message)
+    except AlteredRowError:
+        return False
+    return True
 
 
 def check_says_calls(text: str, message: Message) -> None:

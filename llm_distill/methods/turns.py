@@ -5,11 +5,19 @@ What is trained is what the row says: a turn that a chat template changes is fou
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llm_distill.methods.chat_format import ChatFormat, check_is_whole, check_says_turn
+from llm_distill.methods.chat_format import (
+    ChatFormat,
+    check_is_whole,
+    check_says_turn,
+    says_calls,
+    takes_parts,
+)
 from llm_distill.rows.messages import Message
 from llm_distill.rows.thoughts import opened_thought
 from llm_distill.rows.unusable import AlteredRowError, UnusableRowError
@@ -20,6 +28,7 @@ MARK = "\ue000"
 THOUGHT_MARK = "\ue001"
 """Characters for private use: they stand for an answer and a thought, to see what a template puts
 around them."""
+_EMPTY_THOUGHTS = re.compile(r"(<think(?:ing)?>\s*)?</think(?:ing)?>\s*\Z")
 
 
 @dataclass(frozen=True)
@@ -70,8 +79,15 @@ def trained_turns(
         turn if thoughts == "train" or (thoughts == "last" and i == trained[-1]) else _silent(turn)
         for i, turn in enumerate(kept)
     ]
-    turns = [_turn(chat, kept, index, tools) for index in trained]
-    check_is_whole(chat, turns[-1].opening, kept[: trained[-1]], tools)
+    try:
+        turns = [_turn(chat, kept, index, tools) for index in trained]
+        check_is_whole(chat, turns[-1].opening, kept[: trained[-1]], tools)
+    except UnusableRowError as error:
+        if takes_parts(chat):
+            raise UnusableRowError(
+                "the chat template takes content as a list of parts, not as text"
+            ) from error
+        raise
     return turns
 
 
@@ -149,9 +165,29 @@ def _turn(
 ) -> Turn:
     before, turn = messages[:index], messages[index]
     opening = chat.render(before, tools, opens_answer=True)
-    body = _Place(chat, before, tools, opening).written(turn)
+    place = _Place(chat, before, tools, opening)
+    body = place.written(turn)
     check_says_turn(body, turn)
+    if turn.get("tool_calls") and turn["content"]:
+        # Found with a mark: the text may have the words of the call.
+        after = place.written({**turn, "content": MARK}).partition(MARK)[2]
+        if not says_calls(after, turn):
+            raise AlteredRowError("the chat template writes the text of a turn after its call")
     return Turn(opening, body, turn, before)
+
+
+def followed_by(chat: ChatFormat, turn: Turn, tools: Sequence[dict[str, Any]] = ()) -> str:
+    """What a chat template writes between a turn of the assistant and what others say next."""
+    reply: Message = {"role": "user", "content": MARK}
+    if calls := turn.message.get("tool_calls"):
+        reply = {"role": "tool", "content": MARK, "name": calls[0]["function"]["name"]}
+        reply |= {"tool_call_id": calls[0]["id"]} if "id" in calls[0] else {}
+    last_words = turn.body.rpartition("\n")[2]
+    try:
+        text = chat.render([*turn.before, turn.message, reply], tools).partition(MARK)[0]
+    except UnusableRowError:  # it knows no such turn
+        return ""
+    return text.rpartition(last_words)[2] if last_words in text else ""
 
 
 def tagged_thought(thought: str, answer: str) -> str:
@@ -177,6 +213,10 @@ class _Place:
         # Found with a mark: a thought may stand in the answer as well.
         if not thought or self._writes({**turn, "reasoning_content": THOUGHT_MARK}):
             return self._body(turn)
+        if self._thinks_before_calls(turn):
+            raise AlteredRowError(
+                "the chat template writes thoughts before a call of a tool, not before an answer"
+            )
         # A template that knows thoughts as a part of the text only, or one that takes them out of
         # all turns, as a chat goes on without them: what the model writes has them all the same.
         silent = _silent(turn)
@@ -185,25 +225,88 @@ class _Place:
         return tagged_thought(thought, self._body(turn))
 
     def _writes(self, marked: Message) -> bool:
-        return THOUGHT_MARK in self._body(marked)
+        """Whether the template writes the thoughts of a turn, and what the turn does after them."""
+        _, mark, after = self._body(marked).partition(THOUGHT_MARK)
+        return bool(mark) and says_calls(after, marked)
+
+    def _thinks_before_calls(self, turn: Message) -> bool:
+        """Whether it has marks of its own for thoughts, which it writes in other turns only.
+
+        Gemma 4's: the tags that other models use would be new to such a model.
+        """
+        call = {"type": "function", "function": {"name": MARK, "arguments": {}}}
+        acts = {**turn, "reasoning_content": THOUGHT_MARK, "tool_calls": [call]}
+        try:
+            before, mark, _ = self.chat.render([*self.before, acts], self.tools).partition(
+                THOUGHT_MARK
+            )
+        except UnusableRowError:
+            return False
+        return bool(mark) and not opened_thought(before)
 
     def _body(self, turn: Message) -> str:
         """What the template writes of a turn."""
         opening = self.opening
         whole = self.chat.render([*self.before, turn], self.tools)
         if whole.startswith(opening):
-            return whole[len(opening) :].rstrip()
+            return self._after_header(whole[len(opening) :]).rstrip()
         tag = opened_thought(opening)
         start = opening[: opening.rindex(tag)] if tag else opening
         if tag and whole.startswith(start):
+            rest = whole[len(start) :].strip()
+            if rest.startswith(tag):  # opened without the line feed that the prompt has
+                return rest.removeprefix(tag).lstrip()
             # The template opens a thought where an answer is to be written, and keeps none: the
             # model writes what is between.
             thought = (turn.get("reasoning_content") or "").strip()
             closing = tag.replace("<", "</")
-            rest = whole[len(start) :].strip()
             return f"{thought}\n{closing}\n\n{rest}" if thought else f"{closing}\n\n{rest}"
+        return self._body_by_header(turn, whole)
+
+    def _body_by_header(self, turn: Message, whole: str) -> str:
+        """The same where a prompt is not how the template writes a conversation that goes on."""
+        header = _header(self.chat, self.before, self.tools)
+        unthinking = _EMPTY_THOUGHTS.search(header)
+        if unthinking and turn.get("reasoning_content"):
+            raise AlteredRowError(
+                "the chat template opens an answer after empty thoughts; set thoughts: drop, or a "
+                "chat_template that lets the model think"
+            )
+        header = header[: unthinking.start()] if unthinking else header
+        # What comes before the first word that is said, found with marks in place of all words.
+        other = self.chat.render([*self.before, _marked(turn)], self.tools)
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(whole, other, strict=False))
+        before, found, after = "".join(one for one, _ in same).rpartition(header or MARK)
+        last = self.before[-1]["content"].strip() if self.before else ""
+        if found and not (last and last in after):  # not the header of an earlier turn
+            return whole[len(before) + len(header) :].strip()
         if turn.get("tool_calls") or turn.get("reasoning_content"):
             raise AlteredRowError("the chat template opens a turn in another way than it writes it")
-        # A template that opens a turn differently when it is to be written gives no common
-        # beginning; the answer alone is then what follows.
-        return str(turn["content"]).strip()
+        return str(turn["content"])
+
+    def _after_header(self, body: str) -> str:
+        """Without a header that a template writes after a tool's result, but opens no answer with.
+
+        It is given nothing there, so what it writes is the answer.
+        """
+        if not self.before or self.before[-1]["role"] != "tool":
+            return body
+        return body.removeprefix(_header(self.chat, [{"role": "user", "content": MARK}], ()))
+
+
+def _header(chat: ChatFormat, before: Sequence[Message], tools: Sequence[dict[str, Any]]) -> str:
+    """What a template writes to open an answer after these messages; empty where nothing."""
+    opening = chat.render(before, tools, opens_answer=True)
+    unopened = chat.render(before, tools)
+    return opening.removeprefix(unopened) if opening.startswith(unopened) else ""
+
+
+def _marked(turn: Message) -> Message:
+    """A turn with marks in place of all its words."""
+    marked = {**turn, "content": MARK, "reasoning_content": THOUGHT_MARK}
+    marked = {key: value for key, value in marked.items() if turn.get(key)}
+    if calls := turn.get("tool_calls"):
+        marked["tool_calls"] = [
+            {**call, "function": {**call["function"], "name": MARK}} for call in calls
+        ]
+    return {"content": "", **marked}

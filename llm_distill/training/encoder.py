@@ -21,6 +21,7 @@ from llm_distill.methods.turns import (
     Thoughts,
     Turn,
     check_conversation,
+    followed_by,
     tagged_thought,
     trained_turns,
 )
@@ -105,14 +106,29 @@ class PairEncoder:
         """
         if self.prompt_format == "text":
             return [self._plain(messages)]
-        turns = trained_turns(
-            self.chat or ChatFormat(self.tokenizer),
-            messages,
-            tools,
-            answers=self.answers,
-            thoughts=self.thoughts,
-        )
-        return [(*self.tokens(turn.opening, turn.body, special=False), turn) for turn in turns]
+        chat = self.chat or ChatFormat(self.tokenizer)
+        turns = trained_turns(chat, messages, tools, answers=self.answers, thoughts=self.thoughts)
+        bodies = [self._ended(chat, turn, tools) for turn in turns]
+        return [
+            (*self.tokens(turn.opening, body, special=False), turn)
+            for turn, body in zip(turns, bodies, strict=True)
+        ]
+
+    def _ended(self, chat: ChatFormat, turn: Turn, tools: Sequence[dict[str, Any]]) -> str:
+        """The turn's body; where that has no end, with the one that the next turn begins with.
+
+        GLM 4.5 ends an answer by naming who is next: the user, or the tools.
+        """
+        ends = self._end_texts()
+        if any(end in turn.body for end in ends):
+            return turn.body
+        after = followed_by(chat, turn, tools).lstrip()
+        return turn.body + next((end for end in ends if after.startswith(end)), "")
+
+    def _end_texts(self) -> list[str]:
+        return [
+            text for text in (self.tokenizer.decode([end]) for end in sorted(self.ends)) if text
+        ]
 
     def _plain(self, messages: Sequence[Message]) -> EncodedTurn:
         check_conversation(messages)
@@ -181,7 +197,7 @@ class PairEncoder:
         """
         written = self.tokenizer.decode(tail[:-1], clean_up_tokenization_spaces=False)
         said = body
-        for end in filter(None, (self.tokenizer.decode([end]) for end in self.ends)):
+        for end in self._end_texts():
             said = said.partition(end)[0]
         if _plain(written) != _plain(said):
             raise AlteredRowError("the tokenizer changes the text")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -14,7 +15,7 @@ from llm_distill.methods.turns import around, check_conversation
 from llm_distill.rows.unusable import AlteredRowError, UnusableRowError
 from llm_distill.training.data import NO_LOSS, sft_examples
 from llm_distill.training.encoder import PairEncoder
-from tests.training.chat_templates import CHATML, QWEN3, TEMPLATES, tokenizer
+from tests.training.chat_templates import CHATML, PHI, QWEN3, TEMPLATES, tokenizer
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 ASK = {"role": "user", "content": "What is 2 + 2?"}
@@ -261,3 +262,62 @@ def test_calls_one_after_another_wait_for_all_their_results() -> None:
     check_conversation([ASK, CALL, CALL, RESULT, RESULT, ANSWER], TOOLS)
     with pytest.raises(UnusableRowError, match="without its call"):
         check_conversation([ASK, CALL, RESULT, RESULT, ANSWER], TOOLS)
+
+
+def trained(template: str, messages: list[dict[str, Any]], name: str = "chatml") -> list[str]:
+    coder = encoder(name)
+    coder.tokenizer.chat_template = template
+    return [coder.tokenizer.decode(tail) for _, tail, _ in coder.conversation(messages)]
+
+
+CALLING = CHATML.replace("m.content", "(m.tool_calls | tojson if m.tool_calls else m.content)")
+"""ChatML that writes the calls of a turn as their JSON."""
+
+
+def test_a_prompt_with_empty_thoughts_is_answered_without_thoughts() -> None:
+    template = CALLING.replace("assistant\\n", "assistant\\n<think>\\n\\n</think>\\n\\n")
+    assert trained(template, [ASK, ANSWER, MORE, CALL]) == [
+        "It is 4.<|im_end|>",
+        f"{json.dumps(CALL['tool_calls'])}<|im_end|>",
+    ]
+    with pytest.raises(AlteredRowError, match="opens an answer after empty thoughts"):
+        trained(template, [ASK, THINKS])
+
+
+def test_thoughts_in_tags_before_calls_are_in_tags_before_answers_too() -> None:
+    thoughts = "('<think>' + m.reasoning_content + '</think>' if m.reasoning_content else '')"
+    template = CALLING.replace("m.tool_calls | tojson", f"{thoughts} + (m.tool_calls | tojson)")
+    assert trained(template, [ASK, THINKS]) == [
+        "<think>\nTwo and two make four.\n</think>\n\nIt is 4.<|im_end|>"
+    ]
+    template = template.replace("'<think>'", "'['").replace("'</think>'", "']'")
+    with pytest.raises(AlteredRowError, match="thoughts before a call of a tool, not before an"):
+        trained(template, [ASK, THINKS])
+
+
+def test_a_turn_that_is_opened_in_another_way_than_it_is_written() -> None:
+    template = PHI.replace("'<|assistant|>\\n' }}", "'<|user|>' }}")
+    assert trained(template, [ASK, ANSWER], "phi") == ["It is 4.<|end|>"]
+    as_user = CHATML.replace("'<|im_start|>assistant\\n'", "'<|im_start|>user\\n'")
+    assert trained(as_user, [ASK, ANSWER]) == ["It is 4.<|im_end|>"]
+    thinking = template.replace("m.content", "(m.reasoning_content or '') + m.content")
+    with pytest.raises(AlteredRowError, match="opens a turn in another way"):
+        trained(thinking, [ASK, THINKS], "phi")
+
+
+def test_a_template_without_an_end_gets_the_tokenizers_own() -> None:
+    template = "{%- for m in messages %}{{ m.role + ': ' + m.content + '\\n' }}{% endfor %}"
+    template += "{%- if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+    assert trained(template, [ASK, ANSWER]) == ["It is 4.<|im_end|>"]
+
+
+def test_the_end_is_what_the_next_turn_begins_with() -> None:
+    template = CHATML.replace(" + '<|im_end|>\\n'", "")
+    coder = encoder("chatml")
+    coder.tokenizer.chat_template = template
+    ends = frozenset(coder.tokenizer.convert_tokens_to_ids(["</s>", "<|im_start|>"]))
+    turns = replace(coder, ends=ends).conversation([ASK, ANSWER, MORE, SIX])
+    assert [coder.tokenizer.decode(tail) for _, tail, _ in turns] == [
+        "It is 4.<|im_start|>",
+        "It is 6.<|im_start|>",
+    ]
