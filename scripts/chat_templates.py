@@ -50,8 +50,8 @@ ENDS: dict[str, tuple[str, ...]] = {
     "qwen": ("<|im_end|>", "<|endoftext|>"),
     "smolvlm": ("<end_of_utterance>",),
 }
-"""By the beginning of a template's name: the tokens that end an answer, as the models' generation
-configs have them. The first is the tokenizer's own."""
+"""By the beginning of a template's name: the tokens that end an answer, written from what is
+known of each family and not read from its generation config. The first is the tokenizer's own."""
 
 SPECIAL = re.compile(
     r"<\|[^|<>\s]+\|>|<｜[^｜]+｜>|<\|[a-z_]+>|<[a-z_]+\|>|</?[a-z_]+_(?:of_)?[a-z]+>|<bos>"

@@ -50,7 +50,6 @@ class ScoreLikelihood(RowText, Stage):
     """
 
     needs_weights: ClassVar[bool] = True
-    version: ClassVar[int] = 2
 
     stage: Literal["score_likelihood"]
     rows: Rows = Field(description="the stage whose rows are scored")

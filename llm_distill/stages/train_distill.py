@@ -8,7 +8,7 @@ out: a model directory, or an adapter directory
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -53,7 +53,6 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
     output = "model"
 
     always_seeded = True
-    version: ClassVar[int] = 2
     stage: Literal["train_distill"]
     model: Model = Field(description="the student to start from")
     teacher: Model | None = Field(None, description="the model to learn from; not needed for sft")

@@ -7,7 +7,7 @@ out: an adapter directory, or a model directory
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -51,7 +51,6 @@ class TrainDpo(PreferenceSettings, Stage):
 
     output = "model"
     always_seeded = True
-    version: ClassVar[int] = 2
     stage: Literal["train_dpo"]
     model: Model = Field(description="the model to align")
     rows: Rows = Field(description="the stage whose pairs are read: prompt, chosen, rejected")

@@ -7,7 +7,7 @@ out: an adapter directory, or a model directory
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -32,7 +32,6 @@ class TrainKto(PreferenceSettings, Stage):
     output = "model"
 
     always_seeded = True
-    version: ClassVar[int] = 2
     stage: Literal["train_kto"]
     model: Model = Field(description="the model to align")
     rows: Rows = Field(description="the stage whose rows are read: prompt, completion, a label")

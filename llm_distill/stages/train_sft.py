@@ -9,7 +9,7 @@ out: a model directory, or an adapter directory
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -38,7 +38,6 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
     output = "model"
 
     always_seeded = True
-    version: ClassVar[int] = 2
     reads_conversations = True
     stage: Literal["train_sft"]
     model: Model = Field(description="the model to start from")
