@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,8 +12,11 @@ from llm_distill.errors import DataError
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row
 from llm_distill.rows.messages import Message
-from llm_distill.stage import Columns
+from llm_distill.stage import Columns, later_setting
 from llm_distill.training.settings import TurnSettings
+
+if TYPE_CHECKING:
+    from llm_distill.training.encoder import EncodedTurn, PairEncoder
 
 ANSWER_ONLY = ("prompt_template", "variables", "completion_column")
 
@@ -57,6 +60,55 @@ class PromptedRow(BaseModel):
                 return None
 
         return rendered
+
+
+class AnsweredRow(PromptedRow, TurnSettings):
+    """A prompt with a completion, or a conversation, as `train_sft` reads them."""
+
+    messages_column: str | None = later_setting(
+        None, "instead: a conversation, whose assistant turns are trained"
+    )
+    reasoning_column: str | None = later_setting(
+        None, "thoughts before the completion, which are trained with it"
+    )
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        asked = [n for n in (*ANSWER_ONLY, "reasoning_column") if n in self.model_fields_set]
+        if self.messages_column is not None and asked:
+            raise ValueError(f"messages_column and {', '.join(asked)} exclude each other")
+        return self
+
+    def text_columns(self) -> set[str]:
+        if self.messages_column is not None:
+            return {self.messages_column}
+        return super().text_columns() | {*filter(None, [self.reasoning_column])}
+
+    def remedy(self, column: str) -> str | None:
+        """See `Stage.remedy`."""
+        is_default = column == "prompt" and self.messages_column is None
+        return "for conversations set messages_column: messages" if is_default else None
+
+    def encoded(self, encoder: PairEncoder) -> Callable[[Row], list[EncodedTurn]]:
+        """From a row to its turns as tokens.
+
+        The function raises UnusableRowError, with the reason under which the row is counted.
+        """
+        from llm_distill.rows.messages import is_conversation
+        from llm_distill.training.encoder import as_read, tools_of
+
+        if self.messages_column is not None:
+            column = self.messages_column
+            return lambda row: encoder.conversation(as_read(row[column]), tools_of(row))
+        prompt, completion, reasoning = self.prompt(), self.completion_column, self.reasoning_column
+
+        def turns(row: Row) -> list[EncodedTurn]:
+            asked, answer = prompt(row), row[completion]
+            if is_conversation(asked) and is_conversation(answer):
+                return encoder.continued(as_read(asked), as_read(answer), tools_of(row))
+            return [encoder.answered(asked, answer, row[reasoning] if reasoning else None)]
+
+        return turns
 
 
 class RowText(PromptedRow, TurnSettings):

@@ -126,11 +126,16 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """A completion whose likelihood is wanted. Token ids are taken as they are."""
+    """A completion whose likelihood is wanted. Token ids are taken as they are.
+
+    Attributes:
+        ranks: also tell how many tokens are likelier than each, up to this rank; 0: do not.
+    """
 
     id: str
     prompt: str | Sequence[Message] | Sequence[int]
     completion: str | Sequence[int]
+    ranks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,8 @@ class Score:
         token_ids: the completion's tokens after the prompt's; no end token is added.
         logprobs: one a token, in nats, under the model's own distribution.
         error: why there are none; a bad row, not an exception.
+        ranks: one a token where they were asked for: 1 + the number of tokens strictly likelier, so
+            that ties share the better rank; at most the request's `ranks`.
     """
 
     id: str
@@ -148,6 +155,7 @@ class Score:
     logprobs: tuple[float, ...] = ()
     n_prompt_tokens: int = 0
     error: str | None = None
+    ranks: tuple[int, ...] = ()
 
 
 class Engine(Protocol):

@@ -149,21 +149,24 @@ class ScoreLikelihood(RowText, Stage):
     def _by_forward_pass(
         self, context: Context, source: ModelSource, encoder: RowEncoder
     ) -> Iterator[tuple[Row, EncodedRow, Scores]]:
-        from llm_distill.distillation.teacher.scoring import TeacherScorer
-        from llm_distill.distillation.teacher.windows import scored_rows
+        from llm_distill.distillation.teacher.scoring import TeacherScorer, in_loss
+        from llm_distill.distillation.teacher.windows import Scorer, scored_rows
 
         opened: list[TeacherScorer] = []
         load = partial(TeacherScorer, source, encoder, top_k=self.top_k, device=self.device)
 
-        def scorer() -> TeacherScorer:
+        def scorer() -> Scorer[EncodedRow]:
             opened.append(load(batch_tokens=self.batch_tokens))
-            return opened[-1]
+            return opened[-1].score
+
+        def n_scores(encoded: EncodedRow) -> int:
+            return len(in_loss(encoded))
 
         n_tokens = 0
         folder = context.work_dir / "checkpoints"
         with context.progress(f"score ({self.model})", len(context.rows(self.rows))) as bar:
             pairs = self._encoded(context, encoder, bar.advance)
-            for row, encoded, scores in scored_rows(pairs, scorer, folder, bar.advance):
+            for row, encoded, scores in scored_rows(pairs, scorer, n_scores, folder, bar.advance):
                 n_tokens += len(scores["teacher_logps"])
                 yield row, encoded, scores
         fresh = sum(one.n_tokens for one in opened)  # 0 if all scores were kept

@@ -9,23 +9,23 @@ out: a model directory, or an adapter directory
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from llm_distill.distillation.rows import ANSWER_ONLY, PromptedRow
+from llm_distill.distillation.rows import AnsweredRow
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
-from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage, later_setting
-from llm_distill.training.settings import TrainingSettings, TurnSettings
+from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage
+from llm_distill.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from llm_distill.models.sources import ModelSource
     from llm_distill.training.data import Labelled
-    from llm_distill.training.encoder import EncodedTurn, PairEncoder
+    from llm_distill.training.encoder import PairEncoder
 
 
-class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
+class TrainSft(TrainingSettings, AnsweredRow, Stage):
     """Supervised fine-tuning (TRL's SFTTrainer), with the loss on what the assistant says only.
 
     A row is a prompt with a completion, or a conversation. The prompt is a column (text or turns),
@@ -42,12 +42,6 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
     stage: Literal["train_sft"]
     model: Model = Field(description="the model to start from")
     rows: Rows = Field(description="the stage whose rows it is trained on")
-    messages_column: str | None = later_setting(
-        None, "instead: a conversation, whose assistant turns are trained"
-    )
-    reasoning_column: str | None = later_setting(
-        None, "thoughts before the completion, which are trained with it"
-    )
     weight_column: str | None = Field(
         None, description="how much a row counts in the loss, as if it were repeated as often"
     )
@@ -55,23 +49,8 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
         "fail", description="keep_model: without rows the model is passed on as it is"
     )
 
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        asked = [n for n in (*ANSWER_ONLY, "reasoning_column") if n in self.model_fields_set]
-        if self.messages_column is not None and asked:
-            raise ValueError(f"messages_column and {', '.join(asked)} exclude each other")
-        return self
-
     def required_columns(self) -> dict[str, set[str]]:
-        if self.messages_column is not None:
-            text = {self.messages_column}
-        else:
-            text = self.text_columns() | {*filter(None, [self.reasoning_column])}
-        return {self.rows: {"id", *text, *filter(None, [self.weight_column])}}
-
-    def remedy(self, column: str) -> str | None:
-        is_default = column == "prompt" and self.messages_column is None
-        return "for conversations set messages_column: messages" if is_default else None
+        return {self.rows: {"id", *self.text_columns(), *filter(None, [self.weight_column])}}
 
     def read_as_text(self) -> dict[str, set[str]]:
         return {} if self.messages_column is not None else {self.rows: self.text_columns()}
@@ -92,7 +71,7 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
             context.warn(f"'{self.rows}' has no rows: model '{self.model}' is passed on untrained")
             return save_untrained(self, source, context, seed)
         encoder = self._encoder(source)
-        turns = self._turns(encoder)
+        turns = self.encoded(encoder)
 
         def encode(row: Row) -> list[dict[str, Any]]:
             examples = sft_examples(turns(row))
@@ -115,7 +94,7 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
         from llm_distill.training.data import labelled_sft, sft_examples
 
         encoder = self._encoder(source)
-        turns = self._turns(encoder)
+        turns = self.encoded(encoder)
         return lambda row: [labelled_sft(encoder, e) for e in sft_examples(turns(row))]
 
     def _encoder(self, source: ModelSource) -> PairEncoder:
@@ -123,21 +102,3 @@ class TrainSft(TrainingSettings, PromptedRow, TurnSettings, Stage):
 
         turns = {"answers": self.answers, "thoughts": self.thoughts}
         return pair_encoder(source, self.max_length, **turns)
-
-    def _turns(self, encoder: PairEncoder) -> Callable[[Row], list[EncodedTurn]]:
-        """From a row to its turns as tokens."""
-        from llm_distill.rows.messages import is_conversation
-        from llm_distill.training.encoder import as_read, tools_of
-
-        if self.messages_column is not None:
-            column = self.messages_column
-            return lambda row: encoder.conversation(as_read(row[column]), tools_of(row))
-        prompt, completion, reasoning = self.prompt(), self.completion_column, self.reasoning_column
-
-        def turns(row: Row) -> list[EncodedTurn]:
-            asked, answer = prompt(row), row[completion]
-            if is_conversation(asked) and is_conversation(answer):
-                return encoder.continued(as_read(asked), as_read(answer), tools_of(row))
-            return [encoder.answered(asked, answer, row[reasoning] if reasoning else None)]
-
-        return turns

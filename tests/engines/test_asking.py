@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 
@@ -34,7 +35,8 @@ class Upper:
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
         for request in requests:
             self.asked.append(request.id)
-            yield Score(request.id, (1, 2), (-0.1, -0.25), 3)
+            ranks = (1, request.ranks) if request.ranks else ()
+            yield Score(request.id, (1, 2), (-0.1, -0.25), 3, ranks=ranks)
 
     def close(self) -> None: ...
 
@@ -196,3 +198,22 @@ def test_scores_are_kept_as_well(stored):
         pairs = list(score(asked, lambda engine=engine: engine, stored, lambda s, how: None))
         assert [s for _, s in pairs] == [Score(f"s{i}", (1, 2), (-0.1, -0.25), 3) for i in range(3)]
     assert (first.asked, second.asked) == (["s0", "s1"], [])
+
+
+def test_scores_with_ranks_are_kept_apart_from_those_without(stored):
+    plain = ScoreRequest("s", "a", "b")
+    engine = Upper()
+    for _ in range(2):
+        for ranks in (0, 100, 50):
+            asked = [replace(plain, ranks=ranks)]
+            ((_, found),) = score(asked, lambda: engine, stored, lambda s, how: None)
+            wanted = (1, ranks) if ranks else ()
+            assert found == Score("s", (1, 2), (-0.1, -0.25), 3, ranks=wanted)
+    assert engine.asked == ["s"] * 3
+
+
+def test_the_key_of_a_score_is_the_same_in_every_version(stored):
+    """A change here means that nobody's scores are found any more."""
+    assert stored.score_key(ScoreRequest("s", "a", [1, 2]))[0].hex() == (
+        "0b9992391d7cb753e3f9b59f670588f4de39df34db5a26e1aad9a4562f28d0fe"
+    )

@@ -50,6 +50,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "push_to_hub": {"rows": "d", "repo_id": "a/b"},
     "score_in_context": {"rows": "d", "items": "e", "model": "m", "template": TEMPLATE},
     "score_likelihood": {"rows": "d", "model": "m"},
+    "score_student_fit": {"rows": "d", "model": "m", "signal": "rsr"},
     "select": {"rows": "d", "n": 3},
     "select_by_skill": {"rows": "d", "profile": "e"},
     "select_items": {"rows": "d", "predictions": ["e"]},

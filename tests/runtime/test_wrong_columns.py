@@ -23,6 +23,7 @@ STAGES = {
     "decontaminate, against": "{stage: decontaminate, rows: e, against: [d], against_column: COLUMN}",
     "parse": "{stage: parse, rows: d, column: COLUMN, tags: {answer: ans}}",
     "train_sft": "{stage: train_sft, rows: d, model: m, completion_column: COLUMN}",
+    "score_student_fit": "{stage: score_student_fit, rows: d, model: m, signal: rsr, completion_column: COLUMN}",
     "score_likelihood": "{stage: score_likelihood, rows: d, model: m, text_column: COLUMN}",
 }
 
@@ -99,6 +100,8 @@ def test_only_who_reads_conversations_takes_one(bench: Any, tmp_path: Path, stag
     elif stage == "train_sft":
         toy.write(toy.file.read_text().replace("completion}", "completion, max_steps: 1}"))
         toy.run()
+    elif stage == "score_student_fit":
+        assert all(row["mean_nll"] > 0 for row in toy.rows(toy.run(), "x"))
     else:
         with pytest.raises(DataError, match="the column 'completion' of its input 'd' holds"):
             toy.run()

@@ -11,57 +11,66 @@ import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from llm_distill.distillation.alignment.encoding import EncodedRow
-from llm_distill.distillation.teacher.scoring import Scores, in_loss, split
+from llm_distill.distillation.teacher.scoring import Scores, split
 from llm_distill.rows.columns import Row
-
-if TYPE_CHECKING:
-    from llm_distill.distillation.teacher.scoring import TeacherScorer
 
 WINDOW_TOKENS = 2**15
 """Tokens of a window, prompts counted: what a kill can cost, a second's work on a GPU."""
 
 log = logging.getLogger("llm_distill")
 
-Pair = tuple[Row, EncodedRow]
+
+class Encoded(Protocol):
+    """A row's text as tokens."""
+
+    @property
+    def ids(self) -> NDArray[np.int32]: ...
+
+
+Text = TypeVar("Text", bound=Encoded)
+Scorer = Callable[[Sequence[Text], Sequence[str], Callable[[int, int], None]], list[Scores]]
+"""Takes texts, what to call each in a message, and `note`."""
 
 
 def scored_rows(
-    pairs: Iterable[Pair],
-    open_scorer: Callable[[], TeacherScorer],
+    pairs: Iterable[tuple[Row, Text]],
+    open_scorer: Callable[[], Scorer[Text]],
+    n_scores: Callable[[Text], int],
     folder: Path,
     note: Callable[[int, int], None],
-) -> Iterator[tuple[Row, EncodedRow, Scores]]:
+) -> Iterator[tuple[Row, Text, Scores]]:
     """Each row with its scores, in order.
 
-    open_scorer: called once something has to be scored. folder: where windows are kept.
+    open_scorer: called once something has to be scored. n_scores: how many numbers of each column
+        a text has, or a fixed share of them. folder: where windows are kept.
     note: called with rows and tokens as they are done; tokens of an earlier run do not count.
 
     Raises:
-        ModelError: see `TeacherScorer`.
+        ModelError: the scorer's.
     """
-    scorer: TeacherScorer | None = None
+    score: Scorer[Text] | None = None
     for number, window in enumerate(_windows(pairs)):
         path = folder / f"scores-{number:06d}.npz"
-        counts = np.array([len(in_loss(encoded)) for _, encoded in window])
+        counts = np.array([n_scores(encoded) for _, encoded in window])
         scores = _saved(path, counts)
         if scores is None:
-            scorer = scorer or open_scorer()
+            score = score or open_scorer()
             names = [row["id"] for row, _ in window]
-            scores = scorer.score([encoded for _, encoded in window], names, note)
+            scores = score([encoded for _, encoded in window], names, note)
             _save(path, counts, scores)
         else:
             note(len(window), 0)
-        for (row, encoded), score in zip(window, scores, strict=True):
-            yield row, encoded, score
+        for (row, encoded), found in zip(window, scores, strict=True):
+            yield row, encoded, found
 
 
-def _windows(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
-    window: list[Pair] = []
+def _windows(pairs: Iterable[tuple[Row, Text]]) -> Iterator[list[tuple[Row, Text]]]:
+    window: list[tuple[Row, Text]] = []
     n_tokens = 0
     for pair in pairs:
         window.append(pair)

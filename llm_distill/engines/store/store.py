@@ -176,7 +176,9 @@ class StoredAnswers:
 
     def score_key(self, request: ScoreRequest) -> Key:
         """As `key`, for a completion that is scored."""
-        asked = {"prompt": request.prompt, "completion": request.completion}
+        asked: dict[str, Any] = {"prompt": request.prompt, "completion": request.completion}
+        if request.ranks:
+            asked["ranks"] = request.ranks
         return digest({"model": self._model[0], "score": asked}), NO_LIMIT
 
     def score(self, key: Key, request: ScoreRequest) -> Score | None:
@@ -184,14 +186,17 @@ class StoredAnswers:
         found = self._store.find(*key)
         if found is None:
             return None
-        _, ids, logprobs, n_prompt, *_ = found[1]
-        return Score(request.id, _numbers("i", ids), _numbers("d", logprobs), n_prompt)
+        _, data, logprobs, n_prompt, n_tokens, *_ = found[1]
+        numbers = _numbers("i", data)
+        ids, ranks = numbers[:n_tokens], numbers[n_tokens:]
+        return Score(request.id, ids, _numbers("d", logprobs), n_prompt, ranks=ranks)
 
     def keep_score(self, key: Key, score: Score) -> None:
         """Write likelihoods down, unless they are an error."""
         if score.error is None:
             ids, logprobs = array("i", score.token_ids), array("d", score.logprobs)
-            numbers = [ids.tobytes(), logprobs.tobytes(), score.n_prompt_tokens, len(ids), 0.0]
+            data = ids.tobytes() + array("i", score.ranks).tobytes()
+            numbers = [data, logprobs.tobytes(), score.n_prompt_tokens, len(ids), 0.0]
             self._store.keep(key[0], 0, self._model, ["", *numbers, None, None, None])
 
 

@@ -145,11 +145,11 @@ class TransformersEngine:
 
     def _scores(self, batch: list[ScoredTokens]) -> list[Score]:
         found = self._fitting_score(self._model, batch)
-        if any(math.isnan(logprob) for logprobs in found for logprob in logprobs):
+        if any(math.isnan(logprob) for logprobs, _ in found for logprob in logprobs):
             raise ModelError(f"model '{self._name}' computes NaN; try another dtype for it")
         return [
-            Score(row.request.id, tuple(row.tokens[row.start :]), logprobs, row.start)
-            for row, logprobs in zip(batch, found, strict=True)
+            Score(row.request.id, tuple(row.tokens[row.start :]), logprobs, row.start, ranks=ranks)
+            for row, (logprobs, ranks) in zip(batch, found, strict=True)
         ]
 
     def _decode(self, batch: list[Prompt]) -> list[Completion]:

@@ -1,4 +1,4 @@
-"""Likelihoods of given completions, from a transformers model's forward pass."""
+"""Likelihoods of given completions, and ranks, from a transformers model's forward pass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from llm_distill.models.sources import is_out_of_memory
 MOST_LOGITS = 2**26
 """Logits that are computed at once, 256 MB in float32; a long text goes through in pieces."""
 
-ScoreBatch = Callable[[Any, Sequence[ScoredTokens]], list[tuple[float, ...]]]
+Scored = tuple[tuple[float, ...], tuple[int, ...]]
+"""Of a completion's tokens: log-probabilities in nats, and ranks, or nothing if not asked for."""
+
+ScoreBatch = Callable[[Any, Sequence[ScoredTokens]], list[Scored]]
 
 TRIED = (((5, 3, 8, 2, 9, 6), 4), ((4, 7, 1, 5), 3))
 """Rows that an architecture is tried with: tokens, and where the completion starts."""
@@ -42,23 +45,31 @@ def fitting_score(model: Any) -> ScoreBatch:
     return score_batch if is_close(found, wanted, model.dtype) else score_plainly
 
 
-def _joined(scores: list[tuple[float, ...]]) -> torch.Tensor:
-    return torch.tensor([logprob for row in scores for logprob in row])
+def _joined(scores: list[Scored]) -> torch.Tensor:
+    return torch.tensor([logprob for logprobs, _ in scores for logprob in logprobs])
 
 
-def score_plainly(model: Any, batch: Sequence[ScoredTokens]) -> list[tuple[float, ...]]:
+def ranks_of(logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """1 + the number of logits [..., V] that are above the chosen one [...]: int64 [...]."""
+    return (logits > chosen[..., None]).sum(-1) + 1
+
+
+def score_plainly(model: Any, batch: Sequence[ScoredTokens]) -> list[Scored]:
     """As `score_batch`, each row by one forward pass of its own, without a cache."""
     found = []
     for row in batch:
         ids = torch.tensor([row.tokens], device=model.device)
         logits = model(input_ids=ids, use_cache=False).logits[0, row.start - 1 : -1].float()
-        chosen = logits.log_softmax(-1).gather(1, ids[0, row.start :, None])[:, 0]
-        found.append(tuple(chosen.tolist()))
+        chosen = logits.gather(1, ids[0, row.start :, None])[:, 0]
+        ranks: tuple[int, ...] = ()
+        if row.request.ranks:
+            ranks = tuple(ranks_of(logits, chosen).clamp(max=row.request.ranks).tolist())
+        found.append((tuple((chosen - logits.logsumexp(-1)).tolist()), ranks))
     return found
 
 
-def score_batch(model: Any, batch: Sequence[ScoredTokens]) -> list[tuple[float, ...]]:
-    """Log-probabilities, in nats, of each row's completion tokens at temperature 1.
+def score_batch(model: Any, batch: Sequence[ScoredTokens]) -> list[Scored]:
+    """Log-probabilities of each row's completion tokens at temperature 1, and ranks.
 
     Rows are padded on the right, where a causal model does not look, so no mask is needed. The text
     goes through piece by piece over a cache, so that no tensor is [rows, longest, vocabulary].
@@ -72,6 +83,8 @@ def score_batch(model: Any, batch: Sequence[ScoredTokens]) -> list[tuple[float, 
     piece = max(1, MOST_LOGITS // (vocabulary * len(batch)))
     cache = roomy_cache(model.config)
     found = torch.zeros(len(batch), longest)  # [row, token]: that token's log-probability
+    with_ranks = any(row.request.ranks for row in batch)
+    ranks = torch.zeros(len(batch), longest, dtype=torch.int64)
     # The last token predicts nothing that is asked for. Prompts need a single row of logits.
     borders = [*range(first, longest - 1, piece), longest - 1]
     for start, end in zip([0, *borders], borders, strict=False):
@@ -87,6 +100,15 @@ def score_batch(model: Any, batch: Sequence[ScoredTokens]) -> list[tuple[float, 
         if start >= first:
             logits = output.logits.float()
             targets = ids[:, start + 1 : end + 1, None]
-            chosen = logits.gather(2, targets)[:, :, 0] - logits.logsumexp(2)
-            found[:, start + 1 : end + 1] = chosen.cpu()
-    return [tuple(f[r.start : len(r.tokens)].tolist()) for r, f in zip(batch, found, strict=True)]
+            chosen = logits.gather(2, targets)[:, :, 0]
+            found[:, start + 1 : end + 1] = (chosen - logits.logsumexp(2)).cpu()
+            if with_ranks:
+                ranks[:, start + 1 : end + 1] = ranks_of(logits, chosen).cpu()
+    places = [slice(row.start, len(row.tokens)) for row in batch]
+    logprobs = [tuple(found[i, place].tolist()) for i, place in enumerate(places)]
+    most = [row.request.ranks for row in batch]
+    limited = [
+        tuple(ranks[i, place].clamp(max=most[i]).tolist()) if most[i] else ()
+        for i, place in enumerate(places)
+    ]
+    return list(zip(logprobs, limited, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -167,14 +167,16 @@ def _forced(row: ScoredTokens) -> SamplingParams:
     """Score by generating one token: all but the last are prompt, and only the last is allowed.
 
     So a text that fills the context can be scored too. vLLM takes log-probabilities before it
-    applies `allowed_token_ids`, so they are the model's own.
+    applies `allowed_token_ids`, so they are the model's own. For a rank up to n, the n - 1
+    likeliest tokens are asked for as well: see `_rank`.
     """
+    likeliest = max(0, row.request.ranks - 1)
     return SamplingParams(
         temperature=0,
         max_tokens=1,
         allowed_token_ids=row.tokens[-1:],
-        logprobs=0,
-        prompt_logprobs=0 if row.start < len(row.tokens) - 1 else None,
+        logprobs=likeliest,
+        prompt_logprobs=likeliest if row.start < len(row.tokens) - 1 else None,
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
         skip_clone=True,
@@ -188,5 +190,18 @@ def _score(row: ScoredTokens, output: Any) -> Score:
         error = f"vLLM gave the request up ({written.finish_reason})"
         return Score(row.request.id, n_prompt_tokens=row.start, error=error)
     steps = [*(output.prompt_logprobs or [])[row.start :], *written.logprobs]
-    logprobs = tuple(step[token].logprob for token, step in zip(tokens, steps, strict=True))
-    return Score(row.request.id, tokens, logprobs, row.start)
+    pairs = list(zip(tokens, steps, strict=True))
+    logprobs = tuple(step[token].logprob for token, step in pairs)
+    ranks: tuple[int, ...] = ()
+    if row.request.ranks:
+        ranks = tuple(_rank(token, step) for token, step in pairs)
+    return Score(row.request.id, tokens, logprobs, row.start, ranks=ranks)
+
+
+def _rank(token: int, step: Mapping[int, Any]) -> int:
+    """1 + the number of tokens strictly likelier, among the likeliest that were asked for.
+
+    vLLM's own `rank` also counts the tokens that are as likely, of which half precision has many.
+    """
+    own: float = step[token].logprob
+    return 1 + len([other for other in step.values() if other.logprob > own])

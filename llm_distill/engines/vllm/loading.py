@@ -105,6 +105,7 @@ def engine_arguments(source: ModelSource, settings: VLLMSettings) -> dict[str, A
         "trust_remote_code": False,
         "generation_config": "vllm",  # its sampling defaults are not ours; end tokens are given
         "logprobs_mode": "raw_logprobs",
+        "max_logprobs": -1,  # as many of the likeliest tokens as ranks need
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
         **settings.model_dump(exclude={"kind", "long_prompt"}, exclude_none=True),

@@ -49,10 +49,11 @@ def run(scorer: Scorer, folder: Path, n: int = 10) -> tuple[list[Any], list[tupl
 
     def open_scorer() -> Any:
         opened.append(scorer)
-        return scorer
+        return scorer.score
 
     note = lambda rows, tokens: notes.append((rows, tokens))  # noqa: E731
-    found = list(scored_rows(pairs, open_scorer, folder, note))
+    n_scores = lambda encoded: len(in_loss(encoded))  # noqa: E731
+    found = list(scored_rows(pairs, open_scorer, n_scores, folder, note))
     assert len(opened) == bool(scorer.given)  # a model is loaded once, if anything is to be scored
     return [(r["id"], {k: v.tolist() for k, v in s.items()}) for r, _, s in found], notes
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,13 +38,18 @@ def scores(source: ModelSource, requests: list[ScoreRequest], batch_size: int) -
 
 def brute_force(source: ModelSource, request: ScoreRequest) -> tuple[list[int], torch.Tensor]:
     """The completion's tokens, and the log-softmax of one forward pass at their places."""
+    completion = load_tokenizer(source)(request.completion, add_special_tokens=False)["input_ids"]
+    return completion, all_logprobs(source, request)[range(len(completion)), completion]
+
+
+def all_logprobs(source: ModelSource, request: ScoreRequest) -> torch.Tensor:
+    """[tokens, vocabulary], at the places of `brute_force`."""
     tokenizer = load_tokenizer(source)
     prompt = tokenizer(str(request.prompt))["input_ids"]
     completion = tokenizer(request.completion, add_special_tokens=False)["input_ids"]
     with torch.inference_mode():
         logits = load_model(source)(torch.tensor([prompt + completion])).logits[0].float()
-    logprobs = logits.log_softmax(-1)[len(prompt) - 1 : -1]
-    return completion, logprobs[range(len(completion)), completion]
+    return logits.log_softmax(-1)[len(prompt) - 1 : -1]
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
@@ -64,9 +71,39 @@ def test_scores_are_those_of_a_plain_forward_pass(
         torch.testing.assert_close(torch.tensor(score.logprobs), expected, atol=1e-4, rtol=0)
 
 
-def test_learned_positions_are_not_moved_by_padding(tiny: ModelSource, tmp_path: Path) -> None:
-    from dataclasses import replace
+@pytest.mark.parametrize("most_logits", [2**26, 1])
+@pytest.mark.parametrize("way", [scoring.score_batch, scoring.score_plainly])
+def test_ranks_count_the_tokens_that_are_likelier(
+    tiny: ModelSource, monkeypatch: pytest.MonkeyPatch, most_logits: int, way: Any
+) -> None:
+    monkeypatch.setattr(scoring, "MOST_LOGITS", most_logits)
+    monkeypatch.setattr("llm_distill.engines.transformers.engine.fitting_score", lambda model: way)
+    # Requests with and without ranks share a batch.
+    requests = [replace(r, ranks=(0, 40, 10**6)[i % 3]) for i, r in enumerate(REQUESTS)]
+    given = scores(tiny, requests, 5)
+    seen = set()
+    for request in requests:
+        tokens, chosen = brute_force(tiny, request)
+        everything = all_logprobs(tiny, request)
+        wanted = [
+            min(request.ranks, 1 + int((line > logp).sum()))
+            for line, logp in zip(everything, chosen, strict=True)
+        ]
+        assert list(given[request.id].ranks) == (wanted if request.ranks else [])
+        assert len(given[request.id].logprobs) == len(tokens)
+        seen |= set(given[request.id].ranks)
+    assert max(seen) > 40
+    assert 40 in seen
+    assert min(seen) < 40
 
+
+def test_ties_share_the_better_rank() -> None:
+    logits = torch.tensor([[1.0, 3.0, 3.0, 3.0, 5.0]])
+    found = [int(scoring.ranks_of(logits, logits[:, i])) for i in range(5)]
+    assert found == [5, 2, 2, 2, 1]
+
+
+def test_learned_positions_are_not_moved_by_padding(tiny: ModelSource, tmp_path: Path) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     tokenizer = load_tokenizer(tiny)

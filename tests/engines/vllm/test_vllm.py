@@ -258,6 +258,39 @@ def test_scores_are_those_of_the_transformers_engine(
         assert score.logprobs == pytest.approx(theirs[key].logprobs, abs=1e-3)
 
 
+def test_ranks_are_those_of_the_transformers_engine(
+    opened: Open, reference: TransformersEngine
+) -> None:
+    texts = ["The answer is 12.", "zebra quantum 7 of it", "12"]
+    requests = [
+        ScoreRequest(f"{i}/{text}/{ranks}", chat(question), text, ranks)
+        for i, question in enumerate(questions(4))
+        for text in texts
+        for ranks in (100, 1, 7)
+    ]
+    ours = {score.id: score for score in opened().score(requests)}
+    theirs = {score.id: score for score in reference.score(requests)}
+    pairs = [
+        (one, other)
+        for key, score in ours.items()
+        for one, other in zip(score.ranks, theirs[key].ranks, strict=True)
+    ]
+    assert len({one for one, _ in pairs}) > 10
+    # Rounding moves a rank where two tokens are nearly as likely.
+    assert all(abs(one - other) <= 1 for one, other in pairs)
+    assert sum(one != other for one, other in pairs) <= 0.02 * len(pairs)
+
+
+def test_tokens_that_are_as_likely_share_the_better_rank() -> None:
+    """Whose worse rank vLLM tells: with tokens of -1, -2, -2 and -3 that of both -2 is 3."""
+    from vllm.logprobs import Logprob
+
+    from llm_distill.engines.vllm.engine import _rank
+
+    step = {7: Logprob(-2.0, 3), 4: Logprob(-1.0, 1), 5: Logprob(-2.0, 2), 6: Logprob(-3.0, 4)}
+    assert [_rank(token, step) for token in (4, 5, 7, 6)] == [1, 2, 2, 4]
+
+
 def test_token_ids_are_scored_as_they_are(opened: Open) -> None:
     """As score_likelihood asks: the template's tokens and the end of the turn among them."""
     encoder = row_encoder(SMOLLM2, 512)
