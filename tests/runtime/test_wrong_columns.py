@@ -24,6 +24,7 @@ STAGES = {
     "parse": "{stage: parse, rows: d, column: COLUMN, tags: {answer: ans}}",
     "train_sft": "{stage: train_sft, rows: d, model: m, completion_column: COLUMN}",
     "score_likelihood": "{stage: score_likelihood, rows: d, model: m, text_column: COLUMN}",
+    "score_influence": "{stage: score_influence, rows: d, reference: d, model: m, completion_column: COLUMN}",
 }
 
 
