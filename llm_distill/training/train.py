@@ -44,20 +44,38 @@ def train_and_save(
         ModelError: see `trainer_arguments`, `check_dataset`, `run_trainer` and
             `out_of_memory_explained`.
     """
-    from llm_distill.training.loop import out_of_memory_explained, run_trainer
+    from llm_distill.training.loop import out_of_memory_explained
+
+    with out_of_memory_explained(settings), sent(settings.report_to, context.tracked):
+        start, trained = train(settings, source, dataset, make_trainer, context, seed)
+        return _saved(settings, start, trained, source, context)
+
+
+def train(
+    settings: TrainingSettings,
+    source: ModelSource,
+    dataset: Dataset,
+    make_trainer: MakeTrainer,
+    context: Context,
+    seed: int,
+) -> tuple[Start, Any]:
+    """Train `source`: what it started from, and the model as it is now.
+
+    Raises:
+        ModelError: see `trainer_arguments`, `check_dataset` and `run_trainer`.
+    """
+    from llm_distill.training.loop import run_trainer
 
     arguments = trainer_arguments(settings, context, seed)
-    with out_of_memory_explained(settings), sent(settings.report_to, context.tracked):
-        start = load_start(training_source(source, full=settings.trains_weights()))
-        check_dataset(dataset, start.model, source.name)
-        _check_routers(settings, start.model, source)
-        with _adapter_fits(settings, source):
-            trainer = make_trainer(start.model, arguments, lora_config(settings, start.model))
-        _warn_of_bare_experts(settings, trainer.model, context)
-        context.metrics.update(n_rows=len(dataset), n_tokens=_n_tokens(dataset))
-        run_trainer(trainer, context)
-        trained = trainer.accelerator.unwrap_model(trainer.model)
-        return _saved(settings, start, trained, source, context)
+    start = load_start(training_source(source, full=settings.trains_weights()))
+    check_dataset(dataset, start.model, source.name)
+    _check_routers(settings, start.model, source)
+    with _adapter_fits(settings, source):
+        trainer = make_trainer(start.model, arguments, lora_config(settings, start.model))
+    _warn_of_bare_experts(settings, trainer.model, context)
+    context.metrics.update(n_rows=len(dataset), n_tokens=_n_tokens(dataset))
+    run_trainer(trainer, context)
+    return start, trainer.accelerator.unwrap_model(trainer.model)
 
 
 def save_untrained(
@@ -71,17 +89,26 @@ def save_untrained(
     from llm_distill.training.loop import out_of_memory_explained
 
     with out_of_memory_explained(settings):
-        start = load_start(training_source(source, full=settings.trains_weights()))
-        model = start.model
-        if settings.peft is not None:
-            from peft import get_peft_model
-            from transformers import set_seed
-
-            set_seed(seed)  # B of an adapter begins as 0, A at random
-            with _adapter_fits(settings, source):
-                model = get_peft_model(model, lora_config(settings, model))
+        start, model = untrained(settings, source, seed)
         context.metrics.update(n_rows=0, n_tokens=0, steps=0, train_loss=None, history=[])
         return _saved(settings, start, model, source, context)
+
+
+def untrained(settings: TrainingSettings, source: ModelSource, seed: int) -> tuple[Start, Any]:
+    """As `train` before its first step: the model, with an adapter that adds nothing yet.
+
+    Raises:
+        ModelError: the model cannot be loaded, or the adapter's settings do not fit it.
+    """
+    start = load_start(training_source(source, full=settings.trains_weights()))
+    if settings.peft is None:
+        return start, start.model
+    from peft import get_peft_model
+    from transformers import set_seed
+
+    set_seed(seed)  # B of an adapter begins as 0, A at random
+    with _adapter_fits(settings, source):
+        return start, get_peft_model(start.model, lora_config(settings, start.model))
 
 
 def _saved(

@@ -25,6 +25,7 @@ STAGES = {
     "train_sft": "{stage: train_sft, rows: d, model: m, completion_column: COLUMN}",
     "score_student_fit": "{stage: score_student_fit, rows: d, model: m, signal: rsr, completion_column: COLUMN}",
     "score_likelihood": "{stage: score_likelihood, rows: d, model: m, text_column: COLUMN}",
+    "score_influence": "{stage: score_influence, rows: d, reference: d, model: m, completion_column: COLUMN}",
 }
 
 
