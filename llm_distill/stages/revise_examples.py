@@ -25,7 +25,7 @@ from llm_distill.methods.example_sets import (
     drawn_failures,
     with_one_replaced,
 )
-from llm_distill.methods.examples import usable
+from llm_distill.methods.examples import draw_examples, usable
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references, features, task_of
@@ -41,12 +41,13 @@ class ReviseExamples(AskingStage):
     gets wrong the teacher is shown the answer and writes a worked example, which takes the place
     of a random one; each such set is tried on the items, and the best is passed on. The one that
     came in stays if no other is better. All sets are compared on the items that none of them
-    shows. A worked example whose answer is not the reference is dropped.
+    shows, in an order drawn for each item, as in `evaluate`: the last example counts most. A worked
+    example whose answer is not the reference is dropped.
     """
 
     always_seeded = True
     stage: Literal["revise_examples"]
-    rows: Rows = Field(description="the examples: question and rationale; all are shown, in order")
+    rows: Rows = Field(description="the examples: question and rationale; all are shown")
     items: Rows = Field(description="training items: question and reference_answer")
     models: list[Model] = Field(min_length=1, description="the students")
     template: str = Field(description="their exam: reads `examples` and `question`")
@@ -154,7 +155,12 @@ class ReviseExamples(AskingStage):
         template = load_template(self.template)
         prompt_format = context.model(model).prompt_format
         for item in items:
-            values = {**self.values(item), "examples": examples}
+            pool, order = (
+                {task_of(item): examples},
+                derive_seed(context.seed, item["id"], "examples"),
+            )
+            shown = draw_examples(item, pool, len(examples), order)
+            values = {**self.values(item), "examples": shown}
             seed = derive_seed(context.seed, item["id"])
             yield make_job(item["id"], item, template, values, prompt_format, self.sampling, seed)[
                 0

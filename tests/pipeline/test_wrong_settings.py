@@ -48,7 +48,15 @@ GOOD: dict[str, dict[str, Any]] = {
     "merge_adapter": {"model": "m"},
     "parse": {"rows": "d", "tags": {"answer": "ans"}},
     "push_to_hub": {"rows": "d", "repo_id": "a/b"},
+    "revise_examples": {
+        "rows": "d",
+        "items": "e",
+        "models": ["m"],
+        "template": TEMPLATE,
+        "teacher": "m",
+    },
     "score_in_context": {"rows": "d", "items": "e", "model": "m", "template": TEMPLATE},
+    "score_judge": {"rows": "d", "model": "m"},
     "score_likelihood": {"rows": "d", "model": "m"},
     "select": {"rows": "d", "n": 3},
     "select_by_skill": {"rows": "d", "profile": "e"},
@@ -64,6 +72,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "train_sft": {"model": "m", "rows": "d"},
     "transfer_tokenizer": {"model": "m", "tokenizer": "m"},
     "verify": {"rows": "d"},
+    "vote": {"rows": "d"},
 }
 
 

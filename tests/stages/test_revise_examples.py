@@ -56,14 +56,20 @@ def stage(tmp_path: Path) -> Callable[..., ReviseExamples]:
 
 def test_the_best_set_is_passed_on(run_stage: Run, stage: Callable[..., ReviseExamples]) -> None:
     seen = []
+    first_shown = set()
 
     def listens(request: Request) -> str:
         seen.append(text_of(request))
         return teacher(request)
 
+    def looks(request: Request) -> str:
+        first_shown.add(text_of(request).split(" ")[1])
+        return student(request)
+
     given = {"rows": EXAMPLES, "items": ITEMS}
-    run = run_stage(stage(), given, {"one": student, "teacher": listens})
+    run = run_stage(stage(), given, {"one": looks, "teacher": listens})
     assert sorted(seen) == sorted(f"{n} + 1? <ans>no</ans> 90 + 1?" for n in range(1, 20, 2))
+    assert first_shown >= {"90", "91"}  # in any order
     assert len(run.rows) == 2
     (new,) = (row for row in run.rows if row["id"] == "t5")
     assert (new["rationale"], new["reference_answer"]) == ("good <ans>6</ans>", "6")
