@@ -1,11 +1,14 @@
-"""Several answers to one item, sampled from one model: pass@k, the majority, and consensus."""
+"""Several answers to one item, sampled from one model: pass@k, votes, and consensus."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import comb
+from typing import Literal
 
 from llm_distill.methods.answers import AnswerKind, answers_equal
+
+Vote = Literal["majority", "score_sum", "best_score"]
 
 
 def pass_at_k(n: int, n_correct: int, k: int) -> float:
@@ -54,6 +57,42 @@ def majority(answers: Sequence[str | None], kind: AnswerKind = "exact") -> int |
     """
     groups = answer_groups(answers, kind)
     return max(groups, key=len)[0] if groups else None
+
+
+def elected(
+    answers: Sequence[str | None],
+    scores: Sequence[float | None],
+    vote: Vote,
+    kind: AnswerKind = "exact",
+) -> int | None:
+    """The index of the answer that a vote elects, or None: Learning by Teaching (arXiv 2406.14629).
+
+    majority: the most common answer, whatever the scores. score_sum: the answer with the highest
+    sum of scores (the paper's SUM). best_score: that of the best score (MAX). Of equals the one
+    with the larger sum wins, then the more common one, then the one given first. Of the elected
+    answer's samples it is the best-scored one.
+
+    Args:
+        answers: that could not be read (None, blank) do not vote.
+        scores: of each answer; those without one (None) vote by majority only.
+        vote: how.
+        kind: when two answers are the same.
+    """
+    if vote == "majority":
+        return majority(answers, kind)
+    pairs = zip(answers, scores, strict=True)
+    scored = [answer if score is not None else None for answer, score in pairs]
+    worth = [score or 0.0 for score in scores]
+
+    def rank(group: list[int]) -> tuple[float, float, int]:
+        values = [worth[index] for index in group]
+        return (sum(values) if vote == "score_sum" else max(values), sum(values), len(group))
+
+    groups = answer_groups(scored, kind)
+    if not groups:
+        return None
+    group = max(groups, key=rank)
+    return max(group, key=lambda index: worth[index])
 
 
 def consensus(

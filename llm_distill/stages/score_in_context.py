@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import SamplingSettings
@@ -36,10 +36,12 @@ Exams = dict[Candidate, tuple[Row, list[Row]]]
 class ScoreInContext(AskingStage):
     """Scores each candidate by the student's accuracy with it as the single example in context.
 
-    The student answers every item of the candidate's task. The first `<ans>…</ans>` that it writes
+    The student answers every item of the candidate's task, or with `match` those that are solved in
+    the same way (Learning by Teaching, arXiv 2406.14629). The first `<ans>…</ans>` that it writes
     counts; without one the answer is wrong, and also counted in `parse_failures`. Items that ask
     the candidate's own question are left out. A candidate without a rationale, or with an `error`,
-    is passed on without a score. Equal candidates are scored once.
+    is passed on without a score. Equal candidates are scored once. Of several students all answers
+    count.
     """
 
     former_settings: ClassVar[Mapping[str, Any]] = {"racing": False, "quantile": 0.25}
@@ -49,7 +51,7 @@ class ScoreInContext(AskingStage):
     stage: Literal["score_in_context"]
     rows: Rows = Field(description="the stage whose rows are candidates: question and rationale")
     items: Rows = Field(description="the stage whose rows are the exam's items")
-    model: Model = Field(description="the student")
+    model: Model | list[Model] = Field(description="the student, or several that are asked in turn")
     template: str = Field(description="the exam: reads `examples` (one candidate) and `question`")
     sampling: SamplingSettings = Field(
         SamplingSettings(temperature=0, max_tokens=256, stop=("\nQuestion:", "Question:")),
@@ -63,17 +65,32 @@ class ScoreInContext(AskingStage):
         "where an answer is read: tag: `<ans>`, and `\\boxed` of choices and mathematics; any: in "
         "whatever form it stands, see docs/answers.md",
     )
+    match: str | None = later_setting(
+        None, "a column, such as skills: only items with the candidate's value in it are asked"
+    )
+    n: int | None = later_setting(
+        None, "the most items, drawn at random, the same for all candidates of a question", ge=1
+    )
+
+    @field_validator("model")
+    @classmethod
+    def _are_different(cls, value: str | list[str]) -> str | list[str]:
+        if isinstance(value, list) and not 0 < len(set(value)) == len(value):
+            raise ValueError("name at least one student, and each once")
+        return value
 
     def required_columns(self) -> dict[str, set[str]]:
-        needed = {self.rows: {"id", "question", "rationale"}}
-        needed.setdefault(self.items, set()).update({"id", "question", "reference_answer"})
+        matched = {self.match} if self.match is not None else set()
+        needed = {self.rows: {"id", "question", "rationale", *matched}}
+        asked = {"id", "question", "reference_answer", *matched}
+        needed.setdefault(self.items, set()).update(asked)
         return needed
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         return {self.template: self.offered(inputs[self.items], "examples")}
 
     def is_seeded(self) -> bool:
-        return self.sampling.temperature > 0
+        return self.sampling.temperature > 0 or self.n is not None
 
     def run(self, context: Context) -> RowsOutput:
         return RowsOutput(self._rows(context), self.output_features(context))
@@ -123,17 +140,25 @@ class ScoreInContext(AskingStage):
     def _tallies(self, context: Context) -> dict[Candidate, Tally]:
         exams = self._exams(context)
         tallies = {candidate: Tally() for candidate in exams}
+        students = [self.model] if isinstance(self.model, str) else self.model
+        by_student = {student: Tally() for student in students}
         total = sum(len(items) for _, items in exams.values())
-        budget = self.budget(total)
-        jobs = self._jobs(context, exams)
-        for job, completion in self.ask(context, self.model, jobs, total, budget):
-            if completion.error is not None:
-                continue
-            candidate, reference = job.about
-            ended = completion.finish_reason == "stop"
-            answer = extract_answer(completion.text, self.answer_kind, ended, self.answer_in)
-            tallies[candidate].add(judge(answer, reference, self.answer_kind))
+        budget = self.budget(total * len(students))
+        for student in students:  # one at a time in memory
+            jobs = self._jobs(context, student, exams)
+            for job, completion in self.ask(context, student, jobs, total, budget):
+                if completion.error is not None:
+                    continue
+                candidate, reference = job.about
+                ended = completion.finish_reason == "stop"
+                answer = extract_answer(completion.text, self.answer_kind, ended, self.answer_in)
+                verdict = judge(answer, reference, self.answer_kind)
+                tallies[candidate].add(verdict)
+                by_student[student].add(verdict)
         context.metrics.update(budget.figures())
+        if len(students) > 1:
+            means = {student: tally.score for student, tally in by_student.items()}
+            context.metrics["mean_score_of_student"] = means
         return tallies
 
     def _exams(self, context: Context) -> Exams:
@@ -150,15 +175,32 @@ class ScoreInContext(AskingStage):
                     f"'{self.items}' has no item of task '{task_of(row)}' (row {row['id']}); "
                     f"{nearest(task_of(row), items)}"
                 )
-            own = question_key(row["question"])
-            exam = [item for item in items[task_of(row)] if question_key(item["question"]) != own]
-            exams[candidate] = row, exam
+            exams[candidate] = row, self._exam(row, items[task_of(row)], context.seed)
         return exams
 
-    def _jobs(self, context: Context, exams: Exams) -> Iterator[Job[tuple[Candidate, str]]]:
+    def _exam(self, row: Row, items: list[Row], seed: int) -> list[Row]:
+        """The items that a candidate is tried on."""
+        if self.match is not None:
+            alike = [item for item in items if item[self.match] == row[self.match]]
+            if not alike:
+                raise DataError(
+                    f"'{self.items}' has no item with {self.match} {row[self.match]!r} (row "
+                    f"{row['id']}); add some, or leave out match"
+                )
+            items = alike
+        own = question_key(row["question"])
+        exam = [item for item in items if question_key(item["question"]) != own]
+        if self.n is None or self.n >= len(exam):
+            return exam
+        drawn = sorted(exam, key=lambda item: derive_seed(seed, "exam", own, item["id"]))[: self.n]
+        return [item for item in exam if item in drawn]
+
+    def _jobs(
+        self, context: Context, student: str, exams: Exams
+    ) -> Iterator[Job[tuple[Candidate, str]]]:
         """One candidate's items are consecutive: they share all but the end of the prompt."""
         template = load_template(self.template)
-        prompt_format = context.model(self.model).prompt_format
+        prompt_format = context.model(student).prompt_format
         for candidate, (row, exam) in exams.items():
             example = {**row, "rationale": row["rationale"].strip()}
             for index, item in enumerate(exam):

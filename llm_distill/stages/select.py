@@ -7,7 +7,7 @@ out: {"id": "b", "score": 0.9}
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,11 +19,13 @@ from llm_distill.stage import Context, Rows, RowsOutput, Stage
 class Select(Stage):
     """Keeps n rows in total, or n for each value of a column, in their order.
 
-    Rows with a null in one of `drop_where_null` are dropped first. Of equal scores a random row
-    wins; rows without a score come last. Too few rows are a warning, or an error if `strict`.
+    Rows with a null in one of `drop_where_null` are dropped first; with `highest`, so are those
+    without a score (null, NaN). Of equal scores, which may be of any unit and sign, a random row
+    wins. Too few rows are a warning, or an error if `strict`.
     """
 
     rows_may_be_empty = True
+    version: ClassVar[int] = 2
     stage: Literal["select"]
     rows: Rows = Field(description="the stage whose rows are read")
     n: int = Field(ge=1, description="how many rows to keep")
@@ -62,9 +64,12 @@ class Select(Stage):
 
     def _without_nulls(self, rows: Any, context: Context) -> list[int]:
         left = list(range(len(rows)))
-        for column in self.drop_where_null:
+        ranked = (self.by,) if self.order == "highest" else ()
+        for column in dict.fromkeys((*self.drop_where_null, *ranked)):
             values = list(rows[column])
             whole = [index for index in left if values[index] is not None]
+            if column in ranked:
+                whole = [index for index in whole if values[index] == values[index]]  # not NaN
             context.drop(f"no {column}", len(left) - len(whole))
             left = whole
         return left
@@ -78,7 +83,7 @@ class Select(Stage):
         if self.order == "random":
             return [(0.0, number) for number in drawn]
         # Of equals not the first: candidates are often ordered by strategy.
-        scores = [-_worth(score) for score in rows[self.by]]
+        scores = [-(score or 0.0) for score in rows[self.by]]  # a null is not chosen anyway
         return list(zip(scores, drawn, strict=True))
 
     def _too_few(self, value: str, count: int, context: Context) -> None:
@@ -87,8 +92,3 @@ class Select(Stage):
         if self.strict:
             raise DataError(f"{message}; lower n, or make more rows upstream")
         context.warn(message)
-
-
-def _worth(score: float | None) -> float:
-    """A missing score, or NaN, is below all others."""
-    return float("-inf") if score is None or score != score else score

@@ -11,6 +11,7 @@ from llm_distill.methods.sampled_answers import (
     answer_groups,
     budgets,
     consensus,
+    elected,
     majority,
     pass_at_k,
 )
@@ -86,3 +87,30 @@ def test_answers_are_equal_as_mathematics_and_groups_are_not_chained() -> None:
     assert consensus(["1/2", "0.5", "2"], 2) == ([], "no agreement")
     # "(B) 7" equals "B" and "b) 8" as a choice; each joins the group of the first that it equals.
     assert answer_groups(["(B) 7", "A", "b) 8", "B"], "choice") == [[0, 2, 3], [1]]
+
+
+@pytest.mark.parametrize(
+    ("answers", "scores", "by_sum", "by_best"),
+    [
+        (["7", "8", "7.", "9"], [0.2, 0.5, 0.4, 0.5], 2, 1),  # of the elected ones the best
+        (["1", "2", "3"], [-3.0, -1.0, None], 1, 1),  # negative is fine, none is no vote
+        ([None, " ", "4"], [9.0, 9.0, 0.0], 2, 2),  # unreadable does not vote
+        (["1", "2", "2"], [1.0, 1.0, 0.0], 1, 1),  # equal sums: the more common one
+        (["1", "2", "2"], [1.0, 1.0, -0.5], 0, 0),  # equal bests: the larger sum
+        (["1", "2"], [0.5, 0.5], 0, 0),  # equal in all: the first
+        (["1", "2"], [None, None], None, None),
+    ],
+)
+def test_votes_by_score(
+    answers: list[str | None], scores: list[float | None], by_sum: int | None, by_best: int | None
+) -> None:
+    assert elected(answers, scores, "score_sum") == by_sum
+    assert elected(answers, scores, "best_score") == by_best
+    assert elected(answers, scores, "majority") == majority(answers)
+
+
+def test_a_majority_is_a_sum_of_equal_scores() -> None:
+    for drawn in product(["1", "2", "1.0", None], repeat=4):
+        for kind in ("exact", "math"):
+            by_sum = elected(drawn, [0.5] * 4, "score_sum", kind)  # type: ignore[arg-type]
+            assert by_sum == majority(drawn, kind)  # type: ignore[arg-type]

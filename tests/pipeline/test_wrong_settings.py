@@ -49,8 +49,16 @@ GOOD: dict[str, dict[str, Any]] = {
     "parse": {"rows": "d", "tags": {"answer": "ans"}},
     "push_to_hub": {"rows": "d", "repo_id": "a/b"},
     "score_gradient_similarity": {"rows": "d", "reference": "e", "model": "m"},
+    "revise_examples": {
+        "rows": "d",
+        "items": "e",
+        "models": ["m"],
+        "template": TEMPLATE,
+        "teacher": "m",
+    },
     "score_in_context": {"rows": "d", "items": "e", "model": "m", "template": TEMPLATE},
     "score_influence": {"rows": "d", "reference": "e", "model": "m"},
+    "score_judge": {"rows": "d", "model": "m"},
     "score_likelihood": {"rows": "d", "model": "m"},
     "score_student_fit": {"rows": "d", "model": "m", "signal": "rsr"},
     "select": {"rows": "d", "n": 3},
@@ -67,6 +75,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "train_sft": {"model": "m", "rows": "d"},
     "transfer_tokenizer": {"model": "m", "tokenizer": "m"},
     "verify": {"rows": "d"},
+    "vote": {"rows": "d"},
 }
 
 

@@ -120,7 +120,7 @@ def test_unscored_rationales_count_for_nothing(
     ]  # fmt: skip
     run = run_stage(stage(kinds=["rationale"]), {"rows": rows})
     assert [row["id"] for row in run.rows] == ["rationale-sums1"]
-    assert run.dropped == {"rationale pair: fewer than 2 scored rationales": 2}
+    assert run.dropped == {"rationale pair: fewer than 2 scored candidates": 2}
 
 
 def test_ties_identical_texts_and_small_margins_are_dropped_and_counted(
@@ -168,7 +168,7 @@ def test_wrong_rationales_are_kept_unless_asked(
     assert run.rows[0]["chosen"] == "<ans>99</ans>"
     strict = run_stage(stage(**settings, drop_wrong=True), {"rows": rows})
     assert strict.rows[0]["chosen"].startswith("bare")
-    assert strict.dropped["rationale with a wrong answer"] == 1
+    assert strict.dropped["candidate with a wrong answer"] == 1
     assert "reference_answer" in stage(drop_wrong=True).required_columns()["rows"]
 
 
@@ -185,7 +185,10 @@ def test_questions_that_do_not_fit_the_candidates_are_an_error(
 
 @pytest.mark.parametrize(
     "settings", [{"questions": None}, {"rationale_template": None}, {"quantile": 0.6},
-                 {"kinds": []}, {"kinds": ["other"]}, {"min_margin": -0.1}]
+                 {"kinds": []}, {"kinds": ["other"]}, {"min_margin": -0.1}, {"by": {}},
+                 {"kinds": ["completion", "rationale"]}, {"pairing": "best_right_best_wrong"},
+                 {"kinds": ["completion"], "pairing": "best_right_best_wrong", "min_margin": 0.1},
+                 {"kinds": ["completion"], "pairing": "best_right_best_wrong", "drop_wrong": True}]
 )  # fmt: skip
 def test_settings_that_cannot_be(
     stage: Callable[..., BuildPreferences], settings: dict[str, Any]
@@ -203,3 +206,80 @@ def test_each_kind_needs_only_its_own(stage: Callable[..., BuildPreferences]) ->
     assert set(offered.values()) == {
         frozenset({"a", "task_description"}), frozenset({"b", "task_description"})
     }  # fmt: skip
+
+
+def completion(i: int, k: int, score: float | None, **more: Any) -> dict[str, Any]:
+    return {"id": f"s{i}-{k}", "parent_id": f"s{i}", "task": "sums", "prompt": f"Like {i}, {k}.",
+            "completion": f"text {k} <ans>{k}</ans>", "reference_answer": "1", "is_correct": k == 1,
+            "score": score, **more}  # fmt: skip
+
+
+def test_completions_are_paired_across_zero_in_any_unit(run_stage: Run) -> None:
+    stage = BuildPreferences(
+        stage="build_preferences", rows="rows", kinds=["completion"], pairing="across_zero"
+    )
+    rows = [completion(0, k, s) for k, s in enumerate([2e-7, 1e-7, 0.0, -3e-7, None])]
+    rows += [completion(1, k, s) for k, s in enumerate([5.0, float("nan"), float("-inf"), 4.0])]
+    run = run_stage(stage, {"rows": rows})
+    assert {(r["id"], r["prompt"]) for r in run.rows} == {
+        ("completion-s0-0-s0-3", "Like 0, 0."), ("completion-s0-1-s0-3", "Like 0, 1."),
+    }  # fmt: skip
+    assert sorted(r["margin"] for r in run.rows) == pytest.approx([4e-7, 5e-7], rel=1e-9)
+    assert run.rows[0]["kind"] == "completion"
+    assert run.metrics["unscored_candidates"] == 3
+    assert run.dropped == {"completion pair: no score on one side of zero": 1}
+
+
+def test_completions_by_columns_of_ones_own(run_stage: Run) -> None:
+    """Half of the score by the answer, half by the exam, as in arXiv 2406.14629."""
+    rows = [
+        {"id": str(k), "asked": "1 + 0?", "said": f"way {k}", "is_correct": k < 2, "exam": exam}
+        for k, exam in enumerate([0.4, 1.0, 1.0, 0.0])
+    ]
+    stage = BuildPreferences(
+        stage="build_preferences", rows="rows", kinds=["completion"], pairing="all",
+        by={"is_correct": 0.5, "exam": 0.5}, min_margin=0.3, pairs_per_question=8,
+        group_column="asked", prompt_column="asked", completion_column="said",
+    )  # fmt: skip
+    assert stage.required_columns() == {"rows": {"id", "asked", "said", "is_correct", "exam"}}
+    run = run_stage(stage, {"rows": rows})
+    assert {(r["chosen"], r["rejected"]): r["margin"] for r in run.rows} == {
+        ("way 0", "way 3"): pytest.approx(0.7), ("way 1", "way 0"): pytest.approx(0.3),
+        ("way 1", "way 2"): pytest.approx(0.5), ("way 1", "way 3"): pytest.approx(1.0),
+        ("way 2", "way 3"): pytest.approx(0.5),
+    }  # fmt: skip
+    assert {r["prompt"] for r in run.rows} == {"1 + 0?"}
+
+
+def test_wrong_completions_are_left_out_or_rejected(run_stage: Run) -> None:
+    rows = [completion(0, k, s) for k, s in enumerate([0.3, 0.6, 0.9])]
+    rows += [completion(1, k, s) for k, s in enumerate([0.3, None, 0.9])]
+    settings = {"stage": "build_preferences", "rows": "rows", "kinds": ["completion"]}
+    by_answer = BuildPreferences(**settings, pairing="best_right_best_wrong")
+    assert "reference_answer" in by_answer.required_columns()["rows"]
+    run = run_stage(by_answer, {"rows": rows})
+    assert [(r["id"], r["margin"]) for r in run.rows] == [
+        ("completion-s0-1-s0-2", pytest.approx(-0.3))
+    ]
+    assert run.dropped == {"completion pair: no right candidate": 1}
+    with pytest.raises(DataError, match="fewer than 2 scored candidates: 2"):
+        run_stage(BuildPreferences(**settings, drop_wrong=True), {"rows": rows})
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"score": "high"}, "row s0-0 of 'rows': 'score' is 'high', not a number"),
+        ({"parent_id": None}, "row s0-0 of 'rows' has no parent_id"),
+        ({"prompt": " "}, "row s0-0 of 'rows' has no prompt"),
+    ],
+)
+def test_completions_that_cannot_be_paired(
+    run_stage: Run, row: dict[str, Any], message: str
+) -> None:
+    stage = BuildPreferences(stage="build_preferences", rows="rows", kinds=["completion"])
+    rows = [{**completion(0, 0, 0.9), **row}, completion(0, 1, 0.1)]
+    if "score" in row:
+        rows[1]["score"] = "low"  # a column has one type
+    with pytest.raises(DataError, match=message):
+        run_stage(stage, {"rows": rows})

@@ -37,8 +37,8 @@ def stage(tmp_path: Path) -> Callable[..., ScoreInContext]:
 
     def make(**settings: Any) -> ScoreInContext:
         return ScoreInContext(
-            stage="score_in_context", rows="rows", items="items", model="student",
-            template=str(path), **settings,
+            **{"stage": "score_in_context", "rows": "rows", "items": "items", "model": "student",
+               "template": str(path), **settings}
         )  # fmt: skip
 
     return make
@@ -190,3 +190,55 @@ def test_nothing_that_can_be_scored_is_an_error(
     unusable = [candidate("a-0", None)]
     with pytest.raises(DataError, match="no candidate of 'rows' has a score"):
         run_stage(stage(), {"rows": unusable, "items": ITEMS}, {"student": student})
+
+
+def test_only_items_that_match_and_at_most_n_the_same_for_a_questions_candidates(
+    run_stage: Run, stage: Callable[..., ScoreInContext]
+) -> None:
+    items = [{**item, "skills": ["even", "sum"] if i % 2 == 0 else ["odd"]}
+             for i, item in enumerate(ITEMS * 3)]  # fmt: skip
+    items = [{**item, "id": f"v{i}"} for i, item in enumerate(items)]
+    asked: dict[str, set[str]] = {}
+
+    def listens(request: Request) -> str:
+        head, _, last = text_of(request).rpartition("Question: ")
+        asked.setdefault(head.partition("Answer: ")[2].split("\n")[0], set()).add(last)
+        return student(request)
+
+    even, odd = {"skills": ["even", "sum"]}, {"skills": ["odd"]}
+    rows = [candidate("a-0", "half", **even), candidate("b-0", "half of", **odd)]
+    run = run_stage(stage(match="skills"), {"rows": rows, "items": items}, {"student": listens})
+    assert [row["score"] for row in run.rows] == [1.0, 0.0]
+    assert [row["n_items"] for row in run.rows] == [6, 6]
+    assert asked["half"] == {"0 + 1?\nAnswer:", "2 + 1?\nAnswer:"}
+    assert stage(match="skills").required_columns()["items"] >= {"skills"}
+
+    asked.clear()
+    many = [{**ITEMS[0], "id": f"v{i}", "question": f"{i} + 1?"} for i in range(40)]
+    two = [candidate("a-0", "good"), candidate("a-1", "half")]
+    run = run_stage(stage(n=5), {"rows": two, "items": many}, {"student": listens})
+    assert [row["n_items"] for row in run.rows] == [5, 5]
+    assert asked["good"] == asked["half"]
+    first = asked["good"]
+    asked.clear()
+    run_stage(stage(n=5), {"rows": two, "items": many}, {"student": listens}, seed=1)
+    assert asked["good"] != first
+    assert stage(n=5).is_seeded()
+    alone = [candidate("a-0", "good", skills=["other"])]
+    with pytest.raises(DataError, match=r"no item with skills \['other'\] \(row a-0\)"):
+        run_stage(stage(match="skills"), {"rows": alone, "items": items}, {"student": listens})
+
+
+def test_of_several_students_all_answers_count(
+    run_stage: Run, stage: Callable[..., ScoreInContext]
+) -> None:
+    rows = [candidate("a-0", "good"), candidate("a-1", "half")]
+    answers = {"one": student, "two": lambda _: "<ans>1</ans>"}
+    settings = {"model": ["one", "two"]}
+    run = run_stage(stage(**settings), {"rows": rows, "items": ITEMS}, answers)
+    assert [row["score"] for row in run.rows] == [(4 + 1) / 8, (2 + 1) / 8]
+    assert [row["n_items"] for row in run.rows] == [8, 8]
+    assert run.metrics["mean_score_of_student"] == {"one": 0.75, "two": 0.25}
+    for wrong in ([], ["one", "one"]):
+        with pytest.raises(ValueError, match="each once"):
+            stage(model=wrong)

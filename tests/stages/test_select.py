@@ -41,6 +41,17 @@ def test_highest_by_score(run_stage: Run) -> None:
     assert kept(run_stage(stage(n=6, order="highest"), {"rows": rows()})) == [0, 2, 3, 4, 6, 7]
 
 
+def test_what_has_no_score_is_never_the_highest(run_stage: Run) -> None:
+    run = run_stage(stage(n=7, order="highest"), {"rows": rows()})
+    assert kept(run) == [0, 2, 3, 4, 6, 7]
+    assert run.dropped == {"no score": 2}
+    assert run.warnings == ["6 rows, but 7 are wanted"]
+    losses = [{"id": f"r{i}", "parent_id": "q", "score": s} for i, s in enumerate([-3.5, None, -9])]
+    losses.append({"id": "r3", "parent_id": "unscored", "score": None})
+    best = run_stage(stage(n=1, order="highest", per="parent_id"), {"rows": losses})
+    assert kept(best) == [0]
+
+
 def test_per_group(run_stage: Run) -> None:
     by_task = stage(n=2, order="highest", per="task")
     assert kept(run_stage(by_task, {"rows": rows()})) == [2, 3, 4, 7]
