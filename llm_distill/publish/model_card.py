@@ -12,6 +12,8 @@ from llm_distill.publish.results import Result, own_tables, results_of
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
+    from llm_distill.manifest import Manifest
+
 NOT_HANDED_ON = frozenset({UNKNOWN, "other"})
 """Licenses of a base that mean nothing without their text."""
 
@@ -59,6 +61,7 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
         base_path=base.path if base else "?",
         base_is_on_hub=base_id is not None,
         steps=[f"`{kind}`" for kind in kinds],
+        of_conversations=[_trained_turns(m) for m, _ in reversed(lineage.trainings) if _turns(m)],
         is_inherited=license_id is None and inherited is not None,
         results=results,
     )
@@ -78,6 +81,23 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
             "the adapter's base is not on the Hub, so others cannot load it; push it merged"
         )
     return Card(text, tuple(warnings))
+
+
+def _turns(manifest: Manifest) -> bool:
+    """Whether it trained conversations, of which a part may be left out of the loss."""
+    settings = manifest.settings
+    return bool(settings.get("messages_column")) or settings.get("thoughts") in ("last", "drop")
+
+
+def _trained_turns(manifest: Manifest) -> str:
+    """What a training had in the loss, for people: the setting changes what the model does."""
+    which = {"last": "the assistant's last turn"}.get(
+        manifest.settings.get("answers", ""), "the assistant's turns"
+    )
+    thoughts = {"last": "with the thoughts of the last one only", "drop": "without thoughts"}.get(
+        manifest.settings.get("thoughts", ""), "with the thoughts in them"
+    )
+    return f"`{manifest.stage}` trained {which} of conversations, {thoughts}."
 
 
 def names_of(lineage: Lineage) -> set[str]:

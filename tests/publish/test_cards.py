@@ -62,6 +62,17 @@ def test_a_model_cards_text(origin, distilled):
     assert 'AutoPeftModelForCausalLM.from_pretrained("me/toy")' in text
 
 
+def test_what_was_trained_of_conversations_is_said(origin):
+    assert "of conversations" not in adapter_card(origin).text
+    made = origin("student")
+    made.lineage.manifest.settings.update(messages_column="messages", answers="last")
+    text = model_card(made, "me/toy", "mit", is_adapter=True).text
+    assert "trained the assistant's last turn of conversations, with the thoughts in them." in text
+    made.lineage.manifest.settings.update(messages_column=None, answers="all", thoughts="drop")
+    text = model_card(made, "me/toy", "mit", is_adapter=True).text
+    assert "trained the assistant's turns of conversations, without thoughts." in text
+
+
 def test_an_evaluation_of_something_else_is_a_warning(origin):
     made = origin("student")
     metrics = made.evaluations[0].manifest.metrics
