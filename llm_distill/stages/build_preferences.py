@@ -24,7 +24,7 @@ from pydantic import Field, model_validator
 
 from llm_distill.engines.requests import offered_variables, render_prompt
 from llm_distill.errors import DataError
-from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
+from llm_distill.methods.answers import AnswerKind, AnswerPlace, answers_equal, extract_answer
 from llm_distill.methods.in_context_score import mean_by, question_scores
 from llm_distill.methods.preference_pairs import (
     Margins,
@@ -124,6 +124,9 @@ class BuildPreferences(Stage):
         False, description="leave out candidates whose answer is not the reference answer"
     )
     answer_kind: AnswerKind = Field("exact", description="how answers are compared with references")
+    answer_in: AnswerPlace = later_setting(
+        "tag", "where an answer is read: in its tag, or in any form; see docs/answers.md"
+    )
 
     @model_validator(mode="after")
     def _sources_are_there(self) -> Self:
@@ -272,7 +275,8 @@ class BuildPreferences(Stage):
         return right
 
     def _is_right(self, row: Row) -> bool:
-        answer = extract_answer(str(row[self._text()] or ""), self.answer_kind)
+        text, ended = str(row[self._text()] or ""), row.get("finish_reason") == "stop"
+        answer = extract_answer(text, self.answer_kind, ended, self.answer_in)
         return answers_equal(answer, row["reference_answer"] or "", self.answer_kind)
 
     def _question_rows(
