@@ -47,13 +47,23 @@ def found_answer(
         return (json_text(calls) if calls else None), None
     if place == "any":
         final = final_answer(answer, ended)
-        return (final.text, final.form) if final is not None else (None, None)
+        # The last number of a text is hardly ever the number of a choice.
+        is_read = final is not None and not (kind == "choice" and final.form == "number")
+        return (final.text, final.form) if final is not None and is_read else (None, None)
     found = read_tag(answer, ANSWER_TAG, ended)
     if found is None and kind != "exact":
         inner = boxed(answer)
         found = None if inner is answer else inner.strip()
         return (found, "boxed") if found else (None, None)
     return (found, "tag") if found else (None, None)
+
+
+def check_answer_in(place: AnswerPlace, kind: AnswerKind) -> None:
+    """Raises:
+    ValueError: calls of tools have one form, which is always read.
+    """
+    if place == "any" and kind == "tool_call":
+        raise ValueError("answer_in: any does nothing for answer_kind: tool_call; remove it")
 
 
 def answers_equal(answer: str | None, reference: str, kind: AnswerKind = "exact") -> bool:

@@ -68,9 +68,9 @@ def elected(
     """The index of the answer that a vote elects, or None: Learning by Teaching (arXiv 2406.14629).
 
     majority: the most common answer, whatever the scores. score_sum: the answer with the highest
-    sum of scores (the paper's SUM). best_score: that of the best score (MAX). Of equals the one
-    with the larger sum wins, then the more common one, then the one given first. Of the elected
-    answer's samples it is the best-scored one.
+    sum of scores (the paper's SUM), for scores from 0 up: with negative ones the rarest answer
+    would win. best_score: that of the best score (MAX). Of equals the more common one wins, then
+    the one given first. Of the elected answer's samples it is the best-scored one.
 
     Args:
         answers: that could not be read (None, blank) do not vote.
@@ -84,9 +84,9 @@ def elected(
     scored = [answer if score is not None else None for answer, score in pairs]
     worth = [score or 0.0 for score in scores]
 
-    def rank(group: list[int]) -> tuple[float, float, int]:
+    def rank(group: list[int]) -> tuple[float, int]:
         values = [worth[index] for index in group]
-        return (sum(values) if vote == "score_sum" else max(values), sum(values), len(group))
+        return (sum(values) if vote == "score_sum" else max(values), len(group))
 
     groups = answer_groups(scored, kind)
     if not groups:

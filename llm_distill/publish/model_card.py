@@ -61,7 +61,11 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
         base_path=base.path if base else "?",
         base_is_on_hub=base_id is not None,
         steps=[f"`{kind}`" for kind in kinds],
-        of_conversations=[_trained_turns(m) for m, _ in reversed(lineage.trainings) if _turns(m)],
+        of_conversations=[
+            _trained_turns(manifest)
+            for manifest, _ in reversed(lineage.trainings)
+            if manifest.settings.get("messages_column")
+        ],
         is_inherited=license_id is None and inherited is not None,
         results=results,
     )
@@ -83,21 +87,18 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
     return Card(text, tuple(warnings))
 
 
-def _turns(manifest: Manifest) -> bool:
-    """Whether it trained conversations, of which a part may be left out of the loss."""
-    settings = manifest.settings
-    return bool(settings.get("messages_column")) or settings.get("thoughts") in ("last", "drop")
-
-
 def _trained_turns(manifest: Manifest) -> str:
-    """What a training had in the loss, for people: the setting changes what the model does."""
+    """What a training on conversations had in the loss: it changes what the model does."""
     which = {"last": "the assistant's last turn"}.get(
         manifest.settings.get("answers", ""), "the assistant's turns"
     )
     thoughts = {"last": "with the thoughts of the last one only", "drop": "without thoughts"}.get(
-        manifest.settings.get("thoughts", ""), "with the thoughts in them"
+        manifest.settings.get("thoughts", ""), "with the thoughts that they have"
     )
-    return f"`{manifest.stage}` trained {which} of conversations, {thoughts}."
+    return (
+        f"`{manifest.stage}` trained {which} of conversations, {thoughts}; turns of weight 0 were "
+        "not trained."
+    )
 
 
 def names_of(lineage: Lineage) -> set[str]:

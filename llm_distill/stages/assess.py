@@ -21,7 +21,13 @@ from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings
 from llm_distill.engines.process_reward.config import ProcessRewardSettings
 from llm_distill.engines.requests import Job, make_job
-from llm_distill.methods.answers import AnswerKind, AnswerPlace, answers_equal, extract_answer
+from llm_distill.methods.answers import (
+    AnswerKind,
+    AnswerPlace,
+    answers_equal,
+    check_answer_in,
+    extract_answer,
+)
 from llm_distill.methods.difficulty import Verdicts, by_consistency, by_reference, by_rewards
 from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.parsing import BLANK_LINE, split_steps
@@ -130,6 +136,7 @@ class Assess(AskingStage):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        check_answer_in(self.answer_in, self.answer_kind)
         if self.shots > 0 and self.examples is None:
             raise ValueError("shots above 0 need `examples`: a stage with question and rationale")
         if self.difficulty.by == "consistency" and self.sampling.temperature == 0:

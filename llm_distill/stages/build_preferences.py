@@ -24,7 +24,13 @@ from pydantic import Field, model_validator
 
 from llm_distill.engines.requests import offered_variables, render_prompt
 from llm_distill.errors import DataError
-from llm_distill.methods.answers import AnswerKind, AnswerPlace, answers_equal, extract_answer
+from llm_distill.methods.answers import (
+    AnswerKind,
+    AnswerPlace,
+    answers_equal,
+    check_answer_in,
+    extract_answer,
+)
 from llm_distill.methods.in_context_score import mean_by, question_scores
 from llm_distill.methods.preference_pairs import (
     Margins,
@@ -130,6 +136,7 @@ class BuildPreferences(Stage):
 
     @model_validator(mode="after")
     def _sources_are_there(self) -> Self:
+        check_answer_in(self.answer_in, self.answer_kind)
         if "question" in self.kinds and self.questions is None:
             raise ValueError("question pairs need `questions`; or set kinds: [rationale]")
         if "rationale" in self.kinds and self.rationale_template is None:

@@ -23,7 +23,13 @@ from llm_distill.evaluation.contamination import ContaminationSettings, look_for
 from llm_distill.evaluation.exam_results import ExamResults
 from llm_distill.evaluation.result_rows import Contamination
 from llm_distill.evaluation.results import Results
-from llm_distill.methods.answers import AnswerKind, AnswerPlace, found_answer, judge
+from llm_distill.methods.answers import (
+    AnswerKind,
+    AnswerPlace,
+    check_answer_in,
+    found_answer,
+    judge,
+)
 from llm_distill.methods.dialogue import begun
 from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.final_answer import why_mostly_unreadable
@@ -90,6 +96,7 @@ class Evaluate(AskingStage):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        check_answer_in(self.answer_in, self.answer_kind)
         if (self.template is None) == (self.messages_column is None):
             raise ValueError("give one of template and messages_column")
         if self.messages_column is not None and max(self.shots) > 0:
@@ -161,7 +168,9 @@ class Evaluate(AskingStage):
         context.metrics.update(measured.to_metrics(), seconds=seconds)
         for exam in measured.exam:
             what = f"model '{exam.model}' ({exam.shots}-shot)"
-            form = why_mostly_unreadable(exam.parse_failures or 0, (exam.n or 0) * self.samples)
+            form = why_mostly_unreadable(
+                exam.parse_failures or 0, (exam.n or 0) * self.samples, self.answer_in == "any"
+            )
             if form is not None:
                 context.warn(f"{what}: {form}")
 

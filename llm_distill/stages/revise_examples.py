@@ -106,11 +106,16 @@ class ReviseExamples(AskingStage):
             raise DataError(f"'{self.items}' has no item beyond those that examples are made of")
         for index, examples in enumerate(sets[1:], start=1):
             right[index] = self._exam(context, examples, compared)
+        answered = [item for item in compared if all(item["id"] in of for of in right.values())]
+        if not answered:
+            raise DataError(f"no item of '{self.items}' was answered with every set of examples")
+        compared, n_failed = answered, len(compared) - len(answered)
         accuracies = [accuracy(right[index], compared) for index in range(len(sets))]
         at = best(accuracies)
         context.metrics.update(
             failures=len(failures),
             items_compared=len(compared),
+            items_not_answered=n_failed,
             accuracy_before=accuracies[0],
             accuracy=accuracies[at],
             accuracies=accuracies,
@@ -132,18 +137,25 @@ class ReviseExamples(AskingStage):
         items: Sequence[Row],
         failures: list[Row] | None = None,
     ) -> dict[str, list[bool]]:
-        """By item, whether each student is right; what they get wrong is added to `failures`."""
+        """By item, whether each student is right; what they get wrong is added to `failures`.
+
+        Without the items that an engine failed to answer, which says nothing about the examples.
+        """
         right: dict[str, list[bool]] = {item["id"]: [] for item in items}
         budget = self.budget(len(items) * len(self.models))
         for model in self.models:
             jobs = self._jobs(context, model, examples, items)
             for job, completion in self.ask(context, model, jobs, len(items), budget):
+                if completion.error is not None:
+                    right.pop(job.about["id"], None)
+                    continue
                 ended = completion.finish_reason == "stop"
                 answer = extract_answer(completion.text, self.answer_kind, ended)
                 reference = job.about["reference_answer"]
                 is_right = answers_equal(answer, reference, self.answer_kind)
-                right[job.about["id"]].append(is_right and completion.error is None)
-                if failures is not None and not is_right and completion.error is None:
+                if job.about["id"] in right:
+                    right[job.about["id"]].append(is_right)
+                if failures is not None and not is_right:
                     failures.append(
                         {**job.about, "completion": completion.text.strip() or "(none)"}
                     )

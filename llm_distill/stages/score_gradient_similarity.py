@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm_distill.distillation.gradients.settings import StudentGradients
 from llm_distill.methods.seeds import derive_seed
@@ -60,6 +60,15 @@ class ScoreGradientSimilarity(StudentGradients, Stage):
     projection_dim: int | None = Field(
         8192, ge=1, description="numbers that gradients are projected to; null: they are not"
     )
+
+    @model_validator(mode="after")
+    def _adam_has_moments(self) -> Self:
+        if self.gradient == "adam" and self.warm_up is None:
+            raise ValueError(
+                "gradient: adam needs the moments of a training before; name its rows in warm_up, "
+                "or set gradient: plain"
+            )
+        return self
 
     def run(self, context: Context) -> RowsOutput:
         return RowsOutput(self._rows(context), self.output_features(context))

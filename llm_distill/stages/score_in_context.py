@@ -9,15 +9,21 @@ out: {"id": "q1-recall-0", "parent_id": "q1", "question": "1 + 2?", "rationale":
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import SamplingSettings
 from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError, nearest
-from llm_distill.methods.answers import AnswerKind, AnswerPlace, extract_answer, judge
+from llm_distill.methods.answers import (
+    AnswerKind,
+    AnswerPlace,
+    check_answer_in,
+    extract_answer,
+    judge,
+)
 from llm_distill.methods.examples import question_key, usable
 from llm_distill.methods.final_answer import why_mostly_unreadable
 from llm_distill.methods.in_context_score import Tally, mean_by
@@ -71,6 +77,11 @@ class ScoreInContext(AskingStage):
     n: int | None = later_setting(
         None, "the most items, drawn at random, the same for all candidates of a question", ge=1
     )
+
+    @model_validator(mode="after")
+    def _answers_have_a_place(self) -> Self:
+        check_answer_in(self.answer_in, self.answer_kind)
+        return self
 
     @field_validator("model")
     @classmethod
@@ -126,8 +137,6 @@ class ScoreInContext(AskingStage):
             context.warn(f"{unscored} of {len(context.rows(self.rows))} candidates have no score")
         n_answers = sum(tally.n_items for tally in tallies.values())
         n_unreadable = sum(tally.parse_failures for tally in tallies.values())
-        if (form := why_mostly_unreadable(n_unreadable, n_answers)) is not None:
-            context.warn(f"model '{self.model}': {form}")
         context.metrics.update(
             candidates_scored=len(tallies),
             candidates_repeated=repeated,
@@ -156,6 +165,12 @@ class ScoreInContext(AskingStage):
                 tallies[candidate].add(verdict)
                 by_student[student].add(verdict)
         context.metrics.update(budget.figures())
+        for student, tally in by_student.items():
+            form = why_mostly_unreadable(
+                tally.parse_failures, tally.n_items, self.answer_in == "any"
+            )
+            if form is not None:
+                context.warn(f"model '{student}': {form}")
         if len(students) > 1:
             means = {student: tally.score for student, tally in by_student.items()}
             context.metrics["mean_score_of_student"] = means

@@ -40,6 +40,7 @@ class ScoreInfluence(StudentGradients, Stage):
     """
 
     needs_weights: ClassVar[bool] = True
+    of_the_score: ClassVar[frozenset[str]] = frozenset({"learning_rate", "weight_decay"})
     always_seeded = True
     added_columns = (
         "score", "metric", "n_tokens", "mean_nll", "reference_loss_before", "reference_loss_after",

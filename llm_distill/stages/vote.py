@@ -81,6 +81,8 @@ class ElectByVote(Stage):
             if row["parent_id"] is None:
                 raise DataError(f"row {row['id']} of '{self.rows}' has no parent_id, its question")
             questions.setdefault(row["parent_id"], []).append(row)
+        if "score_sum" in (self.vote, *self.compare):
+            self._check_sums(questions)
         if self.compare:
             self._measure(context, questions)
         context.metrics["questions"] = len(questions)
@@ -92,6 +94,15 @@ class ElectByVote(Stage):
             answer = str(samples[at]["answer"])
             same = [answers_equal(_answer(row), answer, self.answer_kind) for row in samples]
             yield {**samples[at], "agreement": sum(same)}
+
+    def _check_sums(self, questions: Mapping[str, list[Row]]) -> None:
+        for row in (row for samples in questions.values() for row in samples):
+            if (_score(row[self.by]) or 0.0) < 0:
+                raise DataError(
+                    f"row {row['id']} of '{self.rows}' has the {self.by} {row[self.by]:g}; sums of "
+                    "scores below 0 would elect the rarest answer: set vote: best_score, or use "
+                    "scores from 0 up, such as score_in_context's"
+                )
 
     def _elected(self, samples: Sequence[Row], vote: Vote) -> int | None:
         scores = [None if vote == "majority" else _score(row[self.by]) for row in samples]
@@ -119,7 +130,14 @@ class ElectByVote(Stage):
     def _singles(self, context: Context, questions: Mapping[str, Any]) -> dict[str, Row]:
         if self.single is None:
             return {}
-        singles = {row["parent_id"]: row for row in context.each_row(self.single)}
+        singles: dict[str, Row] = {}
+        for row in context.each_row(self.single):
+            if row["parent_id"] in singles:
+                raise DataError(
+                    f"'{self.single}' has several answers to question '{row['parent_id']}'; "
+                    "`single` is one answer to each"
+                )
+            singles[row["parent_id"]] = row
         missing = [identity for identity in questions if identity not in singles]
         if missing:
             raise DataError(

@@ -96,7 +96,7 @@ def test_answers_are_equal_as_mathematics_and_groups_are_not_chained() -> None:
         (["1", "2", "3"], [-3.0, -1.0, None], 1, 1),  # negative is fine, none is no vote
         ([None, " ", "4"], [9.0, 9.0, 0.0], 2, 2),  # unreadable does not vote
         (["1", "2", "2"], [1.0, 1.0, 0.0], 1, 1),  # equal sums: the more common one
-        (["1", "2", "2"], [1.0, 1.0, -0.5], 0, 0),  # equal bests: the larger sum
+        (["1", "2", "2"], [1.0, 1.0, 0.5], 1, 1),  # equal bests: the more common one
         (["1", "2"], [0.5, 0.5], 0, 0),  # equal in all: the first
         (["1", "2"], [None, None], None, None),
     ],

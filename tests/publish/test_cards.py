@@ -67,10 +67,10 @@ def test_what_was_trained_of_conversations_is_said(origin):
     made = origin("student")
     made.lineage.manifest.settings.update(messages_column="messages", answers="last")
     text = model_card(made, "me/toy", "mit", is_adapter=True).text
-    assert "trained the assistant's last turn of conversations, with the thoughts in them." in text
-    made.lineage.manifest.settings.update(messages_column=None, answers="all", thoughts="drop")
+    assert "the assistant's last turn of conversations, with the thoughts that they have;" in text
+    made.lineage.manifest.settings.update(answers="all", thoughts="drop")
     text = model_card(made, "me/toy", "mit", is_adapter=True).text
-    assert "trained the assistant's turns of conversations, without thoughts." in text
+    assert "trained the assistant's turns of conversations, without thoughts;" in text
 
 
 def test_an_evaluation_of_something_else_is_a_warning(origin):

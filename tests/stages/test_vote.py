@@ -26,7 +26,7 @@ def samples(question: str, reference: str, *given: tuple[str | None, float | Non
 ROWS = [
     # majority 7, MAX 8, SUM 9
     *samples("a", "8", ("7", 0.1), ("7.", 0.1), ("7", 0.0), ("8", 0.9), ("9", 0.6), ("9", 0.5)),
-    *samples("b", "1", ("1", None), ("1", None), ("2", -0.5), ("3", -0.2), (None, 0.9)),
+    *samples("b", "1", ("1", None), ("1", None), ("2", 0.2), ("3", 0.5), (None, 0.9)),
     *samples("c", "5", (None, 0.3), (" ", 0.3)),
 ]
 
@@ -46,6 +46,14 @@ def test_each_way_elects_its_own(run_stage: Run, vote: str, ids: list[str]) -> N
         "majority": [3, 2], "best_score": [1, 1], "score_sum": [2, 1]
     }[vote]  # fmt: skip
     assert run.dropped == {"no answer that can be elected": 1}
+
+
+def test_sums_of_scores_below_zero_are_refused(run_stage: Run) -> None:
+    rows = samples("d", "1", ("1", -0.2), ("1", -0.2), ("2", -0.3))  # the sum would elect 2
+    (best,) = run_stage(stage(vote="best_score"), {"rows": rows}).rows
+    assert best["id"] == "d-0"
+    with pytest.raises(DataError, match=r"row d-0 of 'rows' has the score -0\.2; sums of scores"):
+        run_stage(stage(vote="score_sum"), {"rows": rows})
 
 
 def test_ways_are_compared_on_the_same_questions(run_stage: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -30,6 +30,9 @@ class StudentGradients(TrainingSettings, RowText):
     The settings of a training are those of `warm_up`. Without one the model is taken as it is, with
     an optimizer that has made no step.
     """
+
+    of_the_score: ClassVar[frozenset[str]] = frozenset()
+    """Settings of a training that the score reads too."""
 
     rows: Rows = Field(description="the stage whose rows are scored")
     reference: Rows = Field(
@@ -63,6 +66,17 @@ class StudentGradients(TrainingSettings, RowText):
             raise ValueError(
                 f"{', '.join(given)} needs rows with a prompt and a completion; without it, "
                 f"reference rows have their text in '{other}' too"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _training_settings_go_with_a_warm_up(self) -> Self:
+        idle = set(TrainingSettings.model_fields) - {"peft", "max_length", *self.of_the_score}
+        given = sorted(self.model_fields_set & (idle | {"warm_up_share"}))
+        if self.warm_up is None and given:
+            raise ValueError(
+                f"{', '.join(given)} does nothing without a training before; name its rows in "
+                "warm_up, or remove it"
             )
         return self
 
