@@ -41,7 +41,7 @@ def preview_tokens(
     """
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
     if stage not in pipeline.stages:
-        raise ConfigError(f"--tokens {stage}: no such stage; {nearest(stage, pipeline.stages)}")
+        raise ConfigError(f"--tokens {stage}: {pipeline.why_no_stage(stage)}")
     settings: Any = pipeline.stages[stage]
     if not hasattr(settings, "labelled"):
         able = [name for name, each in pipeline.stages.items() if hasattr(each, "labelled")]

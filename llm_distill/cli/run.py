@@ -58,7 +58,7 @@ def run_command(
         f"[bold]{pipeline.name}[/bold] from {escape(pipeline.source)}, "
         f"workspace {escape(str(workspace.root))}"
     )
-    _show_servers(out, pipeline)
+    _show_before(out, pipeline)
     try:
         record = run_pipeline(pipeline, workspace, selection, display, max_cost)
     except KeyboardInterrupt:
@@ -113,11 +113,14 @@ def plan_command(
     out.print(plan_table(decisions))
     to_run = sum(decision.action == "run" for decision in decisions)
     out.print(f"{to_run} to run, {len(decisions) - to_run} to reuse")
-    _show_servers(out, pipeline)
+    _show_before(out, pipeline)
 
 
-def _show_servers(out: Console, pipeline: PipelineConfig) -> None:
-    """Who is sent prompts and a key, before anything is: a file may be somebody else's."""
+def _show_before(out: Console, pipeline: PipelineConfig) -> None:
+    """What is left out; who is sent prompts and a key: a file may be somebody else's."""
+    if pipeline.unread:
+        names = ", ".join(pipeline.unread)
+        out.print(f"optional and read by no stage, so not run: {names}", markup=False)
     named = {model for stage in pipeline.stages.values() for model in models_of(stage)}
     for name, config in pipeline.models.items():
         engine = config.engine

@@ -23,7 +23,10 @@ _ANOTHER_QUESTION = re.compile(r"\n\s*Question\s*:")
 _HASHES = re.compile(r"^[ \t]*#{4,}[ \t]*(?:answer[ \t]*:?[ \t]*)?(\S[^\n]*)$", re.I | re.M)
 _STEP = re.compile(r"(?:step|part|stage|method)\b", re.IGNORECASE)
 # Whatever stands between "answer" and what it is: typography, the opening of displayed mathematics.
-_GAP = r"[*_\s]*(?:\b(?:is|are|was|would\s+be|will\s+be)\b|:|=|-\s)[*_\s:=]*(?:(?:\\\[|\$\$|```|[-•])\s*)*"
+_GAP = (
+    r"[*_\s]*(?:\b(?:is|are|was|would\s+be|will\s+be)\b|:|=|-\s)[*_\s:=]*"
+    r"(?:(?:\\\[|\$\$|```|[-•])\s*)*"
+)
 _ANSWER, _OTHER = (
     re.compile(rf"(?<![A-Za-z])(?:{nouns})(?![A-Za-z]){_GAP}(?=(?P<said>[^\n]+))", re.IGNORECASE)
     for nouns in ("answers?", "results?|options?|choices?|totals?")

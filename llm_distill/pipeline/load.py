@@ -79,6 +79,7 @@ def load_pipeline(
         profile=profile,
         resolved=values,
         today=header.today,
+        unread=tuple(name for name in stages if name not in wanted),
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llm_distill.engines.kinds import EngineOfKind
 from llm_distill.engines.transformers.settings import TransformersSettings
+from llm_distill.errors import nearest
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.models.sources import DType, PromptFormat, SystemRole
 from llm_distill.stage import Stage, later_setting
@@ -70,6 +71,7 @@ class PipelineConfig:
     stages: in the order of the file, in which each stage refers to earlier ones only; those of a
         `repeat` once for each round, as `x@1`, `x@2`.
     source: the file, for messages. profile: the one that was merged in, if any.
+    unread: the optional stages that no stage reads, which are not among `stages`.
     resolved: the merged and expanded file as plain values, with its `repeat`s not unrolled, for the
         run's record.
     """
@@ -83,6 +85,13 @@ class PipelineConfig:
     profile: str | None
     resolved: dict[str, object]
     today: date | None = None
+    unread: tuple[str, ...] = ()
+
+    def why_no_stage(self, name: str) -> str:
+        """What to say of a name that is not among the stages that run."""
+        if name in self.unread:
+            return "it is optional and no stage reads it; name it in one, or set optional: false"
+        return f"no such stage; {nearest(name, self.stages)}"
 
     def seed_of(self, stage: str) -> int:
         """The seed that a stage derives its own from.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llm_distill.digests import fingerprint
-from llm_distill.errors import ConfigError, counted, nearest
+from llm_distill.errors import ConfigError, counted
 from llm_distill.integrity import DamagedError
 from llm_distill.pipeline.graph import dependants, upstream
 from llm_distill.pipeline.schema import PipelineConfig
@@ -52,8 +52,7 @@ class Selection:
         named = [("--from", self.start), ("--until", self.until)]
         for option, name in [*named, *(("--force", name) for name in self.force)]:
             if name is not None and name not in pipeline.stages:
-                hint = nearest(name, pipeline.stages)
-                raise ConfigError(f"{option} {name}: no such stage; {hint}")
+                raise ConfigError(f"{option} {name}: {pipeline.why_no_stage(name)}")
         names = list(pipeline.stages)
         end = names.index(self.until) + 1 if self.until else len(names)
         if self.start and names.index(self.start) >= end:

@@ -355,6 +355,9 @@ stages:
   last: {stage: toy_map, rows: one}
 """
     assert list(load(text).stages) == ["numbers", "one", "last"]
+    assert load(text).unread == ("deeper", "other")
+    assert "optional and no stage reads it" in load(text).why_no_stage("other")
+    assert "no such stage" in load(text).why_no_stage("otter")
     other = load(text, assignments=["stages.last.rows=other"])
     assert list(other.stages) == ["numbers", "deeper", "other", "last"]
     wrong = text.replace("rows: deeper", "rows: deeeper")  # checked although it does not run

@@ -120,11 +120,17 @@ def engine_arguments(source: ModelSource, settings: VLLMSettings) -> dict[str, A
     return arguments
 
 
-def reasoning_config(tokenizer: Any) -> ReasoningConfig:
-    """The tags of thoughts, without which vLLM refuses a `thinking_token_budget`."""
+def reasoning_config(tokenizer: Any) -> ReasoningConfig | None:
+    """The tags of thoughts, without which vLLM refuses a `thinking_token_budget`.
+
+    None for a tokenizer that cannot write them: vLLM would not load its model.
+    """
     template = tokenizer.chat_template
     tag = tag_of(template if isinstance(template, str) else "", tokenizer.get_vocab())
-    return ReasoningConfig(reasoning_start_str=f"<{tag}>", reasoning_end_str=f"</{tag}>")
+    tags = f"<{tag}>", f"</{tag}>"
+    if not all(tokenizer.encode(each, add_special_tokens=False) for each in tags):
+        return None
+    return ReasoningConfig(reasoning_start_str=tags[0], reasoning_end_str=tags[1])
 
 
 def _dtype(source: ModelSource) -> str:
