@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from llm_distill.distillation.gradients.settings import StudentGradients
+from llm_distill.errors import ModelError
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Context, RowsOutput, Stage
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from llm_distill.distillation.alignment.encoding import RowEncoder
     from llm_distill.distillation.gradients.student import Gradients, Student
     from llm_distill.distillation.gradients.texts import Text, Texts
+
+
+BEFORE = "before"
+"""The key of the reference loss before any step; those of candidates are digests."""
 
 
 class ScoreInfluence(StudentGradients, Stage):
@@ -100,7 +105,17 @@ class ScoreInfluence(StudentGradients, Stage):
             student.cost.timed(),
             context.progress(title, len(candidates.of)) as bar,
         ):
-            before = student.mean_loss(reference.all)
+            # Kept too: a resumed stage may batch or round otherwise, and scores are differences.
+            if (first := kept.get(BEFORE)) is None:
+                first = [student.mean_loss(reference.all)]
+                kept.add({BEFORE: first})
+            (before,) = first
+            if not math.isfinite(before):
+                raise ModelError(
+                    f"model '{self.model}' has no finite loss on the rows of '{self.reference}'; "
+                    "look for rows that it cannot have learnt, or try another learning_rate for "
+                    "the warm-up"
+                )
             for key, text in candidates.of.items():
                 numbers = kept.get(key)
                 n_kept += numbers is not None
