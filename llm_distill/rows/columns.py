@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import DataError
@@ -188,3 +189,19 @@ def check_references(rows: Dataset | Iterable[Row], name: str) -> None:
     for row in rows:
         if not str(row["reference_answer"] or "").strip():
             raise DataError(f"item {row['id']} of '{name}' has no reference_answer")
+
+
+def score_of(identity: str, value: Any, column: str, name: str) -> float | None:
+    """A score as a number; None where there is none: null, NaN, or infinite.
+
+    Raises:
+        DataError: it is no number, so `column` of the stage `name` has no scores.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)):
+        raise DataError(
+            f"row {identity} of '{name}': '{column}' is {value!r}, not a number; "
+            "name the column with the score (`by`)"
+        )
+    return float(value) if isfinite(value) else None

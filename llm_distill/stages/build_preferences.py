@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from math import isfinite
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -41,7 +40,7 @@ from llm_distill.methods.preference_pairs import (
     question_pairs,
 )
 from llm_distill.prompts import Template, load_template
-from llm_distill.rows.columns import Row, by_task, features
+from llm_distill.rows.columns import Row, by_task, features, score_of
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage, later_setting
 
 COLUMNS = ("id", "prompt", "chosen", "rejected", "kind", "margin", "task")
@@ -218,16 +217,11 @@ class BuildPreferences(Stage):
         """Its score; None if it has none, and so makes no pair."""
         total = 0.0
         for column, weight in self._columns().items():
-            value = row[column]
+            value = score_of(row["id"], row[column], column, self.rows)
             if value is None:
                 return None
-            if not isinstance(value, (int, float)):
-                raise DataError(
-                    f"row {row['id']} of '{self.rows}': '{column}' is {value!r}, not a number; "
-                    "name the column with the score (`by`)"
-                )
             total += weight * value
-        return total if isfinite(total) else None
+        return total
 
     def _rows(self, context: Context) -> Iterator[Row]:
         margins: list[tuple[str, float]] = []

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from llm_distill.errors import DataError
 from llm_distill.methods.seeds import derive_seed
+from llm_distill.rows.columns import score_of
 from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 
@@ -63,16 +64,19 @@ class Select(Stage):
         return RowsOutput(rows.select(sorted(kept)), rows.features)
 
     def _without_nulls(self, rows: Any, context: Context) -> list[int]:
+        """Places of the rows with every column that they need; ranked ones need a score."""
         left = list(range(len(rows)))
         ranked = (self.by,) if self.order == "highest" else ()
         for column in dict.fromkeys((*self.drop_where_null, *ranked)):
-            values = list(rows[column])
+            values = self._scores(rows) if column in ranked else list(rows[column])
             whole = [index for index in left if values[index] is not None]
-            if column in ranked:
-                whole = [index for index in whole if values[index] == values[index]]  # not NaN
             context.drop(f"no {column}", len(left) - len(whole))
             left = whole
         return left
+
+    def _scores(self, rows: Any) -> list[float | None]:
+        pairs = zip(rows["id"], rows[self.by], strict=True)
+        return [score_of(identity, value, self.by, self.rows) for identity, value in pairs]
 
     def _ranks(self, rows: Any, seed: int) -> list[tuple[float, int]]:
         """Each row's rank: the lowest in a group are kept."""
@@ -83,7 +87,7 @@ class Select(Stage):
         if self.order == "random":
             return [(0.0, number) for number in drawn]
         # Of equals not the first: candidates are often ordered by strategy.
-        scores = [-(score or 0.0) for score in rows[self.by]]  # a null is not chosen anyway
+        scores = [-(score or 0.0) for score in self._scores(rows)]  # a null is not chosen anyway
         return list(zip(scores, drawn, strict=True))
 
     def _too_few(self, value: str, count: int, context: Context) -> None:

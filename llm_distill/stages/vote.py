@@ -19,7 +19,7 @@ from llm_distill.evaluation.results import Figure, FigureTable, shown
 from llm_distill.methods.answers import AnswerKind, answers_equal
 from llm_distill.methods.sampled_answers import Vote, elected
 from llm_distill.methods.statistics import bootstrap, paired_bootstrap, wilson_interval
-from llm_distill.rows.columns import Row, check_references
+from llm_distill.rows.columns import Row, check_references, score_of
 from llm_distill.stage import Context, Rows, RowsOutput, Stage
 
 Verdicts = dict[str, list[float]]
@@ -97,15 +97,18 @@ class ElectByVote(Stage):
 
     def _check_sums(self, questions: Mapping[str, list[Row]]) -> None:
         for row in (row for samples in questions.values() for row in samples):
-            if (_score(row[self.by]) or 0.0) < 0:
+            if (self._score(row) or 0.0) < 0:
                 raise DataError(
                     f"row {row['id']} of '{self.rows}' has the {self.by} {row[self.by]:g}; sums of "
                     "scores below 0 would elect the rarest answer: set vote: best_score, or use "
                     "scores from 0 up, such as score_in_context's"
                 )
 
+    def _score(self, row: Row) -> float | None:
+        return score_of(row["id"], row[self.by], self.by, self.rows)
+
     def _elected(self, samples: Sequence[Row], vote: Vote) -> int | None:
-        scores = [None if vote == "majority" else _score(row[self.by]) for row in samples]
+        scores = [None if vote == "majority" else self._score(row) for row in samples]
         return elected([_answer(row) for row in samples], scores, vote, self.answer_kind)
 
     def _measure(self, context: Context, questions: Mapping[str, list[Row]]) -> None:
@@ -153,10 +156,6 @@ class ElectByVote(Stage):
 
 def _answer(row: Row) -> str | None:
     return None if row["answer"] is None else str(row["answer"])
-
-
-def _score(value: float | None) -> float | None:
-    return None if value is None or value != value else value  # NaN is no score
 
 
 def _tables(verdicts: Verdicts) -> list[FigureTable]:

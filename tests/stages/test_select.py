@@ -103,3 +103,16 @@ def test_of_equal_scores_no_strategy_is_favoured(run_stage: Run) -> None:
     run = run_stage(stage(n=1, per="parent_id", order="highest"), {"rows": many})
     chosen = [row["strategy"] for row in run.rows]
     assert all(12 <= chosen.count(strategy) <= 38 for strategy in "abcd")
+
+
+def test_a_column_without_numbers_is_no_score(run_stage: Run) -> None:
+    rows = [{"id": "a", "answer": "7"}, {"id": "b", "answer": None}]
+    stage = Select(stage="select", rows="rows", n=1, order="highest", by="answer")
+    with pytest.raises(DataError, match=r"row a of 'rows': 'answer' is '7', not a number"):
+        run_stage(stage, {"rows": rows})
+
+
+def test_an_endless_score_is_none(run_stage: Run) -> None:
+    rows = [{"id": "a", "score": float("inf")}, {"id": "b", "score": -3.0}]
+    stage = Select(stage="select", rows="rows", n=1, order="highest")
+    assert [row["id"] for row in run_stage(stage, {"rows": rows}).rows] == ["b"]
