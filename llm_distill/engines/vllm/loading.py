@@ -92,8 +92,7 @@ def _merged(source: ModelSource, folder: Path) -> ModelSource:
 
     On a CPU vLLM 0.32 needs many times as long for the adapter as for the model.
     """
-    model: Any = load_model(replace(source, dtype="float32"))
-    model.merge_and_unload().save_pretrained(folder)
+    load_model(replace(source, dtype="float32")).save_pretrained(folder)  # merged by load_model
     load_tokenizer(source).save_pretrained(folder)
     return replace(source, path=str(folder), revision=None, adapters=(), dtype="float32")
 
