@@ -90,7 +90,7 @@ def load(
 def _merged(source: ModelSource, folder: Path) -> ModelSource:
     """The model with its adapters in its weights, in float32, which keeps small ones whole.
 
-    On a CPU vLLM 0.32 writes with an adapter at a quarter of the model's speed; see docs/engines.md.
+    On a CPU vLLM 0.32 writes with an adapter at a quarter of the speed; see docs/engines.md.
     """
     load_model(replace(source, dtype="float32")).save_pretrained(folder)  # merged by load_model
     load_tokenizer(source).save_pretrained(folder)
