@@ -48,7 +48,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "merge_adapter": {"model": "m"},
     "parse": {"rows": "d", "tags": {"answer": "ans"}},
     "push_to_hub": {"rows": "d", "repo_id": "a/b"},
-    "score_gradient_similarity": {"rows": "d", "reference": "e", "model": "m"},
+    "score_gradient_similarity": {"rows": "d", "reference": "e", "model": "m", "warm_up": "e"},
     "revise_examples": {
         "rows": "d",
         "items": "e",

@@ -430,15 +430,17 @@ def test_an_adapter_that_does_not_fit_is_one_message(
     opened: Open, build: Callable[..., ModelSource], tiny: ModelSource, tmp_path: Path
 ) -> None:
     from peft import LoraConfig, get_peft_model
+    from vllm.platforms import current_platform
 
     wide = build(hidden_size=128, num_attention_heads=4)
     config = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)
     get_peft_model(load_model(wide), config).save_pretrained(tmp_path)
     settings = SETTINGS.model_copy(update={"max_model_len": 96})
-    with pytest.raises(ModelError, match=r"adapter .* does not fit model 'tiny'.*merge it"):
+    with pytest.raises(ModelError, match=r"adapter .* does not fit model 'tiny'"):
         opened(replace(tiny, adapters=(str(tmp_path),)), settings)
-    with pytest.raises(ModelError, match=r"2 adapters on top of each other.*merge all but"):
-        opened(replace(tiny, adapters=(str(tmp_path), str(tmp_path))), settings)
+    if not current_platform.is_cpu():  # where adapters are merged, however many
+        with pytest.raises(ModelError, match=r"2 adapters on top of each other.*merge all but"):
+            opened(replace(tiny, adapters=(str(tmp_path), str(tmp_path))), settings)
     assert one(opened(tiny, settings), greedy(), prompt="The").error is None  # nothing was left
 
 
