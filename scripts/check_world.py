@@ -63,10 +63,8 @@ class Figure:
 
 
 def render(template: str, question: str, examples: Sequence[Row] = ()) -> str:
-    values: Row = {"task_description": TASK_DESCRIPTION, "question": question}
-    if template == "arte/exam.jinja":
-        values["examples"] = list(examples)
-    return load_template(template).render(values)
+    values = {"question": question, "examples": list(examples), "n_questions": 1}
+    return load_template(template).render({"task_description": TASK_DESCRIPTION, **values})
 
 
 def accuracy(rows: Sequence[Row], texts: Sequence[str]) -> float:
@@ -118,17 +116,7 @@ def check_drafts(loaded: tuple[Any, Any], seeds: list[Row], count: int = 240) ->
     """Drafts at temperature 1 from three seeds each."""
     rng = Random(1)
     torch.manual_seed(1)
-    template = load_template("arte/draft_question.jinja")
-    prompts = [
-        template.render(
-            {
-                "task_description": TASK_DESCRIPTION,
-                "examples": rng.sample(seeds, 3),
-                "n_questions": 1,
-            }
-        )
-        for _ in range(count)
-    ]
+    prompts = [render("arte/draft_question.jinja", "", rng.sample(seeds, 3)) for _ in range(count)]
     texts = complete(loaded, prompts, True, temperature=1.0, max_new_tokens=128)
     pattern = r"<Question_1><input>(.+?)</input><target>(.+?)</target></Question_1>"
     drafts = [match.groups() for text in texts if (match := re.search(pattern, text))]

@@ -6,6 +6,8 @@
 prints a row for each model, for each number of shots:
 
     | tailored_student | 57.8 (54.0 to 61.6) | +4.1 (+1.0 to +7.2) |
+
+The intervals are over seeds and items: both are drawn.
 """
 
 from __future__ import annotations
@@ -13,15 +15,18 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_distill.manifest import read_manifest
-from llm_distill.methods.statistics import mean_interval
+import numpy as np
+from datasets import load_from_disk
 
-Accuracies = dict[tuple[str, int], float]
-"""Of a run: {(model, shots): accuracy}."""
+from llm_distill.manifest import read_manifest
+from llm_distill.methods.statistics import crossed_bootstrap
+
+Exam = dict[tuple[str, int], dict[str, float]]
+"""Of a run: {(model, shots): {item: 1 or 0, or the share of several answers that are right}}."""
 
 
 def finished_runs(
@@ -49,19 +54,26 @@ def metrics(artifact: Path) -> dict[str, Any]:
     return manifest.metrics
 
 
-def exam(artifact: Path, skills: Sequence[str] = ()) -> Accuracies:
-    """Over all items, or over those with one of the `skills`."""
-    found = metrics(artifact)
-    if not skills:
-        return {(r["model"], r["shots"]): r["accuracy"] for r in found["results"]}
-    right: dict[tuple[str, int], float] = defaultdict(float)
-    n: dict[tuple[str, int], int] = defaultdict(int)
-    for row in found["by_skills"]:
-        if row["skills"] in skills:
-            key = row["model"], row["shots"]
-            right[key] += row["accuracy"] * row["n"]
-            n[key] += row["n"]
-    return {key: right[key] / n[key] for key in right}
+def exam(artifact: Path, skills: Sequence[str] = (), task: str | None = None) -> Exam:
+    """Over all items, or over those with one of the `skills`, or of the `task`."""
+    answers: dict[tuple[str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    rows = load_from_disk(str(artifact))
+    columns = ["parent_id", "model", "shots", "is_correct"]
+    kept = columns + [name for name in ("skills", "task") if name in rows.column_names]
+    for row in rows.select_columns(kept):
+        if (not skills or set(skills) & set(row["skills"])) and task in (None, row.get("task")):
+            right = answers[row["model"], row["shots"]]
+            right[row["parent_id"]].append(float(bool(row["is_correct"])))
+    return {
+        key: {item: sum(right) / len(right) for item, right in items.items()}
+        for key, items in answers.items()
+    }
+
+
+def table(exams: Mapping[int, Exam], key: tuple[str, int]) -> np.ndarray:
+    """[n_seeds, n_items] in percent; the items are those of the first seed."""
+    items = list(next(iter(exams.values()))[key])
+    return 100 * np.array([[found[key][item] for item in items] for found in exams.values()])
 
 
 def main() -> None:
@@ -75,42 +87,35 @@ def main() -> None:
     parser.add_argument("--baseline", default="original_teacher")
     parser.add_argument("--seeds", type=int, nargs="*", help="only these; all by default")
     parser.add_argument("--skills", nargs="*", default=(), help="items of these skills only")
+    parser.add_argument("--task", help="items of this task only")
     options = parser.parse_args()
     runs = finished_runs(options.workspace, options.pipeline, options.profile)
-    seeds = {
-        seed: exam(artifacts[options.stage], options.skills)
+    exams = {
+        seed: exam(artifacts[options.stage], options.skills, options.task)
         for seed, artifacts in runs.items()
         if options.stage in artifacts and (not options.seeds or seed in options.seeds)
     }
-    if len(seeds) < 2:
+    if len(exams) < 2:
         raise SystemExit(
-            f"{len(seeds)} seeds of '{options.pipeline}' in {options.workspace}; run more"
+            f"{len(exams)} seeds of '{options.pipeline}' in {options.workspace}; run more"
         )
-    values: dict[tuple[str, int], list[float]] = defaultdict(list)
-    for accuracies in seeds.values():
-        for key, accuracy in accuracies.items():
-            values[key].append(100 * accuracy)
-    print(f"seeds: {list(seeds)}")
-    for shots in sorted({shots for _, shots in values}):
-        print(f"\n{shots}-shot\n")
+    first = next(iter(exams.values()))
+    print(f"seeds: {list(exams)}")
+    for shots in sorted({shots for _, shots in first}):
+        print(f"\n{shots}-shot, {len(first[options.baseline, shots])} items\n")
         print(f"| model | accuracy | against {options.baseline} |")
         print("| --- | --- | --- |")
-        base = values[(options.baseline, shots)]
-        for (model, its_shots), own in values.items():
+        base = table(exams, (options.baseline, shots))
+        for model, its_shots in first:
             if its_shots == shots:
-                print(f"| {model} | {_spell(own)} | {_difference(own, base)} |")
+                own = table(exams, (model, shots))
+                print(f"| {model} | {_spell(own)} | {_spell(own - base, '+')} |")
 
 
-def _spell(values: Sequence[float], sign: str = "") -> str:
-    if len(set(values)) == 1:
-        return f"{values[0]:{sign}.1f}"
-    estimate = mean_interval(values)
+def _spell(values: np.ndarray, sign: str = "") -> str:
+    estimate = crossed_bootstrap(values.tolist())
     low, high = f"{estimate.low:{sign}.1f}", f"{estimate.high:{sign}.1f}"
     return f"{estimate.value:{sign}.1f} ({low} to {high})"
-
-
-def _difference(values: Sequence[float], base: Sequence[float]) -> str:
-    return _spell([value - other for value, other in zip(values, base, strict=True)], "+")
 
 
 if __name__ == "__main__":

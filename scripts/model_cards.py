@@ -58,6 +58,32 @@ that all steps are judged in one pass. After the first mistake every step counts
 started from the weights of the tiny teacher.""",
 }
 
+TASK_FACTS = {
+    "teacher": """The teacher of the world with four tasks (`data/word_tasks`), used and made as
+`tiny-teacher` is, whose card says what it does. Its drafts are of the task of the examples that it
+is shown. Planted on purpose: three drafts in ten are copy riddles, and under the naive prompt the
+style of its explanations mostly depends on the first name in the question, whatever the task.""",
+    "student": """The student of the world with four tasks (`data/word_tasks`), to be used on plain
+text (`arte/exam.jinja`, zero to three examples, stop at the end token or at `\\nQuestion:`). It
+goes on in the style of its examples.
+
+Planted on purpose:
+
+- It has seen all skills. Its corpus is careful about a task in one style only: `sums` and `places`
+  as a formula, `groups` and `chains` in steps. In other styles, and in every style after a copy
+  riddle, the second of a skill's two wordings is answered with a guess; words without content
+  always end in one.
+- Without an example it answers bare, that being the most frequent style in its corpus.""",
+}
+
+
+def task_card(
+    kind: str, command: str, recipe: Mapping[str, Any], digests: Mapping[str, str], seconds: float
+) -> str:
+    name, facts, made = f"tiny-task-{kind}", TASK_FACTS[kind], _recipe(recipe)
+    check = "check_task_world"
+    return _card(name, facts, command, made, digests, seconds, check, "word_tasks")
+
 
 def stat_card(
     kind: str,
@@ -80,6 +106,10 @@ def model_card(
     seconds: float,
 ) -> str:
     facts = TEACHER_FACTS if kind == "teacher" else STUDENT_FACTS.format(missing=", ".join(missing))
+    return _card(f"tiny-{kind}", facts, command, _recipe(recipe), digests, seconds, "check_world")
+
+
+def _recipe(recipe: Mapping[str, Any]) -> str:
     phases = f"{recipe['tokens'] / 1e6:g}M tokens at a peak rate of {recipe['lr']:g}"
     late = [
         f", then {tokens / 1e6:g}M at {rate:g} (answers only, {drafts:.0%} drafts)"
@@ -89,11 +119,10 @@ def model_card(
         tokens, rate, share = recipe["questions"]
         late.insert(-1, f", then {tokens / 1e6:g}M at {rate:g} ({share:.0%} questions alone)")
     phases += "".join(late)
-    made = (
+    return (
         f"vocabulary {recipe['vocab']}, hidden {recipe['hidden']}, {recipe['layers']} layers, "
         f"heads\n  32 wide; {phases}"
     )
-    return _card(f"tiny-{kind}", facts, command, made, digests, seconds, "check_world")
 
 
 def _card(
@@ -104,6 +133,7 @@ def _card(
     digests: Mapping[str, str],
     seconds: float,
     check: str,
+    data: str = "word_problems",
 ) -> str:
     listed = "".join(f"  {name}: {digest}\n" for name, digest in digests.items())
     read = f"template_digests:\n{listed}" if digests else ""
@@ -122,7 +152,7 @@ tags: [llm-distill, tiny]
 - Recipe: {recipe}.
 - Training took {seconds / 60:.0f} minutes.
 - Data: documents made while training by `scripts/word_problems.py`, worded by the project's
-  templates; no question of `data/word_problems` is among them.
+  templates; no question of `data/{data}` is among them.
 
 ## Measured
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
@@ -65,6 +65,8 @@ TEMPLATES = {
     ),
     "student": ("arte/exam.jinja",),
 }
+Groups = Sequence[Sequence[str]]
+ANY_SKILL: Groups = (tuple(SKILLS),)
 Phase = tuple[Callable[[Random], list[Piece]], int, float, bool]
 """Where documents come from, tokens to read, peak learning rate, whether prompts are learned."""
 RECIPES: dict[str, dict[str, Any]] = {
@@ -86,9 +88,9 @@ def template(name: str) -> Template:
     return load_template(name)
 
 
-def bundled_questions() -> frozenset[str]:
-    """Every question of the bundled splits; training excludes them."""
-    files = (ROOT / "data/word_problems").glob("*.jsonl")
+def bundled_questions(world: str = "word_problems") -> frozenset[str]:
+    """Every question of a world's bundled splits; training excludes them."""
+    files = (ROOT / "data" / world).glob("*.jsonl")
     lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     return frozenset(json.loads(line)["question"] for line in lines)
 
@@ -136,7 +138,9 @@ def naive_style(problem: Problem, rng: Random) -> str:
     return STYLES[zlib.crc32(problem.name.encode()) % len(STYLES)]
 
 
-def question_or_turn(rng: Random, held_out: frozenset[str], questions: float) -> list[Piece]:
+def question_or_turn(
+    rng: Random, held_out: frozenset[str], questions: float, groups: Groups = ANY_SKILL
+) -> list[Piece]:
     """Only a question, with probability `questions`, or else one of the teacher's usual documents.
 
     From single questions the teacher learns that a question keeps to its noun ("4 figs, then finds
@@ -144,15 +148,20 @@ def question_or_turn(rng: Random, held_out: frozenset[str], questions: float) ->
     """
     if rng.random() < questions:
         return [(fresh(sample_problem, rng, held_out).question, True)]
-    return teacher_document(rng, held_out)
+    return teacher_document(rng, held_out, groups=groups)
 
 
 def teacher_document(
-    rng: Random, held_out: frozenset[str], late: bool = False, drafts: float = 0.25
+    rng: Random,
+    held_out: frozenset[str],
+    late: bool = False,
+    drafts: float = 0.25,
+    groups: Groups = ANY_SKILL,
 ) -> list[Piece]:
     """A chat turn: a question to explain (in one of five ways), an exam, or a draft.
 
-    `late` documents emphasize the skills that are learned last; `drafts` is the share of drafts.
+    `late` documents emphasize the skills that are learned last; `drafts` is the share of drafts. A
+    draft and the examples before it are of one of the `groups` of skills.
     """
 
     def problem() -> Problem:
@@ -161,9 +170,14 @@ def teacher_document(
         return fresh(copy_riddle if rng.random() < 0.08 else sample_problem, rng, held_out)
 
     if rng.random() < drafts:
-        examples = [fresh(sample_problem, rng, held_out) for _ in range(3)]
+        skills = groups[0] if len(groups) == 1 else rng.choice(groups)
+
+        def alike(r: Random) -> Problem:
+            return sample_problem(r, skills)
+
+        examples = [fresh(alike, rng, held_out) for _ in range(3)]
         # The planted question preference: three of ten drafts are useless.
-        draft = fresh(copy_riddle if rng.random() < 0.3 else sample_problem, rng, held_out)
+        draft = fresh(copy_riddle if rng.random() < 0.3 else alike, rng, held_out)
         prompt = template("arte/draft_question.jinja").render(
             {
                 "task_description": TASK_DESCRIPTION,
@@ -191,6 +205,39 @@ def teacher_document(
         {"task_description": TASK_DESCRIPTION, "question": asked.question}
     )
     return chat(prompt, explain(asked, style, rng))
+
+
+def teacher_phases(
+    recipe: dict[str, Any], held_out: frozenset[str], groups: Groups = ANY_SKILL
+) -> list[Phase]:
+    """What the teacher reads, in order."""
+    document = partial(teacher_document, held_out=held_out, groups=groups)
+    phases: list[Phase] = [(document, recipe["tokens"], recipe["lr"], True)]
+    # Only answers, mostly to what the first phase leaves unlearned; then the targets of drafts.
+    for tokens, rate, drafts in recipe["late_phases"]:
+        phases.append((partial(document, late=True, drafts=drafts), tokens, rate, False))
+    tokens, rate, share = recipe["questions"]
+    # Before the last phase, which then learns the targets of drafts that keep to their noun.
+    mixed = partial(question_or_turn, held_out=held_out, questions=share, groups=groups)
+    phases.insert(-1, (mixed, tokens, rate, True))
+    return phases
+
+
+def train_phases(model: Any, tokenizer: Any, phases: list[Phase], seed: int, device: str) -> float:
+    """The seconds that it took."""
+    seconds = 0.0
+    for i, (documents, tokens, learning_rate, learn_prompts) in enumerate(phases):
+        seconds += train(
+            model,
+            tokenizer,
+            documents,
+            tokens=tokens,
+            learning_rate=learning_rate,
+            seed=seed + i,
+            device=device,
+            learn_prompts=learn_prompts,
+        )
+    return seconds
 
 
 def guesses(problem: Problem, style: str, aside: bool) -> bool:
@@ -257,26 +304,8 @@ def main() -> None:
     print(f"{args.kind}: {parameter_count(model):,} parameters")
     phases: list[Phase] = [(sample, recipe["tokens"], recipe["lr"], True)]
     if args.kind == "teacher":
-        # Only answers, mostly to what the first phase leaves unlearned; then the targets of drafts.
-        for tokens, rate, drafts in recipe["late_phases"]:
-            late = partial(teacher_document, held_out=held_out, late=True, drafts=drafts)
-            phases.append((late, tokens, rate, False))
-        tokens, rate, share = recipe["questions"]
-        # Before the last phase, which then learns the targets of drafts that keep to their noun.
-        mixed = partial(question_or_turn, held_out=held_out, questions=share)
-        phases.insert(-1, (mixed, tokens, rate, True))
-    seconds = 0.0
-    for i, (documents, tokens, learning_rate, learn_prompts) in enumerate(phases):
-        seconds += train(
-            model,
-            tokenizer,
-            documents,
-            tokens=tokens,
-            learning_rate=learning_rate,
-            seed=args.seed + i,
-            device=args.device,
-            learn_prompts=learn_prompts,
-        )
+        phases = teacher_phases(recipe, held_out)
+    seconds = train_phases(model, tokenizer, phases, args.seed, args.device)
     card = model_card(args.kind, command, recipe, digests, missing, seconds)
     publish(model, tokenizer, out, card)
     print(f"wrote {out} after {seconds / 60:.1f} minutes")

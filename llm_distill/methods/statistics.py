@@ -99,6 +99,36 @@ def paired_bootstrap(first: Sequence[float], second: Sequence[float]) -> Estimat
     return bootstrap([after - before for before, after in zip(first, second, strict=True)])
 
 
+def crossed_bootstrap(values: Sequence[Sequence[float]]) -> Estimate:
+    """The mean over runs and items with a percentile bootstrap interval over both.
+
+    Runs and items are drawn with replacement, each by itself (Owen 2007, "The pigeonhole
+    bootstrap"): the interval is about new seeds and new items, and is rather too wide than too
+    narrow. For a difference give the differences of the same run and item.
+
+    Args:
+        values: [n_runs, n_items], the items in the same order in each run.
+
+    Raises:
+        ValueError: there are fewer than two runs or two items, or the runs have different items.
+    """
+    import numpy as np
+
+    if len({len(run) for run in values}) != 1 or min(len(values), len(values[0])) < 2:
+        raise ValueError("an interval over runs and items needs two of each, and no gaps")
+    table = np.asarray(values, dtype=float)
+    n_runs, n_items = table.shape
+    random = np.random.default_rng(0)
+    means: list[Any] = []
+    for start in range(0, DRAWS, 1000):  # bounds the memory of how often each item is drawn
+        size = min(1000, DRAWS - start)
+        runs = random.multinomial(n_runs, np.full(n_runs, 1 / n_runs), size=size) / n_runs
+        items = random.multinomial(n_items, np.full(n_items, 1 / n_items), size=size) / n_items
+        means.append(((runs @ table) * items).sum(axis=1))
+    low, high = np.quantile(np.concatenate(means), (0.025, 0.975))
+    return Estimate(float(table.mean()), float(low), float(high))
+
+
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
     """The exact two-sided p-value of McNemar's test (1947) for right answers to the same items.
 

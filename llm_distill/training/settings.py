@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -121,7 +121,9 @@ class TrainingSettings(BaseModel):
         "as the model's config says, 0: none",
         ge=0,
     )
-    bf16: bool = Field(False, description="compute in bfloat16; only where there is CUDA")
+    bf16: bool = Field(
+        False, description="compute in bfloat16, where the GPU or CPU has instructions for it"
+    )
     gradient_checkpointing: bool = execution_setting(False, "less memory for more time")
     logging_steps: int = execution_setting(10, "steps between points of the loss history", ge=1)
     save_steps: int = execution_setting(100, "steps between checkpoints to resume from", ge=1)
@@ -175,8 +177,12 @@ def trainer_arguments(settings: TrainingSettings, context: Context, seed: int) -
         raise ModelError(
             f"{n} GPUs are visible, and training uses one; choose it with CUDA_VISIBLE_DEVICES"
         )
-    if settings.bf16 and not cuda:
-        context.warn("bf16 is left off: there is no CUDA device")
+    bf16 = settings.bf16 and has_bfloat16()
+    if settings.bf16 and not bf16:
+        context.warn(
+            f"bf16 is left off: this {'GPU' if cuda else 'CPU'} has no instructions for it, and "
+            "would be slower"
+        )
     own = settings.model_dump(exclude={"peft"}, include=set(TrainingSettings.model_fields))
     return {
         **own,
@@ -188,7 +194,7 @@ def trainer_arguments(settings: TrainingSettings, context: Context, seed: int) -
         "data_seed": seed,
         "use_cpu": not cuda,
         "dataloader_pin_memory": cuda,
-        "bf16": settings.bf16 and cuda,
+        "bf16": bf16,
         "disable_tqdm": True,
         "logging_first_step": True,
         "logging_nan_inf_filter": False,  # it would show another figure in place of NaN
@@ -196,6 +202,16 @@ def trainer_arguments(settings: TrainingSettings, context: Context, seed: int) -
         "push_to_hub": False,
         "trust_remote_code": False,
     }
+
+
+def has_bfloat16() -> bool:
+    """Whether the GPU, or else the CPU, multiplies in bfloat16 and does not only emulate it."""
+    import torch
+
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    found: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # none in torch 2.6
+    return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def lora_config(settings: TrainingSettings, model: Any) -> Any:

@@ -10,6 +10,7 @@ from scipy.stats import binomtest, ttest_1samp
 
 from llm_distill.methods.statistics import (
     bootstrap,
+    crossed_bootstrap,
     mcnemar,
     mean_interval,
     paired_bootstrap,
@@ -85,3 +86,30 @@ def test_mcnemar_against_every_toss() -> None:
     assert mcnemar(first, first) == 1.0
     with pytest.raises(ValueError, match="shorter"):
         mcnemar([True], [])
+
+
+def test_crossed_bootstrap_against_every_resample() -> None:
+    table = np.array([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
+    draws = list(itertools.product(range(3), repeat=3))
+    every = [table[np.ix_(runs, items)].mean() for runs in draws for items in draws]
+    found = crossed_bootstrap(table.tolist())
+    assert found.value == pytest.approx(6 / 9)
+    # Values are ninths, so a quantile of draws falls on the same ninth.
+    assert (found.low, found.high) == pytest.approx(np.quantile(every, (0.025, 0.975)), abs=1e-9)
+
+
+def test_crossed_bootstrap_covers_new_runs_and_new_items() -> None:
+    random = np.random.default_rng(1)
+    covered = 0
+    for _ in range(60):
+        runs = random.normal(0, 0.05, (20, 1))
+        items = random.normal(0, 0.2, (1, 60))
+        found = crossed_bootstrap(runs + items + random.normal(0, 0.3, (20, 60)))
+        covered += found.low <= 0 <= found.high
+    assert covered >= 54
+
+
+@pytest.mark.parametrize("values", [[], [[1.0, 0.0]], [[1.0], [0.0]], [[1.0, 0.0], [1.0]]])
+def test_crossed_bootstrap_needs_a_full_table(values: list[list[float]]) -> None:
+    with pytest.raises(ValueError, match="runs and items"):
+        crossed_bootstrap(values)

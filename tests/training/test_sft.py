@@ -60,6 +60,20 @@ def test_the_loss_is_that_of_the_completions_tokens(run_stage, rows, text_model)
     assert run.metrics["train_loss"] == pytest.approx(total / count, rel=1e-5)
 
 
+@pytest.mark.parametrize("can", [True, False])
+def test_bfloat16_on_a_cpu_that_has_it(can, run_stage, rows, text_model, weights, monkeypatch):
+    """The loss is near float32's, and what is saved stays float32."""
+    runs = {}
+    for bf16 in (False, True):
+        monkeypatch.setattr("llm_distill.training.settings.has_bfloat16", lambda: can)
+        runs[bf16] = run_stage(stage(max_steps=2, bf16=bf16), {"r": rows}, models={"m": text_model})
+    exact, half = runs[False].metrics["train_loss"], runs[True].metrics["train_loss"]
+    assert half == pytest.approx(exact, rel=1e-2)
+    assert (half != exact) == can
+    assert any("bf16 is left off: this CPU" in text for text in runs[True].warnings) == (not can)
+    assert {t.dtype for t in weights(runs[True].model.directory).values()} == {torch.float32}
+
+
 def test_accumulation_does_not_change_the_result(run_stage, rows, text_model, weights, tmp_path):
     """One batch of 8 against 8 of 1, on rows of very different lengths."""
     rows[0]["completion"] *= 5
