@@ -36,7 +36,7 @@ from word_problems import STYLES, copy_riddle, explain, sample_problem
 from word_tasks import TASKS, is_careless
 
 GROUPS = tuple(TASKS.values())
-PRACTICE = {"sums": 1.0, "groups": 0.6, "chains": 1.0, "places": 2.4}
+PRACTICE = {"sums": 1.0, "groups": 0.8, "chains": 1.1, "places": 1.5}
 """How often the student's corpus has each task: copying is learned late, products soon."""
 
 
@@ -69,7 +69,7 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     out = args.out or ROOT / f"data/models/tiny-task-{args.kind}"
     held_out = bundled_questions("word_problems") | bundled_questions("word_tasks")
-    recipe = RECIPES[args.kind]
+    recipe = RECIPES[args.kind] | ({"tokens": 12_000_000} if args.kind == "student" else {})
     phases: list[Phase]
     if args.kind == "teacher":
         document = partial(teacher_document, held_out=held_out, groups=GROUPS)

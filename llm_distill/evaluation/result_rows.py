@@ -221,6 +221,29 @@ class AlignmentFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WritingRow:
+    """How the answers to some prompts are written; `llm_distill.methods.collapse.Habits` says more.
+
+    answers: whose they are: the model's before or after its training, or the rows'.
+    """
+
+    answers: str
+    ended: Number
+    length: Number
+    repeated: Number
+    same: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnsweredPrompt:
+    """What a model wrote before and after its training."""
+
+    prompt: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contamination:
     """Items of an exam that are found in rows.
 

@@ -16,12 +16,14 @@ from typing import Any, TypeVar
 from llm_distill.evaluation.result_rows import (
     AgreementRow,
     AlignmentFigures,
+    AnsweredPrompt,
     Contamination,
     Difference,
     ExamRow,
     Figure,
     HarnessRow,
     SkillRow,
+    WritingRow,
     is_number,
     read,
     written,
@@ -33,6 +35,7 @@ T = TypeVar("T")
 
 RESULTS, DIFFERENCES, AGREEMENT, OWN = "results", "differences", "agreement", "figures"
 SKILLS, ALIGNMENT, CONTAMINATION, HISTORY = "skill_profile", "alignment", "contamination", "history"
+WRITING, ANSWERED = "writing", "answered_prompts"
 BY, DIFFERENCES_BY = "by_", "differences_by_"
 
 
@@ -89,6 +92,8 @@ class Results:
         alignment: How texts of teacher and student aligned; None if not measured.
         contamination: Overlap of the exam with rows; None if not looked for.
         history: A training's steps, each with `step` and TRL's figures.
+        writing: How the model writes before and after its training.
+        answered: A few prompts with what it wrote.
         own: Tables of any other figures.
     """
 
@@ -101,6 +106,8 @@ class Results:
     alignment: AlignmentFigures | None = None
     contamination: Contamination | None = None
     history: tuple[Mapping[str, float], ...] = ()
+    writing: tuple[WritingRow, ...] = ()
+    answered: tuple[AnsweredPrompt, ...] = ()
     own: tuple[FigureTable, ...] = ()
 
     @property
@@ -146,6 +153,8 @@ class Results:
                 {name: value for name, value in point.items() if is_number(value)}
                 for point in _mappings(metrics.get(HISTORY))
             ),
+            writing=_rows(WritingRow, metrics.get(WRITING)),
+            answered=_rows(AnsweredPrompt, metrics.get(ANSWERED)),
             own=tuple(table for table in tables if table.figures),
         )
 
@@ -163,7 +172,13 @@ class Results:
             found[f"{BY}{by.column}"] = [written(row, by.column) for row in by.rows]
             differences = [written(row, by.column) for row in by.differences]
             found[f"{DIFFERENCES_BY}{by.column}"] = differences
-        for key, rows in ((AGREEMENT, self.agreement), (SKILLS, self.skills)):
+        lists: tuple[tuple[str, tuple[Any, ...]], ...] = (
+            (AGREEMENT, self.agreement),
+            (SKILLS, self.skills),
+            (WRITING, self.writing),
+            (ANSWERED, self.answered),
+        )
+        for key, rows in lists:
             if rows:
                 found[key] = [written(row) for row in rows]
         for key, row in ((ALIGNMENT, self.alignment), (CONTAMINATION, self.contamination)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llm_distill.evaluation.result_rows import SkillRow
+from llm_distill.evaluation.result_rows import AnsweredPrompt, SkillRow
 from llm_distill.report.charts import Curve, Drawing, Histogram, Shares, Table
 from llm_distill.report.collect import RunView, StageView
 from llm_distill.report.samples import read_rows
@@ -69,6 +69,27 @@ def trainings(run: RunView) -> list[Drawing]:
             if drawn := {label: line for label, line in points.items() if line}:
                 found.append(Drawing(f"{stage.name}: {quantity}", Curve(quantity, drawn)))
     return found
+
+
+def writing(run: RunView) -> Table | None:
+    """How models write before and after their trainings; None without one that was asked."""
+    cells = tuple(
+        (
+            stage.name,
+            row.answers,
+            f"{row.length:g}",
+            *(f"{share:.0%}" for share in (row.ended, row.repeated, row.same)),
+        )
+        for stage in run.stages
+        for row in stage.results.writing
+    )
+    titles = ("stage", "answers", "median tokens", "end by themselves", "repeated", "all the same")
+    return Table(titles, cells, 2) if cells else None
+
+
+def answered(run: RunView) -> list[tuple[str, AnsweredPrompt]]:
+    """(stage, a prompt with what its model wrote before and after the training)."""
+    return [(stage.name, found) for stage in run.stages for found in stage.results.answered]
 
 
 def profiles(run: RunView) -> list[Drawing]:

@@ -29,10 +29,12 @@ from llm_distill.report.exams import (
 )
 from llm_distill.report.figures import (
     alignments,
+    answered,
     distributions,
     own_tables,
     profiles,
     trainings,
+    writing,
 )
 from llm_distill.report.picture import picture
 from llm_distill.report.samples import MOST_CARDS, MOST_CHARACTERS, samples
@@ -78,6 +80,8 @@ def render(run: RunView) -> str:
         distributions=[*profiles(run), *distributions(run)],
         trainings=trainings(run),
         alignments=alignments(run),
+        writing=writing(run),
+        answered=answered(run),
         samples=samples(run),
         most_cards=MOST_CARDS,
         most_characters=MOST_CHARACTERS,

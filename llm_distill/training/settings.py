@@ -128,6 +128,11 @@ class TrainingSettings(BaseModel):
     logging_steps: int = execution_setting(10, "steps between points of the loss history", ge=1)
     save_steps: int = execution_setting(100, "steps between checkpoints to resume from", ge=1)
     save_total_limit: int = execution_setting(2, "checkpoints that are kept, the newest", ge=1)
+    on_collapse: Literal["stop", "warn", "ignore"] = execution_setting(
+        "stop",
+        "some prompts of the rows are answered before and after the training; what happens if the "
+        "model no longer writes as one would; ignore: it is not asked",
+    )
     report_to: Tracker = execution_setting(
         "none", "where curves are sent as well; unless set, the pipeline's own report_to"
     )
@@ -183,7 +188,8 @@ def trainer_arguments(settings: TrainingSettings, context: Context, seed: int) -
             f"bf16 is left off: this {'GPU' if cuda else 'CPU'} has no instructions for it, and "
             "would be slower"
         )
-    own = settings.model_dump(exclude={"peft"}, include=set(TrainingSettings.model_fields))
+    ours = {"peft", "on_collapse"}
+    own = settings.model_dump(include=TrainingSettings.model_fields.keys() - ours)
     return {
         **own,
         "project": context.tracked.project,  # trackio's; the others have variables for it

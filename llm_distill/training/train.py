@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from llm_distill.models.sources import ModelSource
     from llm_distill.stage import Context
+    from llm_distill.training.before_after import BeforeAfter
     from llm_distill.training.settings import TrainingSettings
     from llm_distill.training.weights import Start
 
@@ -41,13 +42,17 @@ def train_and_save(
     """Train `source`; the model or adapter lies in `work_dir/model` then.
 
     Raises:
-        ModelError: see `trainer_arguments`, `check_dataset`, `run_trainer` and
-            `out_of_memory_explained`.
+        ModelError: see `trainer_arguments`, `check_dataset`, `run_trainer`, `BeforeAfter.compare`
+            and `out_of_memory_explained`.
     """
+    from llm_distill.training.before_after import BeforeAfter
     from llm_distill.training.loop import out_of_memory_explained
 
+    asked = None if settings.on_collapse == "ignore" else BeforeAfter(source, dataset)
     with out_of_memory_explained(settings), sent(settings.report_to, context.tracked):
-        start, trained = train(settings, source, dataset, make_trainer, context, seed)
+        start, trained = train(settings, source, dataset, make_trainer, context, seed, asked)
+        if asked is not None:
+            asked.compare(trained, context, stop=settings.on_collapse == "stop")
         return _saved(settings, start, trained, source, context)
 
 
@@ -58,8 +63,11 @@ def train(
     make_trainer: MakeTrainer,
     context: Context,
     seed: int,
+    asked: BeforeAfter | None = None,
 ) -> tuple[Start, Any]:
     """Train `source`: what it started from, and the model as it is now.
+
+    asked: is asked before the first step.
 
     Raises:
         ModelError: see `trainer_arguments`, `check_dataset` and `run_trainer`.
@@ -70,6 +78,8 @@ def train(
     start = load_start(training_source(source, full=settings.trains_weights()))
     check_dataset(dataset, start.model, source.name)
     _check_routers(settings, start.model, source)
+    if asked is not None:
+        asked.ask_before(start.model)
     with _adapter_fits(settings, source):
         trainer = make_trainer(start.model, arguments, lora_config(settings, start.model))
     _warn_of_bare_experts(settings, trainer.model, context)

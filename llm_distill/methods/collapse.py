@@ -1,0 +1,92 @@
+"""Whether a model still writes as one would after its training, told from a few of its answers.
+
+A preference training on few pairs can end with all pairs told apart, a rising reward, and a model
+that answers every prompt with the same two words. Its losses do not show that; its answers do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+Answer = tuple[tuple[int, ...], bool]
+"""Its token ids, and whether it ended by itself."""
+
+GRAM = 4
+LEAST_ANSWERS = 8
+"""Of fewer answers nothing is concluded."""
+SHARE = 0.4
+"""How much larger than before, and than in the rows, a share has to be to count as a collapse."""
+SHRUNK = 0.25
+"""The share of the length before, and of the rows' length, that is too short."""
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How a model writes.
+
+    Attributes:
+        ended: share of answers that end by themselves, and are not cut.
+        length: median number of tokens.
+        repeated: mean share of an answer's 4-grams that it has written before.
+        same: share of the most common answer.
+    """
+
+    ended: float
+    length: float
+    repeated: float
+    same: float
+
+
+def habits(answers: Sequence[Answer]) -> Habits:
+    """Of answers to different prompts.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not answers:
+        raise ValueError("habits are those of answers, and there are none")
+    counts = Counter(ids for ids, _ in answers)
+    return Habits(
+        ended=fmean(ended for _, ended in answers),
+        length=float(median(len(ids) for ids, _ in answers)),
+        repeated=fmean(_repeated(ids) for ids, _ in answers),
+        same=max(counts.values()) / len(answers),
+    )
+
+
+def _repeated(ids: Sequence[int]) -> float:
+    grams = [tuple(ids[i : i + GRAM]) for i in range(len(ids) - GRAM + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def collapse(before: Habits, after: Habits, rows: Habits, n: int) -> str | None:
+    """What went wrong in a training, in words, or None.
+
+    Nothing is concluded about a model that did not end most of its answers before: it did not write
+    as one would in the first place. And a training may be meant to shorten answers or to make them
+    alike: a habit counts as a collapse only where the answers afterwards are far both from those
+    before and from those of the rows.
+
+    Args:
+        before: of the model before its training.
+        after: of the trained model, on the same prompts.
+        rows: of the answers that it was trained to give to them.
+        n: number of prompts.
+    """
+    if n < LEAST_ANSWERS or before.ended < 0.5:
+        return None
+    if after.length < SHRUNK * min(before.length, rows.length):
+        return (
+            f"its answers have {after.length:g} tokens, where they had {before.length:g} before "
+            f"and the rows' have {rows.length:g}"
+        )
+    if after.same > max(before.same, rows.same) + SHARE:
+        return f"it gives one and the same answer to {after.same:.0%} of different prompts"
+    if after.repeated > max(before.repeated, rows.repeated) + SHARE:
+        return f"it repeats itself: {after.repeated:.0%} of what it writes is there twice"
+    if after.ended < min(before.ended, rows.ended) - SHARE:
+        return f"it does not end: {after.ended:.0%} of its answers do, and {before.ended:.0%} did"
+    return None

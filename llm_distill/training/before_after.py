@@ -1,0 +1,155 @@
+"""A few of the rows' prompts, answered before and after a training: what did it change?
+
+before: "To find how many pens Tom has, …"  (41 tokens, ended)
+after:  "13.0."                             (4 tokens, ended, and the same to every prompt)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from llm_distill.errors import ModelError
+from llm_distill.evaluation.result_rows import AnsweredPrompt, WritingRow
+from llm_distill.evaluation.results import Results
+from llm_distill.methods.collapse import Answer, collapse, habits
+from llm_distill.models.sources import end_tokens, load_tokenizer
+from llm_distill.training.data import NO_LOSS
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from llm_distill.models.sources import ModelSource
+    from llm_distill.stage import Context
+
+Prompted = tuple[list[int], list[int]]
+"""Token ids of a prompt, and of the answer to it that is trained."""
+
+PROMPTS = 16
+MOST_TOKENS = 192
+"""Of an answer; longer ones are judged by their beginning."""
+SHOWN, SHOWN_CHARACTERS = 3, 600
+ADVICE = (
+    "lower learning_rate or num_train_epochs, or train on more rows; with DPO, loss_type: "
+    "[sigmoid, sft] keeps it near the chosen answers"
+)
+
+
+class BeforeAfter:
+    """Asks a model the same prompts before and after its training.
+
+    Answers are greedy and nothing is drawn at random, so the weights are those that the training
+    gives without it. Rows without a prompt (text alone) have nothing to be asked.
+    """
+
+    def __init__(self, source: ModelSource, dataset: Dataset) -> None:
+        self.tokenizer = load_tokenizer(source)
+        self.ends = end_tokens(source, self.tokenizer)
+        self.prompted = some_prompts(dataset)
+        longest = max((len(answer) for _, answer in self.prompted), default=0)
+        self.most = min(MOST_TOKENS, longest + longest // 2 + 8)
+        self.before: list[Answer] = []
+
+    def ask_before(self, model: Any) -> None:
+        """Keep what the model writes before it is trained."""
+        self.before = self._ask(model)
+
+    def compare(self, model: Any, context: Context, *, stop: bool) -> None:
+        """Note in the metrics how the trained model writes, and say if it has collapsed.
+
+        Raises:
+            ModelError: it has, and `stop` is set.
+        """
+        if not self.prompted:
+            return
+        after = self._ask(model)
+        before, now = habits(self.before), habits(after)
+        rows = habits([self._until_end(ids) for _, ids in self.prompted])
+        named = (("before", before), ("after", now), ("the rows'", rows))
+        triples = zip(self.prompted, self.before, after, strict=True)
+        found = Results(
+            writing=tuple(WritingRow(answers=name, **asdict(of)) for name, of in named),
+            answered=tuple(
+                AnsweredPrompt(
+                    prompt=self._text(prompt), before=self._text(old), after=self._text(new)
+                )
+                for (prompt, _), (old, _), (new, _) in islice(triples, SHOWN)
+            ),
+        )
+        context.metrics.update(found.to_metrics())
+        wrong = collapse(before, now, rows, len(after))
+        if wrong is not None and stop:
+            raise ModelError(
+                f"the trained model has collapsed: {wrong}. {ADVICE}. To go on with it all the "
+                "same, set on_collapse: warn (the training resumes from its last checkpoint)"
+            )
+        if wrong is not None:
+            context.warn(f"the trained model has collapsed: {wrong}. {ADVICE}")
+
+    def _ask(self, model: Any) -> list[Answer]:
+        prompts = [prompt for prompt, _ in self.prompted]
+        return [self._until_end(ids) for ids in self._written(model, prompts)] if prompts else []
+
+    def _written(self, model: Any, prompts: Sequence[list[int]]) -> list[list[int]]:
+        import torch
+        from transformers import GenerationConfig
+
+        pad = self.tokenizer.pad_token_id
+        width = max(map(len, prompts))
+        ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+        greedy = GenerationConfig(
+            max_new_tokens=self.most,
+            do_sample=False,
+            eos_token_id=sorted(self.ends),
+            pad_token_id=pad,
+        )
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            out = model.generate(
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                generation_config=greedy,
+                use_cache=True,
+            )
+        model.train(was_training)
+        written: list[list[int]] = out[:, width:].tolist()
+        return written
+
+    def _until_end(self, ids: Iterable[int]) -> Answer:
+        """An answer as far as a model may write here, without the token that ends it."""
+        kept = tuple(ids)[: self.most]
+        at = next((place for place, token in enumerate(kept) if token in self.ends), None)
+        return (kept, False) if at is None else (kept[:at], True)
+
+    def _text(self, ids: Iterable[int]) -> str:
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+
+
+def some_prompts(dataset: Dataset, most: int = PROMPTS) -> list[Prompted]:
+    """Of evenly spaced rows, prompts that differ: of pairs with the chosen answer."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    step = max(1, len(dataset) // (2 * most))  # some rows have the prompt of another
+    for index in range(0, len(dataset), step):
+        prompt, answer = _prompted(dataset[index])
+        if prompt and answer:
+            found.setdefault(tuple(prompt), answer)
+        if len(found) == most:
+            break
+    return [(list(prompt), answer) for prompt, answer in found.items()]
+
+
+def _prompted(row: dict[str, Any]) -> Prompted:
+    if "prompt_ids" in row:
+        wanted = row["chosen_ids"] if "chosen_ids" in row else row["completion_ids"]
+        return row["prompt_ids"], wanted if row.get("label", True) else []
+    labels = row.get("labels")
+    if labels is None:
+        return [], []
+    start = next((i for i, label in enumerate(labels) if label != NO_LOSS), len(labels))
+    end = next((i for i in range(start, len(labels)) if labels[i] == NO_LOSS), len(labels))
+    return row["input_ids"][:start], row["input_ids"][start:end]

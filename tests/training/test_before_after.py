@@ -1,0 +1,107 @@
+"""What a model writes before and after its training, on tiny models that are really trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from datasets import Dataset
+
+from llm_distill.errors import ModelError
+from llm_distill.stages.train_dpo import TrainDpo
+from llm_distill.stages.train_sft import TrainSft
+from llm_distill.training.before_after import some_prompts
+
+FAST: dict[str, Any] = {
+    "learning_rate": 1e-2,
+    "max_steps": 70,
+    "lr_scheduler_type": "linear",
+    "warmup_steps": 0.1,
+}
+
+
+def sft(**settings: Any) -> TrainSft:
+    return TrainSft(stage="train_sft", model="m", rows="r", **{**FAST, **settings})
+
+
+def test_the_samples_are_what_the_model_writes(run_stage, rows, text_model):
+    run = run_stage(sft(), {"r": rows}, models={"m": text_model})
+    before, after, its = run.metrics["writing"]
+    assert [found["answers"] for found in (before, after, its)] == ["before", "after", "the rows'"]
+    assert after["ended"] == its["ended"] == 1
+    assert after["length"] == its["length"]
+    shown = run.metrics["answered_prompts"]
+    wanted = {row["prompt"]: row["completion"].strip() for row in rows}
+    assert len(shown) == 3
+    for sample in shown:
+        assert sample["after"].strip() == wanted[sample["prompt"]]
+        assert sample["before"].strip() != wanted[sample["prompt"]]
+
+
+def test_it_does_not_change_the_weights(run_stage, rows, text_model, weights, tmp_path):
+    found = []
+    for what in ("stop", "ignore"):
+        run = run_stage(
+            sft(max_steps=3, on_collapse=what),
+            {"r": rows},
+            models={"m": text_model},
+            work_dir=tmp_path / what,
+        )
+        found.append(weights(run.model.directory))
+        assert ("writing" in run.metrics) == (what == "stop")
+    assert all((found[0][name] == found[1][name]).all() for name in found[0])
+
+
+@pytest.fixture
+def fluent(run_stage, rows, text_model, trained, tmp_path):
+    """A model that answers each prompt in its own words."""
+    long = [
+        {**row, "completion": f"{row['completion']} {row['prompt']} {row['completion']}"}
+        for row in rows
+    ]
+    folder = tmp_path / "fluent"
+    run = run_stage(sft(max_steps=100), {"r": long}, models={"m": text_model}, work_dir=folder)
+    return long, trained(run.model, text_model)
+
+
+def pairs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Chosen and rejected differ in nothing that a good model needs."""
+    return [
+        {
+            "id": row["id"],
+            "prompt": row["prompt"],
+            "chosen": row["completion"],
+            "rejected": row["completion"][::-1],
+        }
+        for row in rows
+    ]
+
+
+def test_a_preference_training_that_breaks_the_model_says_so(run_stage, fluent):
+    rows, model = fluent
+    stage = TrainDpo(
+        stage="train_dpo", model="m", rows="r", peft=None, beta=0.01, learning_rate=3e-2,
+        max_steps=60, save_steps=50,
+    )  # fmt: skip
+    with pytest.raises(ModelError, match=r"has collapsed: it.*on_collapse: warn"):
+        run_stage(stage, {"r": pairs(rows)}, models={"m": model})
+    all_the_same = stage.model_copy(update={"on_collapse": "warn"})
+    run = run_stage(all_the_same, {"r": pairs(rows)}, models={"m": model})
+    assert run.metrics["resumed_from_step"] == 50
+    assert any("has collapsed" in text for text in run.warnings)
+    assert run.model.directory.is_dir()
+
+
+def test_prompts_are_different_and_have_an_answer():
+    rows = [{"prompt_ids": [i // 2], "chosen_ids": [7, i], "rejected_ids": [8]} for i in range(100)]
+    found = some_prompts(Dataset.from_list(rows))
+    assert len(found) == len({tuple(prompt) for prompt, _ in found}) == 16
+    turns = {"input_ids": [1, 2, 3, 4, 5, 6], "labels": [-100, -100, 3, 4, -100, 6]}
+    assert some_prompts(Dataset.from_list([turns])) == [([1, 2], [3, 4])]
+    text = {"input_ids": [1, 2], "labels": [1, 2]}
+    assert some_prompts(Dataset.from_list([text])) == []
+    kto = [
+        {"prompt_ids": [1], "completion_ids": [2], "label": False},
+        {"prompt_ids": [3], "completion_ids": [4], "label": True},
+    ]
+    assert some_prompts(Dataset.from_list(kto)) == [([3], [4])]
