@@ -9,15 +9,21 @@ out: {"id": "t1", "task": "", "question": "3 + 5?", "reference_answer": "8",
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm_distill.engines.asking_stage import AskingStage
-from llm_distill.engines.base import SamplingSettings
+from llm_distill.engines.base import Completion, SamplingSettings
 from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError
-from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
+from llm_distill.methods.answers import (
+    AnswerKind,
+    AnswerPlace,
+    answers_equal,
+    check_answer_in,
+    extract_answer,
+)
 from llm_distill.methods.example_sets import (
     accuracy,
     apart,
@@ -29,7 +35,7 @@ from llm_distill.methods.examples import draw_examples, usable
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references, features, task_of
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
 COLUMNS = ("id", "task", "question", "reference_answer", "rationale", "score")
 
@@ -65,6 +71,14 @@ class ReviseExamples(AskingStage):
         SamplingSettings(max_tokens=512), description="how the teacher writes"
     )
     answer_kind: AnswerKind = Field("exact", description="how answers are compared")
+    answer_in: AnswerPlace = later_setting(
+        "tag", "where an answer is read: in its tag, or in any form; see docs/answers.md"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        check_answer_in(self.answer_in, self.answer_kind)
+        return self
 
     def required_columns(self) -> dict[str, set[str]]:
         needed = {self.rows: {"id", "question", "rationale"}}
@@ -149,10 +163,7 @@ class ReviseExamples(AskingStage):
                 if completion.error is not None:
                     right.pop(job.about["id"], None)
                     continue
-                ended = completion.finish_reason == "stop"
-                answer = extract_answer(completion.text, self.answer_kind, ended)
-                reference = job.about["reference_answer"]
-                is_right = answers_equal(answer, reference, self.answer_kind)
+                is_right = self._is_right(completion, job.about["reference_answer"])
                 if job.about["id"] in right:
                     right[job.about["id"]].append(is_right)
                 if failures is not None and not is_right:
@@ -198,10 +209,13 @@ class ReviseExamples(AskingStage):
             if completion.error is not None:
                 context.drop("the teacher failed")
                 continue
-            ended = completion.finish_reason == "stop"
-            answer = extract_answer(completion.text, self.answer_kind, ended)
-            if answers_equal(answer, job.about["reference_answer"], self.answer_kind):
+            if self._is_right(completion, job.about["reference_answer"]):
                 new = {**job.about, "rationale": completion.text.strip()}
                 yield with_one_replaced(current, new, context.seed)
             else:
                 context.drop("an example with a wrong answer")
+
+    def _is_right(self, completion: Completion, reference: str) -> bool:
+        ended = completion.finish_reason == "stop"
+        answer = extract_answer(completion.text, self.answer_kind, ended, self.answer_in)
+        return answers_equal(answer, reference, self.answer_kind)

@@ -44,7 +44,8 @@ class BeforeAfter:
     gives without it. Rows without a prompt (text alone) have nothing to be asked.
     """
 
-    def __init__(self, source: ModelSource, dataset: Dataset) -> None:
+    def __init__(self, source: ModelSource, dataset: Dataset, batch_size: int) -> None:
+        self.batch_size = batch_size  # the training's: what fits there fits here
         self.tokenizer = load_tokenizer(source)
         self.ends = end_tokens(source, self.tokenizer)
         self.prompted = some_prompts(dataset)
@@ -90,7 +91,9 @@ class BeforeAfter:
 
     def _ask(self, model: Any) -> list[Answer]:
         prompts = [prompt for prompt, _ in self.prompted]
-        return [self._until_end(ids) for ids in self._written(model, prompts)] if prompts else []
+        starts = range(0, len(prompts), self.batch_size)
+        batches = (prompts[start : start + self.batch_size] for start in starts)
+        return [self._until_end(ids) for batch in batches for ids in self._written(model, batch)]
 
     def _written(self, model: Any, prompts: Sequence[list[int]]) -> list[list[int]]:
         import torch
@@ -146,10 +149,10 @@ def some_prompts(dataset: Dataset, most: int = PROMPTS) -> list[Prompted]:
 def _prompted(row: dict[str, Any]) -> Prompted:
     if "prompt_ids" in row:
         wanted = row["chosen_ids"] if "chosen_ids" in row else row["completion_ids"]
-        return row["prompt_ids"], wanted if row.get("label", True) else []
-    labels = row.get("labels")
-    if labels is None:
+        return list(row["prompt_ids"]), list(wanted) if row.get("label", True) else []
+    if "labels" not in row:
         return [], []
+    ids, labels = list(map(int, row["input_ids"])), list(map(int, row["labels"]))
     start = next((i for i, label in enumerate(labels) if label != NO_LOSS), len(labels))
     end = next((i for i in range(start, len(labels)) if labels[i] == NO_LOSS), len(labels))
-    return row["input_ids"][:start], row["input_ids"][start:end]
+    return ids[:start], ids[start:end]

@@ -48,7 +48,8 @@ def train_and_save(
     from llm_distill.training.before_after import BeforeAfter
     from llm_distill.training.loop import out_of_memory_explained
 
-    asked = None if settings.on_collapse == "ignore" else BeforeAfter(source, dataset)
+    size = settings.per_device_train_batch_size
+    asked = None if settings.on_collapse == "ignore" else BeforeAfter(source, dataset, size)
     with out_of_memory_explained(settings), sent(settings.report_to, context.tracked):
         start, trained = train(settings, source, dataset, make_trainer, context, seed, asked)
         if asked is not None:

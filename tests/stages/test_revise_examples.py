@@ -82,6 +82,20 @@ def test_the_best_set_is_passed_on(run_stage: Run, stage: Callable[..., ReviseEx
     assert run.dropped == {"an example with a wrong answer": 1}
 
 
+def test_answers_in_any_form(run_stage: Run, stage: Callable[..., ReviseExamples]) -> None:
+    """Without a tag nobody is right, and no example is taken; read in any form as with tags."""
+
+    def untagged(asked: Callable[[Request], str]) -> Callable[[Request], str]:
+        return lambda request: asked(request).replace("<ans>", "#### ").replace("</ans>", "")
+
+    given = {"rows": EXAMPLES, "items": ITEMS}
+    engines = {"one": untagged(student), "teacher": untagged(teacher)}
+    for place, best in (("tag", 0.0), ("any", 1.0)):
+        made = stage(answer_kind="math", answer_in=place)
+        run = run_stage(made, given, engines)
+        assert {row["score"] for row in run.rows} == {best}, place
+
+
 def test_without_a_gain_the_set_stays(run_stage: Run, stage: Callable[..., ReviseExamples]) -> None:
     given = {"rows": EXAMPLES, "items": ITEMS}
     poor = {"one": student, "teacher": lambda r: f"x <ans>{int(text_of(r).split()[0]) + 1}</ans>"}
