@@ -21,6 +21,7 @@ import argparse
 import copy
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from random import Random
@@ -28,12 +29,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from ask_tiny_model import answer_of, complete, load
 from compare_seeds import finished_runs
 from datasets import load_from_disk
 from scipy.stats import spearmanr
-from train_tiny_models import ROOT, template
+from train_tiny_models import ROOT
+from transformers import GenerationConfig
 from word_problems import TASK_DESCRIPTION
+
+from llm_distill.methods.answers import AnswerKind, AnswerPlace, extract_answer, judge
+from llm_distill.models.sources import ModelSource, load_model
+from llm_distill.prompts import load_template
+from llm_distill.training.encoder import PairEncoder, pair_encoder
 
 SIGNALS = (
     "in_context_scores",
@@ -46,29 +52,56 @@ Values = dict[str, list[tuple[float, float]]]
 """By question: (a score, a gain) of each of its rationales."""
 
 
-def exam_prompt(question: str) -> str:
-    values = {"task_description": TASK_DESCRIPTION, "examples": [], "question": question}
-    return template("arte/exam.jinja").render(values)
+@dataclass(frozen=True)
+class Student:
+    """A model, how it is asked, and how its answers are read."""
 
+    model: Any
+    encoder: PairEncoder
+    template: str
+    max_tokens: int
+    kind: AnswerKind
+    place: AnswerPlace
 
-def trained(loaded: tuple[Any, Any], row: dict[str, Any], steps: int, rate: float) -> Any:
-    """A copy of the model after `steps` of AdamW on one row."""
-    model, tokenizer = copy.deepcopy(loaded[0]).train(), loaded[1]
-    prompt = tokenizer(exam_prompt(row["question"]))["input_ids"]
-    text = tokenizer(f" {row['rationale'].strip()}")["input_ids"] + [tokenizer.eos_token_id]
-    ids, labels = torch.tensor([prompt + text]), torch.tensor([[-100] * len(prompt) + text])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
-    for _ in range(steps):
-        model(input_ids=ids, labels=labels).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return model.eval()
+    def encoded(self, question: str, answer: str) -> tuple[list[int], list[int]]:
+        values = {"task_description": TASK_DESCRIPTION, "examples": [], "question": question}
+        return self.encoder.encode(load_template(self.template).render(values), answer)
 
+    def trained(self, row: dict[str, Any], steps: int, rate: float) -> Student:
+        """A copy after `steps` of AdamW on one row."""
+        model = copy.deepcopy(self.model).train()
+        prompt, text = self.encoded(row["question"], row["rationale"])
+        ids, labels = torch.tensor([prompt + text]), torch.tensor([[-100] * len(prompt) + text])
+        optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
+        for _ in range(steps):
+            model(input_ids=ids, labels=labels).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return replace(self, model=model.eval())
 
-def right(loaded: tuple[Any, Any], items: Sequence[dict[str, Any]]) -> np.ndarray:
-    texts = complete(loaded, [exam_prompt(item["question"]) for item in items], False)
-    pairs = zip(texts, items, strict=True)
-    return np.array([answer_of(text) == item["reference_answer"] for text, item in pairs], float)
+    def right(self, items: Sequence[dict[str, Any]]) -> np.ndarray:
+        """1 or 0 for each item; greedy, all in one batch."""
+        tokenizer, ends = self.encoder.tokenizer, self.encoder.ends
+        prompts = [self.encoded(item["question"], "-")[0] for item in items]
+        width = max(map(len, prompts))
+        pad = tokenizer.pad_token_id
+        ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts])
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+        greedy = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=self.max_tokens,
+            eos_token_id=sorted(ends),
+            pad_token_id=pad,
+        )
+        with torch.no_grad():
+            out = self.model.generate(ids, attention_mask=mask, generation_config=greedy)
+        found = []
+        for written, item in zip(out[:, width:].tolist(), items, strict=True):
+            end = next((place for place, token in enumerate(written) if token in ends), None)
+            text = tokenizer.decode(written[:end], skip_special_tokens=True)
+            answer = extract_answer(text, self.kind, end is not None, self.place)
+            found.append(float(judge(answer, item["reference_answer"], self.kind) is True))
+        return np.array(found)
 
 
 def spearman(values: Sequence[Sequence[tuple[float, float]]]) -> float:
@@ -105,6 +138,11 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, default=Path("data"))
     parser.add_argument("--pipeline", default="arte_tasks_signals")
     parser.add_argument("--student", type=Path, default=ROOT / "data/models/tiny-task-student")
+    parser.add_argument("--prompt-format", choices=("text", "chat"), default="text")
+    parser.add_argument("--template", default="arte/exam.jinja")
+    parser.add_argument("--max-tokens", type=int, default=72)
+    parser.add_argument("--answer-kind", default="exact")
+    parser.add_argument("--answer-in", default="tag")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--questions", type=int, default=40)
     parser.add_argument("--items", type=int, default=64, help="of each task")
@@ -125,14 +163,22 @@ def main() -> None:
     for item in load_from_disk(str(artifacts["test"])):
         if len(items[item["task"]]) < options.items:
             items[item["task"]].append(item)
-    loaded = load(options.student)
-    before = {task: right(loaded, asked) for task, asked in items.items()}
+    source = ModelSource("student", str(options.student), prompt_format=options.prompt_format)
+    student = Student(
+        load_model(replace(source, dtype="float32")),
+        pair_encoder(source, 1024),
+        options.template,
+        options.max_tokens,
+        options.answer_kind,
+        options.answer_in,
+    )
+    before = {task: student.right(asked) for task, asked in items.items()}
     truth: dict[str, Values] = {name: defaultdict(list) for name in ("ceiling", *SIGNALS)}
     rows = [row for question in chosen for row in candidates[question]]
     for done, row in enumerate(rows):
-        model = trained(loaded, row, options.steps, options.learning_rate)
+        after = student.trained(row, options.steps, options.learning_rate)
         task, question = row["task"], row["parent_id"]
-        gains = right((model, loaded[1]), items[task]) - before[task]
+        gains = after.right(items[task]) - before[task]
         truth["ceiling"][question].append((gains[::2].mean(), gains[1::2].mean()))
         for name in SIGNALS:
             truth[name][question].append((scores[name][row["id"]], gains.mean()))
