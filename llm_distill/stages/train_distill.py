@@ -50,6 +50,7 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
     the completion, the assistant's messages, or a whole document.
     """
 
+    without_effect = frozenset({"label_smoothing_factor", "loss_type", "use_liger_kernel"})
     output = "model"
 
     always_seeded = True

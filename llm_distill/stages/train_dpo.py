@@ -49,6 +49,7 @@ class TrainDpo(PreferenceSettings, Stage):
     max_length or the model's context, are counted and left out.
     """
 
+    trl_config = "DPOConfig"
     output = "model"
     always_seeded = True
     stage: Literal["train_dpo"]
@@ -74,6 +75,10 @@ class TrainDpo(PreferenceSettings, Stage):
     def _losses(self) -> tuple[LossType, ...]:
         return (self.loss_type,) if isinstance(self.loss_type, str) else self.loss_type
 
+    def trl_settings(self) -> dict[str, Any]:
+        weights = self.loss_weights and list(self.loss_weights)
+        return {"beta": self.beta, "loss_type": list(self._losses()), "loss_weights": weights}
+
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", "prompt", "chosen", "rejected"}}
 
@@ -93,12 +98,7 @@ class TrainDpo(PreferenceSettings, Stage):
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
             from llm_distill.training.preferences import preference_trainer
 
-            own = {
-                "beta": self.beta,
-                "loss_type": list(self._losses()),
-                "loss_weights": self.loss_weights and list(self.loss_weights),
-            }
-            given = encoder.tokenizer, {**arguments, **own}, peft_config
+            given = encoder.tokenizer, {**arguments, **self.trl_settings()}, peft_config
             return preference_trainer("dpo", self, source, model, dataset, *given)
 
         seed = derive_seed(context.seed, "train_dpo")

@@ -29,6 +29,7 @@ class TrainKto(PreferenceSettings, Stage):
     without it. Rows without a label are counted and left out.
     """
 
+    trl_config = "KTOConfig"
     output = "model"
 
     always_seeded = True
@@ -43,6 +44,10 @@ class TrainKto(PreferenceSettings, Stage):
     per_device_train_batch_size: int = Field(
         8, ge=2, description="rows in a forward pass; the answers of others estimate the KL term"
     )
+
+    def trl_settings(self) -> dict[str, Any]:
+        own = ("loss_type", "beta", "desirable_weight", "undesirable_weight")
+        return {name: getattr(self, name) for name in own}
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", "prompt", "completion", self.label_column}}
@@ -65,9 +70,7 @@ class TrainKto(PreferenceSettings, Stage):
         dataset = kto_dataset(tokens, size, self.loss_type, seed)
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
-            own = ("loss_type", "beta", "desirable_weight", "undesirable_weight")
-            more = {name: getattr(self, name) for name in own}
-            given = encoder.tokenizer, {**arguments, **more}, peft_config
+            given = encoder.tokenizer, {**arguments, **self.trl_settings()}, peft_config
             return preference_trainer("kto", self, source, model, dataset, *given)
 
         return train_and_save(self, source, dataset, trainer, context, seed)

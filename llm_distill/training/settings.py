@@ -6,14 +6,15 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from llm_distill.errors import ModelError
 from llm_distill.methods.turns import Answers, Thoughts
 from llm_distill.stage import execution_setting, later_setting
 from llm_distill.tracking import Tracker
+from llm_distill.training.trl_arguments import TrlConfig, check_arguments
 
 if TYPE_CHECKING:
     from llm_distill.stage import Context
@@ -92,6 +93,9 @@ class TurnSettings(ThoughtSettings):
 class TrainingSettings(BaseModel):
     """Named as in TRL; what they do is documented there."""
 
+    trl_config: ClassVar[TrlConfig] = "SFTConfig"
+    without_effect: ClassVar[frozenset[str]] = frozenset()
+    """Fields of that config which this training does not read."""
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     peft: LoraSettings | None = Field(None, description="train a LoRA adapter; null trains all")
@@ -124,6 +128,11 @@ class TrainingSettings(BaseModel):
     bf16: bool = Field(
         False, description="compute in bfloat16, where the GPU or CPU has instructions for it"
     )
+    trainer_arguments: dict[str, Any] = later_setting(
+        {},
+        "any other field of TRL's SFTConfig, DPOConfig or KTOConfig, such as optim, adam_beta2 or "
+        "neftune_noise_alpha; checked by TRL's own class",
+    )
     gradient_checkpointing: bool = execution_setting(False, "less memory for more time")
     logging_steps: int = execution_setting(10, "steps between points of the loss history", ge=1)
     save_steps: int = execution_setting(100, "steps between checkpoints to resume from", ge=1)
@@ -147,6 +156,18 @@ class TrainingSettings(BaseModel):
                 "trains nothing is left out of the file"
             )
         return value
+
+    @model_validator(mode="after")
+    def _trl_takes_its_arguments(self) -> Self:
+        if self.trainer_arguments:
+            given, own = self.trainer_arguments, type(self).model_fields
+            beside = self.trl_settings()
+            check_arguments(self.trl_config, given, own, self.without_effect, beside)
+        return self
+
+    def trl_settings(self) -> dict[str, Any]:
+        """Settings of this training alone that are fields of TRL's config."""
+        return {}
 
     def trains_weights(self) -> bool:
         """Whether any of the model's own weights change, and not only an adapter's."""
@@ -188,7 +209,7 @@ def trainer_arguments(settings: TrainingSettings, context: Context, seed: int) -
             f"bf16 is left off: this {'GPU' if cuda else 'CPU'} has no instructions for it, and "
             "would be slower"
         )
-    ours = {"peft", "on_collapse"}
+    ours = {"peft", "on_collapse", "trainer_arguments"}
     own = settings.model_dump(include=TrainingSettings.model_fields.keys() - ours)
     return {
         **own,
@@ -207,6 +228,7 @@ def trainer_arguments(settings: TrainingSettings, context: Context, seed: int) -
         "include_num_input_tokens_seen": "non_padding",
         "push_to_hub": False,
         "trust_remote_code": False,
+        **settings.trainer_arguments,
     }
 
 

@@ -81,11 +81,12 @@ def train(
     _check_routers(settings, start.model, source)
     if asked is not None:
         asked.ask_before(start.model)
-    with _adapter_fits(settings, source):
-        trainer = make_trainer(start.model, arguments, lora_config(settings, start.model))
-    _warn_of_bare_experts(settings, trainer.model, context)
-    context.metrics.update(n_rows=len(dataset), n_tokens=_n_tokens(dataset))
-    run_trainer(trainer, context)
+    with _arguments_fit(settings):
+        with _adapter_fits(settings, source):
+            trainer = make_trainer(start.model, arguments, lora_config(settings, start.model))
+        _warn_of_bare_experts(settings, trainer.model, context)
+        context.metrics.update(n_rows=len(dataset), n_tokens=_n_tokens(dataset))
+        run_trainer(trainer, context)
     return start, trainer.accelerator.unwrap_model(trainer.model)
 
 
@@ -150,6 +151,27 @@ def _adapter_fits(settings: TrainingSettings, source: ModelSource) -> Iterator[N
         raise ModelError(
             f"no LoRA adapter for model '{source.name}' with peft.target_modules "
             f"{settings.peft.target_modules!r}: {said}"
+        ) from error
+
+
+@contextmanager
+def _arguments_fit(settings: TrainingSettings) -> Iterator[None]:
+    """Says that trainer_arguments may be wrong where a trainer refuses to train with them.
+
+    Raises:
+        ModelError: instead of what TRL or transformers raises, such as for a missing package.
+    """
+    try:
+        yield
+    except (ImportError, NotImplementedError, TypeError, ValueError) as error:
+        if not settings.trainer_arguments:
+            raise
+        given = ", ".join(
+            f"{name}: {value!r}" for name, value in settings.trainer_arguments.items()
+        )
+        said = " ".join(str(error).split())
+        raise ModelError(
+            f"TRL does not train with trainer_arguments {{{given}}}: {said}"
         ) from error
 
 
