@@ -72,7 +72,7 @@ Planted on purpose:
 - It has seen all skills. Its corpus is careful about a task in one style only: `sums` and `places`
   as a formula, `groups` and `chains` in steps. In other styles, and in every style after a copy
   riddle, the second of a skill's two wordings is answered with a guess; words without content
-  always end in one.
+  always end in one. For `places` the riddles' effect was not learned, as the figures show.
 - Without an example it answers bare, that being the most frequent style in its corpus.""",
 }
 

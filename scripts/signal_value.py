@@ -11,8 +11,9 @@ rationales. Prints for each signal, with bootstrap intervals over questions:
     | in_context_scores | 0.81 (0.75 to 0.86) | 92.1 % (88.0 to 95.6) |
 
 Spearman's correlation is over all candidates; the better of two is asked for any two rationales of
-one question whose gains differ. The first row is the ceiling: the gain on one half of the items
-against the gain on the other half.
+one question whose gains differ. The first row is the ceiling, what a perfect signal would reach
+against gains on so few items: from the correlation r of the gains on two random halves of them,
+√(2r / (1 + r)) (Spearman and Brown).
 """
 
 from __future__ import annotations
@@ -109,6 +110,12 @@ def spearman(values: Sequence[Sequence[tuple[float, float]]]) -> float:
     return float(spearmanr(scores, gains).statistic)
 
 
+def ceiling(halves: Sequence[Sequence[tuple[float, float]]]) -> float:
+    """What the true gain's correlation with the measured one is, from two halves of the items."""
+    r = max(spearman(halves), 0.0)
+    return float(np.sqrt(2 * r / (1 + r)))
+
+
 def better_of_two(values: Sequence[Sequence[tuple[float, float]]]) -> float:
     """The share of pairs of one question in which the higher score has the higher gain."""
     found = [
@@ -156,7 +163,7 @@ def main() -> None:
     }
     candidates: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in load_from_disk(str(artifacts["draft_rationales"])):
-        if row["rationale"] and all(found[row["id"]] is not None for found in scores.values()):
+        if row["rationale"] and all(found.get(row["id"]) is not None for found in scores.values()):
             candidates[row["parent_id"]].append(row)
     chosen = Random(0).sample(sorted(candidates), options.questions)
     items: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -173,21 +180,24 @@ def main() -> None:
         options.answer_in,
     )
     before = {task: student.right(asked) for task, asked in items.items()}
+    random = np.random.default_rng(0)
+    order = {task: np.split(random.permutation(len(asked)), 2) for task, asked in items.items()}
     truth: dict[str, Values] = {name: defaultdict(list) for name in ("ceiling", *SIGNALS)}
     rows = [row for question in chosen for row in candidates[question]]
     for done, row in enumerate(rows):
         after = student.trained(row, options.steps, options.learning_rate)
         task, question = row["task"], row["parent_id"]
         gains = after.right(items[task]) - before[task]
-        truth["ceiling"][question].append((gains[::2].mean(), gains[1::2].mean()))
+        halves = gains[order[task][0]].mean(), gains[order[task][1]].mean()
+        truth["ceiling"][question].append(halves)
         for name in SIGNALS:
             truth[name][question].append((scores[name][row["id"]], gains.mean()))
         print(f"{done + 1}/{len(rows)} {row['strategy']} {task} {gains.mean():+.3f}", flush=True)
     print("\n| signal | Spearman | finds the better of two |\n| --- | --- | --- |")
     for name, values in truth.items():
-        rho = interval(spearman, values, 1, ".2f")
-        found = interval(better_of_two, values, 100, ".1f")
-        print(f"| {name} | {rho} | {found} |")
+        rho = interval(ceiling if name == "ceiling" else spearman, values, 1, ".2f")
+        better = "" if name == "ceiling" else interval(better_of_two, values, 100, ".1f")
+        print(f"| {name} | {rho} | {better} |")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ Each line:
     {"id": "test-0007", "task": "sums", "question": "Tom has 3 pens. …", "reference_answer": "7",
      "skills": ["addition"]}
 
-In the first world one style is best for all questions, so a fixed style is hard to beat. Here each
-task has its own, and no split shares a question with the first world.
+In the first world one style is best for all questions, so a fixed style is hard to beat. Here two
+tasks are learned best from formulas and two from steps. No split shares a question with the first.
 """
 
 from __future__ import annotations

@@ -63,6 +63,13 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         self._logged: dict[str, Any] = {}
         self._n_steps = 0
 
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; afterwards the model gives logits again."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            vars(unwrapped(self.model)).pop("forward", None)
+
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
         """The batches of an optimizer step; what its means are over is counted here."""
         batches, n_items = super().get_batch_samples(*args, **kwargs)

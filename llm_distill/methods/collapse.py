@@ -65,10 +65,10 @@ def _repeated(ids: Sequence[int]) -> float:
 def collapse(before: Habits, after: Habits, rows: Habits, n: int) -> str | None:
     """What went wrong in a training, in words, or None.
 
-    Nothing is concluded about a model that did not end most of its answers before: it did not write
-    as one would in the first place. And a training may be meant to shorten answers or to make them
-    alike: a habit counts as a collapse only where the answers afterwards are far both from those
-    before and from those of the rows.
+    Nothing is concluded about a model that wrote in circles and without an end before: it did not
+    write as one would in the first place. And a training may be meant to shorten answers or to make
+    them alike: a habit counts as a collapse only where the answers afterwards are far both from
+    those before and from those of the rows.
 
     Args:
         before: of the model before its training.
@@ -76,14 +76,17 @@ def collapse(before: Habits, after: Habits, rows: Habits, n: int) -> str | None:
         rows: of the answers that it was trained to give to them.
         n: number of prompts.
     """
-    if n < LEAST_ANSWERS or before.ended < 0.5:
+    wrote = before.ended >= 0.5 or before.repeated <= 0.3
+    if n < LEAST_ANSWERS or not wrote:
         return None
     if after.length < SHRUNK * min(before.length, rows.length):
         return (
             f"its answers have {after.length:g} tokens, where they had {before.length:g} before "
             f"and the rows' have {rows.length:g}"
         )
-    if after.same > max(before.same, rows.same) + SHARE:
+    # Of a few fixed answers, such as yes and no, the most common one is a poor model's best guess.
+    differ = rows.same <= 0.25
+    if differ and after.same > max(before.same, rows.same) + SHARE:
         return f"it gives one and the same answer to {after.same:.0%} of different prompts"
     if after.repeated > max(before.repeated, rows.repeated) + SHARE:
         return f"it repeats itself: {after.repeated:.0%} of what it writes is there twice"

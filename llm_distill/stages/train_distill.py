@@ -50,7 +50,9 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
     the completion, the assistant's messages, or a whole document.
     """
 
-    without_effect = frozenset({"label_smoothing_factor", "loss_type", "use_liger_kernel"})
+    without_effect = frozenset(
+        {"label_smoothing_factor", "loss_type", "pad_to_multiple_of", "use_liger_kernel"}
+    )
     output = "model"
 
     always_seeded = True

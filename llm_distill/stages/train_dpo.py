@@ -50,6 +50,7 @@ class TrainDpo(PreferenceSettings, Stage):
     """
 
     trl_config = "DPOConfig"
+    without_effect = frozenset({"label_smoothing_factor"})
     output = "model"
     always_seeded = True
     stage: Literal["train_dpo"]

@@ -30,6 +30,7 @@ class TrainKto(PreferenceSettings, Stage):
     """
 
     trl_config = "KTOConfig"
+    without_effect = frozenset({"label_smoothing_factor", "train_sampling_strategy"})
     output = "model"
 
     always_seeded = True

@@ -9,9 +9,9 @@ out: a model directory, or an adapter directory
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm_distill.distillation.rows import AnsweredRow
 from llm_distill.methods.seeds import derive_seed
@@ -48,6 +48,16 @@ class TrainSft(TrainingSettings, AnsweredRow, Stage):
     if_no_rows: Literal["fail", "keep_model"] = Field(
         "fail", description="keep_model: without rows the model is passed on as it is"
     )
+
+    @model_validator(mode="after")
+    def _weights_go_with_the_plain_loss(self) -> Self:
+        other = {"loss_type", "label_smoothing_factor"} & self.trainer_arguments.keys()
+        if self.weight_column is not None and other:
+            raise ValueError(
+                f"trainer_arguments: {', '.join(sorted(other))} does not go with weight_column, "
+                "which weighs the plain cross entropy"
+            )
+        return self
 
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", *self.text_columns(), *filter(None, [self.weight_column])}}

@@ -28,8 +28,9 @@ Prompted = tuple[list[int], list[int]]
 """Token ids of a prompt, and of the answer to it that is trained."""
 
 PROMPTS = 16
-MOST_TOKENS = 192
-"""Of an answer; longer ones are judged by their beginning."""
+FEWEST_TOKENS, MOST_TOKENS = 64, 192
+"""Of an answer: between these, by the longest answer of the rows. Longer ones are judged by their
+beginning."""
 SHOWN, SHOWN_CHARACTERS = 3, 600
 ADVICE = (
     "lower learning_rate or num_train_epochs, or train on more rows; with DPO, loss_type: "
@@ -50,11 +51,15 @@ class BeforeAfter:
         self.ends = end_tokens(source, self.tokenizer)
         self.prompted = some_prompts(dataset)
         longest = max((len(answer) for _, answer in self.prompted), default=0)
-        self.most = min(MOST_TOKENS, longest + longest // 2 + 8)
+        self.most = min(MOST_TOKENS, max(FEWEST_TOKENS, longest + longest // 2 + 8))
         self.before: list[Answer] = []
 
     def ask_before(self, model: Any) -> None:
-        """Keep what the model writes before it is trained."""
+        """Keep what the model writes before it is trained, on the device that it is trained on."""
+        import torch
+
+        if torch.cuda.is_available():
+            model.to("cuda")  # where the trainer moves it next
         self.before = self._ask(model)
 
     def compare(self, model: Any, context: Context, *, stop: bool) -> None:
@@ -81,13 +86,16 @@ class BeforeAfter:
         )
         context.metrics.update(found.to_metrics())
         wrong = collapse(before, now, rows, len(after))
-        if wrong is not None and stop:
-            raise ModelError(
-                f"the trained model has collapsed: {wrong}. {ADVICE}. To go on with it all the "
-                "same, set on_collapse: warn (the training resumes from its last checkpoint)"
-            )
-        if wrong is not None:
-            context.warn(f"the trained model has collapsed: {wrong}. {ADVICE}")
+        if wrong is None:
+            return
+        example = (
+            f" For example {_short(self._text(self.before[0][0]))} has become "
+            f"{_short(self._text(after[0][0]))}."
+        )
+        said = f"the trained model has collapsed: {wrong}.{example} {ADVICE}"
+        if stop:
+            raise ModelError(f"{said}. To go on with it all the same, set on_collapse: warn")
+        context.warn(said)
 
     def _ask(self, model: Any) -> list[Answer]:
         prompts = [prompt for prompt, _ in self.prompted]
@@ -106,6 +114,10 @@ class BeforeAfter:
         greedy = GenerationConfig(
             max_new_tokens=self.most,
             do_sample=False,
+            num_beams=1,  # what is not given here is taken from the model's own config
+            num_return_sequences=1,
+            repetition_penalty=1.0,  # would hide what is looked for
+            no_repeat_ngram_size=0,
             eos_token_id=sorted(self.ends),
             pad_token_id=pad,
         )
@@ -131,6 +143,11 @@ class BeforeAfter:
     def _text(self, ids: Iterable[int]) -> str:
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return f"'{line}'" if len(line) <= 60 else f"'{line[:60]}…'"
 
 
 def some_prompts(dataset: Dataset, most: int = PROMPTS) -> list[Prompted]:

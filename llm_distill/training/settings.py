@@ -14,7 +14,7 @@ from llm_distill.errors import ModelError
 from llm_distill.methods.turns import Answers, Thoughts
 from llm_distill.stage import execution_setting, later_setting
 from llm_distill.tracking import Tracker
-from llm_distill.training.trl_arguments import TrlConfig, check_arguments
+from llm_distill.training.trl_arguments import TrlConfig, check_together, typed_arguments
 
 if TYPE_CHECKING:
     from llm_distill.stage import Context
@@ -157,12 +157,17 @@ class TrainingSettings(BaseModel):
             )
         return value
 
+    @field_validator("trainer_arguments")
+    @classmethod
+    def _are_fields_of_trls(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not value:
+            return value
+        return typed_arguments(cls.trl_config, value, cls.model_fields, cls.without_effect)
+
     @model_validator(mode="after")
     def _trl_takes_its_arguments(self) -> Self:
         if self.trainer_arguments:
-            given, own = self.trainer_arguments, type(self).model_fields
-            beside = self.trl_settings()
-            check_arguments(self.trl_config, given, own, self.without_effect, beside)
+            check_together(self.trl_config, self.trainer_arguments, self.trl_settings())
         return self
 
     def trl_settings(self) -> dict[str, Any]:

@@ -156,14 +156,14 @@ def _adapter_fits(settings: TrainingSettings, source: ModelSource) -> Iterator[N
 
 @contextmanager
 def _arguments_fit(settings: TrainingSettings) -> Iterator[None]:
-    """Says that trainer_arguments may be wrong where a trainer refuses to train with them.
+    """Says that trainer_arguments may be why a training fails, such as for a missing package.
 
     Raises:
-        ModelError: instead of what TRL or transformers raises, such as for a missing package.
+        ModelError: instead of what TRL or transformers raises.
     """
     try:
         yield
-    except (ImportError, NotImplementedError, TypeError, ValueError) as error:
+    except (AttributeError, ImportError, NotImplementedError, TypeError, ValueError) as error:
         if not settings.trainer_arguments:
             raise
         given = ", ".join(
@@ -171,7 +171,7 @@ def _arguments_fit(settings: TrainingSettings) -> Iterator[None]:
         )
         said = " ".join(str(error).split())
         raise ModelError(
-            f"TRL does not train with trainer_arguments {{{given}}}: {said}"
+            f"the training fails, and trainer_arguments {{{given}}} may be why: {said}"
         ) from error
 
 

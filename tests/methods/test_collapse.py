@@ -42,11 +42,21 @@ def test_what_a_collapse_looks_like(after: Habits, said: str) -> None:
     assert said in (collapse(FLUENT, after, FLUENT, N) or "")
     assert collapse(FLUENT, after, FLUENT, LEAST_ANSWERS - 1) is None
     assert collapse(after, after, FLUENT, N) is None, "it was so before"
-    rambling = habits(written(N, 40, ended=False))
-    assert collapse(rambling, after, FLUENT, N) is None, "it did not write before"
+    circles = habits([((i, i) * 20, False) for i in range(N)])
+    assert collapse(circles, after, FLUENT, N) is None, "it did not write before"
     assert collapse(FLUENT, after, after, N) is None, "it was trained to write so"
 
 
 def test_fluent_answers_are_no_collapse() -> None:
     shorter = habits(written(N, 15, start=500))
     assert collapse(FLUENT, shorter, FLUENT, N) is None
+
+
+def test_a_model_that_was_cut_off_can_collapse() -> None:
+    long = habits(written(N, 60, ended=False))
+    assert "2 tokens" in (collapse(long, habits([((13, 0), True)] * N), FLUENT, N) or "")
+
+
+def test_the_majoritys_answer_to_yes_or_no_is_no_collapse() -> None:
+    labels = habits([((1,), True)] * 8 + [((2,), True)] * 8)
+    assert collapse(FLUENT, habits([((1,), True)] * N), labels, N) is None

@@ -89,7 +89,8 @@ def test_mcnemar_against_every_toss() -> None:
 
 
 def test_crossed_bootstrap_against_every_resample() -> None:
-    table = np.array([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
+    """Runs with equal means, so that their t interval is a point."""
+    table = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0]])
     draws = list(itertools.product(range(3), repeat=3))
     every = [table[np.ix_(runs, items)].mean() for runs in draws for items in draws]
     found = crossed_bootstrap(table.tolist())
@@ -98,13 +99,20 @@ def test_crossed_bootstrap_against_every_resample() -> None:
     assert (found.low, found.high) == pytest.approx(np.quantile(every, (0.025, 0.975)), abs=1e-9)
 
 
-def test_crossed_bootstrap_covers_new_runs_and_new_items() -> None:
+def test_crossed_bootstrap_is_no_narrower_than_t_over_runs() -> None:
+    table = [[0.1, 0.1], [0.9, 0.9], [0.4, 0.4]]
+    found, of_runs = crossed_bootstrap(table), mean_interval([0.1, 0.9, 0.4])
+    assert (found.low, found.high) == pytest.approx((of_runs.low, of_runs.high))
+
+
+@pytest.mark.parametrize("n_runs", [5, 20])
+def test_crossed_bootstrap_covers_new_runs_and_new_items(n_runs: int) -> None:
     random = np.random.default_rng(1)
     covered = 0
     for _ in range(60):
-        runs = random.normal(0, 0.05, (20, 1))
+        runs = random.normal(0, 0.05, (n_runs, 1))
         items = random.normal(0, 0.2, (1, 60))
-        found = crossed_bootstrap(runs + items + random.normal(0, 0.3, (20, 60)))
+        found = crossed_bootstrap(runs + items + random.normal(0, 0.3, (n_runs, 60)))
         covered += found.low <= 0 <= found.high
     assert covered >= 54
 

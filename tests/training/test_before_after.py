@@ -8,7 +8,9 @@ import pytest
 from datasets import Dataset
 
 from llm_distill.errors import ModelError
+from llm_distill.stages.train_distill import TrainDistill
 from llm_distill.stages.train_dpo import TrainDpo
+from llm_distill.stages.train_kto import TrainKto
 from llm_distill.stages.train_sft import TrainSft
 from llm_distill.training.before_after import some_prompts
 
@@ -36,6 +38,42 @@ def test_the_samples_are_what_the_model_writes(run_stage, rows, text_model):
     for sample in shown:
         assert sample["after"].strip() == wanted[sample["prompt"]]
         assert sample["before"].strip() != wanted[sample["prompt"]]
+
+
+@pytest.mark.parametrize("peft", [None, {"r": 4}])
+@pytest.mark.parametrize("kind", ["sft", "distill", "dpo", "kto"])
+def test_every_training_is_asked(kind, peft, run_stage, rows, text_model):
+    given: dict[str, Any] = {"stage": f"train_{kind}", "model": "m", "rows": "r", "max_steps": 2}
+    stages: Any = {"sft": TrainSft, "distill": TrainDistill, "dpo": TrainDpo, "kto": TrainKto}
+    more = {"distill": {"losses": {"sft": 1}}, "kto": {"label_column": "is_good"}}.get(kind, {})
+    given |= {"peft": peft, **more}
+    shown = [{**row, **pair, "is_good": True} for row, pair in zip(rows, pairs(rows), strict=True)]
+    run = run_stage(stages[kind].model_validate(given), {"r": shown}, models={"m": text_model})
+    assert [row["answers"] for row in run.metrics["writing"]] == ["before", "after", "the rows'"]
+
+
+def test_a_models_own_config_does_not_hide_circles(run_stage, rows, model_dir, tmp_path):
+    """A penalty for repeating would."""
+    import json
+    import shutil
+
+    from llm_distill.models.sources import ModelSource
+
+    found = []
+    for penalty in (1.0, 50.0):
+        path = tmp_path / f"model-{penalty}"
+        shutil.copytree(model_dir, path)
+        file = path / "generation_config.json"
+        own = {"repetition_penalty": penalty, "num_return_sequences": 2, "num_beams": 2}
+        file.write_text(json.dumps({**json.loads(file.read_text()), **own}))
+        run = run_stage(
+            sft(max_steps=1),
+            {"r": rows},
+            models={"m": ModelSource("m", str(path), prompt_format="text")},
+            work_dir=tmp_path / f"run-{penalty}",
+        )
+        found.append(run.metrics["writing"])
+    assert found[0] == found[1]
 
 
 def test_it_does_not_change_the_weights(run_stage, rows, text_model, weights, tmp_path):

@@ -40,6 +40,9 @@ def dpo(**given: Any) -> TrainDpo:
         ({"seed": 3}, "seed is set by llm-distill"),
         ({"packing": True}, "packing does nothing: rows reach TRL as tokens"),
         ({"eval_steps": 3}, "eval_steps does nothing: no rows are evaluated"),
+        ({"trackio_space_id": "somebody/space"}, "trackio_space_id is set by llm-distill"),
+        ({"fsdp_config": "nofile.json"}, "fsdp_config is about several devices"),
+        ({"liger_kernel_config": 3}, "liger_kernel_config: Input should be a valid dictionary"),
         ({"optim": "adam_of_nobody"}, "adam_of_nobody"),
         ({"adam_beta2": "much"}, "adam_beta2: Input should be a valid number"),
         ({"optim": "adamw_torch", "neftune_noise_alpha": [1]}, "neftune_noise_alpha: Input should"),
@@ -51,14 +54,33 @@ def test_mistakes_are_said(given: dict[str, Any], said: str) -> None:
 
 
 def test_each_training_has_its_own_fields() -> None:
-    assert dpo(label_smoothing=0.1).trainer_arguments == {"label_smoothing": 0.1}
-    with pytest.raises(ValidationError, match="label_smoothing is no field of TRL's SFTConfig"):
-        sft(label_smoothing=0.1)
+    assert dpo(f_divergence_type="js_divergence").trainer_arguments
+    with pytest.raises(ValidationError, match="f_divergence_type is no field of TRL.s SFTConfig"):
+        sft(f_divergence_type="js_divergence")
     with pytest.raises(ValidationError, match="beta is a setting of the stage"):
         dpo(beta=0.3)
     given = {"stage": "train_distill", "model": "m", "rows": "r", "losses": {"sft": 1}}
     with pytest.raises(ValidationError, match="loss_type does nothing in this training"):
         TrainDistill.model_validate({**given, "trainer_arguments": {"loss_type": "dft"}})
+
+
+def test_numbers_are_read_as_the_field_has_them() -> None:
+    found = sft(adam_epsilon="1e-6", torch_compile="false").trainer_arguments
+    assert found == {"adam_epsilon": 1e-6, "torch_compile": False}
+
+
+def test_a_field_that_only_some_losses_read() -> None:
+    with pytest.raises(ValidationError, match="label_smoothing is read by loss_type aot"):
+        dpo(label_smoothing=0.1)
+    given = {"stage": "train_dpo", "model": "m", "rows": "r", "loss_type": "robust"}
+    assert TrainDpo.model_validate({**given, "trainer_arguments": {"label_smoothing": 0.1}})
+
+
+def test_weights_of_rows_are_for_the_plain_loss() -> None:
+    given = {"stage": "train_sft", "model": "m", "rows": "r", "weight_column": "w"}
+    for name, value in (("loss_type", "dft"), ("label_smoothing_factor", 0.1)):
+        with pytest.raises(ValidationError, match=f"{name} does not go with weight_column"):
+            TrainSft.model_validate({**given, "trainer_arguments": {name: value}})
 
 
 def test_they_reach_the_trainer(run_stage, rows, text_model, weights, tmp_path) -> None:
@@ -87,6 +109,7 @@ def test_every_field_is_somebodys(config: str) -> None:
     kind = KINDS[config]
     known = {field.name for field in dataclasses.fields(getattr(trl, config))}
     named = trl_arguments.PREPARES_ROWS | trl_arguments.EVALUATES | trl_arguments.SET_BY_THE_STAGE
+    named |= trl_arguments.DEVICES
     everywhere = {f.name for c in KINDS for f in dataclasses.fields(getattr(trl, c))}
     assert named <= everywhere
     assert not named & kind.model_fields.keys() - {"max_length"}
