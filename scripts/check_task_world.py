@@ -66,7 +66,11 @@ def check_drafts(loaded: Loaded, seeds: Sequence[Row], each: int = 60) -> list[F
     found = [(task, DRAFT.search(text)) for task, text in zip(wanted, texts, strict=True)]
     drafts = [(task, match[1], match[2]) for task, match in found if match]
     riddles = [is_copy_riddle(question) for _, question, _ in drafts]
-    solved = [(task, target, solve(question)) for task, question, target in drafts]
+    solved = [
+        (task, target, solve(question))
+        for (task, question, target), riddle in zip(drafts, riddles, strict=True)
+        if not riddle
+    ]
     formed = [(task, target, its) for task, target, its in solved if its]
     kept = [task for task, _, (skill, _) in formed if TASK_OF.get(skill) == task]
     right = [target for _, target, (_, answer) in formed if target == answer]

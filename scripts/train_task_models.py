@@ -36,8 +36,6 @@ from word_problems import STYLES, copy_riddle, explain, sample_problem
 from word_tasks import TASKS, is_careless
 
 GROUPS = tuple(TASKS.values())
-KEEPING_TO_THE_TASK = (4_000_000, 1.2e-3, 0.8)
-"""The teacher's last phase, mostly drafts: that they are of the examples' task is learned late."""
 PRACTICE = {"sums": 1.0, "groups": 0.8, "chains": 1.1, "places": 1.5}
 """How often the student's corpus has each task: copying is learned late, products soon."""
 
@@ -76,9 +74,6 @@ def main() -> None:
     if args.kind == "teacher":
         document = partial(teacher_document, held_out=held_out, groups=GROUPS)
         phases = teacher_phases(recipe, held_out, GROUPS)
-        tokens, rate, drafts = KEEPING_TO_THE_TASK
-        phases.append((partial(document, late=True, drafts=drafts), tokens, rate, False))
-        recipe = {**recipe, "late_phases": (*recipe["late_phases"], KEEPING_TO_THE_TASK)}
     else:
         document = partial(student_document, held_out=held_out)
         phases = [(document, recipe["tokens"], recipe["lr"], True)]
