@@ -15,7 +15,7 @@ from llm_distill.errors import ModelError
 from llm_distill.evaluation.result_rows import AnsweredPrompt, WritingRow
 from llm_distill.evaluation.results import Results
 from llm_distill.methods.collapse import Answer, collapse, habits
-from llm_distill.models.sources import end_tokens, load_tokenizer
+from llm_distill.models.sources import context_length, end_tokens, load_tokenizer
 from llm_distill.training.data import NO_LOSS
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ class BeforeAfter:
         self.ends = end_tokens(source, self.tokenizer)
         self.prompted = some_prompts(dataset)
         longest = max((len(answer) for _, answer in self.prompted), default=0)
-        self.most = min(MOST_TOKENS, max(FEWEST_TOKENS, longest + longest // 2 + 8))
+        wanted = min(MOST_TOKENS, max(FEWEST_TOKENS, longest + longest // 2 + 8))
+        prompt = max((len(prompt) for prompt, _ in self.prompted), default=0)
+        self.most = min(wanted, context_length(source) - prompt)  # there is room for an answer
         self.before: list[Answer] = []
 
     def ask_before(self, model: Any) -> None:
