@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from ask_tiny_model import answer_of, complete, load
-from check_world import Figure, Row, accuracy, by_skill, render
+from check_world import Figure, Row, accuracy, by_skill, render, report
 from make_word_problems import make_splits
 from model_cards import write_figures
 from solve_word_problems import solve
@@ -281,10 +281,7 @@ def main() -> int:
             figures += found
             if args.write_cards:
                 write_figures(getattr(args, kind), [figure.cells() for figure in found], CHECK)
-    for figure in figures:
-        name, value, band = figure.cells()
-        print(f"{'ok  ' if figure.good else 'MISS'} {figure.model}: {name:52} {value:>7}  {band}")
-    return 0 if all(figure.good for figure in figures) else 1
+    return report(figures)
 
 
 if __name__ == "__main__":

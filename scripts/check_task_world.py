@@ -18,7 +18,17 @@ from typing import Any
 
 import torch
 from ask_tiny_model import complete, load
-from check_world import Figure, Row, accuracy, by_skill, example, exams_after, render, style_share
+from check_world import (
+    Figure,
+    Row,
+    accuracy,
+    by_skill,
+    example,
+    exams_after,
+    render,
+    report,
+    style_share,
+)
 from model_cards import write_figures
 from solve_word_problems import solve
 from train_tiny_models import ROOT, STRATEGIES, bundled_questions
@@ -130,10 +140,7 @@ def main() -> int:
             figures += found
             if args.write_cards:
                 write_figures(path, [figure.cells() for figure in found], "check_task_world")
-    for figure in figures:
-        name, value, band = figure.cells()
-        print(f"{'ok  ' if figure.good else 'MISS'} {figure.model}: {name:52} {value:>7}  {band}")
-    return 0 if all(figure.good for figure in figures) else 1
+    return report(figures)
 
 
 if __name__ == "__main__":

@@ -191,6 +191,14 @@ def check_student(
     ]
 
 
+def report(figures: Sequence[Figure]) -> int:
+    """Print them; the exit code is 1 if one is out of its range."""
+    for figure in figures:
+        name, value, band = figure.cells()
+        print(f"{'ok  ' if figure.good else 'MISS'} {figure.model}: {name:52} {value:>7}  {band}")
+    return 0 if all(figure.good for figure in figures) else 1
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the bundled teacher and student.")
     parser.add_argument("--teacher", type=Path, default=ROOT / "data/models/tiny-teacher")
@@ -211,10 +219,7 @@ def main() -> int:
         figures += found
         if args.write_cards:
             write_figures(args.student, [figure.cells() for figure in found])
-    for figure in figures:
-        name, value, band = figure.cells()
-        print(f"{'ok  ' if figure.good else 'MISS'} {figure.model}: {name:52} {value:>7}  {band}")
-    return 0 if all(figure.good for figure in figures) else 1
+    return report(figures)
 
 
 if __name__ == "__main__":

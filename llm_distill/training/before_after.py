@@ -6,7 +6,7 @@ after:  "13.0."                             (4 tokens, ended, and the same to ev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from llm_distill.evaluation.results import Results
 from llm_distill.methods.collapse import Answer, collapse, habits
 from llm_distill.models.sources import context_length, end_tokens, load_tokenizer
 from llm_distill.training.data import NO_LOSS
+from llm_distill.training.greedy import write_greedily
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -103,38 +104,12 @@ class BeforeAfter:
         prompts = [prompt for prompt, _ in self.prompted]
         starts = range(0, len(prompts), self.batch_size)
         batches = (prompts[start : start + self.batch_size] for start in starts)
-        return [self._until_end(ids) for batch in batches for ids in self._written(model, batch)]
-
-    def _written(self, model: Any, prompts: Sequence[list[int]]) -> list[list[int]]:
-        import torch
-        from transformers import GenerationConfig
-
         pad = self.tokenizer.pad_token_id
-        width = max(map(len, prompts))
-        ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
-        greedy = GenerationConfig(
-            max_new_tokens=self.most,
-            do_sample=False,
-            num_beams=1,  # what is not given here is taken from the model's own config
-            num_return_sequences=1,
-            repetition_penalty=1.0,  # would hide what is looked for
-            no_repeat_ngram_size=0,
-            eos_token_id=sorted(self.ends),
-            pad_token_id=pad,
-        )
-        was_training = model.training
-        model.eval()
-        with torch.no_grad():
-            out = model.generate(
-                input_ids=ids.to(model.device),
-                attention_mask=mask.to(model.device),
-                generation_config=greedy,
-                use_cache=True,
-            )
-        model.train(was_training)
-        written: list[list[int]] = out[:, width:].tolist()
-        return written
+        return [
+            self._until_end(ids)
+            for batch in batches
+            for ids in write_greedily(model, batch, self.ends, pad, self.most)
+        ]
 
     def _until_end(self, ids: Iterable[int]) -> Answer:
         """An answer as far as a model may write here, without the token that ends it."""

@@ -40,7 +40,8 @@ def test_arte_and_its_controls_differ_in_their_data_only(file: str, profile: str
     assert {(select.n, select.per, select.strict) for select in data} == {
         (data[0].n, data[0].per, True)
     }
-    assert len({select.rows for select in data}) == len(students) >= 3
+    fewest = 3 if "small" in file else 5
+    assert len({select.rows for select in data}) == len(students) >= fewest
     checked = [
         stages["original_checked" if student == "original_teacher" else select.rows]
         for student, select in zip(students, data, strict=True)

@@ -1,0 +1,43 @@
+"""What a model in training writes after a few prompts, in one batch and without an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+
+def write_greedily(
+    model: Any, prompts: Sequence[Sequence[int]], ends: Collection[int], pad: int, most: int
+) -> list[list[int]]:
+    """At most `most` token ids after each prompt's, with what ends them and padding after it.
+
+    The model's own generation config has no say: it may draw, or forbid to repeat.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    width = max(map(len, prompts))
+    ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+    greedy = GenerationConfig(
+        max_new_tokens=most,
+        do_sample=False,
+        num_beams=1,  # what is not given here is taken from the model's own config
+        num_return_sequences=1,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        eos_token_id=sorted(ends),
+        pad_token_id=pad,
+    )
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        out = model.generate(
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            generation_config=greedy,
+            use_cache=True,
+        )
+    model.train(was_training)
+    written: list[list[int]] = out[:, width:].tolist()
+    return written
