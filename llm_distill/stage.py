@@ -92,6 +92,20 @@ class ModelOutput:
     base: ModelSource | None = None
 
 
+@dataclass(frozen=True)
+class Launch:
+    """How a stage's work is done by several processes, which accelerate starts.
+
+    arguments: of `accelerate launch`. on_cpu: no process has a GPU.
+    advice: what to lower where memory runs out.
+    """
+
+    processes: int
+    arguments: tuple[str, ...]
+    on_cpu: bool
+    advice: str
+
+
 class Progress(Protocol):
     """A progress bar, or plain lines without a terminal."""
 
@@ -264,9 +278,21 @@ class Stage(BaseModel):
         """The templates that the stage renders, each with the variables available to it."""
         return {}
 
+    def further_settings(self) -> Mapping[str, Any]:
+        """By place, execution settings that can change the result of this stage after all."""
+        return {}
+
     def is_seeded(self) -> bool:
         """Whether the pipeline's seed can change the result."""
         return self.always_seeded
+
+    def launched(self) -> Launch | None:
+        """The processes that do its work together; None where one does. Asked in its worker."""
+        return None
+
+    def missing(self) -> Iterable[tuple[str, str]]:
+        """Packages that its settings need and that are not there: (place, message)."""
+        return ()
 
     def source_digests(self) -> dict[str, str]:
         """Digests or revisions of what is read from outside the pipeline, such as files."""

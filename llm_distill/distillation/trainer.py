@@ -12,12 +12,14 @@ import torch
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 from trl import SFTConfig, SFTTrainer
 
+from llm_distill.distillation.lm_head.head import Head
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of, unwrapped
 from llm_distill.distillation.losses.loss import MeanOf
 from llm_distill.distillation.losses.objective import Objective, counts
 from llm_distill.distillation.teacher.signal import BatchesOfRows, TeacherSignal
 from llm_distill.errors import ModelError
 from llm_distill.methods.loss_weights import grad_mag_weights
+from llm_distill.training.launch import is_main, is_sharded
 from llm_distill.training.loop import Guarded
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         boundary_tokens = None if boundary_tokens is None else boundary_tokens.to(self.args.device)
         self._objective = replace(objective, boundary_tokens=boundary_tokens)
         self._weights = objective.settings.losses.weights()
-        self._head = head_of(self.model)
+        self._head = _same_head(self.model)
         self._is_measured = objective.settings.combine == "grad_mag" and len(self._weights) > 1
         self._layer = _last_layer(self.model) if self._is_measured else []
         _answers_through(self.model, backbone_of(self.model), routers=self.aux_loss_enabled)
@@ -74,7 +76,8 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         """The batches of an optimizer step; what its means are over is counted here."""
         batches, n_items = super().get_batch_samples(*args, **kwargs)
         if batches:
-            counted = sum(map(counts, batches), torch.zeros(len(MeanOf), dtype=torch.int64))
+            own = [batch for batch, n in zip(batches, self.own_rows, strict=True) if n]
+            counted = sum(map(counts, own), torch.zeros(len(MeanOf), dtype=torch.int64))
             gathered = self.accelerator.gather(counted.to(self.args.device))
             totals = gathered.view(-1, len(MeanOf)).sum(0).clamp(min=1).tolist()
             n_of = dict(zip(MeanOf, totals, strict=True))
@@ -90,9 +93,11 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
     ) -> torch.Tensor:
         """A batch's share of the loss of its optimizer step."""
         if self._factors is None and len(self._batches) > 1:
-            batches = map(self._prepare_inputs, self._batches)
-            self._factors = self._found_factors(self._parts(model, batch) for batch in batches)
-        parts = self._parts(model, inputs)
+            batches = zip(map(self._prepare_inputs, self._batches), self.own_rows, strict=True)
+            self._factors = self._found_factors(
+                self._parts(model, batch, n_rows) for batch, n_rows in batches
+            )
+        parts = self._parts(model, inputs, self.rows_here)
         if self._factors is None:
             self._factors = self._found_factors([parts])
         for name, part in parts.items():
@@ -109,15 +114,19 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
             self._logged, self._n_steps = {}, 0
         super().log(logs, start_time)
 
-    def _parts(self, model: Any, batch: Batch) -> Parts:
-        """A batch's share of each component's mean."""
+    def _parts(self, model: Any, batch: Batch, n_rows: int) -> Parts:
+        """A batch's share of each component's mean; it has none where its row is another's."""
 
         def sums(hidden: torch.Tensor) -> Parts:
-            return self._objective.sums(hidden, self._head, batch)
+            layer = unwrapped(self.model).get_output_embeddings()
+            # Where weights are divided among processes, they are whole within a forward pass.
+            head = replace(self._head, weight=layer.weight, bias=getattr(layer, "bias", None))
+            return self._objective.sums(hidden, head, batch)
 
         ids, mask = batch["input_ids"], batch["attention_mask"]
         found = model(input_ids=ids, attention_mask=mask, of_hidden=sums)
-        return {name: value / self._totals[name] for name, value in found.items()}
+        counts_here = 1 if n_rows else 0
+        return {name: counts_here * value / self._totals[name] for name, value in found.items()}
 
     def _found_factors(self, batches: Iterable[Parts]) -> dict[str, float]:
         """What each component is multiplied by in this step.
@@ -196,6 +205,19 @@ def distill_trainer(
         processing_class=student.tokenizer,
         peft_config=peft_config,
     )
+
+
+def _same_head(model: Any) -> Head:
+    """The output layer; where weights are divided, only the first process can look at them yet."""
+    if not is_sharded():
+        return head_of(model)
+    from accelerate.utils import broadcast_object_list
+
+    found = head_of(model) if is_main() else None
+    about = [None if found is None else (found.scale, found.soft_cap)]
+    scale, soft_cap = broadcast_object_list(about)[0]
+    layer = unwrapped(model).get_output_embeddings()
+    return Head(layer.weight, getattr(layer, "bias", None), scale, soft_cap)
 
 
 def _answers_through(model: Any, backbone: Any, *, routers: bool) -> None:

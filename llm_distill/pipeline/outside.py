@@ -28,7 +28,9 @@ def check_model(name: str, config: ModelConfig, problems: Problems) -> None:
 
 
 def check_data(name: str, stage: Stage, problems: Problems) -> None:
-    """Note a missing file that a stage would otherwise take for a Hub name."""
+    """Note a missing package, or file that a stage would otherwise take for a Hub name."""
+    for at, missing in stage.missing():
+        problems.add(("stages", name, *at.split(".")), missing)
     for model, _ in stage.hub_models():
         message = why_not_a_hub_name(model)
         if message is not None:

@@ -56,6 +56,7 @@ class StageInputs:
     store: where completions are kept.
     pipeline: the pipeline file as it was resolved.
     budget: a copy of the run's, for another process to spend from.
+    log: the stage's log; those of other processes that share its work lie beside it.
     """
 
     seed: int
@@ -66,6 +67,7 @@ class StageInputs:
     models: Mapping[str, ModelInput] = field(default_factory=dict)
     pipeline: Mapping[str, Any] = field(default_factory=dict)
     budget: Budget = field(default_factory=lambda: Budget(None))
+    log: Path | None = None
 
 
 @dataclass

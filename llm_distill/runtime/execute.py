@@ -150,6 +150,7 @@ def _stage_inputs(name: str, work: Path, run: Run) -> StageInputs:
         work_dir=work,
         store=run.workspace.completions,
         tracked=run.tracked.of(name),
+        log=run.record.log_of(name),
         rows={target: resolver.ready[target].path for target in chain(rows, trained_on)},
         models=models,
         pipeline=resolver.pipeline.resolved,

@@ -31,6 +31,7 @@ from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.disk import disk_explained, write_durably
 from llm_distill.runtime.liveness import Process, beating
+from llm_distill.runtime.logs import log_file
 from llm_distill.secrets import without_secrets
 
 log = logging.getLogger("llm_distill")
@@ -171,12 +172,14 @@ class RunRecord(BaseModel, extra="ignore"):
         for stage in self.stages.values():
             stage.state = "interrupted" if stage.state == "running" else stage.state
 
+    def log_of(self, stage: str) -> Path:
+        return self.directory / "logs" / f"{stage}.log"
+
     @contextmanager
     def logging(self, stage: str) -> Iterator[None]:
         """Send what is logged meanwhile to the stage's own file."""
         with disk_explained(self.directory, "the stage's log: "):
-            handler = _LogFile(self.directory / "logs" / f"{stage}.log", encoding="utf-8")
-        handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            handler = log_file(self.log_of(stage))
         root = logging.getLogger()
         level = root.level
         root.addHandler(handler)
@@ -191,22 +194,8 @@ class RunRecord(BaseModel, extra="ignore"):
             logging.captureWarnings(False)
             root.setLevel(level)
             root.removeHandler(handler)
-            with suppress(OSError):  # as in `_LogFile`
+            with suppress(OSError):  # as in `log_file`
                 handler.close()
-
-
-class _Formatter(logging.Formatter):
-    """Tracebacks too quote what a library or a server said."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return without_secrets(super().format(record))
-
-
-class _LogFile(logging.FileHandler):
-    """A stage's log. On a full disk its lines are lost, and the stage fails with the reason."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Print nothing; the library would print a traceback for each line."""
 
 
 def read_run(

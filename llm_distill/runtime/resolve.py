@@ -40,7 +40,7 @@ class Resolver:
         identity: dict[str, Any] = {
             "stage": stage.stage,
             "version": stage.version,
-            "settings": result_settings(stage),
+            "settings": {**result_settings(stage), **stage.further_settings()},
             "templates": {t: load_template(t).digest for t in sorted(_templates(stage))},
             "sources": stage.source_digests(),
             "inputs": {},

@@ -20,7 +20,7 @@ from llm_distill.evaluation.results import Results
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage
-from llm_distill.training.settings import TrainingSettings
+from llm_distill.training.settings import LaunchedSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,7 +40,7 @@ REMEDIES = {
 }
 
 
-class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
+class TrainDistill(LaunchedSettings, RowText, DistillSettings, Stage):
     """Distillation by approximate likelihood matching (ALM, arXiv 2503.20083), and other losses.
 
     `alm` matches the student's likelihoods of pieces of text to the teacher's, even if their
@@ -90,6 +90,16 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
             raise ValueError("teacher_prompt_template needs rows with a prompt and a completion")
         if self.online == "adapter_off" and self.peft is None:
             raise ValueError("online: adapter_off needs peft: there is no adapter to turn off")
+        if self.launch.is_sharded() and self.online == "adapter_off":
+            raise ValueError(
+                "online: adapter_off reads the student's own layers, which launch.strategy divides "
+                "among processes; use ddp, or online: true"
+            )
+        if self.launch.is_sharded() and self.combine == "grad_mag":
+            raise ValueError(
+                "combine: grad_mag measures gradients of one layer, which launch.strategy divides "
+                "among processes; use ddp, or combine: fixed"
+            )
         return self
 
     def read_as_text(self) -> dict[str, set[str]]:
@@ -114,6 +124,7 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
         return self.offered(columns) | self._as_the_teacher_reads().offered(columns)
 
     def run(self, context: Context) -> ModelOutput:
+        from llm_distill.training.launch import encoded_once
         from llm_distill.training.train import save_untrained, train_and_save
 
         source = context.model(self.model)
@@ -123,7 +134,9 @@ class TrainDistill(TrainingSettings, RowText, DistillSettings, Stage):
             return save_untrained(self, source, context, seed)
         student, teacher = self._encoders(context)
         signal = self._signal(context, teacher)
-        dataset = self._dataset(context, student, teacher, signal)
+        dataset = encoded_once(
+            lambda: self._dataset(context, student, teacher, signal), context.work_dir
+        )
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
             from llm_distill.distillation.trainer import distill_trainer

@@ -17,6 +17,8 @@ from llm_distill.stage import Context, Model, ModelOutput, Rows, Stage, later_se
 from llm_distill.training.settings import PreferenceSettings
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from llm_distill.models.sources import ModelSource
     from llm_distill.training.data import Labelled
 
@@ -37,6 +39,9 @@ LossType = Literal[
     "discopop",
     "sft",
 ]
+
+OF_A_PASS = frozenset({"aot", "aot_unpaired", "sft"})
+"""Losses that sort the rows of a forward pass, or are a mean over its tokens."""
 
 
 class TrainDpo(PreferenceSettings, Stage):
@@ -73,6 +78,12 @@ class TrainDpo(PreferenceSettings, Stage):
             raise ValueError("loss_type: name at least one")
         return self
 
+    def compares_rows(self) -> bool:
+        return bool(OF_A_PASS.intersection(self._losses()))
+
+    def depends_on_processes(self) -> bool:
+        return self.compares_rows()
+
     def _losses(self) -> tuple[LossType, ...]:
         return (self.loss_type,) if isinstance(self.loss_type, str) else self.loss_type
 
@@ -86,6 +97,7 @@ class TrainDpo(PreferenceSettings, Stage):
     def run(self, context: Context) -> ModelOutput:
         from llm_distill.training.data import dpo_example, token_dataset
         from llm_distill.training.encoder import pair_encoder
+        from llm_distill.training.launch import encoded_once
         from llm_distill.training.train import train_and_save
 
         source = context.model(self.model)
@@ -94,7 +106,10 @@ class TrainDpo(PreferenceSettings, Stage):
         def encode(row: Row) -> dict[str, list[int]]:
             return dpo_example(encoder, row)
 
-        dataset = token_dataset(context.rows(self.rows), encode, context.drop, self.rows)
+        def encoded() -> Dataset:
+            return token_dataset(context.rows(self.rows), encode, context.drop, self.rows)
+
+        dataset = encoded_once(encoded, context.work_dir)
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
             from llm_distill.training.preferences import preference_trainer

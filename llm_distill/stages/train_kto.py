@@ -17,6 +17,8 @@ from llm_distill.stage import Context, Model, ModelOutput, Rows, Stage
 from llm_distill.training.settings import PreferenceSettings
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from llm_distill.models.sources import ModelSource
     from llm_distill.training.data import Labelled
 
@@ -46,6 +48,9 @@ class TrainKto(PreferenceSettings, Stage):
         8, ge=2, description="rows in a forward pass; the answers of others estimate the KL term"
     )
 
+    def compares_rows(self) -> bool:
+        return True  # the KL term is a mean over a pass
+
     def trl_settings(self) -> dict[str, Any]:
         own = ("loss_type", "beta", "desirable_weight", "undesirable_weight")
         return {name: getattr(self, name) for name in own}
@@ -56,6 +61,7 @@ class TrainKto(PreferenceSettings, Stage):
     def run(self, context: Context) -> ModelOutput:
         from llm_distill.training.data import kto_example, token_dataset
         from llm_distill.training.encoder import pair_encoder
+        from llm_distill.training.launch import encoded_once
         from llm_distill.training.preferences import kto_dataset, preference_trainer
         from llm_distill.training.train import train_and_save
 
@@ -66,9 +72,12 @@ class TrainKto(PreferenceSettings, Stage):
             return kto_example(encoder, row, self.label_column)
 
         seed = derive_seed(context.seed, "train_kto")
-        tokens = token_dataset(context.rows(self.rows), encode, context.drop, self.rows)
-        size = self.per_device_train_batch_size
-        dataset = kto_dataset(tokens, size, self.loss_type, seed)
+
+        def encoded() -> Dataset:
+            return token_dataset(context.rows(self.rows), encode, context.drop, self.rows)
+
+        tokens = encoded_once(encoded, context.work_dir)
+        dataset = kto_dataset(tokens, self.step_rows().in_pass, self.loss_type, seed)
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
             given = encoder.tokenizer, {**arguments, **self.trl_settings()}, peft_config

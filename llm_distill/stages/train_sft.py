@@ -17,15 +17,17 @@ from llm_distill.distillation.rows import AnsweredRow
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage
-from llm_distill.training.settings import TrainingSettings
+from llm_distill.training.settings import LaunchedSettings
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from llm_distill.models.sources import ModelSource
     from llm_distill.training.data import Labelled
     from llm_distill.training.encoder import PairEncoder
 
 
-class TrainSft(TrainingSettings, AnsweredRow, Stage):
+class TrainSft(LaunchedSettings, AnsweredRow, Stage):
     """Supervised fine-tuning (TRL's SFTTrainer), with the loss on what the assistant says only.
 
     A row is a prompt with a completion, or a conversation. The prompt is a column (text or turns),
@@ -73,6 +75,7 @@ class TrainSft(TrainingSettings, AnsweredRow, Stage):
 
     def run(self, context: Context) -> ModelOutput:
         from llm_distill.training.data import checked_weight, sft_examples, token_dataset
+        from llm_distill.training.launch import encoded_once
         from llm_distill.training.train import save_untrained, train_and_save
 
         source = context.model(self.model)
@@ -90,7 +93,10 @@ class TrainSft(TrainingSettings, AnsweredRow, Stage):
             weight = checked_weight(row[self.weight_column])
             return [{**example, "weight": weight} for example in examples]
 
-        dataset = token_dataset(context.rows(self.rows), encode, context.drop, self.rows)
+        def encoded() -> Dataset:
+            return token_dataset(context.rows(self.rows), encode, context.drop, self.rows)
+
+        dataset = encoded_once(encoded, context.work_dir)
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
             from llm_distill.training.sft import sft_trainer

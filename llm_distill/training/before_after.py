@@ -6,9 +6,12 @@ after:  "13.0."                             (4 tokens, ended, and the same to ev
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import ModelError
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 Prompted = tuple[list[int], list[int]]
 """Token ids of a prompt, and of the answer to it that is trained."""
 
+BEFORE = "before.json"
+"""Beside the checkpoints of a training: what was written before it."""
 PROMPTS = 16
 FEWEST_TOKENS, MOST_TOKENS = 64, 192
 """Of an answer: between these, by the longest answer of the rows. Longer ones are judged by their
@@ -64,6 +69,18 @@ class BeforeAfter:
         if torch.cuda.is_available():
             model.to("cuda")  # where the trainer moves it next
         self.before = self._ask(model)
+
+    def remember(self, folder: Path) -> None:
+        """Keep what was written before the training for a run that goes on with it."""
+        (folder / BEFORE).write_text(json.dumps(self.before), encoding="utf-8")
+
+    def recall(self, folder: Path) -> bool:
+        """Whether an earlier run has kept it."""
+        with suppress(FileNotFoundError):
+            found = json.loads((folder / BEFORE).read_text(encoding="utf-8"))
+            self.before = [(tuple(ids), ended) for ids, ended in found]
+            return True
+        return False
 
     def compare(self, model: Any, context: Context, *, stop: bool) -> None:
         """Note in the metrics how the trained model writes, and say if it has collapsed.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -22,6 +23,7 @@ def write_greedily(
     greedy = GenerationConfig(
         max_new_tokens=most,
         do_sample=False,
+        use_cache=True,
         num_beams=1,  # what is not given here is taken from the model's own config
         num_return_sequences=1,
         repetition_penalty=1.0,
@@ -31,13 +33,31 @@ def write_greedily(
     )
     was_training = model.training
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), _as_loaded(model):
         out = model.generate(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
             generation_config=greedy,
-            use_cache=True,
         )
     model.train(was_training)
     written: list[list[int]] = out[:, width:].tolist()
     return written
+
+
+@contextmanager
+def _as_loaded(model: Any) -> Iterator[None]:
+    """Take back for a moment what a trainer has made of a forward pass.
+
+    Where the weights are divided among processes, generate is told to gather them as forward does.
+    """
+    from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
+
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    changed = vars(inner).pop("forward", None)
+    if isinstance(model, FSDPModule):
+        register_fsdp_forward_method(model, "generate")
+    try:
+        yield
+    finally:
+        if changed is not None:
+            inner.forward = changed

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate import PartialState
+from accelerate.data_loader import DataLoaderShard
 from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
@@ -18,9 +20,12 @@ from llm_distill.errors import ModelError
 from llm_distill.models.limits import n_rows
 from llm_distill.models.sources import is_out_of_memory
 from llm_distill.training.checkpoints import last_whole, seal
+from llm_distill.training.launch import is_main
+from llm_distill.training.steps import SharedBatches, Shares, StepRows
 
 if TYPE_CHECKING:
     from llm_distill.stage import Context, Progress
+    from llm_distill.training.before_after import BeforeAfter
     from llm_distill.training.settings import TrainingSettings
 
 NOT_HISTORY = (
@@ -31,12 +36,67 @@ NOT_HISTORY = (
     "train_tokens_per_second",
 )
 
+KEPT = (
+    "collate_fn",
+    "multiprocessing_context",
+    "num_workers",
+    "persistent_workers",
+    "pin_memory",
+    "prefetch_factor",
+    "timeout",
+    "worker_init_fn",
+)
+"""Of a DataLoader, when only the batches change."""
+
 
 class Guarded:
-    """Mixed into TRL's trainers: stops at a loss that is not finite, sends nothing anywhere."""
+    """Mixed into TRL's trainers, which then
+
+    stop at a loss that is not finite, send nothing anywhere, and train the same steps on however
+    many processes (see `training.steps`).
+    """
+
+    own_rows: Sequence[int] = ()
+    """Of this process, in the passes of the current step: how many rows it has."""
+    rows_here: int = 0
+    """Of this process, in the current pass; 0 where it was given another's row for want of one."""
+    all_rows: int = 0
+    """Of all processes, in the current step."""
+    _shares: Shares | None = None
+
+    def get_train_dataloader(self) -> Any:
+        """The batches of this process."""
+        trainer: Any = self
+        loader = super().get_train_dataloader()  # type: ignore[misc]
+        inner = loader.batch_sampler
+        while not hasattr(inner, "sampler"):
+            inner = inner.batch_sampler
+        rows = StepRows(trainer._train_batch_size, trainer.args.gradient_accumulation_steps)
+        self._shares = Shares(len(inner.sampler), rows, trainer.args.world_size)
+        if trainer.args.world_size == 1:
+            return loader
+        return DataLoaderShard(
+            loader.dataset,
+            device=loader.device,
+            batch_sampler=SharedBatches(inner.sampler, self._shares, trainer.args.process_index),
+            **{name: getattr(loader, name) for name in KEPT},
+        )
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        """The batches of a step, of which this process notes how many rows count."""
+        trainer: Any = self
+        if self._shares is None:  # batches from elsewhere, all of whose rows count
+            return super().get_batch_samples(*args, **kwargs)  # type: ignore[misc,no-any-return]
+        step = trainer.state.global_step % self._shares.steps
+        self.own_rows = [len(rows) for rows in self._shares.own(step, trainer.args.process_index)]
+        self.all_rows, self._turn = self._shares.rows_of(step), 0
+        return super().get_batch_samples(*args, **kwargs)  # type: ignore[misc,no-any-return]
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        loss: torch.Tensor = super().training_step(*args, **kwargs)  # type: ignore[misc]
+        self.rows_here, self._turn = self.own_rows[self._turn], self._turn + 1
+        accelerator = self.accelerator  # type: ignore[attr-defined]
+        with gathering_what_counts(accelerator, self.rows_here):
+            loss: torch.Tensor = super().training_step(*args, **kwargs)  # type: ignore[misc]
         if not torch.isfinite(loss):
             trainer: Any = self
             raise ModelError(
@@ -49,6 +109,32 @@ class Guarded:
     def _send_telemetry(self) -> None: ...
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+@contextmanager
+def gathering_what_counts(accelerator: Any, n_rows: int) -> Iterator[None]:
+    """Let TRL gather its figures from processes that may have different numbers of rows.
+
+    accelerate expects as many on each, and leaves out the last, which it had repeated.
+    """
+    if accelerator.num_processes == 1:
+        yield
+        return
+    gather = accelerator.gather
+
+    def of_rows(values: torch.Tensor) -> torch.Tensor:
+        if values.ndim == 0:
+            gathered: torch.Tensor = gather(values)
+            return gathered
+        padded = accelerator.pad_across_processes(values[:n_rows], pad_index=float("nan"))
+        found: torch.Tensor = gather(padded)
+        return found[~found.isnan()]
+
+    accelerator.gather, accelerator.gather_for_metrics = of_rows, gather
+    try:
+        yield
+    finally:
+        del accelerator.gather, accelerator.gather_for_metrics  # the class's own show again
 
 
 class ShowProgress(TrainerCallback):  # type: ignore[misc]
@@ -90,11 +176,26 @@ class WholeHistory(TrainerCallback):  # type: ignore[misc]
 
 
 class SealCheckpoints(TrainerCallback):  # type: ignore[misc]
-    """Notes what each checkpoint's files hold, once all of them are written."""
+    """Notes what each checkpoint's files hold, once all processes have written theirs."""
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+class AskWhenDivided(TrainerCallback):  # type: ignore[misc]
+    """Asks once the model's weights are divided among the processes: none has them all before."""
+
+    def __init__(self, asked: BeforeAfter, folder: Path) -> None:
+        self._asked, self._folder = asked, folder
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **of: Any) -> None:
+        if self._asked.recall(self._folder):
+            return
+        self._asked.ask_before(of["model"])
+        if state.is_world_process_zero:
+            self._asked.remember(self._folder)
 
 
 def run_trainer(trainer: Any, context: Context) -> None:
@@ -103,11 +204,13 @@ def run_trainer(trainer: Any, context: Context) -> None:
     Raises:
         ModelError: the loss or a weight is NaN or infinite; see also `check_own_logits`.
     """
-    check_own_logits(trainer.model)
+    if is_main():  # where weights are divided, others have not loaded theirs yet
+        check_own_logits(trainer.model)
     trainer.remove_callback(PrinterCallback)  # our bar and the history say it instead
     trainer.add_callback(WholeHistory())
     trainer.add_callback(SealCheckpoints())
-    checkpoint = last_whole(Path(trainer.args.output_dir))
+    with trainer.accelerator.main_process_first():  # it removes those that are not whole
+        checkpoint = last_whole(Path(trainer.args.output_dir))
     with ExitStack() as stack:
         trainer.add_callback(ShowProgress(context, stack))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

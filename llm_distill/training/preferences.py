@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
 from llm_distill.training.loop import Guarded
@@ -24,8 +25,21 @@ WITHOUT_KL = "apo_zero_unpaired"
 
 
 class _Tokens(Guarded):
+    """The loss of an optimizer step is the mean over its rows.
+
+    TRL's is the mean over passes and processes of each one's mean, in which a row counts more where
+    there are fewer: at the end of an epoch.
+    """
+
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        """The loss of a pass, which is divided by the number of passes and of processes next."""
+        accelerator: Any = self.accelerator  # type: ignore[attr-defined]
+        n_means = len(self.own_rows) * accelerator.num_processes
+        share = self.rows_here * n_means / self.all_rows
+        return super().compute_loss(*args, **kwargs) * share  # type: ignore[misc]
 
 
 class TokenDPOTrainer(_Tokens, DPOTrainer):  # type: ignore[misc]
@@ -34,6 +48,22 @@ class TokenDPOTrainer(_Tokens, DPOTrainer):  # type: ignore[misc]
 
 class TokenKTOTrainer(_Tokens, KTOTrainer):  # type: ignore[misc]
     """Takes `prompt_ids` and `completion_ids` (int, [tokens] each) and `label` (bool)."""
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        """With a KL term that is a mean over the rows of a pass; TRL's is one over processes."""
+        accelerator = self.accelerator
+        if accelerator.num_processes == 1 or not self.calculate_KL:
+            return super().compute_loss(*args, **kwargs)
+        gather = accelerator.gather_for_metrics
+
+        def of_kl(mean: torch.Tensor) -> torch.Tensor:
+            accelerator.gather_for_metrics = gather  # the others are sums
+            n_rows = gather(torch.tensor(self.rows_here, device=mean.device))
+            found: torch.Tensor = gather(mean) * n_rows * len(n_rows) / n_rows.sum()
+            return found
+
+        accelerator.gather_for_metrics = of_kl
+        return super().compute_loss(*args, **kwargs)
 
 
 TRAINERS = {"dpo": (TokenDPOTrainer, DPOConfig), "kto": (TokenKTOTrainer, KTOConfig)}

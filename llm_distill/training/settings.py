@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -12,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from llm_distill.errors import ModelError
 from llm_distill.methods.turns import Answers, Thoughts
-from llm_distill.stage import execution_setting, later_setting
+from llm_distill.stage import Launch, execution_setting, later_setting
 from llm_distill.tracking import Tracker
+from llm_distill.training.launch import LaunchSettings, launched, world_size
+from llm_distill.training.steps import StepRows
 from llm_distill.training.trl_arguments import TrlConfig, check_together, typed_arguments
 
 if TYPE_CHECKING:
@@ -115,7 +116,18 @@ class TrainingSettings(BaseModel):
         description="optimizer steps, instead of the epochs; -1: as many as the epochs take",
     )
     per_device_train_batch_size: int = Field(8, ge=1, description="rows in a forward pass")
-    gradient_accumulation_steps: int = Field(1, ge=1, description="forward passes in a step")
+    gradient_accumulation_steps: int = Field(
+        1,
+        ge=1,
+        description="forward passes in a step, which so has per_device_train_batch_size times this "
+        "many rows, on however many devices",
+    )
+    train_batch_size: int | None = later_setting(
+        None,
+        "rows in a step, in place of gradient_accumulation_steps; in passes of at most "
+        "per_device_train_batch_size rows",
+        ge=1,
+    )
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     max_length: int = Field(1024, ge=2, description="longer rows, in tokens, are dropped")
@@ -170,6 +182,26 @@ class TrainingSettings(BaseModel):
             check_together(self.trl_config, self.trainer_arguments, self.trl_settings())
         return self
 
+    @model_validator(mode="after")
+    def _one_says_how_many_rows_a_step_has(self) -> Self:
+        if self.train_batch_size is not None and self.gradient_accumulation_steps > 1:
+            raise ValueError(
+                "train_batch_size says how many rows a step has: leave gradient_accumulation_steps "
+                "out"
+            )
+        return self
+
+    def step_rows(self) -> StepRows:
+        """The rows of an optimizer step, as one process would go through them."""
+        size, together = self.per_device_train_batch_size, self.compares_rows()
+        if self.train_batch_size is None:
+            return StepRows(size, self.gradient_accumulation_steps, together)
+        return StepRows(self.train_batch_size, 1, together).within(size)
+
+    def compares_rows(self) -> bool:
+        """Whether the loss of a forward pass is not a mean over its rows or tokens alone."""
+        return False
+
     def trl_settings(self) -> dict[str, Any]:
         """Settings of this training alone that are fields of TRL's config."""
         return {}
@@ -181,7 +213,44 @@ class TrainingSettings(BaseModel):
         return self.peft.train_embeddings or bool(self.peft.modules_to_save)
 
 
-class PreferenceSettings(TrainingSettings, ThoughtSettings):
+class LaunchedSettings(TrainingSettings):
+    """Of a stage that trains a model, which several processes may do together."""
+
+    launch: LaunchSettings = execution_setting(
+        LaunchSettings(), "the processes that share the rows of each step, and how"
+    )
+
+    @model_validator(mode="after")
+    def _processes_can_share_a_step(self) -> Self:
+        rows, wanted = self.step_rows(), self.launch.stated()
+        if wanted is not None and wanted not in rows.processes():
+            what = "pass (per_device_train_batch_size)" if rows.together else "step"
+            n = rows.in_pass if rows.together else rows.in_step
+            raise ValueError(
+                f"launch.processes: {wanted} cannot share the {n} rows of a {what} evenly; "
+                f"allowed: {', '.join(map(str, rows.processes()))}; or change how many rows it has"
+            )
+        return self
+
+    def missing(self) -> Iterable[tuple[str, str]]:
+        message = self.launch.missing()
+        return [("launch.strategy", message)] if message else []
+
+    def depends_on_processes(self) -> bool:
+        """Whether several processes train something else than one."""
+        return False
+
+    def further_settings(self) -> dict[str, Any]:
+        n = self.launch.stated()
+        return {"launch.processes": n} if n not in (None, 1) and self.depends_on_processes() else {}
+
+    def launched(self) -> Launch | None:
+        if self.launch.stated() is None and self.depends_on_processes():
+            return None
+        return launched(self.launch, self.step_rows())
+
+
+class PreferenceSettings(LaunchedSettings, ThoughtSettings):
     """What DPO and KTO share."""
 
     peft: LoraSettings | None = Field(
@@ -195,29 +264,23 @@ class PreferenceSettings(TrainingSettings, ThoughtSettings):
 
 
 def trainer_arguments(settings: TrainingSettings, context: Context, seed: int) -> dict[str, Any]:
-    """The arguments that SFTConfig and DPOConfig share; checkpoints go to `work_dir/checkpoints`.
-
-    Raises:
-        ModelError: several GPUs are visible, which TRL uses only under a launcher.
-    """
+    """What TRL's configs share, for one of the processes; checkpoints lie in `work_dir`."""
     import torch
 
     cuda = torch.cuda.is_available()
-    n = torch.cuda.device_count() if cuda else 0
-    if n > 1 and "WORLD_SIZE" not in os.environ:
-        raise ModelError(
-            f"{n} GPUs are visible, and training uses one; choose it with CUDA_VISIBLE_DEVICES"
-        )
     bf16 = settings.bf16 and has_bfloat16()
     if settings.bf16 and not bf16:
         context.warn(
             f"bf16 is left off: this {'GPU' if cuda else 'CPU'} has no instructions for it, and "
             "would be slower"
         )
-    ours = {"peft", "on_collapse", "trainer_arguments"}
+    ours = {"peft", "on_collapse", "trainer_arguments", "train_batch_size"}
+    rows = settings.step_rows().on(world_size())
     own = settings.model_dump(include=TrainingSettings.model_fields.keys() - ours)
     return {
         **own,
+        "per_device_train_batch_size": rows.in_pass,
+        "gradient_accumulation_steps": rows.passes,
         "project": context.tracked.project,  # trackio's; the others have variables for it
         "run_name": context.tracked.name,
         "output_dir": str(Path(context.work_dir) / "checkpoints"),
@@ -233,6 +296,8 @@ def trainer_arguments(settings: TrainingSettings, context: Context, seed: int) -
         "include_num_input_tokens_seen": "non_padding",
         "push_to_hub": False,
         "trust_remote_code": False,
+        # The processes that share a training have met already.
+        **({"accelerator_config": {"use_configured_state": True}} if world_size() > 1 else {}),
         **settings.trainer_arguments,
     }
 

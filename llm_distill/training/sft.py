@@ -21,6 +21,13 @@ WEIGHT = "weight"
 class TokenSFTTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
     """Takes `input_ids` and `labels` as they are (int, [tokens] each)."""
 
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Any:
+        """How many tokens a step has, without those of a row that stands in for none."""
+        for batch, n_rows in zip(batch_samples, self.own_rows, strict=False):
+            if not n_rows:
+                batch["labels"] = torch.full_like(batch["labels"], NO_LOSS)
+        return super()._get_num_items_in_batch(batch_samples, device)
+
 
 class WeightedSFTTrainer(TokenSFTTrainer):
     """Takes a `weight` (float64) with each row, above 0.

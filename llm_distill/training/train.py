@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import ModelError
 from llm_distill.models.limits import check_dataset
 from llm_distill.stage import ModelOutput
 from llm_distill.tracking import sent
+from llm_distill.training.launch import is_main, is_sharded, use_one_device
 from llm_distill.training.settings import lora_config, trainer_arguments
 from llm_distill.training.weights import load_start, save_adapter, save_full, training_source
 
@@ -51,10 +53,10 @@ def train_and_save(
     size = settings.per_device_train_batch_size
     asked = None if settings.on_collapse == "ignore" else BeforeAfter(source, dataset, size)
     with out_of_memory_explained(settings), sent(settings.report_to, context.tracked):
-        start, trained = train(settings, source, dataset, make_trainer, context, seed, asked)
+        start, trainer = train(settings, source, dataset, make_trainer, context, seed, asked)
         if asked is not None:
-            asked.compare(trained, context, stop=settings.on_collapse == "stop")
-        return _saved(settings, start, trained, source, context)
+            asked.compare(trainer.model, context, stop=settings.on_collapse == "stop")
+        return _saved(settings, start, trainer, source, context)
 
 
 def train(
@@ -66,28 +68,31 @@ def train(
     seed: int,
     asked: BeforeAfter | None = None,
 ) -> tuple[Start, Any]:
-    """Train `source`: what it started from, and the model as it is now.
+    """Train `source`: what it started from, and the trainer with the model as it is now.
 
     asked: is asked before the first step.
 
     Raises:
         ModelError: see `trainer_arguments`, `check_dataset` and `run_trainer`.
     """
-    from llm_distill.training.loop import run_trainer
+    from llm_distill.training.loop import AskWhenDivided, run_trainer
 
+    use_one_device()
     arguments = trainer_arguments(settings, context, seed)
     start = load_start(training_source(source, full=settings.trains_weights()))
     check_dataset(dataset, start.model, source.name)
     _check_routers(settings, start.model, source)
-    if asked is not None:
+    if asked is not None and not is_sharded():
         asked.ask_before(start.model)
     with _arguments_fit(settings):
         with _adapter_fits(settings, source):
             trainer = make_trainer(start.model, arguments, lora_config(settings, start.model))
         _warn_of_bare_experts(settings, trainer.model, context)
         context.metrics.update(n_rows=len(dataset), n_tokens=_n_tokens(dataset))
+        if asked is not None and is_sharded():
+            trainer.add_callback(AskWhenDivided(asked, context.work_dir / "checkpoints"))
         run_trainer(trainer, context)
-    return start, trainer.accelerator.unwrap_model(trainer.model)
+    return start, trainer
 
 
 def save_untrained(
@@ -103,7 +108,8 @@ def save_untrained(
     with out_of_memory_explained(settings):
         start, model = untrained(settings, source, seed)
         context.metrics.update(n_rows=0, n_tokens=0, steps=0, train_loss=None, history=[])
-        return _saved(settings, start, model, source, context)
+        _save(settings, start, model, source, context.work_dir / "model")
+        return _made(settings, source, context)
 
 
 def untrained(settings: TrainingSettings, source: ModelSource, seed: int) -> tuple[Start, Any]:
@@ -124,14 +130,35 @@ def untrained(settings: TrainingSettings, source: ModelSource, seed: int) -> tup
 
 
 def _saved(
-    settings: TrainingSettings, start: Start, trained: Any, source: ModelSource, context: Context
+    settings: TrainingSettings, start: Start, trainer: Any, source: ModelSource, context: Context
 ) -> ModelOutput:
-    directory = context.work_dir / "model"
+    """One process saves; where the weights are divided, it is given the others' parts."""
+    accelerator = trainer.accelerator
+    whole = accelerator.get_state_dict(trainer.model_wrapped) if is_sharded() else None
+    if is_main():
+        model, directory = accelerator.unwrap_model(trainer.model), context.work_dir / "model"
+        _save(settings, start, model, source, directory, whole)
+    return _made(settings, source, context)
+
+
+def _save(
+    settings: TrainingSettings,
+    start: Start,
+    model: Any,
+    source: ModelSource,
+    directory: Path,
+    weights: Mapping[str, Any] | None = None,
+) -> None:
+    """weights: by name, in place of the model's own."""
     if settings.peft is None:
-        save_full(start, source, directory)
-        return ModelOutput(directory)
-    save_adapter(trained, source, directory)
-    return ModelOutput(directory, base=source)
+        save_full(start, source, directory, weights=weights)
+    else:
+        save_adapter(model, source, directory, weights)
+
+
+def _made(settings: TrainingSettings, source: ModelSource, context: Context) -> ModelOutput:
+    base = None if settings.peft is None else source
+    return ModelOutput(context.work_dir / "model", base=base)
 
 
 @contextmanager

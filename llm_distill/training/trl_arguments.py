@@ -119,7 +119,7 @@ def _check_name(
     if name in SET_BY_THE_STAGE:
         raise ValueError(f"{name} is set by llm-distill")
     if name in DEVICES:
-        raise ValueError(f"{name} is about several devices, and a training uses one")
+        raise ValueError(f"{name} is about several devices, which launch says")
     if name in PREPARES_ROWS:
         raise ValueError(f"{name} does nothing: rows reach TRL as tokens, made by this stage")
     if name in EVALUATES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ from transformers import GenerationConfig
 
 from llm_distill.errors import ModelError, first_line
 from llm_distill.models.sources import ModelSource, load_model, own_tokenizer
+from llm_distill.training.launch import whole_on_each_process
 
 NOT_OF_GENERATION = {"transformers_version"}
 NOT_SAFE = (".bin", ".pt", ".pth", ".pkl")
@@ -78,7 +80,8 @@ def name_soft_cap(model: Any) -> None:
 
 def reference_model(source: ModelSource) -> Any:
     """A second copy that stays as it is, with the source's adapters merged."""
-    model = load_model(training_source(source, full=True))
+    with whole_on_each_process():
+        model = load_model(training_source(source, full=True))
     name_soft_cap(model)
     return model
 
@@ -120,22 +123,33 @@ def _is_storable(generation_config: Any) -> bool:
 
 
 def save_full(
-    start: Start, source: ModelSource, directory: Path, tokenizer: Any | None = None
+    start: Start,
+    source: ModelSource,
+    directory: Path,
+    tokenizer: Any | None = None,
+    weights: Mapping[str, Any] | None = None,
 ) -> None:
     """A model directory: safetensors, configs as the model came with them, its tokenizer.
 
-    tokenizer: in place of the model's own.
+    tokenizer, weights (by name): in place of the model's own.
     """
     model = start.model
     model.config, model.generation_config = start.config, start.generation_config
-    model.save_pretrained(str(directory))
+    model.save_pretrained(str(directory), state_dict=weights)
     kept = own_tokenizer(source) if tokenizer is None else tokenizer
     kept.save_pretrained(str(directory))
     _only_safe(directory)
 
 
-def save_adapter(peft_model: Any, source: ModelSource, directory: Path) -> None:
+def save_adapter(
+    peft_model: Any,
+    source: ModelSource,
+    directory: Path,
+    weights: Mapping[str, Any] | None = None,
+) -> None:
     """A PEFT adapter directory with the tokenizer.
+
+    weights: all of the model's by name, in place of its own.
 
     PEFT notes where the base was loaded from; a path of this machine means nothing on another.
     """
@@ -144,7 +158,9 @@ def save_adapter(peft_model: Any, source: ModelSource, directory: Path) -> None:
         config.base_model_name_or_path = base
         config.revision = source.revision
     # False: the vocabulary is as it was, and PEFT would ask the Hub to find that out.
-    peft_model.save_pretrained(str(directory), save_embedding_layers=False)
+    peft_model.save_pretrained(
+        str(directory), save_embedding_layers=False, state_dict=weights and dict(weights)
+    )
     own_tokenizer(source).save_pretrained(str(directory))
     _only_safe(directory)
 

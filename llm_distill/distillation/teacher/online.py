@@ -21,6 +21,7 @@ from llm_distill.distillation.teacher.scoring import in_loss, read
 from llm_distill.errors import ModelError
 from llm_distill.models.limits import check_ids
 from llm_distill.models.sources import ModelSource, load_model
+from llm_distill.training.launch import whole_on_each_process
 
 if TYPE_CHECKING:
     from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
@@ -129,7 +130,8 @@ class TeacherInMemory:
         """Raises:
         ModelError: see `load_model` and `head_of`.
         """
-        model = load_model(self.source, device=str(device)).requires_grad_(False)
+        with whole_on_each_process():
+            model = load_model(self.source, device=str(device)).requires_grad_(False)
         return self._batches(model, head_of(model))
 
     def _batches(self, model: Any, head: Head) -> OnlineBatches:

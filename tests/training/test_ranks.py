@@ -1,0 +1,185 @@
+"""Processes that share a training end in what one would have trained, and never hang or stay."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from datasets import Dataset
+
+from llm_distill.errors import ModelError
+from llm_distill.runtime.context import ModelInput, StageInputs
+from llm_distill.runtime.worker import perform_in_worker
+from llm_distill.stages.train_distill import TrainDistill
+from llm_distill.stages.train_dpo import TrainDpo
+from llm_distill.stages.train_kto import TrainKto
+from llm_distill.stages.train_sft import TrainSft
+from llm_distill.tracking import TrackedRun
+from tests.distillation import tiny
+from tests.training.test_launch import CONFIG
+
+# Eleven rows, eight to a step: the second step of an epoch has three, for two to share.
+SETTINGS = {
+    "model": "m",
+    "rows": "r",
+    "num_train_epochs": 3,
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 2,
+    "learning_rate": 1e-3,
+    "logging_steps": 1,
+    "save_steps": 3,
+    "on_collapse": "ignore",
+}
+LORA = {"r": 4}
+
+
+class Bar:
+    def advance(self, n=1, tokens=0, cost=0.0): ...
+
+
+def train(stage, folder: Path, rows, *models):
+    """models: of which the first is trained."""
+    if not folder.exists():
+        Dataset.from_list(rows).save_to_disk(str(folder / "rows"))
+        (folder / "work").mkdir()
+    inputs = StageInputs(
+        seed=0,
+        work_dir=folder / "work",
+        store=folder / "store.sqlite",
+        tracked=TrackedRun("test", "test/now/stage", folder / "tracking"),
+        log=folder / "stage.log",
+        rows={"r": folder / "rows"},
+        models={name: ModelInput(source, None) for name, source in zip("mt", models, strict=False)},
+    )
+
+    return perform_in_worker(stage, inputs, lambda *_: nullcontext(Bar()))
+
+
+def some_rows(rows):
+    many = [{**row, "id": f"{row['id']}-{n}"} for n in (1, 2) for row in rows][:11]
+    return [
+        {
+            **row,
+            "completion": row["completion"] + " And so on." * (n % 3),
+            "chosen": row["completion"],
+            "rejected": "I do not know. " + row["prompt"][: n + 5],
+            "is_correct": n % 3 > 0,
+            "weight": 1.0 + n % 4,
+        }
+        for n, row in enumerate(many)
+    ]
+
+
+def ranks() -> dict[int, psutil.Process]:
+    """The processes that share a training which this test has started, as far as they live."""
+    found = {}
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if "llm_distill.runtime.rank" in process.cmdline():
+                found[int(process.environ()["RANK"])] = process
+    return found
+
+
+def wait_for(what, seconds=120):
+    until = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < until, "it did not come"
+        time.sleep(0.05)
+    return found
+
+
+KINDS = {
+    "sft": (TrainSft, {"peft": None}),
+    "weighted": (TrainSft, {"peft": LORA, "weight_column": "weight"}),
+    "dpo": (TrainDpo, {"peft": LORA}),
+    "full dpo": (TrainDpo, {"peft": None}),
+    "kto": (TrainKto, {"peft": LORA}),
+}
+CASES = [(kind, "ddp") for kind in ("sft", "weighted", "dpo", "kto")]
+CASES += [(kind, "fsdp2") for kind in ("sft", "dpo", "full dpo")]
+CASES += [("sft", "config")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "strategy"), CASES)
+def test_two_processes_train_what_one_does(kind, strategy, rows, text_model, weights, tmp_path):
+    of, own = KINDS[kind]
+    settings = {"stage": f"train_{of.__name__[5:].lower()}", **SETTINGS, **own}
+    one = train(of(**settings), tmp_path / "one", some_rows(rows), text_model)
+    if strategy == "config":
+        strategy = str(tmp_path / "config.yaml")
+        Path(strategy).write_text(CONFIG.format(kind="FSDP"))
+    shared = of(**settings, launch={"processes": 2, "strategy": strategy})
+    two = train(shared, tmp_path / "two", some_rows(rows), text_model)
+    assert one.manifest["metrics"]["steps"] == two.manifest["metrics"]["steps"] == 6
+    assert one.manifest["dropped"] == two.manifest["dropped"]
+    losses = [
+        [point["loss"] for point in done.manifest["metrics"]["history"]] for done in (one, two)
+    ]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    expected, found = weights(one.directory), weights(two.directory)
+    assert expected.keys() == found.keys()
+    furthest = max((expected[name] - found[name]).abs().max() for name in expected)
+    assert furthest < 1e-4
+    assert (tmp_path / "two" / "stage.rank1.log").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_processes_distil_what_one_does(strategy, weights, tmp_path):
+    teacher, student = tiny.make_teacher(tmp_path), tiny.make_student(tmp_path)
+    own = {"teacher": "t", "online": True, "losses": {"alm": 1.0, "sft": 0.5}, "peft": None}
+    settings = {"stage": "train_distill", **SETTINGS, **own, "per_device_train_batch_size": 3}
+    rows = [*tiny.ROWS, {**tiny.ROWS[0], "id": "again"}]  # nine: the last step has three
+    one = train(TrainDistill(**settings), tmp_path / "one", rows, student, teacher)
+    shared = TrainDistill(**settings, launch={"processes": 2, "strategy": strategy})
+    two = train(shared, tmp_path / "two", rows, student, teacher)
+    for part in ("loss", "alm", "sft"):
+        of_one, of_two = (
+            [point[part] for point in done.manifest["metrics"]["history"]] for done in (one, two)
+        )
+        assert of_two == pytest.approx(of_one, abs=1e-5)
+    expected, found = weights(one.directory), weights(two.directory)
+    assert max((expected[name] - found[name]).abs().max() for name in expected) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_a_killed_rank_ends_the_stage_and_the_next_run_resumes(
+    strategy, rows, text_model, weights, tmp_path
+):
+    launch = {"processes": 2, "strategy": strategy}
+    settings = {**SETTINGS, "num_train_epochs": 20, "launch": launch, "on_collapse": "warn"}
+    stage = TrainSft(stage="train_sft", **settings)
+    whole = train(stage, tmp_path / "whole", some_rows(rows), text_model)
+    checkpoints = tmp_path / "cut" / "work" / "checkpoints"
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(train, stage, tmp_path / "cut", some_rows(rows), text_model)
+        wait_for(lambda: list(checkpoints.glob("checkpoint-*/digests.json")))
+        ranks()[1].kill()
+        with pytest.raises(
+            ModelError, match=r"rank 1 of 2 was killed \(SIGKILL\).*lower per_device"
+        ):
+            training.result()
+    assert not ranks()
+    resumed = train(stage, tmp_path / "cut", some_rows(rows), text_model)
+    measured = [done.manifest["metrics"] for done in (whole, resumed)]
+    began = [found.pop("resumed_from_step") for found in measured]
+    assert began[0] is None
+    assert began[1] > 0
+    assert measured[0] == measured[1]
+    expected, found = weights(whole.directory), weights(resumed.directory)
+    assert all(expected[name].equal(found[name]) for name in expected)
+
+
+@pytest.mark.slow
+def test_an_error_on_a_rank_is_the_stages_error(rows, text_model, tmp_path):
+    settings = {**SETTINGS, "stage": "train_sft", "learning_rate": 1e30}
+    stage = TrainSft(**settings, launch={"processes": 2})
+    with pytest.raises(ModelError, match="the loss is nan at step .*; lower learning_rate"):
+        train(stage, tmp_path / "two", some_rows(rows), text_model)
+    assert not ranks()
