@@ -67,6 +67,9 @@ class FakeSettings(NamedTuple):
 
     holds_structure: bool
 
+    def answering(self) -> FakeSettings:
+        return self
+
 
 class _NoBar:
     def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None: ...

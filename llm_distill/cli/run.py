@@ -128,7 +128,8 @@ def _show_before(out: Console, pipeline: PipelineConfig) -> None:
             key = (
                 f" with the key in {engine.api_key_env}" if engine.api_key_env in os.environ else ""
             )
-            out.print(f"model '{name}': prompts go to {engine.base_url}{key}", markup=False)
+            where = " and ".join(engine.addresses())
+            out.print(f"model '{name}': prompts go to {where}{key}", markup=False)
 
 
 def status_command(name: str | None, root: Path) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
 from llm_distill.engines.openai.settings import OpenAISettings
+from llm_distill.engines.ray.settings import RaySettings
 from llm_distill.engines.scripted.settings import ScriptedSettings
 from llm_distill.engines.settings import EngineSettings
 from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.engines.vllm.settings import VLLMSettings
 
-Kinds = TransformersSettings | VLLMSettings | OpenAISettings | ScriptedSettings
+Kinds = TransformersSettings | VLLMSettings | OpenAISettings | ScriptedSettings | RaySettings
 EngineOfKind = Annotated[Kinds, Field(discriminator="kind")]
 """The type of a model's `engine:`, chosen by its `kind`."""
 
@@ -28,6 +30,12 @@ def settings_class(kind: str | None) -> type[EngineSettings]:
 def kinds_that_can(asked: str) -> list[str]:
     """The kinds of engine that can do what a stage `asks` of one."""
     return [kind for kind, settings in _by_kind().items() if settings.can(asked)]
+
+
+def recorded_engine(engine: Mapping[str, Any]) -> type[EngineSettings]:
+    """The settings of what answered, from a record of a model's `engine:`."""
+    kind = settings_class(engine.get("kind"))
+    return recorded_engine(engine.get("engine") or {}) if kind is RaySettings else kind
 
 
 def _by_kind() -> dict[str, type[EngineSettings]]:

@@ -55,6 +55,10 @@ class EngineSettings(BaseModel):
         """Whether the model is on a server: there are no weights that a stage could load."""
         return not cls.loads_weights and not cls.is_stand_in
 
+    def answering(self) -> EngineSettings:
+        """The settings of what answers: those within, where these only say where it runs."""
+        return self
+
     def served_name(self, model_name_or_path: str) -> str:
         """What the server calls the model."""
         return model_name_or_path

@@ -131,12 +131,13 @@ def _check_engines(
             asked, model = stage.asks(place) if kind == "model" else None, target
             while model in stages and stages[model].output == "model":
                 model = next(iter(models_of(stages[model])), "")  # none where it is incomplete
-            if asked is None or model not in models or models[model].engine.can(asked):
+            if asked is None or model not in models or models[model].engine.answering().can(asked):
                 continue
+            kind_of_engine = models[model].engine.answering().kind
             wanted = "likelihoods of given texts" if asked == "likelihoods" else "structured output"
             problems.add(
                 ("stages", name, *parts(place)),
-                f"'{target}' has the engine kind {models[model].engine.kind}, which has no {wanted}"
+                f"'{target}' has the engine kind {kind_of_engine}, which has no {wanted}"
                 f"; set models.{model}.engine.kind to {' or '.join(kinds_that_can(asked))}",
             )
 

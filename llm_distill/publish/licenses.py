@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llm_distill.engines.kinds import settings_class
+from llm_distill.engines.kinds import recorded_engine
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.models.hub import cached_commit, is_offline
 from llm_distill.paths import find_resource
@@ -81,7 +81,7 @@ def license_of(model: OutsideModel, entry: Mapping[str, Any]) -> str:
         model: The model.
         entry: Its entry under `models:`; empty if unknown.
     """
-    engine = settings_class((entry.get("engine") or {}).get("kind"))
+    engine = recorded_engine(entry.get("engine") or {})
     path = entry.get("model_name_or_path")
     if engine.is_stand_in:
         return SCRIPTED

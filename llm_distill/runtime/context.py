@@ -166,7 +166,7 @@ class StageContext:
         self._open.clear()
 
     def holds_structure(self, model: str) -> bool:
-        return self.inputs.models[model].engine.holds_structure
+        return self.inputs.models[model].engine.answering().holds_structure
 
     def drop(self, reason: str, count: int = 1) -> None:
         if count:

@@ -163,7 +163,7 @@ def _model_input(name: str, resolver: Resolver) -> ModelInput:
     return ModelInput(
         source=resolver.model(name),
         engine=engine,
-        identity=resolver.writer_identity(name) if engine.is_kept else None,
+        identity=resolver.writer_identity(name) if engine.answering().is_kept else None,
         trained_on=tuple(training_inputs(name, resolver.pipeline.stages)),
         artifact=resolver.ready[name].path if name in resolver.ready else None,
     )

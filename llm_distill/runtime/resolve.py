@@ -69,7 +69,7 @@ class Resolver:
         models = {target for stage in stages for target in models_of(stage)}
         for config in [self.pipeline.models[m] for m in models if m in self.pipeline.models]:
             is_local = find_resource(config.model_name_or_path) is not None
-            if not is_local and config.engine.loads_weights:
+            if not is_local and config.engine.answering().loads_weights:
                 learn_commit("model", config.model_name_or_path, config.revision)
                 for file in TEMPLATE_FILES:
                     learn_text(config.model_name_or_path, file, config.revision)
@@ -141,7 +141,7 @@ class Resolver:
             "dtype": config.dtype,
         }
         if writes_text:
-            identity["engine"] = result_settings(config.engine)
+            identity["engine"] = result_settings(config.engine.answering())
         if config.system_role != "refuse":
             identity["system_role"] = config.system_role
         template = _chat_template(config)

@@ -92,7 +92,8 @@ class TrainDpo(PreferenceSettings, Stage):
         return {"beta": self.beta, "loss_type": list(self._losses()), "loss_weights": weights}
 
     def required_columns(self) -> dict[str, set[str]]:
-        return {self.rows: {"id", "prompt", "chosen", "rejected"}}
+        columns = {"id", "prompt", "chosen", "rejected"}
+        return dict.fromkeys(self.all_rows(), columns)
 
     def run(self, context: Context) -> ModelOutput:
         from llm_distill.training.data import dpo_example, token_dataset
@@ -106,16 +107,17 @@ class TrainDpo(PreferenceSettings, Stage):
         def encode(row: Row) -> dict[str, list[int]]:
             return dpo_example(encoder, row)
 
-        def encoded() -> Dataset:
-            return token_dataset(context.rows(self.rows), encode, context.drop, self.rows)
+        def encoded(name: str) -> Dataset:
+            return token_dataset(context.rows(name), encode, context.drop, name)
 
-        dataset = encoded_once(encoded, context.work_dir)
+        dataset = encoded_once(lambda: encoded(self.rows), context.work_dir)
+        held_out = self.held_out(encoded, context.work_dir)
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
             from llm_distill.training.preferences import preference_trainer
 
             given = encoder.tokenizer, {**arguments, **self.trl_settings()}, peft_config
-            return preference_trainer("dpo", self, source, model, dataset, *given)
+            return preference_trainer("dpo", self, source, model, dataset, *given, held_out)
 
         seed = derive_seed(context.seed, "train_dpo")
         return train_and_save(self, source, dataset, trainer, context, seed)

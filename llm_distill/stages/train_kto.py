@@ -56,7 +56,8 @@ class TrainKto(PreferenceSettings, Stage):
         return {name: getattr(self, name) for name in own}
 
     def required_columns(self) -> dict[str, set[str]]:
-        return {self.rows: {"id", "prompt", "completion", self.label_column}}
+        columns = {"id", "prompt", "completion", self.label_column}
+        return dict.fromkeys(self.all_rows(), columns)
 
     def run(self, context: Context) -> ModelOutput:
         from llm_distill.training.data import kto_example, token_dataset
@@ -73,15 +74,16 @@ class TrainKto(PreferenceSettings, Stage):
 
         seed = derive_seed(context.seed, "train_kto")
 
-        def encoded() -> Dataset:
-            return token_dataset(context.rows(self.rows), encode, context.drop, self.rows)
+        def encoded(name: str) -> Dataset:
+            tokens = token_dataset(context.rows(name), encode, context.drop, name)
+            return kto_dataset(tokens, self.step_rows().in_pass, self.loss_type, seed)
 
-        tokens = encoded_once(encoded, context.work_dir)
-        dataset = kto_dataset(tokens, self.step_rows().in_pass, self.loss_type, seed)
+        dataset = encoded_once(lambda: encoded(self.rows), context.work_dir)
+        held_out = self.held_out(encoded, context.work_dir)
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
             given = encoder.tokenizer, {**arguments, **self.trl_settings()}, peft_config
-            return preference_trainer("kto", self, source, model, dataset, *given)
+            return preference_trainer("kto", self, source, model, dataset, *given, held_out)
 
         return train_and_save(self, source, dataset, trainer, context, seed)
 

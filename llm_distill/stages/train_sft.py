@@ -16,8 +16,17 @@ from pydantic import Field, model_validator
 from llm_distill.distillation.rows import AnsweredRow
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
-from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage
-from llm_distill.training.settings import LaunchedSettings
+from llm_distill.stage import (
+    Columns,
+    Context,
+    Model,
+    ModelOutput,
+    Rows,
+    Stage,
+    execution_setting,
+    later_setting,
+)
+from llm_distill.training.settings import HeldOutSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
     from llm_distill.training.encoder import PairEncoder
 
 
-class TrainSft(LaunchedSettings, AnsweredRow, Stage):
+class TrainSft(HeldOutSettings, AnsweredRow, Stage):
     """Supervised fine-tuning (TRL's SFTTrainer), with the loss on what the assistant says only.
 
     A row is a prompt with a completion, or a conversation. The prompt is a column (text or turns),
@@ -47,6 +56,14 @@ class TrainSft(LaunchedSettings, AnsweredRow, Stage):
     weight_column: str | None = Field(
         None, description="how much a row counts in the loss, as if it were repeated as often"
     )
+    packing: bool = later_setting(
+        False,
+        "rows in packs of at most max_length tokens, which are what batch sizes count then",
+    )
+    padding_free: bool = execution_setting(
+        False,
+        "the rows of a forward pass in one sequence, without padding: the same steps in less time",
+    )
     if_no_rows: Literal["fail", "keep_model"] = Field(
         "fail", description="keep_model: without rows the model is passed on as it is"
     )
@@ -59,13 +76,21 @@ class TrainSft(LaunchedSettings, AnsweredRow, Stage):
                 f"trainer_arguments: {', '.join(sorted(other))} does not go with weight_column, "
                 "which weighs the plain cross entropy"
             )
+        if self.packing and self.weight_column is not None:
+            raise ValueError(
+                "packing: a pack has no weight of its own, so it does not go with weight_column; "
+                "padding_free does"
+            )
         return self
 
     def required_columns(self) -> dict[str, set[str]]:
-        return {self.rows: {"id", *self.text_columns(), *filter(None, [self.weight_column])}}
+        columns = {"id", *self.text_columns(), *filter(None, [self.weight_column])}
+        return dict.fromkeys(self.all_rows(), columns)
 
     def read_as_text(self) -> dict[str, set[str]]:
-        return {} if self.messages_column is not None else {self.rows: self.text_columns()}
+        if self.messages_column is not None:
+            return {}
+        return {name: self.text_columns() for name in self.all_rows()}
 
     def may_be_empty(self) -> set[str]:
         return {self.rows} if self.if_no_rows == "keep_model" else set()
@@ -74,6 +99,7 @@ class TrainSft(LaunchedSettings, AnsweredRow, Stage):
         return self.offered(inputs[self.rows])
 
     def run(self, context: Context) -> ModelOutput:
+        from llm_distill.models.sources import context_length
         from llm_distill.training.data import checked_weight, sft_examples, token_dataset
         from llm_distill.training.launch import encoded_once
         from llm_distill.training.train import save_untrained, train_and_save
@@ -93,15 +119,23 @@ class TrainSft(LaunchedSettings, AnsweredRow, Stage):
             weight = checked_weight(row[self.weight_column])
             return [{**example, "weight": weight} for example in examples]
 
-        def encoded() -> Dataset:
-            return token_dataset(context.rows(self.rows), encode, context.drop, self.rows)
+        def encoded(name: str) -> Dataset:
+            tokens = token_dataset(context.rows(name), encode, context.drop, name)
+            if not self.packing:
+                return tokens
+            from llm_distill.training.packing import packed
 
-        dataset = encoded_once(encoded, context.work_dir)
+            return packed(tokens, min(self.max_length, context_length(source)))
+
+        dataset = encoded_once(lambda: encoded(self.rows), context.work_dir)
+        held_out = self.held_out(encoded, context.work_dir)
+        dense = self.padding_free or self.packing
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
             from llm_distill.training.sft import sft_trainer
 
-            return sft_trainer(model, dataset, encoder.tokenizer, arguments, peft_config)
+            given = dataset, encoder.tokenizer, arguments, peft_config
+            return sft_trainer(model, *given, padding_free=dense, held_out=held_out)
 
         return train_and_save(self, source, dataset, trainer, context, seed)
 

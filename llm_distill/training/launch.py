@@ -200,14 +200,17 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def encoded_once(encode: Callable[[], Dataset], folder: Path) -> Dataset:
-    """The rows that `encode` gives, which the first process does for all; they read its file."""
+def encoded_once(encode: Callable[[], Dataset], folder: Path, name: str = "rows") -> Dataset:
+    """The rows that `encode` gives, which the first process does for all; they read its file.
+
+    name: of the file, in `folder`.
+    """
     if world_size() == 1:
         return encode()
     from accelerate import PartialState
     from datasets import load_from_disk
 
     if is_main():
-        encode().save_to_disk(str(folder / "encoded"))
+        encode().save_to_disk(str(folder / "encoded" / name))
     PartialState().wait_for_everyone()
-    return cast("Dataset", load_from_disk(str(folder / "encoded")))
+    return cast("Dataset", load_from_disk(str(folder / "encoded" / name)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from llm_distill.errors import ModelError
 from llm_distill.models.limits import n_rows
 from llm_distill.models.sources import is_out_of_memory
 from llm_distill.training.checkpoints import last_whole, seal
+from llm_distill.training.held_out import HeldOut
 from llm_distill.training.launch import is_main
 from llm_distill.training.steps import SharedBatches, Shares, StepRows
 
@@ -49,20 +50,15 @@ KEPT = (
 """Of a DataLoader, when only the batches change."""
 
 
-class Guarded:
+class Guarded(HeldOut):
     """Mixed into TRL's trainers, which then
 
     stop at a loss that is not finite, send nothing anywhere, and train the same steps on however
     many processes (see `training.steps`).
     """
 
-    own_rows: Sequence[int] = ()
-    """Of this process, in the passes of the current step: how many rows it has."""
-    rows_here: int = 0
-    """Of this process, in the current pass; 0 where it was given another's row for want of one."""
     all_rows: int = 0
     """Of all processes, in the current step."""
-    _shares: Shares | None = None
 
     def get_train_dataloader(self) -> Any:
         """The batches of this process."""
@@ -94,8 +90,7 @@ class Guarded:
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         self.rows_here, self._turn = self.own_rows[self._turn], self._turn + 1
-        accelerator = self.accelerator  # type: ignore[attr-defined]
-        with gathering_what_counts(accelerator, self.rows_here):
+        with self.gathering():
             loss: torch.Tensor = super().training_step(*args, **kwargs)  # type: ignore[misc]
         if not torch.isfinite(loss):
             trainer: Any = self
@@ -105,6 +100,10 @@ class Guarded:
                 "warmup_steps"
             )
         return loss
+
+    def gathering(self) -> AbstractContextManager[None]:
+        trainer: Any = self
+        return gathering_what_counts(trainer.accelerator, self.rows_here)
 
     def _send_telemetry(self) -> None: ...
 
@@ -170,7 +169,9 @@ class WholeHistory(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         at_end = state.global_step >= state.max_steps
         if at_end:
-            control.should_save = False  # the model itself is saved next
+            # The model itself is saved next, unless an earlier one is better.
+            control.should_save = args.load_best_model_at_end
+            control.should_evaluate = args.eval_strategy != "no"
         if at_end or control.should_save:
             control.should_log = True
 
@@ -217,7 +218,8 @@ def run_trainer(trainer: Any, context: Context) -> None:
     trained = [p for p in trainer.model.parameters() if p.requires_grad]
     if not all(torch.isfinite(p).all() for p in trained):
         raise ModelError("the trained weights are not all numbers; lower learning_rate")
-    history = [_point(entry) for entry in trainer.state.log_history if "loss" in entry]
+    logged = trainer.state.log_history
+    history = [_point(entry) for entry in logged if "loss" in entry or "eval_loss" in entry]
     context.metrics.update(
         train_loss=_mean_loss(history),
         steps=trainer.state.global_step,
@@ -225,6 +227,8 @@ def run_trainer(trainer: Any, context: Context) -> None:
         resumed_from_step=int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
         history=history,
     )
+    if trainer.args.load_best_model_at_end:
+        context.metrics["best_step"] = trainer.state.best_global_step
 
 
 def check_own_logits(model: Any) -> None:
@@ -292,7 +296,7 @@ def _point(entry: dict[str, Any]) -> dict[str, Any]:
 def _mean_loss(history: list[dict[str, Any]]) -> float | None:
     """The mean over all steps, however many lie between two points."""
     total, before = 0.0, 0
-    for point in history:
+    for point in (point for point in history if "loss" in point):
         total += point["loss"] * (point["step"] - before)
         before = point["step"]
     return total / before if before else None

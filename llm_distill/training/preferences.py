@@ -31,6 +31,8 @@ class _Tokens(Guarded):
     there are fewer: at the end of an epoch.
     """
 
+    divided_by_passes = True
+
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
 
@@ -78,6 +80,7 @@ def preference_trainer(
     tokenizer: Any,
     arguments: dict[str, Any],
     peft_config: Any,
+    held_out: Dataset | None = None,
 ) -> Any:
     """The trainer. The reference is the untrained model: with an adapter, the model without it.
 
@@ -91,6 +94,7 @@ def preference_trainer(
         ref_model=None if settings.peft is not None else reference_model(source),
         args=config(**arguments, disable_dropout=not keeps_dropout),
         train_dataset=dataset,
+        eval_dataset=held_out,
         processing_class=tokenizer,
         peft_config=peft_config,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -11,13 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from llm_distill.errors import ModelError
 from llm_distill.methods.turns import Answers, Thoughts
-from llm_distill.stage import Launch, execution_setting, later_setting
+from llm_distill.stage import Launch, Rows, execution_setting, later_setting
 from llm_distill.tracking import Tracker
-from llm_distill.training.launch import LaunchSettings, launched, world_size
+from llm_distill.training.launch import LaunchSettings, encoded_once, launched, world_size
 from llm_distill.training.steps import StepRows
 from llm_distill.training.trl_arguments import TrlConfig, check_together, typed_arguments
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from llm_distill.stage import Context
 
 
@@ -250,7 +252,56 @@ class LaunchedSettings(TrainingSettings):
         return launched(self.launch, self.step_rows())
 
 
-class PreferenceSettings(LaunchedSettings, ThoughtSettings):
+class HeldOutSettings(LaunchedSettings):
+    """Of a training whose loss on other rows is measured on the way."""
+
+    eval_rows: Rows | None = later_setting(
+        None, "the stage whose rows are held out: the loss on them is measured on the way"
+    )
+    eval_steps: int = later_setting(50, "steps between two measurements on eval_rows", ge=1)
+    load_best_model_at_end: bool = later_setting(
+        False, "the result is the model with the lowest loss on eval_rows, and not the last"
+    )
+
+    @model_validator(mode="after")
+    def _there_are_rows_to_choose_by(self) -> Self:
+        given = {"eval_steps", "load_best_model_at_end"} & self.model_fields_set
+        if given and self.eval_rows is None:
+            raise ValueError(f"{' and '.join(sorted(given))} needs eval_rows")
+        if self.eval_rows is not None and self.eval_rows == getattr(self, "rows", None):
+            raise ValueError("eval_rows are the rows that are trained on; hold others out (split)")
+        return self
+
+    def all_rows(self) -> list[str]:
+        """The stages whose rows are read: those that are trained, and those held out."""
+        rows: str = getattr(self, "rows")  # noqa: B009
+        return [rows, *filter(None, [self.eval_rows])]
+
+    def held_out(self, encode: Callable[[str], Dataset], folder: Path) -> Dataset | None:
+        """The rows of `eval_rows` as `encode` gives them, by the stage's name; None without."""
+        held = self.eval_rows
+        return None if held is None else encoded_once(lambda: encode(held), folder, "held out")
+
+    def evaluation(self) -> dict[str, Any]:
+        """TRL's arguments for it."""
+        if self.eval_rows is None:
+            return {}
+        found = {
+            "eval_strategy": "steps",
+            "eval_steps": self.eval_steps,
+            "per_device_eval_batch_size": self.step_rows().on(world_size()).in_pass,
+        }
+        if self.load_best_model_at_end:
+            found |= {
+                "load_best_model_at_end": True,
+                "metric_for_best_model": "eval_loss",
+                "greater_is_better": False,
+                "save_steps": self.eval_steps,
+            }
+        return found
+
+
+class PreferenceSettings(HeldOutSettings, ThoughtSettings):
     """What DPO and KTO share."""
 
     peft: LoraSettings | None = Field(
@@ -277,6 +328,8 @@ def trainer_arguments(settings: TrainingSettings, context: Context, seed: int) -
     ours = {"peft", "on_collapse", "trainer_arguments", "train_batch_size"}
     rows = settings.step_rows().on(world_size())
     own = settings.model_dump(include=TrainingSettings.model_fields.keys() - ours)
+    if isinstance(settings, HeldOutSettings):
+        own |= settings.evaluation()
     return {
         **own,
         "per_device_train_batch_size": rows.in_pass,

@@ -10,7 +10,9 @@ import torch
 from trl import SFTConfig, SFTTrainer
 
 from llm_distill.training.data import NO_LOSS
+from llm_distill.training.launch import is_main
 from llm_distill.training.loop import Guarded
+from llm_distill.training.packing import check_rows_stay_apart
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -58,28 +60,45 @@ class WeightedSFTTrainer(TokenSFTTrainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """TRL's, which sums what the model says of each token, with that times the row's weight."""
-        weights = inputs.pop(WEIGHT)
+        weights = inputs.pop(WEIGHT)[:, 1:]
 
         def weighted(**values: Any) -> Any:
             outputs = model(**values)
-            outputs.log_probs = outputs.log_probs * weights.to(outputs.log_probs.dtype)[:, None]
+            outputs.log_probs = outputs.log_probs * weights.to(outputs.log_probs.dtype)
             return outputs
 
         return super().compute_loss(weighted, inputs, *args, **kwargs)
 
 
 def sft_trainer(
-    model: Any, dataset: Dataset, tokenizer: Any, arguments: dict[str, Any], peft_config: Any
+    model: Any,
+    dataset: Dataset,
+    tokenizer: Any,
+    arguments: dict[str, Any],
+    peft_config: Any,
+    *,
+    padding_free: bool = False,
+    held_out: Dataset | None = None,
 ) -> TokenSFTTrainer:
     """The trainer; its loss is the mean over all labelled tokens of an optimizer step.
 
     dataset: with a column `weight`, it is the weighted mean.
+    padding_free: the rows of a forward pass stand in one sequence.
+
+    Raises:
+        ModelError: with padding_free, see `check_rows_stay_apart`.
     """
+    if padding_free:
+        if is_main():
+            check_rows_stay_apart(model, tokenizer.pad_token_id)
+        # Rows are no longer than max_length already, and TRL would look for it in what it packs.
+        arguments = {**arguments, "padding_free": True, "max_length": None}
     is_weighted = WEIGHT in dataset.column_names
     made = (WeightedSFTTrainer if is_weighted else TokenSFTTrainer)(
         model=model,
         args=SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}),
         train_dataset=dataset,
+        eval_dataset=held_out,
         processing_class=tokenizer,
         peft_config=peft_config,
     )
@@ -92,11 +111,15 @@ def _collate(
     collate: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]],
     rows: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
+    """With the weight of each token's row, as float64 in the shape of the tokens."""
     weights = torch.tensor([row[WEIGHT] for row in rows], dtype=torch.float64)
-    return {**collate(rows), WEIGHT: weights}
+    batch = collate(rows)
+    row_of = batch.get("seq_idx")  # of each token, where the rows stand in one sequence
+    of_tokens = weights[:, None] if row_of is None else weights[row_of.long()]
+    return {**batch, WEIGHT: of_tokens.expand(batch["labels"].shape)}
 
 
 def _token_sums(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """(Σ n, Σ w n) over the rows of a batch, n a row's labelled tokens."""
-    n = (batch["labels"][:, 1:] != NO_LOSS).sum(1)
-    return torch.stack([n.sum().to(torch.float64), (batch[WEIGHT] * n).sum()])
+    counts = (batch["labels"][:, 1:] != NO_LOSS).to(torch.float64)
+    return torch.stack([counts.sum(), (batch[WEIGHT][:, 1:] * counts).sum()])

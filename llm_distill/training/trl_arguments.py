@@ -123,4 +123,4 @@ def _check_name(
     if name in PREPARES_ROWS:
         raise ValueError(f"{name} does nothing: rows reach TRL as tokens, made by this stage")
     if name in EVALUATES:
-        raise ValueError(f"{name} does nothing: no rows are evaluated during the training")
+        raise ValueError(f"{name} does nothing: eval_rows and eval_steps say what is evaluated")

@@ -115,7 +115,7 @@ def test_types_are_shown_in_words(
             ["rows", "model", "template"],
             ["variables", "max_error_rate"],
         ),
-        ("train_dpo", ["model", "rows"], ["save_total_limit", "on_collapse", "report_to"]),
+        ("train_dpo", ["model", "rows"], ["eval_rows", "eval_steps", "load_best_model_at_end"]),
     ],
 )
 def test_what_must_be_given_comes_first_and_what_stages_share_last(

@@ -41,9 +41,9 @@ class Bar:
     def advance(self, n=1, tokens=0, cost=0.0): ...
 
 
-def train(stage, folder: Path, rows, *models):
-    """models: of which the first is trained."""
-    if not folder.exists():
+def train(stage, folder: Path, rows, *models, held: Path | None = None):
+    """models: of which the first is trained. held: the rows called `e`."""
+    if not (folder / "rows").exists():
         Dataset.from_list(rows).save_to_disk(str(folder / "rows"))
         (folder / "work").mkdir()
     inputs = StageInputs(
@@ -52,7 +52,7 @@ def train(stage, folder: Path, rows, *models):
         store=folder / "store.sqlite",
         tracked=TrackedRun("test", "test/now/stage", folder / "tracking"),
         log=folder / "stage.log",
-        rows={"r": folder / "rows"},
+        rows={"r": folder / "rows"} | ({"e": held} if held else {}),
         models={name: ModelInput(source, None) for name, source in zip("mt", models, strict=False)},
     )
 

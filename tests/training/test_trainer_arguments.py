@@ -38,8 +38,9 @@ def dpo(**given: Any) -> TrainDpo:
         ({"optimm": "sgd"}, "optimm is no field of TRL's SFTConfig; did you mean 'optim'"),
         ({"learning_rate": 1e-3}, "learning_rate is a setting of the stage"),
         ({"seed": 3}, "seed is set by llm-distill"),
-        ({"packing": True}, "packing does nothing: rows reach TRL as tokens"),
-        ({"eval_steps": 3}, "eval_steps does nothing: no rows are evaluated"),
+        ({"packing": True}, "packing is a setting of the stage"),
+        ({"eval_packing": True}, "eval_packing does nothing: rows reach TRL as tokens"),
+        ({"eval_delay": 3}, "eval_delay does nothing: eval_rows and eval_steps say"),
         ({"trackio_space_id": "somebody/space"}, "trackio_space_id is set by llm-distill"),
         ({"fsdp_config": "nofile.json"}, "fsdp_config is about several devices"),
         ({"liger_kernel_config": 3}, "liger_kernel_config: Input should be a valid dictionary"),
@@ -112,7 +113,8 @@ def test_every_field_is_somebodys(config: str) -> None:
     named |= trl_arguments.DEVICES
     everywhere = {f.name for c in KINDS for f in dataclasses.fields(getattr(trl, c))}
     assert named <= everywhere
-    assert not named & kind.model_fields.keys() - {"max_length"}
+    own = {"max_length", "packing", "padding_free", "eval_steps", "load_best_model_at_end"}
+    assert not named & kind.model_fields.keys() - own
 
     class Tracked:
         project, name = "p", "n"

@@ -15,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from llm_distill.engines.base import Completion, Request
+from llm_distill.engines.openai.addresses import Addresses
 from llm_distill.engines.openai.answers import (
     BadAnswerError,
     PassingError,
@@ -96,7 +97,8 @@ class Server:
         self._requests = Pace(requests) if requests is not None else None
         self._tokens = Pace(tokens) if tokens is not None else None
         self._session: aiohttp.ClientSession | None = None
-        self._was_reached = False
+        self._addresses = Addresses(settings.addresses())
+        self._proxies = {url: _proxy(url) for url in self._addresses.urls}
         self._hold_until = 0.0
         self._limited_since: float | None = None
         self._warned_at = -SECONDS_BETWEEN_WARNINGS
@@ -195,11 +197,17 @@ class Server:
         await sleep(wait)
 
     async def _attempt(self, request: Request, body: bytes, worst: float) -> Completion:
-        session = self._open_session()
-        url = self._url(endpoint(request))
+        with self._addresses.one_for(request) as address:
+            return await self._attempt_at(address, request, body, worst)
+
+    async def _attempt_at(
+        self, address: str, request: Request, body: bytes, worst: float
+    ) -> Completion:
+        session, proxy = self._open_session(), self._proxies[address]
+        url = self._url(address, endpoint(request))
         try:
-            async with session.post(url, data=body, allow_redirects=False) as response:
-                self._was_reached = True
+            async with session.post(url, data=body, allow_redirects=False, proxy=proxy) as response:
+                self._addresses.reached(address)
                 content = self._redacted(await response.read())
                 retry_after = read_retry_after(response.headers)
                 moved_to = response.headers.get("Location", "")
@@ -208,9 +216,12 @@ class Server:
             aiohttp.ConnectionTimeoutError,
             aiohttp.InvalidURL,  # of a proxy: nothing was sent
         ) as error:
-            reason = f"{self._settings.base_url} cannot be reached ({first_line(error)})"
-            if not self._was_reached:
+            reason = f"{address} cannot be reached ({first_line(error)})"
+            is_news = self._addresses.unreachable(address)
+            if self._addresses.is_hopeless:
                 raise UselessError(reason, None, request) from error
+            if is_news and len(self._addresses.urls) > 1:
+                waiting.warning("model '%s': %s; the others go on", self._name, reason)
             raise AttemptError(reason) from error  # it may be restarting
         except TimeoutError as error:
             reason = f"no answer in {self._settings.timeout:g} s"
@@ -270,7 +281,7 @@ class Server:
 
     async def explain(self, error: UselessError) -> ModelError:
         """The one message for the user, whose server this is."""
-        url, variable = self._settings.base_url, self._settings.api_key_env
+        url, variable = " or ".join(self._addresses.urls), self._settings.api_key_env
         refusal, said = error.refusal, f"{url} answers {error}"
         if refusal is None:
             said = f"{error}"
@@ -300,9 +311,10 @@ class Server:
     async def _what_is_served(self, request: Request) -> str:
         """What to do about a 404, by the list of models that the server gives."""
         wrong = "is engine.base_url right? It usually ends in /v1"
-        url, patience = self._url("models"), aiohttp.ClientTimeout(CONNECT_TIMEOUT)
+        address, patience = self._addresses.urls[0], aiohttp.ClientTimeout(CONNECT_TIMEOUT)
+        url, proxy = self._url(address, "models"), self._proxies[address]
         try:
-            async with self._open_session().get(url, timeout=patience) as response:
+            async with self._open_session().get(url, timeout=patience, proxy=proxy) as response:
                 answer = json.loads(await response.read())
             models = [str(entry["id"]) for entry in answer["data"]]
         except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError):
@@ -317,9 +329,9 @@ class Server:
             await self._session.close()
             self._session = None
 
-    def _url(self, place: str) -> str:
+    def _url(self, address: str, place: str) -> str:
         version = self._settings.api_version
-        return f"{self._settings.base_url}/{place}" + (f"?api-version={version}" if version else "")
+        return f"{address}/{place}" + (f"?api-version={version}" if version else "")
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -333,7 +345,6 @@ class Server:
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=headers,
-                proxy=_proxy(self._settings.base_url),
                 timeout=aiohttp.ClientTimeout(total=own.timeout, sock_connect=CONNECT_TIMEOUT),
             )
         return self._session

@@ -40,7 +40,11 @@ class OpenAISettings(EngineSettings):
     holds_structure: ClassVar[bool] = True
 
     kind: Literal["openai"]
-    base_url: str = execution_setting(..., "address of the API, such as http://localhost:8000/v1")
+    base_url: str | tuple[str, ...] = execution_setting(
+        ...,
+        "address of the API, such as http://localhost:8000/v1; or a list of addresses of the same "
+        "model, which share the requests",
+    )
     model: str | None = execution_setting(
         None, "the model's name on the server; default: model_name_or_path", min_length=1
     )
@@ -88,7 +92,18 @@ class OpenAISettings(EngineSettings):
 
     @field_validator("base_url")
     @classmethod
-    def _is_an_address(cls, value: str) -> str:
+    def _are_addresses(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(value, str):
+            return cls._address(value)
+        if len(set(value)) != len(value) or not value:
+            raise ValueError("expected an address, or a list of addresses that differ")
+        return tuple(map(cls._address, value))
+
+    def addresses(self) -> tuple[str, ...]:
+        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
+
+    @staticmethod
+    def _address(value: str) -> str:
         form = "expected an address such as http://localhost:8000/v1"
         try:
             parts = urlsplit(value)

@@ -313,7 +313,7 @@ def test_a_server_that_goes_away_later_is_waited_for(server: Loopback) -> None:
     with socket.socket() as taken:  # bound and not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         moved = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
-        engine._server._settings = engine._server._settings.model_copy(update={"base_url": moved})
+        engine._server._addresses.urls, engine._server._proxies = (moved,), {moved: None}
         assert "gave up after 2 attempts" in str(next(completions).error)
 
 

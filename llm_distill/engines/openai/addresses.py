@@ -1,0 +1,71 @@
+"""The addresses at which one model is served, and which of them a request is sent to.
+
+To the one with the fewest requests in flight; among equals to where one with the same beginning was
+sent, which has computed that already. One that cannot be reached rests, while the others go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from llm_distill.engines.base import Request
+from llm_distill.engines.replicas.sharing import REMEMBERED, SLACK, beginning
+
+SECONDS_OF_REST = 30.0
+
+
+class Addresses:
+    """Addresses of servers with the same model; see `engine.base_url`."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self.urls = tuple(urls)
+        self._flying: Counter[str] = Counter()
+        self._rests_until: dict[str, float] = {}
+        self._reached: set[str] = set()
+        self._place: dict[Any, str] = {}
+
+    @contextmanager
+    def one_for(self, request: Request) -> Iterator[str]:
+        """An address, while a request is in flight there."""
+        url = self._choose(request)
+        self._flying[url] += 1
+        try:
+            yield url
+        finally:
+            self._flying[url] -= 1
+
+    def reached(self, url: str) -> None:
+        self._reached.add(url)
+        self._rests_until.pop(url, None)
+
+    def unreachable(self, url: str) -> bool:
+        """Let it rest. Whether that is news."""
+        is_news = url not in self._rests_until
+        self._rests_until[url] = time.monotonic() + SECONDS_OF_REST
+        return is_news
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether none was ever reached, and each was tried."""
+        return not self._reached and len(self._rests_until) == len(self.urls)
+
+    def _choose(self, request: Request) -> str:
+        if len(self.urls) == 1:
+            return self.urls[0]
+        now = time.monotonic()
+        awake = [url for url in self.urls if self._rests_until.get(url, 0.0) <= now]
+        # Where all rest, the one that has rested longest is tried.
+        found = awake or [min(self.urls, key=lambda url: self._rests_until[url])]
+        least = min(found, key=lambda url: self._flying[url])
+        key = beginning(request)
+        before = self._place.get(key)
+        if before in found and self._flying[before] <= self._flying[least] + SLACK:
+            return before
+        if len(self._place) >= REMEMBERED:
+            self._place.clear()
+        self._place[key] = least
+        return least

@@ -1,0 +1,1 @@
+"""Several copies of an engine, in processes of their own, that share the requests."""

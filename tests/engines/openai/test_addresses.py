@@ -1,0 +1,101 @@
+"""One model at several addresses: requests are shared, and one that is away is done without."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from pydantic import ValidationError
+
+from llm_distill.engines.openai import addresses
+from llm_distill.engines.openai.addresses import Addresses
+from llm_distill.engines.openai.settings import OpenAISettings
+from llm_distill.errors import ModelError
+from tests.engines.loopback import Loopback
+from tests.engines.openai.test_openai import (
+    open_on,
+    request,
+    requests,
+    server,  # noqa: F401
+)
+
+
+@pytest.fixture
+def second() -> Iterator[Loopback]:
+    loopback = Loopback()
+    yield loopback
+    loopback.close()
+
+
+@contextmanager
+def nobody() -> Iterator[str]:
+    """An address that refuses connections."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+
+
+def test_requests_are_shared(server, second):  # noqa: F811
+    engine = open_on([server.url, second.url], max_concurrency=8)
+    texts = {a.id: a.text for a in engine.generate(requests(60))}
+    assert texts == {str(n): f"echo prompt {n}" for n in range(60)}
+    assert len(server.calls) + len(second.calls) == 60
+    assert min(len(server.calls), len(second.calls)) >= 10
+
+
+def test_an_address_that_is_away_is_done_without(server, caplog):  # noqa: F811
+    with nobody() as away, caplog.at_level(logging.WARNING, "llm_distill.waiting"):
+        engine = open_on([away, server.url], max_concurrency=8)
+        found = list(engine.generate(requests(40)))
+    assert len(found) == 40
+    assert all(a.error is None for a in found)
+    assert sum("the others go on" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_server_that_goes_away_meanwhile_loses_nothing(server, second):  # noqa: F811
+    engine = open_on([server.url, second.url], max_concurrency=4)
+    found = []
+    for number, answer in enumerate(engine.generate(requests(60))):
+        found.append(answer)
+        if number == 20:
+            second.close()
+            second.close = lambda: None
+    assert len(found) == 60
+    assert all(a.error is None for a in found)
+
+
+def test_none_that_answers_ends_the_run():
+    with nobody() as away, nobody() as gone, pytest.raises(ModelError, match="cannot be reached"):
+        list(open_on([away, gone]).generate(requests(5)))
+
+
+def test_one_beginning_goes_to_one_address():
+    of = Addresses(["http://a/v1", "http://b/v1"])
+    places = set()
+    for n in range(6):
+        with of.one_for(request(str(n // 100))) as url:
+            places.add(url)
+    assert len(places) == 1
+
+
+def test_one_that_rested_is_tried_again(monkeypatch):
+    of = Addresses(["http://a/v1", "http://b/v1"])
+    assert of.unreachable("http://a/v1")
+    assert not of.unreachable("http://a/v1")
+    with of.one_for(request("1")) as url:
+        assert url == "http://b/v1"
+    monkeypatch.setattr(addresses.time, "monotonic", lambda: 1e12)
+    seen = set()
+    for n in range(4):
+        with of.one_for(request(str(n))) as first, of.one_for(request(f"other {n}")) as other:
+            seen |= {first, other}
+    assert seen == {"http://a/v1", "http://b/v1"}
+
+
+@pytest.mark.parametrize("urls", [[], ["http://a/v1", "http://a/v1"], ["http://a/v1", "nowhere"]])
+def test_what_is_no_list_of_addresses(urls):
+    with pytest.raises(ValidationError, match="expected an address"):
+        OpenAISettings(kind="openai", base_url=urls)
