@@ -14,7 +14,7 @@ from pydantic import Field
 from llm_distill.errors import DataError
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import score_of
-from llm_distill.stage import Context, Rows, RowsOutput, Stage
+from llm_distill.stage import Context, Rows, RowsOutput, Stage, later_setting
 
 
 class Select(Stage):
@@ -34,6 +34,13 @@ class Select(Stage):
     order: Literal["first", "random", "highest"] = Field("first", description="which rows to keep")
     by: str = Field("score", description="with `highest`: the column to rank by")
     strict: bool = Field(False, description="fewer than n rows is an error, not a warning")
+    min_share: float = later_setting(
+        0.1,
+        "a run stops where fewer than this share of the rows that are wanted is there (but some): "
+        "what is trained on them shows nothing; 0: never",
+        ge=0,
+        le=1,
+    )
     drop_where_null: tuple[str, ...] = Field(
         (), description="columns that must not be null in a kept row"
     )
@@ -60,6 +67,7 @@ class Select(Stage):
             if len(indices) < self.n:
                 self._too_few(value, len(indices), context)
             kept.extend(sorted(indices, key=ranks.__getitem__)[: self.n])
+        self._check_share(len(kept), self.n * max(1, len(groups)))
         context.drop("not selected", len(whole) - len(kept))
         return RowsOutput(rows.select(sorted(kept)), rows.features)
 
@@ -89,6 +97,14 @@ class Select(Stage):
         # Of equals not the first: candidates are often ordered by strategy.
         scores = [-(score or 0.0) for score in self._scores(rows)]  # a null is not chosen anyway
         return list(zip(scores, drawn, strict=True))
+
+    def _check_share(self, found: int, wanted: int) -> None:
+        if 0 < found < self.min_share * wanted:
+            raise DataError(
+                f"only {found} of the {wanted} rows that are wanted are there; `llm-distill "
+                "status` says what stages before this one have dropped. Mend that, lower n, or "
+                "set min_share: 0 to go on with so few"
+            )
 
     def _too_few(self, value: str, count: int, context: Context) -> None:
         where = f" with {self.per} '{value}'" if self.per else ""

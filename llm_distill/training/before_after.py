@@ -7,7 +7,7 @@ after:  "13.0."                             (4 tokens, ended, and the same to ev
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from llm_distill.errors import ModelError
 from llm_distill.evaluation.result_rows import AnsweredPrompt, WritingRow
 from llm_distill.evaluation.results import Results
-from llm_distill.methods.collapse import Answer, collapse, habits
+from llm_distill.methods.collapse import LEAST_ANSWERS, Answer, collapse, habits
 from llm_distill.models.sources import context_length, end_tokens, load_tokenizer
 from llm_distill.training.data import NO_LOSS
 from llm_distill.training.greedy import write_greedily
@@ -41,6 +41,13 @@ SHOWN, SHOWN_CHARACTERS = 3, 600
 ADVICE = (
     "lower learning_rate or num_train_epochs, or train on more rows; with DPO, loss_type: "
     "[sigmoid, sft] keeps it near the chosen answers"
+)
+
+
+NOTHING_MOVED = (
+    "after the training the model gives the same answers as before, word for word, to {n} of the "
+    "rows' prompts, and not the rows' answers: it has hardly moved. Raise learning_rate (an "
+    "adapter wants about ten times the rate of a full training) or num_train_epochs"
 )
 
 
@@ -107,6 +114,8 @@ class BeforeAfter:
         context.metrics.update(found.to_metrics())
         wrong = collapse(before, now, rows, len(after))
         if wrong is None:
+            if self._moved_nothing(after):
+                context.warn(NOTHING_MOVED.format(n=len(after)))
             return
         example = (
             f" For example {_short(self._text(self.before[0][0]))} has become "
@@ -116,6 +125,11 @@ class BeforeAfter:
         if stop:
             raise ModelError(f"{said}. To go on with it all the same, set on_collapse: warn")
         context.warn(said)
+
+    def _moved_nothing(self, after: Sequence[Answer]) -> bool:
+        """Whether it answers all as before, though not as the rows do."""
+        wanted = [self._until_end(ids) for _, ids in self.prompted]
+        return after == self.before != wanted and len(after) >= LEAST_ANSWERS
 
     def _ask(self, model: Any) -> list[Answer]:
         prompts = [prompt for prompt, _ in self.prompted]

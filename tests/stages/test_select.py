@@ -116,3 +116,16 @@ def test_an_endless_score_is_none(run_stage: Run) -> None:
     rows = [{"id": "a", "score": float("inf")}, {"id": "b", "score": -3.0}]
     stage = Select(stage="select", rows="rows", n=1, order="highest")
     assert [row["id"] for row in run_stage(stage, {"rows": rows}).rows] == ["b"]
+
+
+@pytest.mark.parametrize(("found", "stops"), [(0, False), (1, True), (9, True), (10, False)])
+def test_a_small_part_of_what_is_wanted_stops_the_run(found, stops, run_stage):
+    rows = [{"id": str(n)} for n in range(found)]
+    stage = Select(stage="select", rows="r", n=100)
+    if not stops:
+        assert len(run_stage(stage, {"r": rows}).rows) == found
+        return
+    with pytest.raises(DataError, match=f"only {found} of the 100 rows that are wanted"):
+        run_stage(stage, {"r": rows})
+    lenient = Select(stage="select", rows="r", n=100, min_share=0)
+    assert len(run_stage(lenient, {"r": rows}).rows) == found

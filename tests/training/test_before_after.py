@@ -143,3 +143,12 @@ def test_prompts_are_different_and_have_an_answer():
         {"prompt_ids": [3], "completion_ids": [4], "label": True},
     ]
     assert some_prompts(Dataset.from_list(kto)) == [([3], [4])]
+
+
+def test_a_training_that_moved_nothing_is_told(run_stage, rows, text_model):
+    run = run_stage(sft(learning_rate=1e-9), {"r": rows}, models={"m": text_model})
+    [said] = run.warnings
+    assert "the same answers as before, word for word, to 8 of the rows' prompts" in said
+    assert "Raise learning_rate" in said
+    run = run_stage(sft(), {"r": rows}, models={"m": text_model})
+    assert run.warnings == []
