@@ -286,6 +286,19 @@ class Stage(BaseModel):
         """Whether the pipeline's seed can change the result."""
         return self.always_seeded
 
+    def most_rows(self, rows: Mapping[str, int | None]) -> int | None:
+        """How many rows it gives at most, given those of its inputs; None where that is not known.
+
+        Unless overridden: no more than `rows` has, where it passes those on.
+        """
+        passes_on = type(self).output_columns is Stage.output_columns
+        return rows.get(self._passed_on()) if passes_on and self.output == "rows" else None
+
+    def most_asked(self, rows: Mapping[str, int | None]) -> Mapping[str, tuple[int, int]] | None:
+        """By model, how many requests at most and the most tokens of an answer; as `most_rows`."""
+        asks = any(kind == "model" and not self.loads(place) for place, _, kind in references(self))
+        return None if asks else {}
+
     def launched(self) -> Launch | None:
         """The processes that do its work together; None where one does. Asked in its worker."""
         return None

@@ -140,13 +140,15 @@ def plan(
     force: Force = None,
     retry_failed: RetryFailed = False,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
+    as_json: Annotated[bool, typer.Option("--json", help="As a list, for other programs.")] = False,
 ) -> None:
-    """Show for each stage whether it would be reused or run, and why."""
+    """Show for each stage whether it would be reused or run, why, and what it asks at most."""
     from llm_distill.cli.run import plan_command
     from llm_distill.runtime.plan import Selection
 
     selection = Selection(start, until, tuple(force or ()), retry_failed)
-    plan_command(file, profile, assignments or [], selection=selection, root=workspace)
+    given = file, profile, assignments or []
+    plan_command(*given, selection=selection, root=workspace, as_json=as_json)
 
 
 @app.command()

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from llm_distill.cli.display import TerminalDisplay, console, plan_table, say, status_table
+from llm_distill.cli.display import (
+    TerminalDisplay,
+    console,
+    plan_table,
+    say,
+    status_table,
+    total_line,
+)
 from llm_distill.cli.tables import result_tables
 from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.disk import disk_explained
-from llm_distill.runtime.plan import Selection, plan
+from llm_distill.runtime.estimate import Estimate, estimates
+from llm_distill.runtime.plan import Decision, Selection, plan
 from llm_distill.runtime.record import RunRecord, read_run
 from llm_distill.runtime.runner import run_pipeline
 from llm_distill.stage import models_of
@@ -103,17 +113,44 @@ def plan_command(
     *,
     selection: Selection,
     root: Path,
+    as_json: bool = False,
 ) -> None:
     """Show what `run` would do now."""
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
     workspace = Workspace(root)
     with disk_explained(workspace.root):
         decisions = list(plan(pipeline, workspace, selection))
+        sizes = estimates(decisions, pipeline, workspace)
+    if as_json:
+        print(json.dumps([_planned(decision, sizes) for decision in decisions], indent=1))
+        return
     out = console()
-    out.print(plan_table(decisions))
-    to_run = sum(decision.action == "run" for decision in decisions)
-    out.print(f"{to_run} to run, {len(decisions) - to_run} to reuse")
+    out.print(plan_table(decisions, sizes))
+    out.print(f"{len(sizes)} to run, {len(decisions) - len(sizes)} to reuse")
+    if line := total_line(sizes):
+        out.print(line, markup=False)
     _show_before(out, pipeline)
+
+
+def _planned(decision: Decision, sizes: Mapping[str, Estimate]) -> dict[str, Any]:
+    """As JSON. null: not known before other stages have run."""
+    found: dict[str, Any] = {
+        "stage": decision.name,
+        "action": decision.action,
+        "why": decision.why,
+    }
+    size = sizes.get(decision.name)
+    if size is not None:
+        last = size.last
+        found |= {
+            "most_requests": size.requests,
+            "most_tokens": size.tokens,
+            "most_cost": size.cost,
+            "last_seconds": last and last.seconds,
+            "last_tokens": last and last.tokens_out,
+            "last_cost": last and last.cost,
+        }
+    return found
 
 
 def _show_before(out: Console, pipeline: PipelineConfig) -> None:

@@ -149,6 +149,11 @@ class Assess(AskingStage):
     def loads(self, place: str) -> bool:
         return place == "difficulty.model"
 
+    def most_asked(self, rows: Mapping[str, int | None]) -> Mapping[str, tuple[int, int]] | None:
+        n = rows[self.rows]
+        times = self.difficulty.samples if isinstance(self.difficulty, Consistency) else 1
+        return None if n is None else {self.model: (n * times, self.sampling.max_tokens)}
+
     def required_columns(self) -> dict[str, set[str]]:
         needed = {self.rows: {"id", "question"}}
         if self.difficulty.by == "gold":

@@ -129,6 +129,13 @@ class Evaluate(AskingStage):
             return {}
         return {self.template: self.offered(inputs[self.rows], "examples")}
 
+    def most_asked(self, rows: Mapping[str, int | None]) -> Mapping[str, tuple[int, int]] | None:
+        n = rows[self.rows]
+        if n is None:
+            return None
+        each = n * len(self.shots) * self.samples, self.sampling.max_tokens
+        return dict.fromkeys(self.models, each)
+
     def is_seeded(self) -> bool:
         return self.sampling.temperature > 0 or max(self.shots) > 0
 

@@ -179,6 +179,15 @@ class Generate(AskingStage):
             found[self.examples.answer_template] = self.offered(inputs[self.examples.rows])
         return found
 
+    def most_rows(self, rows: Mapping[str, int | None]) -> int | None:
+        n = rows[self.rows]
+        return None if n is None else n * self.n * len(self._templates() or [None])
+
+    def most_asked(self, rows: Mapping[str, int | None]) -> Mapping[str, tuple[int, int]] | None:
+        n = self.most_rows(rows)
+        turns = self.max_turns if self.messages_column and self.regenerate == "all" else 1
+        return None if n is None else {self.model: (n * turns, self.sampling.max_tokens)}
+
     def is_seeded(self) -> bool:
         return self.sampling.temperature > 0 or self.examples is not None
 

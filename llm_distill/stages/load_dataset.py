@@ -78,6 +78,9 @@ class LoadDataset(Stage):
     )
     limit: int | None = Field(None, ge=1, description="at most this many rows in all")
 
+    def most_rows(self, rows: Mapping[str, int | None]) -> int | None:
+        return self.limit
+
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         """From the first row of local text files; otherwise unknown until the run."""
         files = self._files(self._names()[0])

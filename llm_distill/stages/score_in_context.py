@@ -90,6 +90,14 @@ class ScoreInContext(AskingStage):
             raise ValueError("name at least one student, and each once")
         return value
 
+    def most_asked(self, rows: Mapping[str, int | None]) -> Mapping[str, tuple[int, int]] | None:
+        candidates, items = rows[self.rows], rows[self.items]
+        if candidates is None or items is None:
+            return None
+        each = candidates * (min(self.n, items) if self.n is not None else items)
+        models = [self.model] if isinstance(self.model, str) else self.model
+        return dict.fromkeys(models, (each, self.sampling.max_tokens))
+
     def required_columns(self) -> dict[str, set[str]]:
         matched = {self.match} if self.match is not None else set()
         needed = {self.rows: {"id", "question", "rationale", *matched}}

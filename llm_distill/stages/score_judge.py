@@ -67,6 +67,10 @@ class ScoreJudge(AskingStage):
             )
         return self
 
+    def most_asked(self, rows: Mapping[str, int | None]) -> Mapping[str, tuple[int, int]] | None:
+        n = rows[self.rows]
+        return None if n is None else {self.model: (n * self.n, self.sampling.max_tokens)}
+
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id"}}
 

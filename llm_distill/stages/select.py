@@ -7,6 +7,7 @@ out: {"id": "b", "score": 0.9}
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -44,6 +45,12 @@ class Select(Stage):
     drop_where_null: tuple[str, ...] = Field(
         (), description="columns that must not be null in a kept row"
     )
+
+    def most_rows(self, rows: Mapping[str, int | None]) -> int | None:
+        there = rows[self.rows]
+        if self.per is not None:
+            return there
+        return self.n if there is None else min(self.n, there)
 
     def required_columns(self) -> dict[str, set[str]]:
         ranked = {self.by} if self.order == "highest" else set()
