@@ -27,6 +27,7 @@ from llm_distill.rows.files import (
     files_of_split,
     format_of,
     is_glob,
+    most_rows_of,
 )
 from llm_distill.rows.unique_ids import UniqueIds
 from llm_distill.stage import Columns, Context, RowsOutput, Stage
@@ -79,7 +80,14 @@ class LoadDataset(Stage):
     limit: int | None = Field(None, ge=1, description="at most this many rows in all")
 
     def most_rows(self, rows: Mapping[str, int | None]) -> int | None:
-        return self.limit
+        """Those of local files, without a look at them."""
+        counts = [most_rows_of(files) if (files := self._files(n)) else None for n in self._names()]
+        known = [count for count in counts if count is not None]
+        if len(known) < len(counts):
+            return self.limit
+        part = records.split_and_slice(self.split)
+        there = sum(len(range(count)[part[1] if part else slice(None)]) for count in known)
+        return there if self.limit is None else min(there, self.limit)
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         """From the first row of local text files; otherwise unknown until the run."""

@@ -6,10 +6,12 @@ import json
 
 import pytest
 import yaml
+from datasets import Dataset
 
 from llm_distill.stages.assess import Assess
 from llm_distill.stages.evaluate import Evaluate
 from llm_distill.stages.generate import Generate
+from llm_distill.stages.load_dataset import LoadDataset
 from llm_distill.stages.score_in_context import ScoreInContext
 from llm_distill.stages.score_judge import ScoreJudge
 from llm_distill.stages.select import Select
@@ -94,6 +96,31 @@ def test_an_assessment_by_consistency_draws_samples():
         sampling={"max_tokens": 10},
     )
     assert stage.most_asked({"r": 3}) == {"m": (15, 10)}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "expected"),
+    [
+        ("rows.jsonl", {}, 7),
+        ("rows.jsonl", {"limit": 3}, 3),
+        ("rows.jsonl", {"split": "train[2:4]"}, 2),
+        ("rows.parquet", {}, 7),
+        ("rows.csv", {}, None),
+        ("rows.csv", {"limit": 3}, 3),
+        ("rows.jsonl.gz", {}, None),
+    ],
+)
+def test_the_rows_of_local_files(name, settings, expected, tmp_path):
+    import gzip
+
+    rows = Dataset.from_list([{"id": str(n), "question": "é"} for n in range(7)])
+    lines = "\n".join(json.dumps(row) for row in rows)  # the last line has no end
+    (tmp_path / "rows.jsonl").write_text(lines)
+    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    rows.to_parquet(tmp_path / "rows.parquet")
+    rows.to_csv(tmp_path / "rows.csv")
+    stage = LoadDataset(stage="load_dataset", path=str(tmp_path / name), **settings)
+    assert stage.most_rows({}) == expected
 
 
 def test_the_most_rows_of_a_selection():
