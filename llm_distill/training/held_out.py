@@ -27,7 +27,7 @@ class HeldOut:
     """Whether a trainer divides the loss of a pass by the number of passes."""
     own_rows: Sequence[int] = ()
     """Of this process, in the passes of the current step: how many rows it has."""
-    rows_here: int = 0
+    rows_here: int = 1
     """Of this process, in the current pass; 0 where it was given another's row for want of one."""
     _shares: Shares | None = None
 

@@ -265,9 +265,11 @@ class HeldOutSettings(LaunchedSettings):
 
     @model_validator(mode="after")
     def _there_are_rows_to_choose_by(self) -> Self:
-        given = {"eval_steps", "load_best_model_at_end"} & self.model_fields_set
+        fields = HeldOutSettings.model_fields
+        names = ("eval_steps", "load_best_model_at_end")
+        given = [name for name in names if getattr(self, name) != fields[name].default]
         if given and self.eval_rows is None:
-            raise ValueError(f"{' and '.join(sorted(given))} needs eval_rows")
+            raise ValueError(f"{' and '.join(given)} needs eval_rows")
         if self.eval_rows is not None and self.eval_rows == getattr(self, "rows", None):
             raise ValueError("eval_rows are the rows that are trained on; hold others out (split)")
         return self

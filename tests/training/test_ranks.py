@@ -183,3 +183,19 @@ def test_an_error_on_a_rank_is_the_stages_error(rows, text_model, tmp_path):
     with pytest.raises(ModelError, match="the loss is nan at step .*; lower learning_rate"):
         train(stage, tmp_path / "two", some_rows(rows), text_model)
     assert not ranks()
+
+
+@pytest.mark.slow
+def test_no_rank_outlives_its_worker(rows, text_model, tmp_path):
+    settings = {**SETTINGS, "stage": "train_sft", "num_train_epochs": 500}
+    stage = TrainSft(**settings, launch={"processes": 2})
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(train, stage, tmp_path / "two", some_rows(rows), text_model)
+        wait_for(lambda: list((tmp_path / "two" / "work" / "checkpoints").glob("checkpoint-*")))
+        alive = ranks()
+        alive[0].parent().kill()
+        with pytest.raises(ModelError, match=r"its process was killed \(SIGKILL\)"):
+            training.result()
+    assert len(alive) == 2
+    psutil.wait_procs(list(alive.values()), timeout=10)
+    assert not any(rank.is_running() for rank in alive.values())

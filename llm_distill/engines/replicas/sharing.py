@@ -107,8 +107,12 @@ class Sharing(Generic[Asked, Answer]):
         free: with the fewest requests first.
         """
         key, least = beginning(request), free[0]
-        before = self._place.get(key, least)
-        if before in free and len(self._has[before]) <= len(self._has[least]) + SLACK:
+        before = self._place.get(key)
+        if (
+            before is not None
+            and before in free
+            and len(self._has[before]) <= len(self._has[least]) + SLACK
+        ):
             return before
         if len(self._place) >= REMEMBERED:
             self._place.clear()
