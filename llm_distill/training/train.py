@@ -15,7 +15,8 @@ from llm_distill.models.limits import check_dataset
 from llm_distill.stage import ModelOutput
 from llm_distill.tracking import sent
 from llm_distill.training.launch import is_main, is_sharded, use_one_device
-from llm_distill.training.settings import lora_config, trainer_arguments
+from llm_distill.training.lora import lora_config
+from llm_distill.training.settings import trainer_arguments
 from llm_distill.training.weights import load_start, save_adapter, save_full, training_source
 
 if TYPE_CHECKING:
