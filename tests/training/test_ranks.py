@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
@@ -19,6 +20,7 @@ from llm_distill.stages.train_dpo import TrainDpo
 from llm_distill.stages.train_kto import TrainKto
 from llm_distill.stages.train_sft import TrainSft
 from llm_distill.tracking import TrackedRun
+from llm_distill.training.settings import has_bfloat16
 from tests.distillation import tiny
 from tests.training.test_launch import CONFIG
 
@@ -126,6 +128,24 @@ def test_two_processes_train_what_one_does(kind, strategy, rows, text_model, wei
     furthest = max((expected[name] - found[name]).abs().max() for name in expected)
     assert furthest < 1e-4
     assert (tmp_path / "two" / "stage.rank1.log").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor does not multiply in bfloat16")
+def test_half_precision_is_the_trainings_own_under_a_launcher(strategy, rows, text_model, tmp_path):
+    """It is used, and losses are not rounded to its three digits."""
+    settings = {**SETTINGS, "stage": "train_dpo", "peft": LORA}
+    launch = {"processes": 2, "strategy": strategy}
+    losses = []
+    for name, own in (("single", {}), ("half", {"bf16": True})):
+        stage = TrainDpo(**settings, **own, launch=launch)
+        done = train(stage, tmp_path / name, some_rows(rows), text_model)
+        losses.append([point["loss"] for point in done.manifest["metrics"]["history"]])
+    single, half = losses
+    assert half != single
+    assert half == pytest.approx(single, abs=2e-2)
+    assert half[0] == pytest.approx(math.log(2), abs=1e-5)  # 0.6914 if it were rounded
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """The addresses at which one model is served, and which of them a request is sent to.
 
-To the one with the fewest requests in flight; among equals to where one with the same beginning was
-sent, which has computed that already. One that cannot be reached rests, while the others go on.
+By `Routing`, among those that can be reached: one that cannot rests, while the others go on.
 """
 
 from __future__ import annotations
@@ -10,10 +9,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from llm_distill.engines.base import Request
-from llm_distill.engines.replicas.sharing import REMEMBERED, SLACK, beginning
+from llm_distill.engines.replicas.routing import Routing
 
 SECONDS_OF_REST = 30.0
 
@@ -26,7 +24,7 @@ class Addresses:
         self._flying: Counter[str] = Counter()
         self._rests_until: dict[str, float] = {}
         self._reached: set[str] = set()
-        self._place: dict[Any, str] = {}
+        self._routing = Routing[str]()
 
     @contextmanager
     def one_for(self, request: Request) -> Iterator[str]:
@@ -60,12 +58,4 @@ class Addresses:
         awake = [url for url in self.urls if self._rests_until.get(url, 0.0) <= now]
         # Where all rest, the one that has rested longest is tried.
         found = awake or [min(self.urls, key=lambda url: self._rests_until[url])]
-        least = min(found, key=lambda url: self._flying[url])
-        key = beginning(request)
-        before = self._place.get(key)
-        if before in found and self._flying[before] <= self._flying[least] + SLACK:
-            return before
-        if len(self._place) >= REMEMBERED:
-            self._place.clear()
-        self._place[key] = least
-        return least
+        return self._routing.choose(request, found, self._flying.__getitem__)

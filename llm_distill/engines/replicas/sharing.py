@@ -12,18 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
+from llm_distill.engines.replicas.routing import Routing
 
 Asked = TypeVar("Asked", bound=Request | ScoreRequest)
 Answer = TypeVar("Answer", bound=Completion | Score)
 
-BEGINNING = 256
-"""Characters or tokens of a prompt that tell where it goes."""
 SHARE = 64
 """The most requests of one message."""
-SLACK = 8
-"""How many requests more than another a replica may have for the sake of a beginning."""
-REMEMBERED = 10_000
-"""Beginnings whose replica is remembered."""
 
 
 class Lost:
@@ -58,7 +53,7 @@ class Sharing(Generic[Asked, Answer]):
     def __init__(self, pool: Pool, most: int) -> None:
         self._pool, self._most = pool, most
         self._has: dict[int, dict[str, Asked]] = {}
-        self._place: dict[Any, int] = {}
+        self._routing = Routing[int]()
 
     def answers(self, requests: Iterable[Asked]) -> Iterator[Answer]:
         """In the order in which they come.
@@ -76,7 +71,7 @@ class Sharing(Generic[Asked, Answer]):
                 if request is None:
                     is_exhausted = True
                     break
-                chosen = self._choose(request, replicas)
+                chosen = self._routing.choose(request, replicas, self._load)
                 self._has[chosen][request.id] = request
                 share = shares.setdefault(chosen, [])
                 share.append(request)
@@ -95,35 +90,10 @@ class Sharing(Generic[Asked, Answer]):
                     yield answer
 
     def _free(self) -> list[int]:
-        """Replicas with room, those with the fewest requests first."""
+        """Replicas with room."""
         for replica in self._pool.ready():
             self._has.setdefault(replica, {})
-        free = (replica for replica, has in self._has.items() if len(has) < self._most)
-        return sorted(free, key=lambda replica: len(self._has[replica]))
+        return [replica for replica, has in self._has.items() if len(has) < self._most]
 
-    def _choose(self, request: Asked, free: Sequence[int]) -> int:
-        """That which had the same beginning, unless it has more to do than others.
-
-        free: with the fewest requests first.
-        """
-        key, least = beginning(request), free[0]
-        before = self._place.get(key)
-        if (
-            before is not None
-            and before in free
-            and len(self._has[before]) <= len(self._has[least]) + SLACK
-        ):
-            return before
-        if len(self._place) >= REMEMBERED:
-            self._place.clear()
-        self._place[key] = least
-        return least
-
-
-def beginning(request: Request | ScoreRequest) -> Any:
-    prompt = request.prompt
-    if isinstance(prompt, str):
-        return prompt[:BEGINNING]
-    if prompt and isinstance(prompt[0], int):
-        return tuple(prompt[:BEGINNING])
-    return str(prompt[0])[:BEGINNING] if prompt else ""
+    def _load(self, replica: int) -> int:
+        return len(self._has[replica])
