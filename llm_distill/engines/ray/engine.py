@@ -223,6 +223,12 @@ def _connect(settings: RaySettings) -> None:
             runtime_env={"env_vars": variables},
         )
     except Exception as error:  # of several kinds, some of them plain
+        if where not in (None, "auto") and "RAY_AUTH_MODE" not in os.environ:
+            # Something answers there. Clusters of Ray 2.60 want a token unless told otherwise.
+            advice = (
+                "if it asks for a token, set RAY_AUTH_MODE=token (`ray get-auth-token` makes one, "
+                "for all machines); on the head itself, engine.address: auto finds both"
+            )
         raise ModelError(
             f"engine.kind: ray: no cluster at {where or 'this machine'}: {first_line(error)}; "
             f"{advice}"
