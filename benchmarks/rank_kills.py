@@ -65,12 +65,25 @@ def ranks() -> dict[int, psutil.Process]:
     return found
 
 
+def left_alone(stage: TrainSft, folder: Path) -> tuple[Done, float]:
+    """And the seconds for which there were ranks."""
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(train, stage, folder)
+        wait_for_ranks()
+        since = time.monotonic()
+        return training.result(), time.monotonic() - since
+
+
+def wait_for_ranks() -> None:
+    while len(ranks()) < 2:
+        time.sleep(0.02)
+
+
 def killed(stage: TrainSft, folder: Path, after: float, rank: int) -> tuple[float, str]:
     """Seconds from the kill to the error, and its message."""
     with ThreadPoolExecutor(1) as pool:
         training = pool.submit(train, stage, folder)
-        while len(ranks()) < 2:
-            time.sleep(0.02)
+        wait_for_ranks()
         time.sleep(after)
         if rank not in (alive := ranks()):
             training.result()
@@ -92,7 +105,7 @@ def main() -> None:
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
     launch = {"processes": 2, "strategy": arguments.strategy}
-    settings = {"max_steps": 40, "save_steps": 5, "learning_rate": 1e-3, "on_collapse": "ignore"}
+    settings = {"max_steps": 300, "save_steps": 20, "learning_rate": 1e-3, "on_collapse": "ignore"}
     stage = TrainSft(
         stage="train_sft",
         model="m",
@@ -103,14 +116,13 @@ def main() -> None:
     texts = [{"id": str(n), "prompt": f"{n} + 1 =", "completion": f" {n + 1}"} for n in range(60)]
     Dataset.from_list(texts).save_to_disk(str(place / "rows"))
     print(f"{platform.machine()}, {os.cpu_count()} cores, {arguments.strategy}", flush=True)
-    started = time.monotonic()
-    whole = load_file(train(stage, place / "whole").directory / "model.safetensors")
-    seconds = time.monotonic() - started
+    done, seconds = left_alone(stage, place / "whole")
+    whole = load_file(done.directory / "model.safetensors")
     print(f"left alone: {seconds:.1f} s", flush=True)
     right, waits = 0, []
     for number in range(arguments.times):
         folder = place / str(number)
-        rank, after = draw.randrange(2), draw.uniform(0, seconds)
+        rank, after = draw.randrange(2), draw.uniform(0, 0.9 * seconds)
         wait, message = killed(stage, folder, after, rank)
         left = len(ranks())
         again = train(stage, folder)

@@ -96,14 +96,16 @@ class ModelOutput:
 class Launch:
     """How a stage's work is done by several processes, which accelerate starts.
 
-    arguments: of `accelerate launch`. on_cpu: no process has a GPU.
-    advice: what to lower where memory runs out.
+    processes: on all machines, as many on each. arguments: of `accelerate launch`.
+    on_cpu: no process has a GPU. advice: what to lower where memory runs out.
+    machines: of a Ray cluster if there are several, or else this one.
     """
 
     processes: int
     arguments: tuple[str, ...]
     on_cpu: bool
     advice: str
+    machines: int = 1
 
 
 class Progress(Protocol):

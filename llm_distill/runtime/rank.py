@@ -9,12 +9,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from multiprocessing.connection import Client, Connection
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from llm_distill.runtime.logs import log_file
 from llm_distill.runtime.perform import Done, perform
-from llm_distill.runtime.ranks import ADDRESS, KEY
+from llm_distill.runtime.ranks import to_worker
 from llm_distill.runtime.reports import Report, SendLog, sendable
 from llm_distill.stage import Progress
 
@@ -24,7 +24,7 @@ PATIENCE = timedelta(hours=2)
 
 def main() -> None:
     rank = int(os.environ["RANK"])
-    worker = Client(os.environ.pop(ADDRESS), authkey=bytes.fromhex(os.environ.pop(KEY)))
+    worker = to_worker()
     worker.send(rank)
     stage, inputs, level = worker.recv()
     threading.Thread(target=_die_with_worker, args=(worker,), daemon=True).start()

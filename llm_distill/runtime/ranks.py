@@ -2,7 +2,8 @@
 
 Each connects to the worker, is given the stage and its inputs, and does the same work; accelerate
 and torch divide it. What rank 0 reports is the stage's report; the others write logs of their own.
-A rank whose connection ends ends too, so none outlives the worker, whatever ends that.
+A rank whose connection ends ends too, so none outlives the worker, whatever ends that. On several
+machines accelerate starts them on each, where Ray has a place for it (`machines`).
 """
 
 from __future__ import annotations
@@ -12,8 +13,16 @@ import os
 import secrets
 import signal
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection, Listener
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import (
+    Client,
+    Connection,
+    Listener,
+    answer_challenge,
+    deliver_challenge,
+)
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,11 +35,23 @@ from llm_distill.stage import Launch, Stage
 
 ADDRESS, KEY = "LLM_DISTILL_WORKER", "LLM_DISTILL_WORKER_KEY"
 """Environment variables that tell a rank where its worker listens."""
+Address = str | tuple[str, int]
+"""Of a socket in the file system, or a host and port."""
 MODULE = "llm_distill.runtime.rank"
 SECONDS_BETWEEN_LOOKS = "0.2"
 """At whether a rank has ended; the others are stopped then."""
 
 log = logging.getLogger("llm_distill")
+
+
+def to_worker() -> Connection:
+    """A rank's connection to the worker, which its environment names."""
+    where, key = os.environ.pop(ADDRESS), bytes.fromhex(os.environ.pop(KEY))
+    host, _, port = where.rpartition(":")
+    worker = Client((host, int(port)) if port.isdigit() else where)
+    answer_challenge(worker, key)
+    deliver_challenge(worker, key)
+    return worker
 
 
 def perform_on_ranks(stage: Stage, inputs: StageInputs, launch: Launch, report: Report) -> Done:
@@ -42,10 +63,18 @@ def perform_on_ranks(stage: Stage, inputs: StageInputs, launch: Launch, report: 
         KeyboardInterrupt: this worker is to stop.
     """
     with TemporaryDirectory(prefix="llm-distill-") as folder:  # a socket's path must be short
-        ranks = _Ranks(Path(folder), stage, inputs, report)
+        address: Address = str(Path(folder) / "worker")
+        if launch.machines > 1:
+            from llm_distill.runtime import machines
+
+            machines.connect_to_cluster()
+            address = (machines.own_address(), 0)
+        ranks = Ranks(address, stage, inputs, report)
         try:
-            _tell(ranks, launch)
-            _launch(launch)
+            if launch.machines > 1:
+                machines.launch_on_each(ranks, launch, inputs.work_dir)
+            else:
+                launch_here(ranks.variables(), launch)
         except Exception as error:
             raise ranks.why_ended(error, launch) from error
         finally:
@@ -56,15 +85,19 @@ def perform_on_ranks(stage: Stage, inputs: StageInputs, launch: Launch, report: 
     return done
 
 
-class _Ranks:
-    """The processes as they connect. done: what each left, or raised, in the order of coming."""
+class Ranks:
+    """The processes as they connect.
 
-    def __init__(self, folder: Path, stage: Stage, inputs: StageInputs, report: Report) -> None:
-        self.address, self.key = str(folder / "worker"), secrets.token_bytes(16)
+    address: of a socket, or (host, 0) for any port that is free.
+    done: what each left, or raised, in the order of coming.
+    """
+
+    def __init__(self, address: Address, stage: Stage, inputs: StageInputs, report: Report) -> None:
+        self._key = secrets.token_bytes(16)
         self.done: dict[int, Any] = {}
         self._job = stage, inputs, logging.getLogger().level
         self._report = report
-        self._listener = Listener(self.address, "AF_UNIX", authkey=self.key)
+        self._listener = Listener(address)
         threading.Thread(target=self._accept, name="ranks", daemon=True).start()
         self._following: list[threading.Thread] = []
 
@@ -80,7 +113,9 @@ class _Ranks:
 
     def _follow(self, messages: Connection) -> None:
         """Pass on what rank 0 reports, until the process ends."""
-        with suppress(EOFError, OSError):
+        with suppress(EOFError, OSError, AuthenticationError):
+            deliver_challenge(messages, self._key)
+            answer_challenge(messages, self._key)
             rank: int = messages.recv()
             messages.send(self._job)
             while True:
@@ -90,40 +125,55 @@ class _Ranks:
                 elif rank == 0:
                     self._report.send(kind, *values)
 
+    def variables(self) -> dict[str, str]:
+        """Of the environment, by which a rank finds this."""
+        where: Address = self._listener.address
+        address = where if isinstance(where, str) else f"{where[0]}:{where[1]}"
+        return {ADDRESS: address, KEY: self._key.hex()}
+
     def close(self) -> None:
         self._listener.close()
 
     def why_ended(self, error: Exception, launch: Launch) -> BaseException:
         """What to tell of processes that ended badly: the cause, not what followed from it."""
         from torch.distributed.elastic.multiprocessing.api import SignalException
-        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
         if isinstance(error, SignalException):
             return KeyboardInterrupt()
-        if not isinstance(error, ChildFailedError):
+        if not isinstance(error, RanksFailedError):
             return sendable(error)
         for thread in self._following:
             thread.join(1.0)
         # Those that accelerate stopped because of another were sent SIGTERM.
-        killed = {
-            rank: -failure.exitcode
-            for rank, failure in sorted(error.failures.items())
-            if failure.exitcode < 0 and -failure.exitcode != signal.SIGTERM
-        }
+        killed = [
+            (rank, -code)
+            for rank, code in sorted(error.exit_codes.items())
+            if code < 0 and -code != signal.SIGTERM
+        ]
         raised = [found for found in self.done.values() if isinstance(found, BaseException)]
         for found in raised:
             if isinstance(found, LLMDistillError):
                 return found
         if killed:
-            rank, number = next(iter(killed.items()))
-            return ModelError(_killed(rank, number, launch))
+            return ModelError(_killed(*killed[0], launch))
         if raised:
             return raised[0]
-        rank, failure = error.get_first_failure()
+        rank, code = next(iter(error.exit_codes.items()))
         return ModelError(
-            f"rank {rank} of {launch.processes} ended with exit code {failure.exitcode} "
-            f"({first_line(error)}); see the end of its log"
+            f"rank {rank} of {launch.processes} ended with exit code {code} ({error}); see the end "
+            "of its log"
         )
+
+
+class RanksFailedError(Exception):
+    """Processes ended badly. exit_codes: of each, by rank, the first that failed first."""
+
+    def __init__(self, exit_codes: dict[int, int], said: str) -> None:
+        super().__init__(exit_codes, said)  # so that it can be pickled
+        self.exit_codes, self.said = exit_codes, said
+
+    def __str__(self) -> str:
+        return self.said
 
 
 def _killed(rank: int, number: int, launch: Launch) -> str:
@@ -134,28 +184,35 @@ def _killed(rank: int, number: int, launch: Launch) -> str:
     return f"{said}. The next run goes on from the last checkpoint"
 
 
-def _tell(ranks: _Ranks, launch: Launch) -> None:
-    """What the ranks are told by variables; this process ends with them."""
-    import torch
+def launch_here(variables: dict[str, str], launch: Launch, place: Sequence[str] = ()) -> None:
+    """Run accelerate's launcher in this process until all ranks of this machine have ended.
 
-    os.environ.update({ADDRESS: ranks.address, KEY: ranks.key.hex()})
+    variables: see `Ranks.variables`. place: of this machine among several, as launcher's arguments.
+
+    Raises:
+        RanksFailedError: one of them ended badly, and the others were stopped.
+    """
+    import torch
+    from accelerate.commands.launch import launch_command, launch_command_parser
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    os.environ.update(variables)
     if launch.on_cpu:
         os.environ["ACCELERATE_USE_CPU"] = "true"  # its option for this would call mpirun
-        threads = max(1, torch.get_num_threads() // launch.processes)
+        threads = max(1, torch.get_num_threads() * launch.machines // launch.processes)
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-
-
-def _launch(launch: Launch) -> None:
-    """Run accelerate's launcher in this process until all ranks have ended."""
-    from accelerate.commands.launch import launch_command, launch_command_parser
-
     fixed = (
         "--mixed_precision=no",  # the training's own settings say it
         "--dynamo_backend=no",
-        "--main_process_port=0",  # any that is free
         "--max_restarts=0",
         f"--monitor_interval={SECONDS_BETWEEN_LOOKS}",
+        *(place or ("--main_process_port=0",)),  # any that is free
         "--module",
         MODULE,
     )
-    launch_command(launch_command_parser().parse_args([*launch.arguments, *fixed]))
+    try:
+        launch_command(launch_command_parser().parse_args([*launch.arguments, *fixed]))
+    except ChildFailedError as error:
+        first = error.get_first_failure()[0]
+        codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+        raise RanksFailedError({first: codes.pop(first), **codes}, first_line(error)) from error

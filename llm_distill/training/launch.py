@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Strategy = Literal["ddp", "fsdp2", "zero2", "zero3"]
 
+DEEPSPEED = ("--use_deepspeed", "--deepspeed_multinode_launcher=standard")
 ARGUMENTS: dict[Strategy, tuple[str, ...]] = {
     "ddp": ("--multi_gpu",),
     "fsdp2": (
@@ -36,22 +37,28 @@ ARGUMENTS: dict[Strategy, tuple[str, ...]] = {
         "--fsdp_cpu_ram_efficient_loading=true",
         "--fsdp_state_dict_type=SHARDED_STATE_DICT",
     ),
-    "zero2": ("--use_deepspeed", "--zero_stage=2"),
-    "zero3": ("--use_deepspeed", "--zero_stage=3", "--zero3_init_flag=true"),
+    "zero2": (*DEEPSPEED, "--zero_stage=2"),
+    "zero3": (*DEEPSPEED, "--zero_stage=3", "--zero3_init_flag=true"),
 }
 """Of `accelerate launch`."""
 
 
 class LaunchSettings(BaseModel):
-    """The devices of one machine that a training uses."""
+    """The devices that a training uses."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     processes: int | None = Field(
         None,
         ge=1,
-        description="one for each device; null: as many as GPUs are visible and share the rows of "
-        "a step evenly, or 1 without a GPU",
+        description="one for each device, of all machines together; null: as many as GPUs are "
+        "visible and share the rows of a step evenly, or without a GPU one on each machine",
+    )
+    machines: int = Field(
+        1,
+        ge=1,
+        description="of the Ray cluster at RAY_ADDRESS, which share a file system; as many "
+        "processes run on each",
     )
     strategy: Strategy | Path = Field(
         "ddp",
@@ -75,6 +82,13 @@ class LaunchSettings(BaseModel):
                 f"{self.strategy} is for num_processes: {stated}, and processes is "
                 f"{self.processes}; say it once"
             )
+        stated = self._config().get("num_machines") or 1
+        if stated not in (1, self.machines):
+            raise ValueError(f"{self.strategy} is for {stated} machines; set machines to as many")
+        if (self.stated() or self.machines) % self.machines:
+            raise ValueError(
+                f"{self.stated()} processes cannot be divided evenly among {self.machines} machines"
+            )
         return self
 
     def _config(self) -> dict[str, Any]:
@@ -90,24 +104,26 @@ class LaunchSettings(BaseModel):
             return self.strategy != "ddp"
         return self._config()["distributed_type"] in ("FSDP", "DEEPSPEED")
 
-    def missing(self) -> str | None:
-        """What to say where a package that it needs is not installed."""
+    def missing(self) -> Iterator[tuple[str, str]]:
+        """The setting, and what to say, where a package that it needs is not installed."""
+        if self.machines > 1 and find_spec("ray") is None:
+            yield "machines", "Ray is not installed: pip install 'llm-distill[ray]'"
         of_config = self._config().get("distributed_type") == "DEEPSPEED"
         is_deepspeed = self.strategy in ("zero2", "zero3") or of_config
-        if not is_deepspeed or find_spec("deepspeed") is not None:
-            return None
-        return (
-            f"{self.strategy} needs DeepSpeed, which is not installed: pip install deepspeed; "
-            "fsdp2 divides a model without it"
-        )
+        if is_deepspeed and find_spec("deepspeed") is None:
+            yield (
+                "strategy",
+                f"{self.strategy} needs DeepSpeed, which is not installed: pip install deepspeed; "
+                "fsdp2 divides a model without it",
+            )
 
     def arguments(self, processes: int) -> tuple[str, ...]:
-        """Of `accelerate launch`; without the module that it starts."""
+        """Of `accelerate launch`; without the machine, and the module that it starts."""
         if isinstance(self.strategy, str):
             chosen = ARGUMENTS[self.strategy]
         else:
             chosen = (f"--config_file={find_resource(str(self.strategy))}",)
-        return (*chosen, f"--num_processes={processes}", "--num_machines=1")
+        return (*chosen, f"--num_processes={processes}", f"--num_machines={self.machines}")
 
 
 def accelerate_config(path: Path) -> dict[str, Any]:
@@ -128,8 +144,6 @@ def accelerate_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{found} cannot be read as YAML: {error}") from error
     if not isinstance(config, dict) or "distributed_type" not in config:
         raise ValueError(f"{found} is not an accelerate config: no distributed_type; {allowed}")
-    if config.get("num_machines", 1) not in (None, 1):
-        raise ValueError(f"{found} is for {config['num_machines']} machines; expected one")
     return config
 
 
@@ -142,13 +156,13 @@ def launched(settings: LaunchSettings, rows: StepRows) -> Launch | None:
     import torch
 
     visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    wanted = settings.stated()
+    wanted, machines = settings.stated(), settings.machines
     if wanted is None:
-        wanted = max((n for n in rows.processes() if n <= visible), default=1)
-    elif visible and wanted > visible:
-        raise ModelError(
-            f"launch.processes: {wanted}, but {visible} GPUs are visible; a process needs one each"
-        )
+        able = [n for n in rows.processes() if n % machines == 0 and n <= visible * machines]
+        wanted = max(able, default=machines)
+    elif visible and wanted > visible * machines:
+        there = f"{visible} GPUs are visible" + (" on this machine" if machines > 1 else "")
+        raise ModelError(f"launch.processes: {wanted}, but {there}; a process needs one each")
     if wanted == 1 and not (settings.is_sharded() and visible):
         return None
     advice = (
@@ -157,7 +171,8 @@ def launched(settings: LaunchSettings, rows: StepRows) -> Launch | None:
     )
     if not settings.is_sharded():
         advice += ", or divide the model with launch.strategy: fsdp2"
-    return Launch(wanted, settings.arguments(wanted), on_cpu=not visible, advice=advice)
+    arguments = settings.arguments(wanted)
+    return Launch(wanted, arguments, not visible, advice, machines)
 
 
 def use_one_device() -> None:

@@ -224,6 +224,12 @@ class LaunchedSettings(TrainingSettings):
     @model_validator(mode="after")
     def _processes_can_share_a_step(self) -> Self:
         rows, wanted = self.step_rows(), self.launch.stated()
+        if wanted is None and self.launch.machines > 1:
+            wanted = self.launch.machines
+            if self.depends_on_processes():
+                raise ValueError(
+                    "launch.processes: say how many, as the loss is another with another number"
+                )
         if wanted is not None and wanted not in rows.processes():
             what = "pass (per_device_train_batch_size)" if rows.together else "step"
             n = rows.in_pass if rows.together else rows.in_step
@@ -234,8 +240,7 @@ class LaunchedSettings(TrainingSettings):
         return self
 
     def missing(self) -> Iterable[tuple[str, str]]:
-        message = self.launch.missing()
-        return [("launch.strategy", message)] if message else []
+        return [(f"launch.{name}", message) for name, message in self.launch.missing()]
 
     def depends_on_processes(self) -> bool:
         """Whether several processes train something else than one."""

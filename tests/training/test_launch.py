@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from llm_distill.stages.train_dpo import TrainDpo
 from llm_distill.stages.train_kto import TrainKto
 from llm_distill.stages.train_sft import TrainSft
 from llm_distill.training import launch
@@ -58,8 +59,22 @@ def test_a_divided_model_on_one_gpu_is_launched_too(gpus):
     assert found.processes == 1
 
 
+def test_machines_have_as_many_processes_each(gpus):
+    gpus(3)
+    found = sft(launch={"machines": 2}).launched()  # 3 GPUs on each, eight rows in a step
+    assert found is not None
+    assert (found.processes, found.machines) == (4, 2)
+    assert "--num_machines=2" in found.arguments
+    gpus(0)
+    found = sft(launch={"machines": 2}).launched()
+    assert found is not None
+    assert (found.processes, found.on_cpu) == (2, True)
+
+
 def test_more_processes_than_gpus_are_refused(gpus):
     gpus(2)
+    with pytest.raises(Exception, match="processes: 8, but 2 GPUs are visible on this machine"):
+        sft(launch={"processes": 8, "machines": 2}).launched()
     with pytest.raises(Exception, match="processes: 4, but 2 GPUs are visible"):
         sft(launch={"processes": 4}).launched()
 
@@ -78,6 +93,9 @@ def test_more_processes_than_gpus_are_refused(gpus):
             {"train_batch_size": 8, "gradient_accumulation_steps": 2},
             "leave gradient_accumulation_steps out",
         ),
+        (TrainSft, {"launch": {"machines": 3}}, "cannot share the 8 rows of a step"),
+        (TrainSft, {"launch": {"machines": 2, "processes": 3}}, "3 processes cannot be divided"),
+        (TrainDpo, {"loss_type": "aot", "launch": {"machines": 2}}, "processes: say how many"),
         (TrainSft, {"launch": {"strategy": "zero9"}}, "not a strategy.*allowed: ddp, fsdp2, zero2"),
     ],
 )
@@ -105,7 +123,7 @@ def test_a_config_of_accelerates_says_how_many_and_how(tmp_path, gpus):
     [
         ("a: [", "cannot be read as YAML"),
         ("a: 1", "not an accelerate config: no distributed_type"),
-        ("distributed_type: MULTI_GPU\nnum_machines: 4", "is for 4 machines; expected one"),
+        ("distributed_type: MULTI_GPU\nnum_machines: 4", "is for 4 machines; set machines"),
     ],
 )
 def test_a_file_that_is_no_such_config_is_refused(text, message, tmp_path):
@@ -118,6 +136,9 @@ def test_a_file_that_is_no_such_config_is_refused(text, message, tmp_path):
 def test_a_missing_package_is_told(monkeypatch):
     monkeypatch.setattr(launch, "find_spec", lambda name: None)
     assert list(sft().missing()) == []
+    [(place, message)] = sft(launch={"machines": 2}).missing()
+    assert place == "launch.machines"
+    assert "pip install 'llm-distill[ray]'" in message
     [(place, message)] = sft(launch={"strategy": "zero3"}).missing()
     assert place == "launch.strategy"
     assert "pip install deepspeed" in message

@@ -86,6 +86,16 @@ def ranks() -> dict[int, psutil.Process]:
     return found
 
 
+def ranks_everywhere() -> dict[int, psutil.Process]:
+    """Also those that other processes have started, such as the nodes of a cluster."""
+    found = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if "llm_distill.runtime.rank" in process.cmdline() and process.cwd() == str(Path.cwd()):
+                found[int(process.environ()["RANK"])] = process
+    return found
+
+
 def wait_for(what, seconds=120):
     until = time.monotonic() + seconds
     while not (found := what()):

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported
-
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from llm_distill.cluster import connect, resources
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
 from llm_distill.engines.budget import Budget
 from llm_distill.engines.replicas.serving import Serving
@@ -26,15 +22,12 @@ if TYPE_CHECKING:
     from llm_distill.engines.ray.settings import RaySettings
     from llm_distill.models.sources import ModelSource
 
-SECONDS_TO_ANSWER = 10.0
 SECONDS_TO_COME = 600.0
 """How long a cluster may take to have room for the first copy."""
 CALLS_AT_ONCE = 4
 """Of a copy's methods: one may wait in `take` while others give it requests."""
 TIMES_REPLACED = 3
 """How often a copy that is lost is started anew, on whatever node has room."""
-PASSED_ON = ("HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT", "PYTHONPATH")
-"""Environment variables that a node is given. No tokens: Ray shows them to whoever looks."""
 
 
 class RayEngine:
@@ -46,7 +39,11 @@ class RayEngine:
 
     def __init__(self, source: ModelSource, settings: RaySettings) -> None:
         self._was_connected = ray.is_initialized()
-        _connect(settings)
+        connect(
+            settings.address,
+            "engine.kind: ray",
+            "leave engine.address out to start one here",
+        )
         self._pool = _Pool(_anywhere(source), settings)
         try:
             self._pool.wait_for(settings.fewest_and_most()[0])
@@ -98,7 +95,7 @@ class _Pool:
     def __init__(self, source: ModelSource, settings: RaySettings) -> None:
         n_gpus = settings.num_gpus
         if n_gpus is None:
-            n_gpus = settings.gpus_used() if _resources().get("GPU") else 0
+            n_gpus = settings.gpus_used() if resources().get("GPU") else 0
         self._needs = {"CPU": settings.num_cpus, "GPU": n_gpus}
         self._given = source, settings
         kind: Any = ray.remote(Replica)
@@ -193,63 +190,13 @@ class _Pool:
 
     def _no_room(self, found: int, wanted: int) -> str:
         needs = ", ".join(f"{name}: {n:g}" for name, n in self._needs.items() if n)
-        has = _resources()
+        has = resources()
         there = ", ".join(f"{name}: {has.get(name, 0):g}" for name in self._needs)
         return (
             f"after {SECONDS_TO_COME:.0f} s the cluster has room for {found} of {wanted} copies of "
             f"the engine, which need {needs} each; it has {there} in all. Lower engine.replicas, "
             "engine.num_cpus or engine.num_gpus, or add nodes"
         )
-
-
-def _connect(settings: RaySettings) -> None:
-    """Raises:
-    ModelError: no cluster answers.
-    """
-    if ray.is_initialized():
-        return
-    where = settings.address or os.environ.get("RAY_ADDRESS")
-    advice = "start one with `ray start --head`, or leave engine.address out to start one here"
-    refused = _why_silent(where)
-    if refused is not None:
-        raise ModelError(f"engine.kind: ray: no cluster answers at {where}: {refused}; {advice}")
-    variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    try:
-        ray.init(
-            address=settings.address,
-            include_dashboard=None if where else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": variables},
-        )
-    except Exception as error:  # of several kinds, some of them plain
-        if where not in (None, "auto") and "RAY_AUTH_MODE" not in os.environ:
-            # Something answers there. Clusters of Ray 2.60 want a token unless told otherwise.
-            advice = (
-                "if it asks for a token, set RAY_AUTH_MODE=token (`ray get-auth-token` makes one, "
-                "for all machines); on the head itself, engine.address: auto finds both"
-            )
-        raise ModelError(
-            f"engine.kind: ray: no cluster at {where or 'this machine'}: {first_line(error)}; "
-            f"{advice}"
-        ) from error
-
-
-def _why_silent(address: str | None) -> str | None:
-    """Why nothing answers at host:port; Ray would go on asking for minutes, and then exit."""
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return None
-    try:
-        socket.create_connection((host, int(port)), SECONDS_TO_ANSWER).close()
-    except OSError as error:
-        return error.strerror or str(error)
-    return None
-
-
-def _resources() -> dict[str, float]:
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return found
 
 
 def _anywhere(source: ModelSource) -> ModelSource:
