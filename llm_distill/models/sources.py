@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from llm_distill.errors import ModelError, first_line
+from llm_distill.models.attention import Attention, attention
 from llm_distill.models.causal import check_causal
 from llm_distill.models.files import check_has_tokenizer, check_model_dir
 from llm_distill.models.hub import cached_commit, cached_text, is_offline
@@ -41,6 +42,7 @@ class ModelSource:
             that has no such role; `refuse` leaves it to the template.
         chat_template: text of a template in place of the model's own.
         today: the date that a chat template is given where it asks for the present one.
+        attn_implementation: how attention is computed; None leaves it to `models.attention`.
     """
 
     name: str
@@ -52,6 +54,7 @@ class ModelSource:
     system_role: SystemRole = "refuse"
     today: date | None = None
     chat_template: str | None = None
+    attn_implementation: Attention | None = None
 
     @property
     def is_local(self) -> bool:
@@ -159,6 +162,7 @@ def load_model(
     transformers_logging.disable_default_handler()  # what it reports goes into the stage's log
     transformers_logging.enable_propagation()
     kind = AutoModelForCausalLM if with_head else AutoModel
+    way = attention(_text_config(source), source.attn_implementation, source.name)
     model: Any
     try:
         model, loading = kind.from_pretrained(
@@ -168,6 +172,7 @@ def load_model(
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+            **({"attn_implementation": way} if way else {}),
         )
     except Exception as error:  # files of others: whatever the library makes of them
         if is_out_of_memory(error):

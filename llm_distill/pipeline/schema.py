@@ -12,8 +12,9 @@ from llm_distill.engines.kinds import EngineOfKind
 from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.errors import nearest
 from llm_distill.methods.seeds import derive_seed
+from llm_distill.models.attention import Attention
 from llm_distill.models.sources import DType, PromptFormat, SystemRole
-from llm_distill.stage import Stage, later_setting
+from llm_distill.stage import Stage, execution_setting, later_setting
 from llm_distill.tracking import Tracker
 
 
@@ -25,6 +26,11 @@ class ModelConfig(BaseModel):
     model_name_or_path: str = Field(description="a directory, a bundled one, or a name on the Hub")
     revision: str | None = Field(None, description="branch, tag or commit on the Hub")
     dtype: DType = Field("auto", description="as saved, or cast to this")
+    attn_implementation: Attention | None = execution_setting(
+        None,
+        "how transformers computes attention, in training too; the last two have to be installed; "
+        "null: sdpa, or eager for a model that caps its attention logits, as Gemma 2 does",
+    )
     prompt_format: PromptFormat = Field(
         "chat", description="chat: through the chat template; text: continue plain text"
     )

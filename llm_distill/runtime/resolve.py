@@ -100,6 +100,7 @@ class Resolver:
                 system_role=config.system_role,
                 today=(self.pipeline.today or self.first_run()) if is_dated else None,
                 chat_template=template,
+                attn_implementation=config.attn_implementation,
             )
         artifact = self.ready[name]
         base = self.model(models_of(self.pipeline.stages[name])[0])
