@@ -141,7 +141,11 @@ def own_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrainedT
 
 
 def load_model(
-    source: ModelSource, *, device: str = "cpu", with_head: bool = True
+    source: ModelSource,
+    *,
+    device: str = "cpu",
+    with_head: bool = True,
+    quantization: Any = None,
 ) -> PreTrainedModel:
     """The model on `device` in evaluation mode, with its adapters.
 
@@ -149,6 +153,7 @@ def load_model(
         source: where it is.
         device: where its weights are put.
         with_head: whether it gives logits; without its output layer it gives hidden states.
+        quantization: transformers' config for weights in few bits, which take no adapter here.
 
     Raises:
         ModelError: it is not there, has no safetensors weights or not all that it needs, is not
@@ -163,6 +168,9 @@ def load_model(
     transformers_logging.enable_propagation()
     kind = AutoModelForCausalLM if with_head else AutoModel
     way = attention(_text_config(source), source.attn_implementation, source.name)
+    own: dict[str, Any] = {"attn_implementation": way} if way else {}
+    if quantization is not None:
+        own |= {"quantization_config": quantization, "device_map": {"": device}}
     model: Any
     try:
         model, loading = kind.from_pretrained(
@@ -172,7 +180,7 @@ def load_model(
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
-            **({"attn_implementation": way} if way else {}),
+            **own,
         )
     except Exception as error:  # files of others: whatever the library makes of them
         if is_out_of_memory(error):
@@ -185,10 +193,23 @@ def load_model(
             f"model '{source.name}' ({source.path}) has no weights for {missing[0]}{more}; is it a "
             f"{'causal language ' if with_head else ''}model of type {model.config.model_type}?"
         )
-    loaded: PreTrainedModel = _with_adapters(model, source).to(device).eval()
+    if quantization is None:
+        model = _with_adapters(model, source).to(device)
+    else:
+        _stay_trainable(model)
+    loaded: PreTrainedModel = model.eval()
     if with_head:
         check_causal(loaded, source.name, source.path)
     return loaded
+
+
+def _stay_trainable(model: Any) -> None:
+    """Keep bitsandbytes from packing its weights, on some CPUs, the first time that a layer is used
+    in evaluation: no gradient passes through it then.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _with_adapters(model: Any, source: ModelSource) -> Any:

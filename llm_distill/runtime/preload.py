@@ -3,6 +3,7 @@
 A package that is missing or broken fails in the stage that needs it.
 """
 
+import logging
 from contextlib import suppress
 from importlib import import_module
 
@@ -18,6 +19,8 @@ PACKAGES = (
     "llm_distill.engines.transformers.engine",
 )
 
+# bitsandbytes, which peft imports, would print that a faster kernel is not installed.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 for package in PACKAGES:
     with suppress(Exception):
         import_module(package)

@@ -21,6 +21,7 @@ from llm_distill.methods.collapse import LEAST_ANSWERS, Answer, collapse, habits
 from llm_distill.models.sources import context_length, end_tokens, load_tokenizer
 from llm_distill.training.data import NO_LOSS
 from llm_distill.training.greedy import write_greedily
+from llm_distill.training.quantization import is_quantized
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -73,7 +74,7 @@ class BeforeAfter:
         """Keep what the model writes before it is trained, on the device that it is trained on."""
         import torch
 
-        if torch.cuda.is_available():
+        if torch.cuda.is_available() and not is_quantized(model):  # those are there already
             model.to("cuda")  # where the trainer moves it next
         self.before = self._ask(model)
 

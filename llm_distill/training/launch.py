@@ -198,6 +198,15 @@ def is_sharded() -> bool:
     return any(os.environ.get(name) == "true" for name in names)
 
 
+def own_device() -> str:
+    """Where this process trains."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
+
 @contextmanager
 def whole_on_each_process() -> Iterator[None]:
     """Load what is not divided: transformers would load it on the first process alone."""

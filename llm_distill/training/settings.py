@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -13,6 +14,7 @@ from llm_distill.methods.turns import Answers, Thoughts
 from llm_distill.stage import Launch, Rows, execution_setting, later_setting
 from llm_distill.tracking import Tracker
 from llm_distill.training.launch import LaunchSettings, encoded_once, launched, world_size
+from llm_distill.training.quantization import QuantizationSettings
 from llm_distill.training.steps import StepRows
 from llm_distill.training.trl_arguments import TrlConfig, check_together, typed_arguments
 
@@ -220,6 +222,9 @@ class LaunchedSettings(TrainingSettings):
     launch: LaunchSettings = execution_setting(
         LaunchSettings(), "the processes that share the rows of each step, and how"
     )
+    quantization: QuantizationSettings | None = later_setting(
+        None, "keep the base under the adapter in 4 or 8 bits (bitsandbytes); null: as it is"
+    )
 
     @model_validator(mode="after")
     def _processes_can_share_a_step(self) -> Self:
@@ -239,8 +244,25 @@ class LaunchedSettings(TrainingSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _few_bits_lie_still(self) -> Self:
+        if self.quantization is None:
+            return self
+        if self.peft is None:
+            raise ValueError(
+                "quantization needs peft: weights of so few bits cannot be trained, an adapter on "
+                "them can"
+            )
+        if self.launch.is_sharded():
+            raise ValueError(
+                "quantization: a base in few bits is whole on each device; launch.strategy: ddp"
+            )
+        return self
+
     def missing(self) -> Iterable[tuple[str, str]]:
-        return [(f"launch.{name}", message) for name, message in self.launch.missing()]
+        if self.quantization is not None and find_spec("bitsandbytes") is None:
+            yield "quantization", "bitsandbytes is not installed: pip install 'llm-distill[qlora]'"
+        yield from [(f"launch.{name}", message) for name, message in self.launch.missing()]
 
     def depends_on_processes(self) -> bool:
         """Whether several processes train something else than one."""

@@ -16,7 +16,8 @@ from llm_distill.stage import ModelOutput
 from llm_distill.tracking import sent
 from llm_distill.training.launch import is_main, is_sharded, use_one_device
 from llm_distill.training.lora import lora_config
-from llm_distill.training.settings import trainer_arguments
+from llm_distill.training.quantization import bits_and_bytes, is_quantized, keep_adapter_precise
+from llm_distill.training.settings import LaunchedSettings, trainer_arguments
 from llm_distill.training.weights import load_start, save_adapter, save_full, training_source
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def train(
 
     use_one_device()
     arguments = trainer_arguments(settings, context, seed)
-    start = load_start(training_source(source, full=settings.trains_weights()))
+    start = _start(settings, source, arguments["bf16"])
     check_dataset(dataset, start.model, source.name)
     _check_routers(settings, start.model, source)
     if asked is not None and not is_sharded():
@@ -88,12 +89,26 @@ def train(
     with _arguments_fit(settings):
         with _adapter_fits(settings, source):
             trainer = make_trainer(start.model, arguments, lora_config(settings, start.model))
+        if is_quantized(start.model):
+            keep_adapter_precise(trainer.model)
         _warn_of_bare_experts(settings, trainer.model, context)
         context.metrics.update(n_rows=len(dataset), n_tokens=_n_tokens(dataset))
         if asked is not None and is_sharded():
             trainer.add_callback(AskWhenDivided(asked, context.work_dir / "checkpoints"))
         run_trainer(trainer, context)
     return start, trainer
+
+
+def _start(settings: TrainingSettings, source: ModelSource, bf16: bool) -> Start:
+    """What the training starts from, in the dtypes that it is trained in."""
+    import torch
+
+    few_bits = settings.quantization if isinstance(settings, LaunchedSettings) else None
+    own = training_source(source, full=few_bits is None and settings.trains_weights())
+    if few_bits is None:
+        return load_start(own)
+    compute = torch.bfloat16 if bf16 else torch.float32
+    return load_start(own, bits_and_bytes(few_bits, compute))
 
 
 def save_untrained(

@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 
 from llm_distill.errors import ModelError, first_line
 from llm_distill.models.sources import ModelSource, load_model, own_tokenizer
-from llm_distill.training.launch import whole_on_each_process
+from llm_distill.training.launch import own_device, whole_on_each_process
 
 NOT_OF_GENERATION = {"transformers_version"}
 NOT_SAFE = (".bin", ".pt", ".pth", ".pkl")
@@ -47,14 +47,19 @@ def training_source(source: ModelSource, *, full: bool) -> ModelSource:
     return replace(source, dtype="float32")
 
 
-def load_start(source: ModelSource) -> Start:
+def load_start(source: ModelSource, quantization: Any = None) -> Start:
     """The model, its adapters merged, on the CPU; the trainer moves it.
+
+    quantization: transformers' config for a base in few bits, which is put where it is trained.
 
     Raises:
         ModelError: its configs could not be saved again, which would lose what is trained.
     """
-    model: Any = load_model(source)
-    model.requires_grad_(True)  # PEFT freezes what an adapter is merged into
+    model: Any = (
+        load_model(source) if quantization is None else _load_quantized(source, quantization)
+    )
+    if quantization is None:
+        model.requires_grad_(True)  # PEFT freezes what an adapter is merged into
     _make_storable(model.generation_config)
     with TemporaryDirectory() as folder:
         try:
@@ -68,6 +73,15 @@ def load_start(source: ModelSource) -> Start:
     start = Start(model, copy.deepcopy(model.config), copy.deepcopy(model.generation_config))
     name_soft_cap(model)
     return start
+
+
+def _load_quantized(source: ModelSource, quantization: Any) -> Any:
+    """Its adapters are merged before, in float32: into few bits nothing can be added."""
+    with TemporaryDirectory(prefix="llm-distill-") as folder:
+        if source.adapters:
+            merge_adapters(source, Path(folder) / "merged")
+            source = replace(source, path=str(Path(folder) / "merged"), adapters=())
+        return load_model(source, device=own_device(), quantization=quantization)
 
 
 def name_soft_cap(model: Any) -> None:
