@@ -106,11 +106,21 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         # DDP takes the mean of the ranks' gradients, and this is a share of a sum.
         return torch.as_tensor(loss) * self.accelerator.num_processes
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """See `HeldOut.evaluate`; what the training has yet to log is left alone."""
+        kept = self._batches, self._totals, self._factors, self._logged, self._n_steps
+        self._logged, self._n_steps = {}, 0
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self._batches, self._totals, self._factors, self._logged, self._n_steps = kept
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """With each component beside the loss: its mean over the steps since the last point."""
         if self._n_steps:
+            before = "eval_" if "eval_loss" in logs else ""
             for name, total in self._logged.items():
-                logs[name] = self.accelerator.reduce(total, "sum").item() / self._n_steps
+                logs[before + name] = self.accelerator.reduce(total, "sum").item() / self._n_steps
             self._logged, self._n_steps = {}, 0
         super().log(logs, start_time)
 
@@ -132,12 +142,12 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         """What each component is multiplied by in this step.
 
         With GradMag a weight times what brings the components' gradients at the last decoder layer
-        to one size. A step of one batch reads these off the graph that it has; in a step of more,
-        that takes a forward pass of its own for each: weights that differ from batch to batch would
-        not be the step's.
+        to one size; not on held-out rows, which have none. A step of one batch reads these off the
+        graph that it has; in a step of more, that takes a forward pass of its own for each: weights
+        that differ from batch to batch would not be the step's.
         """
         routers = {ROUTERS: self.router_aux_loss_coef} if self.aux_loss_enabled else {}
-        if not self._is_measured:
+        if not (self._is_measured and torch.is_grad_enabled()):
             return self._weights | routers
         totals = {name: [torch.zeros_like(p) for p in self._layer] for name in self._weights}
         for parts in batches:
@@ -176,11 +186,12 @@ def distill_trainer(
     peft_config: Any,
     settings: DistillSettings,
     signal: TeacherSignal | None,
+    held_out: Dataset | None = None,
 ) -> DistillTrainer:
     """The trainer.
 
-    dataset: as `dataset.prepared` makes it, with the same signal. signal: None where no loss
-        needs a teacher.
+    dataset, held_out: as `dataset.prepared` makes them, with the same signal. signal: None where no
+        loss needs a teacher.
 
     Raises:
         ModelError: the model's output layer is not known (see `head_of`), grad_mag has nothing to
@@ -202,6 +213,7 @@ def distill_trainer(
         model=model,
         args=config,
         train_dataset=dataset,
+        eval_dataset=held_out,
         processing_class=student.tokenizer,
         peft_config=peft_config,
     )

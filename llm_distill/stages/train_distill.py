@@ -8,6 +8,7 @@ out: a model directory, or an adapter directory
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
@@ -20,7 +21,7 @@ from llm_distill.evaluation.results import Results
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage
-from llm_distill.training.settings import LaunchedSettings
+from llm_distill.training.settings import HeldOutSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,7 +41,7 @@ REMEDIES = {
 }
 
 
-class TrainDistill(LaunchedSettings, RowText, DistillSettings, Stage):
+class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
     """Distillation by approximate likelihood matching (ALM, arXiv 2503.20083), and other losses.
 
     `alm` matches the student's likelihoods of pieces of text to the teacher's, even if their
@@ -103,7 +104,8 @@ class TrainDistill(LaunchedSettings, RowText, DistillSettings, Stage):
         return self
 
     def read_as_text(self) -> dict[str, set[str]]:
-        return {self.rows: self.text_columns() - {self.messages_column or ""}}
+        columns = self.text_columns() - {self.messages_column or ""}
+        return dict.fromkeys(self.all_rows(), columns)
 
     def required_columns(self) -> dict[str, set[str]]:
         columns = {"id"} | self.text_columns()
@@ -111,7 +113,7 @@ class TrainDistill(LaunchedSettings, RowText, DistillSettings, Stage):
             columns |= SCORED
             columns |= {"teacher_log_pbs"} if self.debiases() else set()
             columns |= TOP if self.losses.needing(Needs.DISTRIBUTIONS) else set()
-        return {self.rows: columns}
+        return dict.fromkeys(self.all_rows(), columns)
 
     def remedy(self, column: str) -> str | None:
         return REMEDIES.get(column)
@@ -134,14 +136,18 @@ class TrainDistill(LaunchedSettings, RowText, DistillSettings, Stage):
             return save_untrained(self, source, context, seed)
         student, teacher = self._encoders(context)
         signal = self._signal(context, teacher)
-        dataset = encoded_once(
-            lambda: self._dataset(context, student, teacher, signal), context.work_dir
-        )
+
+        def encoded(name: str) -> Dataset:
+            return self._dataset(name, context, student, teacher, signal)
+
+        dataset = encoded_once(lambda: encoded(self.rows), context.work_dir)
+        held_out = self.held_out(encoded, context.work_dir)
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
             from llm_distill.distillation.trainer import distill_trainer
 
-            return distill_trainer(model, dataset, student, arguments, peft_config, self, signal)
+            given = model, dataset, student, arguments, peft_config, self, signal
+            return distill_trainer(*given, held_out)
 
         return train_and_save(self, source, dataset, trainer, context, seed)
 
@@ -217,6 +223,7 @@ class TrainDistill(LaunchedSettings, RowText, DistillSettings, Stage):
 
     def _dataset(
         self,
+        name: str,
         context: Context,
         student: RowEncoder,
         teacher: RowEncoder | None,
@@ -224,14 +231,17 @@ class TrainDistill(LaunchedSettings, RowText, DistillSettings, Stage):
     ) -> Dataset:
         """The training data; the metrics get how the texts align."""
         from llm_distill.distillation.dataset import RowPreparation, prepared
+        from llm_distill.distillation.teacher.stored import StoredScores
 
-        is_scored = "teacher_logps" in context.rows(self.rows).column_names
+        is_scored = "teacher_logps" in context.rows(name).column_names
         if self.online and self.from_teacher() and is_scored:
             context.warn(
-                f"'{self.rows}' has stored scores (teacher_logps), which online: "
+                f"'{name}' has stored scores (teacher_logps), which online: "
                 f"{str(self.online).lower()} does not use: the teacher scores the rows anew; set "
                 "online: false to train on them"
             )
+        if isinstance(signal, StoredScores):
+            signal = replace(signal, rows=name)  # for messages
         preparation = RowPreparation(
             student,
             teacher,
@@ -241,9 +251,9 @@ class TrainDistill(LaunchedSettings, RowText, DistillSettings, Stage):
             signal,
             self.tools(),
         )
-        rows = context.each_row(self.rows)
-        dataset = prepared(rows, preparation, context.drop, self.rows, self.max_dropped)
-        if self.losses.needing(Needs.CHUNKS):
+        rows = context.each_row(name)
+        dataset = prepared(rows, preparation, context.drop, name, self.max_dropped)
+        if name == self.rows and self.losses.needing(Needs.CHUNKS):
             aligned = Results(alignment=preparation.report.figures())
             context.metrics.update(aligned.to_metrics())
         return dataset

@@ -19,11 +19,13 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
 from llm_distill.errors import ModelError
+from llm_distill.evaluation.results import shown
 from llm_distill.models.limits import n_rows
 from llm_distill.models.sources import is_out_of_memory
 from llm_distill.training.checkpoints import last_whole, seal
 from llm_distill.training.held_out import HeldOut
 from llm_distill.training.launch import is_main
+from llm_distill.training.moved import before_and_after, table, warning
 from llm_distill.training.steps import SharedBatches, Shares, StepRows
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 NOT_HISTORY = (
     "epoch",
     "num_tokens",
+    "eval_num_tokens",
     "num_input_tokens_seen",
     "train_runtime",
     "train_tokens_per_second",
@@ -228,6 +231,8 @@ def run_trainer(trainer: Any, context: Context) -> None:
     trainer.add_callback(SealCheckpoints())
     with trainer.accelerator.main_process_first():  # it removes those that are not whole
         checkpoint = last_whole(Path(trainer.args.output_dir))
+    # A training that goes on has been measured before its first step.
+    trainer.args.eval_on_start = trainer.eval_dataset is not None and checkpoint is None
     with ExitStack() as stack:
         trainer.add_callback(ShowProgress(context, stack))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -243,8 +248,22 @@ def run_trainer(trainer: Any, context: Context) -> None:
         resumed_from_step=int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
         history=history,
     )
-    if trainer.args.load_best_model_at_end:
-        context.metrics["best_step"] = trainer.state.best_global_step
+    best = trainer.state.best_global_step if trainer.args.load_best_model_at_end else None
+    if best is not None:
+        context.metrics["best_step"] = best
+    _tell_how_far_it_moved(history, best, trainer.eval_dataset, context)
+
+
+def _tell_how_far_it_moved(
+    history: list[dict[str, Any]], best: int | None, held_out: Any, context: Context
+) -> None:
+    points = before_and_after(history, best)
+    if points is None:
+        return
+    context.metrics.update(shown(table(*points, len(held_out))))
+    said = warning(*points)
+    if said is not None:
+        context.warn(said)
 
 
 def check_own_logits(model: Any) -> None:

@@ -86,6 +86,20 @@ def test_resumed_is_the_same_as_never_cut(
     assert resumed.metrics["history"] == whole.metrics["history"]
 
 
+def test_what_was_held_out_is_measured_once_before(run_stage, rows, text_model, cut_at, tmp_path):
+    stage = TrainSft(stage="train_sft", eval_rows="e", eval_steps=2, **SETTINGS)
+    inputs, models = {"r": pairs(rows), "e": pairs(rows)[:3]}, {"m": text_model}
+    whole = run_stage(stage, inputs, models=models, work_dir=tmp_path / "whole")
+    cut_at(8)
+    with pytest.raises(Cut):
+        run_stage(stage, inputs, models=models, work_dir=tmp_path / "cut")
+    cut_at(None)
+    resumed = run_stage(stage, inputs, models=models, work_dir=tmp_path / "cut")
+    assert resumed.metrics["resumed_from_step"] == 6
+    assert resumed.metrics["history"] == whole.metrics["history"]
+    assert resumed.metrics["figures"] == whole.metrics["figures"]
+
+
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
 def test_a_checkpoint_with_a_flipped_bit_is_passed_over(
     file, run_stage, rows, text_model, weights, cut_at, tmp_path
