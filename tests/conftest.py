@@ -186,7 +186,7 @@ def cli(
             code = int(end.code or 0)
         return Said(code, *capsys.readouterr())
 
-    monkeypatch.setattr(llm_distill.cli.run, "_quiet_libraries", lambda: None)
+    monkeypatch.setattr(llm_distill.cli.run, "quiet_libraries", lambda: None)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield call
     for number, handler in before.items():

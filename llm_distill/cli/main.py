@@ -131,6 +131,29 @@ def validate(file: File, profile: Profile = None, assignments: Sets = None) -> N
 
 
 @app.command()
+def rehearse(
+    file: File,
+    profile: Profile = None,
+    assignments: Sets = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How many rows a dataset has: org/name:train=10000. Repeatable.",
+            metavar="DATASET=N",
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", help="Where it is kept; unless given it is thrown away."),
+    ] = None,
+) -> None:
+    """Walk a pipeline with stand-ins for its models and datasets, and every count as written."""
+    from llm_distill.cli.rehearse import rehearse_command
+
+    rehearse_command(file, profile, assignments or [], rows=rows or [], folder=folder)
+
+
+@app.command()
 def plan(
     file: File,
     profile: Profile = None,

@@ -49,7 +49,7 @@ def run_command(
 
     as_events: print a line of JSON for whatever happens instead.
     """
-    _quiet_libraries()
+    quiet_libraries()
     _stop_as_after_ctrl_c()
     if as_events:
         from llm_distill.cli.events import event_lines
@@ -262,7 +262,7 @@ def _stop_as_after_ctrl_c() -> None:
     signal.signal(signal.SIGHUP, hang_up)
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """Their bars and messages would break ours; warnings still reach the stage's log."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
