@@ -71,7 +71,7 @@ def local(settings: Mapping[str, Any], folder: Path, told: Mapping[str, int]) ->
     path, split = str(settings["path"]), str(settings.get("split", "train"))
     names = settings.get("name")
     listed: list[str | None] = list(names) if isinstance(names, list | tuple) else [names]
-    plain, _, inner = split.partition("[")
+    plain = split.partition("[")[0]
     place = folder / path.replace("/", "--")
     for index, name in enumerate(listed):
         count = rows_of(path, name, plain, told)
@@ -79,21 +79,21 @@ def local(settings: Mapping[str, Any], folder: Path, told: Mapping[str, int]) ->
         if chosen is not None:
             own, first, last = plain, 0, chosen[1].indices(count)[1]
         else:  # a file of the rows that the percentages choose
-            own = f"{plain}-{inner.rstrip(']').replace('%', '').replace(':', '-')}"
-            first, last = _of_percentages(split, count)
+            begin, end = _percentages(split)
+            own, first, last = f"{plain}{begin}to{end}", count * begin // 100, count * end // 100
         file = (place / name if name else place) / f"{own}.jsonl"
         _write(file, first, last, index, f"{path}/{name}/{plain}", settings.get("columns") or {})
     found = {**settings, "path": str(place), "split": split if chosen is not None else own}
     return {key: value for key, value in found.items() if key != "revision"}
 
 
-def _of_percentages(split: str, count: int) -> tuple[int, int]:
-    """First row and the one after the last, of a split such as test[20%:]."""
+def _percentages(split: str) -> tuple[int, int]:
+    """Of a split such as test[20%:]."""
     match = re.fullmatch(r"[^\[]+\[(?:(\d+)%)?:(?:(\d+)%)?\]", split)
     if match is None:
         raise ConfigError(f"split '{split}': expected a name, train[3:103] or train[:20%]")
-    begin, end = (int(text) if text else None for text in match.groups())
-    return count * (begin or 0) // 100, count * (100 if end is None else end) // 100
+    begin, end = match.groups()
+    return int(begin or 0), int(end or 100)
 
 
 def _write(
