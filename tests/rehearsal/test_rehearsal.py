@@ -1,0 +1,158 @@
+"""A file of a paper's size is walked with stand-ins, and what cannot be met is found."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from llm_distill.engines.base import Request, SamplingSettings
+from llm_distill.errors import ConfigError
+from llm_distill.paths import bundled_root
+from llm_distill.pipeline.load import load_pipeline
+from llm_distill.rehearsal.answers import answer
+from llm_distill.rehearsal.datasets import local, rows_of
+from llm_distill.rehearsal.questions import another_like, question, right_answer
+from llm_distill.rehearsal.rehearsal import write_rehearsal
+from tests.cli.test_cli import llm_distill
+
+PIPELINE = """
+name: large
+variables: {task_description: Solve it.}
+models:
+  teacher: {model_name_or_path: somebody/Teacher-70B, engine: {kind: vllm, tensor_parallel_size: 8}}
+  student: {model_name_or_path: somebody/Student-2B, prompt_format: chat}
+stages:
+  rows:
+    stage: load_dataset
+    path: somebody/questions
+    split: "train[10:70]"
+    columns: {question: problem, reference_answer: answer}
+  written:
+    stage: generate
+    rows: rows
+    model: teacher
+    template: arte/rationale.jinja
+    parse: {tags: {answer: ans}, keep_text_as: rationale}
+    verify: {drop_wrong: true}
+  kept: {stage: select, rows: written, n: 30, strict: true}
+  student_trained:
+    stage: train_sft
+    model: student
+    rows: kept
+    prompt_template: arte/exam.jinja
+    completion_column: rationale
+    per_device_train_batch_size: 1
+    gradient_accumulation_steps: 16
+    max_steps: 3
+    bf16: true
+    quantization: {bits: 4}
+    peft: {r: 4}
+    launch: {processes: 8, strategy: ddp}
+  exam: {stage: evaluate, rows: rows, models: [student_trained], template: arte/exam.jinja}
+  outside: {stage: evaluate_lm_eval, models: [student_trained], tasks: [piqa]}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "large.yaml"
+    path.write_text(PIPELINE)
+    return path
+
+
+@pytest.mark.slow
+def test_a_large_file_is_walked_with_every_count_as_written(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    told = ("--rows", "somebody/questions=100", "--folder", str(folder))
+    done = llm_distill("rehearse", str(file), *told, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
+    assert "left out, as they need the Hub: outside" in done.stdout
+    assert table["rows"][1] == "60"
+    assert table["written"][0] == "60"
+    assert table["kept"][1] == "30"
+    assert table["exam"][3] == "60"
+    rehearsed = yaml.safe_load((folder / "rehearsal.yaml").read_text())["stages"]["student_trained"]
+    assert rehearsed["per_device_train_batch_size"] == 16
+    assert not {"bf16", "quantization", "launch", "gradient_accumulation_steps"} & set(rehearsed)
+    assert rehearsed["max_steps"] == 3
+    # A count that cannot be met is found; what was walked before is not walked again.
+    more = ("--set", "stages.kept.n=58")
+    stopped = llm_distill("rehearse", str(file), *told, *more, cwd=tmp_path)
+    assert stopped.returncode != 0
+    assert "stage 'kept'" in stopped.stderr
+    assert "written: reused" in stopped.stdout
+
+
+def test_a_dataset_of_unknown_size_is_asked_for(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"of somebody/questions\?.*--rows somebody/"):
+        write_rehearsal(load_pipeline(str(file)), tmp_path, {})
+    assert rows_of("a/b", None, "test", {"a/b": 5, "a/b:test": 7}) == 7
+
+
+PAPERS = sorted(file.stem for file in (bundled_root() / "pipelines").glob("*_paper.yaml"))
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_shipped_paper_file_can_be_rehearsed(name: str, tmp_path: Path, monkeypatch) -> None:
+    from llm_distill.rehearsal import datasets
+
+    monkeypatch.setattr(datasets, "rows_of", lambda *_: 120)
+    written, _ = write_rehearsal(load_pipeline(f"pipelines/{name}.yaml"), tmp_path, {})
+    assert load_pipeline(str(written)).stages
+
+
+def test_percentages_and_slices_choose_rows_that_are_their_own(tmp_path: Path) -> None:
+    settings = {"path": "a/b", "name": ["x", "y"], "columns": {"question": "q"}}
+    found = {}
+    for split in ("test[:20%]", "test[20%:]", "test[3:7]"):
+        given = local({**settings, "split": split}, tmp_path, {"a/b": 50})
+        parts = sorted(Path(given["path"]).glob(f"*/{given['split'].partition('[')[0]}.jsonl"))
+        found[split] = [[json.loads(line)["q"] for line in part.open()] for part in parts]
+    first, rest, sliced = found.values()
+    assert [len(part) for part in (*first, *rest, *sliced)] == [10, 10, 40, 40, 7, 7]
+    assert not set(first[0]) & set(rest[0])
+    assert sliced[0] == first[0][:7]
+    with pytest.raises(ConfigError, match="expected a name, train"):
+        local({**settings, "split": "test[:a%]"}, tmp_path, {"a/b": 50})
+
+
+def test_answers_are_right_wrong_and_unreadable_in_their_shares() -> None:
+    seen: Counter[str] = Counter()
+    for number in range(2000):
+        asked = question(random.Random(number), templated=number % 2 == 0, options=number % 3 == 0)
+        prompt = f"Solve it.\n\nQuestion: {asked}\n\nEnd with the answer in <ans>...</ans>."
+        said = answer(Request(str(number), prompt, SamplingSettings(), number))
+        readable = "<ans>" in said
+        right = f"<ans>{right_answer(asked)}</ans>" in said
+        seen["right" if right else "wrong" if readable else "unreadable"] += 1
+    assert seen["right"] / 2000 == pytest.approx(0.7, abs=0.04)
+    assert seen["unreadable"] / 2000 == pytest.approx(0.05, abs=0.02)
+
+
+def test_an_answer_has_the_form_that_is_asked_for() -> None:
+    draw = random.Random(1)
+    asked = question(draw, templated=False, options=True)
+
+    def said(prompt: str) -> str:
+        return answer(Request("1", prompt, SamplingSettings(), 3))
+
+    drafted = said(
+        f"<input>{asked}</input>\n\nBrainstorm, then write 2 more as "
+        "<Question_1><input>...</input><target>...</target></Question_1> and so on."
+    )
+    assert drafted.count("<input>") == drafted.count("Options: (A)") == 2
+    assert "\\boxed{(" in said(f"{asked}\n\nPut the answer into \\boxed{{}}.")
+    listed = said("Skills:\n\n- adding\n- taking away\n\nName some, as <skill>...</skill>.")
+    assert "adding" in listed
+    new = said(
+        f"Question: {asked}\n\nWrite 3 new questions: <reason>...</reason>, <draft>...</draft>, "
+        "<question>...</question>."
+    )
+    assert new.count("<question>") == 3
+    assert another_like(asked, draw) != asked
