@@ -15,6 +15,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from llm_distill.cli import large
+from llm_distill.cli.options import (
+    DEFAULT_WORKSPACE,
+    File,
+    Force,
+    From,
+    Profile,
+    RetryFailed,
+    Sets,
+    Until,
+    WorkspaceDir,
+    path_of,
+)
 from llm_distill.errors import EXIT_CODES, LLMDistillError, counted
 from llm_distill.rows.conversation_forms import Form
 
@@ -29,49 +42,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-File = Annotated[str, typer.Argument(help="Pipeline file, such as pipelines/arte.yaml.")]
-Profile = Annotated[str | None, typer.Option(help="A profile of the file, merged over it.")]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", help="Override a value: stages.x.n=5. Repeatable.", metavar="PLACE=VALUE"
-    ),
-]
-
-
-def _folder(name: str | Path) -> Path:
-    """An empty name, such as that of a variable that is not set, would be the current folder."""
-    if not str(name).strip():
-        raise typer.BadParameter("the name is empty; write . for the current folder")
-    return Path(name)
-
-
-WorkspaceDir = Annotated[
-    Path,
-    typer.Option(
-        "--workspace",
-        help="Holds artifacts and runs.",
-        envvar="LLM_DISTILL_WORKSPACE",
-        parser=_folder,
-        metavar="DIR",
-    ),
-]
-Until = Annotated[str | None, typer.Option(help="Stop after this stage.")]
-From = Annotated[
-    str | None, typer.Option("--from", help="Start here; everything before must be reusable.")
-]
-Force = Annotated[
-    list[str] | None,
-    typer.Option(help="Run this stage and what depends on it again. Repeatable."),
-]
-RetryFailed = Annotated[
-    bool,
-    typer.Option(
-        "--retry-failed", help="Run again the stages for which a server failed to answer."
-    ),
-]
-DEFAULT_WORKSPACE = Path("data")
 
 
 class LogFormat(StrEnum):
@@ -130,27 +100,8 @@ def validate(file: File, profile: Profile = None, assignments: Sets = None) -> N
     typer.echo(f"{pipeline.source}: valid ({counted(len(pipeline.stages), 'stage')}{suffix})")
 
 
-@app.command()
-def rehearse(
-    file: File,
-    profile: Profile = None,
-    assignments: Sets = None,
-    rows: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="How many rows a dataset has: org/name:train=10000. Repeatable.",
-            metavar="DATASET=N",
-        ),
-    ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option("--folder", help="Where it is kept; unless given it is thrown away."),
-    ] = None,
-) -> None:
-    """Walk a pipeline with stand-ins for its models and datasets, and every count as written."""
-    from llm_distill.cli.rehearse import rehearse_command
-
-    rehearse_command(file, profile, assignments or [], rows=rows or [], folder=folder)
+app.command()(large.rehearse)
+app.command()(large.slurm)
 
 
 @app.command()
@@ -266,7 +217,7 @@ def report(
         Path | None,
         typer.Option(
             help="The file; report.html in the run's folder by default.",
-            parser=_folder,
+            parser=path_of,
             metavar="FILE",
         ),
     ] = None,
