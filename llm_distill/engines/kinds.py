@@ -13,8 +13,16 @@ from llm_distill.engines.scripted.settings import ScriptedSettings
 from llm_distill.engines.settings import EngineSettings
 from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.engines.vllm.settings import VLLMSettings
+from llm_distill.engines.vllm_server.settings import VLLMServerSettings
 
-Kinds = TransformersSettings | VLLMSettings | OpenAISettings | ScriptedSettings | RaySettings
+Kinds = (
+    TransformersSettings
+    | VLLMSettings
+    | VLLMServerSettings
+    | OpenAISettings
+    | ScriptedSettings
+    | RaySettings
+)
 EngineOfKind = Annotated[Kinds, Field(discriminator="kind")]
 """The type of a model's `engine:`, chosen by its `kind`."""
 

@@ -1,0 +1,1 @@
+"""A server of vLLM that a stage starts, asks and stops."""

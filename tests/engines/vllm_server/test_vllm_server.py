@@ -1,0 +1,116 @@
+"""A stage starts a server, asks it, and never leaves it behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from pydantic import ValidationError
+
+from llm_distill.engines.base import Request, SamplingSettings
+from llm_distill.engines.budget import Budget
+from llm_distill.engines.vllm_server.settings import VLLMServerSettings
+from llm_distill.errors import ModelError
+from llm_distill.models.sources import ModelSource
+from llm_distill.runtime.fingerprint import result_settings
+
+SERVER = str(Path(__file__).parent / "server.py")
+SOURCE = ModelSource("small", "somewhere/small", prompt_format="text")
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """The process and the arguments that the server was started with."""
+    monkeypatch.setenv("ARGUMENTS", str(tmp_path / "arguments"))
+    monkeypatch.setenv("VLLM_API_KEY", "")
+    return lambda: json.loads((tmp_path / "arguments").read_text())
+
+
+def settings(**others) -> VLLMServerSettings:
+    return VLLMServerSettings(kind="vllm_server", command=(sys.executable, SERVER), **others)
+
+
+def requests(n: int):
+    return [Request(str(i), f"What is {i}?", SamplingSettings(), i) for i in range(n)]
+
+
+def test_it_is_started_asked_and_stopped(asked):
+    arguments = {"gpu_memory_utilization": 0.5, "enforce-eager": True, "swap_space": False}
+    engine = settings(data_parallel_size=2, arguments=arguments).open(SOURCE, Budget(None))
+    process, given = asked()
+    assert given["model"] == "somewhere/small"
+    assert given["data-parallel-size"] == "2"
+    assert given["gpu-memory-utilization"] == "0.5"
+    assert given["enforce-eager"] == ""
+    assert not {"swap-space", "trust-remote-code", "api-key", "dtype"} & set(given)
+    assert os.environ["VLLM_API_KEY"] not in " ".join(psutil.Process(process).cmdline())
+    found = {a.id: a.text for a in engine.generate(requests(20))}
+    assert found == {str(i): f"echo What is {i}?" for i in range(20)}
+    engine.close()
+    assert not psutil.pid_exists(process)
+
+
+def test_an_adapter_and_a_template_are_given_to_it(asked, tmp_path):
+    source = replace(SOURCE, adapters=(str(tmp_path),), chat_template="{{ messages }}")
+    engine = settings().open(source, Budget(None))
+    _, given = asked()
+    assert given["lora-modules"] == f"adapter={tmp_path}"
+    assert Path(given["chat-template"]).read_text() == "{{ messages }}"
+    [answer] = engine.generate(requests(1))
+    assert answer.text == "echo What is 0?"
+    engine.close()
+    assert not Path(given["chat-template"]).exists()
+    with pytest.raises(ModelError, match="2 adapters on top of each other"):
+        settings().open(replace(SOURCE, adapters=("a", "b")), Budget(None))
+
+
+def test_one_that_does_not_start_says_why(asked, monkeypatch):
+    monkeypatch.setenv("FAULT", "start")
+    with pytest.raises(ModelError, match=r"exit code 1\) before it .*ValueError: the model is too"):
+        settings().open(SOURCE, Budget(None))
+    with pytest.raises(ModelError, match="engine.command nowhere cannot be started: No such file"):
+        VLLMServerSettings(kind="vllm_server", command=("nowhere",)).open(SOURCE, Budget(None))
+
+
+def test_one_that_never_answers_is_stopped(asked, monkeypatch):
+    monkeypatch.setenv("FAULT", "never")
+    with pytest.raises(ModelError, match=r"does not answer after 3 s; raise engine.startup"):
+        settings(startup_timeout=3).open(SOURCE, Budget(None))
+    assert not psutil.pid_exists(asked()[0])
+
+
+def test_one_that_dies_ends_the_stage_and_what_came_is_kept(asked, monkeypatch):
+    monkeypatch.setenv("FAULT", "after:7")
+    engine = settings(max_concurrency=1).open(SOURCE, Budget(None))
+    found: list[str] = []
+    answers = (found.append(answer.text) for answer in engine.generate(requests(20)))
+    with pytest.raises(ModelError, match=r"exit code 3\) while it was .*RuntimeError: out of luck"):
+        deque(answers, maxlen=0)
+    assert found == [f"echo What is {i}?" for i in range(7)]
+    engine.close()
+
+
+def test_only_what_changes_answers_identifies_them():
+    one = settings(tensor_parallel_size=2, arguments={"seed": 3}, max_concurrency=9)
+    assert result_settings(one) == result_settings(settings())
+    assert result_settings(settings(max_model_len=99)) != result_settings(settings())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"api-key": "x"}, "'api-key' is ours"),
+        ({"trust_remote_code": True}, "is ours"),
+        ({"max_model_len": 9}, "is a setting beside arguments"),
+        ({"--port": 9}, "is not a name"),
+    ],
+)
+def test_arguments_that_are_not_free_are_refused(arguments, message):
+    with pytest.raises(ValidationError, match=message):
+        settings(arguments=arguments)
