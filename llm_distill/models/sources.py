@@ -337,6 +337,18 @@ def _n_tokens(source: ModelSource) -> int:
     return getattr(_text_config(source), "vocab_size", None) or 10**9
 
 
+def saved_dtype(source: ModelSource) -> str:
+    """The entry's dtype; `auto` is as saved, where vLLM would turn float32 into bfloat16.
+
+    Raises:
+        ModelError: it has no config that can be read.
+    """
+    if source.dtype != "auto":
+        return source.dtype
+    saved = str(_text_config(source).dtype).removeprefix("torch.")
+    return saved if saved in ("float32", "bfloat16", "float16") else "auto"
+
+
 def _text_config(source: ModelSource) -> Any:
     from transformers import AutoConfig
 

@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
-from transformers import AutoConfig
 from vllm.config.lora import MaxLoRARanks
 from vllm.config.reasoning import ReasoningConfig
 from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
@@ -25,7 +24,7 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.llm_engine import LLMEngine
 
 from llm_distill.errors import ModelError
-from llm_distill.models.sources import load_model, load_tokenizer
+from llm_distill.models.sources import load_model, load_tokenizer, saved_dtype
 from llm_distill.rows.thoughts import tag_of
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ def engine_arguments(source: ModelSource, settings: VLLMSettings) -> dict[str, A
         "model": source.path,
         "revision": source.revision,
         "tokenizer_revision": source.revision,
-        "dtype": _dtype(source),
+        "dtype": saved_dtype(source),
         "load_format": "safetensors",
         "trust_remote_code": False,
         "generation_config": "vllm",  # its sampling defaults are not ours; end tokens are given
@@ -147,17 +146,6 @@ def reasoning_config(tokenizer: Any) -> ReasoningConfig | None:
     if not all(tokenizer.encode(each, add_special_tokens=False) for each in tags):
         return None
     return ReasoningConfig(reasoning_start_str=tags[0], reasoning_end_str=tags[1])
-
-
-def _dtype(source: ModelSource) -> str:
-    """The model entry's; `auto` is as saved, where vLLM would turn float32 into bfloat16."""
-    if source.dtype != "auto":
-        return source.dtype
-    config = AutoConfig.from_pretrained(
-        source.path, revision=source.revision, trust_remote_code=False
-    )
-    saved = str(config.get_text_config(decoder=True).dtype).removeprefix("torch.")
-    return saved if saved in ("float32", "bfloat16", "float16") else "auto"
 
 
 def _adapter(source: ModelSource) -> LoRARequest | None:

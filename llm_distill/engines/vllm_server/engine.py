@@ -6,6 +6,7 @@ it prints is in the stage's log.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import secrets
@@ -28,6 +29,7 @@ from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
 from llm_distill.engines.openai.engine import OpenAIEngine
 from llm_distill.engines.openai.settings import OpenAISettings, Price
 from llm_distill.errors import ModelError
+from llm_distill.models.sources import saved_dtype
 
 if TYPE_CHECKING:
     from llm_distill.engines.budget import Budget
@@ -43,6 +45,7 @@ SECONDS_TO_STOP = 20.0
 ATTEMPTS = 3
 MODEL, ADAPTER = "model", "adapter"
 """What the server calls the model, and the same with its adapter."""
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 ON_A_CPU = {
     "no-enable-chunked-prefill": True,  # in vLLM 0.32 a seed and half a prompt end the server
     "kv-cache-memory-bytes": 2 * 2**30,  # its own choice is most of the memory
@@ -219,12 +222,14 @@ def arguments(
         "quantization": settings.quantization,
         "revision": source.revision,
         "tokenizer-revision": source.revision,
-        "dtype": source.dtype if source.dtype != "auto" else None,
+        "dtype": source.dtype,
     }
-    if settings.command is None and not _has_gpu():
-        given |= ON_A_CPU
+    if settings.command is None:
+        given["dtype"] = saved_dtype(source)
+        given |= {} if _has_gpu() else ON_A_CPU
     if source.adapters:
         given |= {"enable-lora": True, "lora-modules": f"{ADAPTER}={source.adapters[0]}"}
+        given["max-lora-rank"] = _room_for(Path(source.adapters[0]))
     if source.chat_template is not None:
         file = folder / "chat_template.jinja"
         file.write_text(source.chat_template, encoding="utf-8")
@@ -243,10 +248,17 @@ def _served_name(source: ModelSource) -> str:
     return ADAPTER if source.adapters else MODEL
 
 
+def _room_for(adapter: Path) -> int:
+    """The smallest rank that vLLM has room for and that holds an adapter's."""
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    wanted = max([config["r"], *(config.get("rank_pattern") or {}).values()])
+    return next((rank for rank in RANKS if rank >= wanted), wanted)
+
+
 def _has_gpu() -> bool:
     import torch
 
-    return torch.cuda.is_available()
+    return bool(torch.cuda.is_available())
 
 
 def _free_port() -> int:

@@ -48,7 +48,7 @@ def test_it_is_started_asked_and_stopped(asked):
     assert given["data-parallel-size"] == "2"
     assert given["gpu-memory-utilization"] == "0.5"
     assert given["enforce-eager"] == ""
-    assert not {"swap-space", "trust-remote-code", "api-key", "dtype"} & set(given)
+    assert not {"swap-space", "trust-remote-code", "api-key"} & set(given)
     assert os.environ["VLLM_API_KEY"] not in " ".join(psutil.Process(process).cmdline())
     found = {a.id: a.text for a in engine.generate(requests(20))}
     assert found == {str(i): f"echo What is {i}?" for i in range(20)}
@@ -57,10 +57,13 @@ def test_it_is_started_asked_and_stopped(asked):
 
 
 def test_an_adapter_and_a_template_are_given_to_it(asked, tmp_path):
+    config = {"r": 20, "rank_pattern": {"q_proj": 40}}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     source = replace(SOURCE, adapters=(str(tmp_path),), chat_template="{{ messages }}")
     engine = settings().open(source, Budget(None))
     _, given = asked()
     assert given["lora-modules"] == f"adapter={tmp_path}"
+    assert given["max-lora-rank"] == "64"
     assert Path(given["chat-template"]).read_text() == "{{ messages }}"
     [answer] = engine.generate(requests(1))
     assert answer.text == "echo What is 0?"
