@@ -15,14 +15,8 @@ from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.engines.vllm.settings import VLLMSettings
 from llm_distill.engines.vllm_server.settings import VLLMServerSettings
 
-Kinds = (
-    TransformersSettings
-    | VLLMSettings
-    | VLLMServerSettings
-    | OpenAISettings
-    | ScriptedSettings
-    | RaySettings
-)
+OfVLLM = VLLMSettings | VLLMServerSettings
+Kinds = TransformersSettings | OfVLLM | OpenAISettings | ScriptedSettings | RaySettings
 EngineOfKind = Annotated[Kinds, Field(discriminator="kind")]
 """The type of a model's `engine:`, chosen by its `kind`."""
 

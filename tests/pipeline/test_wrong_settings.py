@@ -27,6 +27,7 @@ STUDENT = {"model_name_or_path": "data/models/tiny-student", "prompt_format": "t
 ENGINES: dict[str, dict[str, Any]] = {
     "openai": {"kind": "openai", "base_url": "http://localhost:1/v1"},
     "vllm": {"kind": "vllm"},
+    "vllm_server": {"kind": "vllm_server"},
     "transformers": {"kind": "transformers"},
     "scripted": {"kind": "scripted", "answers": "answers.jsonl"},
 }
