@@ -200,6 +200,8 @@ class Stage(BaseModel):
     output: ClassVar[Literal["rows", "model"]] = "rows"
     needs_weights: ClassVar[bool] = False
     """Whether it loads all of its models itself, as every training stage does; see `loads`."""
+    keeps_size: ClassVar[bool] = True
+    """Whether a model that it gives is as large as the one it is made from."""
     version: ClassVar[int] = 1
     """Raise it when the same settings would give another result: old artifacts are not reused."""
     always_seeded: ClassVar[bool] = False
@@ -300,6 +302,10 @@ class Stage(BaseModel):
         """By model, how many requests at most and the most tokens of an answer; as `most_rows`."""
         asks = any(kind == "model" and not self.loads(place) for place, _, kind in references(self))
         return None if asks else {}
+
+    def fewest_rows(self) -> Iterable[tuple[str, str, int]]:
+        """Inputs with fewer rows than this stop it for certain: (place that says so, input, n)."""
+        return ()
 
     def launched(self) -> Launch | None:
         """The processes that do its work together; None where one does. Asked in its worker."""

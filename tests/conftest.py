@@ -174,6 +174,7 @@ def cli(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Said]]:
     """The command line in this process. Exceptions that are bugs are raised unchanged."""
+    import llm_distill.cli.plan
     import llm_distill.cli.run
     from llm_distill.cli.main import main
 
@@ -186,7 +187,8 @@ def cli(
             code = int(end.code or 0)
         return Said(code, *capsys.readouterr())
 
-    monkeypatch.setattr(llm_distill.cli.run, "quiet_libraries", lambda: None)
+    for module in (llm_distill.cli.run, llm_distill.cli.plan):
+        monkeypatch.setattr(module, "quiet_libraries", lambda: None)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield call
     for number, handler in before.items():

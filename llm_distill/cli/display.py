@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+import os
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 from rich import box
@@ -14,7 +16,6 @@ from llm_distill.errors import counted
 from llm_distill.evaluation.results import Results
 from llm_distill.manifest import Manifest
 from llm_distill.runtime.artifact import Artifact
-from llm_distill.runtime.estimate import Estimate
 from llm_distill.runtime.plan import Decision
 from llm_distill.runtime.progress import show_progress
 from llm_distill.runtime.record import RunRecord
@@ -67,6 +68,15 @@ def console() -> Console:
     return Console(highlight=False, width=160, soft_wrap=True)
 
 
+def quiet_libraries() -> None:
+    """Their bars and messages would break ours; warnings still reach the stage's log."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
 def say(message: str, out: Console | None = None) -> None:
     """Print a note, on `out` or on the terminal."""
     (out or console()).print(f"[yellow]{escape(message)}[/yellow]")
@@ -97,55 +107,6 @@ def summarise(manifest: Manifest) -> str:
     if aligned is not None and aligned.share_of_bytes is not None:
         parts.append(f"{aligned.share_of_bytes:.1%} of the bytes compared")
     return ", ".join(parts)
-
-
-def plan_table(decisions: Sequence[Decision], sizes: Mapping[str, Estimate]) -> Table:
-    """sizes: of the stages that are to run."""
-    table = make_table("stage", "", "why", "asks at most", "last time")
-    for decision in decisions:
-        style = "dim" if decision.action == "reuse" else "bold"
-        size = sizes.get(decision.name)
-        table.add_row(
-            decision.name,
-            f"[{style}]{decision.action}[/{style}]",
-            escape(decision.why),
-            "" if size is None else _asks(size),
-            "" if size is None or size.last is None else _took(size.last),
-        )
-    return table
-
-
-def total_line(sizes: Mapping[str, Estimate]) -> str:
-    """What the stages to run will ask for together."""
-    known = [size for size in sizes.values() if size.requests]
-    parts = []
-    if known:
-        parts.append(
-            f"{sum(size.requests or 0 for size in known):,} requests and "
-            f"{sum(size.tokens or 0 for size in known):,} written tokens at most"
-        )
-    priced = [size.cost for size in known if size.cost]
-    if priced:
-        parts.append(f"{sum(priced):.4g} for them by engine.price, prompts on top")
-    unknown = [name for name, size in sizes.items() if size.requests is None]
-    if unknown:
-        parts.append(f"how much is not known before other stages have run: {', '.join(unknown)}")
-    return "; ".join(parts)
-
-
-def _asks(size: Estimate) -> str:
-    if size.requests is None:
-        return "?"
-    if not size.requests:
-        return ""
-    cost = f", {size.cost:.4g}" if size.cost else ""
-    return f"{size.requests:,}, {size.tokens:,} tokens{cost}"
-
-
-def _took(last: Manifest) -> str:
-    tokens = f", {last.tokens_out:,} tokens" if last.tokens_out else ""
-    cost = f", {last.cost:.4g}" if last.cost else ""
-    return f"{last.seconds:.0f} s{tokens}{cost}"
 
 
 def status_table(record: RunRecord) -> Table:

@@ -114,10 +114,13 @@ def plan(
     force: Force = None,
     retry_failed: RetryFailed = False,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
-    as_json: Annotated[bool, typer.Option("--json", help="As a list, for other programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
 ) -> None:
-    """Show for each stage whether it would be reused or run, why, and what it asks at most."""
-    from llm_distill.cli.run import plan_command
+    """Show for each stage whether it would be reused or run, why, and what it takes.
+
+    What would stop the run for certain is said, with an exit code that is not 0.
+    """
+    from llm_distill.cli.plan import plan_command
     from llm_distill.runtime.plan import Selection
 
     selection = Selection(start, until, tuple(force or ()), retry_failed)

@@ -11,8 +11,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from llm_distill.cli.display import TerminalDisplay, console
-from llm_distill.cli.run import quiet_libraries
+from llm_distill.cli.display import TerminalDisplay, console, quiet_libraries
 from llm_distill.errors import ConfigError
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.rehearsal.rehearsal import write_rehearsal

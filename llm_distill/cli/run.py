@@ -1,15 +1,13 @@
-"""What `run`, `plan`, `status` and `report` do: load, run, show."""
+"""What `run`, `status` and `report` do: load, run, show."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,19 +15,16 @@ from rich.markup import escape
 from llm_distill.cli.display import (
     TerminalDisplay,
     console,
-    plan_table,
+    quiet_libraries,
     say,
     status_table,
-    total_line,
 )
 from llm_distill.cli.tables import result_tables
 from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Workspace
-from llm_distill.runtime.disk import disk_explained
-from llm_distill.runtime.estimate import Estimate, estimates
-from llm_distill.runtime.plan import Decision, Selection, plan
+from llm_distill.runtime.plan import Selection
 from llm_distill.runtime.record import RunRecord, read_run
 from llm_distill.runtime.runner import run_pipeline
 from llm_distill.stage import models_of
@@ -68,7 +63,7 @@ def run_command(
         f"[bold]{pipeline.name}[/bold] from {escape(pipeline.source)}, "
         f"workspace {escape(str(workspace.root))}"
     )
-    _show_before(out, pipeline)
+    show_before(out, pipeline)
     try:
         record = run_pipeline(pipeline, workspace, selection, display, max_cost)
     except KeyboardInterrupt:
@@ -106,54 +101,7 @@ def _prepared(
     return pipeline, workspace
 
 
-def plan_command(
-    file: str,
-    profile: str | None,
-    assignments: Sequence[str],
-    *,
-    selection: Selection,
-    root: Path,
-    as_json: bool = False,
-) -> None:
-    """Show what `run` would do now."""
-    pipeline = load_pipeline(file, profile=profile, assignments=assignments)
-    workspace = Workspace(root)
-    with disk_explained(workspace.root):
-        decisions = list(plan(pipeline, workspace, selection))
-        sizes = estimates(decisions, pipeline, workspace)
-    if as_json:
-        print(json.dumps([_planned(decision, sizes) for decision in decisions], indent=1))
-        return
-    out = console()
-    out.print(plan_table(decisions, sizes))
-    out.print(f"{len(sizes)} to run, {len(decisions) - len(sizes)} to reuse")
-    if line := total_line(sizes):
-        out.print(line, markup=False)
-    _show_before(out, pipeline)
-
-
-def _planned(decision: Decision, sizes: Mapping[str, Estimate]) -> dict[str, Any]:
-    """As JSON. null: not known before other stages have run."""
-    found: dict[str, Any] = {
-        "stage": decision.name,
-        "action": decision.action,
-        "why": decision.why,
-    }
-    size = sizes.get(decision.name)
-    if size is not None:
-        last = size.last
-        found |= {
-            "most_requests": size.requests,
-            "most_tokens": size.tokens,
-            "most_cost": size.cost,
-            "last_seconds": last and last.seconds,
-            "last_tokens": last and last.tokens_out,
-            "last_cost": last and last.cost,
-        }
-    return found
-
-
-def _show_before(out: Console, pipeline: PipelineConfig) -> None:
+def show_before(out: Console, pipeline: PipelineConfig) -> None:
     """What is left out; who is sent prompts and a key: a file may be somebody else's."""
     if pipeline.unread:
         names = ", ".join(pipeline.unread)
@@ -260,12 +208,3 @@ def _stop_as_after_ctrl_c() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGHUP, hang_up)
-
-
-def quiet_libraries() -> None:
-    """Their bars and messages would break ours; warnings still reach the stage's log."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    logging.getLogger().addHandler(logging.NullHandler())

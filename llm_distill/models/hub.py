@@ -17,6 +17,8 @@ Kind = Literal["model", "dataset"]
 
 log = logging.getLogger("llm_distill")
 
+SECONDS_TO_ANSWER = 10.0
+WEIGHTS = (".safetensors", ".bin")
 SMALL_FILE = {"model": "config.json", "dataset": "README.md"}
 
 
@@ -31,12 +33,19 @@ def cached_commit(kind: Kind, name: str, revision: str | None) -> str | None:
         return None
 
 
-def cached_text(name: str, file: str, revision: str | None) -> str | None:
-    """A text file of a model as it was downloaded; without the network."""
+def cached_folder(name: str, revision: str | None) -> Path | None:
+    """What was downloaded of a model, all or a part of it."""
     commit = cached_commit("model", name, revision)
     folder = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+    found = folder / "snapshots" / str(commit)
+    return found if commit is not None and found.is_dir() else None
+
+
+def cached_text(name: str, file: str, revision: str | None) -> str | None:
+    """A text file of a model as it was downloaded; without the network."""
+    folder = cached_folder(name, revision)
     try:
-        return (folder / "snapshots" / str(commit) / file).read_text(encoding="utf-8")
+        return None if folder is None else (folder / file).read_text(encoding="utf-8")
     except (OSError, ValueError):
         return None
 
@@ -71,3 +80,47 @@ def learn_commit(kind: Kind, name: str, revision: str | None) -> None:
         hf_hub_download(name, SMALL_FILE[kind], repo_type=kind, revision=revision)
     except Exception as error:  # the client raises a dozen kinds
         log.info("the commit of %s %s is not known: %s", kind, name, error)
+
+
+def why_not_there(name: str, revision: str | None) -> str | None:
+    """Why a model of the Hub can be neither found here nor downloaded; None: it may be.
+
+    Asks the Hub, with the user's token, only about what is not here. What it answers in trouble of
+    its own says nothing about the model.
+    """
+    folder = cached_folder(name, revision)
+    if folder is not None and any(p.suffix in WEIGHTS for p in folder.rglob("*")):
+        return None
+    at = f"{name} (revision {revision})" if revision else name
+    absent = f"{at} is neither a directory nor in the Hub's cache ({constants.HF_HUB_CACHE})"
+    if is_offline():
+        return (
+            f"{absent}, and HF_HUB_OFFLINE is set; download it where there is a network "
+            f"(hf download {name}), or unset HF_HUB_OFFLINE"
+        )
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+
+    url = hf_hub_url(name, SMALL_FILE["model"], revision=revision)
+    try:
+        get_hf_file_metadata(url, timeout=SECONDS_TO_ANSWER)
+    except errors.GatedRepoError:
+        return (
+            f"{at} is gated, and your token, if there is one, has no access: ask for it at "
+            f"{constants.ENDPOINT}/{name}, then log in (hf auth login) or set HF_TOKEN"
+        )
+    except errors.RevisionNotFoundError:
+        return f"{name} has no revision {revision} on the Hub"
+    except errors.RepositoryNotFoundError:
+        return (
+            f"{at} is neither a directory nor on the Hub, or it is private: mend the name, or log "
+            "in (hf auth login) or set HF_TOKEN"
+        )
+    except errors.HfHubHTTPError as error:
+        log.info("the Hub does not say whether it has %s: %s", name, error)
+    except Exception as error:  # of the HTTP library, which is not the same in every version
+        why = str(error).strip().partition("\n")[0] or type(error).__name__
+        return (
+            f"{absent}, and the Hub ({constants.ENDPOINT}) cannot be reached: {why}; download it "
+            f"where there is a network (hf download {name}), or see that this machine has one"
+        )
+    return None

@@ -80,6 +80,8 @@ def load_pipeline(
         resolved=values,
         today=header.today,
         unread=tuple(name for name in stages if name not in wanted),
+        lines=lines,
+        rounds=problems.rounds,
     )
 
 

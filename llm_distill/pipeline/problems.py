@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from llm_distill.errors import ConfigError, counted, nearest, shortened
+from llm_distill.errors import ConfigError, LLMDistillError, counted, nearest, shortened
 
 Path = tuple[str | int, ...]
 
@@ -102,11 +102,11 @@ class Problems:
             messages = dict.fromkeys(_explain(item, owner) for item in items)
             self.add(path + inner, " or ".join(messages) + _got(items[0]))
 
-    def raise_if_any(self) -> None:
+    def raise_if_any(self, kind: type[LLMDistillError] = ConfigError) -> None:
         if not self.found:
             return
         lines = "\n".join(f"  {problem}" for problem in self.found)
-        raise ConfigError(f"{counted(len(self.found), 'problem')} in {self.source}:\n{lines}")
+        raise kind(f"{counted(len(self.found), 'problem')} in {self.source}:\n{lines}")
 
 
 def _explain(item: Any, owner: type[BaseModel] | None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -14,6 +15,7 @@ from llm_distill.errors import nearest
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.models.attention import Attention
 from llm_distill.models.sources import DType, PromptFormat, SystemRole
+from llm_distill.pipeline.problems import Path, Problems
 from llm_distill.stage import Stage, execution_setting, later_setting
 from llm_distill.tracking import Tracker
 
@@ -80,6 +82,7 @@ class PipelineConfig:
     unread: the optional stages that no stage reads, which are not among `stages`.
     resolved: the merged and expanded file as plain values, with its `repeat`s not unrolled, for the
         run's record.
+    lines, rounds: where its places are written; see `Problems`.
     """
 
     name: str
@@ -92,6 +95,12 @@ class PipelineConfig:
     resolved: dict[str, object]
     today: date | None = None
     unread: tuple[str, ...] = ()
+    lines: Mapping[Path, str] = field(default_factory=dict)
+    rounds: Mapping[Path, Path] = field(default_factory=dict)
+
+    def problems(self) -> Problems:
+        """To collect what is wrong with it after all, each with its place in the file."""
+        return Problems(self.source, self.lines, rounds=dict(self.rounds))
 
     def why_no_stage(self, name: str) -> str:
         """What to say of a name that is not among the stages that run."""

@@ -83,6 +83,11 @@ class Selection:
         return set(names[: names.index(self.start)]) if self.start else set()
 
 
+def planning(pipeline: PipelineConfig, workspace: Workspace) -> Resolver:
+    """A resolver that notes nothing in the workspace."""
+    return Resolver(pipeline, lambda: workspace.first_run(pipeline.name, note=False))
+
+
 def decide(
     name: str,
     resolver: Resolver,
@@ -91,16 +96,18 @@ def decide(
     forced: bool = False,
     may_run: bool = True,
     retry_failed: bool = False,
+    read_files: bool = True,
 ) -> Decision:
     """Reuse or run one stage whose inputs are ready.
 
     retry_failed: run it again where a server did not answer all of its requests.
     may_run: False for a stage before `--from`, whose artifact must be there.
+    read_files: whether to look for damage in the artifact, and not only at its sizes.
     """
     identity = resolver.identity(name)
     digest = fingerprint(identity)
     try:
-        artifact = workspace.find(workspace.address(name, digest))
+        artifact = workspace.find(workspace.address(name, digest), read_files=read_files)
     except DamagedError as damaged:
         why = f"its artifact is damaged ({damaged})"
         return Decision(name, "run", why, identity, digest, damage=str(damaged))
@@ -117,10 +124,19 @@ def decide(
 
 
 def plan(
-    pipeline: PipelineConfig, workspace: Workspace, selection: Selection
+    pipeline: PipelineConfig,
+    workspace: Workspace,
+    selection: Selection,
+    *,
+    resolver: Resolver | None = None,
+    read_files: bool = True,
 ) -> Iterator[Decision]:
-    """Each selected stage's decision, as `run` would take it now."""
-    resolver = Resolver(pipeline, lambda: workspace.first_run(pipeline.name, note=False))
+    """Each selected stage's decision, as `run` would take it now.
+
+    resolver: gets the artifacts that are reused. read_files: as `decide` takes it.
+    """
+    if resolver is None:
+        resolver = planning(pipeline, workspace)
     forced = selection.forced(pipeline)
     must_be_ready = selection.must_be_ready(pipeline)
     to_run: set[str] = set()
@@ -138,6 +154,7 @@ def plan(
             forced=name in forced,
             may_run=may_run,
             retry_failed=selection.retry_failed,
+            read_files=read_files,
         )
         if decision.artifact is not None:
             resolver.ready[name] = decision.artifact

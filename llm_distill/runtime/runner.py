@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from llm_distill.engines.budget import Budget
 from llm_distill.errors import LLMDistillError, WorkspaceError
@@ -12,7 +13,8 @@ from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.disk import disk_explained
 from llm_distill.runtime.execute import Display, Run, execute
-from llm_distill.runtime.plan import Selection, decide
+from llm_distill.runtime.plan import Selection, decide, plan, planning
+from llm_distill.runtime.preflight import preflight
 from llm_distill.runtime.record import RunRecord, State
 from llm_distill.runtime.reporting import report_to
 from llm_distill.runtime.resolve import Resolver
@@ -32,7 +34,8 @@ def run_pipeline(
     max_cost: the most that servers may charge, in the currency of their `price`.
 
     Raises:
-        LLMDistillError: a stage failed; the record says which, and what was done is kept.
+        LLMDistillError: it cannot succeed, and nothing is begun; or a stage failed: the record says
+            which, and what was done is kept.
         KeyboardInterrupt: as above.
     """
     names = selection.stages(pipeline)
@@ -41,6 +44,7 @@ def run_pipeline(
     workspace.prepare()
     resolver = Resolver(pipeline, lambda: workspace.first_run(pipeline.name))
     resolver.learn_commits(names)
+    _check_before(resolver, workspace, selection, display)
     record = RunRecord.begin(workspace, pipeline, names)
     tracked = TrackedRun(pipeline.name, record.name, workspace.tracking)
     run = Run(resolver, workspace, record, display, Budget(max_cost), tracked)
@@ -70,6 +74,22 @@ def run_pipeline(
     record.state = "done"
     record.save()
     return record
+
+
+def _check_before(
+    resolver: Resolver, workspace: Workspace, selection: Selection, display: Display
+) -> None:
+    """What `preflight` finds: its problems are raised, its warnings said."""
+    # With what has been read of models already; nothing of a run that is refused is noted.
+    own = replace(resolver, first_run=planning(resolver.pipeline, workspace).first_run, ready={})
+    pipeline = resolver.pipeline
+    decisions = list(plan(pipeline, workspace, selection, resolver=own, read_files=False))
+    found = preflight(decisions, own, workspace, selection.must_be_ready(pipeline))
+    refused = found.error(pipeline)
+    if refused is not None:
+        raise refused
+    for warning in found.warnings:
+        display.says(warning)
 
 
 @contextmanager

@@ -52,6 +52,9 @@ class Select(Stage):
             return there
         return self.n if there is None else min(self.n, there)
 
+    def fewest_rows(self) -> list[tuple[str, str, int]]:
+        return [("n", self.rows, self.n)] if self.strict else []
+
     def required_columns(self) -> dict[str, set[str]]:
         ranked = {self.by} if self.order == "highest" else set()
         grouped = {self.per} if self.per else set()

@@ -48,6 +48,16 @@ class Split(Stage):
             raise ValueError(f"parts: the shares add up to {shares:g}; 1 is all rows")
         return self
 
+    def most_rows(self, rows: Mapping[str, int | None]) -> int | None:
+        there, size = rows[self.rows], self.parts[self.part]
+        if size is None or size < 1 or self.group_by is not None:
+            return there
+        return int(size) if there is None else min(int(size), there)
+
+    def fewest_rows(self) -> list[tuple[str, str, int]]:
+        counts = [int(size) for size in self.parts.values() if size is not None and size >= 1]
+        return [("parts", self.rows, sum(counts))] if counts else []
+
     def required_columns(self) -> dict[str, set[str]]:
         named = {name for name in (self.stratify_by, self.group_by) if name}
         return {self.rows: {"id", *named}}

@@ -23,6 +23,7 @@ class TransferTokenizer(Stage):
     """
 
     output = "model"
+    keeps_size = False
 
     stage: Literal["transfer_tokenizer"]
     model: Model = Field(description="the model that gets another tokenizer")

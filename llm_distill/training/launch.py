@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from llm_distill.errors import ModelError
+from llm_distill.errors import ModelError, counted
 from llm_distill.paths import find_resource
 from llm_distill.stage import Launch
 from llm_distill.training.steps import StepRows
@@ -156,13 +156,10 @@ def launched(settings: LaunchSettings, rows: StepRows) -> Launch | None:
     import torch
 
     visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    wanted, machines = settings.stated(), settings.machines
-    if wanted is None:
-        able = [n for n in rows.processes() if n % machines == 0 and n <= visible * machines]
-        wanted = max(able, default=machines)
-    elif visible and wanted > visible * machines:
-        there = f"{visible} GPUs are visible" + (" on this machine" if machines > 1 else "")
-        raise ModelError(f"launch.processes: {wanted}, but {there}; a process needs one each")
+    refused = too_many(settings, visible)
+    if refused is not None:
+        raise ModelError(f"launch.processes: {refused}")
+    machines, wanted = settings.machines, processes(settings, rows, visible)
     if wanted == 1 and not (settings.is_sharded() and visible):
         return None
     advice = (
@@ -173,6 +170,23 @@ def launched(settings: LaunchSettings, rows: StepRows) -> Launch | None:
         advice += ", or divide the model with launch.strategy: fsdp2"
     arguments = settings.arguments(wanted)
     return Launch(wanted, arguments, not visible, advice, machines)
+
+
+def processes(settings: LaunchSettings, rows: StepRows, visible: int) -> int:
+    """How many processes a training has. visible: GPUs of this machine."""
+    machines = settings.machines
+    able = [n for n in rows.processes() if n % machines == 0 and n <= visible * machines]
+    return settings.stated() or max(able, default=machines)
+
+
+def too_many(settings: LaunchSettings, visible: int) -> str | None:
+    """Why the GPUs of this machine do not suffice; None where they do, or there are none at all."""
+    wanted = settings.stated()
+    if wanted is None or not visible or wanted <= visible * settings.machines:
+        return None
+    there = f"{counted(visible, 'GPU')} {'is' if visible == 1 else 'are'} visible"
+    there += " on this machine" if settings.machines > 1 else ""
+    return f"{wanted}, but {there}; a process needs one each"
 
 
 def use_one_device() -> None:

@@ -155,22 +155,46 @@ def pipeline(tmp_path, monkeypatch):
     return "p.yaml"
 
 
+def planned_by(cli, *arguments):
+    """What `plan --json` says, by stage, and in all."""
+    found = json.loads(cli("plan", *arguments, "--json").out)
+    return {each["stage"]: each for each in found["stages"]}, found["total"]
+
+
 def test_plan_as_json_and_as_a_table(pipeline, cli):
-    planned = {each["stage"]: each for each in json.loads(cli("plan", pipeline, "--json").out)}
+    planned, total = planned_by(cli, pipeline)
     assert planned["answers"]["most_requests"] == 20
-    assert planned["answers"]["most_tokens"] == 1000
+    assert planned["answers"]["most_written_tokens"] == 1000
     assert planned["answers"]["most_cost"] == 0
     assert planned["judged"]["most_requests"] == 20
     assert planned["judged"]["most_cost"] == pytest.approx(1000 * 4 / 1e6)
-    shown = cli("plan", pipeline).out
-    assert "40 requests and 2,000 written tokens at most" in shown
-    assert "0.004 for them by engine.price" in shown
+    assert total["most_requests"] == 40
+    assert total["most_written_tokens"] == 2000
+    assert total["most_cost"] == pytest.approx(1000 * 4 / 1e6)
+    shown = [line.split() for line in cli("plan", pipeline).out.splitlines()]
+    # `answers` has rows in a file: "0?" … "9?", twice each, a prompt of 2 characters
+    assert ["answers", "20", "10*", "1,000"] in shown
+    assert ["judged", "20", "1,000", "0.004"] in shown
+    assert ["in", "all", "40", "10", "2,000", "0.004"] in shown
+
+
+def test_plan_after_a_run(pipeline, cli):
     assert cli("run", pipeline, "--until", "answers").code == 0
-    planned = {each["stage"]: each for each in json.loads(cli("plan", pipeline, "--json").out)}
+    planned, _ = planned_by(cli, pipeline)
     assert planned["answers"]["action"] == "reuse"
     assert "most_requests" not in planned["answers"]
     assert planned["judged"]["most_requests"] == 20
-    planned = json.loads(cli("plan", pipeline, "--json", "--set", "stages.rows.limit=5").out)
-    again = next(each for each in planned if each["stage"] == "answers")
+    again = planned_by(cli, pipeline, "--set", "stages.rows.limit=5")[0]["answers"]
     assert again["most_requests"] == 10
     assert again["last_seconds"] > 0
+    written = again["last_written_tokens"]  # scripted: words
+    assert again["most_seconds"] == pytest.approx(again["last_seconds"] * 10 * 50 / written)
+
+
+def test_the_price_of_prompts(pipeline, cli):
+    """Of a stage whose rows are there: characters, where no tokenizer is."""
+    assert cli("run", pipeline, "--until", "answers").code == 0
+    judged = planned_by(cli, pipeline)[0]["judged"]
+    assert judged["prompt_tokens"] == 10
+    assert judged["prompt_tokens_counted_by"] == "characters"
+    assert judged["most_cost"] == pytest.approx((1000 * 4 + 10) / 1e6)
