@@ -14,6 +14,7 @@ from rich.table import Table
 from llm_distill.cli.display import console, make_table, quiet_libraries, say
 from llm_distill.cli.run import show_before
 from llm_distill.manifest import Manifest
+from llm_distill.models.size import sized
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.disk import disk_explained
@@ -23,7 +24,6 @@ from llm_distill.runtime.needs import Memory, Needs, NeedsOf
 from llm_distill.runtime.plan import Decision, Selection, plan, planning
 from llm_distill.runtime.preflight import Preflight, preflight
 
-GB = 1e9
 NO_TOKENIZER = "*"
 """Marks prompts whose tokens were not counted."""
 
@@ -114,7 +114,8 @@ def _what_it_takes(planned: Planned) -> Table:
     table.add_section()
     table.add_row(
         "in all",
-        f"{total['most_requests']:,}",
+        f"{total['most_requests']:,}"
+        + " + ?" * any(s.requests is None for s in planned.sizes.values()),
         f"{total['prompt_tokens']:,}" if total["prompt_tokens"] else "",
         f"{total['most_written_tokens']:,}" if total["most_written_tokens"] else "",
         f"{total['most_cost']:.4g}" if total["most_cost"] else "",
@@ -137,8 +138,11 @@ def _notes(planned: Planned) -> list[str]:
         notes.append(f"prompts are not in it, as their rows are not there yet: {', '.join(unread)}")
     if any(size.prompts_by == "characters" for size in sizes.values()):
         notes.append(f"{NO_TOKENIZER} no tokenizer here: a token is taken as 4 characters")
-    if any(planned.needs(name).memory for name in sizes):
-        notes.append("memory: at least, on each device, without activations")
+    largest = [(n, m) for n in sizes if (m := planned.needs(n).largest) is not None and m.parts]
+    if largest:
+        name, memory = max(largest, key=lambda found: found[1].on_each)
+        parts = " + ".join(f"{_bytes(size)} {part}" for part, size in memory.parts.items())
+        notes.append(f"memory: at least, on each device, without activations; {name}: {parts}")
     if any(size.seconds for size in sizes.values()):
         notes.append("time: at the speed of the last time, where there was one")
     return notes
@@ -153,6 +157,7 @@ def _total(planned: Planned) -> dict[str, Any]:
     disk = sum(n.output or 0 for n in needs) + max((n.checkpoints or 0 for n in needs), default=0)
     return {
         "stages_to_run": len(sizes),
+        "stages_of_unknown_requests": sum(size.requests is None for size in sizes),
         "most_requests": sum(size.requests or 0 for size in sizes),
         "most_written_tokens": sum(size.tokens or 0 for size in sizes),
         "prompt_tokens": sum(size.prompt_tokens or 0 for size in sizes),
@@ -223,9 +228,7 @@ def _memory(memory: Memory | None) -> str:
 
 
 def _bytes(n: int | None) -> str:
-    if not n:
-        return ""
-    return f"{n / GB:,.1f} GB" if n >= GB / 10 else f"{n / 1e6:,.1f} MB"
+    return sized(n) if n else ""
 
 
 def _time(seconds: float | None) -> str:

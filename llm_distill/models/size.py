@@ -44,6 +44,11 @@ EMBEDDING = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embed
 HEAD = ("lm_head.weight", "embed_out.weight")
 
 
+def sized(n_bytes: float) -> str:
+    """`16.1 GB`, `3.5 MB`."""
+    return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:,.1f} MB"
+
+
 @dataclass(frozen=True)
 class Weight:
     """A parameter. dtype: as safetensors calls it."""
@@ -120,7 +125,7 @@ def size_of(folder: Path) -> ModelSize | None:
     if config is None:
         return None
     weights = saved_weights(folder)
-    if not weights:
+    if not weights and not any(folder.glob("*.safetensors")):
         weights = weights_by_config(folder)
     elif config.get("tie_word_embeddings"):
         weights = _without_copies(weights)

@@ -197,9 +197,9 @@ class NeedsOf:
         return "GPU" if self.hardware.gpus or wanted == "cuda" else "CPU"
 
     def _of_loading(self, name: str, stage: Stage, place: str, model: str) -> Iterable[Memory]:
-        size = self.size(model)
         is_tokenizer_only = isinstance(stage, TransferTokenizer) and place == "tokenizer"
-        if size is None or is_tokenizer_only:
+        size = None if is_tokenizer_only else self.size(model)
+        if size is None:
             return
         made_on_cpu = stage.output == "model"
         dtype = "float32" if made_on_cpu else self.dtype(model)

@@ -226,7 +226,7 @@ def test_memory_that_an_engine_does_not_fit_into(write, cli, machine):
     assert cli("plan", file).code == 0
     machine(gpus=1, gpu_bytes=N_BYTES - 1, ram_bytes=64 * GIB)
     said = refused(cli, file)
-    assert "models.m: it needs at least 0.0 GB in the GPU without activations (weights" in said
+    assert "models.m: it needs at least 1.6 MB in the GPU without activations (weights" in said
     machine(gpus=0, ram_bytes=N_BYTES - 1)
     assert "in memory without activations" in refused(cli, file)
     machine(gpus=None, ram_bytes=None)
@@ -275,7 +275,7 @@ def test_a_disk_that_does_not_hold_the_models(write, cli, machine):
     machine(free_bytes=2 * N_BYTES - 1)
     found = cli("plan", file)
     assert found.code == 5
-    assert "the 2 models of this run will take 0.0 GB on the disk of data" in found.err
+    assert "the 2 models of this run will take 3.1 MB on the disk of data" in found.err
 
 
 def test_a_count_that_cannot_be_reached(write, cli):
