@@ -55,9 +55,9 @@ def test_the_job_of_kubernetes_has_one_folder_on_all_nodes() -> None:
         pod = group["template"]["spec"]
         [container] = pod["containers"]
         mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
-        assert workspace.is_relative_to("/work")
+        assert workspace.is_relative_to("/distil")
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
-        assert "persistentVolumeClaim" in volumes[mounts["/work"]]
+        assert "persistentVolumeClaim" in volumes[mounts["/distil"]]
     pinned = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert pinned is not None
     assert cluster["rayVersion"] == pinned.group(1)
