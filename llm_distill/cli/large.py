@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from llm_distill.cli.options import DEFAULT_WORKSPACE, File, Profile, Sets, WorkspaceDir
+from llm_distill.cli.options import DEFAULT_WORKSPACE, File, Profile, Sets, WorkspaceDir, path_of
 
 
 def rehearse(
@@ -26,13 +26,21 @@ def rehearse(
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option("--folder", help="Where it is kept; unless given it is thrown away."),
+        typer.Option(
+            "--folder",
+            "--workspace",
+            help="Where it is kept, and gone on with; unless given it is thrown away.",
+            parser=path_of,
+            metavar="DIR",
+        ),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
 ) -> None:
     """Walk a pipeline with stand-ins for its models and datasets, and every count as written."""
     from llm_distill.cli.rehearse import rehearse_command
 
-    rehearse_command(file, profile, assignments or [], rows=rows or [], folder=folder)
+    given = file, profile, assignments or []
+    rehearse_command(*given, rows=rows or [], folder=folder, as_json=as_json)
 
 
 def slurm(

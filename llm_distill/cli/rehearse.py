@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from llm_distill.cli.display import TerminalDisplay, console, quiet_libraries
-from llm_distill.errors import ConfigError
+from llm_distill.cli.run import stop_as_after_ctrl_c
+from llm_distill.errors import ConfigError, WorkspaceError
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.rehearsal.rehearsal import write_rehearsal
 from llm_distill.runtime.artifact import Workspace
+from llm_distill.runtime.disk import disk_explained
 from llm_distill.runtime.plan import Selection
 from llm_distill.runtime.record import RunRecord
 from llm_distill.runtime.runner import run_pipeline
 
 ROWS = "expected DATASET=N or DATASET:SPLIT=N, such as openai/gsm8k:train=7473"
+
+FIGURES = ("rows in", "out", "left out", "requests", "tokens", "minutes")
+
+
+@dataclass(frozen=True)
+class Walked:
+    """What became of a stage. tokens: read and written; those of a script are words."""
+
+    stage: str
+    state: str
+    why: str = ""
+    rows_in: int | None = None
+    rows_out: int | None = None
+    dropped: dict[str, int] = field(default_factory=dict)
+    requests: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
 
 
 def rehearse_command(
@@ -30,65 +53,104 @@ def rehearse_command(
     *,
     rows: Sequence[str],
     folder: Path | None,
+    as_json: bool = False,
 ) -> None:
-    """Rehearse a file in `folder`, or one that is removed afterwards.
+    """Rehearse a file in `folder`, or in one that is removed afterwards.
 
     Raises:
         LLMDistillError: a stage stops; what came before is shown all the same.
     """
     quiet_libraries()
+    stop_as_after_ctrl_c()
     told = dict(_read_rows(text) for text in rows)
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
-    place = Path(tempfile.mkdtemp(prefix="rehearsal-")) if folder is None else folder
-    place.mkdir(parents=True, exist_ok=True)
-    out = console()
-    try:
-        written, left_out = write_rehearsal(pipeline, place.absolute(), told)
+    out = Console(stderr=True, highlight=False) if as_json else console()
+    with _kept_in(folder) as place:
+        with disk_explained(place):
+            written, left_out = write_rehearsal(pipeline, place, told)
         out.print(f"[bold]{pipeline.name}[/bold], rehearsed: {escape(str(written))}")
         if left_out:
             out.print(f"left out, as they need the Hub: {', '.join(left_out)}", markup=False)
-        workspace = Workspace(place / "workspace")
-        display = TerminalDisplay(out)
+        workspace, display = Workspace(place / "workspace"), TerminalDisplay(out)
         try:
             run_pipeline(load_pipeline(str(written)), workspace, Selection(), display)
         finally:
             if display.record is not None:
-                out.print(_table(display.record, workspace))
+                walked = list(_walked(display.record, workspace))
+                if as_json:
+                    stages = [asdict(each) for each in walked]
+                    print(json.dumps({"stages": stages, "left_out": left_out}, indent=1))
+                else:
+                    out.print(_table(walked))
+
+
+@contextmanager
+def _kept_in(folder: Path | None) -> Iterator[Path]:
+    """The folder, made if need be, or one for the time being."""
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WorkspaceError(f"--folder {folder} cannot be made: {error.strerror}") from error
+        yield folder.absolute()
+        return
+    with disk_explained(Path(tempfile.gettempdir())):
+        place = Path(tempfile.mkdtemp(prefix="rehearsal-"))
+    try:
+        yield place
     finally:
-        if folder is None:
-            shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _read_rows(text: str) -> tuple[str, int]:
     name, _, number = text.rpartition("=")
-    if not name or not number.isdigit():
+    if not name or not (number.isascii() and number.isdigit()):
         raise ConfigError(f"--rows {text}: {ROWS}")
     return name, int(number)
 
 
-def _table(record: RunRecord, workspace: Workspace) -> Table:
-    table = Table(box=box.SIMPLE)
-    table.add_column("stage", no_wrap=True)
-    for title in ("rows in", "out", "left out", "requests", "minutes"):
-        table.add_column(title, justify="right")
-    total_requests, total_seconds = 0, 0.0
+def _walked(record: RunRecord, workspace: Workspace) -> Iterator[Walked]:
     for name, stage in record.stages.items():
         artifact = workspace.find(stage.artifact, read_files=False) if stage.artifact else None
         if artifact is None:
-            table.add_row(name, "", "", "", "", stage.state)
+            yield Walked(name, stage.state, stage.why)
             continue
-        manifest = artifact.manifest
-        requests = sum(manifest.completions.values())
-        total_requests += requests
-        total_seconds += manifest.seconds
-        table.add_row(
+        made = artifact.manifest
+        yield Walked(
             name,
-            f"{manifest.rows_in:,}",
-            "" if manifest.rows_out is None else f"{manifest.rows_out:,}",
-            f"{sum(manifest.dropped.values()):,}",
-            f"{requests:,}",
-            f"{manifest.seconds / 60:.1f}",
+            stage.state,
+            rows_in=made.rows_in,
+            rows_out=made.rows_out,
+            dropped=made.dropped,
+            requests=sum(made.completions.values()),
+            tokens=made.tokens_in + made.tokens_out,
+            seconds=made.seconds,
+        )
+
+
+def _table(walked: Sequence[Walked]) -> Table:
+    table = Table(box=box.SIMPLE)
+    table.add_column("stage", no_wrap=True)
+    for title in FIGURES:
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("why")
+    for each in walked:
+        if each.rows_in is None:
+            table.add_row(each.stage, "", "", "", "", "", each.state, "")
+            continue
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in each.dropped.items())
+        table.add_row(
+            each.stage,
+            f"{each.rows_in:,}",
+            "" if each.rows_out is None else f"{each.rows_out:,}",
+            f"{sum(each.dropped.values()):,}" if each.dropped else "",
+            f"{each.requests:,}" if each.requests else "",
+            f"{each.tokens:,}" if each.tokens else "",
+            f"{each.seconds / 60:.1f}",
+            escape(reasons),
         )
     table.add_section()
-    table.add_row("in all", "", "", "", f"{total_requests:,}", f"{total_seconds / 60:.1f}")
+    minutes = sum(each.seconds for each in walked) / 60
+    requests, tokens = (sum(getattr(e, of) for e in walked) for of in ("requests", "tokens"))
+    table.add_row("in all", "", "", "", f"{requests:,}", f"{tokens:,}", f"{minutes:.1f}", "")
     return table

@@ -45,7 +45,7 @@ def run_command(
     as_events: print a line of JSON for whatever happens instead.
     """
     quiet_libraries()
-    _stop_as_after_ctrl_c()
+    stop_as_after_ctrl_c()
     if as_events:
         from llm_distill.cli.events import event_lines
 
@@ -194,7 +194,7 @@ def _how_to_go_on(selection: Selection, pipeline: PipelineConfig, display: Termi
     return f"the same command {change} goes on from there"
 
 
-def _stop_as_after_ctrl_c() -> None:
+def stop_as_after_ctrl_c() -> None:
     """Treat a job scheduler's SIGTERM and a closed terminal as Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup: the run goes on

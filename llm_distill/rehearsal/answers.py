@@ -1,23 +1,32 @@
 """What stands in for a model that is asked: it writes what the prompt asks for, often rightly.
 
-It looks at nothing but the request. The prompt's last paragraphs say what is wanted: new questions,
-names of skills, a judgement, or an answer with reasons, in the tags or the box that they name.
+It looks at nothing but the request. The prompt's last paragraph says what is wanted: new questions,
+names of skills, a judgement, a grade, or an answer with reasons, in the tags, the box or the JSON
+that it names. Where the request says in which form an answer must be, it has that.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Callable
+from functools import partial
 
 from llm_distill.engines.base import Request
 from llm_distill.engines.scripted.engine import prompt_text
+from llm_distill.rehearsal.forms import held
 from llm_distill.rehearsal.questions import WORDS, another_like, right_answer
 
 WRONG, UNREADABLE = 0.25, 0.05
 """Shares of the answers; the others are right."""
 SKILLS = tuple(f"{first} {second}" for first in WORDS[:8] for second in WORDS[8:14])
 TAG = re.compile(r"<(\w+)>")
+KEY = re.compile(r'"(\w+)"')
+REASONS = re.compile("reason|rationale|think|thought|expla|step|draft|work|plan")
+"""In the names of tags that hold a way and not an answer."""
+INLINE = re.compile(r"(?:at most of|does it need:) ([^<>\n?]+?)(?:, as <|\?\s)")
+"""Skills that are listed within a sentence."""
 
 
 def answer(request: Request) -> str:
@@ -25,10 +34,17 @@ def answer(request: Request) -> str:
     prompt = prompt_text(request)
     draw = random.Random(f"{request.id}/{request.seed}/{prompt[-400:]}")
     wanted = prompt.rstrip().rpartition("\n\n")[2]
+    if request.structure is not None:
+        return held(request.structure, partial(_value, prompt, draw), draw)
     tags = dict.fromkeys(TAG.findall(wanted))
     for sign, write in WAYS:
         if sign in tags:
             return write(prompt, wanted, draw)
+    if "JSON" in wanted and (keys := dict.fromkeys(KEY.findall(wanted))):
+        return json.dumps({key: _value(prompt, draw, key) for key in keys})
+    if '"Question:"' in wanted:
+        text = another_like(prompt, draw)
+        return f"Question: {text}\nAnswer: {right_answer(text)}"
     return reasons(prompt, wanted, draw)
 
 
@@ -63,28 +79,57 @@ def labels(prompt: str, wanted: str, draw: random.Random) -> str:
     return f"{_skills(prompt, draw)}<reason>It is so.</reason>"
 
 
+def grade(prompt: str, wanted: str, draw: random.Random) -> str:
+    """A whole number of the scale that the prompt names."""
+    scale = re.findall(r"from (\d+) to (\d+)", prompt)
+    lowest, highest = map(int, scale[-1]) if scale else (1, 10)
+    if draw.random() < UNREADABLE:
+        return "It is so."
+    return f"It is so. <grade>{draw.randint(lowest, highest)}</grade>"
+
+
 def reasons(prompt: str, wanted: str, draw: random.Random) -> str:
     """A rationale and the answer, in the tag or the box that is asked for."""
     steps = " ".join(draw.choices(WORDS, k=12))
-    found = right_answer(prompt) or "7"
-    chance = draw.random()
-    if chance < UNREADABLE:
+    found = _said(prompt, draw)
+    if found is None:
         return f"1. {steps}."
-    if chance < UNREADABLE + WRONG:
-        found = "(F)" if found.startswith("(") else str(int(found) + 1)
-    boxed = "boxed" in wanted
-    tags = [tag for tag in dict.fromkeys(TAG.findall(wanted)) if tag != "answer"] or ["ans"]
-    end = f"\\boxed{{{found}}}" if boxed else "".join(f"<{tag}>{found}</{tag}>" for tag in tags)
-    return f"1. {steps.capitalize()}.\n\n2. So it is {found}. {end}"
+    texts = {tag: steps if REASONS.search(tag) else found for tag in TAG.findall(wanted)}
+    if "boxed" in wanted:
+        end = f"\\boxed{{{found}}}"
+    else:
+        end = "".join(f"<{tag}>{text}</{tag}>" for tag, text in (texts or {"ans": found}).items())
+    return f"1. {steps.capitalize()}.\n\n2. So the answer is {found}. {end}"
 
 
 WAYS: tuple[tuple[str, Callable[[str, str, random.Random], str]], ...] = (
     ("Question_1", drafts),
-    ("draft", new_questions),
+    ("question", new_questions),
     ("judge", judgement),
     ("skill", labels),
+    ("grade", grade),
 )
 """By a tag that the prompt asks for."""
+
+
+def _said(prompt: str, draw: random.Random) -> str | None:
+    """The answer to the prompt's last question, or another one; None: it cannot be read."""
+    found = right_answer(prompt) or "7"
+    chance = draw.random()
+    if chance < UNREADABLE:
+        return None
+    if chance < UNREADABLE + WRONG:
+        return "(F)" if found.startswith("(") else str(int(found) + 1)
+    return found
+
+
+def _value(prompt: str, draw: random.Random, name: str) -> str:
+    """What is written under a name in JSON."""
+    if "question" in name:
+        return another_like(prompt, draw)
+    if REASONS.search(name):
+        return " ".join(draw.choices(WORDS, k=6))
+    return _said(prompt, draw) or "?"
 
 
 def _how_many(wanted: str) -> int:
@@ -94,6 +139,9 @@ def _how_many(wanted: str) -> int:
 
 def _skills(prompt: str, draw: random.Random) -> str:
     listed = re.findall(r"^- (.+)$", prompt, re.MULTILINE)
+    within = INLINE.findall(prompt)
+    if not listed and within:
+        listed = within[-1].split(", ")
     chosen = draw.sample(listed or SKILLS, k=min(3, len(listed) or 3))
     if listed:
         return f"<skill>{', '.join(chosen)}</skill>"

@@ -1,21 +1,25 @@
-"""Datasets that stand in for those of the Hub: their columns and sizes, with questions of our own.
+"""Datasets that stand in: those of the Hub by their columns and sizes, and those on this machine.
 
 Sizes are those of the datasets' own pages; of another dataset a rehearsal has to be told how many
-rows it has.
+rows it has. Rows of this machine stay, but for questions that have an answer: what stands in for a
+model cannot solve them, so each gets an end, and with it an answer, that can be computed.
 """
 
 from __future__ import annotations
 
 import json
-import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from llm_distill.errors import ConfigError
-from llm_distill.rehearsal.questions import question, right_answer
+from llm_distill.rehearsal.columns import row
+from llm_distill.rehearsal.questions import asked_for_code, right_answer
 from llm_distill.rows.records import split_and_slice
+from llm_distill.stage import Context, Progress, RowsOutput
+from llm_distill.stages.load_dataset import LoadDataset
 
 SMALLER_BBH = {"causal_judgement": 187, "penguins_in_a_table": 146, "snarks": 178}
 MATH = {  # subject: rows of train and test
@@ -37,6 +41,11 @@ OTHERS = {
 }
 TEMPLATED = 3
 """Every third task's questions all have one wording."""
+SHAPES = {
+    "alpaca": {"instruction": ("prompt", "string"), "output": ("completion", "string")},
+    "sharegpt": {"conversations": ("messages", "sharegpt")},
+}
+"""Of a dataset of this `format`: its columns, each as ours and its type."""
 
 
 def rows_of(path: str, name: str | None, split: str, told: Mapping[str, int]) -> int:
@@ -62,29 +71,97 @@ def rows_of(path: str, name: str | None, split: str, told: Mapping[str, int]) ->
     )
 
 
-def local(settings: Mapping[str, Any], folder: Path, told: Mapping[str, int]) -> dict[str, Any]:
-    """Settings of a `load_dataset` that read rows which are written for it.
+def of_the_hub(
+    stage: LoadDataset, folder: Path, needed: Mapping[str, str], told: Mapping[str, int]
+) -> dict[str, Any]:
+    """Settings of the stage that read rows which are written for it, into `folder`.
+
+    needed: the columns that are read of them, with their types, beside those in `columns`.
 
     Raises:
         ConfigError: see `rows_of`; or its split cannot be understood.
     """
-    path, split = str(settings["path"]), str(settings.get("split", "train"))
-    names = settings.get("name")
-    listed: list[str | None] = list(names) if isinstance(names, list | tuple) else [names]
-    plain = split.partition("[")[0]
-    place = folder / path.replace("/", "--")
+    listed = stage.name if isinstance(stage.name, tuple) else (stage.name,)
+    plain, chosen = stage.split.partition("[")[0], split_and_slice(stage.split)
+    columns = _columns(stage, needed)
+    split = stage.split
     for index, name in enumerate(listed):
-        count = rows_of(path, name, plain, told)
-        chosen = split_and_slice(split)
-        if chosen is not None:
-            own, first, last = plain, 0, chosen[1].indices(count)[1]
+        count = rows_of(stage.path, name, plain, told)
+        if chosen is not None:  # the rows before the slice too: they give those in it their ids
+            own, first, last = plain, 0, _last(chosen[1], count, stage.limit)
         else:  # a file of the rows that the percentages choose
-            begin, end = _percentages(split)
-            own, first, last = f"{plain}{begin}to{end}", count * begin // 100, count * end // 100
-        file = (place / name if name else place) / f"{own}.jsonl"
-        _write(file, first, last, index, f"{path}/{name}/{plain}", settings.get("columns") or {})
-    found = {**settings, "path": str(place), "split": split if chosen is not None else own}
-    return {key: value for key, value in found.items() if key != "revision"}
+            begin, end = _percentages(stage.split)
+            own = split = f"{plain}{begin}to{end}"
+            first, last = count * begin // 100, count * end // 100
+        file = (folder / name if name else folder) / f"{own}.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w", encoding="utf-8") as lines:
+            for number in range(first, last):
+                of = f"{stage.path}/{name}/{plain}/{number}"
+                made = row(columns, index % TEMPLATED == 1, index % 2 == 1, of)
+                lines.write(json.dumps(made) + "\n")
+    return {"path": str(folder), "split": split, "revision": None}
+
+
+def of_this_machine(stage: LoadDataset, folder: Path) -> dict[str, Any]:
+    """Settings that read the same rows, whose questions have answers that can be computed.
+
+    Nothing is changed where the rows have no question, or no answer to it.
+
+    Raises:
+        DataError: the rows cannot be read.
+    """
+    output = stage.run(cast(Context, _Reading()))
+    if not {"question", "reference_answer"} <= output.features.keys():
+        return {}
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "rows.jsonl"
+    with file.open("w", encoding="utf-8") as lines:
+        for made in _with_answers(output):
+            lines.write(json.dumps(made) + "\n")
+    unset = ("name", "revision", "task", "limit")
+    return {"path": str(file), "split": "train", "columns": {}, **dict.fromkeys(unset)}
+
+
+class _Reading:
+    """What a stage that only reads asks of its context."""
+
+    def progress(self, description: str) -> AbstractContextManager[Progress]:
+        return nullcontext(self)
+
+    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
+        """Nothing is shown."""
+
+    def warn(self, message: str) -> None:
+        """The run itself would say so."""
+
+
+def _with_answers(output: RowsOutput) -> Iterator[dict[str, Any]]:
+    for given in output.rows:
+        if given.get("question") and given.get("reference_answer"):
+            text = asked_for_code(given["question"])
+            given = {**given, "question": text, "reference_answer": right_answer(text)}
+        yield given
+
+
+def _columns(stage: LoadDataset, needed: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """By the dataset's own name of a column: ours, and the type."""
+    types = {ours: needed.get(ours, "string") for ours in stage.columns} | dict(needed)
+    shaped = SHAPES.get(stage.format, {})
+    given = {"id", *(ours for ours, _ in shaped.values())}
+    if stage.task is not None or isinstance(stage.name, tuple):
+        given.add("task")
+    own = {stage.columns.get(ours, ours): (ours, kind) for ours, kind in types.items()}
+    found = {theirs: column for theirs, column in own.items() if column[0] not in given} | shaped
+    return found or {"question": ("question", "string")}
+
+
+def _last(part: slice, count: int, limit: int | None) -> int:
+    """How many rows have to be there for a slice of them: all, where it counts from the end."""
+    start, stop, _ = part.indices(count)
+    if (part.start or 0) < 0 or (part.stop is not None and part.stop < 0):
+        return count
+    return stop if limit is None else min(stop, start + limit)
 
 
 def _percentages(split: str) -> tuple[int, int]:
@@ -94,23 +171,3 @@ def _percentages(split: str) -> tuple[int, int]:
         raise ConfigError(f"split '{split}': expected a name, train[3:103] or train[:20%]")
     begin, end = match.groups()
     return int(begin or 0), int(end or 100)
-
-
-def _write(
-    file: Path, start: int, stop: int, index: int, of: str, columns: Mapping[str, str]
-) -> None:
-    """Rows start to stop of a split; those of one number are the same whenever they are written."""
-    if file.is_file():
-        with file.open() as lines:
-            if sum(1 for _ in lines) >= stop - start:
-                return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    asked = columns.get("question", "question")
-    answered = columns.get("reference_answer", "reference_answer")
-    with file.open("w", encoding="utf-8") as lines:
-        for number in range(start, stop):
-            draw = random.Random(f"{of}/{number}")
-            text = question(draw, index % TEMPLATED == 1, index % 2 == 1)
-            answer = right_answer(text) or ""
-            written = f"So it is \\boxed{{{answer}}}." if answered == "solution" else answer
-            lines.write(json.dumps({asked: text, answered: written}) + "\n")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import random
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llm_distill.paths import bundled_root
+from llm_distill.rehearsal.questions import FORM, OPTIONS, WORDS, question
 
 ANSWERS = "llm_distill.rehearsal.answers:answer"
 TEMPLATE = (
-    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}"
+    "{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
 SIZES = {
@@ -20,51 +22,91 @@ SIZES = {
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
     "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
 }
-TOKENIZERS = ("tiny-teacher", "tiny-student")
-"""Of the first model of a file, and of its others: they differ, as in many pipelines."""
-REWARD = "data/models/tiny-stat-reward"
+VOCABULARIES = (900, 600)
+"""Tokens of the first model of a file, and of its others: their tokenizers differ."""
+END = "<|end|>"
+
+
+def entry(own: Mapping[str, Any], folder: Path, index: int) -> dict[str, Any]:
+    """The entry under `models:` of a model that is asked and trained.
+
+    Raises:
+        OSError: its folder cannot be written.
+    """
+    place = str(make(folder, min(index, 1)))
+    prompt_format = own.get("prompt_format", "chat")
+    engine = {"kind": "scripted", "function": ANSWERS}
+    return {"model_name_or_path": place, "prompt_format": prompt_format, "engine": engine}
 
 
 def make(folder: Path, index: int) -> Path:
-    """A Llama of one layer with a tokenizer of a bundled model."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    """A Llama of one layer with random weights and a tokenizer for the texts of a rehearsal."""
+    from transformers import LlamaForCausalLM
 
-    place = folder / f"model{min(index, 1)}"
-    if (place / "model.safetensors").is_file():
-        return place
-    own = bundled_root() / "data" / "models" / TOKENIZERS[min(index, 1)]
-    tokenizer: Any = AutoTokenizer.from_pretrained(str(own))
-    tokenizer.chat_template = TEMPLATE
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    torch.manual_seed(index)
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **SIZES, **ends))
-    model.save_pretrained(place)
+    place = folder / f"model{index}"
+    return place if _is_there(place) else _save(place, LlamaForCausalLM, index, VOCABULARIES[index])
+
+
+def make_reward(folder: Path, form: Mapping[str, Any]) -> Path:
+    """One that judges steps by two tokens, or by a head of two labels.
+
+    form: of a stage's settings, `kind` and the texts that it has to know as tokens.
+    """
+    from transformers import LlamaForCausalLM, LlamaForTokenClassification
+
+    tokens = tuple(str(form[name]) for name in ("good", "bad", "separator") if form.get(name))
+    kind = form.get("kind", "next_token")
+    place = folder / "-".join(("reward", kind, *(token.encode().hex() for token in tokens)))
+    by_head = kind == "token_classification"
+    made = LlamaForTokenClassification if by_head else LlamaForCausalLM
+    return place if _is_there(place) else _save(place, made, 2, VOCABULARIES[1], tokens)
+
+
+def _is_there(place: Path) -> bool:
+    return (place / "model.safetensors").is_file()
+
+
+def _save(place: Path, kind: Any, seed: int, size: int, tokens: tuple[str, ...] = ()) -> Path:
+    import torch
+    from transformers import LlamaConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    tokenizer = _tokenizer(size, tokens)
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.eos_token_id}
+    torch.manual_seed(seed)
+    model = kind(LlamaConfig(vocab_size=len(tokenizer), **SIZES, **ends, bos_token_id=None))
     tokenizer.save_pretrained(place)
+    model.save_pretrained(place)  # last: it says that the folder is whole
     return place
 
 
-def stand_ins(
-    models: Mapping[str, Mapping[str, Any]],
-    rewards: Collection[str],
-    scored: Collection[str],
-    folder: Path,
-) -> dict[str, dict[str, Any]]:
-    """Entries of `models:`.
+def _tokenizer(size: int, tokens: tuple[str, ...]) -> Any:
+    """Byte-level BPE, of the words that questions and answers are made of."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
 
-    rewards: those that judge steps, for which the bundled reward model stands in.
-    scored: those whose likelihoods of texts are asked for; a script has none, so these really run.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for index, (name, own) in enumerate(models.items()):
-        if name in rewards:
-            found[name] = {"model_name_or_path": REWARD}
-            continue
-        found[name] = {
-            "model_name_or_path": str(make(folder, index)),
-            "prompt_format": own.get("prompt_format", "chat"),
-        }
-        if name not in scored:
-            found[name]["engine"] = {"kind": "scripted", "function": ANSWERS}
-    return found
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    made.train_from_iterator(
+        _texts(),
+        trainers.BpeTrainer(
+            vocab_size=size, initial_alphabet=alphabet, special_tokens=[END], show_progress=False
+        ),
+    )
+    made.add_tokens([token for token in tokens if made.token_to_id(token) is None])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, eos_token=END, pad_token=END, chat_template=TEMPLATE
+    )
+
+
+def _texts() -> Iterator[str]:
+    draw = random.Random(0)
+    yield from (f" {word} {word.capitalize()}" for word in WORDS for _ in range(9))
+    yield from (f"{FORM} {OPTIONS}" for _ in range(9))
+    yield from (question(draw, templated=False, options=False) for _ in range(300))
+    yield from (f"1. So it is {n}. \\boxed{{{n}}} <ans>{n}</ans>\n\n2. " for n in range(300))

@@ -7,6 +7,7 @@ Where a question lists options, its answer is the letter of one of them.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 
@@ -33,6 +34,12 @@ def question(draw: random.Random, templated: bool, options: bool) -> str:
     text = FORM if templated else f"{' '.join(draw.choices(WORDS, k=24)).capitalize()}."
     asked = f"{text} In item {code}, how many are left?"
     return f"{asked} {OPTIONS}" if options else asked
+
+
+def asked_for_code(text: str) -> str:
+    """A question of the user's own, with an end that gives it an answer: the same for the same."""
+    code = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{text} In item {code}, how many are left?"
 
 
 def another_like(text: str, draw: random.Random) -> str:

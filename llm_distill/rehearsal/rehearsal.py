@@ -1,8 +1,8 @@
 """A pipeline file in which everything that costs is replaced, and every count is as written.
 
 Kept: stages, rows and their order, counts, quantiles, batch sizes, steps, filters, templates.
-Replaced: models (`models`), datasets that are not on this machine (`datasets`). Left out: devices,
-precision, and stages that need the Hub itself.
+Replaced: models (`models`), datasets (`datasets`). Left out: devices, precision, and stages that
+need the Hub itself or change something outside the workspace.
 """
 
 from __future__ import annotations
@@ -13,51 +13,53 @@ from typing import Any
 
 import yaml
 
-from llm_distill.errors import ConfigError
-from llm_distill.paths import find_resource
+from llm_distill.errors import ConfigError, LLMDistillError
+from llm_distill.pipeline.graph import base_model, dependants
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.rehearsal import datasets, models
+from llm_distill.rehearsal.columns import needed_columns
+from llm_distill.stage import Stage, references
+from llm_distill.stages.load_dataset import LoadDataset
 
-NEED_THE_HUB = ("evaluate_lm_eval", "push_to_hub")
+NEED_THE_HUB = ("evaluate_lm_eval",)
 DEVICES = ("launch", "bf16", "quantization", "gradient_checkpointing", "report_to")
 """Settings of a training that are about devices."""
+DEVICE_ARGUMENTS = ("optim", "fp16", "tf32", "fsdp", "fsdp_config", "deepspeed", "torch_compile")
+"""Of `trainer_arguments`."""
+WEIGHTS = "_weights"
+"""What follows the name of a model whose likelihoods are asked for: a script has none."""
 FILE = "rehearsal.yaml"
 
 
 def write_rehearsal(
     pipeline: PipelineConfig, folder: Path, told: Mapping[str, int]
 ) -> tuple[Path, list[str]]:
-    """The file, in `folder` with all that it reads, and what it leaves out.
+    """The file, in `folder` with all that it reads, and the stages that it leaves out.
 
     told: rows of datasets, see `datasets.rows_of`.
 
     Raises:
-        ConfigError: a dataset's size is not known.
+        ConfigError: a dataset's size is not known, or nothing is left; it names the stage.
     """
     values = _plain(pipeline.resolved)
-    stages: dict[str, Any] = values["stages"]
-    left_out = [name for name, own in stages.items() if own.get("stage") in NEED_THE_HUB]
-    for name in [*left_out, *pipeline.unread]:
-        stages.pop(name, None)
-    if not stages:
+    left_out = _left_out(pipeline)
+    _remove(values["stages"], {*left_out, *pipeline.unread})
+    if not values["stages"]:
         raise ConfigError(f"{pipeline.source}: every stage needs the Hub; nothing to rehearse")
-    rewards, scored = set(), set()
-    for own in each_stage(stages):
-        difficulty = own.get("difficulty")
-        if isinstance(difficulty, dict) and "model" in difficulty:
-            rewards.add(difficulty["model"])
-        if own.get("stage") == "load_dataset" and find_resource(str(own["path"])) is None:
-            own.update(datasets.local(own, folder / "datasets", told))
-        if own.get("stage") == "select_similar":
-            own["model"] = str(models.make(folder, 0))  # it embeds questions
-        if own.get("stage") == "score_student_fit":
-            scored.add(own["model"])
-        for setting in DEVICES:
-            own.pop(setting, None)
-        if "gradient_accumulation_steps" in own:  # the rows of a step in one pass: it is as many
-            passes = own.pop("gradient_accumulation_steps")
-            own["per_device_train_batch_size"] = passes * own.get("per_device_train_batch_size", 8)
-    values["models"] = models.stand_ins(values.get("models") or {}, rewards, scored, folder)
+    given = values.get("models") or {}
+    values["models"] = {
+        name: models.entry(own, folder, index) for index, (name, own) in enumerate(given.items())
+    }
+    needed, checked = needed_columns(pipeline), _by_name(pipeline)
+    for name, own in each_stage(values["stages"]):
+        stage = checked[name]
+        if isinstance(stage, LoadDataset):
+            try:
+                own.update(_dataset(stage, name, folder, needed[name], told))
+            except LLMDistillError as error:
+                raise ConfigError(f"{pipeline.source}: stage '{name}': {error}") from error
+        _replace_models(stage, own, values["models"], folder, pipeline)
+        _replace_devices(stage, own)
     for key in ("profiles", "report_to"):
         values.pop(key, None)
     file = folder / FILE
@@ -65,13 +67,85 @@ def write_rehearsal(
     return file, left_out
 
 
-def each_stage(stages: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The settings of each, those within a `repeat` too."""
-    for own in stages.values():
+def each_stage(stages: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The name and settings of each, those within a `repeat` too."""
+    for name, own in stages.items():
         if "repeat" in own:
             yield from each_stage(own["repeat"]["stages"])
         else:
-            yield own
+            yield name, own
+
+
+def _by_name(pipeline: PipelineConfig) -> dict[str, Stage]:
+    """Of a `repeat` the first round's."""
+    found: dict[str, Stage] = {}
+    for name, stage in pipeline.stages.items():
+        found.setdefault(name.partition("@")[0], stage)
+    return found
+
+
+def _left_out(pipeline: PipelineConfig) -> list[str]:
+    """Stages that cannot be rehearsed, and what reads them; names as they are written."""
+    found: dict[str, None] = {}
+    for name, stage in pipeline.stages.items():
+        if stage.stage in NEED_THE_HUB or stage.is_repeated:
+            reached = dependants(name, pipeline.stages)
+            found |= {each.partition("@")[0]: None for each in pipeline.stages if each in reached}
+    return list(found)
+
+
+def _remove(stages: dict[str, Any], names: set[str]) -> None:
+    for name in list(stages):
+        inner = stages[name].get("repeat", {}).get("stages")
+        if inner is not None:
+            _remove(inner, names)
+        if name in names or inner == {}:
+            del stages[name]
+
+
+def _dataset(
+    stage: LoadDataset, name: str, folder: Path, needed: Mapping[str, str], told: Mapping[str, int]
+) -> dict[str, Any]:
+    place = folder / "datasets" / name
+    if stage.hub_datasets():
+        return datasets.of_the_hub(stage, place, needed, told)
+    return datasets.of_this_machine(stage, place)
+
+
+def _replace_models(
+    stage: Stage,
+    own: dict[str, Any],
+    entries: dict[str, dict[str, Any]],
+    folder: Path,
+    pipeline: PipelineConfig,
+) -> None:
+    """Models that stand in for those of a stage which judge steps, embed, or give likelihoods."""
+    if stage.stage == "select_similar":
+        own.update(model=str(models.make(folder, 0)), revision=None)  # it embeds questions
+    for place, target, kind in references(stage):
+        if kind != "model":
+            continue
+        if place == "difficulty.model":
+            reward = models.make_reward(folder, own["difficulty"])
+            entries[target] = {"model_name_or_path": str(reward)}
+        elif stage.asks(place) == "likelihoods" and own.get(place) in entries:
+            entries[target + WEIGHTS] = {**entries[target], "engine": {"kind": "transformers"}}
+            own[place] = target + WEIGHTS
+        elif stage.asks(place) == "likelihoods":
+            entries[base_model(target, pipeline.stages)].pop("engine", None)
+
+
+def _replace_devices(stage: Stage, own: dict[str, Any]) -> None:
+    """A step's rows in one pass of one process: they are as many. A random model has no habits."""
+    for setting in DEVICES:
+        own.pop(setting, None)
+    for argument in DEVICE_ARGUMENTS:
+        (own.get("trainer_arguments") or {}).pop(argument, None)
+    if "gradient_accumulation_steps" in own:
+        passes = own.pop("gradient_accumulation_steps")
+        own["per_device_train_batch_size"] = passes * own.get("per_device_train_batch_size", 8)
+    if "on_collapse" in type(stage).model_fields:
+        own["on_collapse"] = "ignore"
 
 
 def _plain(value: Any) -> Any:

@@ -6,18 +6,20 @@ import json
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from llm_distill.engines.base import Request, SamplingSettings
+from llm_distill.engines.base import Request, SamplingSettings, StructuredOutput
 from llm_distill.errors import ConfigError
 from llm_distill.paths import bundled_root
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.rehearsal.answers import answer
-from llm_distill.rehearsal.datasets import local, rows_of
+from llm_distill.rehearsal.datasets import of_the_hub, rows_of
 from llm_distill.rehearsal.questions import another_like, question, right_answer
 from llm_distill.rehearsal.rehearsal import write_rehearsal
+from llm_distill.stages.load_dataset import LoadDataset
 from tests.cli.test_cli import llm_distill
 
 PIPELINE = """
@@ -65,28 +67,71 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def rehearse(file: Path, *options: str) -> tuple[dict[str, dict[str, Any]], str, int]:
+    """What became of each stage, all that was said, and the exit code."""
+    done = llm_distill("rehearse", str(file), "--json", *options, cwd=file.parent)
+    stages = json.loads(done.stdout)["stages"] if done.stdout else []
+    return {stage["stage"]: stage for stage in stages}, done.stderr, done.returncode
+
+
 @pytest.mark.slow
 def test_a_large_file_is_walked_with_every_count_as_written(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     told = ("--rows", "somebody/questions=100", "--folder", str(folder))
-    done = llm_distill("rehearse", str(file), *told, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    table = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
-    assert "left out, as they need the Hub: outside" in done.stdout
-    assert table["rows"][1] == "60"
-    assert table["written"][0] == "60"
-    assert table["kept"][1] == "30"
-    assert table["exam"][3] == "60"
+    table, said, code = rehearse(file, *told)
+    assert code == 0, said
+    assert "left out, as they need the Hub: outside" in said
+    assert table["rows"]["rows_out"] == 60
+    assert table["written"]["rows_in"] == 60
+    assert table["kept"]["rows_out"] == 30
+    assert table["exam"]["requests"] == 60
     rehearsed = yaml.safe_load((folder / "rehearsal.yaml").read_text())["stages"]["student_trained"]
     assert rehearsed["per_device_train_batch_size"] == 16
     assert not {"bf16", "quantization", "launch", "gradient_accumulation_steps"} & set(rehearsed)
     assert rehearsed["max_steps"] == 3
-    # A count that cannot be met is found; what was walked before is not walked again.
-    more = ("--set", "stages.kept.n=58")
-    stopped = llm_distill("rehearse", str(file), *told, *more, cwd=tmp_path)
-    assert stopped.returncode != 0
-    assert "stage 'kept'" in stopped.stderr
-    assert "written: reused" in stopped.stdout
+    # What was walked before is not walked again, and a count that cannot be met is found.
+    table, said, code = rehearse(file, *told, "--set", "stages.kept.n=20")
+    assert code == 0, said
+    assert table["written"]["state"] == "reused"
+    assert table["kept"]["rows_out"] == 20
+    table, said, code = rehearse(file, *told, "--set", "stages.kept.n=58")
+    assert code != 0
+    assert "stages.kept.n: 58 rows are wanted" in " ".join(said.split())
+    # Fewer rows in the same folder are fewer rows.
+    fewer = ("--rows", "somebody/questions=40", "--folder", str(folder))
+    table, said, code = rehearse(file, *fewer, "--set", "stages.kept.n=5")
+    assert table["rows"]["rows_out"] == 30, said
+
+
+CONVERSATIONS = """
+name: chats
+models:
+  student: {model_name_or_path: somebody/Student-2B}
+stages:
+  chats: {stage: load_dataset, path: somebody/chats}
+  pairs: {stage: load_dataset, path: somebody/pairs, columns: {rejected: bad}}
+  own: {stage: load_dataset, path: own.jsonl}
+  taught:
+    {stage: train_sft, model: student, rows: chats, messages_column: talk, max_steps: 1}
+  aligned: {stage: train_dpo, model: taught, rows: pairs, max_steps: 1}
+  fit:
+    {stage: score_student_fit, rows: own, model: student, signal: nll_low,
+      completion_column: answer, prompt_template: ask.jinja}
+"""
+
+
+@pytest.mark.slow
+def test_columns_are_those_that_the_stages_read(tmp_path: Path) -> None:
+    """Conversations, pairs, and rows of this machine, whose likelihoods a script cannot tell."""
+    (tmp_path / "chats.yaml").write_text(CONVERSATIONS)
+    (tmp_path / "ask.jinja").write_text("{{ topic }}?")
+    own = [{"id": str(n), "topic": f"topic {n}", "answer": f"yes {n}"} for n in range(7)]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in own))
+    rows = ("--rows", "somebody/chats=20", "--rows", "somebody/pairs=30")
+    table, said, code = rehearse(tmp_path / "chats.yaml", *rows)
+    assert code == 0, said
+    assert [table[name]["rows_out"] for name in ("chats", "pairs", "own", "fit")] == [20, 30, 7, 7]
+    assert [table[name]["rows_in"] for name in ("taught", "aligned")] == [20, 30]
 
 
 def test_a_dataset_of_unknown_size_is_asked_for(file: Path, tmp_path: Path) -> None:
@@ -109,9 +154,14 @@ def test_a_shipped_paper_file_can_be_rehearsed(name: str, tmp_path: Path, monkey
 
 def test_percentages_and_slices_choose_rows_that_are_their_own(tmp_path: Path) -> None:
     settings = {"path": "a/b", "name": ["x", "y"], "columns": {"question": "q"}}
+
+    def written(split: str) -> dict[str, Any]:
+        stage = LoadDataset(stage="load_dataset", **settings, split=split)
+        return of_the_hub(stage, tmp_path / split.partition("[")[2], {}, {"a/b": 50})
+
     found = {}
     for split in ("test[:20%]", "test[20%:]", "test[3:7]"):
-        given = local({**settings, "split": split}, tmp_path, {"a/b": 50})
+        given = written(split)
         parts = sorted(Path(given["path"]).glob(f"*/{given['split'].partition('[')[0]}.jsonl"))
         found[split] = [[json.loads(line)["q"] for line in part.open()] for part in parts]
     first, rest, sliced = found.values()
@@ -119,7 +169,7 @@ def test_percentages_and_slices_choose_rows_that_are_their_own(tmp_path: Path) -
     assert not set(first[0]) & set(rest[0])
     assert sliced[0] == first[0][:7]
     with pytest.raises(ConfigError, match="expected a name, train"):
-        local({**settings, "split": "test[:a%]"}, tmp_path, {"a/b": 50})
+        written("test[:a%]")
 
 
 def test_answers_are_right_wrong_and_unreadable_in_their_shares() -> None:
@@ -156,3 +206,6 @@ def test_an_answer_has_the_form_that_is_asked_for() -> None:
     )
     assert new.count("<question>") == 3
     assert another_like(asked, draw) != asked
+    form = StructuredOutput(json_schema={"properties": {"reason": {}, "answer": {}}})
+    structured = answer(Request("1", asked, SamplingSettings(), 3, structure=form))
+    assert json.loads(structured).keys() == {"reason", "answer"}

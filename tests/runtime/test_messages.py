@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from llm_distill.cli.run import _stop_as_after_ctrl_c
+from llm_distill.cli.run import stop_as_after_ctrl_c
 from llm_distill.errors import WorkspaceError
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.record import read_run
@@ -135,7 +135,7 @@ def test_the_workspaces_name(
 @pytest.mark.usefixtures("cli")
 def test_under_nohup_a_closed_terminal_does_not_stop_a_run() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    _stop_as_after_ctrl_c()
+    stop_as_after_ctrl_c()
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 

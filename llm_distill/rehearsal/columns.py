@@ -1,0 +1,89 @@
+"""Which columns a dataset has to have, read off the stages, and values that fit their types."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from llm_distill.pipeline.schema import PipelineConfig
+from llm_distill.prompts import load_template
+from llm_distill.rehearsal.questions import WORDS, question, right_answer
+from llm_distill.rows.columns import COLUMNS
+from llm_distill.stage import Columns, Stage, rows_of
+
+
+def needed_columns(pipeline: PipelineConfig) -> dict[str, dict[str, str]]:
+    """Of each stage: the columns that those after it read and that none between has added.
+
+    Each with its type, as in `rows.columns.COLUMNS`.
+    """
+    needed: dict[str, dict[str, str]] = {name: {} for name in pipeline.stages}
+    for name, stage in reversed(pipeline.stages.items()):  # what reads a stage comes after it
+        for target, columns in stage.required_columns().items():
+            for column in columns:
+                needed[target][column] = _type(column, stage)
+        rows = getattr(stage, "rows", None)
+        if not isinstance(rows, str) or rows not in needed:
+            continue
+        nothing: dict[str, Columns] = dict.fromkeys(rows_of(stage), frozenset())
+        for template, offered in stage.template_variables(nothing).items():
+            for column in load_template(template).variables - (offered or frozenset()):
+                needed[rows].setdefault(column, _type(column, stage))
+        given = stage.output_columns(nothing) if stage.output == "rows" else None
+        if given is not None:
+            passed_on = {k: v for k, v in needed[name].items() if k not in given}
+            needed[rows] |= passed_on
+    return needed
+
+
+def _type(column: str, stage: Stage) -> str:
+    if column == getattr(stage, "messages_column", None):
+        return "messages"
+    return COLUMNS.get(column, ("string", ""))[0]
+
+
+def value(column: str, kind: str, text: str, draw: random.Random) -> Any:
+    """One of a column of this type, for a row whose question is `text`."""
+    answer = right_answer(text) or ""
+    solved = f"So it is \\boxed{{{answer}}}. <ans>{answer}</ans>"
+    words = " ".join(draw.choices(WORDS, k=3))
+    by_column = {
+        "question": text,
+        "prompt": text,
+        "reference_answer": answer,
+        "answer": answer,
+        "rationale": f"{words.capitalize()}. {solved}",
+        "completion": f"{words.capitalize()}. {solved}",
+        "chosen": f"{words.capitalize()}. {solved}",
+        "rejected": f"{words.capitalize()}. So it is 1. <ans>1</ans>",
+        "tools": "[]",
+    }
+    turns = [{"role": "user", "content": text}, {"role": "assistant", "content": solved}]
+    by_type: Mapping[str, Any] = {
+        "messages": turns,
+        "sharegpt": [{"from": "human", "value": text}, {"from": "gpt", "value": solved}],
+        "bool": draw.random() < 0.5,
+        "int64": draw.randrange(100),
+        "float64": draw.random(),
+        "list[string]": words.split(),
+        "string": words,
+    }
+    if kind == "string":
+        return by_column.get(column, words)
+    if kind not in by_type:
+        return None
+    return by_type[kind]
+
+
+def row(columns: Mapping[str, tuple[str, str]], templated: bool, options: bool, of: str) -> Any:
+    """A record of a dataset. columns: its own name of each, to ours and the type.
+
+    of: what it is drawn by; another one with the same has the same question.
+    """
+    draw = random.Random(of)
+    text = question(draw, templated, options)
+    found = {theirs: value(ours, kind, text, draw) for theirs, (ours, kind) in columns.items()}
+    if "solution" in found and columns["solution"][0] == "reference_answer":
+        found["solution"] = f"So it is \\boxed{{{found['solution']}}}."
+    return found
