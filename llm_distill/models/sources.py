@@ -5,8 +5,6 @@ Safe by default: safetensors only, and no code from a model repository is ever r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,6 +15,7 @@ from llm_distill.models.attention import Attention, attention
 from llm_distill.models.causal import check_causal
 from llm_distill.models.files import check_has_tokenizer, check_model_dir
 from llm_distill.models.hub import cached_commit, cached_text, is_offline
+from llm_distill.models.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -359,37 +358,6 @@ def _text_config(source: ModelSource) -> Any:
     except Exception as error:  # files of others: whatever the library makes of them
         raise ModelError(f"model '{source.name}' at {source.path}: {first_line(error)}") from error
     return config.get_text_config(decoder=True)
-
-
-def fits_memory(name: str, device: str) -> AbstractContextManager[None]:
-    """Around the loading of a model; `name` begins the message, such as `model 'teacher'`."""
-    return out_of_memory_as(
-        f"{name} does not fit into the memory of {device}; take a smaller one, or dtype: bfloat16"
-    )
-
-
-@contextmanager
-def out_of_memory_as(message: str) -> Iterator[None]:
-    """Says what to do where memory does not suffice.
-
-    Raises:
-        ModelError: with the message, in place of torch's and Python's out-of-memory errors.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise ModelError(message) from error
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether it is; on the CPU torch raises a RuntimeError that only its words tell apart."""
-    import torch
-
-    words = ("can't allocate memory", "not enough memory")
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or any(word in str(error) for word in words)
 
 
 def _check(source: ModelSource) -> None:

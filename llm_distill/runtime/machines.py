@@ -143,11 +143,15 @@ def _free_port(host: str) -> int:
 
 def _warn_without_room(machines: int, needs: dict[str, int]) -> None:
     """A cluster that grows by itself may get it; of another nothing would be heard for minutes."""
+    if (able := _able(needs)) < machines:
+        log.warning("%s; waiting for %d s", _no_room(able, machines, needs), SECONDS_TO_COME)
+
+
+def _able(needs: dict[str, int]) -> int:
+    """How many machines of the cluster have what one needs, free or not."""
     known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     nodes = [node["Resources"] for node in known if node["Alive"]]
-    able = [node for node in nodes if all(node.get(name, 0) >= n for name, n in needs.items())]
-    if len(able) < machines:
-        log.warning("%s; waiting for %d s", _no_room(len(able), machines, needs), SECONDS_TO_COME)
+    return sum(all(node.get(name, 0) >= n for name, n in needs.items()) for node in nodes)
 
 
 def _no_room(found: int, machines: int, needs: dict[str, int]) -> str:
@@ -162,7 +166,7 @@ def _cause(error: TrainingFailedError, machines: int, needs: dict[str, int]) -> 
     """What was raised on a machine; of several, what the others followed from."""
     if not isinstance(error, WorkerGroupError):
         if "timeout" in str(error).lower():
-            return ModelError(_no_room(0, machines, needs))
+            return ModelError(_no_room(_able(needs), machines, needs))
         return ModelError(f"launch.machines: Ray Train failed: {first_line(error)}")
     raised = list(error.worker_failures.values())
     causes = [getattr(found, "cause", None) or found for found in raised]

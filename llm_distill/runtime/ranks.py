@@ -211,7 +211,9 @@ def launch_here(variables: dict[str, str], launch: Launch, place: Sequence[str] 
         MODULE,
     )
     try:
-        launch_command(launch_command_parser().parse_args([*launch.arguments, *fixed]))
+        with TemporaryDirectory(prefix="llm-distill-") as logs:  # torch would leave one behind
+            given = [*launch.arguments, f"--log_dir={logs}", *fixed]
+            launch_command(launch_command_parser().parse_args(given))
     except ChildFailedError as error:
         first = error.get_first_failure()[0]
         codes = {rank: failure.exitcode for rank, failure in error.failures.items()}

@@ -34,11 +34,11 @@ from llm_distill.evaluation.lm_eval_tasks import (
 from llm_distill.evaluation.result_rows import Contamination, HarnessRow
 from llm_distill.evaluation.results import Results
 from llm_distill.models.limits import guard_ids
+from llm_distill.models.memory import is_out_of_memory
 from llm_distill.models.sources import (
     Device,
     ModelSource,
     choose_device,
-    is_out_of_memory,
     load_model,
     load_tokenizer,
 )

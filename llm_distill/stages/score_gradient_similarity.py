@@ -112,7 +112,7 @@ class ScoreGradientSimilarity(StudentGradients, Stage):
         from llm_distill.distillation.gradients.kept import Kept
         from llm_distill.distillation.gradients.similarities import Similarities
         from llm_distill.methods.gradient_similarity import checkpoint_weights
-        from llm_distill.models.sources import out_of_memory_as
+        from llm_distill.models.memory import out_of_memory_as
         from llm_distill.training.warm_up import read_state
 
         states = self.states(context, encoder, each_epoch=True, share=self.warm_up_share)

@@ -90,7 +90,7 @@ class ScoreInfluence(StudentGradients, Stage):
     ) -> tuple[dict[str, list[float]], float]:
         """By key, a candidate's loss and the reference loss after it; and that before."""
         from llm_distill.distillation.gradients.kept import Kept
-        from llm_distill.models.sources import out_of_memory_as
+        from llm_distill.models.memory import out_of_memory_as
         from llm_distill.training.warm_up import read_state
 
         states = self.states(context, encoder, each_epoch=False)

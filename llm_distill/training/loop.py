@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from llm_distill.errors import ModelError
 from llm_distill.evaluation.results import shown
 from llm_distill.models.limits import n_rows
-from llm_distill.models.sources import is_out_of_memory
+from llm_distill.models.memory import is_out_of_memory
 from llm_distill.training.checkpoints import last_whole, seal
 from llm_distill.training.held_out import HeldOut
 from llm_distill.training.launch import is_main

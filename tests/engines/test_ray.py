@@ -17,7 +17,6 @@ from llm_distill.models.sources import ModelSource
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 LOG = "LLM_DISTILL_TEST_LOG"
 
 
@@ -33,22 +32,6 @@ def reply(request: Request) -> str:
 
 def fail(request: Request) -> str:
     raise ModelError("there is no answer")
-
-
-@pytest.fixture
-def cluster(monkeypatch):
-    """Two nodes of two cores each, that find this module."""
-    from ray.cluster_utils import Cluster
-
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    made.nodes = [made.add_node(num_cpus=2), made.add_node(num_cpus=2)]
-    made.wait_for_nodes()
-    try:
-        yield made
-    finally:
-        ray.shutdown()
-        made.shutdown()
 
 
 def settings(cluster, function="reply", **others) -> RaySettings:

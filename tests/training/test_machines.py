@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -14,24 +13,7 @@ from tests.training.test_ranks import SETTINGS, ranks_everywhere, some_rows, tra
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 SFT = {**SETTINGS, "stage": "train_sft"}
-
-
-@pytest.fixture
-def cluster(monkeypatch):
-    """Two nodes of two cores each, that find this code, and a head without any."""
-    from ray.cluster_utils import Cluster
-
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    made.nodes = [made.add_node(num_cpus=2), made.add_node(num_cpus=2)]
-    made.wait_for_nodes()
-    monkeypatch.setenv("RAY_ADDRESS", made.address)
-    try:
-        yield made
-    finally:
-        made.shutdown()
 
 
 def test_two_machines_train_what_one_process_does(cluster, rows, text_model, weights, tmp_path):

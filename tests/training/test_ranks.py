@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from tempfile import gettempdir
 
 import psutil
 import pytest
@@ -126,7 +127,9 @@ def test_two_processes_train_what_one_does(kind, strategy, rows, text_model, wei
         strategy = str(tmp_path / "config.yaml")
         Path(strategy).write_text(CONFIG.format(kind="FSDP"))
     shared = of(**settings, launch={"processes": 2, "strategy": strategy})
+    temporary = set(Path(gettempdir()).glob("torchelastic_*"))
     two = train(shared, tmp_path / "two", some_rows(rows), text_model)
+    assert temporary >= set(Path(gettempdir()).glob("torchelastic_*"))
     assert one.manifest["metrics"]["steps"] == two.manifest["metrics"]["steps"] == 6
     assert one.manifest["dropped"] == two.manifest["dropped"]
     losses = [

@@ -191,7 +191,8 @@ class StudentGradients(TrainingSettings, RowText):
             ModelError: it cannot be loaded, or a text has a token that it has not.
         """
         from llm_distill.distillation.gradients.student import Student
-        from llm_distill.models.sources import choose_device, fits_memory
+        from llm_distill.models.memory import fits_memory
+        from llm_distill.models.sources import choose_device
         from llm_distill.training.warm_up import start_model
 
         source = context.model(self.model)

@@ -17,13 +17,8 @@ from llm_distill.distillation.teacher.scoring import batches
 from llm_distill.errors import ModelError
 from llm_distill.methods.student_fit import mean_cosine
 from llm_distill.models.limits import check_ids
-from llm_distill.models.sources import (
-    Device,
-    choose_device,
-    fits_memory,
-    load_model,
-    out_of_memory_as,
-)
+from llm_distill.models.memory import fits_memory, out_of_memory_as
+from llm_distill.models.sources import Device, choose_device, load_model
 from llm_distill.rows.unusable import UnusableRowError
 
 if TYPE_CHECKING:

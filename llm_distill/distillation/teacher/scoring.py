@@ -18,13 +18,8 @@ from llm_distill.distillation.lm_head.head import head_logps, top_tokens
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
 from llm_distill.errors import ModelError
 from llm_distill.models.limits import check_ids
-from llm_distill.models.sources import (
-    Device,
-    choose_device,
-    fits_memory,
-    is_out_of_memory,
-    load_model,
-)
+from llm_distill.models.memory import fits_memory, is_out_of_memory
+from llm_distill.models.sources import Device, choose_device, load_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -22,14 +22,13 @@ from llm_distill.engines.process_reward.loading import (
 )
 from llm_distill.errors import DataError, ModelError
 from llm_distill.models.limits import check_ids
+from llm_distill.models.memory import fits_memory, out_of_memory_as
 from llm_distill.models.sources import (
     Device,
     ModelSource,
     choose_device,
     context_length,
-    fits_memory,
     load_tokenizer,
-    out_of_memory_as,
 )
 
 Answer = tuple[str, Sequence[str]]

@@ -16,7 +16,7 @@ from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 from llm_distill.engines.transformers.cache import is_all_roomy, roomy_cache
 from llm_distill.engines.transformers.shared_prefix import groups_by_prefix, prefix_length
 from llm_distill.models.limits import n_rows
-from llm_distill.models.sources import is_out_of_memory
+from llm_distill.models.memory import is_out_of_memory
 
 Draw = Callable[[int, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """From a step, rows [n] and their logits [n, vocabulary] in float32: a token each, who goes on."""

@@ -33,14 +33,13 @@ from llm_distill.engines.transformers.thoughts import ThoughtBudgets
 from llm_distill.errors import ModelError
 from llm_distill.methods.chat_format import chat_format
 from llm_distill.models.limits import check_ids, n_rows
+from llm_distill.models.memory import fits_memory, out_of_memory_as
 from llm_distill.models.sources import (
     choose_device,
     context_length,
     end_tokens,
-    fits_memory,
     load_model,
     load_tokenizer,
-    out_of_memory_as,
 )
 
 if TYPE_CHECKING:

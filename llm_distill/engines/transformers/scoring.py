@@ -12,7 +12,7 @@ from llm_distill.engines.codec import ScoredTokens
 from llm_distill.engines.transformers.cache import roomy_cache
 from llm_distill.engines.transformers.decoding import is_close
 from llm_distill.models.limits import n_rows
-from llm_distill.models.sources import is_out_of_memory
+from llm_distill.models.memory import is_out_of_memory
 
 MOST_LOGITS = 2**26
 """Logits that are computed at once, 256 MB in float32; a long text goes through in pieces."""

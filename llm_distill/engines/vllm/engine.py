@@ -16,7 +16,8 @@ from llm_distill.engines.codec import Codec, Prompt, ScoredTokens
 from llm_distill.engines.vllm.loading import close, load, reason
 from llm_distill.errors import ModelError
 from llm_distill.methods.chat_format import chat_format
-from llm_distill.models.sources import end_tokens, load_tokenizer, out_of_memory_as
+from llm_distill.models.memory import out_of_memory_as
+from llm_distill.models.sources import end_tokens, load_tokenizer
 
 if TYPE_CHECKING:
     from llm_distill.engines.vllm.settings import VLLMSettings
