@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_distill.manifest import ModelUsed
+from llm_distill.models.files import TOKENIZER_FILES
 from llm_distill.models.hub import cached_commit, learn_commit, learn_text
 from llm_distill.models.sources import ASKS_FOR_DATE, TEMPLATE_FILES, ModelSource, asks_for_the_date
 from llm_distill.paths import find_resource
@@ -48,13 +49,14 @@ class Resolver:
         }
         found = references(stage)
         asked = {t for place, t, kind in found if kind == "model" and stage.asks(place)}
-        for _, target, kind in found:
+        for place, target, kind in found:
             if kind == "rows":
                 identity["inputs"][target] = self.ready[target].manifest.content_digest
-            else:
-                identity["models"][target] = self._model_identity(
-                    target, writes_text=target in asked
-                )
+                continue
+            of_model = self._model_identity(target, writes_text=target in asked)
+            if stage.reads_tokenizer(place) and self.model_config(target).engine.is_served():
+                of_model["tokenizer"] = self._tokenizer(target)
+            identity["models"][target] = of_model
         if stage.is_seeded():
             identity["seed"] = self.pipeline.seed_of(name)
         return identity
@@ -66,10 +68,16 @@ class Resolver:
             learn_commit("dataset", path, revision)
         for path, revision in {source for stage in stages for source in stage.hub_models()}:
             learn_commit("model", path, revision)
-        models = {target for stage in stages for target in models_of(stage)}
-        for config in [self.pipeline.models[m] for m in models if m in self.pipeline.models]:
+        models = {
+            (target, stage.reads_tokenizer(place))
+            for stage in stages
+            for place, target, kind in references(stage)
+            if kind == "model" and target in self.pipeline.models
+        }
+        for name, reads_tokenizer in models:
+            config = self.pipeline.models[name]
             is_local = find_resource(config.model_name_or_path) is not None
-            if not is_local and config.engine.answering().loads_weights:
+            if not is_local and (reads_tokenizer or config.engine.answering().loads_weights):
                 learn_commit("model", config.model_name_or_path, config.revision)
                 for file in TEMPLATE_FILES:
                     learn_text(config.model_name_or_path, file, config.revision)
@@ -78,20 +86,12 @@ class Resolver:
         """Where the weights of a model, or of what a stage trained, are."""
         if name not in self.pipeline.stages:
             config = self.pipeline.models[name]
-            if config.engine.is_served():
-                served = config.engine.served_name(config.model_name_or_path)
-                return ModelSource(
-                    name,
-                    served,
-                    prompt_format=config.prompt_format,
-                    system_role=config.system_role,
-                )
             local = find_resource(config.model_name_or_path)
             path = str(local) if local is not None else config.model_name_or_path
             revision = _hub_revision(config) if local is None else None
             template = _chat_template(config)
             is_dated = config.prompt_format == "chat" and self._is_dated(path, revision, template)
-            return ModelSource(
+            source = ModelSource(
                 name=name,
                 path=path,
                 revision=revision,
@@ -101,6 +101,15 @@ class Resolver:
                 today=(self.pipeline.today or self.first_run()) if is_dated else None,
                 chat_template=template,
                 attn_implementation=config.attn_implementation,
+            )
+            if not config.engine.is_served():
+                return source
+            return ModelSource(
+                name,
+                config.engine.served_name(config.model_name_or_path),
+                prompt_format=config.prompt_format,
+                system_role=config.system_role,
+                tokenizer=source,
             )
         artifact = self.ready[name]
         base = self.model(models_of(self.pipeline.stages[name])[0])
@@ -152,6 +161,14 @@ class Resolver:
         if today is not None:
             identity["today"] = today.isoformat()
         return identity
+
+    def _tokenizer(self, name: str) -> Any:
+        """Of a model on a server: what of it is read here."""
+        source = self.model(name).readable
+        if not source.is_local:
+            return {"hub": source.path, "revision": source.revision or "main"}
+        files = [Path(source.path) / file for file in sorted({*TOKENIZER_FILES, *TEMPLATE_FILES})]
+        return [hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.is_file()]
 
     def _weights(self, name: str) -> Any:
         """Content digests from the base model up; the name if the weights are elsewhere."""

@@ -103,6 +103,16 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             )
         return self
 
+    def loads(self, place: str) -> bool:
+        """Of a teacher whose scores are stored the tokenizer is read alone."""
+        return place != "teacher" or bool(self.online)
+
+    def reads_tokenizer(self, place: str) -> bool:
+        return place == "teacher"
+
+    def asks(self, place: str) -> None:
+        return None
+
     def read_as_text(self) -> dict[str, set[str]]:
         columns = self.text_columns() - {self.messages_column or ""}
         return dict.fromkeys(self.all_rows(), columns)
