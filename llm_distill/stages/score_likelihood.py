@@ -203,7 +203,7 @@ class ScoreLikelihood(RowText, Stage):
         is_empty = True
         for row in context.each_row(self.rows):
             try:
-                encoded = encoder.encode(turns(row), tools(row))
+                encoded = encoder.encode(turns(row), tools(row), is_open=self.is_open(row))
             except UnusableRowError as error:
                 refused[str(error)] += 1
                 context.drop(str(error))

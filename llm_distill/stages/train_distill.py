@@ -177,7 +177,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         turns, tools = self.turns(), self.tools()
 
         def of(row: Row) -> list[Labelled]:
-            encoded = encoder.encode(turns(row), tools(row))
+            encoded = encoder.encode(turns(row), tools(row), is_open=self.is_open(row))
             index = set(in_loss(encoded).tolist())
             ids = encoded.ids.tolist()
             in_loss_at = [place in index for place in range(len(ids))]
@@ -260,6 +260,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             self,
             signal,
             self.tools(),
+            self.is_open,
         )
         rows = context.each_row(name)
         dataset = prepared(rows, preparation, context.drop, name, self.max_dropped)

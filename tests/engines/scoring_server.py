@@ -37,7 +37,8 @@ class ScoringServer:
         wanted = max(body.get("logprobs") or 0, body.get("prompt_logprobs") or 0)
         if wanted > self._most:
             said = f"Requested sample logprobs of {wanted}, greater than max allowed: {self._most}"
-            return web.json_response({"error": {"message": said}}, status=400)
+            error = {"message": said, "param": "logprobs"}
+            return web.json_response({"error": error}, status=400)
         ids = body["prompt"]
         if isinstance(ids, str):
             special = body.get("add_special_tokens", True)

@@ -80,7 +80,7 @@ class StoredScores:
         if row["scored_text"] != scored_text(teacher):
             raise DataError(
                 f"{place} is not what was scored: its prompt or its answer was changed, or the "
-                "teacher is given another prompt now (teacher_prompt_template, variables); score "
+                "teacher is given another prompt now (teacher_prompt_template, variables, truncated); score "
                 "it again, or give the settings that it was scored with"
             )
 

@@ -235,13 +235,13 @@ def _place_in(error: Any) -> str:
     return next(filter(None, map(_place_in, inner)), "")
 
 
-def judge(refusal: Refusal, fields: Collection[str], has_structure: bool) -> Verdict:
+def judge(refusal: Refusal, fields: Collection[str] | None, has_structure: bool) -> Verdict:
     """What an error means: another attempt, a bad row, or the end of the run.
 
     A prompt that is too long, or that was flagged, concerns its row. A structure or a setting that
     the server does not take concerns all rows: the answer names the setting, or speaks of it.
 
-    fields: of the request. has_structure: whether it asked for a structure.
+    fields: see `refused_setting`. has_structure: whether it asked for a structure.
     """
     if refusal.code == "insufficient_quota" or is_about_model(refusal):
         return "fatal"
@@ -259,8 +259,13 @@ def judge(refusal: Refusal, fields: Collection[str], has_structure: bool) -> Ver
     return "fatal" if has_structure and is_about_structure(refusal) else "bad row"
 
 
-def refused_setting(refusal: Refusal, fields: Collection[str]) -> str:
-    """The setting that a refusal is about, of a request's `fields`; empty if it is about none."""
+def refused_setting(refusal: Refusal, fields: Collection[str] | None) -> str:
+    """The setting that a refusal is about; empty if it is about none.
+
+    fields: of the request, which a user could leave out; None: it needs all of them.
+    """
+    if fields is None:
+        return ""
     field = refusal.field.split("[")[0].split(".")[0]
     if field:
         return "" if field in PROMPT_FIELDS else field

@@ -44,8 +44,8 @@ class Exchange(Protocol[Given_co]):
         """As JSON."""
         ...
 
-    def fields(self) -> Collection[str]:
-        """Of the body, without those that `extra_body` adds."""
+    def fields(self) -> Collection[str] | None:
+        """Of the body, without those that `extra_body` adds; None: none of them can be left out."""
         ...
 
     def read(self, content: bytes) -> tuple[Given_co, Usage | None]:

@@ -8,7 +8,7 @@ Ids are sent, which a server takes as they are; for a text it would use a tokeni
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +48,8 @@ class _Asking:
         sent |= settings.extra_body
         return {name: value for name, value in sent.items() if name not in settings.leave_out}
 
-    def fields(self) -> Collection[str]:
-        return ()  # a server that does not take one of them is told apart by `Probe`
+    def fields(self) -> None:
+        return None  # a server that does not take one of them is told apart by `Probe`
 
     def failed(self, why: str, *, is_passing: bool = False) -> Score:
         return Score(self.asked.id, error=why, is_passing=is_passing)
@@ -231,7 +231,7 @@ def _score(row: ScoredTokens, places: Sequence[Place]) -> Score:
     ranks: tuple[int, ...] = ()
     if row.request.ranks:
         ranks = tuple(
-            1 + sum(other > logprob for other in place.values())
+            min(row.request.ranks, 1 + sum(other > logprob for other in place.values()))
             for logprob, place in zip(own, places, strict=True)
         )
     k = row.request.top_k

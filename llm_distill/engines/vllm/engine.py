@@ -194,7 +194,7 @@ def _score(row: ScoredTokens, output: Any) -> Score:
     logprobs = tuple(step[token].logprob for token, step in pairs)
     ranks: tuple[int, ...] = ()
     if row.request.ranks:
-        ranks = tuple(_rank(token, step) for token, step in pairs)
+        ranks = tuple(min(row.request.ranks, _rank(token, step)) for token, step in pairs)
     top = [pair for step in steps for pair in _likeliest(step, row.request.top_k)]
     return Score(
         row.request.id,
