@@ -371,6 +371,15 @@ def rows_of(stage: Stage) -> list[str]:
     return [name for _, name, kind in references(stage) if kind == "rows"]
 
 
+def tokenizers_of(stage: Stage) -> set[str]:
+    """The models whose tokenizers a stage reads, wherever the models are."""
+    return {
+        target
+        for place, target, kind in references(stage)
+        if kind == "model" and stage.reads_tokenizer(place)
+    }
+
+
 def models_of(stage: Stage) -> list[str]:
     """The names of the models that a stage asks or trains, in field order.
 

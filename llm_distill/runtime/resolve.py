@@ -19,7 +19,7 @@ from llm_distill.pipeline.schema import ModelConfig, PipelineConfig
 from llm_distill.prompts import chat_template, load_template
 from llm_distill.runtime.artifact import Artifact, directory_digest
 from llm_distill.runtime.fingerprint import result_settings
-from llm_distill.stage import Stage, models_of, references, rows_of
+from llm_distill.stage import Stage, models_of, references, rows_of, tokenizers_of
 
 
 @dataclass
@@ -49,12 +49,13 @@ class Resolver:
         }
         found = references(stage)
         asked = {t for place, t, kind in found if kind == "model" and stage.asks(place)}
-        for place, target, kind in found:
+        read = tokenizers_of(stage)
+        for _, target, kind in found:
             if kind == "rows":
                 identity["inputs"][target] = self.ready[target].manifest.content_digest
                 continue
             of_model = self._model_identity(target, writes_text=target in asked)
-            if stage.reads_tokenizer(place) and self.model_config(target).engine.is_served():
+            if target in read and self.model_config(target).engine.is_served():
                 of_model["tokenizer"] = self._tokenizer(target)
             identity["models"][target] = of_model
         if stage.is_seeded():
@@ -68,16 +69,12 @@ class Resolver:
             learn_commit("dataset", path, revision)
         for path, revision in {source for stage in stages for source in stage.hub_models()}:
             learn_commit("model", path, revision)
-        models = {
-            (target, stage.reads_tokenizer(place))
-            for stage in stages
-            for place, target, kind in references(stage)
-            if kind == "model" and target in self.pipeline.models
-        }
-        for name, reads_tokenizer in models:
+        models = {target for stage in stages for target in models_of(stage)}
+        read = {target for stage in stages for target in tokenizers_of(stage)}
+        for name in [name for name in models if name in self.pipeline.models]:
             config = self.pipeline.models[name]
             is_local = find_resource(config.model_name_or_path) is not None
-            if not is_local and (reads_tokenizer or config.engine.answering().loads_weights):
+            if not is_local and (name in read or config.engine.answering().loads_weights):
                 learn_commit("model", config.model_name_or_path, config.revision)
                 for file in TEMPLATE_FILES:
                     learn_text(config.model_name_or_path, file, config.revision)
@@ -86,36 +83,47 @@ class Resolver:
         """Where the weights of a model, or of what a stage trained, are."""
         if name not in self.pipeline.stages:
             config = self.pipeline.models[name]
-            local = find_resource(config.model_name_or_path)
-            path = str(local) if local is not None else config.model_name_or_path
-            revision = _hub_revision(config) if local is None else None
-            template = _chat_template(config)
-            is_dated = config.prompt_format == "chat" and self._is_dated(path, revision, template)
-            source = ModelSource(
-                name=name,
-                path=path,
-                revision=revision,
-                dtype=config.dtype,
-                prompt_format=config.prompt_format,
-                system_role=config.system_role,
-                today=(self.pipeline.today or self.first_run()) if is_dated else None,
-                chat_template=template,
-                attn_implementation=config.attn_implementation,
-            )
-            if not config.engine.is_served():
-                return source
-            return ModelSource(
-                name,
-                config.engine.served_name(config.model_name_or_path),
-                prompt_format=config.prompt_format,
-                system_role=config.system_role,
-                tokenizer=source,
-            )
+            if config.engine.is_served():
+                served = config.engine.served_name(config.model_name_or_path)
+                return ModelSource(
+                    name,
+                    served,
+                    prompt_format=config.prompt_format,
+                    system_role=config.system_role,
+                )
+            return self._files(name)
         artifact = self.ready[name]
         base = self.model(models_of(self.pipeline.stages[name])[0])
         if _is_adapter(artifact):
             return replace(base, name=name, adapters=(*base.adapters, str(artifact.path)))
         return replace(base, name=name, path=str(artifact.path), adapters=(), revision=None)
+
+    def with_tokenizer(self, name: str) -> ModelSource:
+        """As `model`; of one on a server also where its tokenizer is."""
+        source = self.model(name)
+        if name in self.pipeline.stages or not self.model_config(name).engine.is_served():
+            return source
+        return replace(source, tokenizer=self._files(name))
+
+    def _files(self, name: str) -> ModelSource:
+        """Where the files of an entry under `models:` are."""
+        config = self.pipeline.models[name]
+        local = find_resource(config.model_name_or_path)
+        path = str(local) if local is not None else config.model_name_or_path
+        revision = _hub_revision(config) if local is None else None
+        template = _chat_template(config)
+        is_dated = config.prompt_format == "chat" and self._is_dated(path, revision, template)
+        return ModelSource(
+            name=name,
+            path=path,
+            revision=revision,
+            dtype=config.dtype,
+            prompt_format=config.prompt_format,
+            system_role=config.system_role,
+            today=(self.pipeline.today or self.first_run()) if is_dated else None,
+            chat_template=template,
+            attn_implementation=config.attn_implementation,
+        )
 
     def _is_dated(self, path: str, revision: str | None, template: str | None) -> bool:
         if template is not None:
@@ -164,7 +172,7 @@ class Resolver:
 
     def _tokenizer(self, name: str) -> Any:
         """Of a model on a server: what of it is read here."""
-        source = self.model(name).readable
+        source = self.with_tokenizer(name).readable
         if not source.is_local:
             return {"hub": source.path, "revision": source.revision or "main"}
         files = [Path(source.path) / file for file in sorted({*TOKENIZER_FILES, *TEMPLATE_FILES})]
