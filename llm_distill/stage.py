@@ -232,11 +232,16 @@ class Stage(BaseModel):
         """Whether it loads the model at this place in its settings itself, so needs its weights."""
         return self.output == "model" or self.needs_weights
 
-    def asks(self, place: str) -> Literal["text", "structure", "likelihoods"] | None:
+    def reads_tokenizer(self, place: str) -> bool:
+        """Whether it reads the tokenizer of the model at this place, which may be on a server."""
+        return False
+
+    def asks(self, place: str) -> Literal["text", "structure", "likelihoods", "likeliest"] | None:
         """What it wants of the engine of the model at this place; None where it asks no engine.
 
         The engine's settings are a part of the fingerprint then, and an engine that cannot do it is
         refused before anything runs. structure: text in the form of a request's `structure`.
+        likeliest: with the likelihoods of given texts the likeliest tokens at each place.
         """
         return None if self.loads(place) else "text"
 
@@ -300,7 +305,7 @@ class Stage(BaseModel):
 
     def most_asked(self, rows: Mapping[str, int | None]) -> Mapping[str, tuple[int, int]] | None:
         """By model, how many requests at most and the most tokens of an answer; as `most_rows`."""
-        asks = any(kind == "model" and not self.loads(place) for place, _, kind in references(self))
+        asks = any(kind == "model" and self.asks(place) for place, _, kind in references(self))
         return None if asks else {}
 
     def fewest_rows(self) -> Iterable[tuple[str, str, int]]:
@@ -364,6 +369,15 @@ def references(
 def rows_of(stage: Stage) -> list[str]:
     """The names of the rows that a stage reads, in field order."""
     return [name for _, name, kind in references(stage) if kind == "rows"]
+
+
+def tokenizers_of(stage: Stage) -> set[str]:
+    """The models whose tokenizers a stage reads, wherever the models are."""
+    return {
+        target
+        for place, target, kind in references(stage)
+        if kind == "model" and stage.reads_tokenizer(place)
+    }
 
 
 def models_of(stage: Stage) -> list[str]:

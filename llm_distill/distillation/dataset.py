@@ -38,6 +38,7 @@ class RowPreparation:
 
     teacher, signal: how it reads, and what it says; None where no loss needs it.
     turns, teacher_turns: what is encoded for either, out of a row. tools: what it may call.
+    is_open: whether its text goes on.
     """
 
     student: RowEncoder
@@ -47,6 +48,7 @@ class RowPreparation:
     settings: DistillSettings
     signal: TeacherSignal | None
     tools: Callable[[Row], Sequence[dict[str, Any]]] = lambda row: ()
+    is_open: Callable[[Row], bool] = lambda row: False
     report: AlignmentReport = field(default_factory=AlignmentReport)
 
     def encode(self, row: Row) -> Example:
@@ -55,8 +57,8 @@ class RowPreparation:
         DataError: its scores are not those of this teacher for this row.
         """
         self.report.n_rows += 1
-        tools = self.tools(row)
-        student = self.student.encode(self.turns(row), tools)
+        tools, is_open = self.tools(row), self.is_open(row)
+        student = self.student.encode(self.turns(row), tools, is_open=is_open)
         index = in_loss(student)
         labels = np.full(len(student.ids), NO_LOSS, np.int32)
         labels[index] = student.ids[index]
@@ -64,7 +66,7 @@ class RowPreparation:
         if self.teacher is None or self.signal is None:
             return example
         try:
-            teacher = self.teacher.encode(self.teacher_turns(row), tools)
+            teacher = self.teacher.encode(self.teacher_turns(row), tools, is_open=is_open)
         except UnusableRowError as error:
             raise UnusableRowError(f"for the teacher: {error}") from error
         example |= self.signal.of_tokens(row, teacher)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +12,7 @@ from llm_distill.errors import DataError
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row
 from llm_distill.rows.messages import Message
+from llm_distill.rows.unusable import UnusableRowError
 from llm_distill.stage import Columns, later_setting
 from llm_distill.training.settings import TurnSettings
 
@@ -118,9 +119,16 @@ class RowText(PromptedRow, TurnSettings):
         None, description="instead: a conversation, whose assistant turns count"
     )
     text_column: str | None = Field(None, description="instead: a plain text, all of which counts")
+    truncated: Literal["close", "open", "drop"] = later_setting(
+        "close",
+        "a text that max_tokens cut (finish_reason: length) is given the end that nobody wrote, or "
+        "is left without one, or is left out",
+    )
 
     @model_validator(mode="after")
     def _one_form(self) -> RowText:
+        if self.truncated != "close" and self.text_column is not None:
+            raise ValueError("truncated is about what a model wrote, not about text_column")
         others = [n for n in ("messages_column", "text_column") if getattr(self, n) is not None]
         answer = [name for name in ANSWER_ONLY if name in self.model_fields_set]
         if len(others) == 2 or (others and answer):
@@ -133,7 +141,8 @@ class RowText(PromptedRow, TurnSettings):
 
     def text_columns(self) -> set[str]:
         other = self.messages_column or self.text_column
-        return {other} if other is not None else super().text_columns()
+        found = {other} if other is not None else super().text_columns()
+        return found if self.truncated == "close" else found | {"finish_reason"}
 
     def turns(self) -> Callable[[Row], Sequence[Message] | str]:
         """From a row to what `RowEncoder.encode` takes.
@@ -149,6 +158,18 @@ class RowText(PromptedRow, TurnSettings):
             return lambda row: document_of(row, text)
         prompt = self.prompt()
         return lambda row: turns_of(row, self.completion_column, prompt)
+
+    def is_open(self, row: Row) -> bool:
+        """Whether the row's last text goes on: its end is not in the loss.
+
+        Raises:
+            UnusableRowError: it does, and such rows are left out.
+        """
+        if self.truncated == "close" or row["finish_reason"] != "length":
+            return False
+        if self.truncated == "drop":
+            raise UnusableRowError("cut by max_tokens")
+        return True
 
     def tools(self) -> Callable[[Row], list[dict[str, Any]]]:
         """From a row to the tools that its conversation may call."""

@@ -130,12 +130,14 @@ class ScoreRequest:
 
     Attributes:
         ranks: also tell how many tokens are likelier than each, up to this rank; 0: do not.
+        top_k: also tell this many of the likeliest tokens at the place of each; 0: do not.
     """
 
     id: str
     prompt: str | Sequence[Message] | Sequence[int]
     completion: str | Sequence[int]
     ranks: int = 0
+    top_k: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,10 @@ class Score:
         error: why there are none; a bad row, not an exception.
         ranks: one a token where they were asked for: 1 + the number of tokens strictly likelier, so
             that ties share the better rank; at most the request's `ranks`.
+        top_ids: the likeliest tokens at the place of each, the likeliest first; `top_k` a token.
+        top_logprobs: theirs, in the same order.
+        cost: what a server charges for it, in the currency of its `price`.
+        is_passing: with an error: the request was not at fault, and may be answered another time.
     """
 
     id: str
@@ -156,6 +162,10 @@ class Score:
     n_prompt_tokens: int = 0
     error: str | None = None
     ranks: tuple[int, ...] = ()
+    top_ids: tuple[int, ...] = ()
+    top_logprobs: tuple[float, ...] = ()
+    cost: float = 0.0
+    is_passing: bool = False
 
 
 class Engine(Protocol):

@@ -47,6 +47,8 @@ class EngineSettings(BaseModel):
     """Whether it heeds a request's `structure`."""
     gives_likelihoods: ClassVar[bool] = False
     """Whether its engine's `score` tells how likely given completions are."""
+    gives_likeliest: ClassVar[bool] = False
+    """Whether it also tells the likeliest tokens at each place (`ScoreRequest.top_k`)."""
 
     kind: str
 
@@ -81,6 +83,8 @@ class EngineSettings(BaseModel):
         """Whether it can do what a stage `asks` of an engine. A stand-in's texts have any form."""
         if asked == "structure":
             return cls.holds_structure or cls.is_stand_in
+        if asked == "likeliest":
+            return cls.gives_likeliest
         return asked != "likelihoods" or cls.gives_likelihoods
 
     def open(self, source: ModelSource, budget: Budget) -> Engine:

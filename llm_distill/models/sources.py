@@ -42,6 +42,8 @@ class ModelSource:
         chat_template: text of a template in place of the model's own.
         today: the date that a chat template is given where it asks for the present one.
         attn_implementation: how attention is computed; None leaves it to `models.attention`.
+        tokenizer: of a model on a server, whose `path` is its name there: where its tokenizer and
+            its config are, if they are anywhere.
     """
 
     name: str
@@ -54,6 +56,12 @@ class ModelSource:
     today: date | None = None
     chat_template: str | None = None
     attn_implementation: Attention | None = None
+    tokenizer: ModelSource | None = None
+
+    @property
+    def readable(self) -> ModelSource:
+        """Where the tokenizer and the config are."""
+        return self.tokenizer or self
 
     @property
     def is_local(self) -> bool:

@@ -19,6 +19,13 @@ from llm_distill.prompts import load_template
 from llm_distill.rows.columns import COLUMNS, SEED
 from llm_distill.stage import Columns, Stage, models_of, references, rows_of
 
+WANTED = {
+    "structure": "structured output",
+    "likelihoods": "likelihoods of given texts",
+    "likeliest": "likeliest tokens of given texts",
+}
+"""What an engine lacks, by what a stage `asks` of it."""
+
 
 def upstream(stage: Stage, stages: Mapping[str, Stage]) -> list[str]:
     """The stages that a stage refers to, each once, in field order."""
@@ -134,7 +141,7 @@ def _check_engines(
             if asked is None or model not in models or models[model].engine.answering().can(asked):
                 continue
             kind_of_engine = models[model].engine.answering().kind
-            wanted = "likelihoods of given texts" if asked == "likelihoods" else "structured output"
+            wanted = WANTED[asked]
             problems.add(
                 ("stages", name, *parts(place)),
                 f"'{target}' has the engine kind {kind_of_engine}, which has no {wanted}"

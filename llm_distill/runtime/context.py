@@ -155,8 +155,11 @@ class StageContext:
         with self.progress(f"score ({model})", total) as bar:
 
             def note(found: Score, came: Came) -> None:
+                made = came == "made"
                 self.completions[came] += 1
-                bar.advance(1, len(found.token_ids) if came == "made" else 0)
+                self.failed += found.is_passing
+                self.cost += found.cost * made
+                bar.advance(1, len(found.token_ids) * made, self.cost)
 
             yield from score(requests, lambda: self._engine(model), self._stored(model), note)
 

@@ -25,7 +25,7 @@ from llm_distill.runtime.plan import Decision
 from llm_distill.runtime.record import RunRecord, State
 from llm_distill.runtime.resolve import Resolver
 from llm_distill.runtime.worker import perform_in_worker
-from llm_distill.stage import Progress, Stage, models_of, references, rows_of
+from llm_distill.stage import Progress, Stage, models_of, references, rows_of, tokenizers_of
 from llm_distill.tracking import TrackedRun
 
 log = logging.getLogger("llm_distill")
@@ -143,7 +143,8 @@ def _stage_inputs(name: str, work: Path, run: Run) -> StageInputs:
         if target not in may_be_empty and resolver.ready[target].manifest.rows_out == 0:
             raise DataError(f"its input '{target}' has no rows; {_why_empty(target, resolver)}")
     _check_columns(stage, resolver)
-    models = {target: _model_input(target, resolver) for target in models_of(stage)}
+    read = tokenizers_of(stage)
+    models = {t: _model_input(t, resolver, reads_tokenizer=t in read) for t in models_of(stage)}
     trained_on = chain.from_iterable(model.trained_on for model in models.values())
     return StageInputs(
         seed=resolver.pipeline.seed_of(name),
@@ -158,10 +159,10 @@ def _stage_inputs(name: str, work: Path, run: Run) -> StageInputs:
     )
 
 
-def _model_input(name: str, resolver: Resolver) -> ModelInput:
+def _model_input(name: str, resolver: Resolver, *, reads_tokenizer: bool) -> ModelInput:
     engine = resolver.model_config(name).engine
     return ModelInput(
-        source=resolver.model(name),
+        source=resolver.with_tokenizer(name) if reads_tokenizer else resolver.model(name),
         engine=engine,
         identity=resolver.writer_identity(name) if engine.answering().is_kept else None,
         trained_on=tuple(training_inputs(name, resolver.pipeline.stages)),

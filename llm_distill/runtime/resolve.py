@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_distill.manifest import ModelUsed
+from llm_distill.models.files import TOKENIZER_FILES
 from llm_distill.models.hub import cached_commit, learn_commit, learn_text
 from llm_distill.models.sources import ASKS_FOR_DATE, TEMPLATE_FILES, ModelSource, asks_for_the_date
 from llm_distill.paths import find_resource
@@ -18,7 +19,7 @@ from llm_distill.pipeline.schema import ModelConfig, PipelineConfig
 from llm_distill.prompts import chat_template, load_template
 from llm_distill.runtime.artifact import Artifact, directory_digest
 from llm_distill.runtime.fingerprint import result_settings
-from llm_distill.stage import Stage, models_of, references, rows_of
+from llm_distill.stage import Stage, models_of, references, rows_of, tokenizers_of
 
 
 @dataclass
@@ -48,13 +49,15 @@ class Resolver:
         }
         found = references(stage)
         asked = {t for place, t, kind in found if kind == "model" and stage.asks(place)}
+        read = tokenizers_of(stage)
         for _, target, kind in found:
             if kind == "rows":
                 identity["inputs"][target] = self.ready[target].manifest.content_digest
-            else:
-                identity["models"][target] = self._model_identity(
-                    target, writes_text=target in asked
-                )
+                continue
+            of_model = self._model_identity(target, writes_text=target in asked)
+            if target in read and self.model_config(target).engine.is_served():
+                of_model["tokenizer"] = self._tokenizer(target)
+            identity["models"][target] = of_model
         if stage.is_seeded():
             identity["seed"] = self.pipeline.seed_of(name)
         return identity
@@ -67,9 +70,11 @@ class Resolver:
         for path, revision in {source for stage in stages for source in stage.hub_models()}:
             learn_commit("model", path, revision)
         models = {target for stage in stages for target in models_of(stage)}
-        for config in [self.pipeline.models[m] for m in models if m in self.pipeline.models]:
+        read = {target for stage in stages for target in tokenizers_of(stage)}
+        for name in [name for name in models if name in self.pipeline.models]:
+            config = self.pipeline.models[name]
             is_local = find_resource(config.model_name_or_path) is not None
-            if not is_local and config.engine.answering().loads_weights:
+            if not is_local and (name in read or config.engine.answering().loads_weights):
                 learn_commit("model", config.model_name_or_path, config.revision)
                 for file in TEMPLATE_FILES:
                     learn_text(config.model_name_or_path, file, config.revision)
@@ -86,27 +91,39 @@ class Resolver:
                     prompt_format=config.prompt_format,
                     system_role=config.system_role,
                 )
-            local = find_resource(config.model_name_or_path)
-            path = str(local) if local is not None else config.model_name_or_path
-            revision = _hub_revision(config) if local is None else None
-            template = _chat_template(config)
-            is_dated = config.prompt_format == "chat" and self._is_dated(path, revision, template)
-            return ModelSource(
-                name=name,
-                path=path,
-                revision=revision,
-                dtype=config.dtype,
-                prompt_format=config.prompt_format,
-                system_role=config.system_role,
-                today=(self.pipeline.today or self.first_run()) if is_dated else None,
-                chat_template=template,
-                attn_implementation=config.attn_implementation,
-            )
+            return self._files(name)
         artifact = self.ready[name]
         base = self.model(models_of(self.pipeline.stages[name])[0])
         if _is_adapter(artifact):
             return replace(base, name=name, adapters=(*base.adapters, str(artifact.path)))
         return replace(base, name=name, path=str(artifact.path), adapters=(), revision=None)
+
+    def with_tokenizer(self, name: str) -> ModelSource:
+        """As `model`; of one on a server also where its tokenizer is."""
+        source = self.model(name)
+        if name in self.pipeline.stages or not self.model_config(name).engine.is_served():
+            return source
+        return replace(source, tokenizer=self._files(name))
+
+    def _files(self, name: str) -> ModelSource:
+        """Where the files of an entry under `models:` are."""
+        config = self.pipeline.models[name]
+        local = find_resource(config.model_name_or_path)
+        path = str(local) if local is not None else config.model_name_or_path
+        revision = _hub_revision(config) if local is None else None
+        template = _chat_template(config)
+        is_dated = config.prompt_format == "chat" and self._is_dated(path, revision, template)
+        return ModelSource(
+            name=name,
+            path=path,
+            revision=revision,
+            dtype=config.dtype,
+            prompt_format=config.prompt_format,
+            system_role=config.system_role,
+            today=(self.pipeline.today or self.first_run()) if is_dated else None,
+            chat_template=template,
+            attn_implementation=config.attn_implementation,
+        )
 
     def _is_dated(self, path: str, revision: str | None, template: str | None) -> bool:
         if template is not None:
@@ -152,6 +169,14 @@ class Resolver:
         if today is not None:
             identity["today"] = today.isoformat()
         return identity
+
+    def _tokenizer(self, name: str) -> Any:
+        """Of a model on a server: what of it is read here."""
+        source = self.with_tokenizer(name).readable
+        if not source.is_local:
+            return {"hub": source.path, "revision": source.revision or "main"}
+        files = [Path(source.path) / file for file in sorted({*TOKENIZER_FILES, *TEMPLATE_FILES})]
+        return [hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.is_file()]
 
     def _weights(self, name: str) -> Any:
         """Content digests from the base model up; the name if the weights are elsewhere."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from llm_distill.distillation.rows import RowText
 from llm_distill.errors import DataError, ModelError
@@ -62,8 +62,8 @@ class ScoreLikelihood(RowText, Stage):
     )
     scorer: Literal["forward_pass", "engine"] = Field(
         "forward_pass",
-        description="engine: the model's own (vLLM's prompt log-probabilities); 4 bytes per "
-        "token, for ALM without debiasing",
+        description="engine: the model's own (prompt log-probabilities of vLLM, in process or "
+        "on a server); 4 bytes per token, for ALM without debiasing",
     )
     batch_tokens: int = execution_setting(
         8192, "tokens in a forward pass, with padding; a longer row gets its own", ge=1
@@ -72,14 +72,16 @@ class ScoreLikelihood(RowText, Stage):
         "auto", "for forward_pass; auto takes the GPU if there is one"
     )
 
-    def asks(self, place: str) -> Literal["likelihoods"] | None:
-        return "likelihoods" if self.scorer == "engine" else None
+    def loads(self, place: str) -> bool:
+        return self.scorer == "forward_pass"
 
-    @model_validator(mode="after")
-    def _engines_tell_one_token(self) -> ScoreLikelihood:
-        if self.scorer == "engine" and self.top_k is not None:
-            raise ValueError("top_k needs scorer: forward_pass; an engine only scores the text")
-        return self
+    def reads_tokenizer(self, place: str) -> bool:
+        return True
+
+    def asks(self, place: str) -> Literal["likelihoods", "likeliest"] | None:
+        if self.scorer == "forward_pass":
+            return None
+        return "likeliest" if self.top_k else "likelihoods"
 
     def read_as_text(self) -> dict[str, set[str]]:
         return {self.rows: self.text_columns() - {self.messages_column or ""}}
@@ -99,10 +101,9 @@ class ScoreLikelihood(RowText, Stage):
         return RowsOutput(self._rows(context), features(self._added(), like=like))
 
     def _added(self) -> list[str]:
-        if self.scorer == "engine":
-            return ["teacher_logps", "scored_by", "scored_text"]
         top = ["teacher_top_ids", "teacher_top_logps"] if self.top_k else []
-        return ["teacher_logps", "teacher_log_pbs", *top, "scored_by", "scored_text"]
+        ends = ["teacher_log_pbs"] if self.scorer == "forward_pass" else []
+        return ["teacher_logps", *ends, *top, "scored_by", "scored_text"]
 
     def _rows(self, context: Context) -> Iterator[Row]:
         from llm_distill.distillation.alignment.encoding import row_encoder
@@ -110,7 +111,7 @@ class ScoreLikelihood(RowText, Stage):
 
         source = context.model(self.model)
         turns = {"answers": self.answers, "thoughts": self.thoughts}
-        encoder = row_encoder(source, self._longest(source), **turns)
+        encoder = row_encoder(source, self._longest(source.readable), **turns)
         who = scored_by(source)
         n_rows = n_tokens = 0
         by = self._by_engine if self.scorer == "engine" else self._by_forward_pass
@@ -121,7 +122,7 @@ class ScoreLikelihood(RowText, Stage):
         context.metrics.update(
             n_rows=n_rows,
             n_tokens=n_tokens,
-            bytes_per_token=4 if self.scorer == "engine" else 8 + 8 * (self.top_k or 0),
+            bytes_per_token=(4 if self.scorer == "engine" else 8) + 8 * (self.top_k or 0),
             can_debias=self.scorer != "engine",
             scored_by=who,
         )
@@ -134,7 +135,7 @@ class ScoreLikelihood(RowText, Stage):
         pairs = self._encoded(context, encoder, lambda rows, tokens: None)
         ask = partial(context.score, self.model, total=len(context.rows(self.rows)))
         n_scored, first_failure = 0, ""
-        for row, encoded, scores in engine_scores(pairs, ask, source.name):
+        for row, encoded, scores in engine_scores(pairs, ask, source.name, self.top_k):
             if isinstance(scores, str):
                 context.drop("the engine gives no score")
                 if not first_failure:
@@ -202,7 +203,7 @@ class ScoreLikelihood(RowText, Stage):
         is_empty = True
         for row in context.each_row(self.rows):
             try:
-                encoded = encoder.encode(turns(row), tools(row))
+                encoded = encoder.encode(turns(row), tools(row), is_open=self.is_open(row))
             except UnusableRowError as error:
                 refused[str(error)] += 1
                 context.drop(str(error))

@@ -92,6 +92,9 @@ class ScoreStudentFit(AnsweredRow, Stage):
     def loads(self, place: str) -> bool:
         return self.signal == "scas"
 
+    def reads_tokenizer(self, place: str) -> bool:
+        return True
+
     def asks(self, place: str) -> Literal["likelihoods"] | None:
         return None if self.loads(place) else "likelihoods"
 

@@ -103,6 +103,16 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             )
         return self
 
+    def loads(self, place: str) -> bool:
+        """Of a teacher whose scores are stored the tokenizer is read alone."""
+        return place != "teacher" or bool(self.online)
+
+    def reads_tokenizer(self, place: str) -> bool:
+        return place == "teacher"
+
+    def asks(self, place: str) -> None:
+        return None
+
     def read_as_text(self) -> dict[str, set[str]]:
         columns = self.text_columns() - {self.messages_column or ""}
         return dict.fromkeys(self.all_rows(), columns)
@@ -167,7 +177,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         turns, tools = self.turns(), self.tools()
 
         def of(row: Row) -> list[Labelled]:
-            encoded = encoder.encode(turns(row), tools(row))
+            encoded = encoder.encode(turns(row), tools(row), is_open=self.is_open(row))
             index = set(in_loss(encoded).tolist())
             ids = encoded.ids.tolist()
             in_loss_at = [place in index for place in range(len(ids))]
@@ -250,6 +260,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             self,
             signal,
             self.tools(),
+            self.is_open,
         )
         rows = context.each_row(name)
         dataset = prepared(rows, preparation, context.drop, name, self.max_dropped)

@@ -210,13 +210,15 @@ def _plain(text: str) -> str:
 def pair_encoder(source: ModelSource, max_length: int, **turns: Any) -> PairEncoder:
     """The encoder for a model; reads its tokenizer and settings, not its weights.
 
+    source: it may be on a server.
     max_length: of a row, where the model's context is not shorter.
     turns: `answers` and `thoughts`, as `PairEncoder` has them.
 
     Raises:
         ModelError: there is no tokenizer, or nothing says how a completion ends.
     """
-    tokenizer = load_tokenizer(source)
+    source, is_alone = source.readable, source.tokenizer is not None
+    tokenizer = load_tokenizer(source, is_alone=is_alone)
     ends = end_tokens(source, tokenizer)
     chat = chat_format(source, tokenizer)
     context = context_length(source)

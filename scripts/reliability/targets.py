@@ -213,6 +213,7 @@ def bodies(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
         read_answer,
         read_refusal,
     )
+    from llm_distill.engines.openai.exchange import Writing
 
     usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
     message = {"role": "assistant", "content": "4", "reasoning_content": "2 + 2"}
@@ -230,7 +231,11 @@ def bodies(folder: Path) -> tuple[Callable[[bytes], object], list[bytes]]:
         with suppress(BadAnswerError, PassingError):
             read_answer(request, given)
         for status in (400, 403, 422, 429, 500):
-            judge(read_refusal(status, given), request)
+            judge(
+                read_refusal(status, given),
+                Writing(request).fields(),
+                request.structure is not None,
+            )
 
     return read, [json.dumps(each).encode() for each in corpus]
 

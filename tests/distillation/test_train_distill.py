@@ -404,6 +404,21 @@ def test_rows_that_are_left_out_are_counted(train, scored, rows, teacher):
     assert run.metrics["n_rows"] == 6
 
 
+def test_a_text_that_was_cut_teaches_no_end(train, scored, rows, teacher, student):
+    """Its end token is in no loss; the other rows are as they were."""
+    cut = [{**row, "finish_reason": "length" if n < 2 else "stop"} for n, row in enumerate(rows)]
+    given = {"losses": {"alm": 1.0, "sft": 1.0}, "alm": {"debias": False}, **ONE_STEP}
+    closed = train(stage(**given), scored(cut, teacher))
+    opened = train(stage(truncated="open", **given), scored(cut, teacher, truncated="open"))
+    assert opened.metrics["n_tokens"] == closed.metrics["n_tokens"] - 2
+    chunks = [run.metrics["alignment"]["n_chunks"] for run in (closed, opened)]
+    assert chunks[1] == chunks[0] - 2
+    dropped = train(stage(truncated="drop", **given), scored(cut, teacher))
+    assert dropped.dropped == {"cut by max_tokens": 2}
+    with pytest.raises(DataError, match="is not what was scored"):
+        train(stage(truncated="open", **given), scored(cut, teacher))
+
+
 @pytest.fixture
 def composing(tmp_path):
     """The student with a tokenizer that composes characters (NFC)."""

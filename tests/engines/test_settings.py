@@ -35,7 +35,7 @@ LOADED = ModelConfig(model_name_or_path="org/weights")
     [
         (TransformersSettings, True, False, True, False, True),
         (VLLMSettings, True, False, True, True, True),
-        (OpenAISettings, False, True, True, True, False),
+        (OpenAISettings, False, True, True, True, True),
         (ScriptedSettings, False, False, False, False, False),
         (Toy, False, True, True, False, False),
     ],

@@ -68,7 +68,7 @@ def test_mistakes_are_found_before_anything_runs(bench: Callable[[str], Any]) ->
             "teacher, engine: {kind: transformers}}",
             "teacher, engine: {kind: scripted, function: os.path:join}}",
             "'teacher' has the engine kind scripted, which has no likelihoods of given texts; set "
-            "models.teacher.engine.kind to transformers or vllm",
+            "models.teacher.engine.kind to transformers or vllm or vllm_server or openai",
         ),
         ("completion_column: reference_answer", "completion_column: answr", "answr"),
         ("completion_column: ref", "text_column: question\n    completion_column: ref", "exclude"),

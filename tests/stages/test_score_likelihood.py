@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,23 +179,24 @@ def test_what_the_engine_cannot_score_is_left_out(
         by_engine(ROWS, settings)
 
 
-def test_an_engine_does_not_tell_the_likeliest_tokens() -> None:
-    with pytest.raises(ValidationError, match="top_k needs scorer: forward_pass"):
-        ScoreLikelihood(
-            stage="score_likelihood", rows="rows", model="teacher", scorer="engine", top_k=2
-        )
-
-
 def test_an_engine_that_computes_no_number_is_refused(
     by_engine: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def infinite(self: TransformersEngine, requests: Any) -> Any:
-        for request in requests:
-            yield Score(request.id, (1,), (-float("inf"),) * len(request.completion))
+    given = {"r0": math.nan, "r1": -math.inf}
 
-    monkeypatch.setattr(TransformersEngine, "score", infinite)
-    with pytest.raises(ModelError, match="model 'teacher' computes -inf for row 'r0'"):
-        by_engine(ROWS, TransformersSettings(device="cpu"))
+    def odd(self: TransformersEngine, requests: Any) -> Any:
+        for request in requests:
+            n = len(request.completion)
+            yield Score(request.id, (1,) * n, (given.get(request.id, -1.0),) * n)
+
+    monkeypatch.setattr(TransformersEngine, "score", odd)
+    settings = TransformersSettings(device="cpu")
+    with pytest.raises(ModelError, match="model 'teacher' computes nan for row 'r0'"):
+        by_engine(ROWS, settings)
+    del given["r0"]
+    run = by_engine(ROWS, settings)
+    assert len(run.rows) == len(ROWS) - 1
+    assert "row 'r1': the model gives one of its tokens no probability" in run.warnings[0]
 
 
 def test_one_form_of_text_at_a_time() -> None:

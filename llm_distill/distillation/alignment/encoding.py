@@ -11,7 +11,7 @@ text, the same:      [How, …, Answer, :]           [␣Ann, ␣is, ␣21, .]  
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,12 +79,18 @@ class RowEncoder:
         return found
 
     def encode(
-        self, turns: Sequence[Message] | str, tools: Sequence[dict[str, Any]] = ()
+        self,
+        turns: Sequence[Message] | str,
+        tools: Sequence[dict[str, Any]] = (),
+        *,
+        is_open: bool = False,
     ) -> EncodedRow:
         """Chat messages, whose assistant turns are in the loss, or a document, which all is.
 
         A row ends with its last assistant turn. The ids of one question and one answer are those
         of `PairEncoder`. A document has the special tokens that the tokenizer gives any text.
+
+        is_open: the last turn goes on, so nothing is there after its text.
 
         Raises:
             UnusableRowError: with the reason under which the row is counted.
@@ -103,6 +109,9 @@ class RowEncoder:
             ids = head + tail
             lead, trail = self._around(turn, tools)
             contents.append(self._content(tail[:-1], len(head), lead, trail, is_closed=True))
+        if is_open:
+            ids = ids[: contents[-1].end]
+            contents[-1] = replace(contents[-1], is_closed=False)
         return EncodedRow(np.asarray(ids, dtype=np.int32), tuple(contents))
 
     def _around(self, turn: Turn, tools: Sequence[dict[str, Any]]) -> tuple[bytes, bytes]:

@@ -155,7 +155,7 @@ class StudentGradients(TrainingSettings, RowText):
         turns, tools = self.turns(), self.tools()
 
         def encode(row: Row) -> dict[str, Any]:
-            encoded = encoder.encode(turns(row), tools(row))
+            encoded = encoder.encode(turns(row), tools(row), is_open=self.is_open(row))
             example = sft_example(encoded.ids.tolist(), [])
             for place in in_loss(encoded):
                 example["labels"][place] = example["input_ids"][place]

@@ -67,7 +67,7 @@ def read_texts(rows: Iterable[Row], where: RowText, encoder: RowEncoder) -> Text
         error, key = row.get("error"), None
         if not error:
             try:
-                encoded = encoder.encode(turns(row), tools(row))
+                encoded = encoder.encode(turns(row), tools(row), is_open=where.is_open(row))
             except UnusableRowError as problem:
                 error = str(problem)
             else:

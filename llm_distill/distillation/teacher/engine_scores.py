@@ -25,11 +25,12 @@ Ask = Callable[[Iterable[ScoreRequest]], Iterator[tuple[ScoreRequest, Score]]]
 
 
 def engine_scores(
-    pairs: Iterable[tuple[Row, EncodedRow]], ask: Ask, name: str
+    pairs: Iterable[tuple[Row, EncodedRow]], ask: Ask, name: str, top_k: int | None = None
 ) -> Iterator[tuple[Row, EncodedRow, Scores | str]]:
-    """Each row with `teacher_logps` as `TeacherScorer` gives them, or why it has none; in order.
+    """Each row with its scores as `TeacherScorer` gives them, or why it has none; in order.
 
-    ask: gives each request its score, in order. name: of the model, for messages.
+    ask: gives each request its score, in order. name: of the model, for messages. top_k: likeliest
+    tokens at each place; None: do not tell them.
 
     Raises:
         ModelError: a score is not finite.
@@ -41,7 +42,8 @@ def engine_scores(
             waiting.append((row, encoded))
             places, ids = in_loss(encoded), encoded.ids.tolist()
             first, last = places[0], places[-1]
-            yield ScoreRequest(row["id"], ids[:first], ids[first : last + 1])
+            scored = ids[first : last + 1]
+            yield ScoreRequest(row["id"], ids[:first], scored, top_k=top_k or 0)
 
     for _, score in ask(requests()):
         row, encoded = waiting.popleft()
@@ -49,10 +51,20 @@ def engine_scores(
             yield row, encoded, score.error
             continue
         places = in_loss(encoded)
-        logps = np.asarray(score.logprobs, np.float32)[places - places[0]]
+        within = places - places[0]
+        logps = np.asarray(score.logprobs, np.float32)[within]
+        if np.isneginf(logps).any():  # as of a template that the model was never shown
+            yield row, encoded, "the model gives one of its tokens no probability at all"
+            continue
         bad = [logp for logp in logps.tolist() if not math.isfinite(logp)]
         if bad:
             raise ModelError(
                 f"model '{name}' computes {bad[0]} for row '{row['id']}'; try another dtype for it"
             )
-        yield row, encoded, {"teacher_logps": logps}
+        scores: Scores = {"teacher_logps": logps}
+        if top_k:
+            ids = np.asarray(score.top_ids, np.int32).reshape(-1, top_k)
+            top = np.asarray(score.top_logprobs, np.float32).reshape(-1, top_k)
+            scores["teacher_top_ids"] = ids[within].ravel()
+            scores["teacher_top_logps"] = top[within].ravel()
+        yield row, encoded, scores

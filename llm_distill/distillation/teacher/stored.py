@@ -80,8 +80,8 @@ class StoredScores:
         if row["scored_text"] != scored_text(teacher):
             raise DataError(
                 f"{place} is not what was scored: its prompt or its answer was changed, or the "
-                "teacher is given another prompt now (teacher_prompt_template, variables); score "
-                "it again, or give the settings that it was scored with"
+                "teacher is given another prompt now (teacher_prompt_template, variables, "
+                "truncated); score it again, or give the settings that it was scored with"
             )
 
     def top(self, row: Row, teacher: EncodedRow) -> dict[str, NDArray[Any]]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from llm_distill.engines.base import Request
+from llm_distill.engines.base import Request, ScoreRequest
 from llm_distill.engines.replicas.routing import Routing
 
 SECONDS_OF_REST = 30.0
@@ -27,7 +27,7 @@ class Addresses:
         self._routing = Routing[str]()
 
     @contextmanager
-    def one_for(self, request: Request) -> Iterator[str]:
+    def one_for(self, request: Request | ScoreRequest) -> Iterator[str]:
         """An address, while a request is in flight there."""
         url = self._choose(request)
         self._flying[url] += 1
@@ -51,7 +51,7 @@ class Addresses:
         """Whether none was ever reached, and each was tried."""
         return not self._reached and len(self._rests_until) == len(self.urls)
 
-    def _choose(self, request: Request) -> str:
+    def _choose(self, request: Request | ScoreRequest) -> str:
         if len(self.urls) == 1:
             return self.urls[0]
         now = time.monotonic()

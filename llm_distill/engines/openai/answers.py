@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NoReturn
 
 from llm_distill.engines.base import Completion, FinishReason, Request
-from llm_distill.engines.openai.request import request_body
 from llm_distill.rows.messages import read_calls, read_reasoning, savable, text_of_parts
 from llm_distill.secrets import without_secrets
 
@@ -79,30 +79,42 @@ def read_answer(request: Request, body: bytes) -> tuple[Completion, bool]:
         BadAnswerError: it is not a JSON object.
         PassingError: it says that something failed.
     """
+    answer = read_object(body)
+    usage = read_usage(answer)
+    try:
+        completion = _read_choice(request, answer)
+    except BadAnswerError as error:
+        completion = Completion(request.id, "", "error", error=str(error))
+    n_prompt, n_completion = usage or (0, 0)
+    counted = replace(completion, n_prompt_tokens=n_prompt, n_completion_tokens=n_completion)
+    return counted, usage is not None
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object of an answer.
+
+    Raises:
+        BadAnswerError: it is none.
+    """
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise BadAnswerError(f"the answer is not JSON: {_shown(body)}") from error
     if not isinstance(answer, dict):
         raise BadAnswerError(f"the answer is not a JSON object: {_shown(body)}")
-    n_prompt, n_completion, is_known = _read_usage(answer.get("usage"))
-    try:
-        completion = _read_choice(request, answer)
-    except BadAnswerError as error:
-        completion = Completion(request.id, "", "error", error=str(error))
-    counted = replace(completion, n_prompt_tokens=n_prompt, n_completion_tokens=n_completion)
-    return counted, is_known
+    return answer
 
 
-def _read_usage(usage: Any) -> tuple[int, int, bool]:
-    """Prompt tokens, completion tokens, and whether they are known: 0, 0, False if not."""
+def read_usage(answer: dict[str, Any]) -> tuple[int, int] | None:
+    """Prompt tokens and completion tokens, if they are known."""
+    usage = answer.get("usage")
     if not isinstance(usage, dict):
-        return 0, 0, False
-    n_prompt, n_completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    for n in (n_prompt, n_completion):
+        return None
+    counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    for n in counts:
         if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n <= MOST_TOKENS:
-            return 0, 0, False
-    return n_prompt, n_completion, True  # type: ignore[return-value]
+            return None
+    return counts  # type: ignore[return-value]
 
 
 def _read_choice(request: Request, answer: dict[str, Any]) -> Completion:
@@ -223,11 +235,13 @@ def _place_in(error: Any) -> str:
     return next(filter(None, map(_place_in, inner)), "")
 
 
-def judge(refusal: Refusal, request: Request) -> Verdict:
+def judge(refusal: Refusal, fields: Collection[str] | None, has_structure: bool) -> Verdict:
     """What an error means: another attempt, a bad row, or the end of the run.
 
     A prompt that is too long, or that was flagged, concerns its row. A structure or a setting that
     the server does not take concerns all rows: the answer names the setting, or speaks of it.
+
+    fields: see `refused_setting`. has_structure: whether it asked for a structure.
     """
     if refusal.code == "insufficient_quota" or is_about_model(refusal):
         return "fatal"
@@ -240,17 +254,22 @@ def judge(refusal: Refusal, request: Request) -> Verdict:
         return "fatal"
     if any(words in said for words in TOO_LONG):
         return "bad row"
-    if refused_setting(refusal, request):
+    if refused_setting(refusal, fields):
         return "fatal"
-    return "fatal" if is_about_structure(refusal, request) else "bad row"
+    return "fatal" if has_structure and is_about_structure(refusal) else "bad row"
 
 
-def refused_setting(refusal: Refusal, request: Request) -> str:
-    """The setting that a refusal is about, as the request has it; empty if it is about none."""
+def refused_setting(refusal: Refusal, fields: Collection[str] | None) -> str:
+    """The setting that a refusal is about; empty if it is about none.
+
+    fields: of the request, which a user could leave out; None: it needs all of them.
+    """
+    if fields is None:
+        return ""
     field = refusal.field.split("[")[0].split(".")[0]
     if field:
         return "" if field in PROMPT_FIELDS else field
-    sent = request_body(request, "").keys() - {*PROMPT_FIELDS, "model"}
+    sent = {*fields} - {*PROMPT_FIELDS, "model"}
     named = (
         match["field"] or match["quoted"] or match["bare"]
         for match in _NAMED.finditer(refusal.words)
@@ -263,10 +282,10 @@ def is_about_model(refusal: Refusal) -> bool:
     return refusal.status == 404 or refusal.code == "model_not_found"
 
 
-def is_about_structure(refusal: Refusal, request: Request) -> bool:
-    """Whether a refusal speaks of the structure that the request asks for."""
+def is_about_structure(refusal: Refusal) -> bool:
+    """Whether a refusal speaks of the structure of an answer."""
     said = f"{refusal.code} {refusal.field} {refusal.words}".lower()
-    return request.structure is not None and any(words in said for words in STRUCTURE)
+    return any(words in said for words in STRUCTURE)
 
 
 def _shown(body: bytes) -> str:

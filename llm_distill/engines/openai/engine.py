@@ -12,15 +12,19 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Generic
 
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
+from llm_distill.engines.openai.exchange import Answer, Exchange, Writing
+from llm_distill.engines.openai.scoring import PROBE, Probe, Reading, Scoring
 from llm_distill.engines.openai.server import Server, UselessError
 from llm_distill.errors import BudgetError, ConfigError, ModelError
 from llm_distill.methods.chat_format import folded
 
 if TYPE_CHECKING:
     from llm_distill.engines.budget import Budget
+    from llm_distill.engines.codec import Codec
     from llm_distill.engines.openai.settings import OpenAISettings
     from llm_distill.models.sources import ModelSource
 
@@ -38,11 +42,12 @@ class OpenAIEngine:
                 f"model '{source.name}': --max-cost needs engine.price: {{input, output}}, "
                 "per million tokens; price: {input: 0, output: 0} where it costs nothing"
             )
-        self._name = source.name
+        self._name, self._source = source.name, source
         self._most = settings.max_concurrency
         self._folds_system = source.system_role == "fold"
         self._server = Server(settings, source.name, settings.served_name(source.path), budget)
-        self._flights: set[_Flight] = set()
+        self._flights: set[_Flight[Any]] = set()
+        self._scorer: Codec | None = None
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_report)
 
@@ -53,12 +58,20 @@ class OpenAIEngine:
             ModelError: the server is not there, or will answer no request.
             BudgetError: the budget does not hold the next request; all that were sent are answered.
         """
-        flight = _Flight(self._loop, self._server, self._spoken(requests), self._most)
+        yield from self._answers(map(Writing, self._spoken(requests)), deque())
+
+    def _answers(
+        self, exchanges: Iterator[Exchange[Answer]], known: deque[Answer]
+    ) -> Iterator[Answer]:
+        """Answers as they come. known: those that nobody has to be asked for; filled meanwhile."""
+        flight = _Flight(self._loop, self._server, exchanges, self._most)
         self._flights.add(flight)
         n_came = 0
         try:
             while True:
                 flight.fill()
+                while known:
+                    yield known.popleft()
                 if flight.is_over:
                     break
                 flight.wait()
@@ -71,7 +84,7 @@ class OpenAIEngine:
                 raise self._loop.run_until_complete(explanation) from flight.useless
             if flight.refusal is not None:
                 raise BudgetError(
-                    f"model '{self._name}': {flight.refusal}; {n_came} completions came. "
+                    f"model '{self._name}': {flight.refusal}; {n_came} answers came. "
                     "A higher --max-cost goes on from here"
                 )
         finally:
@@ -86,15 +99,45 @@ class OpenAIEngine:
             yield request
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
-        """Not possible.
+        """Scores as they come, from vLLM's server; the tokenizer is loaded here.
+
+        Before the first the server is asked for a text whose tokens are known: see `scoring.Probe`.
 
         Raises:
-            ModelError: always; the protocol has no likelihoods of a given text.
+            ModelError: the server gives no likelihoods, or those of another model; or as `generate`
+                says.
+            BudgetError: as `generate` says.
         """
-        raise ModelError(
-            f"model '{self._name}': a server (engine kind openai) gives no likelihoods of given "
-            "completions; score with kind: transformers or vllm"
-        )
+        source = iter(requests)
+        first = next(source, None)
+        if first is None:
+            return
+        codec = self._scorer = self._scorer or self._probed(first)
+        known: deque[Score] = deque()
+
+        def exchanges() -> Iterator[Scoring]:
+            for request in chain([first], source):
+                row = codec.read_scored(request)
+                if isinstance(row, Score):
+                    known.append(row)
+                    continue
+                yield Scoring(row)
+
+        yield from self._answers(exchanges(), known)
+
+    def _probed(self, first: ScoreRequest) -> Codec:
+        """What reads texts as the server does; it was asked whether it does."""
+        from llm_distill.engines.openai.tokens import codec_and_ids
+
+        source = self._source.readable
+        codec, ids = codec_and_ids(source, PROBE)
+        probe = Probe(source.path, ids)
+        (read,) = self._answers(iter([Reading()]), deque())
+        (forced,) = self._answers(iter([probe.forced(first.ranks, first.top_k)]), deque())
+        why_not = probe.why_not(read, forced)
+        if why_not is not None:
+            raise ModelError(f"model '{self._name}': {why_not}")
+        return codec
 
     def close(self) -> None:
         """Close all connections, even of requests that nobody waits for any more."""
@@ -107,29 +150,33 @@ class OpenAIEngine:
         self._loop.close()
 
 
-class _Flight:
-    """The requests of one `generate` that are in flight, and the completions that came.
+class _Flight(Generic[Answer]):
+    """The requests of one `generate` or `score` that are in flight, and the answers that came.
 
     Attributes:
-        done: completions that nobody has taken yet.
+        done: answers that nobody has taken yet.
         refusal: why the budget does not hold the next request.
         useless: why no request will be answered.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, server: Server, source: Iterator[Request], most: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        server: Server,
+        source: Iterator[Exchange[Answer]],
+        most: int,
     ) -> None:
-        self.done: deque[Completion] = deque()
+        self.done: deque[Answer] = deque()
         self.refusal: BudgetError | None = None
         self.useless: UselessError | None = None
         self._loop = loop
         self._server = server
         self._source = source
         self._most = most
-        self._next: Request | None = None
+        self._next: Exchange[Answer] | None = None
         self._bug: BaseException | None = None
         self._is_closed = self._is_given_up = False
-        self._tasks: set[asyncio.Task[Completion]] = set()
+        self._tasks: set[asyncio.Task[Answer]] = set()
 
     @property
     def is_over(self) -> bool:
@@ -155,7 +202,7 @@ class _Flight:
                 self.refusal = error
                 return
             self.refusal = None
-            task = self._loop.create_task(self._server.complete(self._next, reserved))
+            task = self._loop.create_task(self._server.answer(self._next, reserved))
             task.add_done_callback(self._ended)
             self._tasks.add(task)
             self._next = None
@@ -183,7 +230,7 @@ class _Flight:
             with suppress(RuntimeError):
                 self._loop.run_until_complete(asyncio.wait(set(self._tasks)))
 
-    def _ended(self, task: asyncio.Task[Completion]) -> None:
+    def _ended(self, task: asyncio.Task[Answer]) -> None:
         self._tasks.discard(task)
         if not self._is_given_up:
             self._loop.stop()

@@ -8,13 +8,12 @@ import os
 import time
 from asyncio import sleep
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
-from llm_distill.engines.base import Completion, Request
 from llm_distill.engines.openai.addresses import Addresses
 from llm_distill.engines.openai.answers import (
     BadAnswerError,
@@ -23,11 +22,10 @@ from llm_distill.engines.openai.answers import (
     is_about_model,
     is_about_structure,
     judge,
-    read_answer,
     read_refusal,
     refused_setting,
 )
-from llm_distill.engines.openai.request import endpoint, most_prompt_tokens, request_body
+from llm_distill.engines.openai.exchange import Answer, Exchange
 from llm_distill.engines.openai.waiting import Pace, read_retry_after, wait_before
 from llm_distill.errors import ModelError, first_line, nearest
 
@@ -77,10 +75,10 @@ class AttemptError(Exception):
 class UselessError(Exception):
     """No request will be answered here: `refusal` by the server, or it cannot be reached."""
 
-    def __init__(self, reason: str, refusal: Refusal | None, request: Request) -> None:
+    def __init__(self, reason: str, refusal: Refusal | None, exchange: Exchange[Any]) -> None:
         super().__init__(reason)
         self.refusal = refusal
-        self.request = request
+        self.exchange = exchange
 
 
 class Server:
@@ -103,40 +101,37 @@ class Server:
         self._limited_since: float | None = None
         self._warned_at = -SECONDS_BETWEEN_WARNINGS
 
-    def reserve(self, request: Request) -> float:
+    def reserve(self, exchange: Exchange[Any]) -> float:
         """Set the worst case of a request aside, and return it.
 
         Raises:
             BudgetError: the budget does not hold it.
         """
-        amount = self._cost(most_prompt_tokens(request), request.sampling.max_tokens)
+        amount = self._cost(exchange.most_prompt_tokens, exchange.max_tokens)
         self._budget.reserve(amount)
         return amount
 
-    async def complete(self, request: Request, reserved: float) -> Completion:
-        """The completion, or a bad row after the last attempt.
+    async def answer(self, exchange: Exchange[Answer], reserved: float) -> Answer:
+        """The answer, or a bad row after the last attempt.
 
         An attempt that was lost counts with its worst case: the server may have charged for it.
 
         Args:
-            request: what is asked.
+            exchange: what is asked.
             reserved: what `reserve` returned; it is settled here.
 
         Raises:
             UselessError: no request will be answered.
             BudgetError: the budget does not hold another attempt.
         """
-        own = self._settings
-        body = json.dumps(
-            request_body(request, self._model, own.leave_out, own.max_tokens_name, own.extra_body)
-        ).encode()
+        body = json.dumps(exchange.body(self._model, self._settings)).encode()
         held, lost, n_malformed, n_limits, attempt = reserved, 0.0, 0, 0, 0
         actual = reserved  # if we are cancelled, the server may go on
         try:
             while True:
                 try:
-                    await self._wait_for_turn(request)
-                    completion = await self._attempt(request, body, reserved)
+                    await self._wait_for_turn(exchange)
+                    answer = await self._attempt(exchange, body, reserved)
                     break
                 except AttemptError as error:
                     if error.is_lost:
@@ -145,25 +140,25 @@ class Server:
                     n_malformed += error.is_malformed
                     if error.is_limit:
                         n_limits += 1
-                        self._check_patience(error, request)
+                        self._check_patience(error, exchange)
                     else:
                         attempt += 1
                     if attempt == self._settings.max_attempts or n_malformed == 2:
-                        completion = self._given_up(request, attempt, error)
+                        answer = self._given_up(exchange, attempt, error)
                         break
                     if error.is_lost:
                         self._budget.reserve(reserved)
                         held = actual = reserved
                     await self._back_off(n_limits if error.is_limit else attempt, error)
-            actual = completion.cost
-            return replace(completion, cost=actual + lost) if lost else completion
+            actual = answer.cost
+            return replace(answer, cost=actual + lost) if lost else answer
         except UselessError:
             actual = 0.0
             raise
         finally:
             self._budget.settle(held, actual)
 
-    def _check_patience(self, error: AttemptError, request: Request) -> None:
+    def _check_patience(self, error: AttemptError, exchange: Exchange[Any]) -> None:
         """End a run whose server answers nothing but that it is too much.
 
         Raises:
@@ -173,13 +168,13 @@ class Server:
         self._limited_since = self._limited_since or now
         if now - self._limited_since > self._settings.max_wait:
             waited = f"{error}; it has answered no request for {self._settings.max_wait:g} s"
-            raise UselessError(f"{waited} (engine.max_wait): run it again later", None, request)
+            raise UselessError(f"{waited} (engine.max_wait): run it again later", None, exchange)
 
-    async def _wait_for_turn(self, request: Request) -> None:
+    async def _wait_for_turn(self, exchange: Exchange[Any]) -> None:
         if self._requests is not None:
             await self._requests.wait(1)
         if self._tokens is not None:
-            await self._tokens.wait(most_prompt_tokens(request) + request.sampling.max_tokens)
+            await self._tokens.wait(exchange.most_prompt_tokens + exchange.max_tokens)
         wait = self._hold_until - time.monotonic()
         if wait > 0:
             await sleep(wait)
@@ -196,15 +191,15 @@ class Server:
             waiting.warning(said, self._name, wait, reason)
         await sleep(wait)
 
-    async def _attempt(self, request: Request, body: bytes, worst: float) -> Completion:
-        with self._addresses.one_for(request) as address:
-            return await self._attempt_at(address, request, body, worst)
+    async def _attempt(self, exchange: Exchange[Answer], body: bytes, worst: float) -> Answer:
+        with self._addresses.one_for(exchange.asked) as address:
+            return await self._attempt_at(address, exchange, body, worst)
 
     async def _attempt_at(
-        self, address: str, request: Request, body: bytes, worst: float
-    ) -> Completion:
+        self, address: str, exchange: Exchange[Answer], body: bytes, worst: float
+    ) -> Answer:
         session, proxy = self._open_session(), self._proxies[address]
-        url = self._url(address, endpoint(request))
+        url = self._url(address, exchange.endpoint)
         try:
             async with session.post(url, data=body, allow_redirects=False, proxy=proxy) as response:
                 self._addresses.reached(address)
@@ -219,7 +214,7 @@ class Server:
             reason = f"{address} cannot be reached ({first_line(error)})"
             is_news = self._addresses.unreachable(address)
             if self._addresses.is_hopeless:
-                raise UselessError(reason, None, request) from error
+                raise UselessError(reason, None, exchange) from error
             if is_news and len(self._addresses.urls) > 1:
                 waiting.warning("model '%s': %s; the others go on", self._name, reason)
             raise AttemptError(reason) from error  # it may be restarting
@@ -230,54 +225,53 @@ class Server:
             reason = f"the connection broke off ({first_line(error)})"
             raise AttemptError(reason, is_lost=True) from error
         if response.status == 200:
-            return self._read(request, content, worst)
+            return self._read(exchange, content, worst)
         if 300 <= response.status < 400:
             content = f"moved to {moved_to}; correct base_url".encode()
-        return self._read_refusal(request, response.status, content, retry_after)
+        return self._read_refusal(exchange, response.status, content, retry_after)
 
-    def _read(self, request: Request, content: bytes, worst: float) -> Completion:
+    def _read(self, exchange: Exchange[Answer], content: bytes, worst: float) -> Answer:
         try:
-            completion, is_known = read_answer(request, content)
+            answer, usage = exchange.read(content)
         except BadAnswerError as error:
             raise AttemptError(str(error), is_lost=True, is_malformed=True) from error
         except PassingError as error:
             if error.refusal is not None:
-                return self._judged(request, error.refusal, str(error), None)
+                return self._judged(exchange, error.refusal, str(error), None)
             raise AttemptError(str(error), is_lost=True) from error
         self._limited_since = None  # not at any 200: its body may say that the rate is exceeded
-        if not is_known:
-            return replace(completion, cost=worst)
-        n_prompt, n_completion = completion.n_prompt_tokens, completion.n_completion_tokens
+        if usage is None:
+            return replace(answer, cost=worst)
         if self._tokens is not None:
-            most = most_prompt_tokens(request) + request.sampling.max_tokens
-            self._tokens.give_back(most - n_prompt - n_completion)
-        return replace(completion, cost=self._cost(n_prompt, n_completion))
+            most = exchange.most_prompt_tokens + exchange.max_tokens
+            self._tokens.give_back(most - sum(usage))
+        return replace(answer, cost=self._cost(*usage))
 
     def _read_refusal(
-        self, request: Request, status: int, content: bytes, retry_after: float | None
-    ) -> Completion:
+        self, exchange: Exchange[Answer], status: int, content: bytes, retry_after: float | None
+    ) -> Answer:
         refusal = read_refusal(status, content)
-        return self._judged(request, refusal, f"HTTP {status}: {refusal.words}", retry_after)
+        return self._judged(exchange, refusal, f"HTTP {status}: {refusal.words}", retry_after)
 
     def _judged(
-        self, request: Request, refusal: Refusal, reason: str, retry_after: float | None
-    ) -> Completion:
-        verdict = judge(refusal, request)
+        self, exchange: Exchange[Answer], refusal: Refusal, reason: str, retry_after: float | None
+    ) -> Answer:
+        verdict = judge(refusal, exchange.fields(), exchange.has_structure)
         if verdict == "bad row":
-            return Completion(request.id, "", "error", error=f"the server answers {reason}")
+            return exchange.failed(f"the server answers {reason}")
         if verdict == "retry" and retry_after is not None and retry_after > MOST_PATIENCE:
             reason += f" (it asks to wait {retry_after:.0f} s; run it again then)"
-            raise UselessError(reason, refusal, request)
+            raise UselessError(reason, refusal, exchange)
         if verdict == "retry":
             is_limit = refusal.status == 429
             said = f"the server answers {reason}"
             raise AttemptError(said, retry_after=retry_after, is_limit=is_limit)
-        raise UselessError(reason, refusal, request)
+        raise UselessError(reason, refusal, exchange)
 
-    def _given_up(self, request: Request, attempt: int, error: AttemptError) -> Completion:
+    def _given_up(self, exchange: Exchange[Answer], attempt: int, error: AttemptError) -> Answer:
         attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
         reason = self._without_key(f"gave up after {attempts}; at last {error}")
-        return Completion(request.id, "", "error", error=reason, is_passing=True)
+        return exchange.failed(reason, is_passing=True)
 
     async def explain(self, error: UselessError) -> ModelError:
         """The one message for the user, whose server this is."""
@@ -287,19 +281,19 @@ class Server:
             said = f"{error}"
             todo = f"it should serve '{self._model}': start it, or correct engine.base_url"
         elif is_about_model(refusal):
-            todo = await self._what_is_served(error.request)
+            todo = await self._what_is_served(error.exchange)
         elif refusal.status in (401, 403):
             todo = f"asked for '{self._model}': "
             if self._key is None:
                 todo += f"set the environment variable {variable} to a key for it"
             else:
                 todo += f"it refuses the key in the environment variable {variable}"
-        elif is_about_structure(refusal, error.request):
+        elif error.exchange.has_structure and is_about_structure(refusal):
             todo = (
                 "it does not take the structure of the answers; leave it out of the stage's "
                 "settings (structured_output, constrain)"
             )
-        elif name := refused_setting(refusal, error.request):
+        elif name := refused_setting(refusal, error.exchange.fields()):
             remedy = REMEDIES.get(name, LEAVE_OUT.format(name=name))
             todo = f"it does not take '{name}'; set {remedy}"
         elif refusal.code == "insufficient_quota" or refusal.status == 402:
@@ -308,7 +302,7 @@ class Server:
             todo = f"no other request for '{self._model}' would be answered either"
         return ModelError(f"model '{self._name}': {said}; {todo}")
 
-    async def _what_is_served(self, request: Request) -> str:
+    async def _what_is_served(self, exchange: Exchange[Any]) -> str:
         """What to do about a 404, by the list of models that the server gives."""
         wrong = "is engine.base_url right? It usually ends in /v1"
         address, patience = self._addresses.urls[0], aiohttp.ClientTimeout(CONNECT_TIMEOUT)
@@ -320,7 +314,7 @@ class Server:
         except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError):
             return f"asked for '{self._model}'; the server gives no list of its models; {wrong}"
         if self._model in models:
-            return f"it serves '{self._model}', but has no /{endpoint(request)}; {wrong}"
+            return f"it serves '{self._model}', but has no /{exchange.endpoint}; {wrong}"
         hint = nearest(self._model, models).replace("allowed:", "it serves:")
         return f"it does not serve '{self._model}' (engine.model); {hint}"
 

@@ -38,6 +38,8 @@ class OpenAISettings(EngineSettings):
 
     loads_weights: ClassVar[bool] = False
     holds_structure: ClassVar[bool] = True
+    gives_likelihoods: ClassVar[bool] = True  # where it is vLLM's server: it is asked first
+    gives_likeliest: ClassVar[bool] = True
 
     kind: Literal["openai"]
     base_url: str | tuple[str, ...] = execution_setting(

@@ -179,6 +179,8 @@ class StoredAnswers:
         asked: dict[str, Any] = {"prompt": request.prompt, "completion": request.completion}
         if request.ranks:
             asked["ranks"] = request.ranks
+        if request.top_k:
+            asked["top_k"] = request.top_k
         return digest({"model": self._model[0], "score": asked}), NO_LIMIT
 
     def score(self, key: Key, request: ScoreRequest) -> Score | None:
@@ -187,16 +189,25 @@ class StoredAnswers:
         if found is None:
             return None
         _, data, logprobs, n_prompt, n_tokens, *_ = found[1]
-        numbers = _numbers("i", data)
-        ids, ranks = numbers[:n_tokens], numbers[n_tokens:]
-        return Score(request.id, ids, _numbers("d", logprobs), n_prompt, ranks=ranks)
+        numbers, logps = _numbers("i", data), _numbers("d", logprobs)
+        n_ranks = n_tokens if request.ranks else 0
+        return Score(
+            request.id,
+            numbers[:n_tokens],
+            logps[:n_tokens],
+            n_prompt,
+            ranks=numbers[n_tokens : n_tokens + n_ranks],
+            top_ids=numbers[n_tokens + n_ranks :],
+            top_logprobs=logps[n_tokens:],
+        )
 
     def keep_score(self, key: Key, score: Score) -> None:
         """Write likelihoods down, unless they are an error."""
         if score.error is None:
-            ids, logprobs = array("i", score.token_ids), array("d", score.logprobs)
-            data = ids.tobytes() + array("i", score.ranks).tobytes()
-            numbers = [data, logprobs.tobytes(), score.n_prompt_tokens, len(ids), 0.0]
+            ids = array("i", (*score.token_ids, *score.ranks, *score.top_ids)).tobytes()
+            logprobs = array("d", (*score.logprobs, *score.top_logprobs)).tobytes()
+            n_tokens = len(score.token_ids)
+            numbers = [ids, logprobs, score.n_prompt_tokens, n_tokens, score.cost]
             self._store.keep(key[0], 0, self._model, ["", *numbers, None, None, None])
 
 

@@ -171,7 +171,7 @@ def _forced(row: ScoredTokens) -> SamplingParams:
     applies `allowed_token_ids`, so they are the model's own. For a rank up to n, the n - 1
     likeliest tokens are asked for as well: see `_rank`.
     """
-    likeliest = max(0, row.request.ranks - 1)
+    likeliest = max(0, row.request.ranks - 1, row.request.top_k)
     return SamplingParams(
         temperature=0,
         max_tokens=1,
@@ -195,8 +195,22 @@ def _score(row: ScoredTokens, output: Any) -> Score:
     logprobs = tuple(step[token].logprob for token, step in pairs)
     ranks: tuple[int, ...] = ()
     if row.request.ranks:
-        ranks = tuple(_rank(token, step) for token, step in pairs)
-    return Score(row.request.id, tokens, logprobs, row.start, ranks=ranks)
+        ranks = tuple(min(row.request.ranks, _rank(token, step)) for token, step in pairs)
+    top = [pair for step in steps for pair in _likeliest(step, row.request.top_k)]
+    return Score(
+        row.request.id,
+        tokens,
+        logprobs,
+        row.start,
+        ranks=ranks,
+        top_ids=tuple(token for token, _ in top),
+        top_logprobs=tuple(logprob for _, logprob in top),
+    )
+
+
+def _likeliest(step: Mapping[int, Any], k: int) -> list[tuple[int, float]]:
+    found = ((token, entry.logprob) for token, entry in step.items())
+    return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k] if k else []
 
 
 def _rank(token: int, step: Mapping[int, Any]) -> int:

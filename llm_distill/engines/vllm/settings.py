@@ -21,6 +21,7 @@ class VLLMSettings(EngineSettings):
 
     holds_structure: ClassVar[bool] = True
     gives_likelihoods: ClassVar[bool] = True
+    gives_likeliest: ClassVar[bool] = True
 
     kind: Literal["vllm"]
     tensor_parallel_size: int = execution_setting(1, "GPUs that share each layer", ge=1)

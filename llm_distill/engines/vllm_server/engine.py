@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
 from llm_distill.engines.openai.engine import OpenAIEngine
+from llm_distill.engines.openai.exchange import Answer
 from llm_distill.engines.openai.settings import OpenAISettings, Price
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import saved_dtype
@@ -76,7 +77,7 @@ class VLLMServerEngine:
                     max_attempts=ATTEMPTS,
                     price=Price(input=0, output=0),
                 ),
-                replace(source, path=_served_name(source)),
+                replace(source, path=_served_name(source), tokenizer=source),
                 budget,
             )
         except BaseException:
@@ -88,22 +89,23 @@ class VLLMServerEngine:
         """Raises:
         ModelError: the server has ended; what came before is kept.
         """
+        yield from self._checked(self._engine.generate(requests))
+
+    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
+        """Raises:
+        ModelError: as `generate` does.
+        """
+        yield from self._checked(self._engine.score(requests))
+
+    def _checked(self, answers: Iterator[Answer]) -> Iterator[Answer]:
         try:
-            for completion in self._engine.generate(requests):
-                if completion.error is not None:
+            for answer in answers:
+                if answer.error is not None:
                     self._server.check()
-                yield completion
+                yield answer
         except ModelError:
             self._server.check()
             raise
-
-    def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
-        """Not possible.
-
-        Raises:
-            ModelError: always.
-        """
-        return self._engine.score(requests)
 
     def close(self) -> None:
         """Stop the server; its memory is free then."""

@@ -32,6 +32,8 @@ class VLLMServerSettings(EngineSettings):
 
     loads_weights: ClassVar[bool] = True
     holds_structure: ClassVar[bool] = True
+    gives_likelihoods: ClassVar[bool] = True
+    gives_likeliest: ClassVar[bool] = True
 
     kind: Literal["vllm_server"]
     tensor_parallel_size: int = execution_setting(1, "GPUs that share each layer", ge=1)

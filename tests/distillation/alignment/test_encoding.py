@@ -291,3 +291,19 @@ def answer_of(row, column):
 def test_rows_without_turns_say_why(row, read, reason):
     with pytest.raises(UnusableRowError, match=reason):
         read(row, next(name for name in row if name != "p"))
+
+
+@pytest.mark.parametrize("prompt_format", ["chat", "text"])
+@pytest.mark.parametrize("name", ["tiny-teacher", "tiny-student"])
+def test_a_text_that_goes_on_has_no_end(name, prompt_format):
+    """What is before its end stays as it is, in the last turn and in those before."""
+    coder = row_encoder(ModelSource(name, str(MODELS / name), prompt_format=prompt_format), 64)
+    turns = asked("What is 3 + 4?", "3 + 4 = 7.")
+    whole, cut = coder.encode(turns), coder.encode(turns, is_open=True)
+    assert cut.ids.tolist() == whole.ids[: whole.contents[-1].end].tolist()
+    assert not coder.pairs.ends & {*cut.ids[cut.contents[0].start :].tolist()}
+    assert not cut.contents[-1].is_closed
+    assert read(coder, cut) == read(coder, whole)
+    if prompt_format == "chat":
+        talk = coder.encode(TALK, is_open=True)
+        assert [content.is_closed for content in talk.contents] == [True, False]

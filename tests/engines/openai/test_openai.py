@@ -24,7 +24,6 @@ from llm_distill.engines.base import (
     Completion,
     Request,
     SamplingSettings,
-    ScoreRequest,
     StructuredOutput,
 )
 from llm_distill.engines.budget import Budget
@@ -456,7 +455,7 @@ def test_the_budget_is_never_passed_and_what_is_in_flight_is_kept(server: Loopba
     assert [completion.cost for completion in came] == [3.0] * 6
     assert len(server.calls) == 6
     assert budget.spent == 18
-    for part in ("18 of 25 is spent", "could cost 10", "6 completions came", "higher --max-cost"):
+    for part in ("18 of 25 is spent", "could cost 10", "6 answers came", "higher --max-cost"):
         assert part in str(error.value)
     budget.limit = 28
     assert len(list(itertools.islice(engine.generate(requests(9)), 1))) == 1
@@ -500,7 +499,7 @@ def test_an_attempt_that_was_lost_counts_as_charged(server: Loopback) -> None:
     assert completion.cost == engine._server._budget.spent == 13  # 10 at worst, and 3 in fact
     server.faults.append(cut)
     engine._server._budget.limit = 13 + 19.5  # enough for one worst case, not for two
-    with pytest.raises(BudgetError, match="0 completions came"):
+    with pytest.raises(BudgetError, match="0 answers came"):
         list(engine.generate([request()]))
     assert engine._server._budget.spent == 23
     engine._server._budget.reserve(9.5)  # nothing is still set aside
@@ -562,11 +561,6 @@ def test_ctrl_c_leaves_nothing_behind(server: Loopback, caplog: pytest.LogCaptur
     engine.close()
     gc.collect()
     assert not caplog.records
-
-
-def test_likelihoods_are_not_to_be_had(server: Loopback) -> None:
-    with pytest.raises(ModelError, match="score with kind: transformers"):
-        list(open_on(server.url).score([ScoreRequest("a", "b", "c")]))
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,12 @@ from llm_distill.engines.openai.answers import (
     BadAnswerError,
     PassingError,
     Refusal,
+    Verdict,
     judge,
     read_answer,
     read_refusal,
 )
+from llm_distill.engines.openai.exchange import Writing
 from llm_distill.engines.openai.request import (
     fold_seed,
     most_prompt_tokens,
@@ -27,6 +29,10 @@ MESSAGES = [{"role": "user", "content": "2 + 2?"}]
 TEXT = Request("a", "2 + 2?", SamplingSettings())
 CHAT = Request("a", MESSAGES, SamplingSettings())
 SCHEMA = {"type": "object"}
+
+
+def judged(refusal: Refusal, request: Request) -> Verdict:
+    return judge(refusal, Writing(request).fields(), request.structure is not None)
 
 
 def test_defaults_are_sent_but_for_what_not_every_server_knows() -> None:
@@ -240,7 +246,7 @@ def test_a_failure_in_an_answer_with_status_200_may_pass(body: Any, status: int 
         read_answer(TEXT, json.dumps(body).encode())
     refusal = caught.value.refusal
     assert (refusal.status if refusal else None) == status
-    assert refusal is None or judge(refusal, TEXT) == "retry"
+    assert refusal is None or judged(refusal, TEXT) == "retry"
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"\xff{}", b"[" * 100_000])
@@ -309,13 +315,13 @@ def test_errors_of_several_servers_are_read(body: str, expected: Refusal) -> Non
     ],
 )
 def test_what_an_error_means(refusal: Refusal, expected: str) -> None:
-    assert judge(refusal, TEXT) == expected
+    assert judged(refusal, TEXT) == expected
 
 
 def test_an_error_about_the_structure_that_was_asked_for_is_every_rows() -> None:
     structured = Request("a", "x", SamplingSettings(), structure=StructuredOutput(regex="(?<=a)b"))
-    assert judge(Refusal(400, "Failed to compile the regex"), structured) == "fatal"
-    assert judge(Refusal(400, "maximum context length; structured"), structured) == "bad row"
+    assert judged(Refusal(400, "Failed to compile the regex"), structured) == "fatal"
+    assert judged(Refusal(400, "maximum context length; structured"), structured) == "bad row"
 
 
 def test_fields_are_left_out_renamed_and_added() -> None:

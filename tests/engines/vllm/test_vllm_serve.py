@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -24,6 +25,7 @@ from llm_distill.engines.base import (
     Completion,
     Request,
     SamplingSettings,
+    ScoreRequest,
     StructuredOutput,
 )
 from llm_distill.engines.budget import Budget
@@ -124,7 +126,7 @@ def reference() -> TransformersEngine:
 
 def open_on(url: str, model: str = SERVED) -> Any:
     settings = OpenAISettings(kind="openai", base_url=url, model=model, max_attempts=1)
-    return settings.open(ModelSource("teacher", "none"), Budget(None))
+    return settings.open(ModelSource("teacher", "none", tokenizer=SMOLLM2), Budget(None))
 
 
 def greedy(**changes: Any) -> SamplingSettings:
@@ -249,3 +251,39 @@ def test_a_prompt_that_does_not_fit_is_a_bad_row(server: Any) -> None:
         assert given[key].finish_reason == "error"
         assert "maximum context length is 512" in str(given[key].error)
     assert given["fine"].error is None
+
+
+def test_likelihoods_are_those_of_a_forward_pass(
+    server: Any, reference: TransformersEngine
+) -> None:
+    texts = ["The sea is wide.", " 1 + 1 = 2", "x", "naïve “quotes”, 你好"]
+    requests = [
+        ScoreRequest(f"{form} {text}", prompt, text, ranks=5)
+        for text in texts
+        for form, prompt in (("chat", chat("Tell me of it.")), ("text", "It says:"))
+    ]
+    asked = [replace(request, top_k=6) for request in requests]
+    ours = {score.id: score for score in server.score(asked)}
+    theirs = {score.id: score for score in reference.score(requests)}
+    assert ours.keys() == theirs.keys()
+    for key, score in ours.items():
+        assert score.token_ids == theirs[key].token_ids
+        assert score.n_prompt_tokens == theirs[key].n_prompt_tokens
+        assert score.logprobs == pytest.approx(theirs[key].logprobs, abs=1e-4)
+        assert score.ranks == theirs[key].ranks
+        assert len(score.top_ids) == len(score.top_logprobs) == 6 * len(score.token_ids)
+        for place, (token, logprob, rank) in enumerate(
+            zip(score.token_ids, score.logprobs, score.ranks, strict=True)
+        ):
+            top = slice(6 * place, 6 * place + 6)
+            assert list(score.top_logprobs[top]) == sorted(score.top_logprobs[top], reverse=True)
+            if rank < 5:
+                assert score.top_ids[top][rank - 1] == token
+                assert score.top_logprobs[top][rank - 1] == logprob
+
+
+def test_more_likeliest_tokens_than_it_gives_are_refused_before_anything_is_scored(
+    server: Any,
+) -> None:
+    with pytest.raises(ModelError, match="--max-logprobs"):
+        list(server.score([ScoreRequest("a", "It says:", " no", top_k=21)]))
