@@ -54,7 +54,7 @@ def run_command(
             try:
                 run_pipeline(pipeline, workspace, selection, events, max_cost)
             finally:
-                events.report = _report(events.record, workspace, events.says)
+                events.report = write_or_find_report(events.record, workspace, events.says)
         return
     pipeline, workspace = _prepared(file, profile, assignments, selection, root)
     out = console()
@@ -72,7 +72,7 @@ def run_command(
             f"{escape(str(workspace.artifacts))}, a training also its checkpoints; "
             f"{_how_to_go_on(selection, pipeline, display)}"
         )
-        _name_report(_report(display.record, workspace, say), display.record)
+        _name_report(write_or_find_report(display.record, workspace, say), display.record)
         raise SystemExit(130) from None
     except Exception:
         if display.begun:
@@ -80,14 +80,14 @@ def run_command(
                 "[red]failed[/red]: finished stages are kept; once it is mended, "
                 f"{_how_to_go_on(selection, pipeline, display)}"
             )
-        _name_report(_report(display.record, workspace, say), display.record)
+        _name_report(write_or_find_report(display.record, workspace, say), display.record)
         raise
     _show_results(record, workspace)
     out.print(
         f"done: {record.name}, kept in {escape(str(record.directory))}; "
         f"its stages: llm-distill status {record.name}"
     )
-    _name_report(_report(record, workspace, say), record)
+    _name_report(write_or_find_report(record, workspace, say), record)
 
 
 def _prepared(
@@ -141,7 +141,7 @@ def report_command(name: str | None, root: Path, output: Path | None) -> None:
     _name_report(write_report(record, workspace, output))
 
 
-def _report(
+def write_or_find_report(
     record: RunRecord | None, workspace: Workspace, says: Callable[[str], None]
 ) -> Path | None:
     """Write the report of what there is, or find an equal one; None where there is nothing.

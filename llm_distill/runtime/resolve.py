@@ -17,7 +17,7 @@ from llm_distill.pipeline.graph import base_model
 from llm_distill.pipeline.schema import ModelConfig, PipelineConfig
 from llm_distill.prompts import chat_template, load_template
 from llm_distill.runtime.artifact import Artifact, directory_digest
-from llm_distill.runtime.fingerprint import result_settings
+from llm_distill.runtime.fingerprint import result_settings, without_earlier_stages
 from llm_distill.stage import Stage, models_of, references, rows_of
 
 
@@ -37,7 +37,35 @@ class Resolver:
     def identity(self, name: str) -> dict[str, Any]:
         """Everything that can change the stage's result, as JSON. Its inputs must be ready."""
         stage = self.pipeline.stages[name]
-        identity: dict[str, Any] = {
+        identity = self._own_identity(stage)
+        for target, kind, is_asked in _inputs_of(stage):
+            if kind == "rows":
+                identity["inputs"][target] = self.ready[target].manifest.content_digest
+            else:
+                identity["models"][target] = self._model_identity(target, writes_text=is_asked)
+        if stage.is_seeded():
+            identity["seed"] = self.pipeline.seed_of(name)
+        return identity
+
+    def recipe(self, name: str) -> dict[str, Any]:
+        """`identity` without what depends on the seed or on earlier stages; needs no artifacts.
+
+        Of a model that a stage trains it has what is known of its base.
+        """
+        stage = self.pipeline.stages[name]
+        identity = self._own_identity(stage)
+        for target, kind, is_asked in _inputs_of(stage):
+            if kind == "rows":
+                identity["inputs"][target] = None
+            else:
+                base = base_model(target, self.pipeline.stages)
+                found = self._model_identity(base, writes_text=is_asked)
+                identity["models"][target] = found
+        return without_earlier_stages(identity, self.pipeline.stages)
+
+    def _own_identity(self, stage: Stage) -> dict[str, Any]:
+        """What it says itself; inputs and models are to be filled in."""
+        return {
             "stage": stage.stage,
             "version": stage.version,
             "settings": {**result_settings(stage), **stage.further_settings()},
@@ -46,18 +74,6 @@ class Resolver:
             "inputs": {},
             "models": {},
         }
-        found = references(stage)
-        asked = {t for place, t, kind in found if kind == "model" and stage.asks(place)}
-        for _, target, kind in found:
-            if kind == "rows":
-                identity["inputs"][target] = self.ready[target].manifest.content_digest
-            else:
-                identity["models"][target] = self._model_identity(
-                    target, writes_text=target in asked
-                )
-        if stage.is_seeded():
-            identity["seed"] = self.pipeline.seed_of(name)
-        return identity
 
     def learn_commits(self, names: Iterable[str]) -> None:
         """Ask the Hub, once, for the commits of what these stages read from it."""
@@ -180,6 +196,13 @@ def _chat_template(config: ModelConfig) -> str | None:
 
 def _is_adapter(artifact: Artifact) -> bool:
     return (artifact.path / "adapter_config.json").is_file()
+
+
+def _inputs_of(stage: Stage) -> list[tuple[str, str, bool]]:
+    """(name, rows or model, whether a model is asked to write) for each reference."""
+    found = references(stage)
+    asked = {t for place, t, kind in found if kind == "model" and stage.asks(place)}
+    return [(target, kind, target in asked) for _, target, kind in found]
 
 
 def _templates(stage: Stage) -> list[str]:
