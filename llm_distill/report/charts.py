@@ -61,6 +61,7 @@ class Intervals:
     Attributes:
         group: What the groups are.
         values: Group to series to value.
+        series: In this order, so that charts side by side have the same colors.
         zero: Whether a line marks 0, as for differences.
     """
 
@@ -68,11 +69,8 @@ class Intervals:
 
     group: str
     values: Mapping[str, Mapping[str, Figure]]
+    series: tuple[str, ...]
     zero: bool = False
-
-    @property
-    def series(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(name for group in self.values.values() for name in group))
 
     def table(self) -> Table:
         """A row for each group, a column for each series."""

@@ -25,7 +25,8 @@ def groups(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
 def columns(rows: Sequence[Row]) -> tuple[list[str], list[str], list[tuple[str, ...]]]:
     """Names of the columns of text, of those of figures, and a row of cells for each figure.
 
-    Settings and labels that are the same in all rows are left out, apart from the model.
+    Left out are settings and labels that are the same in all rows, apart from the model, and
+    columns of figures without any.
     """
     places = varying(rows)
     short = short_names(places)
@@ -51,6 +52,14 @@ def columns(rows: Sequence[Row]) -> tuple[list[str], list[str], list[tuple[str, 
             shown += none if row.difference is None else _spelled(row.difference, points, sign=True)
         items = "" if row.mean.n_items is None else f"{row.mean.n_items:,}"
         cells.append((*shown, str(len(row.mean.seeds)), items))
+    n_names = len(places) + len(names)
+    shown_columns = [
+        index
+        for index in range(n_names + len(right))
+        if index < n_names or any(row[index] for row in cells)
+    ]
+    cells = [tuple(row[index] for index in shown_columns) for row in cells]
+    right = [right[index - n_names] for index in shown_columns if index >= n_names]
     return [short[place] for place in places] + names, right, cells
 
 

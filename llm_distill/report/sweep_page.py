@@ -124,6 +124,7 @@ def _drawing(
 ) -> Drawing:
     """Settings as groups and models as series; models as groups where there is one setting."""
     places = varying(own)
+    models = tuple(dict.fromkeys(row.labels.get("model", "") for row in own))
     values: dict[str, dict[str, Figure]] = {}
     for row, figure in found[:MOST_POINTS]:
         model = row.labels.get("model", "")
@@ -133,7 +134,8 @@ def _drawing(
     left = len(found) - MOST_POINTS
     note = f"The first {MOST_POINTS}; {left} more are not drawn. " if left > 0 else ""
     what = "setting" if places else "model"
-    return Drawing(title, Intervals(what, values, zero), f"{note}95 % intervals.")
+    chart = Intervals(what, values, models if places else ("",), zero)
+    return Drawing(title, chart, f"{note}95 % intervals.")
 
 
 def _difference(row: Row) -> Figure:

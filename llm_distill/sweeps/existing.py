@@ -104,7 +104,10 @@ def _file(pipeline: str, found: Sequence[_Found], left_out: list[str]) -> SweepF
                 f"{record.name} (seed {record.seed}): {known.run} has the same settings and seed, "
                 "and is newer; their figures differ"
             )
-    file.runs.sort(key=lambda run: (run.setting, run.seed))
+    begun: dict[str, float] = {}
+    for run in file.runs:
+        begun[run.setting] = min(run.started, begun.get(run.setting, run.started))
+    file.runs.sort(key=lambda run: (begun[run.setting], run.seed))
     return file
 
 
