@@ -118,9 +118,10 @@ def show_before(out: Console, pipeline: PipelineConfig) -> None:
 
 
 def status_command(name: str | None, root: Path) -> None:
-    """Show a run's stages, and why it stopped if it did."""
+    """Show a run's stages, why it stopped if it did, and what of it was pruned."""
     out = console()
-    record = read_run(Workspace(root), name, on_damaged=say)
+    workspace = Workspace(root)
+    record = read_run(workspace, name, on_damaged=say)
     profile = f", profile {record.profile}" if record.profile else ""
     out.print(f"{escape(record.described)} ({escape(f'{record.pipeline}{profile}')})")
     out.print(status_table(record))
@@ -129,6 +130,14 @@ def status_command(name: str | None, root: Path) -> None:
             why = stage.why.removeprefix(f"stage '{stage_name}': ")
             out.print(f"{stage_name} failed: {why}", markup=False)
             out.print(f"log: {record.directory / 'logs' / f'{stage_name}.log'}", markup=False)
+    made = {name: stage.artifact for name, stage in record.stages.items() if stage.artifact}
+    pruned = [
+        name
+        for name, address in made.items()
+        if not workspace.path(address).exists() and workspace.pruned_place(address).exists()
+    ]
+    if pruned:
+        out.print(f"pruned since, and made again by the next run: {', '.join(pruned)}")
 
 
 def report_command(name: str | None, root: Path, output: Path | None) -> None:

@@ -16,6 +16,7 @@ from llm_distill.integrity import DamagedError
 from llm_distill.manifest import Manifest
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.fingerprint import without_earlier_stages
+from llm_distill.runtime.pruned import find_pruned
 from llm_distill.runtime.record import RunRecord
 from llm_distill.sweeps.outcomes import Items, Measured, marks_of
 
@@ -62,19 +63,23 @@ def measure(record: RunRecord, workspace: Workspace) -> RunMeasured:
             artifact = workspace.find(stage.artifact, read_files=False) if stage.artifact else None
         except DamagedError:
             artifact = None
-        if artifact is None:
+        pruned = find_pruned(workspace, stage.artifact) if stage.artifact else None
+        if artifact is None and pruned is None:
             found.missing.append(name)
             continue
-        manifest = artifact.manifest
-        found.recipe[name] = without_earlier_stages(manifest.identity, record.stages)
-        _stage(name, manifest, artifact.path, found)
+        known = artifact or pruned
+        assert known is not None
+        found.recipe[name] = without_earlier_stages(known.manifest.identity, record.stages)
+        _stage(name, known.manifest, artifact.path if artifact else None, found)
     return found
 
 
-def _stage(name: str, manifest: Manifest, path: Path, found: RunMeasured) -> None:
+def _stage(name: str, manifest: Manifest, path: Path | None, found: RunMeasured) -> None:
+    """path: of its rows; None where they were pruned, and only its figures are known."""
     results = Results.from_metrics(manifest.metrics)
     columns = set(manifest.features or ())
-    exam = _Exam.read(path, manifest) if results.of_models and _is_exam(columns) else None
+    is_exam = results.of_models and _is_exam(columns)
+    exam = _Exam.read(path, manifest) if is_exam and path is not None else None
     figures: list[tuple[Figure, Answers]] = []
     for row in results.exam:
         answers = exam.of(model=row.model, shots=row.shots) if exam else {}
