@@ -20,8 +20,8 @@ from llm_distill.report.sweep_page import write_page
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.sweeps.carry_out import carry_out
 from llm_distill.sweeps.existing import sweep_of_runs
-from llm_distill.sweeps.figures import Row, read_baseline, read_where, rows_of
-from llm_distill.sweeps.grid import described, read_axis, read_seeds
+from llm_distill.sweeps.figures import Row, check_baseline, read_baseline, read_where, rows_of
+from llm_distill.sweeps.grid import Axis, described, read_axis, read_seeds
 from llm_distill.sweeps.merge import merged
 from llm_distill.sweeps.notes import notes
 from llm_distill.sweeps.outcomes import Outcome, SweepFile, read_sweep
@@ -59,7 +59,8 @@ class _Watcher:
         if outcome.state == "done":
             self._out.print(f"done: {outcome.run}")
         else:
-            self._out.print(f"[red]failed[/red]: {escape(outcome.why)}")
+            more = f" (its logs: llm-distill status {outcome.run})" if outcome.run else ""
+            self._out.print(f"[red]failed[/red]: {escape(outcome.why + more)}")
 
 
 def sweep_command(
@@ -84,6 +85,7 @@ def sweep_command(
     workspace = Workspace(shown.root)
     axes = [read_axis(text) for text in assignments]
     study = Study.checked(file, profile, axes, read_seeds(seeds) if seeds else (), workspace)
+    _check_asked(study, axes, shown)
     if not only_plan:
         workspace.prepare()
     path, known, why = find_file(study, shown.output)
@@ -136,6 +138,15 @@ def sweep_command(
         n = sum(run.state == "failed" for run in ours.runs)
         print(f"error: {n} of {counted(len(combinations), 'run')} failed", file=sys.stderr)
         raise SystemExit(error.exit_code if isinstance(error, LLMDistillError) else 1)
+
+
+def _check_asked(study: Study, axes: Sequence[Axis], shown: Shown) -> None:
+    """Refuse before the first run what would be refused after the last."""
+    pipeline = study.pipeline
+    check_baseline(shown.baseline, [*pipeline.models, *pipeline.stages], axes)
+    for stage in shown.stages:
+        if stage not in pipeline.stages:
+            raise ConfigError(f"--stage {stage}: {pipeline.why_no_stage(stage)}")
 
 
 def show_files(paths: Sequence[Path], seeds: str | None, shown: Shown) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.evaluation.result_rows import Kind
 from llm_distill.methods.statistics import Estimate, bootstrap, crossed_bootstrap, mean_interval
 from llm_distill.pipeline.yaml_file import parse_yaml
-from llm_distill.sweeps.grid import described, read_axis, setting_key, written
+from llm_distill.sweeps.grid import Axis, described, read_axis, setting_key, settings_of, written
 from llm_distill.sweeps.outcomes import Key, Measured, Outcome, SweepFile
 
 Where = Mapping[str, Sequence[str]]
@@ -36,7 +36,8 @@ class Mean:
 
     over_seeds: Student's t over the seeds' means: how it moves with other seeds on these items.
     over_both: the crossed bootstrap over seeds and items; of one seed the bootstrap over items.
-    seeds: that it is the mean of. n_items: None where items are not known, or not the same.
+    seeds: that it is the mean of. n_items: None where `items` is not "same".
+    items: whether the runs have the same, different ones, or it is not known.
     """
 
     value: float
@@ -44,6 +45,7 @@ class Mean:
     over_both: Estimate | None
     seeds: tuple[int, ...]
     n_items: int | None
+    items: Literal["same", "different", "unknown"] = "unknown"
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,33 @@ def read_baseline(texts: Sequence[str], file: SweepFile) -> Baseline:
             raise ConfigError(f"--baseline {text}: no run has this value; {nearest('', known)}")
         places[place] = value
     return Baseline(model, places)
+
+
+def check_baseline(texts: Sequence[str], names: Sequence[str], axes: Sequence[Axis]) -> None:
+    """What can be said of `--baseline` before there are figures.
+
+    Args:
+        texts: As `read_baseline` takes them.
+        names: The pipeline's models and stages.
+        axes: What is swept.
+
+    Raises:
+        ConfigError: there is no such model, place or value.
+    """
+    places = {axis.place: axis for axis in axes}
+    for text in texts:
+        place, equals, _ = text.partition("=")
+        if not equals and text not in names:
+            raise ConfigError(f"--baseline {text}: no such model; {nearest(text, names)}")
+        if equals and place not in places:
+            raise ConfigError(
+                f"--baseline {text}: '{place}' is not swept; {nearest(place, places)}"
+            )
+        if equals:
+            known = {written(s.values[place]) for s in settings_of([places[place]])}
+            (value,) = _one_value(text)
+            if written(value) not in known:
+                raise ConfigError(f"--baseline {text}: no run has this value; {nearest('', known)}")
 
 
 def read_where(texts: Sequence[str], file: SweepFile) -> Where:
@@ -209,7 +238,9 @@ def _mean(by_seed: Mapping[int, Measured]) -> Mean:
     table = None
     if len({figure.items for figure in figures}) == 1 and figures[0].marks:
         table = [figure.by_item() for figure in figures]
-    return _over([figure.value for figure in figures], table, tuple(by_seed))
+    mean = _over([figure.value for figure in figures], table, tuple(by_seed))
+    known = all(figure.items for figure in figures)
+    return mean if table or not known else replace(mean, items="different")
 
 
 def _difference(own: Mapping[int, Measured], base: Mapping[int, Measured]) -> Mean | None:
@@ -238,6 +269,7 @@ def _over(values: list[float], table: list[list[float]] | None, seeds: tuple[int
         over_both=both,
         seeds=seeds,
         n_items=len(table[0]) if table is not None else None,
+        items="unknown" if table is None else "same",
     )
 
 
@@ -247,8 +279,6 @@ def _listed(values: str, where: str) -> list[str]:
 
 
 def _one_value(text: str) -> tuple[Any]:
-    from llm_distill.sweeps.grid import settings_of
-
     axis = read_axis(text)
     if len(axis.values) != 1:
         raise ConfigError(f"--baseline {text}: name one value")

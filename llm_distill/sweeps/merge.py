@@ -92,8 +92,13 @@ def _without(name: str, stage: Recipe, places: Sequence[str]) -> dict[str, Any]:
     for place in places:
         section, *rest = place.split(".")
         if section == "models":
-            for model in left["models"]:  # a trained one has its base's engine in it
-                left["models"][model] = None
+            for model, identity in left["models"].items():
+                is_trained = "weights" not in (identity or {})  # it has its base's engine in it
+                if is_trained or model == rest[0]:
+                    left["models"][model] = None
+            continue
+        if section == "variables":
+            left["settings"] = _dropped(left.get("settings", {}), ["variables", *rest])
             continue
         plain = name.partition("@")[0]
         own = section == "stages" and rest[:1] == [plain]

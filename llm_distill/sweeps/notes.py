@@ -47,10 +47,15 @@ def _intervals(rows: Sequence[Row]) -> list[str]:
             continue
         if len(row.mean.seeds) == 1:
             found["one seed only: its interval says nothing of runs with other seeds"] = None
-        elif row.mean.n_items is None and row.kind == "share":
+        elif row.mean.items == "different":
             found[
-                f"{row.stage}: the items are not the same for all seeds, or unknown; the interval "
-                "is Student's t over seeds, each with its own items"
+                f"{row.stage}: each seed has its own items; the interval over seeds (Student's t) "
+                "is over both"
+            ] = None
+        elif row.mean.items == "unknown" and row.kind == "share" and "model" in row.labels:
+            found[
+                f"{row.stage}: its items are not known, as its rows are gone or it is no mean over "
+                "them; the interval is over seeds only"
             ] = None
     return list(found)
 
