@@ -90,7 +90,7 @@ def sweep_command(
         workspace.prepare()
     path, known, why = find_file(study, shown.output)
     combinations = study.combinations()
-    todo = [each for each in combinations if not is_done(study, each, known)]
+    todo = [each for each in combinations if not is_done(each, known)]
     if retry_failed:
         todo = combinations
     for warning in study.preflight([s for s in study.settings if s in [c.setting for c in todo]]):

@@ -40,7 +40,7 @@ def sweep_of_runs(
         names: A pipeline's name (all of its runs), or `pipeline/time`.
         workspace: Where they are.
         seeds: Only these; all by default.
-        profile: Only runs with it; all by default.
+        profile: Only runs with it, "" for those without one; all by default.
 
     Raises:
         WorkspaceError: there is no such run, they are of several pipelines, or nothing is left.
@@ -52,7 +52,7 @@ def sweep_of_runs(
     left_out: list[str] = []
     found: list[_Found] = []
     for record in sorted(records.values(), key=lambda r: r.started, reverse=True):
-        if (seeds and record.seed not in seeds) or profile not in (None, record.profile):
+        if (seeds and record.seed not in seeds) or profile not in (None, record.profile or ""):
             continue
         why = None
         if record.state != "done":

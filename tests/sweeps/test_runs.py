@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from llm_distill.evaluation.results import Figure
 from llm_distill.methods.statistics import crossed_bootstrap
 from llm_distill.sweeps import carry_out
+from llm_distill.sweeps.measure import _Exam, _measured
 from llm_distill.sweeps.outcomes import SweepFile, read_sweep
 
 Cli = Callable[..., Any]
@@ -63,6 +65,14 @@ def test_the_figures_are_the_runs_own(quick: Path, cli: Cli) -> None:
         row["model"]: row["accuracy"] for row in results
     }
     assert all(sum(f.by_item()) / 30 == pytest.approx(f.value) for f in run.figures)
+
+
+def test_a_figure_that_is_no_mean_over_items_has_no_marks() -> None:
+    exam = _Exam(("model",), about={"a": [], "b": []})
+    answers = {"a": [1.0], "b": [0.0]}
+    for value, marks in ((0.5, "10"), (0.6, None)):  # such as a perplexity
+        figure = Figure({"model": "weak"}, value, n=2, kind="number")
+        assert _measured("exam", figure, answers, exam, {}).marks == marks
 
 
 def test_every_value_is_checked_before_the_first_run(quick: Path, cli: Cli) -> None:
