@@ -114,7 +114,6 @@ class Study:
         for setting in settings:
             pipeline = self._checked[setting.key]
             resolver = self.resolver(pipeline)
-            resolver.learn_commits(pipeline.stages)
             try:
                 decisions = list(
                     plan(pipeline, self.workspace, Selection(), resolver=resolver, read_files=False)
@@ -142,6 +141,7 @@ class Study:
         if setting.key not in self._recipes:
             pipeline = self._checked[setting.key]
             resolver = self.resolver(pipeline)
+            resolver.learn_commits(pipeline.stages)  # as a run does: they are a part of it
             self._recipes[setting.key] = {n: resolver.recipe(n) for n in pipeline.stages}
         return self._recipes[setting.key]
 
