@@ -42,7 +42,7 @@ def prune_command(root: Path, filters: Filters, *, delete: bool, as_json: bool =
     out = Console(stderr=True, highlight=False) if as_json else console()
     left: list[tuple[Item, str]] = []
     if delete:
-        for item, why in remove(chosen.items, workspace):
+        for item, why in remove(chosen.items, workspace, now):
             if why:
                 left.append((item, why))
     gone = [item for item in chosen.items if item.name not in {each.name for each, _ in left}]

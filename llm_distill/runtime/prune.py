@@ -18,11 +18,13 @@ from llm_distill.integrity import DamagedError, checked_manifest
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.disk import disk_explained
 from llm_distill.runtime.pruned import keep_manifest
-from llm_distill.runtime.record import RunRecord, runs_of
+from llm_distill.runtime.record import RunRecord, runs_of, runs_written_since
 
 SET_ASIDE = (".damaged", ".replaced", ".going")
 """Folders of what was moved out of the way; the last has what a prune that was killed left."""
 DAY = 86_400.0
+CLOCKS_DIFFER = 300.0
+"""Seconds by which the clocks of a disk and of this machine may differ."""
 
 Kind = Literal["artifact", "run", "set aside"]
 
@@ -117,7 +119,7 @@ def look(workspace: Workspace, filters: Filters, now: float) -> list[Item]:
     """All artifacts, runs and what was set aside, and which of it is needed."""
     runs = list(_runs(workspace))
     kept = _kept(runs, filters, now)
-    in_use = names_in_use(runs)
+    in_use = names_in_use(record for _, record in runs)
     needed: dict[str, str] = {}
     used: dict[str, float] = {}
     last_of: dict[str, int] = {}
@@ -161,8 +163,12 @@ def look(workspace: Workspace, filters: Filters, now: float) -> list[Item]:
     return found
 
 
-def remove(items: Iterable[Item], workspace: Workspace) -> Iterator[tuple[Item, str]]:
+def remove(
+    items: Iterable[Item], workspace: Workspace, looked: float
+) -> Iterator[tuple[Item, str]]:
     """Remove them, one by one; with each, why it was left after all, or nothing.
+
+    looked: when `look` began; seconds since 1970.
 
     An artifact is moved away before it is deleted, so that no run finds half of it; if a run has
     begun meanwhile that may use it, it is moved back.
@@ -178,7 +184,7 @@ def remove(items: Iterable[Item], workspace: Workspace) -> Iterator[tuple[Item, 
                 continue
             try:
                 with workspace.lock(item.name, _not_waiting):
-                    yield item, _remove_artifact(item, workspace)
+                    yield item, _remove_artifact(item, workspace, looked)
             except BusyError:
                 yield item, "a run is working on it"
 
@@ -187,18 +193,19 @@ class BusyError(Exception):
     """A run holds the artifact's lock."""
 
 
-def names_in_use(runs: Iterable[tuple[int, RunRecord]]) -> set[str]:
+def names_in_use(runs: Iterable[RunRecord]) -> set[str]:
     """The stages of runs that live: any artifact of theirs may be used at any moment."""
-    return {name for _, record in runs if record.state == "running" for name in record.stages}
+    return {name for record in runs if record.state == "running" for name in record.stages}
 
 
-def _remove_artifact(item: Item, workspace: Workspace) -> str:
+def _remove_artifact(item: Item, workspace: Workspace, looked: float) -> str:
     if not item.path.exists():
         return "it is gone already"
     with suppress(DamagedError):
         keep_manifest(Artifact(item.path, checked_manifest(item.path)), workspace)
     going = workspace.set_aside(item.path, "going")
-    if _stage_of(item.name) in names_in_use(_runs(workspace)):
+    since = looked - CLOCKS_DIFFER
+    if _stage_of(item.name) in names_in_use(runs_written_since(workspace, since)):
         going.rename(item.path)
         shutil.rmtree(workspace.pruned_place(item.name), ignore_errors=True)
         return "a run that has begun meanwhile may use it"
