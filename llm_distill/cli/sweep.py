@@ -31,11 +31,13 @@ def sweep(
         list[str] | None,
         typer.Option(
             help="What to compare with: a model, a setting (PLACE=VALUE), or both; by default the "
-            "first model of each exam."
+            "first model of each exam.",
+            metavar="NAME",
         ),
     ] = None,
     stage: Annotated[
-        list[str] | None, typer.Option(help="Figures of this stage only. Repeatable.")
+        list[str] | None,
+        typer.Option(help="Figures of this stage only. Repeatable.", metavar="NAME"),
     ] = None,
     where: Annotated[
         list[str] | None,

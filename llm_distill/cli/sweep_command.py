@@ -119,9 +119,9 @@ def sweep_command(
             retry_failed=retry_failed,
         )
     except KeyboardInterrupt:
+        kept = f"the runs that have ended are in {escape(str(path))}; " if path.exists() else ""
         out.print(
-            f"\n[yellow]stopped[/yellow]: the runs that have ended are in {escape(str(path))}; the "
-            "same command goes on with what is missing"
+            f"\n[yellow]stopped[/yellow]: {kept}the same command goes on with what is missing"
         )
         raise SystemExit(130) from None
     mine = {(each.setting.key, each.seed) for each in combinations}
