@@ -15,10 +15,20 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
-from compare_seeds import finished_runs, metrics
 from datasets import load_from_disk
+from finished_runs import finished_runs
 from word_problems import STYLES, is_copy_riddle, style_of
+
+from llm_distill.manifest import read_manifest
+
+
+def metrics(artifact: Path) -> dict[str, Any]:
+    """The metrics in an artifact's manifest."""
+    manifest = read_manifest(artifact)
+    assert manifest is not None, f"{artifact} has no manifest"
+    return manifest.metrics
 
 
 def style_shares(artifact: Path) -> dict[str, float]:
@@ -34,10 +44,7 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, default=Path("data"))
     parser.add_argument("--seeds", type=int, nargs="*", help="only these; all by default")
     options = parser.parse_args()
-    runs = finished_runs(options.workspace, "arte_controls", None)
-    chosen = {s: runs[s] for s in runs if not options.seeds or s in options.seeds}
-    if not chosen:
-        raise SystemExit(f"no finished run of arte_controls in {options.workspace}")
+    chosen = finished_runs(options.workspace, "arte_controls", None, options.seeds)
     figures: dict[str, list[float]] = defaultdict(list)
     for artifacts in chosen.values():
         for strategy, score in metrics(artifacts["in_context_scores"])["mean_score"].items():

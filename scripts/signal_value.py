@@ -30,8 +30,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from compare_seeds import finished_runs
 from datasets import load_from_disk
+from finished_runs import finished_runs
 from scipy.stats import spearmanr
 from train_tiny_models import ROOT
 from word_problems import TASK_DESCRIPTION
@@ -146,7 +146,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     options = parser.parse_args()
-    artifacts = finished_runs(options.workspace, options.pipeline, None)[options.seed]
+    seed = options.seed
+    artifacts = finished_runs(options.workspace, options.pipeline, None, [seed])[seed]
     scores: dict[str, dict[str, float]] = {
         name: {r["id"]: r["score"] for r in load_from_disk(str(artifacts[name]))}
         for name in SIGNALS

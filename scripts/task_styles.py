@@ -14,8 +14,8 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
 
-from compare_seeds import finished_runs
 from datasets import load_from_disk
+from finished_runs import finished_runs
 from word_problems import STYLES, style_of
 from word_tasks import HELPS
 
@@ -51,8 +51,6 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, default=Path("data"))
     options = parser.parse_args()
     runs = finished_runs(options.workspace, PIPELINE, None)
-    if not runs:
-        raise SystemExit(f"no finished run of {PIPELINE} in {options.workspace}")
     print(f"{len(runs)} seeds: {', '.join(map(str, runs))}\n")
     of = {
         name: [shares(artifacts[stage]) for artifacts in runs.values()]

@@ -6,13 +6,16 @@ import ast
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import threading
 import tomllib
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,6 +23,7 @@ import yaml
 import llm_distill
 from llm_distill.methods.skill_list import read_skill_list
 from llm_distill.pipeline.load import load_pipeline
+from llm_distill.sweeps.grid import read_axis
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -144,6 +148,26 @@ def test_add_an_engine(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stdout + again.stderr
     refused = llm("validate", "trained.yaml")
     assert "'teacher' is on a server (engine kind llama_cpp)" in refused.stdout + refused.stderr
+
+
+def test_sweeps(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands of the page, and the values of its table, are valid."""
+    monkeypatch.chdir(tmp_path)
+    for line in _block("sweeps.md", "bash").splitlines():
+        said = cli(*shlex.split(line)[1:], "--plan")
+        assert said.code == 0, said.err
+        assert "to run" in said.out
+    assert list(tmp_path.iterdir()) == []
+    rows = re.findall(r"^\| `'?([^|]*=.*?)'?` \| (.*) \|$", (DOCS / "sweeps.md").read_text(), re.M)
+    assert [len(read_axis(text).values) for text, _ in rows] == [2, 2, 2, 2, 1]
+
+
+def test_disk(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "runs").mkdir(parents=True)
+    for line in _block("disk.md", "bash").splitlines():
+        said = cli(*shlex.split(line, comments=True)[1:])
+        assert (said.code, "nothing is to go" in said.out) == (0, True), said.err
 
 
 def test_skills(tmp_path: Path) -> None:

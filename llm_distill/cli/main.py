@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from llm_distill.cli import large
+from llm_distill.cli import large, prune, sweep
 from llm_distill.cli.options import (
     DEFAULT_WORKSPACE,
     File,
@@ -102,6 +102,8 @@ def validate(file: File, profile: Profile = None, assignments: Sets = None) -> N
 
 app.command()(large.rehearse)
 app.command()(large.slurm)
+app.command()(sweep.sweep)
+app.command()(prune.prune)
 
 
 @app.command()

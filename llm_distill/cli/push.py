@@ -24,6 +24,7 @@ from llm_distill.publish.push import check_can_push, check_repo_id, push
 from llm_distill.publish.recipe import is_pipeline
 from llm_distill.rows.conversation_forms import Form
 from llm_distill.runtime.artifact import Artifact, Workspace
+from llm_distill.runtime.pruned import find_pruned
 from llm_distill.runtime.record import RunRecord, read_run
 
 if TYPE_CHECKING:
@@ -116,6 +117,10 @@ def _find(workspace: Workspace, address: str) -> Artifact:
         raise WorkspaceError(
             f"{workspace.path(address)} is damaged ({damaged}); run the pipeline again"
         ) from damaged
+    if artifact is None and (pruned := find_pruned(workspace, address)) is not None:
+        raise WorkspaceError(
+            f"{workspace.path(address)} was pruned on {pruned.day}; run the pipeline again"
+        )
     if artifact is None:
         raise WorkspaceError(f"{workspace.path(address)} is gone; run the pipeline again")
     return artifact

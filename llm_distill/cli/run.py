@@ -54,7 +54,7 @@ def run_command(
             try:
                 run_pipeline(pipeline, workspace, selection, events, max_cost)
             finally:
-                events.report = _report(events.record, workspace, events.says)
+                events.report = write_or_find_report(events.record, workspace, events.says)
         return
     pipeline, workspace = _prepared(file, profile, assignments, selection, root)
     out = console()
@@ -72,7 +72,7 @@ def run_command(
             f"{escape(str(workspace.artifacts))}, a training also its checkpoints; "
             f"{_how_to_go_on(selection, pipeline, display)}"
         )
-        _name_report(_report(display.record, workspace, say), display.record)
+        _name_report(write_or_find_report(display.record, workspace, say), display.record)
         raise SystemExit(130) from None
     except Exception:
         if display.begun:
@@ -80,14 +80,14 @@ def run_command(
                 "[red]failed[/red]: finished stages are kept; once it is mended, "
                 f"{_how_to_go_on(selection, pipeline, display)}"
             )
-        _name_report(_report(display.record, workspace, say), display.record)
+        _name_report(write_or_find_report(display.record, workspace, say), display.record)
         raise
     _show_results(record, workspace)
     out.print(
         f"done: {record.name}, kept in {escape(str(record.directory))}; "
         f"its stages: llm-distill status {record.name}"
     )
-    _name_report(_report(record, workspace, say), record)
+    _name_report(write_or_find_report(record, workspace, say), record)
 
 
 def _prepared(
@@ -118,9 +118,10 @@ def show_before(out: Console, pipeline: PipelineConfig) -> None:
 
 
 def status_command(name: str | None, root: Path) -> None:
-    """Show a run's stages, and why it stopped if it did."""
+    """Show a run's stages, why it stopped if it did, and what of it was pruned."""
     out = console()
-    record = read_run(Workspace(root), name, on_damaged=say)
+    workspace = Workspace(root)
+    record = read_run(workspace, name, on_damaged=say)
     profile = f", profile {record.profile}" if record.profile else ""
     out.print(f"{escape(record.described)} ({escape(f'{record.pipeline}{profile}')})")
     out.print(status_table(record))
@@ -129,6 +130,14 @@ def status_command(name: str | None, root: Path) -> None:
             why = stage.why.removeprefix(f"stage '{stage_name}': ")
             out.print(f"{stage_name} failed: {why}", markup=False)
             out.print(f"log: {record.directory / 'logs' / f'{stage_name}.log'}", markup=False)
+    made = {name: stage.artifact for name, stage in record.stages.items() if stage.artifact}
+    pruned = [
+        name
+        for name, address in made.items()
+        if not workspace.path(address).exists() and workspace.pruned_place(address).exists()
+    ]
+    if pruned:
+        out.print(f"pruned since, and made again by the next run: {', '.join(pruned)}")
 
 
 def report_command(name: str | None, root: Path, output: Path | None) -> None:
@@ -141,7 +150,7 @@ def report_command(name: str | None, root: Path, output: Path | None) -> None:
     _name_report(write_report(record, workspace, output))
 
 
-def _report(
+def write_or_find_report(
     record: RunRecord | None, workspace: Workspace, says: Callable[[str], None]
 ) -> Path | None:
     """Write the report of what there is, or find an equal one; None where there is nothing.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import sqrt
 from statistics import fmean, stdev
 from typing import Any
@@ -119,18 +120,34 @@ def crossed_bootstrap(values: Sequence[Sequence[float]]) -> Estimate:
         raise ValueError("an interval over runs and items needs two of each, and no gaps")
     table = np.asarray(values, dtype=float)
     n_runs, n_items = table.shape
-    random = np.random.default_rng(0)
     means: list[Any] = []
-    for start in range(0, DRAWS, 1000):  # bounds the memory of how often each item is drawn
-        size = min(1000, DRAWS - start)
-        runs = random.multinomial(n_runs, np.full(n_runs, 1 / n_runs), size=size) / n_runs
-        items = random.multinomial(n_items, np.full(n_items, 1 / n_items), size=size) / n_items
-        means.append(((runs @ table) * items).sum(axis=1))
+    for runs, items in _crossed_draws(n_runs, n_items):
+        by_run = items.astype(float) @ table.T / n_items
+        means.append((by_run * runs).sum(axis=1) / n_runs)
     low, high = np.quantile(np.concatenate(means), (0.025, 0.975))
     of_runs = mean_interval(table.mean(axis=1).tolist())
     return Estimate(
         float(table.mean()), min(float(low), of_runs.low), max(float(high), of_runs.high)
     )
+
+
+@lru_cache(maxsize=2)
+def _crossed_draws(n_runs: int, n_items: int) -> list[tuple[Any, Any]]:
+    """How often each run and each item is drawn, in blocks of bootstrap samples.
+
+    Kept, because drawing takes far longer than what is done with it, and a table has many figures
+    of one shape. A byte is enough: that an item is drawn 256 times does not happen.
+    """
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    blocks = []
+    for start in range(0, DRAWS, 1000):  # bounds the memory of a block as floats
+        size = min(1000, DRAWS - start)
+        runs = random.multinomial(n_runs, np.full(n_runs, 1 / n_runs), size=size)
+        items = random.multinomial(n_items, np.full(n_items, 1 / n_items), size=size)
+        blocks.append((runs, items.astype(np.uint8)))
+    return blocks
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:

@@ -156,7 +156,8 @@ def read_lineage(path: Path) -> Lineage:
         manifest = quoted_manifest(path.parent / address)
         read_by[address] = []
         if manifest is None:
-            missing[address] = "removed"
+            was_pruned = (path.parent / ".pruned" / address).exists()
+            missing[address] = "pruned" if was_pruned else "removed"
         elif contents.get(address, manifest.content_digest) != manifest.content_digest:
             missing[address] = "made again since, with another content"
         else:

@@ -55,6 +55,33 @@ class Shares:
 
 
 @dataclass(frozen=True)
+class Intervals:
+    """Points with their intervals, on an axis that goes no further than they do.
+
+    Attributes:
+        group: What the groups are.
+        values: Group to series to value.
+        series: In this order, so that charts side by side have the same colors.
+        zero: Whether a line marks 0, as for differences.
+    """
+
+    first_colour: ClassVar[int] = 1
+
+    group: str
+    values: Mapping[str, Mapping[str, Figure]]
+    series: tuple[str, ...]
+    zero: bool = False
+
+    def table(self) -> Table:
+        """A row for each group, a column for each series."""
+        rows = (
+            (name, *(str(group.get(series, "")) for series in self.series))
+            for name, group in self.values.items()
+        )
+        return Table((self.group, *(name or "value" for name in self.series)), tuple(rows))
+
+
+@dataclass(frozen=True)
 class Histogram:
     """Counts of values by series; bin i holds the values in [edges[i], edges[i + 1])."""
 
@@ -125,7 +152,7 @@ class Curve:
         return Table(("step", *self.series), tuple(rows))
 
 
-Chart = Shares | Histogram | Curve
+Chart = Shares | Intervals | Histogram | Curve
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.registry import find_stage
 from llm_distill.pipeline.repeat import unroll
 from llm_distill.runtime.artifact import Workspace
+from llm_distill.runtime.pruned import find_pruned
 from llm_distill.runtime.record import RunRecord, StageRecord, State
 from llm_distill.stage import references
 
@@ -33,7 +34,7 @@ class StageView:
     Attributes:
         kind: The value of `stage:`.
         inputs: Names of the stages that it refers to.
-        manifest: The artifact's; None without one.
+        manifest: The artifact's, of one that was pruned too; None without one.
         directory: The artifact's, if it can be read.
         problem: Why a finished stage's artifact cannot be read.
     """
@@ -127,7 +128,11 @@ def _stage(name: str, record: StageRecord, stated: Any, workspace: Workspace) ->
     except (OSError, WorkspaceError) as error:
         return StageView(name, kind, _references(stated), record, problem=str(error))
     if artifact is None:
-        return StageView(name, kind, _references(stated), record, problem="it has been removed")
+        pruned = find_pruned(workspace, record.artifact)
+        if pruned is None:
+            return StageView(name, kind, _references(stated), record, problem="it has been removed")
+        known, problem = pruned.manifest, f"it was pruned on {pruned.day}"
+        return StageView(name, known.stage, tuple(known.inputs), record, known, problem=problem)
     manifest = artifact.manifest
     return StageView(name, manifest.stage, tuple(manifest.inputs), record, manifest, artifact.path)
 

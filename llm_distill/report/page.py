@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import time
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -39,30 +40,20 @@ from llm_distill.report.figures import (
 from llm_distill.report.picture import picture
 from llm_distill.report.samples import MOST_CARDS, MOST_CHARACTERS, samples
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
 HERE = Path(__file__).parent
 
 
 def render(run: RunView) -> str:
     """The whole page."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(count=counted, duration=_duration)
+    environment, draw = environment_of()
     style = (HERE / "page.css").read_text(encoding="utf-8")
     script = (HERE / "page.js").read_text(encoding="utf-8")
-    draws = plots.available()
-    numbers = count(1)
-
-    def draw(given: Drawing) -> Markup | None:
-        name = f"plot-{next(numbers)}"
-        return Markup(plots.draw(given.chart, name, given.title)) if draws else None
 
     page = environment.get_template("page.html.jinja").render(
         run=run,
@@ -88,14 +79,14 @@ def render(run: RunView) -> str:
         versions=_versions(run.stages),
         models=_models(run.stages),
         settings=run.settings_text,
-        install=None if draws else plots.INSTALL,
+        install=None if plots.available() else plots.INSTALL,
         style=Markup(style),
         script=Markup(script),
         policy="; ".join(
             [
                 "default-src 'none'",
-                f"style-src '{_digest(style)}'",
-                f"script-src '{_digest(script)}'",
+                f"style-src '{digest_of(style)}'",
+                f"script-src '{digest_of(script)}'",
                 "base-uri 'none'",
                 "form-action 'none'",
             ]
@@ -104,7 +95,31 @@ def render(run: RunView) -> str:
     return page.lstrip()  # the macros at its top leave empty lines
 
 
-def _digest(text: str) -> str:
+def environment_of() -> tuple[Environment, Callable[[Drawing], Markup | None]]:
+    """Of a page's templates, and what draws its charts: nothing where matplotlib is missing."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(count=counted, duration=_duration)
+    draws = plots.available()
+    numbers = count(1)
+
+    def draw(given: Drawing) -> Markup | None:
+        name = f"plot-{next(numbers)}"
+        return Markup(plots.draw(given.chart, name, given.title)) if draws else None
+
+    return environment, draw
+
+
+def digest_of(text: str) -> str:
+    """As a Content-Security-Policy has it."""
     return "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 

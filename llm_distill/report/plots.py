@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from llm_distill.report.charts import Chart, Curve, Histogram, Shares
+from llm_distill.report.charts import Chart, Curve, Histogram, Intervals, Shares
 from llm_distill.report.svg import for_page
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def draw(chart: Chart, name: str, label: str) -> str:
         axes = figure.add_subplot()
         if isinstance(chart, Shares):
             _shares(axes, chart)
+        elif isinstance(chart, Intervals):
+            _intervals(axes, chart)
         elif isinstance(chart, Histogram):
             _histogram(axes, chart)
         else:
@@ -94,6 +96,8 @@ def _own_style(name: str) -> Iterator[None]:
 
 
 def _height(chart: Chart) -> float:
+    if isinstance(chart, Intervals):
+        return 0.55 + BAR * len(chart.values) * (len(chart.series) + 1)
     if not isinstance(chart, Shares):
         return 2.3
     if _is_crowded(chart):
@@ -149,6 +153,36 @@ def _points(axes: Axes, chart: Shares, places: list[float]) -> None:
         axes.plot(x, y, "o", color=_colour(chart, index), markersize=4.5)
     for place in places[1:]:
         axes.axhline(place - 0.5, color=RULE, linewidth=0.6)
+
+
+def _intervals(axes: Axes, chart: Intervals) -> None:
+    """A line for each series in each group, from the top."""
+    line = len(chart.series) + 1
+    for group, values in enumerate(chart.values.values()):
+        for index, series in enumerate(chart.series):
+            found, y = values.get(series), group * line + index
+            if found is None:
+                continue
+            colour = _colour(chart, index)
+            if found.low is not None and found.high is not None:
+                axes.plot([found.low, found.high], [y, y], color=colour, linewidth=1.6)
+            axes.plot([found.value], [y], "o", color=colour, markersize=4.5)
+    if chart.zero:
+        axes.axvline(0, color=TEXT, linewidth=0.8)
+    kinds = {figure.kind for values in chart.values.values() for figure in values.values()}
+    if kinds <= {"share", "points"}:
+        axes.margins(x=0.04)
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        unit = "%" if kinds == {"share"} else ""
+        axes.set_xticks(ticks, [f"{100 * tick:g}{unit}" for tick in ticks])
+        axes.set_xlim(low, high)
+    places = [group * line + (line - 2) / 2 for group in range(len(chart.values))]
+    axes.set_ylim(len(places) * line - 1.25, -0.75)
+    axes.set_yticks(places, [_name(group) for group in chart.values])
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
 
 
 def _histogram(axes: Axes, chart: Histogram) -> None:

@@ -102,6 +102,10 @@ class Workspace:
     def path(self, address: str) -> Path:
         return self.artifacts / address
 
+    def pruned_place(self, address: str) -> Path:
+        """Where the manifest of an artifact stays that was pruned; see `runtime.pruned`."""
+        return self.artifacts / ".pruned" / address
+
     def work_dir(self, address: str) -> Path:
         """Where the artifact is put together; survives a kill, for training checkpoints."""
         return self.work / address
@@ -199,6 +203,7 @@ class Workspace:
         sync(self.artifacts)
         if before is not None:  # only now: until the new one is in place, it is the only one
             shutil.rmtree(before, ignore_errors=True)
+        shutil.rmtree(self.pruned_place(address), ignore_errors=True)
         return Artifact(target, manifest)
 
     def set_aside(self, path: Path, why: str) -> Path:

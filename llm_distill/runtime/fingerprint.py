@@ -7,10 +7,12 @@ of templates, models, sources and inputs; its fingerprint is `digests.fingerprin
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from pydantic import BaseModel
+
+from llm_distill.digests import canonical_json
 
 
 def result_settings(settings: BaseModel) -> dict[str, Any]:
@@ -34,6 +36,26 @@ def result_settings(settings: BaseModel) -> dict[str, Any]:
         else:
             kept.update(settings.model_dump(mode="json", include={name}))
     return kept
+
+
+def without_earlier_stages(identity: Mapping[str, Any], stages: Container[str]) -> dict[str, Any]:
+    """An identity without its seed and without what earlier stages gave, as plain JSON.
+
+    It is the same for all seeds, and for an artifact whose inputs are gone. Of models that stages
+    trained, the weights are left out.
+
+    Args:
+        identity: As in a manifest.
+        stages: The names of the pipeline's stages; other models are from outside.
+    """
+    plain = {part: value for part, value in identity.items() if part != "seed"}
+    plain["inputs"] = dict.fromkeys(identity.get("inputs", {}))
+    plain["models"] = {
+        name: {k: v for k, v in of.items() if k != "weights"} if name in stages else of
+        for name, of in identity.get("models", {}).items()
+    }
+    found: dict[str, Any] = json.loads(canonical_json(plain))
+    return found
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

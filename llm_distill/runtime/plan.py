@@ -120,6 +120,8 @@ def decide(
         return Decision(name, "run", why, identity, digest)
     if artifact is not None:
         return Decision(name, "reuse", "nothing has changed", identity, digest, artifact)
+    if workspace.pruned_place(workspace.address(name, digest)).exists():
+        return Decision(name, "run", "its artifact was pruned", identity, digest)
     return Decision(name, "run", _why(name, identity, workspace), identity, digest)
 
 

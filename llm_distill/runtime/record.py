@@ -248,6 +248,14 @@ def runs_of(workspace: Workspace, pipeline: str) -> Iterator[RunRecord]:
             yield _read(path)
 
 
+def runs_written_since(workspace: Workspace, then: float) -> Iterator[RunRecord]:
+    """The runs of all pipelines whose record was written since then; seconds since 1970."""
+    for path in workspace.runs.glob(f"*/*/{RECORD}"):
+        with suppress(OSError, WorkspaceError):
+            if path.stat().st_mtime >= then:
+                yield _read(path)
+
+
 def _began(path: Path) -> tuple[float, str]:
     """When a run began, as its record says: the folder's name is local time, which can go back.
 

@@ -18,7 +18,7 @@ from llm_distill.pipeline.graph import base_model
 from llm_distill.pipeline.schema import ModelConfig, PipelineConfig
 from llm_distill.prompts import chat_template, load_template
 from llm_distill.runtime.artifact import Artifact, directory_digest
-from llm_distill.runtime.fingerprint import result_settings
+from llm_distill.runtime.fingerprint import result_settings, without_earlier_stages
 from llm_distill.stage import Stage, models_of, references, rows_of, tokenizers_of
 
 
@@ -38,7 +38,34 @@ class Resolver:
     def identity(self, name: str) -> dict[str, Any]:
         """Everything that can change the stage's result, as JSON. Its inputs must be ready."""
         stage = self.pipeline.stages[name]
-        identity: dict[str, Any] = {
+        identity = self._own_identity(stage)
+        for target, kind, is_asked in _inputs_of(stage):
+            if kind == "rows":
+                identity["inputs"][target] = self.ready[target].manifest.content_digest
+            else:
+                identity["models"][target] = self._model_of(stage, target, is_asked)
+        if stage.is_seeded():
+            identity["seed"] = self.pipeline.seed_of(name)
+        return identity
+
+    def recipe(self, name: str) -> dict[str, Any]:
+        """`identity` without what depends on the seed or on earlier stages; needs no artifacts.
+
+        Of a model that a stage trains it has what is known of its base.
+        """
+        stage = self.pipeline.stages[name]
+        identity = self._own_identity(stage)
+        for target, kind, is_asked in _inputs_of(stage):
+            if kind == "rows":
+                identity["inputs"][target] = None
+            else:
+                base = base_model(target, self.pipeline.stages)
+                identity["models"][target] = self._model_of(stage, base, is_asked)
+        return without_earlier_stages(identity, self.pipeline.stages)
+
+    def _own_identity(self, stage: Stage) -> dict[str, Any]:
+        """What it says itself; inputs and models are to be filled in."""
+        return {
             "stage": stage.stage,
             "version": stage.version,
             "settings": {**result_settings(stage), **stage.further_settings()},
@@ -47,19 +74,11 @@ class Resolver:
             "inputs": {},
             "models": {},
         }
-        found = references(stage)
-        asked = {t for place, t, kind in found if kind == "model" and stage.asks(place)}
-        read = tokenizers_of(stage)
-        for _, target, kind in found:
-            if kind == "rows":
-                identity["inputs"][target] = self.ready[target].manifest.content_digest
-                continue
-            of_model = self._model_identity(target, writes_text=target in asked)
-            if target in read and self.model_config(target).engine.is_served():
-                of_model["tokenizer"] = self._tokenizer(target)
-            identity["models"][target] = of_model
-        if stage.is_seeded():
-            identity["seed"] = self.pipeline.seed_of(name)
+
+    def _model_of(self, stage: Stage, name: str, is_asked: bool) -> dict[str, Any]:
+        identity = self._model_identity(name, writes_text=is_asked)
+        if name in tokenizers_of(stage) and self.model_config(name).engine.is_served():
+            identity["tokenizer"] = self._tokenizer(name)
         return identity
 
     def learn_commits(self, names: Iterable[str]) -> None:
@@ -205,6 +224,13 @@ def _chat_template(config: ModelConfig) -> str | None:
 
 def _is_adapter(artifact: Artifact) -> bool:
     return (artifact.path / "adapter_config.json").is_file()
+
+
+def _inputs_of(stage: Stage) -> list[tuple[str, str, bool]]:
+    """(name, rows or model, whether a model is asked to write) for each reference."""
+    found = references(stage)
+    asked = {t for place, t, kind in found if kind == "model" and stage.asks(place)}
+    return [(target, kind, target in asked) for _, target, kind in found]
 
 
 def _templates(stage: Stage) -> list[str]:

@@ -59,6 +59,8 @@ def test_nothing_of_a_damaged_artifact_is_quoted(distilled: Any, how: str, which
     assert "delete that folder" in said
     shutil.rmtree(path)  # as the message says
     assert read_lineage(distilled["student"].path).missing == (f"{path.name} (removed)",)
+    (path.parent / ".pruned" / path.name).mkdir(parents=True)
+    assert read_lineage(distilled["student"].path).missing == (f"{path.name} (pruned)",)
 
 
 def test_a_large_file_upstream_is_compared_by_size(made: Any) -> None:
