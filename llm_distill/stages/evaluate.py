@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -21,12 +22,15 @@ from llm_distill.engines.requests import Job, make_chat_job, make_job
 from llm_distill.errors import ConfigError, DataError
 from llm_distill.evaluation.contamination import ContaminationSettings, look_for_items
 from llm_distill.evaluation.exam_results import ExamResults
-from llm_distill.evaluation.result_rows import Contamination
+from llm_distill.evaluation.free_answers import FreeAnswers
+from llm_distill.evaluation.measure_results import MeasureResults
+from llm_distill.evaluation.result_rows import Contamination, ExamRow
 from llm_distill.evaluation.results import Results
 from llm_distill.methods.answers import (
     AnswerKind,
     AnswerPlace,
     check_answer_in,
+    extract_answer,
     found_answer,
     judge,
 )
@@ -34,6 +38,7 @@ from llm_distill.methods.dialogue import begun
 from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.final_answer import why_mostly_unreadable
 from llm_distill.methods.seeds import derive_seed
+from llm_distill.methods.text_measures import TextMeasure, measured_text, missing_packages
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references, features, task_of
 from llm_distill.rows.messages import json_text, read_messages, read_tools
@@ -87,6 +92,10 @@ class Evaluate(AskingStage):
         "where an answer is read: tag: `<ans>`, and `\\boxed` of choices and mathematics; any: in "
         "whatever form it stands, see docs/answers.md",
     )
+    measures: list[TextMeasure] = later_setting(
+        [],
+        "for free answers: how near each comes to its reference, 0 to 1; see docs/judging.md",
+    )
     by: list[str] = Field(
         [], description="columns to break the accuracy down by, such as task or skills"
     )
@@ -108,10 +117,20 @@ class Evaluate(AskingStage):
                 f"samples: {self.samples} at temperature 0 would be the same answer every time; "
                 "set sampling: {temperature: …}"
             )
-        for name, values in (("models", self.models), ("shots", self.shots)):
+        if self.measures and self.answer_kind == "tool_call":
+            raise ValueError("measures are of texts, and answer_kind: tool_call has none; remove")
+        lists = (("models", self.models), ("shots", self.shots), ("measures", self.measures))
+        for name, values in lists:
             if len(set(values)) < len(values):
                 raise ValueError(f"{name}: each can be named once")
         return self
+
+    def missing(self) -> Iterator[tuple[str, str]]:
+        for name, package in missing_packages(self.measures):
+            yield (
+                "measures",
+                f"{name} needs {package}, which is not installed: pip install 'llm-distill[text]'",
+            )
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         columns = inputs[self.rows]
@@ -148,8 +167,9 @@ class Evaluate(AskingStage):
         return RowsOutput(self._rows(context), features(self._added(), like=like))
 
     def _added(self) -> list[str]:
-        """With the form of each answer where more than one is read."""
-        return [*self.added_columns, *(["answer_form"] if self.answer_in == "any" else [])]
+        """With the form of each answer where more than one is read, and its measures."""
+        form = ["answer_form"] if self.answer_in == "any" else []
+        return [*self.added_columns, *form, *self.measures]
 
     def _rows(self, context: Context) -> Iterator[Row]:
         shown = self.examples if max(self.shots) else None
@@ -161,6 +181,7 @@ class Evaluate(AskingStage):
         a_model = len(context.rows(self.rows)) * len(self.shots) * self.samples
         budget = self.budget(a_model * len(self.models))
         results = ExamResults(self.by, self.answer_kind)
+        measures, free = MeasureResults(self.measures), FreeAnswers(self.answer_kind)
         seconds = {}
         for model in self.models:  # one at a time in memory
             began = time.monotonic()
@@ -168,18 +189,26 @@ class Evaluate(AskingStage):
                 context, model, self._jobs(context, model, pools), a_model, budget
             ):
                 row = self._judged(job.about, completion)
-                results.add(row)
+                for each in (results, measures, free):
+                    each.add(row)
                 yield row
             seconds[model] = round(time.monotonic() - began, 3)
         measured = results.measured()
+        note = free.note(measured.exam, bool(self.measures))
+        measured = replace(measured, own=measures.tables(), notes=() if note is None else (note,))
         context.metrics.update(measured.to_metrics(), seconds=seconds)
-        for exam in measured.exam:
-            what = f"model '{exam.model}' ({exam.shots}-shot)"
+        if note is not None:
+            context.warn(note)
+        else:
+            self._warn_of_unreadable(context, measured.exam)
+
+    def _warn_of_unreadable(self, context: Context, exam: Sequence[ExamRow]) -> None:
+        for row in exam:
             form = why_mostly_unreadable(
-                exam.parse_failures or 0, (exam.n or 0) * self.samples, self.answer_in == "any"
+                row.parse_failures or 0, (row.n or 0) * self.samples, self.answer_in == "any"
             )
             if form is not None:
-                context.warn(f"{what}: {form}")
+                context.warn(f"model '{row.model}' ({row.shots}-shot): {form}")
 
     def _contamination(self, context: Context, pools: Mapping[str, Sequence[Row]]) -> Contamination:
         seen: dict[str, Iterable[Row]] = {**context.training_rows(self.models)}
@@ -223,6 +252,10 @@ class Evaluate(AskingStage):
         }
         if self.answer_in == "any":
             judged["answer_form"] = None if verdict is None else form
+        if self.measures:
+            shown = extract_answer(text or "", "text", ended) or ""
+            values = measured_text(self.measures, shown, row["reference_answer"])
+            judged |= zip(self.measures, values, strict=True)
         return judged
 
     def _jobs(
