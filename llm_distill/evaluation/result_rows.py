@@ -170,7 +170,7 @@ class Difference:
 class AgreementRow:
     """How far annotators agree; value is None where the figure is undefined."""
 
-    figure: FigureName
+    figure: FigureName | Literal["weighted_kappa"]
     annotators: tuple[str, ...]
     value: Number | None = None
     low: Number | None = None
