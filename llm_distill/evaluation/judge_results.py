@@ -22,7 +22,7 @@ FIGURES = {"agreement": "agreement", "kappa": "kappa", "weighted_kappa": "weight
 
 
 class GradeResults:
-    """Collects the grades of answers. title: what they are, such as `grade, 1 to 5, by judge`."""
+    """Collects the grades of answers. title: what they are, such as `grade of 1 to 5 by judge`."""
 
     def __init__(self, title: str) -> None:
         self._title = title
@@ -41,7 +41,7 @@ class GradeResults:
         differences = tuple(self._values.differences("difference"))
         return _present(
             FigureTable(self._title, means),
-            FigureTable(f"{self._title}, paired, same items", differences),
+            FigureTable(f"{self._title}: paired differences", differences),
         )
 
     def biases(self) -> Iterator[Figure]:
@@ -50,7 +50,7 @@ class GradeResults:
 
 
 class PairResults:
-    """Collects the outcomes of pairs. title: what they are, such as `pairs against base`."""
+    """Collects the outcomes of pairs. title: what they are, such as `pairs against a by judge`."""
 
     def __init__(self, title: str) -> None:
         self._title = title
@@ -97,7 +97,7 @@ class PairResults:
         differences = tuple(self._worth.differences("points"))
         return _present(
             FigureTable(self._title, rates),
-            FigureTable(f"{self._title}, win rate, paired, same items", differences),
+            FigureTable(f"{self._title}: paired differences of win rates", differences),
         )
 
     def _of_sitting(self, sitting: Sitting, found: Estimate, n: int) -> Iterator[Figure]:
@@ -121,7 +121,6 @@ class PairResults:
 
 
 def judge_table(
-    name: str,
     agreed: Sequence[AgreementRow],
     biases: Iterator[Figure],
     counts: dict[str, int],
@@ -129,7 +128,6 @@ def judge_table(
     """What is known of the judge itself.
 
     Args:
-        name: The judge's.
         agreed: Its agreement with people; what is undefined is left out.
         biases: As the results give them.
         counts: Of replies and answers, by what they are; 0 is shown.
@@ -147,7 +145,7 @@ def judge_table(
         if row.value is not None
     ]
     counted = (Figure({"figure": what}, float(count)) for what, count in counts.items())
-    return FigureTable(f"judge {name}", (*figures, *biases, *counted))
+    return FigureTable("the judge", (*figures, *biases, *counted))
 
 
 def _correlation(what: str, lengths: dict[str, list[tuple[float, float]]]) -> Iterator[Figure]:

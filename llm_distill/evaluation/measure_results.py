@@ -37,6 +37,6 @@ class MeasureResults:
         )
         tables = (
             FigureTable(TITLE, means),
-            FigureTable(f"{TITLE}, paired, same items", differences),
+            FigureTable(f"{TITLE}: paired differences", differences),
         )
         return tuple(table for table in tables if table.figures)

@@ -76,12 +76,12 @@ class ExamJudge:
             "failed requests": judge.failed,
             **self._counts,
         }
-        of_judge = judge_table(judge.name, self._agreed, self._results.biases(), counts)
+        of_judge = judge_table(self._agreed, self._results.biases(), counts)
         return (*self._results.tables(), of_judge)
 
     def _graded(self, rows: Sequence[Row]) -> Iterator[Row]:
         scale = self.settings.graded_on
-        results = self._results = GradeResults(f"grade, {scale}, by {self.judge.name}")
+        results = self._results = GradeResults(f"grade of {scale} by {self.judge.name}")
         self._counts["empty answers, which get the lowest grade"] = 0
         answers = [self._answer(row) for row in rows]
         given = grades(self.judge, scale, answers)
@@ -93,7 +93,7 @@ class ExamJudge:
             yield {**row, "judge_grade": found.grade, "judge_replies": replies}
 
     def _compared(self, rows: Sequence[Row]) -> Iterator[Row]:
-        results = self._results = PairResults(f"pairs against {self.baseline}")
+        results = self._results = PairResults(f"pairs against {self.baseline} by {self.judge.name}")
         before = {_place(row): row for row in rows if row["model"] == self.baseline}
         others = [row for row in rows if row["model"] != self.baseline]
         pairs = [(self._answer(row), self._answer(before[_place(row)])) for row in others]

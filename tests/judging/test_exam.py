@@ -90,12 +90,12 @@ def test_grades_have_means_intervals_and_paired_differences(run_stage: Run, exam
     run = run_stage(exam(), {"rows": items(12)}, answers)
     assert [row["judge_grade"] for row in run.rows[:4]] == [1.0, 2.0, 3.0, 1.0]
     assert run.rows[0]["judge_replies"] == ["So it is. <grade>1</grade>"]
-    means = figures(run, "grade, 1 to 5, by judge")
+    means = figures(run, "grade of 1 to 5 by judge")
     assert {place: row["value"] for place, row in means.items()} == {
         ("base", "0"): 2.0, ("tuned", "0"): 3.0,
     }  # fmt: skip
     assert means["base", "0"]["low"] < 2 < means["base", "0"]["high"]
-    (difference,) = figures(run, "grade, 1 to 5, by judge, paired, same items").values()
+    (difference,) = figures(run, "grade of 1 to 5 by judge: paired differences").values()
     assert (difference["value"], difference["low"], difference["n"]) == (1.0, 1.0, 12)
     (note,) = run.metrics["notes"]
     assert "go by the other figures" in note
@@ -114,9 +114,9 @@ def test_what_cannot_be_read_is_counted_and_not_guessed(run_stage: Run, exam: Ma
     tuned = [row["judge_grade"] for row in run.rows[6:]]
     assert tuned == [1.0, None, 5.0, 5.0, 5.0, 5.0]  # the empty one was not shown to the judge
     assert run.rows[6]["judge_replies"] == []
-    (difference,) = figures(run, "grade, 1 to 5, by judge, paired, same items").values()
+    (difference,) = figures(run, "grade of 1 to 5 by judge: paired differences").values()
     assert difference["n"] == 5
-    counts = {place[0]: row["value"] for place, row in figures(run, "judge judge").items()}
+    counts = {place[0]: row["value"] for place, row in figures(run, "the judge").items()}
     assert counts["unreadable replies"] == 1
     assert counts["replies"] == 11
     assert counts["empty answers, which get the lowest grade"] == 1
@@ -132,13 +132,13 @@ def test_a_planted_bias_of_position_is_found(run_stage: Run, exam: Make) -> None
         "judge": prefers(bias, noise),
     }
     run = run_stage(exam(mode="pairwise"), {"rows": items(n)}, answers)
-    known = figures(run, "judge judge")
+    known = figures(run, "the judge")
     position = known["position bias: first chosen − second chosen",]
     assert position["low"] < bias < position["high"]
     assert position["high"] - position["low"] < 0.15
     first, second = bias + (1 - bias) * (1 - noise), (1 - bias) * (1 - noise)
     both_right, both_wrong = first * second, (1 - first) * (1 - second)
-    rates = figures(run, "pairs against base")
+    rates = figures(run, "pairs against base by judge")
     won = rates["tuned", "0", "won"]["value"]
     assert won == pytest.approx(0.75 * both_right + 0.25 * both_wrong, abs=0.06)
     contradicted = rates["tuned", "0", "contradicted itself"]["value"]
@@ -147,9 +147,9 @@ def test_a_planted_bias_of_position_is_found(run_stage: Run, exam: Make) -> None
     rate = rates["tuned", "0", "win rate, a tie is half"]
     assert rate["low"] < rate["value"] < rate["high"] < rate["low"] + 0.1
     fair = run_stage(exam(mode="pairwise"), {"rows": items(60)}, {**answers, "judge": prefers()})
-    rates = figures(fair, "pairs against base")
+    rates = figures(fair, "pairs against base by judge")
     assert rates["tuned", "0", "won"]["value"] == 0.75
-    position = figures(fair, "judge judge")["position bias: first chosen − second chosen",]
+    position = figures(fair, "the judge")["position bias: first chosen − second chosen",]
     assert position["value"] == 0.0
 
 
@@ -167,7 +167,7 @@ def test_a_judge_of_lengths_is_shown_as_one(run_stage: Run, exam: Make) -> None:
         "tuned": writes(lambda n: "fair" + padded[n]),
     }  # fmt: skip
     run = run_stage(exam(mode="pairwise"), {"rows": items(60)}, answers)
-    found = figures(run, "judge judge")["correlation of winning and being longer",]
+    found = figures(run, "the judge")["correlation of winning and being longer",]
     assert found["low"] > 0.6
     assert found["n"] == 60 - padded.count(" very" * 5)  # equal answers tie without being shown
 
@@ -188,12 +188,14 @@ def test_pairs_have_a_baseline_and_several_models_differ_in_wins(
     }  # fmt: skip
     models = ("bad", "good", "mid")
     run = run_stage(exam(models, mode="pairwise", baseline="mid"), {"rows": items(6)}, answers)
-    rates = figures(run, "pairs against mid")
+    rates = figures(run, "pairs against mid by judge")
     assert rates["bad", "0", "won"]["value"] == pytest.approx(1 / 6)  # the empty one lost
     assert rates["good", "0", "won"]["value"] == 1.0
     assert len(asked) == 2 * 2 * 5
     assert [row["judge_outcome"] for row in run.rows if row["model"] == "mid"] == [None] * 6
-    (difference,) = figures(run, "pairs against mid, win rate, paired, same items").values()
+    (difference,) = figures(
+        run, "pairs against mid by judge: paired differences of win rates"
+    ).values()
     assert difference["labels"]["difference"] == "good − bad"
     assert difference["value"] == pytest.approx(5 / 6)
 
@@ -210,7 +212,7 @@ def test_open_questions_need_no_references(run_stage: Run, exam: Make) -> None:
     run = run_stage(exam(), {"rows": questions}, answers)
     assert "results" not in run.metrics
     assert {row["is_correct"] for row in run.rows} == {None}
-    assert figures(run, "grade, 1 to 5, by judge")["base", "0"]["value"] == 4.0
+    assert figures(run, "grade of 1 to 5 by judge")["base", "0"]["value"] == 4.0
     assert not any("counts as right" in text for text in seen)
     run_stage(exam(), {"rows": items(3)}, {**answers})
     assert "counts as right: the reference says" in seen[-1]

@@ -66,7 +66,7 @@ def run(run_stage: Run, stage: Evaluate, people: list[Row], judge: Any) -> Any:
 
 
 def agreement(found: Any) -> dict[str, dict[str, Any]]:
-    (table,) = (t for t in found.metrics["figures"] if t["title"] == "judge judge")
+    (table,) = (t for t in found.metrics["figures"] if t["title"] == "the judge")
     return {row["labels"]["figure"]: row for row in table["rows"]}
 
 
