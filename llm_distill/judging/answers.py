@@ -66,8 +66,8 @@ def grades(judge: Judge, scale: Scale, answers: Sequence[Answer]) -> Iterator[Gr
     shown = [
         Shown(
             answer.id,
+            answer.item,
             {
-                **answer.item,
                 **scale.variables(),
                 "answer": answer.text,
                 "completion": answer.completion or answer.text,
@@ -94,8 +94,8 @@ def comparisons(judge: Judge, pairs: Sequence[tuple[Answer, Answer]]) -> Iterato
     for a, b in pairs:
         if _known(a, b) is None:
             for name, first, second in (("ab", a, b), ("ba", b, a)):
-                values = {**a.item, "answer_a": first.text, "answer_b": second.text}
-                shown.append(Shown(f"{a.id}-{name}", values))
+                texts = {"answer_a": first.text, "answer_b": second.text}
+                shown.append(Shown(f"{a.id}-{name}", a.item, texts))
     replies: Iterator[Reply[Winner]] = judge.replies(shown, _read)
     for a, b in pairs:
         known = _known(a, b)

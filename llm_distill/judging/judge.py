@@ -23,10 +23,17 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Shown:
-    """What the judge is shown: an id of its own, and the values of the template."""
+    """What the judge is shown, as values of the template.
+
+    Attributes:
+        id: Its own.
+        item: Of the item; the stage's constants stand in for its columns.
+        answers: What is judged, which nothing stands in for.
+    """
 
     id: str
-    values: Mapping[str, Any]
+    item: Mapping[str, Any]
+    answers: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ class Judge:
             raise self._ignores_the_form()
 
     def _job(self, shown: Shown) -> Job[None]:
-        values = {**shown.values, **self.variables}
+        values = {**shown.item, **self.variables, **shown.answers}
         seed = derive_seed(self.seed, self.name, shown.id)
         return make_job(
             shown.id, None, self.template, values, self.prompt_format, self.sampling, seed
@@ -104,6 +111,6 @@ class Judge:
         return DataError(
             f"{self.unreadable} of {self.asked} replies of the judge '{self.name}' have no "
             f"{self.wanted}, so its verdicts would mean nothing. The first of them are\n{listed}\n"
-            f"Ask for the form in {self.template.name}, raise judge.sampling.max_tokens where "
-            "replies are cut, or take another judge"
+            f"Ask for the form in {self.template.name}, give replies that are cut more room with "
+            "judge.sampling: {temperature: 0, max_tokens: …}, or take another judge"
         )

@@ -54,8 +54,9 @@ class Evaluate(AskingStage):
     after the first is compared with the first, item by item (bootstrap interval, McNemar's test).
 
     With `samples: k` every item is answered k times: the accuracy is avg@k, and pass@k and the
-    majority's accuracy are shown as well. What the models were trained on in this pipeline, and the
-    worked examples, are searched for the items.
+    majority's accuracy are shown as well. Free answers are measured by the words that they share
+    with the reference (`measures`), or graded or compared by a model (`judge`). What the models
+    were trained on in this pipeline, and the worked examples, are searched for the items.
     """
 
     version: ClassVar[int] = 4

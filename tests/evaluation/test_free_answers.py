@@ -49,7 +49,7 @@ def test_sentences_where_a_name_is_wanted_are_said() -> None:
         (NUMBERS, [None] * 3, 0.0, "math"),
         (NAMES, ["red"] * 3, 0.0, "exact"),
         (NAMES, [None] * 3, 0.0, "exact"),
-        (["A", "B", "C"], [LONG] * 3, 0.0, "choice"),
+        (["A) in the old town hall"] * 3, [LONG] * 3, 0.0, "choice"),
         (["x", "y", "z"], [LONG] * 3, 0.0, "exact"),
         ([r"\frac{\sqrt{3}}{\pi \cdot \theta}"] * 3, [None] * 3, 0.0, "math"),
         (FREE, FREE, 0.3, "exact"),  # it can be answered in these words

@@ -277,3 +277,34 @@ def test_what_is_asked_is_bounded_before_the_run(exam: Make) -> None:
     assert own is not None
     assert own["judge"] == (30, 512)
     assert exam(labelled=labelled).most_asked({"rows": 10, "people": None}) is None
+
+
+def test_answers_are_paired_with_those_of_the_same_draw(run_stage: Run) -> None:
+    """Of a conversation; the third of tuned's answers is worse than base's."""
+    asked: list[str] = []
+
+    def draws(best: int) -> Answer:
+        return lambda request: QUALITY[min(int(request.id[-1]), best)] + f" {request.id}"
+
+    def judge(request: Request) -> str:
+        asked.append(text_of(request))
+        return prefers()(request)
+
+    rows = [
+        {"id": f"t{i}", "reference_answer": "none of these words",
+         "messages": [{"role": "user", "content": f"Why {i}?"},
+                      {"role": "assistant", "content": "?"}]}
+        for i in range(3)
+    ]  # fmt: skip
+    stage = Evaluate(
+        stage="evaluate", rows="rows", models=["base", "tuned"], messages_column="messages",
+        samples=3, sampling={"temperature": 0.7}, answer_kind="text", variables={"answer_a": "x"},
+        judge={"model": "judge", "mode": "pairwise"},
+    )  # fmt: skip
+    answers = {"base": draws(2), "tuned": draws(1), "judge": judge}
+    run = run_stage(stage, {"rows": rows}, answers)
+    tuned = [row for row in run.rows if row["model"] == "tuned"]
+    assert [row["judge_outcome"] for row in tuned] == ["tied", "tied", "lost"] * 3
+    rate = figures(run, "pairs against base by judge")["tuned", "0", "win rate, a tie is half"]
+    assert (rate["value"], rate["n"]) == (pytest.approx(1 / 3), 3)
+    assert all("Question: Why" in text and "?\n\nAn answer that counts" in text for text in asked)
