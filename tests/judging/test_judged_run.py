@@ -97,3 +97,17 @@ def test_mistakes_are_found_as_the_file_is_read(
     said = cli("validate", write(judged))
     assert "'people' gives no column 'humann'; did you mean 'human'?" in said.err
     assert "stages.exam.judge.template: template blind.jinja reads 'questoin'" in said.err
+
+
+@pytest.mark.slow
+def test_it_can_be_rehearsed(cli: Callable[..., Said], judged: dict[str, Any]) -> None:
+    """A stand-in for the judge keeps to the form; nobody agrees with it, so there is no gate."""
+    duel = {**judged["stages"]["exam"], "judge": {"model": "judge", "mode": "pairwise"}}
+    judged["stages"]["duel"] = duel
+    said = cli("rehearse", write(judged), "--workspace", "out")
+    assert said.code == 0, said
+    manifests = Path("out").rglob("artifacts/*/manifest.json")
+    metrics = {m.parent.name.partition("-")[0]: json.loads(m.read_text()) for m in manifests}
+    for name in ("exam", "duel"):
+        titles = [table["title"] for table in metrics[name]["metrics"]["figures"]]
+        assert titles[-1] == "the judge"
