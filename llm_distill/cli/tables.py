@@ -28,7 +28,7 @@ def result_tables(name: str, metrics: Mapping[str, Any]) -> list[Table]:
     if measured.harness:
         tables.append(_harness_table(name, measured.harness))
     if measured.exam:
-        tables.append(_accuracies(name, measured.exam))
+        tables.append(_accuracies(name, measured.exam, measured.notes))
     if measured.differences:
         tables.append(_differences(measured.differences))
     if measured.agreement:
@@ -47,7 +47,7 @@ def _own_table(name: str, own: FigureTable) -> Table:
     return table
 
 
-def _accuracies(name: str, rows: Sequence[ExamRow]) -> Table:
+def _accuracies(name: str, rows: Sequence[ExamRow], notes: Sequence[str]) -> Table:
     """A row per model and number of shots; with several answers per item, pass@k and majority."""
     samples = rows[0].samples or 1
     title = f"{name}: accuracy" if samples == 1 else f"{name}: accuracy (mean of {samples} answers)"
@@ -56,6 +56,7 @@ def _accuracies(name: str, rows: Sequence[ExamRow]) -> Table:
     forms = ["form"] if any(row.forms is not None for row in rows) else []
     right = ("accuracy", "95 % interval", *sampled, "items", "unreadable", "truncated", *forms)
     table = make_table("model", "shots", right=right, title=title)
+    table.caption, table.caption_justify = escape("\n".join(notes)) or None, "left"
     for row in rows:
         more = [*((row.pass_at or {}).get(k) for k in passes), row.majority] if samples > 1 else []
         table.add_row(

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
+from typing import Any, Literal
 
 from llm_distill.evaluation.result_rows import AgreementRow, FigureName
 from llm_distill.methods import agreement
 from llm_distill.methods.agreement import Label, Level
 from llm_distill.methods.statistics import Estimate, bootstrap
+
+Name = FigureName | Literal["weighted_kappa"]
 
 
 def label_figures(
@@ -43,7 +46,37 @@ def loyalty_figure(teacher: str, student: str, loyalties: Sequence[float]) -> Ag
     return _figure("probability_loyalty", (teacher, student), found, len(loyalties))
 
 
-def below(figures: Sequence[AgreementRow], minimum: Mapping[FigureName, float]) -> list[str]:
+def judge_figures(
+    names: tuple[str, str],
+    people: Sequence[Label | None],
+    judge: Sequence[Label | None],
+    weighted: bool,
+) -> list[AgreementRow]:
+    """`agreement` of people and a judge, and `kappa`, or `weighted_kappa` of grades.
+
+    Args:
+        names: People's and the judge's.
+        people: A label for each item; a number where `weighted`.
+        judge: The same of the judge, None where it cannot be read.
+        weighted: Whether labels that are near to each other agree in part.
+    """
+    table = agreement.tabulate(people, judge)
+    both = agreement.labelled(table)
+    kappa = agreement.weighted_kappa if weighted else agreement.cohen_kappa
+    return [
+        _figure(
+            "agreement", names, agreement.estimate(agreement.percentage_agreement, table), both
+        ),
+        _figure(
+            "weighted_kappa" if weighted else "kappa",
+            names,
+            agreement.estimate(kappa, table),
+            both,
+        ),
+    ]
+
+
+def below(figures: Sequence[AgreementRow], minimum: Mapping[Any, float]) -> list[str]:
     """A text for each figure that is undefined or lower than its minimum."""
     return [
         f"{name_of(figure)} is {_spell(figure.value)}, below {minimum[figure.figure]}"
@@ -65,7 +98,7 @@ def name_of(figure: AgreementRow) -> str:
 
 
 def _figure(
-    name: FigureName, annotators: tuple[str, ...], found: Estimate | None, n: int
+    name: Name, annotators: tuple[str, ...], found: Estimate | None, n: int
 ) -> AgreementRow:
     return AgreementRow(
         figure=name,

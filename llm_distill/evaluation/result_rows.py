@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Kind = Literal["share", "points", "number"]
+Kind = Literal["share", "points", "number", "difference"]
 FigureName = Literal["agreement", "kappa", "alpha", "label_loyalty", "probability_loyalty"]
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Figure:
         high: Upper end of its 95 % interval, in the value's unit.
         n: Number of items that it was measured on.
         kind: How it is written: `share` as a percentage, `points` as a signed difference in
-            percentage points, `number` unchanged.
+            percentage points, `number` unchanged, `difference` as a number with its sign.
     """
 
     labels: Mapping[str, str]
@@ -67,7 +67,9 @@ class Figure:
             return ""
         if self.kind == "share":
             return f"{value:.1%}"
-        return f"{100 * value:+.1f}" if self.kind == "points" else f"{value:.4g}"
+        if self.kind == "points":
+            return f"{100 * value:+.1f}"
+        return f"{value:+.3g}" if self.kind == "difference" else f"{value:.4g}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +170,7 @@ class Difference:
 class AgreementRow:
     """How far annotators agree; value is None where the figure is undefined."""
 
-    figure: FigureName
+    figure: FigureName | Literal["weighted_kappa"]
     annotators: tuple[str, ...]
     value: Number | None = None
     low: Number | None = None

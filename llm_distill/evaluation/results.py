@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 RESULTS, DIFFERENCES, AGREEMENT, OWN = "results", "differences", "agreement", "figures"
 SKILLS, ALIGNMENT, CONTAMINATION, HISTORY = "skill_profile", "alignment", "contamination", "history"
-WRITING, ANSWERED = "writing", "answered_prompts"
+WRITING, ANSWERED, NOTES = "writing", "answered_prompts", "notes"
 BY, DIFFERENCES_BY = "by_", "differences_by_"
 
 
@@ -95,6 +95,7 @@ class Results:
         writing: How the model writes before and after its training.
         answered: A few prompts with what it wrote.
         own: Tables of any other figures.
+        notes: What to know of the exam's figures before they are believed.
     """
 
     exam: tuple[ExamRow, ...] = ()
@@ -109,6 +110,7 @@ class Results:
     writing: tuple[WritingRow, ...] = ()
     answered: tuple[AnsweredPrompt, ...] = ()
     own: tuple[FigureTable, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> tuple[ExamRow | HarnessRow | AgreementRow, ...]:
@@ -156,6 +158,7 @@ class Results:
             writing=_rows(WritingRow, metrics.get(WRITING)),
             answered=_rows(AnsweredPrompt, metrics.get(ANSWERED)),
             own=tuple(table for table in tables if table.figures),
+            notes=_texts(metrics.get(NOTES)),
         )
 
     def to_metrics(self) -> dict[str, Any]:
@@ -189,6 +192,8 @@ class Results:
                 {"title": table.title, "rows": [written(figure) for figure in table.figures]}
                 for table in self.own
             ]
+        if self.notes:
+            found[NOTES] = list(self.notes)
         return found
 
 
@@ -200,6 +205,10 @@ def shown(*tables: FigureTable) -> dict[str, Any]:
 def _rows(kind: type[T], value: Any, column: str = "") -> tuple[T, ...]:
     found = (read(kind, row, column) for row in _mappings(value))
     return tuple(row for row in found if row is not None)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(text for text in value if isinstance(text, str)) if isinstance(value, list) else ()
 
 
 def _mappings(value: Any) -> list[dict[str, Any]]:

@@ -60,6 +60,25 @@ def cohen_kappa(table: Table) -> float | None:
     return (n * equal - by_chance) / (n * n - by_chance)
 
 
+def weighted_kappa(table: Table) -> float | None:
+    """Cohen's κ (1968) of grades, at most 1; 0 is chance. Grades near each other agree in part.
+
+    1 − observed / expected disagreement, which is the squared distance of two grades ("quadratic
+    weights"), over the items that both graded. Expected: of all pairs of the one's grades with the
+    other's. None if it is undefined: there are no such items, or both gave one and the same grade.
+    """
+    both = _both(table)
+    n = sum(both.values())
+    observed = sum(count * (float(a) - float(b)) ** 2 for (a, b), count in both.items())
+    first: Counter[float] = Counter()
+    second: Counter[float] = Counter()
+    for (a, b), count in both.items():
+        first[float(a)] += count
+        second[float(b)] += count
+    expected = sum(m * k * (a - b) ** 2 for a, m in first.items() for b, k in second.items())
+    return 1 - n * observed / expected if expected else None
+
+
 def krippendorff_alpha(table: Table, level: Level = "nominal") -> float | None:
     """Krippendorff's α of any number of annotators, at most 1; 0 is chance.
 

@@ -9,12 +9,13 @@ from llm_distill.methods.decoration import boxed
 from llm_distill.methods.final_answer import ANSWER_TAG, AnswerForm, final_answer
 from llm_distill.methods.math_answers import TOLERANCE, equal_as_math
 from llm_distill.methods.parsing import read_tag
+from llm_distill.methods.text_measures import equal_texts
 from llm_distill.methods.tool_answers import equal_calls
 from llm_distill.rows.messages import json_text
 from llm_distill.rows.thoughts import split_thoughts
 from llm_distill.rows.tool_calls import CALL_MARKS, split_calls
 
-AnswerKind = Literal["exact", "choice", "math", "tool_call"]
+AnswerKind = Literal["exact", "choice", "math", "tool_call", "text"]
 AnswerPlace = Literal["tag", "any"]
 
 
@@ -24,7 +25,7 @@ def extract_answer(
     r"""The content of the first `<ans>…</ans>`; None if there is none, or it is empty.
 
     Later ones belong to other questions, and what a model thinks before it answers is a draft. Of
-    choices and mathematics the last `\boxed{…}` counts where there is no tag.
+    choices and mathematics the last `\boxed{…}` counts where there is no tag, of a text the whole.
 
     Args:
         text: What a model wrote.
@@ -51,6 +52,8 @@ def found_answer(
         is_read = final is not None and not (kind == "choice" and final.form == "number")
         return (final.text, final.form) if final is not None and is_read else (None, None)
     found = read_tag(answer, ANSWER_TAG, ended)
+    if found is None and kind == "text":
+        return (answer.strip(), "whole") if answer.strip() else (None, None)
     if found is None and kind != "exact":
         inner = boxed(answer)
         found = None if inner is answer else inner.strip()
@@ -60,10 +63,10 @@ def found_answer(
 
 def check_answer_in(place: AnswerPlace, kind: AnswerKind) -> None:
     """Raises:
-    ValueError: calls of tools have one form, which is always read.
+    ValueError: calls of tools and free texts have one form, which is always read.
     """
-    if place == "any" and kind == "tool_call":
-        raise ValueError("answer_in: any does nothing for answer_kind: tool_call; remove it")
+    if place == "any" and kind in ("tool_call", "text"):
+        raise ValueError(f"answer_in: any does nothing for answer_kind: {kind}; remove it")
 
 
 def answers_equal(answer: str | None, reference: str, kind: AnswerKind = "exact") -> bool:
@@ -84,11 +87,14 @@ def judge(
         unreadable. Equal as above where the reference is not a choice's letter.
     math: equal as numbers with their units, or as expressions; see `math_answers`.
     tool_call: the same calls; see `tool_answers`.
+    text: equal but for case, punctuation and English articles; see `text_measures`.
     """
     if kind == "tool_call":
         return equal_calls(answer, reference)
     if answer is None or not answer.strip():
         return None
+    if kind == "text":
+        return equal_texts(answer, reference)
     if _tidy(answer) == _tidy(reference):
         return True
     if kind == "choice":

@@ -13,6 +13,9 @@ Z_95 = 1.959963984540054
 DRAWS = 10_000
 """Bootstrap samples of an interval. Their seed is fixed: the same values have the same interval."""
 
+RANKED_DRAWS = 1000
+"""Of a rank correlation: the values are ranked anew for each."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -180,3 +183,36 @@ def mean_interval(values: Sequence[float]) -> Estimate:
         raise ValueError("an interval needs at least two values")
     half = float(t.ppf(0.975, n - 1)) * stdev(values) / sqrt(n)
     return Estimate(fmean(values), fmean(values) - half, fmean(values) + half)
+
+
+def rank_correlation(groups: Sequence[Sequence[tuple[float, float]]]) -> Estimate | None:
+    """Spearman's rank correlation, −1 to 1, with the percentile bootstrap interval over items.
+
+    Args:
+        groups: For each item its pairs of values, which are drawn together: they are not
+            independent.
+
+    Returns:
+        None if it is undefined: there are fewer than two pairs, or one side is all the same.
+    """
+    import numpy as np
+    from scipy.stats import rankdata
+
+    def of(chosen: Sequence[Any]) -> float | None:
+        pairs = np.concatenate(chosen)
+        if len(pairs) < 2 or (pairs == pairs[0]).all(axis=0).any():
+            return None
+        first, second = rankdata(pairs[:, 0]), rankdata(pairs[:, 1])
+        return float(np.corrcoef(first, second)[0, 1])
+
+    items = [np.asarray(group, dtype=float) for group in groups if group]
+    value = of(items) if items else None
+    if value is None:
+        return None
+    random = np.random.default_rng(0)
+    drawn = (
+        of([items[i] for i in random.integers(0, len(items), len(items))])
+        for _ in range(RANKED_DRAWS)
+    )
+    low, high = np.quantile([each for each in drawn if each is not None], (0.025, 0.975))
+    return Estimate(value, float(low), float(high))

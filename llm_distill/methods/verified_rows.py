@@ -24,8 +24,8 @@ class VerifySettings(BaseModel):
     reference_column: str = Field("reference_answer", description="what counts as right")
     kind: AnswerKind = Field(
         "exact",
-        description="exact text, a choice's letter, mathematics, or calls of tools, which must "
-        "also fit the schemas in a column `tools`, if there is one",
+        description="exact text, a choice's letter, mathematics, free text or calls of tools, "
+        "which must also fit the schemas in a column `tools`, if there is one",
     )
     tolerance: float = Field(
         TOLERANCE,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pydantic import BaseModel
+
 from llm_distill.errors import ConfigError, DataError
 from llm_distill.models.files import why_not_a_hub_name
 from llm_distill.paths import find_resource
@@ -55,11 +57,16 @@ def check_trackers(tracker: Tracker, stages: Mapping[str, Stage], problems: Prob
             problems.add(place, message)
 
 
-def place_of(text: str, stage: Stage) -> Place:
-    """Where a text is among a stage's settings: ("template",), or ("template", "recall")."""
-    for field, value in stage:
+def place_of(text: str, settings: BaseModel) -> Place:
+    """Where a text is among settings: ("template",), ("template", "recall"), ("judge", "template").
+
+    Nowhere (an empty place) if it is a default that the file does not write.
+    """
+    for field, value in settings:
         if value == text:
             return (field,)
+        if isinstance(value, BaseModel) and (inner_place := place_of(text, value)):
+            return (field, *inner_place)
         for key, inner in value.items() if isinstance(value, dict) else ():
             if inner == text:
                 return (field, key)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llm_distill.publish.cards import Card, Origin, model_rows, render, scrubbed_sources
 from llm_distill.publish.licenses import KNOWN, UNKNOWN
 from llm_distill.publish.lineage import Lineage
-from llm_distill.publish.results import Result, own_tables, results_of
+from llm_distill.publish.results import Result, notes_of, own_tables, results_of
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -68,6 +68,7 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
         ],
         is_inherited=license_id is None and inherited is not None,
         results=results,
+        notes=notes_of(e.manifest for e in origin.evaluations),
     )
     warnings = [row.warning for row in rows if row.warning]
     shown = {result.stage for result in results}

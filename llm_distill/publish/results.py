@@ -65,6 +65,15 @@ def own_tables(manifests: Iterable[Manifest]) -> list[tuple[str, FigureTable]]:
     ]
 
 
+def notes_of(manifests: Iterable[Manifest]) -> list[str]:
+    """What to know of the figures of these evaluations: `exam: accuracy counts …`."""
+    return [
+        f"{manifest.name}: {note}"
+        for manifest in manifests
+        for note in Results.from_metrics(manifest.metrics).notes
+    ]
+
+
 def _items_from(evaluation: Lineage) -> Source | None:
     """The dataset that the exam's rows go back to, if there is one."""
     manifest: Manifest | None = evaluation.manifest

@@ -88,6 +88,13 @@ def grade(prompt: str, wanted: str, draw: random.Random) -> str:
     return f"It is so. <grade>{draw.randint(lowest, highest)}</grade>"
 
 
+def winner(prompt: str, wanted: str, draw: random.Random) -> str:
+    """Which of two answers is the better one."""
+    if draw.random() < UNREADABLE:
+        return "It is so."
+    return f"It is so. <winner>{draw.choice(('A', 'B', 'tie'))}</winner>"
+
+
 def reasons(prompt: str, wanted: str, draw: random.Random) -> str:
     """A rationale and the answer, in the tag or the box that is asked for."""
     steps = " ".join(draw.choices(WORDS, k=12))
@@ -108,6 +115,7 @@ WAYS: tuple[tuple[str, Callable[[str, str, random.Random], str]], ...] = (
     ("judge", judgement),
     ("skill", labels),
     ("grade", grade),
+    ("winner", winner),
 )
 """By a tag that the prompt asks for."""
 

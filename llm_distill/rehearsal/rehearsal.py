@@ -146,6 +146,8 @@ def _replace_devices(stage: Stage, own: dict[str, Any]) -> None:
         own["per_device_train_batch_size"] = passes * own.get("per_device_train_batch_size", 8)
     if "on_collapse" in type(stage).model_fields:
         own["on_collapse"] = "ignore"
+    if isinstance(own.get("judge"), dict):
+        own["judge"].pop("labelled", None)  # a stand-in agrees with nobody
 
 
 def _plain(value: Any) -> Any:

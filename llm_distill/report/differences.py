@@ -47,7 +47,8 @@ class FigurePair:
         """B - A with its sign, in points for shares; nothing where either is not there."""
         if self.a is None or self.b is None or math.isnan(change := self.b.value - self.a.value):
             return ""
-        return f"{change:+.4g}" if self.b.kind == "number" else f"{100 * change:+.1f} points"
+        is_share = self.b.kind in ("share", "points")
+        return f"{100 * change:+.1f} points" if is_share else f"{change:+.4g}"
 
 
 def settings(a: RunView, b: RunView) -> list[tuple[str, str, str]]:

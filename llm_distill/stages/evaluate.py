@@ -11,29 +11,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal, Self
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings
 from llm_distill.engines.requests import Job, make_chat_job, make_job
-from llm_distill.errors import ConfigError, DataError
+from llm_distill.errors import ConfigError, DataError, nearest
 from llm_distill.evaluation.contamination import ContaminationSettings, look_for_items
-from llm_distill.evaluation.exam_results import ExamResults
-from llm_distill.evaluation.result_rows import Contamination
+from llm_distill.evaluation.exam_figures import ExamFigures
+from llm_distill.evaluation.result_rows import Contamination, ExamRow
 from llm_distill.evaluation.results import Results
+from llm_distill.judging.exam import COLUMNS, ExamJudge, exam_judge
+from llm_distill.judging.settings import PAIR, JudgeSettings
 from llm_distill.methods.answers import (
     AnswerKind,
     AnswerPlace,
     check_answer_in,
+    extract_answer,
     found_answer,
-    judge,
 )
+from llm_distill.methods.answers import judge as is_right
 from llm_distill.methods.dialogue import begun
 from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.final_answer import why_mostly_unreadable
 from llm_distill.methods.seeds import derive_seed
+from llm_distill.methods.text_measures import TextMeasure, measured_text, missing_packages
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references, features, task_of
 from llm_distill.rows.messages import json_text, read_messages, read_tools
@@ -49,8 +54,9 @@ class Evaluate(AskingStage):
     after the first is compared with the first, item by item (bootstrap interval, McNemar's test).
 
     With `samples: k` every item is answered k times: the accuracy is avg@k, and pass@k and the
-    majority's accuracy are shown as well. What the models were trained on in this pipeline, and the
-    worked examples, are searched for the items.
+    majority's accuracy are shown as well. Free answers are measured by the words that they share
+    with the reference (`measures`), or graded or compared by a model (`judge`). What the models
+    were trained on in this pipeline, and the worked examples, are searched for the items.
     """
 
     version: ClassVar[int] = 4
@@ -87,6 +93,13 @@ class Evaluate(AskingStage):
         "where an answer is read: tag: `<ans>`, and `\\boxed` of choices and mathematics; any: in "
         "whatever form it stands, see docs/answers.md",
     )
+    measures: list[TextMeasure] = later_setting(
+        [],
+        "for free answers: how near each comes to its reference, 0 to 1; see docs/judging.md",
+    )
+    judge: JudgeSettings | None = later_setting(
+        None, "for free answers: a model that judges them; see docs/judging.md"
+    )
     by: list[str] = Field(
         [], description="columns to break the accuracy down by, such as task or skills"
     )
@@ -108,10 +121,31 @@ class Evaluate(AskingStage):
                 f"samples: {self.samples} at temperature 0 would be the same answer every time; "
                 "set sampling: {temperature: …}"
             )
-        for name, values in (("models", self.models), ("shots", self.shots)):
+        if self.measures and self.answer_kind == "tool_call":
+            raise ValueError("measures are of texts, and answer_kind: tool_call has none; remove")
+        if self.judge is not None:
+            self._check_judge(self.judge)
+        lists = (("models", self.models), ("shots", self.shots), ("measures", self.measures))
+        for name, values in lists:
             if len(set(values)) < len(values):
                 raise ValueError(f"{name}: each can be named once")
         return self
+
+    def _check_judge(self, judge: JudgeSettings) -> None:
+        if judge.is_pairwise and len(self.models) < 2:
+            raise ValueError("judge: mode: pairwise compares models; name two or more")
+        if judge.baseline is not None and judge.baseline not in self.models:
+            raise ValueError(
+                f"judge.baseline: '{judge.baseline}' does not take the exam; "
+                f"{nearest(judge.baseline, self.models)}"
+            )
+
+    def missing(self) -> Iterator[tuple[str, str]]:
+        for name, package in missing_packages(self.measures):
+            yield (
+                "measures",
+                f"{name} needs {package}, which is not installed: pip install 'llm-distill[text]'",
+            )
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         columns = inputs[self.rows]
@@ -119,37 +153,61 @@ class Evaluate(AskingStage):
 
     def required_columns(self) -> dict[str, set[str]]:
         asked = self.messages_column or "question"
-        needed = {self.rows: {"id", asked, "reference_answer", *self.by}}
+        needed = {self.rows: {"id", asked, *self.by}}
+        if self.judge is None or self.measures:
+            needed[self.rows].add("reference_answer")
+        if self.judge is not None and self.judge.labelled is not None:
+            labelled = self.judge.labelled
+            answers = PAIR if self.judge.is_pairwise else ("answer",)
+            needed.setdefault(labelled.rows, set()).update({"id", labelled.column, *answers})
         if self.examples is not None:
             needed.setdefault(self.examples, set()).update({"id", "question", "rationale"})
         return needed
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        if self.template is None:
-            return {}
-        return {self.template: self.offered(inputs[self.rows], "examples")}
+        offered: dict[str, Columns] = {}
+        if self.judge is not None:
+            own = self.judge.own_variables
+            offered[self.judge.rubric] = self.offered(inputs[self.rows], *own)
+        if self.template is not None:
+            offered[self.template] = self.offered(inputs[self.rows], "examples")
+        return offered
 
     def most_asked(self, rows: Mapping[str, int | None]) -> Mapping[str, tuple[int, int]] | None:
         n = rows[self.rows]
         if n is None:
             return None
         each = n * len(self.shots) * self.samples, self.sampling.max_tokens
-        return dict.fromkeys(self.models, each)
+        asked = dict.fromkeys(self.models, each)
+        if self.judge is None:
+            return asked
+        labelled = self.judge.labelled
+        sample = rows[labelled.rows] if labelled is not None else 0
+        if sample is None:
+            return None
+        before = asked.get(self.judge.model, (0, 0))  # where it is one of the models
+        judged = before[0] + self._judge_requests(n, sample)
+        longest = max(before[1], self.judge.sampling.max_tokens)
+        return {**asked, self.judge.model: (judged, longest)}
 
     def is_seeded(self) -> bool:
-        return self.sampling.temperature > 0 or max(self.shots) > 0
+        judge_draws = self.judge is not None and self.judge.sampling.temperature > 0
+        return self.sampling.temperature > 0 or max(self.shots) > 0 or judge_draws
 
     def run(self, context: Context) -> RowsOutput:
         rows = context.rows(self.rows)
-        check_references(rows, self.rows)
+        if self._has_references(context):
+            check_references(rows, self.rows)
         if len(rows) < 2:
             raise DataError(f"'{self.rows}' has 1 item; an interval needs at least 2")
         like = rows.features
         return RowsOutput(self._rows(context), features(self._added(), like=like))
 
     def _added(self) -> list[str]:
-        """With the form of each answer where more than one is read."""
-        return [*self.added_columns, *(["answer_form"] if self.answer_in == "any" else [])]
+        """With the form of each answer where more than one is read, measures and a verdict."""
+        form = ["answer_form"] if self.answer_in == "any" else []
+        judged = COLUMNS[self.judge.mode] if self.judge is not None else ()
+        return [*self.added_columns, *form, *self.measures, *judged]
 
     def _rows(self, context: Context) -> Iterator[Row]:
         shown = self.examples if max(self.shots) else None
@@ -160,26 +218,79 @@ class Evaluate(AskingStage):
         context.metrics.update(looked_for.to_metrics())
         a_model = len(context.rows(self.rows)) * len(self.shots) * self.samples
         budget = self.budget(a_model * len(self.models))
-        results = ExamResults(self.by, self.answer_kind)
-        seconds = {}
+        figures = ExamFigures(
+            self.by, self.answer_kind, self.measures, self._has_references(context)
+        )
+        judge = self._exam_judge(context)
+        seconds, answered = {}, []
         for model in self.models:  # one at a time in memory
             began = time.monotonic()
             for job, completion in self.ask(
                 context, model, self._jobs(context, model, pools), a_model, budget
             ):
                 row = self._judged(job.about, completion)
-                results.add(row)
-                yield row
+                figures.add(row)
+                if judge is None:
+                    yield row
+                else:
+                    answered.append(row)
             seconds[model] = round(time.monotonic() - began, 3)
-        measured = results.measured()
+        measured = figures.measured(is_judged=judge is not None)
+        if judge is not None:
+            yield from judge.judged(answered)
+            measured = replace(measured, own=(*measured.own, *judge.tables(context.warn)))
         context.metrics.update(measured.to_metrics(), seconds=seconds)
-        for exam in measured.exam:
-            what = f"model '{exam.model}' ({exam.shots}-shot)"
+        for note in measured.notes:
+            context.warn(note)
+        if not measured.notes:
+            self._warn_of_unreadable(context, measured.exam)
+
+    def _has_references(self, context: Context) -> bool:
+        """Not with a judge where no item has one: it looks at the answers alone."""
+        rows = context.rows(self.rows)
+        if self.judge is None or self.measures:
+            return True
+        column = rows["reference_answer"] if "reference_answer" in rows.column_names else ()
+        return any(str(reference or "").strip() for reference in column)
+
+    def _exam_judge(self, context: Context) -> ExamJudge | None:
+        if self.judge is None:
+            return None
+        name, labelled = self.judge.model, self.judge.labelled
+        sample = len(context.rows(labelled.rows)) if labelled is not None else 0
+        budget = self.budget(self._judge_requests(len(context.rows(self.rows)), sample))
+        items = {row["id"]: self._item(row) for row in context.each_row(self.rows)}
+        return exam_judge(
+            self.judge,
+            context,
+            lambda jobs, total: self.ask(context, name, jobs, total, budget),
+            items,
+            self.variables,
+            self.rows,
+            self.models,
+        )
+
+    def _item(self, row: Row) -> dict[str, Any]:
+        """What the judge is shown of an item."""
+        reference = str(row.get("reference_answer") or "").strip()
+        references = [reference] if reference else []
+        return {**row, "question": self._question(row), "references": references}
+
+    def _judge_requests(self, items: int, labelled: int) -> int:
+        """How many at most, of an exam and the labelled rows."""
+        assert self.judge is not None
+        answers = items * len(self.shots) * self.samples
+        if self.judge.is_pairwise:
+            return 2 * (answers * (len(self.models) - 1) + labelled)
+        return answers * len(self.models) + labelled
+
+    def _warn_of_unreadable(self, context: Context, exam: Sequence[ExamRow]) -> None:
+        for row in exam:
             form = why_mostly_unreadable(
-                exam.parse_failures or 0, (exam.n or 0) * self.samples, self.answer_in == "any"
+                row.parse_failures or 0, (row.n or 0) * self.samples, self.answer_in == "any"
             )
             if form is not None:
-                context.warn(f"{what}: {form}")
+                context.warn(f"model '{row.model}' ({row.shots}-shot): {form}")
 
     def _contamination(self, context: Context, pools: Mapping[str, Sequence[Row]]) -> Contamination:
         seen: dict[str, Iterable[Row]] = {**context.training_rows(self.models)}
@@ -211,18 +322,24 @@ class Evaluate(AskingStage):
         elif text is not None:
             answer, form = found_answer(text, self.answer_kind, ended, self.answer_in)
         failed = completion.error is not None  # which is no decision to call nothing
-        verdict = None if failed else judge(answer, row["reference_answer"], self.answer_kind)
+        reference = row.get("reference_answer")
+        is_unread = failed or reference is None
+        verdict = None if is_unread else is_right(answer, reference or "", self.answer_kind)
         judged = {
             **row,
             "completion": text,
-            "answer": None if verdict is None else answer,
-            "is_correct": verdict is True,
+            "answer": None if verdict is None and reference is not None else answer,
+            "is_correct": None if reference is None else verdict is True,
             "n_completion_tokens": completion.n_completion_tokens,
             "finish_reason": completion.finish_reason,
             "error": completion.error,
         }
         if self.answer_in == "any":
             judged["answer_form"] = None if verdict is None else form
+        if self.measures:
+            shown = extract_answer(text or "", "text", ended) or ""
+            values = measured_text(self.measures, shown, reference or "")
+            judged |= zip(self.measures, values, strict=True)
         return judged
 
     def _jobs(

@@ -16,11 +16,11 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from llm_distill.engines.asking_stage import AskingStage
-from llm_distill.engines.base import SamplingSettings, StructuredOutput
+from llm_distill.engines.base import SamplingSettings
 from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError
+from llm_distill.judging.scale import Scale
 from llm_distill.methods.examples import usable
-from llm_distill.methods.grades import read_grade
 from llm_distill.methods.in_context_score import mean_by
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
@@ -75,8 +75,11 @@ class ScoreJudge(AskingStage):
         return {self.rows: {"id"}}
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
-        own = ("lowest", "highest", "constrained")
-        return {self.template: self.offered(inputs[self.rows], *own)}
+        return {self.template: self.offered(inputs[self.rows], *self._scale.variables())}
+
+    @property
+    def _scale(self) -> Scale:
+        return Scale(self.lowest, self.highest)
 
     def is_seeded(self) -> bool:
         return self.sampling.temperature > 0
@@ -102,8 +105,7 @@ class ScoreJudge(AskingStage):
             for _, completion in islice(answers, self.n if self._is_gradable(row, read) else 0):
                 if completion.error is not None:
                     continue
-                ended = completion.finish_reason == "stop"
-                grade = read_grade(completion.text, self.lowest, self.highest, ended)
+                grade = self._scale.read(completion)
                 unreadable += grade is None
                 grades += [] if grade is None else [grade]
             scale.update(f"{grade:g}" for grade in grades)
@@ -122,8 +124,8 @@ class ScoreJudge(AskingStage):
             pass
         if not by_strategy:
             raise DataError(
-                f"none of {total} answers of '{self.model}' has a grade from {self.lowest} to "
-                f"{self.highest} ({budget.figures()['truncated']} were cut by max_tokens); check "
+                f"none of {total} answers of '{self.model}' has a grade from {self._scale} "
+                f"({budget.figures()['truncated']} were cut by max_tokens); check "
                 "the template, or raise it"
             )
         if unscored:
@@ -143,9 +145,8 @@ class ScoreJudge(AskingStage):
         template = load_template(self.template)
         prompt_format = context.model(self.model).prompt_format
         held = self.constrain and context.holds_structure(self.model)
-        numbers = tuple(str(number) for number in range(self.lowest, self.highest + 1))
-        structure = StructuredOutput(choice=numbers) if held else None
-        own = {"lowest": self.lowest, "highest": self.highest, "constrained": held}
+        structure = self._scale.structure if held else None
+        own = self._scale.variables(held)
         for row in context.each_row(self.rows):
             if not self._is_gradable(row, template.variables):
                 continue

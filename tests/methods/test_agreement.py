@@ -20,6 +20,7 @@ from llm_distill.methods.agreement import (
     percentage_agreement,
     probability_loyalty,
     tabulate,
+    weighted_kappa,
 )
 
 _ = None
@@ -66,6 +67,22 @@ def test_kappa_is_that_of_scikit_learn(pairs: list[tuple[str | None, str | None]
         assert found is None
         return
     assert found == pytest.approx(sklearn.cohen_kappa_score(*zip(*both, strict=True)))
+
+
+@given(ratings)
+@settings(deadline=None)
+def test_weighted_kappa_is_scikit_learns(rated: list[tuple[int | None, ...]]) -> None:
+    sklearn = pytest.importorskip("sklearn.metrics")
+    pairs = [(a, b) for a, b, _ in rated]
+    both = [(a, b) for a, b in pairs if a is not None and b is not None]
+    found = weighted_kappa(tabulate(*zip(*pairs, strict=True)))
+    if not both or len({grade for pair in both for grade in pair}) == 1:
+        assert found is None
+        return
+    first, second = zip(*both, strict=True)
+    grades = list(range(1, 8))  # with all between: the distance counts, not the rank
+    expected = sklearn.cohen_kappa_score(first, second, labels=grades, weights="quadratic")
+    assert found == pytest.approx(expected)
 
 
 @given(labels)

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, ttest_1samp
+from scipy.stats import binomtest, spearmanr, ttest_1samp
 
 from llm_distill.methods.statistics import (
     bootstrap,
@@ -14,6 +14,7 @@ from llm_distill.methods.statistics import (
     mcnemar,
     mean_interval,
     paired_bootstrap,
+    rank_correlation,
     wilson_interval,
 )
 
@@ -121,3 +122,19 @@ def test_crossed_bootstrap_covers_new_runs_and_new_items(n_runs: int) -> None:
 def test_crossed_bootstrap_needs_a_full_table(values: list[list[float]]) -> None:
     with pytest.raises(ValueError, match="runs and items"):
         crossed_bootstrap(values)
+
+
+def test_a_rank_correlation_is_scipys_and_its_items_are_drawn_whole() -> None:
+    random = np.random.default_rng(1)
+    x = random.normal(size=80)
+    y = np.round(x + random.normal(size=80), 1)  # with ties
+    pairs = list(zip(x.tolist(), y.tolist(), strict=True))
+    found = rank_correlation([[pair] for pair in pairs])
+    assert found is not None
+    assert found.value == pytest.approx(spearmanr(x, y).statistic)
+    assert found.low < found.value < found.high
+    copied = rank_correlation([[pair] * 9 for pair in pairs])  # copies say nothing new
+    assert copied is not None
+    assert (copied.low, copied.high) == pytest.approx((found.low, found.high), abs=0.03)
+    assert rank_correlation([]) is None
+    assert rank_correlation([[(1.0, 2.0)], [], [(1.0, 3.0)]]) is None

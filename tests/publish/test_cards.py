@@ -97,6 +97,15 @@ def test_a_stages_own_figures_are_shown(origin):
     assert not any("exam" in warning for warning in card.warnings)
 
 
+def test_a_note_on_accuracies_stands_under_them(origin):
+    made = origin("student")
+    made.evaluations[0].manifest.metrics["notes"] = ["0.0% says little: [free] text"]
+    card = model_card(made, "me/toy", "mit", is_adapter=True)
+    before, _, after = card.text.partition("exam: 0.0% says little: \\[free] text")
+    assert before.rstrip().endswith("|")
+    assert after.strip()
+
+
 def test_a_whole_model_names_another_library(origin):
     card = model_card(origin("student"), "me/toy", "mit", is_adapter=False)
     data = ModelCard(card.text).data

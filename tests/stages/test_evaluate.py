@@ -338,3 +338,32 @@ def test_form_and_skill_apart(run_stage: Run, stage: Callable[..., Evaluate]) ->
     assert result["forms"] == {"sentence": 6, "tag": 1, "whole": 1}
     assert [row["answer_form"] for row in in_any.rows[5:]] == ["sentence", "tag", "whole"]
     assert not [text for text in in_any.warnings if "form" in text]
+
+
+def test_free_answers_are_measured(run_stage: Run, stage: Callable[..., Evaluate]) -> None:
+    references = ["in the old town", "by train and boat", "with a map of it", "for two long days"]
+    items = [{**ITEMS[n], "reference_answer": text} for n, text in enumerate(references)]
+    settings = stage(("weak", "strong"), answer_kind="text", measures=["token_f1", "rouge_l"])
+    run = run_stage(
+        settings, {"rows": items},
+        {"weak": lambda request: "no idea", "strong": lambda request: "<ans>the old town</ans>"},
+    )  # fmt: skip
+    weak, strong = (
+        {row["parent_id"]: row["token_f1"] for row in run.rows if row["model"] == name}
+        for name in ("weak", "strong")
+    )
+    assert (weak["t0"], strong["t0"], strong["t1"]) == (0.0, pytest.approx(0.8), 0.0)
+    means, differences = run.metrics["figures"]
+    by_measure = {row["labels"]["measure"]: row for row in means["rows"][1::2]}
+    assert by_measure["token_f1"]["value"] == pytest.approx(0.2)
+    assert by_measure["token_f1"]["high"] == pytest.approx(0.6)
+    assert by_measure["rouge_l"]["labels"]["model"] == "strong"
+    assert differences["rows"][0]["labels"]["difference"] == "strong − weak"
+    assert differences["rows"][0]["value"] == pytest.approx(0.2)
+    (note,) = run.metrics["notes"]
+    assert note in run.warnings
+    for wrong in ({"measures": ["rouge_l", "rouge_l"]}, {"measures": ["bleu"]},
+                  {"answer_kind": "tool_call", "measures": ["rouge_l"]},
+                  {"answer_kind": "text", "answer_in": "any"}):  # fmt: skip
+        with pytest.raises(ValidationError):
+            stage(**wrong)
