@@ -2,7 +2,8 @@
 
 Workers are forked from a server process that has only imported the heavy packages, so that a worker
 starts in milliseconds and on an untouched device. What a worker logs, counts and raises comes back
-through a pipe, and what it prints through another; it dies with the process that started it.
+through a pipe, and what it prints through another; it dies with the process that started it. It
+imports nothing of the program that started it: a script, a notebook, or text on standard input.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
+from types import ModuleType
 from typing import Any
 
 from llm_distill.errors import ModelError
@@ -27,6 +31,7 @@ log = logging.getLogger("llm_distill")
 
 SECONDS_TO_STOP = 30.0
 SECONDS_FOR_LAST_WORDS = 5.0
+_starting = threading.Lock()
 
 
 def perform_in_worker(stage: Stage, inputs: StageInputs, progress: MakeProgress) -> Done:
@@ -42,7 +47,8 @@ def perform_in_worker(stage: Stage, inputs: StageInputs, progress: MakeProgress)
     output, printed = processes.Pipe(duplex=False)
     arguments = stage, inputs, Surroundings.here(), theirs, printed
     worker = processes.Process(target=work, args=arguments, daemon=False)
-    worker.start()
+    with _without_main_module():
+        worker.start()
     theirs.close()
     printed.close()
     listener = threading.Thread(target=_log_output, args=(output,), daemon=True)
@@ -60,6 +66,23 @@ def perform_in_worker(stage: Stage, inputs: StageInputs, progress: MakeProgress)
     if isinstance(done, Done):
         return done
     raise done or ModelError(_how_it_died(worker.exitcode))
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Meanwhile multiprocessing finds no main module that a new process would have to import first.
+
+    Importing it would run the user's script again in each worker: one without a guard would begin
+    its pipeline again there and wait for itself, and one from standard input has no file. Nothing
+    that a worker is sent is defined in it.
+    """
+    with _starting:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def _follow(messages: Connection, progress: MakeProgress) -> Done | BaseException | None:
