@@ -5,7 +5,7 @@ VENV ?= .venv
 SEED ?= 0
 BIN := $(VENV)/bin
 
-.PHONY: run test test-all fuzz chaos test-vllm test-triton test-gpu check format setup setup-vllm world models-table chat-templates
+.PHONY: run test test-all fuzz chaos test-vllm test-triton test-gpu check format setup setup-vllm world models-table chat-templates reference docs
 
 setup: $(VENV)/.installed
 
@@ -73,6 +73,10 @@ format: setup
 # Which architectures work, with what: docs/models.md. Minutes.
 models-table: setup
 	$(BIN)/python -m scripts.models_table
+
+# Every key and setting, from their types: docs/reference. Seconds.
+reference: setup
+	$(BIN)/python -m scripts.reference
 
 # How conversations are trained on the chat templates that TRL ships: docs/chat_templates.md. Seconds.
 chat-templates: setup
