@@ -27,11 +27,21 @@ def display_for(progress: ProgressShown) -> TerminalDisplay:
     if progress not in get_args(ProgressShown):
         raise ConfigError(f"progress={progress!r}; {nearest(progress, get_args(ProgressShown))}")
     if progress == "bars":
-        return TerminalDisplay(console())
-    # Plain text in a notebook too, where Rich would make a block of HTML of each line.
-    plain = Console(highlight=False, force_jupyter=False, width=160, soft_wrap=True)
-    plain.quiet = progress == "none"
-    return _StageLines(plain)
+        return TerminalDisplay(_plain() if Console().is_jupyter else console())
+    return _StageLines(_plain(quiet=progress == "none"))
+
+
+def _plain(quiet: bool = False) -> Console:
+    """Prints text without colors, also where Rich would show HTML and bars: in a notebook."""
+    return Console(
+        quiet=quiet,
+        highlight=False,
+        color_system=None,
+        force_terminal=False,
+        force_jupyter=False,
+        width=160,
+        soft_wrap=True,
+    )
 
 
 class _NoBar:
