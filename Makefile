@@ -78,6 +78,10 @@ models-table: setup
 reference: setup
 	$(BIN)/python -m scripts.reference
 
+# The documentation as a site, in build/site; a warning, such as a link to nothing, is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 # How conversations are trained on the chat templates that TRL ships: docs/chat_templates.md. Seconds.
 chat-templates: setup
 	$(BIN)/python -m scripts.chat_templates

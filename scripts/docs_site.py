@@ -1,7 +1,7 @@
 """What MkDocs needs beyond docs/ to make a site of pages that are read on GitHub too.
 
-Pages at the top of the repository become pages of the site, folders get an index, and links that lead
-out of docs/ are turned to these pages, or into the path that they name.
+Pages at the top of the repository become pages of the site, folders get an index, and links that
+lead out of docs/ are turned to these pages, or into the path that they name.
 """
 
 from __future__ import annotations
@@ -36,16 +36,23 @@ FENCE = re.compile(r"(^ *```.*?^ *```[^\S\n]*$)", re.MULTILINE | re.DOTALL)
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Complete the navigation."""
-    nav: list[Any] = list(config.nav or [])
-    named = _named(nav)
-    for entry in nav:
-        for folder, (title, _) in FOLDERS.items():
-            if isinstance(entry, dict) and title in entry:
-                entry[title] = [f"{folder}/index.md", *_pages(folder)]
-        if isinstance(entry, dict) and REST in entry:
-            entry[REST] = [*entry[REST], *(p for p in _pages("") if p not in named)]
-    config.nav = nav
+    config.nav = complete(list(config.nav or []))
     return config
+
+
+def complete(nav: list[Any]) -> list[Any]:
+    """The navigation with the pages of the folders, and with those that it does not name."""
+    named = _named(nav)
+    extra = {
+        title: [f"{folder}/index.md", *_pages(folder)] for folder, (title, _) in FOLDERS.items()
+    }
+    extra[REST] = [page for page in _pages("") if page not in named]
+    return [
+        {title: [*pages, *extra.get(title, [])] for title, pages in entry.items()}
+        if isinstance(entry, dict)
+        else entry
+        for entry in nav
+    ]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -61,7 +68,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn the links of a page to where they lead on the site."""
-    here = page.file.src_uri
+    return as_on_site(markdown, page.file.src_uri)
+
+
+def as_on_site(markdown: str, here: str) -> str:
+    """The text of a page with its links as they are on the site; here: the page's place there."""
     source = ELSEWHERE.get(here, f"docs/{here}")
     parts = FENCE.split(markdown)
     return "".join(
@@ -81,11 +92,13 @@ def _link(found: re.Match[str], source: str, here: str) -> str:
     if there is None:
         named = text.strip("`") == place
         return f"`{place}`" if named else f"{text} (`{place}`)"
-    return f"[{text}]({posixpath.relpath(there, posixpath.dirname(here) or '.')}{hash_sign}{anchor})"
+    return (
+        f"[{text}]({posixpath.relpath(there, posixpath.dirname(here) or '.')}{hash_sign}{anchor})"
+    )
 
 
 def _page_of(place: str) -> str | None:
-    """The page, or other file, of the site that a path in the repository is; None if there is none."""
+    """Where a path of the repository is on the site; None if it is not there."""
     for page, source in ELSEWHERE.items():
         if place == source:
             return page
