@@ -22,7 +22,12 @@ OURS = [
 
 
 def commands() -> list[str]:
-    return [text for cell in OURS for text in re.findall(r"`llm-distill ([^`]+)`", cell)]
+    """Also those that the tutorial has its readers type."""
+    tutorial = (PAGE.parent / "tutorial.md").read_text()
+    shell = "".join(re.findall(r"```bash\n(.*?)```", tutorial, re.DOTALL))
+    typed = re.findall(r"^llm-distill (.*)$", shell, re.MULTILINE)
+    assert len(typed) > 4
+    return [*typed, *(t for cell in OURS for t in re.findall(r"`llm-distill ([^`]+)`", cell))]
 
 
 @pytest.mark.parametrize("said", sorted(set(commands())))

@@ -14,9 +14,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from types import ModuleType
 from typing import Any
 
@@ -46,11 +47,16 @@ def perform_in_worker(stage: Stage, inputs: StageInputs, progress: MakeProgress)
     ours, theirs = processes.Pipe()
     output, printed = processes.Pipe(duplex=False)
     arguments = stage, inputs, Surroundings.here(), theirs, printed
-    worker = processes.Process(target=work, args=arguments, daemon=False)
-    with _without_main_module():
+    worker = _Worker(target=work, args=arguments, daemon=False)
+    try:
         worker.start()
-    theirs.close()
-    printed.close()
+    except BaseException:  # one that is begun after all ends when it finds nobody to report to
+        ours.close()
+        output.close()
+        raise
+    finally:
+        theirs.close()
+        printed.close()
     listener = threading.Thread(target=_log_output, args=(output,), daemon=True)
     listener.start()
     try:
@@ -68,21 +74,28 @@ def perform_in_worker(stage: Stage, inputs: StageInputs, progress: MakeProgress)
     raise done or ModelError(_how_it_died(worker.exitcode))
 
 
-@contextmanager
-def _without_main_module() -> Iterator[None]:
-    """Meanwhile multiprocessing finds no main module that a new process would have to import first.
+class _Worker(ForkServerProcess):
+    """A process that does not import the main module of the program that starts it.
 
-    Importing it would run the user's script again in each worker: one without a guard would begin
+    multiprocessing would do so, which runs the user's script again: one without a guard would begin
     its pipeline again there and wait for itself, and one from standard input has no file. Nothing
     that a worker is sent is defined in it.
     """
-    with _starting:
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
+
+    def start(self) -> None:
+        with _starting:
+            main = sys.modules["__main__"]
+            self._show_main = partial(sys.modules.__setitem__, "__main__", main)
+            sys.modules["__main__"] = ModuleType("__main__")
+            try:
+                super().start()
+            finally:
+                self._show_main()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is sent, after what the new process has to import: the first start takes seconds."""
+        self._show_main()
+        return {name: value for name, value in vars(self).items() if name != "_show_main"}
 
 
 def _follow(messages: Connection, progress: MakeProgress) -> Done | BaseException | None:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -133,9 +134,17 @@ def test_a_worker_does_not_import_what_started_the_run(
     main = ModuleType("__main__")
     main.__file__ = str(tmp_path / name)
     monkeypatch.setitem(sys.modules, "__main__", main)
+    meanwhile = []
+    connect = forkserver.connect_to_new_process
+
+    def slowly(fds: Any) -> Any:  # until the server has imported what workers need
+        meanwhile.append(sys.modules["__main__"])
+        return connect(fds)
+
+    monkeypatch.setattr(forkserver, "connect_to_new_process", slowly)
     assert probing.run().state == "done"
     assert not (tmp_path / "imported").exists()
-    assert sys.modules["__main__"] is main
+    assert meanwhile == [main] == [sys.modules["__main__"]]  # other threads see it as it is
 
 
 @pytest.mark.parametrize(
