@@ -67,12 +67,23 @@ class _StageLines(TerminalDisplay):
 
 
 @contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Meanwhile no bars and messages of libraries; afterwards they are as the program had them."""
+def quiet_environment() -> Iterator[None]:
+    """Meanwhile libraries that are imported print and send less."""
     before = {name: os.environ.get(name) for name in QUIET}
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
+        yield
+    finally:
+        for name, own in before.items():
+            if own is None:
+                os.environ.pop(name, None)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """The same, and no bars of datasets; afterwards all is as the program had it."""
+    with quiet_environment():
         from datasets.utils import (
             are_progress_bars_disabled,
             disable_progress_bars,
@@ -86,7 +97,3 @@ def quiet_libraries() -> Iterator[None]:
         finally:
             if had_bars:
                 enable_progress_bars()
-    finally:
-        for name, own in before.items():
-            if own is None:
-                os.environ.pop(name, None)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llm_distill.api.display import ProgressShown, display_for, quiet_libraries
+from llm_distill.api.display import ProgressShown, display_for, quiet_environment, quiet_libraries
 from llm_distill.api.runs import Run, workspace_at
 from llm_distill.api.settings import load
 from llm_distill.pipeline.schema import PipelineConfig
@@ -123,7 +123,7 @@ def plan(
     """
     checked = _checked(pipeline)
     selection = _selection(from_, until, force, retry_failed)
-    with quiet_libraries():
+    with quiet_environment():
         values = planned(checked, workspace_at(workspace), selection).as_json()
     return Plan(**values)
 

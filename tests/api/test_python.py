@@ -34,6 +34,7 @@ def test_the_import_is_light_and_every_name_is_there() -> None:
         "import json, sys, llm_distill as ld; light = set(sys.modules);"
         "assert all(getattr(ld, name) for name in ld.__all__) and set(ld.__all__) <= set(dir(ld));"
         "ld.validate('pipelines/arte.yaml');"
+        "ld.plan('pipelines/arte.yaml', until='test', workspace='nowhere');"
         "heavy = {'torch', 'transformers', 'datasets', 'pandas'};"
         "print(json.dumps([sorted(light & {*heavy, 'pydantic', 'rich'}),"
         "sorted(heavy & set(sys.modules))]))"
