@@ -7,7 +7,6 @@ The text of pipeline-file.md is written by hand; only what is between its marker
 
 from __future__ import annotations
 
-import ast
 import inspect
 import json
 import re
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import get_args
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from llm_distill.engines.kinds import Kinds
 from llm_distill.pipeline.described import Setting, described
@@ -29,9 +29,9 @@ FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 PIPELINE_FILE, STAGES = FOLDER / "pipeline-file.md", FOLDER / "stages.md"
 
 BESIDE_THE_HEADER = (
-    Setting("stages", "mapping of stages", "required", "what is done, in order"),
-    Setting("extends", "text or list of text", "null", "files that this one is merged over"),
-    Setting("profiles", "mapping of settings", "{}", "changes that are chosen by name"),
+    Setting("stages", "mapping of stages", "what is done, in order", required=True),
+    Setting("extends", "text or list of text", "files that this one is merged over"),
+    Setting("profiles", "mapping of settings", "changes that are chosen by name", {}),
 )
 """The keys that are taken out of a file before its header is typed."""
 STAGES_HEAD = """# The stages
@@ -68,7 +68,7 @@ def pipeline_file(page: str) -> str:
     return page
 
 
-_KIND = Setting("stage", "text", "required", "the kind of stage, such as `generate`")
+_KIND = Setting("stage", "text", "the kind of stage, such as `generate`", required=True)
 
 
 def _outermost(settings: type[BaseModel]) -> list[Setting]:
@@ -99,22 +99,19 @@ def stages() -> str:
 def table(settings: Iterable[Setting]) -> str:
     """A Markdown table."""
     rows = [
-        f"| `{s.name}` | {_cell(s.kind)} | {_default(s.default)} | {_cell(s.meaning)} |"
-        for s in settings
+        f"| `{s.name}` | {_cell(s.kind)} | {_default(s)} | {_cell(s.meaning)} |" for s in settings
     ]
     return "\n".join(["| setting | type | default | meaning |", "| --- | --- | --- | --- |", *rows])
 
 
-def _default(text: str) -> str:
+def _default(setting: Setting) -> str:
     """As a pipeline file would write it."""
-    if text in ("", "required"):
-        return text
-    try:
-        value = ast.literal_eval({"null": "None"}.get(text, text))
-    except (ValueError, SyntaxError):
-        value = text
-    written = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
-    return f"`{written}`".replace("|", "\\|").replace("\n", "\\n")
+    if setting.default in ("", "required"):
+        return setting.default
+    value = setting.value
+    if not (isinstance(value, str) and value):
+        value = json.dumps(to_jsonable_python(value), ensure_ascii=False)
+    return f"`{value}`".replace("|", "\\|").replace("\n", "\\n")
 
 
 def _cell(text: str) -> str:

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from llm_distill.stage import Reference
 
@@ -31,14 +30,29 @@ class Setting:
     """A setting in words.
 
     name: with the settings that it is in, `sampling.temperature`.
-    kind: what it may be, such as `integer, ≥ 1`. default: as Python writes it; `required` where it
-    must be given, and empty where it is settings of its own.
+    kind: what it may be, such as `integer, ≥ 1`.
+    about: what it means. value: its default; settings of its own where it has some.
     """
 
     name: str
     kind: str
-    default: str
-    meaning: str
+    about: str
+    value: Any = None
+    required: bool = False
+    affects_result: bool = True
+
+    @property
+    def default(self) -> str:
+        """As Python writes it, but `null`; `required`, or nothing for settings of its own."""
+        if self.required:
+            return "required"
+        if self.value is None:
+            return "null"
+        return "" if isinstance(self.value, BaseModel) else repr(self.value)
+
+    @property
+    def meaning(self) -> str:
+        return self.about + " (does not change the result)" * (not self.affects_result)
 
 
 def described(
@@ -52,13 +66,26 @@ def described(
         if not prefix and name == "stage":
             continue
         field = settings.model_fields[name]
-        default = (
-            field.get_default(call_default_factory=True) if given is None else getattr(given, name)
+        required = given is None and field.is_required()
+        value = None if required else _value(name, field, given)
+        extra = field.json_schema_extra
+        yield Setting(
+            f"{prefix}{name}",
+            _kind(field),
+            field.description or "",
+            value,
+            required,
+            not isinstance(extra, dict) or extra.get("affects_result") is not False,
         )
-        yield Setting(f"{prefix}{name}", _kind(field), _default(default, field), _meaning(field))
         for inner in settings_in(field.annotation):
-            instead = default if isinstance(default, inner) else None
+            instead = value if isinstance(value, inner) else None
             yield from described(inner, f"{prefix}{name}.", instead)
+
+
+def _value(name: str, field: FieldInfo, given: BaseModel | None) -> Any:
+    if given is not None:
+        return getattr(given, name)
+    return field.get_default(call_default_factory=True)
 
 
 def settings_in(annotation: Any) -> list[type[BaseModel]]:
@@ -79,12 +106,6 @@ def _in_reading_order(settings: type[BaseModel]) -> list[str]:
             name not in own,
         ),
     )
-
-
-def _meaning(field: FieldInfo) -> str:
-    extra = field.json_schema_extra
-    is_execution = isinstance(extra, dict) and extra.get("affects_result") is False
-    return (field.description or "") + " (does not change the result)" * is_execution
 
 
 def _kind(field: FieldInfo) -> str:
@@ -116,11 +137,3 @@ def _type_name(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "settings"
     return _TYPES.get(annotation) or str(getattr(annotation, "__name__", annotation))
-
-
-def _default(value: Any, field: FieldInfo) -> str:
-    if value is None:
-        return "null"
-    if value is PydanticUndefined:
-        return "required" if field.is_required() else ""
-    return "" if isinstance(value, BaseModel) else repr(value)
