@@ -5,7 +5,7 @@ VENV ?= .venv
 SEED ?= 0
 BIN := $(VENV)/bin
 
-.PHONY: run test test-all fuzz chaos test-vllm test-triton test-gpu check format setup setup-vllm world models-table chat-templates
+.PHONY: run test test-all fuzz chaos test-vllm test-triton test-gpu check format setup setup-vllm world models-table chat-templates reference docs
 
 setup: $(VENV)/.installed
 
@@ -73,6 +73,14 @@ format: setup
 # Which architectures work, with what: docs/models.md. Minutes.
 models-table: setup
 	$(BIN)/python -m scripts.models_table
+
+# Every key and setting, from their types: docs/reference. Seconds.
+reference: setup
+	$(BIN)/python -m scripts.reference
+
+# The documentation as a site, in build/site; a warning, such as a link to nothing, is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # How conversations are trained on the chat templates that TRL ships: docs/chat_templates.md. Seconds.
 chat-templates: setup

@@ -33,9 +33,12 @@ class LLMDistillError(Exception):
 
     A message is printed and kept in the run's record and log, so it is without secrets, and a line
     that quotes a book is cut: it begins with the place and ends with what to do.
+
+    problems: each of them, where the message names several.
     """
 
     exit_code = 1
+    problems: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = super().__str__().split("\n")

@@ -21,6 +21,13 @@ from llm_distill.runtime.progress import show_progress
 from llm_distill.runtime.record import RunRecord
 from llm_distill.stage import Progress
 
+QUIET = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+"""Environment variables by which libraries print and send less; the user's own take precedence."""
+
 
 class TerminalDisplay:
     """Implements `runtime.execute.Display` with Rich; plain lines where there is no terminal."""
@@ -70,10 +77,8 @@ def console() -> Console:
 
 def quiet_libraries() -> None:
     """Their bars and messages would break ours; warnings still reach the stage's log."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for name, value in {**QUIET, "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}.items():
+        os.environ.setdefault(name, value)
     logging.getLogger().addHandler(logging.NullHandler())
 
 

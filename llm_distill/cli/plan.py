@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -17,27 +15,13 @@ from llm_distill.manifest import Manifest
 from llm_distill.models.size import sized
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.runtime.artifact import Workspace
-from llm_distill.runtime.disk import disk_explained
-from llm_distill.runtime.estimate import Estimate, estimates, sampled_prompts
-from llm_distill.runtime.hardware import this_machine
-from llm_distill.runtime.needs import Memory, Needs, NeedsOf
-from llm_distill.runtime.plan import Decision, Selection, plan, planning
-from llm_distill.runtime.preflight import Preflight, preflight
+from llm_distill.runtime.estimate import Estimate
+from llm_distill.runtime.needs import Memory
+from llm_distill.runtime.plan import Decision, Selection
+from llm_distill.runtime.planned import Planned, planned
 
 NO_TOKENIZER = "*"
 """Marks prompts whose tokens were not counted."""
-
-
-@dataclass(frozen=True)
-class Planned:
-    """All that is known before a run. sizes, and the needs of `found`: of what is to run."""
-
-    decisions: Sequence[Decision]
-    sizes: Mapping[str, Estimate]
-    found: Preflight
-
-    def needs(self, name: str) -> Needs:
-        return self.found.needs.get(name, Needs())
 
 
 def plan_command(
@@ -56,29 +40,22 @@ def plan_command(
     """
     quiet_libraries()
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
-    workspace = Workspace(root)
-    resolver = planning(pipeline, workspace)
-    with disk_explained(workspace.root):
-        decisions = list(plan(pipeline, workspace, selection, resolver=resolver))
-        folder_of = NeedsOf(pipeline, resolver.ready, this_machine()).folder
-        prompts = sampled_prompts(decisions, resolver, folder_of)
-        sizes = estimates(decisions, pipeline, workspace, prompts)
-        found = preflight(decisions, resolver, workspace, selection.must_be_ready(pipeline))
-    planned = Planned(decisions, sizes, found)
-    refused = found.error(pipeline)
+    found = planned(pipeline, Workspace(root), selection)
     if as_json:
-        print(json.dumps(_as_json(planned, found.listed(pipeline).found), indent=1))
+        print(json.dumps(found.as_json(), indent=1))
     else:
         out = console()
-        out.print(_what_runs(decisions))
-        out.print(f"{len(sizes)} to run, {len(decisions) - len(sizes)} to reuse")
-        if sizes:
-            out.print(_what_it_takes(planned))
-            for line in _notes(planned):
+        out.print(_what_runs(found.decisions))
+        n_to_run = len(found.sizes)
+        out.print(f"{n_to_run} to run, {len(found.decisions) - n_to_run} to reuse")
+        if found.sizes:
+            out.print(_what_it_takes(found))
+            for line in _notes(found):
                 out.print(line, markup=False)
         show_before(out, pipeline)
-        for warning in found.warnings:
+        for warning in found.preflight.warnings:
             say(warning, out)
+    refused = found.preflight.error(pipeline)
     if refused is not None:
         raise refused
 
@@ -92,12 +69,12 @@ def _what_runs(decisions: Sequence[Decision]) -> Table:
     return table
 
 
-def _what_it_takes(planned: Planned) -> Table:
+def _what_it_takes(found: Planned) -> Table:
     """A line for each stage that asks or holds a model, or that has run before; and the total."""
     right = ("requests", "prompt tokens", "written", "cost", "memory", "disk", "time", "last time")
     table = make_table("at most", right=right)
-    for name, size in planned.sizes.items():
-        needs = planned.needs(name)
+    for name, size in found.sizes.items():
+        needs = found.needs(name)
         cells = (
             "?" if size.requests is None else f"{size.requests:,}" if size.requests else "",
             _prompts(size),
@@ -110,12 +87,12 @@ def _what_it_takes(planned: Planned) -> Table:
         )
         if any(cells):
             table.add_row(name, *cells)
-    total = _total(planned)
+    total = found.total()
     table.add_section()
     table.add_row(
         "in all",
         f"{total['most_requests']:,}"
-        + " + ?" * any(s.requests is None for s in planned.sizes.values()),
+        + " + ?" * any(s.requests is None for s in found.sizes.values()),
         f"{total['prompt_tokens']:,}" if total["prompt_tokens"] else "",
         f"{total['most_written_tokens']:,}" if total["most_written_tokens"] else "",
         f"{total['most_cost']:.4g}" if total["most_cost"] else "",
@@ -126,9 +103,9 @@ def _what_it_takes(planned: Planned) -> Table:
     return table
 
 
-def _notes(planned: Planned) -> list[str]:
+def _notes(found: Planned) -> list[str]:
     """What the figures leave out."""
-    sizes = planned.sizes
+    sizes = found.sizes
     notes = []
     unknown = [name for name, size in sizes.items() if size.requests is None]
     if unknown:
@@ -138,7 +115,7 @@ def _notes(planned: Planned) -> list[str]:
         notes.append(f"prompts are not in it, as their rows are not there yet: {', '.join(unread)}")
     if any(size.prompts_by == "characters" for size in sizes.values()):
         notes.append(f"{NO_TOKENIZER} no tokenizer here: a token is taken as 4 characters")
-    largest = [(n, m) for n in sizes if (m := planned.needs(n).largest) is not None and m.parts]
+    largest = [(n, m) for n in sizes if (m := found.needs(n).largest) is not None and m.parts]
     if largest:
         name, memory = max(largest, key=lambda found: found[1].on_each)
         parts = " + ".join(f"{_bytes(size)} {part}" for part, size in memory.parts.items())
@@ -146,69 +123,6 @@ def _notes(planned: Planned) -> list[str]:
     if any(size.seconds for size in sizes.values()):
         notes.append("time: at the speed of the last time, where there was one")
     return notes
-
-
-def _total(planned: Planned) -> dict[str, Any]:
-    """Of what is known. GPUs and memory are the most at one time."""
-    sizes = list(planned.sizes.values())
-    needs = [planned.needs(name) for name in planned.sizes]
-    largest = [n.largest.on_each for n in needs if n.largest is not None]
-    seconds = [size.seconds for size in sizes if size.seconds is not None]
-    disk = sum(n.output or 0 for n in needs) + max((n.checkpoints or 0 for n in needs), default=0)
-    return {
-        "stages_to_run": len(sizes),
-        "stages_of_unknown_requests": sum(size.requests is None for size in sizes),
-        "most_requests": sum(size.requests or 0 for size in sizes),
-        "most_written_tokens": sum(size.tokens or 0 for size in sizes),
-        "prompt_tokens": sum(size.prompt_tokens or 0 for size in sizes),
-        "most_cost": sum(size.cost or 0 for size in sizes),
-        "gpus": max((n.gpus for n in needs), default=0),
-        "memory_bytes_per_device": max(largest, default=None),
-        "disk_bytes": disk or None,
-        "most_seconds": sum(seconds) if seconds else None,
-    }
-
-
-def _as_json(planned: Planned, problems: Sequence[str]) -> dict[str, Any]:
-    """null: not known, or not before other stages have run."""
-    return {
-        "stages": [_stage_as_json(decision, planned) for decision in planned.decisions],
-        "total": _total(planned),
-        "problems": list(problems),
-        "warnings": list(planned.found.warnings),
-    }
-
-
-def _stage_as_json(decision: Decision, planned: Planned) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "stage": decision.name,
-        "action": decision.action,
-        "why": decision.why,
-    }
-    size = planned.sizes.get(decision.name)
-    if size is None:
-        return found
-    needs, last = planned.needs(decision.name), size.last
-    largest = needs.largest
-    return found | {
-        "most_requests": size.requests,
-        "most_written_tokens": size.tokens,
-        "prompt_tokens": size.prompt_tokens,
-        "prompt_tokens_counted_by": size.prompts_by,
-        "most_cost": size.cost,
-        "gpus": needs.gpus,
-        "devices": largest and largest.devices,
-        "memory_bytes_per_device": largest and largest.on_each,
-        "memory_parts_bytes": largest and dict(largest.parts),
-        "disk_model_bytes": needs.output,
-        "disk_checkpoints_bytes": needs.checkpoints,
-        "most_seconds": size.seconds,
-        "last_seconds": last and last.seconds,
-        "last_written_tokens": last and last.tokens_out,
-        "last_prompt_tokens": last and last.tokens_in,
-        "last_cost": last and last.cost,
-        "last_disk_bytes": last and sum(file.bytes for file in last.files.values()),
-    }
 
 
 def _prompts(size: Estimate) -> str:

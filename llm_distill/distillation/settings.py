@@ -23,11 +23,24 @@ class LossWeights(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    alm: float | None = Field(None, gt=0, allow_inf_nan=False)
-    sft: float | None = Field(None, gt=0, allow_inf_nan=False)
-    forward_kl: float | None = Field(None, gt=0, allow_inf_nan=False)
-    reverse_kl: float | None = Field(None, gt=0, allow_inf_nan=False)
-    jsd: float | None = Field(None, gt=0, allow_inf_nan=False)
+    alm: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="of the chunks' likelihoods, across tokenizers"
+    )
+    sft: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="of the cross entropy of the rows' tokens"
+    )
+    forward_kl: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="token by token, for models that share a tokenizer; likewise the next two",
+    )
+    reverse_kl: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="the other way around"
+    )
+    jsd: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="the generalized Jensen-Shannon divergence"
+    )
 
     @model_validator(mode="after")
     def _one_at_least(self) -> LossWeights:

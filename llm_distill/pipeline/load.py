@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,7 +19,14 @@ from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.registry import find_stage, read_stage, stage_names
 from llm_distill.pipeline.repeat import unroll
 from llm_distill.pipeline.schema import Header, ModelConfig, PipelineConfig
-from llm_distill.pipeline.values import apply_profile, apply_set, expand_variables, lay_over, merge
+from llm_distill.pipeline.values import (
+    apply_overrides,
+    apply_profile,
+    apply_set,
+    expand_variables,
+    lay_over,
+    merge,
+)
 from llm_distill.pipeline.yaml_file import read_yaml
 from llm_distill.stage import Stage
 from llm_distill.tracking import Tracker
@@ -28,12 +36,16 @@ MOST_NAME_BYTES = 200
 
 
 def load_pipeline(
-    file: str, *, profile: str | None = None, assignments: Sequence[str] = ()
+    file: str,
+    *,
+    profile: str | None = None,
+    assignments: Sequence[str] = (),
+    overrides: Mapping[str, Any] = MappingProxyType({}),
 ) -> PipelineConfig:
     """Read, merge, expand, type and check a pipeline file.
 
-    Order: each file that it `extends`, the file, the profile, each `--set`, then `${VAR}`, and then
-    every `repeat` is unrolled.
+    Order: each file that it `extends`, the file, the profile, each `--set` (assignments, as text)
+    and the overrides (as values), then `${VAR}`, and then every `repeat` is unrolled.
 
     Raises:
         ConfigError: with every problem that was found, each with its place.
@@ -45,6 +57,7 @@ def load_pipeline(
     values = apply_profile(values, lines, profile, problems)
     for assignment in assignments:
         values = apply_set(values, lines, assignment, problems)
+    values = apply_overrides(values, lines, overrides, problems)
     values = expand_variables(values, (), problems)
     raw_stages, rounds = unroll(values.get("stages"), problems)
     stages, incomplete = _read_stages(raw_stages, problems)

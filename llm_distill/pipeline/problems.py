@@ -106,7 +106,9 @@ class Problems:
         if not self.found:
             return
         lines = "\n".join(f"  {problem}" for problem in self.found)
-        raise kind(f"{counted(len(self.found), 'problem')} in {self.source}:\n{lines}")
+        error = kind(f"{counted(len(self.found), 'problem')} in {self.source}:\n{lines}")
+        error.problems = tuple(self.found)
+        raise error
 
 
 def _explain(item: Any, owner: type[BaseModel] | None) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llm_distill.engines.kinds import EngineOfKind
 from llm_distill.engines.transformers.settings import TransformersSettings
-from llm_distill.errors import nearest
+from llm_distill.errors import counted, nearest
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.models.attention import Attention
 from llm_distill.models.sources import DType, PromptFormat, SystemRole
@@ -46,7 +46,9 @@ class ModelConfig(BaseModel):
         "a file with a chat template in place of the model's own, such as "
         "chat/chatml_tools.jinja; a model that is trained keeps it",
     )
-    engine: EngineOfKind = Field(default_factory=TransformersSettings)
+    engine: EngineOfKind = Field(
+        default_factory=TransformersSettings, description="what answers for the model, by its kind"
+    )
 
 
 class Header(BaseModel):
@@ -58,7 +60,9 @@ class Header(BaseModel):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=200, description="names the runs"
     )
     seed: int = Field(0, ge=0, description="every random choice of the pipeline derives from it")
-    models: dict[str, ModelConfig] = Field(default_factory=dict)
+    models: dict[str, ModelConfig] = Field(
+        default_factory=dict, description="what is asked and trained, by name"
+    )
     variables: dict[str, Any] = Field(
         default_factory=dict, description="constants for every template that reads them"
     )
@@ -72,7 +76,7 @@ class Header(BaseModel):
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PipelineConfig:
     """A checked pipeline: its references, columns and templates fit.
 
@@ -97,6 +101,12 @@ class PipelineConfig:
     unread: tuple[str, ...] = ()
     lines: Mapping[Path, str] = field(default_factory=dict)
     rounds: Mapping[Path, Path] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        profile = f", profile {self.profile}" if self.profile else ""
+        return (
+            f"<pipeline {self.name}: {counted(len(self.stages), 'stage')}, {self.source}{profile}>"
+        )
 
     def problems(self) -> Problems:
         """To collect what is wrong with it after all, each with its place in the file."""

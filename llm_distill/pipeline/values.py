@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Any, get_args
 
 from llm_distill.errors import ConfigError, nearest
@@ -152,6 +153,64 @@ def apply_set(
     if not equals or not all(place):
         raise ConfigError(f"{where}: expected place=value, as in --set stages.x.n=5")
     value, inner = parse_yaml(text, lambda _: where)
+    return _set(values, lines, place, value, (where, inner), problems)
+
+
+def apply_overrides(
+    values: dict[str, Any],
+    lines: dict[Place, str],
+    overrides: Mapping[str, Any],
+    problems: Problems,
+) -> dict[str, Any]:
+    """Values from Python on top of the file's: `{"stages.x.n": 5}`, `{"stages": {"x": {"n": 5}}}`.
+
+    Only a whole key is taken apart at its dots, as those below it may be names that have some.
+
+    Raises:
+        ConfigError: it is not a mapping of names to what YAML could say.
+    """
+    if not isinstance(overrides, Mapping):
+        raise ConfigError("overrides: a mapping such as {'stages.x.n': 5} is expected")
+    for key, given in overrides.items():
+        where = without_secrets(f"overrides: {key!r}", {})
+        place = tuple(key.split(".")) if isinstance(key, str) else ()
+        if not place or not all(place):
+            raise ConfigError(f"{where}: a place is expected, such as 'stages.x.n'")
+        inner: list[Place] = []
+        value = _plain(given, where, (), inner)
+        values = _set(values, lines, place, value, (where, inner), problems)
+    return values
+
+
+def _plain(value: Any, where: str, place: Place, found: list[Place]) -> Any:
+    """As a YAML file would give it; `found` gets every place below."""
+    found.append(place)
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise ConfigError(f"{where}: the names of settings are text")
+        return {k: _plain(v, where, (*place, k), found) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v, where, (*place, i), found) for i, v in enumerate(value)]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if value is None or type(value) in (str, bool, int, float, date):
+        return value
+    raise ConfigError(
+        f"{where}: a {type(value).__name__} is not text, a number, true or false, null, a list or "
+        "a mapping; convert it"
+    )
+
+
+def _set(
+    values: dict[str, Any],
+    lines: dict[Place, str],
+    place: tuple[str, ...],
+    value: Any,
+    source: tuple[str, Iterable[Place]],
+    problems: Problems,
+) -> dict[str, Any]:
+    """The values with another one at a place. source: what set it, and the places in the value."""
+    where, inner = source
     lines.update({(*place, *below): where for below in ((), *inner)})
     above: Any = values
     for end, part in enumerate(place, start=1):  # levels that it creates are its own too

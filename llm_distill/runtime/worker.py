@@ -2,7 +2,8 @@
 
 Workers are forked from a server process that has only imported the heavy packages, so that a worker
 starts in milliseconds and on an untouched device. What a worker logs, counts and raises comes back
-through a pipe, and what it prints through another; it dies with the process that started it.
+through a pipe, and what it prints through another; it dies with the process that started it. It
+imports nothing of the program that started it: a script, a notebook, or text on standard input.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from contextlib import ExitStack, suppress
+from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from types import ModuleType
 from typing import Any
 
 from llm_distill.errors import ModelError
@@ -27,6 +32,7 @@ log = logging.getLogger("llm_distill")
 
 SECONDS_TO_STOP = 30.0
 SECONDS_FOR_LAST_WORDS = 5.0
+_starting = threading.Lock()
 
 
 def perform_in_worker(stage: Stage, inputs: StageInputs, progress: MakeProgress) -> Done:
@@ -41,10 +47,16 @@ def perform_in_worker(stage: Stage, inputs: StageInputs, progress: MakeProgress)
     ours, theirs = processes.Pipe()
     output, printed = processes.Pipe(duplex=False)
     arguments = stage, inputs, Surroundings.here(), theirs, printed
-    worker = processes.Process(target=work, args=arguments, daemon=False)
-    worker.start()
-    theirs.close()
-    printed.close()
+    worker = _Worker(target=work, args=arguments, daemon=False)
+    try:
+        worker.start()
+    except BaseException:  # one that is begun after all ends when it finds nobody to report to
+        ours.close()
+        output.close()
+        raise
+    finally:
+        theirs.close()
+        printed.close()
     listener = threading.Thread(target=_log_output, args=(output,), daemon=True)
     listener.start()
     try:
@@ -60,6 +72,30 @@ def perform_in_worker(stage: Stage, inputs: StageInputs, progress: MakeProgress)
     if isinstance(done, Done):
         return done
     raise done or ModelError(_how_it_died(worker.exitcode))
+
+
+class _Worker(ForkServerProcess):
+    """A process that does not import the main module of the program that starts it.
+
+    multiprocessing would do so, which runs the user's script again: one without a guard would begin
+    its pipeline again there and wait for itself, and one from standard input has no file. Nothing
+    that a worker is sent is defined in it.
+    """
+
+    def start(self) -> None:
+        with _starting:
+            main = sys.modules["__main__"]
+            self._show_main = partial(sys.modules.__setitem__, "__main__", main)
+            sys.modules["__main__"] = ModuleType("__main__")
+            try:
+                super().start()
+            finally:
+                self._show_main()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is sent, after what the new process has to import: the first start takes seconds."""
+        self._show_main()
+        return {name: value for name, value in vars(self).items() if name != "_show_main"}
 
 
 def _follow(messages: Connection, progress: MakeProgress) -> Done | BaseException | None:

@@ -43,7 +43,7 @@ class Gold(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    by: Literal["gold"]
+    by: Literal["gold"] = Field(description="difficult where its answer differs from the reference")
 
 
 class Consistency(BaseModel):
@@ -51,7 +51,9 @@ class Consistency(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    by: Literal["consistency"]
+    by: Literal["consistency"] = Field(
+        description="difficult where its answers differ from each other"
+    )
     samples: int = Field(5, ge=2, description="answers drawn for each question")
     least_votes: int = Field(2, ge=2, description="how many equal answers are enough")
 
@@ -65,7 +67,9 @@ class Consistency(BaseModel):
 class ProcessReward(ProcessRewardSettings):
     """Difficult if a process reward model doubts the answer or one of its steps."""
 
-    by: Literal["process_reward"]
+    by: Literal["process_reward"] = Field(
+        description="difficult where a process reward model doubts it"
+    )
     answer_threshold: float = Field(
         0.85, ge=0, le=1, description="the last step's reward, or the mean: difficult up to this"
     )

@@ -96,7 +96,7 @@ def test_stages_lists_and_describes(folder: Path) -> None:
         ("generate", "variables", "mapping of anything"),
         ("evaluate", "models", "list of a model"),
         ("evaluate", "answer_kind", "'exact' or 'choice' or 'math'"),
-        ("train_dpo", "peft", "LoraSettings or null"),
+        ("train_dpo", "peft", "settings or null"),
         ("toy_map", "also", "list of a stage's rows"),
     ],
 )

@@ -6,7 +6,9 @@ import os
 import signal
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -121,6 +123,28 @@ def test_a_worker_works_where_the_run_was_started(
     record = probing.run()
     weights = probing.workspace.path(record.stages["probed"].artifact) / "model.safetensors"
     assert weights.read_text() == str(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["script.py", "<stdin>"])
+def test_a_worker_does_not_import_what_started_the_run(
+    probing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A script without a guard would begin its run again there; there is no file of that name."""
+    (tmp_path / "script.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')")
+    main = ModuleType("__main__")
+    main.__file__ = str(tmp_path / name)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    meanwhile = []
+    connect = forkserver.connect_to_new_process
+
+    def slowly(fds: Any) -> Any:  # until the server has imported what workers need
+        meanwhile.append(sys.modules["__main__"])
+        return connect(fds)
+
+    monkeypatch.setattr(forkserver, "connect_to_new_process", slowly)
+    assert probing.run().state == "done"
+    assert not (tmp_path / "imported").exists()
+    assert meanwhile == [main] == [sys.modules["__main__"]]  # other threads see it as it is
 
 
 @pytest.mark.parametrize(
