@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llm_distill.evaluation.result_rows import AnsweredPrompt, SkillRow
+from llm_distill.evaluation.result_rows import AnsweredPrompt, SkillRow, percent
 from llm_distill.report.charts import Curve, Drawing, Histogram, Shares, Table
-from llm_distill.report.collect import RunView, StageView
-from llm_distill.report.samples import read_rows
+from llm_distill.report.collect import RunView, StageView, read_rows
 
 MOST_DRAWN = 30
 ENDS = (0.1, 0.2, 0.4, 0.6, 0.8)
@@ -78,7 +77,7 @@ def writing(run: RunView) -> Table | None:
             stage.name,
             row.answers,
             f"{row.length:g}",
-            *(f"{share:.0%}" for share in (row.ended, row.repeated, row.same)),
+            *map(percent, (row.ended, row.repeated, row.same)),
         )
         for stage in run.stages
         for row in stage.results.writing

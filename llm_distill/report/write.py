@@ -38,7 +38,7 @@ def write_report(record: RunRecord, workspace: Workspace, output: Path | None = 
         )
     if not path.parent.is_dir():
         raise WorkspaceError(f"the report: there is no folder {path.parent}; make it first")
-    page = render(collect(record, workspace))
+    page = render(collect(record, workspace), path.parent)
     # A lone surrogate, such as in a file's name in an error message, cannot be written.
     page = page.encode("utf-8", "replace").decode("utf-8")
     with disk_explained(path.parent, "the report: "):

@@ -11,7 +11,7 @@ import pytest
 from llm_distill.report.page import render
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.record import RunRecord
-from tests.report.runs import HOSTILE, Made, answer, candidate, result
+from tests.report.runs import HOSTILE, Made, answer, candidate, result, traced
 
 
 def _run_in(folder: Path, settings: str, time: str) -> Made:
@@ -107,6 +107,14 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def whole_page(whole_run: Made) -> str:
     """Its page."""
     return render(whole_run.view)
+
+
+@pytest.fixture(scope="session")
+def traced_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a run whose rows come from rows of earlier stages."""
+    folder = tmp_path_factory.mktemp("traced")
+    made = traced(_run_in(folder, "name: made\nstages: {}\n", "20260101-000000"))
+    return render(made.view)
 
 
 @pytest.fixture
