@@ -11,6 +11,8 @@ from llm_distill.rows.columns import Row
 
 MOST_ENTRIES = 24
 """Answers to one item."""
+PROMPT_BEGINS, PROMPT_ENDS = 600, 1400
+"""Characters of a long prompt that are shown: its beginning, and its end with the question."""
 EXAM = {"parent_id", "model", "shots", "reference_answer", "completion", "is_correct"}
 Filters = tuple[tuple[str, str], ...]
 
@@ -23,9 +25,12 @@ def exam_items(stage: StageView, lineage: Lineage, wanted: Sequence[int]) -> Sam
     models = list(dict.fromkeys(model for model, _ in sittings))
     shots = list(dict.fromkeys(n for _, n in sittings))
     reads = "answer" in rows.column_names
+    groups = [by.column for by in stage.results.by if by.column in rows.column_names]
     cards = []
     for item, members in some(rows, by_item, wanted):
         source = lineage.made(stage.name, item)
+        if source is not None and lineage.is_seed(source):
+            source = None  # all that there is to say of it is on the card
         entries = sorted(members, key=lambda row: (_place(row), models.index(row["model"])))
         cards.append(
             SampleCard(
@@ -33,6 +38,7 @@ def exam_items(stage: StageView, lineage: Lineage, wanted: Sequence[int]) -> Sam
                 (
                     *_asked(members[0]),
                     *said("reference answer", members[0]["reference_answer"]),
+                    *(text for name in groups for text in said(name, members[0][name])),
                     *_prompts(members),
                 ),
                 tuple(_answer(row, members, reads) for row in entries[:MOST_ENTRIES]),
@@ -93,8 +99,8 @@ def _answer(row: Row, members: list[Row], reads: bool) -> LabelledText:
     notes = []
     if reads and _is_unreadable(row):
         verdict = "unreadable"
-    elif row.get("answer") is not None and row["completion"]:
-        notes.append(f"answer: {row['answer']}")
+    elif verdict == "wrong" and row.get("answer") is not None and row["completion"]:
+        notes.append(f"read as {row['answer']}")
     if row.get("finish_reason") == "length":
         notes.append("truncated")
     return LabelledText(
@@ -125,9 +131,13 @@ def _asked(row: Row) -> tuple[LabelledText, ...]:
 
 
 def _prompts(members: list[Row]) -> tuple[LabelledText, ...]:
-    """The prompts as rendered, one for each number of worked examples, or of a model if its own."""
+    """The prompts as rendered, those of a model apart if they are its own.
+
+    Of several numbers of worked examples the fewest and the most: what is between is between.
+    """
     named: dict[int, dict[str, list[str]]] = {}
-    for row in members:
+    shots = {row["shots"] for row in members}
+    for row in (row for row in members if row["shots"] in (min(shots), max(shots))):
         text = row.get("prompt")
         if isinstance(text, str) and text.strip() != str(row.get("question") or "").strip():
             models = named.setdefault(row["shots"], {}).setdefault(text, [])
@@ -136,5 +146,14 @@ def _prompts(members: list[Row]) -> tuple[LabelledText, ...]:
     for n, texts in sorted(named.items()):
         for text, models in texts.items():
             whose = f", {', '.join(models)}" if len(texts) > 1 else ""
-            prompts.append(LabelledText(f"prompt, {n}-shot{whose}", text, is_folded=True))
+            prompts.append(LabelledText(f"prompt, {n}-shot{whose}", _cut(text), is_folded=True))
     return tuple(prompts)
+
+
+def _cut(prompt: str) -> str:
+    left_out = len(prompt) - PROMPT_BEGINS - PROMPT_ENDS
+    if left_out <= 0:
+        return prompt
+    return (
+        f"{prompt[:PROMPT_BEGINS]} […\u00a0{left_out:,} characters\u00a0…] {prompt[-PROMPT_ENDS:]}"
+    )

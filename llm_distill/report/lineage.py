@@ -44,7 +44,7 @@ class Lineage:
         if first != stage:
             return (Place(first, identity),)
         for column in PARENTS:
-            if row.get(column) is not None and (found := self.made(stage, str(row[column]))):
+            if row.get(column) is not None and (found := self._parent(stage, str(row[column]))):
                 return (found,)
         kind = row.get("kind")
         return self._of_pair(stage, identity.removeprefix(f"{kind}-")) if kind else ()
@@ -55,6 +55,22 @@ class Lineage:
             if identity in self.numbers(other):
                 return Place(self._first(other, identity), identity)
         return None
+
+    def _parent(self, stage: str, identity: str) -> Place | None:
+        """The row of that id; without one what it was made from, whose id begins it.
+
+        Of the rows that one text was split into, the parent is the text, which may be no row:
+        `s1-0-2` is of the text `s1-0`, which is of the row `s1`.
+        """
+        while True:
+            found = self.made(stage, identity)
+            identity, _, last = identity.rpartition("-")
+            if found is not None or not identity or not last:
+                return found
+
+    def is_seed(self, place: Place) -> bool:
+        """Whether nothing is before the stage that made the row."""
+        return not self._inputs(place.stage)
 
     def _of_pair(self, stage: str, named: str) -> tuple[Place, ...]:
         """The rows whose ids are in a pair's id: `q1`, or `q1-recall-q1-bare` for two."""

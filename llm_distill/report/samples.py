@@ -19,7 +19,7 @@ from llm_distill.report.lineage import Lineage, Place
 __all__ = ["MOST_CARDS", "MOST_CHARACTERS", "MOST_OTHER_ROWS", "Sample", "anchors", "samples"]
 
 MOST_OTHER_ROWS = 5
-MOST_ANCESTORS = 200
+MOST_ANCESTORS = 100
 """Rows of a stage that are shown because shown rows were made from them."""
 KINDS = (EXAM, CANDIDATES, PAIRS)
 

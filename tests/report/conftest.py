@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from llm_distill.report.page import render
+from llm_distill.report.several import render_several
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.record import RunRecord
 from tests.report.runs import HOSTILE, Made, answer, candidate, result, traced
@@ -115,6 +116,15 @@ def traced_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("traced")
     made = traced(_run_in(folder, "name: made\nstages: {}\n", "20260101-000000"))
     return render(made.view)
+
+
+@pytest.fixture(scope="session")
+def several_page(whole_run: Made, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of two runs, one of which has everything."""
+    folder = tmp_path_factory.mktemp("several")
+    other = traced(_run_in(folder, "name: made\nseed: 8\nstages: {}\n", "20260202-000000"))
+    other.stage("exam", "evaluate", None, (), {"results": [result("after", 0, 0.575)]})
+    return render_several([whole_run.view, other.view], folder)
 
 
 @pytest.fixture

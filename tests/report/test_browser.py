@@ -141,7 +141,11 @@ def test_another_stage_is_shown_with_its_own_filters(page: Any) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 360, 768, 1100])
-def test_nothing_is_wider_than_the_screen(page: Any, width: int) -> None:
+@pytest.mark.parametrize("of", ["whole", "traced", "several"])
+def test_nothing_is_wider_than_the_screen(
+    opened: Callable[[str], Any], request: pytest.FixtureRequest, of: str, width: int
+) -> None:
+    page = opened(request.getfixturevalue(f"{of}_page"))
     _screen(page, width)
     page.execute_script("document.querySelectorAll('details').forEach(each => each.open = true)")
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
@@ -209,7 +213,7 @@ def _press(page: Any, *keys: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1100])
-@pytest.mark.parametrize("of", ["whole", "traced"])
+@pytest.mark.parametrize("of", ["whole", "traced", "several"])
 def test_axe_finds_nothing(
     opened: Callable[[str], Any], request: pytest.FixtureRequest, of: str, width: int, scheme: str
 ) -> None:

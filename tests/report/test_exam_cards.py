@@ -45,7 +45,7 @@ def test_an_answer_that_could_not_be_read_is_told_from_a_wrong_one(make_run: Mak
     sample = _exam(make_run(), rows)
     first, second = sample.cards
     assert [entry.verdict for entry in first.entries] == ["unreadable", "wrong"]
-    assert [entry.notes for entry in first.entries] == [("truncated",), ("answer: 9",)]
+    assert [entry.notes for entry in first.entries] == [("truncated",), ("read as 9",)]
     assert [entry.thought for entry in first.entries] == ["Well.", None]
     assert "unreadable" in first.marks
     assert "unreadable" not in second.marks  # it failed

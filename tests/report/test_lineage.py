@@ -35,6 +35,15 @@ def test_the_same_id_in_a_stage_that_is_not_before_it_is_another_row(make_run: M
     assert lineage.sources("answers", {"id": "7-0", "parent_id": "7"}) == ()
 
 
+def test_of_a_text_that_was_split_the_row_before_it_is_the_parent(make_run: MakeRun) -> None:
+    made = make_run()
+    made.stage("seeds", "load_dataset", [{"id": "s-1"}])
+    row = {"id": "s-1-0-2", "parent_id": "s-1-0"}
+    made.stage("drafts", "generate", [row], ("seeds",))
+    assert Lineage(made.view).sources("drafts", row) == (Place("seeds", "s-1"),)
+    assert Lineage(made.view).sources("drafts", {"id": "z-0", "parent_id": "z"}) == ()
+
+
 def test_rows_that_name_each_other_end(make_run: MakeRun) -> None:
     made = make_run()
     made.stage("a", "other", [{"id": "1", "parent_id": "1"}], ("b",))
