@@ -80,7 +80,7 @@ def _versions(stages: Iterable[StageView]) -> Table:
         for name, value in stated.items():
             found.setdefault(name, {})[value] = None
     rows = tuple((name, ", ".join(values)) for name, values in found.items())
-    return Table(("", "version"), rows, n_names=2)
+    return Table(("package", "version"), rows, n_names=2)
 
 
 def _models(stages: Iterable[StageView]) -> Table:
