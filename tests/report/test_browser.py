@@ -279,6 +279,11 @@ def test_answers_stand_side_by_side_and_on_a_phone_below_each_other(traced: Any)
     )
     left, right = traced.execute_script(script)
     assert left == right
+    edges = traced.execute_script(
+        "return ['right', 'wrong', 'unreadable'].map(verdict => getComputedStyle("
+        "document.querySelector(`.entry.is-${verdict}`)).borderLeft)"
+    )
+    assert len(set(edges)) == 3
     _screen(traced, 390)
     above, below = traced.execute_script(script)
     assert above < below
