@@ -93,7 +93,7 @@ def said(name: str, value: Any, verdict: str = "") -> tuple[LabelledText, ...]:
 def grouped(rows: Dataset, column: str) -> dict[str, list[int]]:
     """Row numbers by the column's value, in order of first appearance."""
     groups: dict[str, list[int]] = {}
-    for index, value in enumerate(rows[column]):
+    for index, value in enumerate(rows[column][:]):
         groups.setdefault(str(value), []).append(index)
     return groups
 

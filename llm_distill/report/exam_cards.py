@@ -21,7 +21,7 @@ def exam_items(stage: StageView, lineage: Lineage, wanted: Sequence[int]) -> Sam
     """wanted: numbers of rows whose items are shown too."""
     rows = read_rows(stage)
     by_item = grouped(rows, "parent_id")
-    sittings = list(dict.fromkeys(zip(rows["model"], rows["shots"], strict=True)))
+    sittings = list(dict.fromkeys(zip(rows["model"][:], rows["shots"][:], strict=True)))
     models = list(dict.fromkeys(model for model, _ in sittings))
     shots = list(dict.fromkeys(n for _, n in sittings))
     reads = "answer" in rows.column_names

@@ -71,6 +71,15 @@ def test_every_row_that_is_shown_leads_back_to_its_seed(make_run: MakeRun) -> No
     assert {f"#{names[place]}" for place in sources} <= links
 
 
+def test_a_row_without_an_id_has_a_parent_too(make_run: MakeRun) -> None:
+    made = make_run()
+    made.stage("seeds", "load_dataset", [{"id": "s1"}])
+    made.stage("bare", "other", [{"parent_id": "s1", "text": "so"}], ("seeds",))
+    page = Page(_page(made))
+    (link,) = (a["href"] for a in page.attributes("a") if str(a["href"]).startswith("#row-"))
+    assert link in {f"#{a.get('id')}" for _, a in page.elements}
+
+
 def test_no_more_ancestors_than_the_limit_are_shown(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
