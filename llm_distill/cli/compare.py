@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from llm_distill.cli.display import console, make_table, say
 from llm_distill.report import differences
-from llm_distill.report.collect import RunView, StageView, collect
+from llm_distill.report.collect import RunView, collect
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.record import read_run
 
@@ -52,8 +52,10 @@ def _stages(a: RunView, b: RunView, out: Console) -> None:
         return
     table = make_table("stage", "A", "B", "why", title="stages that differ")
     for each in found:
-        why = "; ".join(each.why[:SHOWN]) + ("; …" if len(each.why) > SHOWN else "")
-        table.add_row(each.name, escape(_stage(each.a)), escape(_stage(each.b)), escape(why))
+        reasons = each.why(1)
+        why = "; ".join(reasons[:SHOWN]) + ("; …" if len(reasons) > SHOWN else "")
+        cells = (differences.described(stage) for stage in each.views)
+        table.add_row(each.name, *map(escape, cells), escape(why))
     out.print(table)
 
 
@@ -65,20 +67,9 @@ def _results(a: RunView, b: RunView, out: Console) -> None:
     right = ("A", "B", "B − A")
     table = make_table("stage", "figure", right=right, title="results, 95 % interval")
     for each in found:
-        values = (differences.ABSENT if of is None else str(of) for of in (each.a, each.b))
+        values = (differences.ABSENT if of is None else str(of) for of in each.figures)
         table.add_row(each.stage, escape(each.of), *values, each.change)
     out.print(table)
-
-
-def _stage(stage: StageView | None) -> str:
-    """`240 rows, 4f3b1a36830c` or why there is none."""
-    if stage is None:
-        return "not in this run"
-    if stage.record.artifact is None:
-        return stage.state
-    digest = stage.record.artifact.rpartition("-")[2]
-    rows = stage.record.rows
-    return f"{digest}, model" if rows is None else f"{digest}, {rows:,} rows"
 
 
 def _short(text: str) -> str:

@@ -217,21 +217,30 @@ def push(
 
 @app.command()
 def report(
-    run: Annotated[str | None, typer.Argument(help="A pipeline's name, or name/time.")] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="A pipeline's name (its newest run), or name/time.", metavar="[RUN]..."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            help="The file; report.html in the run's folder by default.",
+            help="The file; report.html in the run's folder by default, "
+            "compared.html beside the runs' folders for several.",
             parser=path_of,
             metavar="FILE",
         ),
     ] = None,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
 ) -> None:
-    """Write a run's report, one HTML file, and name it. The newest run by default."""
+    """Write a run's report, one HTML file, and name it. The newest run by default.
+
+    Of several runs one page: their results side by side, and what differs.
+    """
     from llm_distill.cli.run import report_command
 
-    report_command(run, workspace, output)
+    report_command(runs or (), workspace, output)
 
 
 @app.command()

@@ -140,14 +140,18 @@ def status_command(name: str | None, root: Path) -> None:
         out.print(f"pruned since, and made again by the next run: {', '.join(pruned)}")
 
 
-def report_command(name: str | None, root: Path, output: Path | None) -> None:
-    """Write a run's report again, whatever state the run is in."""
-    from llm_distill.report.write import write_report
+def report_command(names: Sequence[str], root: Path, output: Path | None) -> None:
+    """Write a run's report again, whatever state the run is in, or a page on several runs."""
+    from llm_distill.report.write import write_compared, write_report
 
     workspace = Workspace(root)
-    record = read_run(workspace, name, on_damaged=say)
-    console().print(escape(record.described))
-    _name_report(write_report(record, workspace, output))
+    records = [read_run(workspace, name, on_damaged=say) for name in names or (None,)]
+    for record in records:
+        console().print(escape(record.described))
+    if len(records) == 1:
+        _name_report(write_report(records[0], workspace, output))
+    else:
+        _name_report(write_compared(records, workspace, output))
 
 
 def write_or_find_report(

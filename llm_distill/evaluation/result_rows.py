@@ -22,6 +22,11 @@ T = TypeVar("T")
 MEAN_BY = "mean_by_"
 
 
+def percent(share: float) -> str:
+    """`57.5%`: every share that people read is written so, in tables as in plots."""
+    return f"{share:.1%}"
+
+
 @dataclass(frozen=True)
 class Figure:
     """A measured value.
@@ -66,7 +71,7 @@ class Figure:
         if math.isnan(value):
             return ""
         if self.kind == "share":
-            return f"{value:.1%}"
+            return percent(value)
         if self.kind == "points":
             return f"{100 * value:+.1f}"
         return f"{value:+.3g}" if self.kind == "difference" else f"{value:.4g}"

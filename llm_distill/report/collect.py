@@ -7,10 +7,10 @@ been removed or damaged since: `problem` of the stage then says so, and the rest
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -21,10 +21,13 @@ from llm_distill.manifest import Manifest
 from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.registry import find_stage
 from llm_distill.pipeline.repeat import unroll
-from llm_distill.runtime.artifact import Workspace
+from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.pruned import find_pruned
 from llm_distill.runtime.record import RunRecord, StageRecord, State
 from llm_distill.stage import references
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class StageView:
         manifest: The artifact's, of one that was pruned too; None without one.
         directory: The artifact's, if it can be read.
         problem: Why a finished stage's artifact cannot be read.
+        stated: Its settings as the pipeline file has them.
     """
 
     name: str
@@ -46,6 +50,7 @@ class StageView:
     manifest: Manifest | None = None
     directory: Path | None = None
     problem: str | None = None
+    stated: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def state(self) -> State:
@@ -82,9 +87,17 @@ class RunView:
     stages: tuple[StageView, ...]
     settings: Mapping[str, Any]
     settings_text: str
+    workspace: Workspace
 
     def stage(self, name: str) -> StageView | None:
         return next((stage for stage in self.stages if stage.name == name), None)
+
+
+def read_rows(stage: StageView) -> Dataset:
+    """The stage's rows; raises whatever `datasets` raises if the files are damaged."""
+    from datasets import load_from_disk
+
+    return load_from_disk(str(stage.directory))
 
 
 def collect(record: RunRecord, workspace: Workspace) -> RunView:
@@ -94,7 +107,7 @@ def collect(record: RunRecord, workspace: Workspace) -> RunView:
     stages = tuple(
         _stage(name, stage, stated.get(name), workspace) for name, stage in record.stages.items()
     )
-    return RunView(record, stages, settings, text)
+    return RunView(record, stages, settings, text, workspace)
 
 
 def _stated(raw_stages: Any) -> dict[Any, Any]:
@@ -118,23 +131,33 @@ def _settings(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _stage(name: str, record: StageRecord, stated: Any, workspace: Workspace) -> StageView:
     stated = stated if isinstance(stated, dict) else {}
-    kind = str(stated.get("stage", ""))
-    if record.artifact is None:
-        return StageView(name, kind, _references(stated), record)
-    try:
-        artifact = workspace.find(record.artifact, read_files=False)
-    except DamagedError as error:
-        return StageView(name, kind, _references(stated), record, problem=f"damaged: {error}")
-    except (OSError, WorkspaceError) as error:
-        return StageView(name, kind, _references(stated), record, problem=str(error))
+    artifact, problem = _artifact(record.artifact, workspace)
     if artifact is None:
-        pruned = find_pruned(workspace, record.artifact)
-        if pruned is None:
-            return StageView(name, kind, _references(stated), record, problem="it has been removed")
-        known, problem = pruned.manifest, f"it was pruned on {pruned.day}"
-        return StageView(name, known.stage, tuple(known.inputs), record, known, problem=problem)
+        pruned = find_pruned(workspace, record.artifact) if record.artifact else None
+        if pruned is not None:
+            known, problem = pruned.manifest, f"it was pruned on {pruned.day}"
+            inputs = tuple(known.inputs)
+            return StageView(
+                name, known.stage, inputs, record, known, problem=problem, stated=stated
+            )
+        kind, inputs = str(stated.get("stage", "")), _references(stated)
+        return StageView(name, kind, inputs, record, problem=problem, stated=stated)
     manifest = artifact.manifest
-    return StageView(name, manifest.stage, tuple(manifest.inputs), record, manifest, artifact.path)
+    inputs = tuple(manifest.inputs)
+    return StageView(name, manifest.stage, inputs, record, manifest, artifact.path, stated=stated)
+
+
+def _artifact(name: str | None, workspace: Workspace) -> tuple[Artifact | None, str | None]:
+    """The artifact, or why it cannot be read; neither for a stage that has none."""
+    if name is None:
+        return None, None
+    try:
+        artifact = workspace.find(name, read_files=False)
+    except DamagedError as error:
+        return None, f"damaged: {error}"
+    except (OSError, WorkspaceError) as error:
+        return None, str(error)
+    return artifact, None if artifact is not None else "it has been removed"
 
 
 def _references(stated: Mapping[str, Any]) -> tuple[str, ...]:

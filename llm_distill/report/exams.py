@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from llm_distill.evaluation.result_rows import ExamRow, Figure
+from llm_distill.evaluation.result_rows import ExamRow, Figure, percent
 from llm_distill.evaluation.results import Breakdown, Results
 from llm_distill.report.charts import Drawing, Shares, Table
 
@@ -39,6 +39,19 @@ def results_table(measured: Results) -> Table:
     shown.append(("majority", [_percent(row.majority) for row in exam]))
     columns, cells_by_column = zip(*(each for each in shown if any(each[1])), strict=True)
     return Table(columns, tuple(zip(*cells_by_column, strict=True)), len(names))
+
+
+def differences_table(measured: Results) -> Table:
+    """Paired over the same items; with the p-value where it was tested."""
+    found = measured.differences
+    tested = any(row.p_value is not None for row in found)
+    rows = []
+    for row in found:
+        p_value = () if not tested else ("" if row.p_value is None else f"{row.p_value:.3g}",)
+        shots = "" if row.shots is None else str(row.shots)
+        rows.append((row.model, row.baseline, shots, str(row.as_figure), *p_value))
+    titles = ("model", "against", "shots", "points (95 % interval)", *(("p",) if tested else ()))
+    return Table(titles, tuple(rows), 3)
 
 
 def accuracies(measured: Results) -> dict[tuple[str, int | None], float]:
@@ -89,4 +102,4 @@ def contamination_table(measured: Results) -> Table | None:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"
+    return "" if value is None else percent(value)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llm_distill.evaluation.result_rows import AnsweredPrompt, SkillRow
+from llm_distill.evaluation.result_rows import AnsweredPrompt, SkillRow, percent
 from llm_distill.report.charts import Curve, Drawing, Histogram, Shares, Table
-from llm_distill.report.collect import RunView, StageView
-from llm_distill.report.samples import read_rows
+from llm_distill.report.collect import RunView, StageView, read_rows
 
 MOST_DRAWN = 30
 ENDS = (0.1, 0.2, 0.4, 0.6, 0.8)
@@ -28,13 +27,26 @@ ALIGNED = (
 )
 
 
-def own_tables(run: RunView) -> list[tuple[str, Table]]:
-    """(`stage: title`, table) for each table of a stage's own figures."""
+def own_tables(run: RunView, *, of_models: bool) -> list[tuple[str, Table]]:
+    """(`stage: title`, table) for each table of a stage's own figures, without empty columns.
+
+    of_models: those with the label `model`, which are results; or the others.
+    """
     return [
-        (f"{stage.name}: {own.title}", Table(own.columns, own.cells, len(own.names)))
+        (f"{stage.name}: {own.title}", _filled(Table(own.columns, own.cells, len(own.names))))
         for stage in run.stages
         for own in stage.results.own
+        if ("model" in own.names) == of_models
     ]
+
+
+def _filled(table: Table) -> Table:
+    kept = [n for n in range(len(table.columns)) if any(row[n] for row in table.rows)]
+    return Table(
+        tuple(table.columns[n] for n in kept),
+        tuple(tuple(row[n] for n in kept) for row in table.rows),
+        sum(n < table.n_names for n in kept),
+    )
 
 
 def distributions(run: RunView) -> list[Drawing]:
@@ -56,19 +68,17 @@ def trainings(run: RunView) -> list[Drawing]:
     """Each training's curves over its steps."""
     found = []
     for stage in run.stages:
-        history = stage.results.history
         for quantity, keys in CURVES.items():
-            points = {
-                label: tuple(
-                    (point["step"], point[key])
-                    for point in history
-                    if "step" in point and key in point
-                )
-                for key, label in keys.items()
-            }
+            points = {label: curve_points(stage, key) for key, label in keys.items()}
             if drawn := {label: line for label, line in points.items() if line}:
                 found.append(Drawing(f"{stage.name}: {quantity}", Curve(quantity, drawn)))
     return found
+
+
+def curve_points(stage: StageView, key: str) -> tuple[tuple[float, float], ...]:
+    """(step, value) of what a training's history has under the key."""
+    history = stage.results.history
+    return tuple((at["step"], at[key]) for at in history if "step" in at and key in at)
 
 
 def writing(run: RunView) -> Table | None:
@@ -78,7 +88,7 @@ def writing(run: RunView) -> Table | None:
             stage.name,
             row.answers,
             f"{row.length:g}",
-            *(f"{share:.0%}" for share in (row.ended, row.repeated, row.same)),
+            *map(percent, (row.ended, row.repeated, row.same)),
         )
         for stage in run.stages
         for row in stage.results.writing

@@ -1,30 +1,21 @@
-"""The report's HTML: one file that loads nothing else.
-
-The template escapes texts of models and data. The page's Content-Security-Policy allows only its
-own style and script, by their digests, so that a browser would run nothing else even if a text were
-not escaped.
-"""
+"""The report on a run: what its page shows, and in which order."""
 
 from __future__ import annotations
 
-import hashlib
 import time
-from base64 import b64encode
-from collections.abc import Callable, Iterable
-from itertools import count
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
+from markupsafe import Markup
 
-from llm_distill import __version__
-from llm_distill.errors import counted
-from llm_distill.report import plots
-from llm_distill.report.charts import Drawing, Table
+from llm_distill.report.cards import MOST_CARDS
+from llm_distill.report.charts import Table
 from llm_distill.report.collect import RunView, StageView
 from llm_distill.report.exams import (
     accuracies,
     contamination_table,
+    differences_table,
     exam_charts,
     results_table,
 )
@@ -37,90 +28,47 @@ from llm_distill.report.figures import (
     trainings,
     writing,
 )
+from llm_distill.report.html import render_page
+from llm_distill.report.logs import stage_logs
 from llm_distill.report.picture import picture
-from llm_distill.report.samples import MOST_CARDS, MOST_CHARACTERS, samples
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-    from markupsafe import Markup
-
-HERE = Path(__file__).parent
+from llm_distill.report.samples import anchors, samples
+from llm_distill.report.stages_shown import stages_shown
 
 
-def render(run: RunView) -> str:
-    """The whole page."""
-    from markupsafe import Markup
-
-    environment, draw = environment_of()
-    style = (HERE / "page.css").read_text(encoding="utf-8")
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-
-    page = environment.get_template("page.html.jinja").render(
+def render(run: RunView, folder: Path | None = None) -> str:
+    """The whole page. folder: where it will lie; the run's own unless given."""
+    stages = stages_shown(run, stage_logs(run), folder or run.record.directory)
+    shown = samples(run)
+    names = {(place.stage, place.id): name for place, name in anchors(shown).items()}
+    return render_page(
+        "page.html.jinja",
         run=run,
-        version=__version__,
         started=time.strftime("%Y-%m-%d %H:%M", time.localtime(run.record.started)),
         stopped=[s for s in run.stages if s.state in ("failed", "interrupted") and s.record.why],
-        draw=draw,
+        stages=stages,
+        places={stage.view.name: stage.name for stage in stages},
         exams=[stage for stage in run.stages if stage.results.rows],
         accuracies=accuracies,
         results_table=results_table,
+        differences_table=differences_table,
         exam_charts=exam_charts,
         contamination_table=contamination_table,
-        own_tables=own_tables(run),
+        own_tables=own_tables(run, of_models=True),
+        measured=own_tables(run, of_models=False),
         lanes=Markup(picture([(s.name, s.inputs, s.state) for s in run.stages])),
         distributions=[*profiles(run), *distributions(run)],
         trainings=trainings(run),
         alignments=alignments(run),
         writing=writing(run),
         answered=answered(run),
-        samples=samples(run),
+        samples=shown,
+        rows_of={sample.stage: f"rows-{number}" for number, sample in enumerate(shown, 1)},
+        anchors=names,
         most_cards=MOST_CARDS,
-        most_characters=MOST_CHARACTERS,
         versions=_versions(run.stages),
         models=_models(run.stages),
         settings=run.settings_text,
-        install=None if plots.available() else plots.INSTALL,
-        style=Markup(style),
-        script=Markup(script),
-        policy="; ".join(
-            [
-                "default-src 'none'",
-                f"style-src '{digest_of(style)}'",
-                f"script-src '{digest_of(script)}'",
-                "base-uri 'none'",
-                "form-action 'none'",
-            ]
-        ),
     )
-    return page.lstrip()  # the macros at its top leave empty lines
-
-
-def environment_of() -> tuple[Environment, Callable[[Drawing], Markup | None]]:
-    """Of a page's templates, and what draws its charts: nothing where matplotlib is missing."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(count=counted, duration=_duration)
-    draws = plots.available()
-    numbers = count(1)
-
-    def draw(given: Drawing) -> Markup | None:
-        name = f"plot-{next(numbers)}"
-        return Markup(plots.draw(given.chart, name, given.title)) if draws else None
-
-    return environment, draw
-
-
-def digest_of(text: str) -> str:
-    """As a Content-Security-Policy has it."""
-    return "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _versions(stages: Iterable[StageView]) -> Table:
@@ -132,7 +80,7 @@ def _versions(stages: Iterable[StageView]) -> Table:
         for name, value in stated.items():
             found.setdefault(name, {})[value] = None
     rows = tuple((name, ", ".join(values)) for name, values in found.items())
-    return Table(("", "version"), rows, n_names=2)
+    return Table(("package", "version"), rows, n_names=2)
 
 
 def _models(stages: Iterable[StageView]) -> Table:
@@ -145,13 +93,3 @@ def _models(stages: Iterable[StageView]) -> Table:
             weights = identity if isinstance(identity, str) else yaml.safe_dump(identity)
             rows[name, path, used.revision or "", weights.strip()[:16]] = None
     return Table(("model", "weights", "revision", "digest"), tuple(rows), n_names=4)
-
-
-def _duration(seconds: float) -> str:
-    """`0.05 s`, `3.6 s`, `1 min 28 s`, `2 h 03 min`."""
-    if seconds < 60:
-        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return (
-        f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-    )

@@ -124,7 +124,7 @@ def _shares(axes: Axes, chart: Shares) -> None:
     axes.set_yticks(places, [_name(group) for group in chart.shares])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlim(-0.015 * chart.end if _is_crowded(chart) else 0, 1.09 * chart.end)
+    axes.set_xlim(-0.015 * chart.end if _is_crowded(chart) else 0, 1.16 * chart.end)
     ticks = [chart.end * i / 4 for i in range(5)]
     axes.set_xticks(ticks, [f"{100 * tick:g}%" for tick in ticks])
     axes.grid(axis="x")
@@ -140,7 +140,7 @@ def _bars(axes: Axes, chart: Shares, line: int) -> None:
             if share.low is not None and share.high is not None:
                 axes.plot([share.low, share.high], [y, y], color=TEXT, linewidth=1)
             end = share.value if share.high is None else max(share.high, share.value)
-            axes.text(end + 0.015 * chart.end, y, f"{share.value:.0%}", va="center", fontsize=9)
+            axes.text(end + 0.015 * chart.end, y, share.written, va="center", fontsize=9)
 
 
 def _points(axes: Axes, chart: Shares, places: list[float]) -> None:

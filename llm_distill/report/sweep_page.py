@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from llm_distill import __version__
 from llm_distill.evaluation.result_rows import Figure
-from llm_distill.report import plots
 from llm_distill.report.charts import Drawing, Intervals, Table
-from llm_distill.report.page import HERE, digest_of, environment_of
+from llm_distill.report.html import render_page
 from llm_distill.report.sweep_cells import columns, figure_of, groups, varying
 from llm_distill.runtime.disk import disk_explained, write_durably
 from llm_distill.sweeps.figures import Row
@@ -58,10 +56,6 @@ def render_sweep(
     where: Sequence[str] = (),
 ) -> str:
     """The whole page. folder: where it will be, from which links start."""
-    from markupsafe import Markup
-
-    style = (HERE / "page.css").read_text(encoding="utf-8")
-    environment, draw = environment_of()
     tables = []
     for title, own in groups(rows):
         names, right, cells = columns(own)
@@ -80,26 +74,17 @@ def render_sweep(
         }
         for run in file.runs
     ]
-    return (
-        environment.get_template("sweep.html.jinja")
-        .render(
-            sweep=file,
-            version=__version__,
-            seeds=seeds_of(file.runs),
-            n_settings=len({run.setting for run in file.runs}),
-            notes=notes,
-            where=where,
-            tables=tables,
-            drawings=list(_drawings(rows)),
-            draw=draw,
-            install=None if plots.available() else plots.INSTALL,
-            runs=runs,
-            fixed=described(file.runs[0].settings, same) if same and file.runs else "",
-            style=Markup(style),
-            policy=f"default-src 'none'; style-src '{digest_of(style)}'; base-uri 'none'; "
-            "form-action 'none'",
-        )
-        .lstrip()
+    return render_page(
+        "sweep.html.jinja",
+        sweep=file,
+        seeds=seeds_of(file.runs),
+        n_settings=len({run.setting for run in file.runs}),
+        notes=notes,
+        where=where,
+        tables=tables,
+        drawings=list(_drawings(rows)),
+        runs=runs,
+        fixed=described(file.runs[0].settings, same) if same and file.runs else "",
     )
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from llm_distill.report.page import render
+from llm_distill.report.several import render_several
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.record import RunRecord
-from tests.report.runs import HOSTILE, Made, answer, candidate, result
+from tests.report.runs import HOSTILE, Made, answer, candidate, result, traced
 
 
 def _run_in(folder: Path, settings: str, time: str) -> Made:
@@ -107,6 +108,23 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def whole_page(whole_run: Made) -> str:
     """Its page."""
     return render(whole_run.view)
+
+
+@pytest.fixture(scope="session")
+def traced_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a run whose rows come from rows of earlier stages."""
+    folder = tmp_path_factory.mktemp("traced")
+    made = traced(_run_in(folder, "name: made\nstages: {}\n", "20260101-000000"))
+    return render(made.view)
+
+
+@pytest.fixture(scope="session")
+def several_page(whole_run: Made, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of two runs, one of which has everything."""
+    folder = tmp_path_factory.mktemp("several")
+    other = traced(_run_in(folder, "name: made\nseed: 8\nstages: {}\n", "20260202-000000"))
+    other.stage("exam", "evaluate", None, (), {"results": [result("after", 0, 0.575)]})
+    return render_several([whole_run.view, other.view], folder)
 
 
 @pytest.fixture

@@ -116,6 +116,40 @@ def candidate(question: int, strategy: str, score: float | None) -> dict[str, An
     }
 
 
+def traced(made: Made) -> Made:
+    """Seeds, drafts from them, those that were kept, pairs, and an exam with drafts as items."""
+    seeds = [{"id": f"s{n}", "question": f"Seed {n}?"} for n in range(40)]
+    made.stage("seeds", "load_dataset", seeds)
+    drafts = [
+        {"id": f"s{n}-0", "parent_id": f"s{n}", "question": f"Draft {n}?", "completion": "…"}
+        for n in range(40)
+    ]
+    made.stage("drafts", "generate", drafts, ("seeds",))
+    made.stage("kept", "select", drafts[10:], ("drafts",), dropped={HOSTILE: 10})
+    pair = {"kind": "question", "prompt": "Write.", "chosen": "A", "rejected": "B", "margin": 0.5}
+    pairs = [{"id": f"question-s{n}-0-s{n + 1}-0", **pair} for n in (10, 20)]
+    made.stage("pairs", "build_preferences", pairs, ("kept",))
+    made.stage("student", "train_sft", None, ("kept",))
+    exam = [
+        {
+            **answer(n, model, model == "after" or n == 10),
+            "id": f"s{n}-0-{model}",
+            "parent_id": f"s{n}-0",
+            "prompt": f"One plus one is 2.\nWhat is {n} + 1?",
+            "answer": None if model == "before" and n < 13 else "0",
+            "finish_reason": "length" if n == 12 else "stop",
+            "reasoning": f"It is {HOSTILE}" if n == 11 else None,
+        }
+        for model in ("before", "after")
+        for n in range(10, 40)
+    ]
+    made.stage("exam", "evaluate", exam, ("kept", "student"))
+    log = made.record.log_of("kept")
+    log.parent.mkdir(exist_ok=True)
+    log.write_text(f"2026-01-01 INFO select: \x1b[31mred\x1b[0m {HOSTILE}\n")
+    return made
+
+
 @dataclass
 class Page(HTMLParser):
     """A parsed page: its elements, and its text except script and style."""

@@ -34,7 +34,7 @@ def test_results_are_side_by_side_even_if_they_are_equal(make_run: MakeRun) -> N
     a.stage("exam", "evaluate", None, (), {"results": [result("m", 0, 0.5), result("m", 3, 0.7)]})
     b.stage("exam", "evaluate", None, (), {"results": [result("m", 0, 0.5), result("new", 0, 0.1)]})
     found = differences.figures(a.view, b.view)
-    assert [(p.of, p.a and p.a.value, p.b and p.b.value) for p in found] == [
+    assert [(p.of, *(figure and figure.value for figure in p.figures)) for p in found] == [
         ("m, 0-shot", 0.5, 0.5),
         ("m, 3-shot", 0.7, None),
         ("new, 0-shot", None, 0.1),

@@ -41,7 +41,10 @@ def test_a_toy_stages_figures_are_shown_everywhere(
     made.stage("measured", "toy_measure", ran.rows, metrics=metrics)
     page = render(made.view)
     assert "<h3>measured: length of texts</h3>" in page
-    assert '<td>question</td><td class="n">7.5</td><td class="n">4 to 11</td>' in page
+    assert (
+        '<th scope="row"><span>question</span></th><td class="n">7.5</td><td class="n">4 to 11</td>'
+        in page
+    )
 
 
 def test_own_figures_come_back_as_they_were_given() -> None:

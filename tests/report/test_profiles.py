@@ -46,7 +46,7 @@ def test_weights_are_drawn_with_their_intervals(make_run: Callable[..., Made]) -
     assert chart.end == 0.2
     svg = draw(chart, "plot-1", "missing skills")
     texts = [element.text for element in ElementTree.fromstring(svg).iter() if element.text]
-    assert {"carrying", "10%", "4%", "0%", "15%", "20%"} <= set(texts)
+    assert {"carrying", "10.0%", "4.0%", "0%", "15%", "20%"} <= set(texts)
     assert "100%" not in texts
     page = Page(render(run.view))
     assert "profile: missing skills" in page.text

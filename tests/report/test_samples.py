@@ -45,7 +45,7 @@ def test_an_item_stands_with_all_answers_and_can_be_filtered_by_what_changed(
     assert [sorted(card.marks) for card in sample.cards] == [
         [], ["differ", "gained-0"], ["differ", "lost-0"], [],
     ]  # fmt: skip
-    assert dict(sample.filters)["gained-0"] == "0-shot: a wrong, b right"
+    assert dict(sample.filters)["gained-0"] == "gained, 0-shot: a wrong, b right"
     assert [entry.verdict for entry in sample.cards[1].entries] == ["wrong", "right"]
     assert [entry.label for entry in sample.cards[1].entries] == ["a, 0-shot", "b, 0-shot"]
 
