@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
+from pydantic_core import PydanticUndefined, to_jsonable_python
 from rich import box
 from rich.markup import escape
 from rich.table import Table
@@ -60,6 +61,46 @@ def describe_stage(name: str) -> None:
     table = _table("setting", "type", "default", "meaning")
     _add_settings(table, stage, "")
     out.print(table)
+
+
+def stages_as_json(name: str | None) -> None:
+    """Every stage, or one, with its settings: `type` in words, as the table has it.
+
+    Raises:
+        ConfigError: there is no such stage.
+    """
+    if name is not None and find_stage(name) is None:
+        raise ConfigError(f"no stage '{name}'; {nearest(name, stage_names())}")
+    found = []
+    for each in stage_names() if name is None else [name]:
+        stage = find_stage(each)
+        if stage is not None:
+            about = inspect.cleandoc(stage.__doc__ or "")
+            settings = list(_settings(stage, ""))
+            found.append(
+                {"stage": each, "gives": stage.output, "about": about, "settings": settings}
+            )
+    print(json.dumps({"stages": found}, indent=1, ensure_ascii=False))
+
+
+def _settings(stage: type[BaseModel], prefix: str) -> Iterator[dict[str, Any]]:
+    for name in _in_reading_order(stage):
+        if not prefix and name == "stage":
+            continue
+        field = stage.model_fields[name]
+        extra = field.json_schema_extra
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        yield {
+            "name": prefix + name,
+            "type": _type_name(field.annotation, field.metadata),
+            "required": field.is_required(),
+            "default": to_jsonable_python(default),
+            "about": field.description or "",
+            "affects_result": not isinstance(extra, dict) or extra.get("affects_result", True),
+        }
+        nested = model_in(field.annotation)
+        if nested is not None:
+            yield from _settings(nested, f"{prefix}{name}.")
 
 
 def _table(name: str, *others: str) -> Table:

@@ -91,6 +91,18 @@ def profile_names(file: str) -> list[str]:
     return list(values.get("profiles") or {})
 
 
+def names_of_stages(file: str) -> list[str]:
+    """The names of a file's stages, its base's included, whatever else is wrong with it.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    problems = Problems(file, {})
+    values = _read_with_base(_find_file(file), {}, problems)
+    flat, _ = unroll(values.get("stages"), problems)
+    return [name for name in flat if isinstance(name, str)] if isinstance(flat, dict) else []
+
+
 def _find_file(file: str) -> Path:
     path = find_resource(file)
     if path is not None and path.is_file():
