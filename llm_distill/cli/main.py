@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from llm_distill.cli import large, schema
+from llm_distill.cli import init, large, schema
 from llm_distill.cli.complete import known_stages, runs, stages_of_file, stages_of_run
 from llm_distill.cli.options import (
     DEFAULT_WORKSPACE,
@@ -51,6 +51,9 @@ class LogFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+app.command()(init.init)
 
 
 @app.command()

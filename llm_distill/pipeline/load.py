@@ -130,15 +130,29 @@ def _read_with_base(
     where = f"{own_lines[('extends',)]}: extends"
     merged: dict[str, Any] = {}
     for base in bases if isinstance(bases, list) else [bases]:
-        base_path = path.parent / str(base)
-        if not exists(base_path) or not base_path.is_file():
-            raise ConfigError(f"{where}: no file {quoted(str(base_path), 200)}")
+        base_path = _base_path(path, str(base))
+        if base_path is None:
+            raise ConfigError(f"{where}: no file {_places(path, str(base))}")
         if base_path.resolve() in seen or base_path.resolve() == path.resolve():
             raise ConfigError(f"{where}: {base} leads back to this file")
         base_values = _read_with_base(base_path, lines, problems, (*seen, path.resolve()))
         merged = merge(merged, base_values)
     lines.update(own_lines)
     return lay_over(merged, values, (), problems)
+
+
+def _base_path(path: Path, base: str) -> Path | None:
+    """What a file extends: a file beside it, or else a shipped one."""
+    for place in (path.parent / base, bundled_root() / "pipelines" / base):
+        if exists(place) and place.is_file():
+            return place
+    return None
+
+
+def _places(path: Path, base: str) -> str:
+    shipped = nearest(base, (p.name for p in (bundled_root() / "pipelines").glob("*.yaml")))
+    hint = shipped.replace("allowed:", "there are:")
+    return f"{quoted(str(path.parent / base), 200)}, nor a shipped one of this name; {hint}"
 
 
 def _read_header(values: dict[str, Any], problems: Problems) -> Header | None:

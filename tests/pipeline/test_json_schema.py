@@ -136,4 +136,4 @@ def test_pages_show_valid_files(validator: Any) -> None:
             if is_file and not re.search("…|keep_short|llama_cpp", block):  # or not ours
                 assert (page.name, _errors(validator, yaml.safe_load(block))) == (page.name, [])
                 shown += 1
-    assert shown > 3
+    assert shown >= 2
