@@ -25,6 +25,7 @@ SECONDS = 10.0
 """For a server to name its models."""
 TINY, LARGE = 20_000_000, 1_000_000_000
 """Parameters: up to the first a model trains in seconds, from the second on by an adapter."""
+MANY_ROWS = 500
 SMALL_FILES = ("config.json", "tokenizer_config.json", "chat_template.jinja")
 
 
@@ -49,15 +50,18 @@ class Local:
     def is_tiny(self) -> bool:
         return self.parameters is not None and self.parameters < TINY
 
-    def training(self) -> dict[str, Any]:
-        """Settings of a training that are usual for its size; none of them was measured."""
-        size = self.parameters or TINY
+    def training(self, n_rows: int) -> dict[str, Any]:
+        """Settings of a training that are usual for its size; none of them was measured.
+
+        n_rows: of few rows a step has fewer, so that there are steps enough.
+        """
+        size, rows = self.parameters or TINY, 16 if n_rows >= MANY_ROWS else 4
         if size < TINY:
-            return {"learning_rate": 2.0e-4, "num_train_epochs": 6, **_steps(16, 256)}
+            return {"learning_rate": 2.0e-4, "num_train_epochs": 6, **_steps(rows, 256)}
         if size < LARGE:
-            return {"learning_rate": 5.0e-5, "num_train_epochs": 3, **_steps(8, 2048)}
+            return {"learning_rate": 5.0e-5, "num_train_epochs": 3, **_steps(rows, 2048)}
         adapter = {"peft": {"r": 16, "lora_alpha": 32}}
-        return {"learning_rate": 2.0e-4, "num_train_epochs": 3, **_steps(8, 2048), **adapter}
+        return {"learning_rate": 2.0e-4, "num_train_epochs": 3, **_steps(rows, 2048), **adapter}
 
 
 def _steps(rows: int, max_length: int) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def _pipeline(start: Start) -> str:
         kind=kind,
         max_tokens=128 if is_tiny else 512,
         stop=', stop: ["\\nQuestion:"]' if start.prompt_format == "text" else "",
-        training=_flow(student.training()),
+        training=_flow(student.training(sizes.get("train", 0))),
         student_is_tiny=student.is_tiny,
         is_served=is_served,
         is_tiny=is_tiny,
