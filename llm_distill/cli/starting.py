@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -248,6 +249,8 @@ def _show(start: Start, given: Given, files: Mapping[Path, str]) -> None:
     out.print(table)
     if not data.has_answers:
         say("there are no answers in the data, so nothing checks the teacher's", out)
+    elif data.kind.compared_as is None:
+        say("free text cannot be compared: the answers in the data are not used", out)
     if len(start.parts["test"]) < FEW_ITEMS:
         say(f"an exam of {len(start.parts['test'])} questions has wide intervals", out)
     if isinstance(teacher, Served) and find_spec("aiohttp") is None:
@@ -255,5 +258,6 @@ def _show(start: Start, given: Given, files: Mapping[Path, str]) -> None:
     n_lines = files[start.file].count("\n")
     others = ", ".join(str(path.relative_to(start.folder)) for path in files if path != start.file)
     out.print(f"wrote {start.file} ({n_lines} lines) and, beside it, {others}", markup=False)
-    out.print(f"check it: llm-distill plan {start.file}", markup=False)
-    out.print(f"run it:   llm-distill run {start.file}", markup=False)
+    file = shlex.quote(str(start.file))
+    out.print(f"check it: llm-distill plan {file}", markup=False)
+    out.print(f"run it:   llm-distill run {file}", markup=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,7 @@ def _head(start: Start) -> str:
     about = start.method.about
     return (
         "# yaml-language-server: $schema=schema.json\n"
-        f"# {start.method.upper()}: {about}. llm-distill run {start.file}"
+        f"# {start.method.upper()}: {about}. llm-distill run {shlex.quote(str(start.file))}"
     )
 
 

@@ -52,6 +52,14 @@ def succeeded(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout
 
 
+def ran(file: str, folder: Path) -> str:
+    """What a run says; it may take minutes on a machine that has other work."""
+    done = subprocess.run(
+        [*CLI, "run", file], cwd=folder, capture_output=True, text=True, timeout=1800
+    )
+    return succeeded(done)
+
+
 def test_without_a_terminal_nothing_is_asked(folder: Path) -> None:
     done = llm_distill("init", "--data", "my.csv", cwd=folder)
     assert done.returncode == 2
@@ -156,10 +164,10 @@ def test_a_servers_right_answers_are_what_the_student_learns(
     given = (*OPTIONS, "--teacher", server.url, "--teacher-model", MODELS[0], *more)
     told = succeeded(llm_distill("init", "own", *given, *TASK, cwd=folder))
     assert ("nothing checks the teacher's" in told) is not with_answers
-    ran = succeeded(llm_distill("run", "own/own.yaml", cwd=folder))
+    said = ran("own/own.yaml", folder)
     assert any("Ben" in row["question"] for row in problems())
-    assert ("(wrong answer: " in ran) is with_answers
-    assert re.search(r"taught − student +0 ", ran)
+    assert ("(wrong answer: " in said) is with_answers
+    assert re.search(r"taught − student +0 ", said)
     assert len(server.calls) == (32 if with_answers else 40)
     assert all(call.body["model"] == MODELS[0] for call in server.calls)
 
@@ -174,9 +182,9 @@ def test_free_text_is_graded(folder: Path, server: Loopback) -> None:
     server.answer = answer
     given = (*OPTIONS, "--teacher", server.url, "--teacher-model", MODELS[0], "--answer", "")
     succeeded(llm_distill("init", "own", *given, cwd=folder))
-    ran = succeeded(llm_distill("run", "own/own.yaml", cwd=folder))
-    assert "taught: loss on held-out rows" in ran
-    assert re.search(r"grades_after: .*\n(.*\n){1,6}.* 6\.0", ran)
+    said = ran("own/own.yaml", folder)
+    assert "taught: loss on held-out rows" in said
+    assert re.search(r"grades_after: .*\n(.*\n){1,6}.* 6\.0", said)
 
 
 @pytest.mark.slow
@@ -186,8 +194,4 @@ def test_every_method_runs_as_it_stands_on_forty_rows(method: str, folder: Path)
     models = [f"--{each}=data/models/tiny{kind}-{each}" for each in ("teacher", "student")]
     given = (*LOCAL, *models, "--method", method)
     succeeded(llm_distill("init", *given, cwd=folder))
-    file = f"my_{method}/my_{method}.yaml"
-    ran = subprocess.run(
-        [*CLI, "run", file], cwd=folder, capture_output=True, text=True, timeout=1800
-    )
-    assert "✓ exam: " in succeeded(ran)
+    assert "✓ exam: " in ran(f"my_{method}/my_{method}.yaml", folder)
