@@ -19,6 +19,7 @@ from llm_distill.cli.display import console, make_table, say
 from llm_distill.errors import ConfigError, LLMDistillError, ModelError, counted, nearest
 from llm_distill.paths import bundled_root
 from llm_distill.pipeline.load import load_pipeline
+from llm_distill.secrets import has_secret
 from llm_distill.starter.data import Data, divided, read_data
 from llm_distill.starter.kinds import Answers, task_of
 from llm_distill.starter.methods import Method, why_not
@@ -104,7 +105,9 @@ def _start(given: Given, asks: bool) -> Start:
         first, f"the method: {', '.join(Method)}", "sft", partial(_method, data, teacher)
     )
     told = task_of(data.kind, data.labels)
-    task = _settled(given.task if asks else given.task or told, "what prompts open with", told, str)
+    task = _settled(
+        given.task if asks else given.task or told, "what prompts open with", told, _task
+    )
     prefix = re.sub(r"[^A-Za-z0-9]+", "_", Path(str(data.path)).name.partition(".")[0]).strip("_")
     own = f"{prefix or 'mine'}_{method}"
     folder = _settled(
@@ -200,6 +203,12 @@ def _method(data: Data, teacher: Served | Local, name: str) -> Method:
     if message is not None:
         raise ConfigError(message)
     return method
+
+
+def _task(text: str) -> str:
+    if has_secret(text):
+        raise ConfigError("--task: it looks like a secret, and prompts are sent to models")
+    return text
 
 
 def _folder(method: Method, name: Path | str) -> Path:

@@ -15,6 +15,9 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from pydantic import ValidationError
+
+from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.errors import ConfigError, ModelError, first_line
 from llm_distill.models.files import why_not_a_model
 from llm_distill.models.hub import cached_folder, learn_text
@@ -79,6 +82,8 @@ def local_model(option: str, name: str) -> Local:
     Raises:
         ConfigError: it cannot be one.
     """
+    if is_address(name):
+        raise ConfigError(f"{option} {name}: a server gives no weights to train; name a model")
     message = why_not_a_model(name)
     if message is not None:
         raise ConfigError(f"{option} {name}: {message}")
@@ -107,8 +112,15 @@ def models_at(address: str, api_key_env: str) -> tuple[str, list[str]]:
     """The address of a server's API, with /v1 if that was left out, and its models' names.
 
     Raises:
+        ConfigError: it is no address, or has a secret in it.
         ModelError: it cannot be reached, or does not say.
     """
+    try:
+        OpenAISettings(kind="openai", base_url=address, api_key_env=api_key_env)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        said = str(wrong["msg"]).removeprefix("Value error, ")
+        raise ConfigError(f"the teacher's {wrong['loc'][0]}: {said}") from error
     address = address.rstrip("/")
     found = _ask(f"{address}/models", api_key_env)
     if found is None and not address.endswith("/v1"):
