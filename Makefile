@@ -77,6 +77,7 @@ models-table: setup
 # Every key and setting, from their types: docs/reference. Seconds.
 reference: setup
 	$(BIN)/python -m scripts.reference
+	$(BIN)/llm-distill schema --own --out pipelines/schema.json
 
 # The documentation as a site, in build/site; a warning, such as a link to nothing, is an error.
 docs: setup

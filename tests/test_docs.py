@@ -170,6 +170,33 @@ def test_disk(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.Monke
         assert (said.code, "nothing is to go" in said.out) == (0, True), said.err
 
 
+def test_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command writes the file that is shown, and the one by hand is valid."""
+    command, by_hand = _block("own-data.md", "bash"), (DOCS / "own-data.md").read_text()
+    shown, by_hand = re.findall(r"```yaml\n(.*?)```", by_hand, re.DOTALL)
+    rows = (ROOT / "data/word_problems/train.jsonl").read_text().splitlines()[:40]
+    pairs = [(r["question"], r["reference_answer"]) for r in map(json.loads, rows)]
+    (tmp_path / "own").mkdir()
+    lines = "problem,solution\n" + "".join(f'"{question}",{answer}\n' for question, answer in pairs)
+    for name in ("problems", "own/seeds", "own/validation", "own/test"):
+        (tmp_path / f"{name}.csv").write_text(lines)
+    words = shlex.split(command.replace("\\\n", "").splitlines()[0])[1:]
+    done = subprocess.run(
+        [sys.executable, "-m", "llm_distill", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "mine" / "mine.yaml").read_text() == shown
+    assert shown.count("\n") <= 25
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "by_hand.yaml").write_text(by_hand)
+    stages = load_pipeline("by_hand.yaml").stages
+    assert dict(stages["seeds"])["path"] == "own"
+
+
 def test_skills(tmp_path: Path) -> None:
     """The pipeline is valid, and the list can be read."""
     (tmp_path / "skills_page.yaml").write_text(_block("skills.md", "yaml"))

@@ -40,6 +40,10 @@ def test_the_wheel_carries_pipelines_prompts_and_data(tmp_path: Path) -> None:
     assert found == str(site / "llm_distill" / "_bundled")
     for file in sorted((ROOT / "pipelines").glob("*.yaml")):
         assert "valid" in python("-m", "llm_distill", "validate", f"pipelines/{file.name}")
+    models = [f"--{each}=data/models/tiny-{each}" for each in ("teacher", "student")]
+    start = ["init", "own", "--data", "data/word_problems", "--method", "arte", *models]
+    assert "wrote own/own.yaml" in python("-m", "llm_distill", *start)
+    assert "valid" in python("-m", "llm_distill", "validate", "own/own.yaml")
     run = ["-m", "llm_distill", "run", "pipelines/arte.yaml", "--until", "worked_examples"]
     ran = python(*run)
     assert "✓ worked_examples" in ran

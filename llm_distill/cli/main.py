@@ -15,14 +15,18 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from llm_distill.cli import large, prune, sweep
+from llm_distill.cli import init, large, prune, schema, sweep
+from llm_distill.cli.complete import known_stages, stages_of_file, stages_of_run
+from llm_distill.cli.complete import runs as complete_runs
 from llm_distill.cli.options import (
     DEFAULT_WORKSPACE,
     File,
     Force,
     From,
+    NewestRun,
     Profile,
     RetryFailed,
+    Run,
     Sets,
     Until,
     WorkspaceDir,
@@ -38,7 +42,6 @@ app = typer.Typer(
     help="Make a small language model good at a task with the help of a large one.",
     epilog=f"\b\nExit codes:\n{EXIT_CODE_LINES}",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -49,6 +52,9 @@ class LogFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+app.command()(init.init)
 
 
 @app.command()
@@ -104,6 +110,7 @@ app.command()(large.rehearse)
 app.command()(large.slurm)
 app.command()(sweep.sweep)
 app.command()(prune.prune)
+app.command()(schema.schema)
 
 
 @app.command()
@@ -134,7 +141,12 @@ def plan(
 def preview(
     file: File,
     tokens: Annotated[
-        str, typer.Option("--tokens", help="The training stage whose rows are shown as tokens.")
+        str,
+        typer.Option(
+            "--tokens",
+            help="The training stage whose rows are shown as tokens.",
+            autocompletion=stages_of_file,
+        ),
     ],
     n: Annotated[int, typer.Option("-n", help="How many rows.", min=1)] = 3,
     profile: Profile = None,
@@ -149,12 +161,20 @@ def preview(
 
 @app.command()
 def stages(
-    name: Annotated[str | None, typer.Argument(help="One stage, with all its settings.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="One stage, with all its settings.", autocompletion=known_stages),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As JSON, with the settings of all of them.")
+    ] = False,
 ) -> None:
     """List the stages, or show one with its settings, their defaults and meaning."""
-    from llm_distill.cli.stages import describe_stage, list_stages
+    from llm_distill.cli.stages import describe_stage, list_stages, stages_as_json
 
-    if name is None:
+    if as_json:
+        stages_as_json(name)
+    elif name is None:
         list_stages()
     else:
         describe_stage(name)
@@ -162,7 +182,7 @@ def stages(
 
 @app.command()
 def status(
-    run: Annotated[str | None, typer.Argument(help="A pipeline's name, or name/time.")] = None,
+    run: NewestRun = None,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
 ) -> None:
     """Show a run's stages: state, rows, dropped, tokens, seconds. The newest run by default."""
@@ -173,8 +193,13 @@ def status(
 
 @app.command()
 def push(
-    run: Annotated[str, typer.Argument(help="A pipeline's name (its newest run), or name/time.")],
-    stage: Annotated[str, typer.Argument(help="The stage whose rows or model are pushed.")],
+    run: Run,
+    stage: Annotated[
+        str,
+        typer.Argument(
+            help="The stage whose rows or model are pushed.", autocompletion=stages_of_run
+        ),
+    ],
     repo_id: Annotated[
         str, typer.Option("--repo-id", help="The repository.", metavar="OWNER/NAME")
     ],
@@ -220,7 +245,9 @@ def report(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A pipeline's name (its newest run), or name/time.", metavar="[RUN]..."
+            help="A pipeline's name (its newest run), or name/time.",
+            metavar="[RUN]...",
+            autocompletion=complete_runs,
         ),
     ] = None,
     output: Annotated[
@@ -245,8 +272,8 @@ def report(
 
 @app.command()
 def compare(
-    run_a: Annotated[str, typer.Argument(help="A pipeline's name (its newest run), or name/time.")],
-    run_b: Annotated[str, typer.Argument(help="The other run.")],
+    run_a: Run,
+    run_b: Annotated[str, typer.Argument(help="The other run.", autocompletion=complete_runs)],
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
 ) -> None:
     """Show what differs between two runs: settings, stages, results."""

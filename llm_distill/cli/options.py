@@ -7,8 +7,26 @@ from typing import Annotated
 
 import typer
 
-File = Annotated[str, typer.Argument(help="Pipeline file, such as pipelines/arte.yaml.")]
-Profile = Annotated[str | None, typer.Option(help="A profile of the file, merged over it.")]
+from llm_distill.cli.complete import pipeline_files, profiles, runs, stages_of_file
+
+File = Annotated[
+    str,
+    typer.Argument(
+        help="Pipeline file, such as pipelines/arte.yaml.", autocompletion=pipeline_files
+    ),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option(help="A profile of the file, merged over it.", autocompletion=profiles),
+]
+Run = Annotated[
+    str,
+    typer.Argument(help="A pipeline's name (its newest run), or name/time.", autocompletion=runs),
+]
+NewestRun = Annotated[
+    str | None,
+    typer.Argument(help="A pipeline's name, or name/time.", autocompletion=runs),
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option(
@@ -34,13 +52,23 @@ WorkspaceDir = Annotated[
         metavar="DIR",
     ),
 ]
-Until = Annotated[str | None, typer.Option(help="Stop after this stage.")]
+Until = Annotated[
+    str | None, typer.Option(help="Stop after this stage.", autocompletion=stages_of_file)
+]
 From = Annotated[
-    str | None, typer.Option("--from", help="Start here; everything before must be reusable.")
+    str | None,
+    typer.Option(
+        "--from",
+        help="Start here; everything before must be reusable.",
+        autocompletion=stages_of_file,
+    ),
 ]
 Force = Annotated[
     list[str] | None,
-    typer.Option(help="Run this stage and what depends on it again. Repeatable."),
+    typer.Option(
+        help="Run this stage and what depends on it again. Repeatable.",
+        autocompletion=stages_of_file,
+    ),
 ]
 RetryFailed = Annotated[
     bool,

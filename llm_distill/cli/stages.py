@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 
+from pydantic_core import to_jsonable_python
 from rich import box
 from rich.markup import escape
 from rich.table import Table
@@ -49,6 +51,36 @@ def describe_stage(name: str) -> None:
             setting.name, escape(setting.kind), escape(setting.default), escape(setting.meaning)
         )
     out.print(table)
+
+
+def stages_as_json(name: str | None) -> None:
+    """Every stage, or one, with its settings: `type` in words, as the table has it.
+
+    Raises:
+        ConfigError: there is no such stage.
+    """
+    if name is not None and find_stage(name) is None:
+        raise ConfigError(f"no stage '{name}'; {nearest(name, stage_names())}")
+    found = []
+    for each in stage_names() if name is None else [name]:
+        stage = find_stage(each)
+        if stage is not None:
+            about = inspect.cleandoc(stage.__doc__ or "")
+            settings = [
+                {
+                    "name": setting.name,
+                    "type": setting.kind,
+                    "required": setting.required,
+                    "default": to_jsonable_python(setting.value),
+                    "about": setting.about,
+                    "affects_result": setting.affects_result,
+                }
+                for setting in described(stage)
+            ]
+            found.append(
+                {"stage": each, "gives": stage.output, "about": about, "settings": settings}
+            )
+    print(json.dumps({"stages": found}, indent=1, ensure_ascii=False))
 
 
 def _table(name: str, *others: str) -> Table:

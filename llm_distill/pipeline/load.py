@@ -104,6 +104,18 @@ def profile_names(file: str) -> list[str]:
     return list(values.get("profiles") or {})
 
 
+def names_of_stages(file: str) -> list[str]:
+    """The names of a file's stages, its base's included, whatever else is wrong with it.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    problems = Problems(file, {})
+    values = _read_with_base(_find_file(file), {}, problems)
+    flat, _ = unroll(values.get("stages"), problems)
+    return [name for name in flat if isinstance(name, str)] if isinstance(flat, dict) else []
+
+
 def _find_file(file: str) -> Path:
     path = find_resource(file)
     if path is not None and path.is_file():
@@ -131,15 +143,29 @@ def _read_with_base(
     where = f"{own_lines[('extends',)]}: extends"
     merged: dict[str, Any] = {}
     for base in bases if isinstance(bases, list) else [bases]:
-        base_path = path.parent / str(base)
-        if not exists(base_path) or not base_path.is_file():
-            raise ConfigError(f"{where}: no file {quoted(str(base_path), 200)}")
+        base_path = _base_path(path, str(base))
+        if base_path is None:
+            raise ConfigError(f"{where}: no file {_places(path, str(base))}")
         if base_path.resolve() in seen or base_path.resolve() == path.resolve():
             raise ConfigError(f"{where}: {base} leads back to this file")
         base_values = _read_with_base(base_path, lines, problems, (*seen, path.resolve()))
         merged = merge(merged, base_values)
     lines.update(own_lines)
     return lay_over(merged, values, (), problems)
+
+
+def _base_path(path: Path, base: str) -> Path | None:
+    """What a file extends: a file beside it, or else a shipped one."""
+    for place in (path.parent / base, bundled_root() / "pipelines" / base):
+        if exists(place) and place.is_file():
+            return place
+    return None
+
+
+def _places(path: Path, base: str) -> str:
+    shipped = nearest(base, (p.name for p in (bundled_root() / "pipelines").glob("*.yaml")))
+    hint = shipped.replace("allowed:", "there are:")
+    return f"{quoted(str(path.parent / base), 200)}, nor a shipped one of this name; {hint}"
 
 
 def _read_header(values: dict[str, Any], problems: Problems) -> Header | None:

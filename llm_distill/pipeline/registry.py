@@ -17,13 +17,13 @@ ENTRY_POINT_GROUP = "llm_distill.stages"
 
 def stage_names() -> list[str]:
     """Every stage that can be named after `stage:`."""
-    return sorted({*_own(), *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))})
+    return sorted({*own_stage_names(), *(p.name for p in entry_points(group=ENTRY_POINT_GROUP))})
 
 
 def find_stage(name: str) -> type[Stage] | None:
     """The stage's class, or None where no module and no entry point has the name."""
     module_name = f"llm_distill.stages.{name}"
-    if name in _own():
+    if name in own_stage_names():
         module = importlib.import_module(module_name)
         for value in vars(module).values():
             # Defined here: a base that it shares with other stages is imported.
@@ -62,8 +62,8 @@ def _what_fits(kind: type[Stage], raw: Mapping[Any, Any]) -> Stage:
     return kind.model_construct(**values)
 
 
-def _own() -> set[str]:
-    """The modules of the package; special names such as `__init__` are not listed."""
+def own_stage_names() -> set[str]:
+    """Those of the package itself: its modules; special names such as `__init__` are not listed."""
     import llm_distill.stages as package
 
     return {module.name for module in pkgutil.iter_modules(package.__path__)}

@@ -120,6 +120,17 @@ class LoadDataset(Stage):
         is_local = any(self._files(name) or self._local(name) for name in self._names())
         return [] if is_local else [(self.path, self.revision)]
 
+    def raw_rows(self) -> Iterator[tuple[str, Row]]:
+        """Each row as it stands in the data, with its place; nothing is renamed or checked.
+
+        Raises:
+            DataError: the data cannot be read.
+        """
+        for name in self._names():
+            part = self._part(name)
+            for _, place, row in part.read():
+                yield place, row if part.features is None else from_table(row)
+
     def run(self, context: Context) -> RowsOutput:
         from datasets import Features
 

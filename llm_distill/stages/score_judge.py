@@ -8,7 +8,7 @@ out: {"id": "q1-0", "question": "2 + 2?", "completion": "2 + 2 = 4. <ans>4</ans>
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from statistics import fmean
 from typing import Literal, Self
@@ -19,10 +19,12 @@ from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import SamplingSettings
 from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError
+from llm_distill.evaluation.results import Figure, FigureTable, shown
 from llm_distill.judging.scale import Scale
 from llm_distill.methods.examples import usable
 from llm_distill.methods.in_context_score import mean_by
 from llm_distill.methods.seeds import derive_seed
+from llm_distill.methods.statistics import mean_interval
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
@@ -136,7 +138,21 @@ class ScoreJudge(AskingStage):
             parse_failures=failures,
             mean_score=mean_by(by_strategy),
             grades=dict(sorted(scale.items(), key=lambda item: float(item[0]))),
+            **shown(self._mean_grades(by_strategy)),
         )
+
+    def _mean_grades(self, by_strategy: Sequence[tuple[str, float]]) -> FigureTable:
+        """The mean grade of the rows, of each strategy where there are several."""
+        groups: dict[str, list[float]] = {}
+        for name, score in by_strategy:
+            groups.setdefault(name, []).append(score)
+        figures = []
+        for name, scores in groups.items():
+            found = mean_interval(scores) if len(scores) > 1 else None
+            low, high = (None, None) if found is None else (found.low, found.high)
+            labels = {"rows": self.rows} if len(groups) == 1 else {"strategy": name}
+            figures.append(Figure(labels, fmean(scores), low, high, len(scores)))
+        return FigureTable(f"mean grade, {self.lowest} to {self.highest}", tuple(figures))
 
     def _is_gradable(self, row: Row, read: Collection[str]) -> bool:
         return usable(self.values(row), read)

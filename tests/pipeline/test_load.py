@@ -56,6 +56,15 @@ def test_extends_several_the_later_over_the_earlier(load: Load, good: str, tmp_p
     assert pipeline.stages["numbers"].n == 50  # type: ignore[attr-defined]
 
 
+def test_extends_a_shipped_file_unless_one_of_its_name_is_beside(
+    load: Load, failure: Failure, tmp_path: Path
+) -> None:
+    assert "tailored_student" in load("extends: arte.yaml\nname: own\n").stages
+    (tmp_path / "arte.yaml").write_text("name: x\nstages: {numbers: {stage: toy_rows, n: 1}}\n")
+    assert list(load("extends: arte.yaml\nname: own\n").stages) == ["numbers"]
+    assert "did you mean 'alm.yaml'?" in failure("extends: almm.yaml\nname: y\n")
+
+
 def test_extends_in_a_circle(failure: Failure, tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("extends: toy.yaml\nname: x\n")
     assert "leads back" in failure("extends: base.yaml\nname: y\n")

@@ -79,7 +79,7 @@ def test_nothing_runs_and_nothing_is_loaded(tmp_path: Path) -> None:
     assert page.attributes("img") == []
     (policy,) = [m["content"] for m in page.attributes("meta") if "http-equiv" in m]
     assert str(policy).startswith("default-src 'none'; style-src 'sha256-")
-    assert "script-src" not in str(policy)
+    assert str(policy).count("script-src 'sha256-") == 1
 
 
 def test_a_plot_has_as_many_points_as_can_be_read(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from llm_distill.engines.base import Completion, Request
 from llm_distill.errors import DataError
+from llm_distill.evaluation.results import Results
 from llm_distill.stages.score_judge import ScoreJudge
 
 Run = Callable[..., Any]
@@ -51,6 +52,10 @@ def test_the_score_is_the_mean_of_the_grades_that_can_be_read(run_stage: Run) ->
     assert run.metrics["parse_failures"] == 4
     assert run.metrics["mean_score"] == {"a": 8.5, "b": 3.0}
     assert run.metrics["grades"] == {"3": 3, "8": 1, "9": 1}
+    (table,) = Results.from_metrics(run.metrics).own
+    assert [(f.labels, f.value, f.n) for f in table.figures] == [
+        ({"strategy": "a"}, 8.5, 1), ({"strategy": "b"}, 3.0, 1),
+    ]  # fmt: skip
     assert run.warnings == ["3 of 5 candidates have no score"]
 
 

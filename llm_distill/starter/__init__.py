@@ -1,0 +1,1 @@
+"""A pipeline of a person's own: their data, a method, and few lines that run as they stand."""
