@@ -72,7 +72,7 @@ class FakeSettings(NamedTuple):
 
 
 class _NoBar:
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None: ...
+    def advance(self, *counted: float | None, **named: float | None) -> None: ...
 
 
 @dataclass

@@ -73,7 +73,8 @@ def rehearse_command(
             out.print(f"left out, as they need the Hub: {', '.join(left_out)}", markup=False)
         workspace, display = Workspace(place / "workspace"), TerminalDisplay(out)
         try:
-            run_pipeline(load_pipeline(str(written)), workspace, Selection(), display)
+            with display:
+                run_pipeline(load_pipeline(str(written)), workspace, Selection(), display)
         finally:
             if display.record is not None:
                 walked = list(_walked(display.record, workspace))

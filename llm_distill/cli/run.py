@@ -15,6 +15,7 @@ from rich.markup import escape
 from llm_distill.cli.display import (
     TerminalDisplay,
     console,
+    in_all,
     quiet_libraries,
     say,
     status_table,
@@ -65,13 +66,15 @@ def run_command(
     )
     show_before(out, pipeline)
     try:
-        record = run_pipeline(pipeline, workspace, selection, display, max_cost)
+        with display:
+            record = run_pipeline(pipeline, workspace, selection, display, max_cost)
     except KeyboardInterrupt:
         out.print(
             "\n[yellow]stopped[/yellow]: finished stages are kept in "
             f"{escape(str(workspace.artifacts))}, a training also its checkpoints; "
             f"{_how_to_go_on(selection, pipeline, display)}"
         )
+        _show_totals(display.record, out)
         _name_report(_report(display.record, workspace, say), display.record)
         raise SystemExit(130) from None
     except Exception:
@@ -80,9 +83,11 @@ def run_command(
                 "[red]failed[/red]: finished stages are kept; once it is mended, "
                 f"{_how_to_go_on(selection, pipeline, display)}"
             )
+        _show_totals(display.record, out)
         _name_report(_report(display.record, workspace, say), display.record)
         raise
     _show_results(record, workspace)
+    _show_totals(record, out)
     out.print(
         f"done: {record.name}, kept in {escape(str(record.directory))}; "
         f"its stages: llm-distill status {record.name}"
@@ -124,6 +129,7 @@ def status_command(name: str | None, root: Path) -> None:
     profile = f", profile {record.profile}" if record.profile else ""
     out.print(f"{escape(record.described)} ({escape(f'{record.pipeline}{profile}')})")
     out.print(status_table(record))
+    out.print(in_all(record.totals()))
     for stage_name, stage in record.stages.items():
         if stage.state == "failed":
             why = stage.why.removeprefix(f"stage '{stage_name}': ")
@@ -173,6 +179,11 @@ def _name_report(path: Path | None, record: RunRecord | None = None) -> None:
     else:
         note = "" if available() else f" (tables only; for plots: {INSTALL})"
     console().print(f"report: {escape(str(path))}{escape(note)}")
+
+
+def _show_totals(record: RunRecord | None, out: Console) -> None:
+    if record is not None and any(stage.seconds for stage in record.stages.values()):
+        out.print(in_all(record.totals()))
 
 
 def _show_results(record: RunRecord, workspace: Workspace) -> None:

@@ -145,7 +145,7 @@ class StageContext:
                 self.n_prompt_tokens += completion.n_prompt_tokens * made
                 self.n_completion_tokens += completion.n_completion_tokens * made
                 self.cost += completion.cost * made
-                bar.advance(1, completion.n_completion_tokens * made, self.cost)
+                bar.advance(1, completion.n_completion_tokens * made, self.cost, int(made))
 
             yield from complete(requests, lambda: self._engine(model), self._stored(model), note)
 
@@ -155,8 +155,9 @@ class StageContext:
         with self.progress(f"score ({model})", total) as bar:
 
             def note(found: Score, came: Came) -> None:
+                made = came == "made"
                 self.completions[came] += 1
-                bar.advance(1, len(found.token_ids) if came == "made" else 0)
+                bar.advance(1, len(found.token_ids) * made, self.cost, int(made))
 
             yield from score(requests, lambda: self._engine(model), self._stored(model), note)
 

@@ -81,7 +81,9 @@ def no_progress(description: str, total: int | None, unit: str, done: int) -> It
 
 
 class _Nothing:
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None: ...
+    def advance(
+        self, n: int = 1, tokens: int = 0, cost: float = 0.0, requests: int | None = None
+    ) -> None: ...
 
 
 if __name__ == "__main__":

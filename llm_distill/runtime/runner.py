@@ -128,8 +128,8 @@ def _carry_out(
         if again.damage is not None:
             aside = workspace.set_aside(workspace.path(address), "damaged")
             display.says(f"{name}: {again.why}; moved to {aside} and made again")
-        display.begins(again)
         run.record.stages[name].state = "running"
         run.record.save()
+        display.begins(replace(again, last=workspace.latest(name)))
         artifact = execute(name, again, address, run)
     return artifact, "done", again.why
