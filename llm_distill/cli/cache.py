@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 
 from llm_distill.cli.display import console, make_table
+from llm_distill.cli.folding import FoldingTable
 from llm_distill.engines.store.file import connect, is_damage, store_error
 from llm_distill.engines.store.repair import mend, problems
 from llm_distill.errors import ConfigError, WorkspaceError, counted, nearest
@@ -31,18 +33,23 @@ GROUP BY completions.model ORDER BY count(*) DESC
 def stats_command(root: Path) -> None:
     """Show a line per model, and the size of the file."""
     path = _existing(root)
-    right = ("completions", "cut", "tokens read", "tokens written", "cost", "newest")
-    table = make_table("model", right=right)
     with _opened(path) as db:
         rows = db.execute(PER_MODEL).fetchall()
+    out = console()
+    out.print(_stats(rows))
+    out.print(f"{escape(str(path))}: {_megabytes(path):,.1f} MB")
+
+
+def _stats(rows: Sequence[Sequence[Any]]) -> FoldingTable:
+    """rows: of PER_MODEL."""
+    right = ("completions", "cut", "tokens read", "tokens written", "cost", "newest")
+    table = make_table("model", right=right)
     for name, count, cut, read, written, cost, newest in rows:
         day = time.strftime("%Y-%m-%d", time.localtime(newest))
         paid = f"{cost:,.2f}" if cost else ""
         figures = (f"{count:,}", f"{cut:,}", f"{read:,}", f"{written:,}", paid, day)
         table.add_row(escape(name or "unknown"), *figures)
-    out = console()
-    out.print(table)
-    out.print(f"{escape(str(path))}: {_megabytes(path):,.1f} MB")
+    return table
 
 
 def prune_command(root: Path, model: str | None, older_than: float | None, *, delete: bool) -> None:

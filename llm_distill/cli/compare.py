@@ -14,6 +14,9 @@ from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.record import read_run
 
 LONGEST = 60
+"""Characters of a setting's value."""
+BEFORE = 20
+"""Characters of them that two values have in common."""
 SHOWN = 2
 
 
@@ -40,8 +43,8 @@ def _settings(a: RunView, b: RunView, out: Console) -> None:
         out.print("settings: the same")
         return
     table = make_table("setting", "A", "B", title="settings")
-    for each in found:
-        table.add_row(*(escape(_short(text)) for text in each))
+    for name, of_a, of_b in found:
+        table.add_row(escape(name), *map(escape, _shortened(of_a, of_b)))
     out.print(table)
 
 
@@ -52,7 +55,8 @@ def _stages(a: RunView, b: RunView, out: Console) -> None:
         return
     table = make_table("stage", "A", "B", "why", title="stages that differ")
     for each in found:
-        why = "; ".join(each.why[:SHOWN]) + ("; …" if len(each.why) > SHOWN else "")
+        more = len(each.why) - SHOWN
+        why = "; ".join(each.why[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
         table.add_row(each.name, escape(_stage(each.a)), escape(_stage(each.b)), escape(why))
     out.print(table)
 
@@ -81,6 +85,17 @@ def _stage(stage: StageView | None) -> str:
     return f"{digest}, model" if rows is None else f"{digest}, {rows:,} rows"
 
 
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+def _shortened(a: str, b: str) -> tuple[str, str]:
+    """In one line each. Of long ones only where they differ, so that they never look alike."""
+    a, b = " ".join(a.split()), " ".join(b.split())
+    if max(len(a), len(b)) <= LONGEST:
+        return a, b
+    same = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), None)
+    begin = max(0, (min(len(a), len(b)) if same is None else same) - BEFORE)
+    return _part(a, begin), _part(b, begin)
+
+
+def _part(text: str, begin: int) -> str:
+    before = f"[{begin:,} characters] " if begin else ""
+    after = len(text) - begin - LONGEST
+    return before + text[begin : begin + LONGEST] + (f" [{after:,} more]" if after > 0 else "")

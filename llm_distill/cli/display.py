@@ -12,9 +12,10 @@ from typing import Self
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Column
 
 from llm_distill.cli.bars import Foot, in_lines, on_terminal
+from llm_distill.cli.folding import FoldingTable
 from llm_distill.errors import counted
 from llm_distill.evaluation.results import Results
 from llm_distill.manifest import Manifest, Pace
@@ -180,7 +181,7 @@ def summarise(manifest: Manifest) -> str:
     return ", ".join(parts)
 
 
-def status_table(record: RunRecord) -> Table:
+def status_table(record: RunRecord) -> FoldingTable:
     """Without the columns of requests and cost where there were none."""
     totals = record.totals()
     asked = ["requests"] if totals.requests else []
@@ -201,7 +202,10 @@ def status_table(record: RunRecord) -> Table:
     return table
 
 
-def make_table(*left: str, right: Iterable[str] = (), title: str | None = None) -> Table:
-    """A table with columns of text, then right-aligned ones of figures."""
+def make_table(*left: str, right: Iterable[str] = (), title: str | None = None) -> FoldingTable:
+    """A table with columns of text, the first of names, then right-aligned ones of figures.
+
+    Columns of text that come last are added with `add_column`.
+    """
     figures = (Column(name, justify="right") for name in right)
-    return Table(*left, *figures, title=title, box=box.SIMPLE_HEAD)
+    return FoldingTable(*left, *figures, title=title, box=box.SIMPLE_HEAD)

@@ -84,7 +84,7 @@ def plan_command(
 
 
 def _what_runs(decisions: Sequence[Decision]) -> Table:
-    table = make_table("stage", "", "why")
+    table = make_table("stage", "action", "why")
     for decision in decisions:
         style = "dim" if decision.action == "reuse" else "bold"
         action = f"[{style}]{decision.action}[/{style}]"

@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from llm_distill.cli.display import TerminalDisplay, console, quiet_libraries
+from llm_distill.cli.display import TerminalDisplay, console, make_table, quiet_libraries
 from llm_distill.cli.run import stop_as_after_ctrl_c
 from llm_distill.errors import ConfigError, WorkspaceError
 from llm_distill.pipeline.load import load_pipeline
@@ -64,7 +63,7 @@ def rehearse_command(
     stop_as_after_ctrl_c()
     told = dict(_read_rows(text) for text in rows)
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
-    out = Console(stderr=True, highlight=False) if as_json else console()
+    out = Console(stderr=True, highlight=False, soft_wrap=True) if as_json else console()
     with _kept_in(folder) as place:
         with disk_explained(place):
             written, left_out = write_rehearsal(pipeline, place, told)
@@ -130,10 +129,7 @@ def _walked(record: RunRecord, workspace: Workspace) -> Iterator[Walked]:
 
 
 def _table(walked: Sequence[Walked]) -> Table:
-    table = Table(box=box.SIMPLE)
-    table.add_column("stage", no_wrap=True)
-    for title in FIGURES:
-        table.add_column(title, justify="right", no_wrap=True)
+    table = make_table("stage", right=FIGURES)
     table.add_column("why")
     for each in walked:
         if each.rows_in is None:

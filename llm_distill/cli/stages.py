@@ -9,11 +9,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
-from rich import box
 from rich.markup import escape
-from rich.table import Table
 
-from llm_distill.cli.display import console
+from llm_distill.cli.display import console, make_table
+from llm_distill.cli.folding import FoldingTable
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.pipeline.problems import model_in
 from llm_distill.pipeline.registry import find_stage, stage_names
@@ -31,7 +30,7 @@ _TYPES = {
 
 def list_stages() -> None:
     """A line per stage."""
-    table = _table("stage", "gives", "what it does")
+    table = make_table("stage", "gives", "what it does")
     for name in stage_names():
         stage = find_stage(name)
         if stage is not None:
@@ -53,25 +52,16 @@ def describe_stage(name: str) -> None:
         raise ConfigError(f"no stage '{name}'; {nearest(name, stage_names())}")
     out = console()
     out.print(f"[bold]{name}[/bold] (gives {stage.output})")
-    out.print(inspect.cleandoc(stage.__doc__ or ""), markup=False)
+    out.print(inspect.cleandoc(stage.__doc__ or ""), markup=False, soft_wrap=False)
     module_doc = inspect.getdoc(sys.modules[stage.__module__])
     if module_doc:
-        out.print("\n" + module_doc, markup=False, style="dim")
-    table = _table("setting", "type", "default", "meaning")
+        out.print("\n" + module_doc, markup=False, style="dim", soft_wrap=False)
+    table = make_table("setting", "type", "default", "meaning")
     _add_settings(table, stage, "")
     out.print(table)
 
 
-def _table(name: str, *others: str) -> Table:
-    """A table whose names are never cut: the other columns give way on a narrow terminal."""
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column(name, no_wrap=True)
-    for other in others:
-        table.add_column(other, overflow="fold")
-    return table
-
-
-def _add_settings(table: Table, settings: type[BaseModel], prefix: str) -> None:
+def _add_settings(table: FoldingTable, settings: type[BaseModel], prefix: str) -> None:
     for name in _in_reading_order(settings):
         if not prefix and name == "stage":
             continue
