@@ -17,6 +17,7 @@ from llm_distill.cli.folding import FoldingTable
 from llm_distill.engines.store.file import connect, is_damage, store_error
 from llm_distill.engines.store.repair import mend, problems
 from llm_distill.errors import ConfigError, WorkspaceError, counted, nearest
+from llm_distill.hints import Given
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.disk import disk_explained
 
@@ -33,7 +34,7 @@ GROUP BY completions.model ORDER BY count(*) DESC
 def stats_command(root: Path) -> None:
     """Show a line per model, and the size of the file."""
     path = _existing(root)
-    with _opened(path) as db:
+    with _opened(path, root) as db:
         rows = db.execute(PER_MODEL).fetchall()
     out = console()
     out.print(_stats(rows))
@@ -71,7 +72,7 @@ def prune_command(root: Path, model: str | None, older_than: float | None, *, de
     chosen = "WHERE created < ?"
     values: list[float | str] = [before]
     out = console()
-    with _opened(path) as db:
+    with _opened(path, root) as db:
         if model is not None:
             names = {name for (name,) in db.execute("SELECT name FROM models")}
             if model not in names:
@@ -152,8 +153,8 @@ def verify_command(root: Path, *, repair: bool) -> None:
         out.print(escape(mend(path)))
     else:
         raise WorkspaceError(
-            f"{path} is damaged ({'; '.join(found[:3])}); the next run repairs it, "
-            "as does llm-distill cache verify --repair"
+            f"{path} is damaged ({'; '.join(found[:3])}); the next run repairs it, as does: "
+            f"{_repair(root)}"
         )
 
 
@@ -167,16 +168,20 @@ def _existing(root: Path) -> Path:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+def _opened(path: Path, root: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(connect(path)) as db:
             yield db
     except sqlite3.DatabaseError as error:
         if is_damage(error):
             raise WorkspaceError(
-                f"{path} is damaged ({error}); llm-distill cache verify --repair repairs it"
+                f"{path} is damaged ({error}); to repair it: {_repair(root)}"
             ) from error
         raise store_error(error, path) from error
+
+
+def _repair(root: Path) -> str:
+    return Given(workspace=str(root)).command("cache", "verify", "--repair")
 
 
 def _megabytes(path: Path) -> float:

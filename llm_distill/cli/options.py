@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from llm_distill.hints import DEFAULT_WORKSPACE as DEFAULT_WORKSPACE
+
 File = Annotated[str, typer.Argument(help="Pipeline file, such as pipelines/arte.yaml.")]
 Profile = Annotated[str | None, typer.Option(help="A profile of the file, merged over it.")]
 Sets = Annotated[
@@ -48,4 +50,3 @@ RetryFailed = Annotated[
         "--retry-failed", help="Run again the stages for which a server failed to answer."
     ),
 ]
-DEFAULT_WORKSPACE = Path("data")

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from llm_distill.cli.display import console, make_table, quiet_libraries, say
 from llm_distill.cli.run import show_before
+from llm_distill.hints import Given
 from llm_distill.manifest import Manifest
 from llm_distill.models.size import sized
 from llm_distill.pipeline.load import load_pipeline
@@ -55,6 +56,7 @@ def plan_command(
         LLMDistillError: with all that would stop it, after the rest is shown.
     """
     quiet_libraries()
+    Given(file, profile, assignments, str(root)).remember()
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
     workspace = Workspace(root)
     resolver = planning(pipeline, workspace)

@@ -17,6 +17,7 @@ from rich.table import Table
 from llm_distill.cli.display import TerminalDisplay, console, make_table, quiet_libraries
 from llm_distill.cli.run import stop_as_after_ctrl_c
 from llm_distill.errors import ConfigError, WorkspaceError
+from llm_distill.hints import Given
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.rehearsal.rehearsal import write_rehearsal
 from llm_distill.runtime.artifact import Workspace
@@ -67,6 +68,8 @@ def rehearse_command(
     with _kept_in(folder) as place:
         with disk_explained(place):
             written, left_out = write_rehearsal(pipeline, place, told)
+        if folder is not None:
+            Given(str(written), workspace=str(place / "workspace")).remember()
         out.print(f"[bold]{pipeline.name}[/bold], rehearsed: {escape(str(written))}")
         if left_out:
             out.print(f"left out, as they need the Hub: {', '.join(left_out)}", markup=False)

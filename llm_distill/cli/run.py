@@ -22,6 +22,8 @@ from llm_distill.cli.display import (
 )
 from llm_distill.cli.tables import result_tables
 from llm_distill.engines.openai.settings import OpenAISettings
+from llm_distill.errors import counted
+from llm_distill.hints import Given
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Workspace
@@ -47,6 +49,8 @@ def run_command(
     """
     quiet_libraries()
     stop_as_after_ctrl_c()
+    given = Given(file, profile, assignments, str(root))
+    given.remember()
     if as_events:
         from llm_distill.cli.events import event_lines
 
@@ -71,27 +75,28 @@ def run_command(
     except KeyboardInterrupt:
         out.print(
             "\n[yellow]stopped[/yellow]: finished stages are kept in "
-            f"{escape(str(workspace.artifacts))}, a training also its checkpoints; "
-            f"{_how_to_go_on(selection, pipeline, display)}"
+            f"{escape(str(workspace.artifacts))}, a training also its checkpoints"
         )
+        go_on = _how_to_go_on(given, selection, max_cost, pipeline, display)
+        out.print(f"to go on from there: {escape(go_on)}")
         _show_totals(display.record, out)
         _name_report(_report(display.record, workspace, say), display.record)
         raise SystemExit(130) from None
     except Exception:
         if display.begun:
-            out.print(
-                "[red]failed[/red]: finished stages are kept; once it is mended, "
-                f"{_how_to_go_on(selection, pipeline, display)}"
-            )
+            out.print("[red]failed[/red]: finished stages are kept")
+            go_on = _how_to_go_on(given, selection, max_cost, pipeline, display)
+            out.print(f"once it is mended, to go on from there: {escape(go_on)}")
         _show_totals(display.record, out)
         _name_report(_report(display.record, workspace, say), display.record)
         raise
-    _show_results(record, workspace)
+    n_failed = _show_results(record, workspace)
     _show_totals(record, out)
-    out.print(
-        f"done: {record.name}, kept in {escape(str(record.directory))}; "
-        f"its stages: llm-distill status {record.name}"
-    )
+    if n_failed:
+        again = _command(given, selection, max_cost, (), "--retry-failed")
+        out.print(f"{counted(n_failed, 'answer')} failed; to ask again: {escape(again)}")
+    out.print(f"done: {record.name}, kept in {escape(str(record.directory))}")
+    out.print(f"its stages: {escape(given.command('status', record.name))}")
     _name_report(_report(record, workspace, say), record)
 
 
@@ -186,23 +191,44 @@ def _show_totals(record: RunRecord | None, out: Console) -> None:
         out.print(in_all(record.totals()))
 
 
-def _show_results(record: RunRecord, workspace: Workspace) -> None:
-    out = console()
+def _show_results(record: RunRecord, workspace: Workspace) -> int:
+    """The tables of all stages; returns how many answers of servers are missing."""
+    out, n_failed = console(), 0
     for name, stage in record.stages.items():
         artifact = workspace.find(stage.artifact, read_files=False) if stage.artifact else None
         if artifact is None:
             continue
+        n_failed += artifact.manifest.failed
         for table in result_tables(name, artifact.manifest.metrics):
             out.print(table)
+    return n_failed
 
 
-def _how_to_go_on(selection: Selection, pipeline: PipelineConfig, display: TerminalDisplay) -> str:
-    if not selection.force:
-        return "the same command goes on from there"
-    left = selection.still_forced(pipeline, display.ended)
-    forces = " ".join(f"--force {name}" for name in left)
-    change = f"with {forces} as its only --force" if left else "without --force"
-    return f"the same command {change} goes on from there"
+def _how_to_go_on(
+    given: Given,
+    selection: Selection,
+    max_cost: float | None,
+    pipeline: PipelineConfig,
+    display: TerminalDisplay,
+) -> str:
+    """The command that was given; what has been made again is not forced once more."""
+    force = selection.still_forced(pipeline, display.ended) if selection.force else ()
+    options = ["--retry-failed"] if selection.retry_failed else []
+    return _command(given, selection, max_cost, force, *options)
+
+
+def _command(
+    given: Given,
+    selection: Selection,
+    max_cost: float | None,
+    force: Sequence[str],
+    *options: str,
+) -> str:
+    places = (("--from", selection.start), ("--until", selection.until))
+    words = [word for option, name in places if name for word in (option, name)]
+    words += [word for name in force for word in ("--force", name)]
+    words += ["--max-cost", f"{max_cost:g}"] if max_cost is not None else []
+    return given.command("run", *words, *options, of_file=True)
 
 
 def stop_as_after_ctrl_c() -> None:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from llm_distill.cli.display import console, make_table
 from llm_distill.cli.folding import FoldingTable
 from llm_distill.errors import ConfigError, nearest
+from llm_distill.hints import Given
 from llm_distill.pipeline.problems import model_in
 from llm_distill.pipeline.registry import find_stage, stage_names
 from llm_distill.stage import Reference
@@ -38,7 +39,7 @@ def list_stages() -> None:
             table.add_row(name, stage.output, escape(summary))
     out = console()
     out.print(table)
-    out.print("llm-distill stages NAME shows a stage's settings")
+    out.print(f"a stage's settings: {Given().command('stages', 'generate')}")
 
 
 def describe_stage(name: str) -> None:

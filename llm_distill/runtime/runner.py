@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from llm_distill.engines.budget import Budget
 from llm_distill.errors import LLMDistillError, WorkspaceError
+from llm_distill.hints import with_stage
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.disk import disk_explained
@@ -98,7 +99,7 @@ def _named(stage: str) -> Iterator[None]:
     try:
         yield
     except LLMDistillError as error:
-        error.args = (f"stage '{stage}': {error}",)
+        error.args = (with_stage(f"stage '{stage}': {error}", stage),)
         raise
 
 

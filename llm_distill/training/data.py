@@ -14,6 +14,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import DataError
+from llm_distill.hints import THIS_STAGE, hint
 from llm_distill.rows.columns import Row
 from llm_distill.rows.messages import is_conversation
 from llm_distill.rows.unusable import AlteredRowError, UnusableRowError
@@ -177,7 +178,8 @@ def token_dataset(
         raise DataError(
             f"{altered.total()} of {total} rows of '{name}', the first of them '{first}', would "
             f"not be trained as they are: {_listed(altered)}. Take a model whose chat template "
-            "keeps them, or change the rows; `llm-distill preview --tokens` shows one"
+            "keeps them, or change the rows. To see one: "
+            f"{hint('preview', '--tokens', THIS_STAGE, of_file=True)}"
         )
     if not columns:
         why = _listed(refused) or "it is empty"
