@@ -102,8 +102,10 @@ def test_what_is_printed_works_when_pasted(
     mended = cli(*go_on[: at - 1], *go_on[at + 1 :])
     assert (mended.code, "in all:" in mended.out) == (0, True)
 
-    few = cli("run", *given, *where, "--set", "stages.few.n=9")
+    share = ("--set", "stages.few.n=9", "--set", "stages.few.min_share=0.9")
+    few = cli("run", *given, *where, *share)
     assert few.code == 3
+    assert [words[0] for words in run_hints(few.out + few.err)] == ["run", "status"]
     for said in (few, cli("stages")):
         for words in run_hints(said.out + said.err):
             parse(words)

@@ -12,8 +12,9 @@ from typing import Any
 
 from rich.markup import escape
 
-from llm_distill.cli.display import console, make_table
+from llm_distill.cli.display import console, make_table, showing
 from llm_distill.cli.folding import FoldingTable
+from llm_distill.doing import doing
 from llm_distill.engines.store.file import connect, is_damage, store_error
 from llm_distill.engines.store.repair import mend, problems
 from llm_distill.errors import ConfigError, WorkspaceError, counted, nearest
@@ -34,9 +35,9 @@ GROUP BY completions.model ORDER BY count(*) DESC
 def stats_command(root: Path) -> None:
     """Show a line per model, and the size of the file."""
     path = _existing(root)
-    with _opened(path, root) as db:
-        rows = db.execute(PER_MODEL).fetchall()
     out = console()
+    with _opened(path, root) as db, showing(out), doing("count what is kept"):
+        rows = db.execute(PER_MODEL).fetchall()
     out.print(_stats(rows))
     out.print(f"{escape(str(path))}: {_megabytes(path):,.1f} MB")
 
@@ -86,10 +87,11 @@ def prune_command(root: Path, model: str | None, older_than: float | None, *, de
             out.print(f"{counted(count, 'completion')} would be deleted{HOW}")
             return
         size = _megabytes(path)
-        db.execute(f"DELETE FROM completions {chosen}", values)
-        db.execute("DELETE FROM models WHERE id NOT IN (SELECT model FROM completions)")
-        db.execute("VACUUM")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with showing(out), doing("delete, and make the file smaller"):
+            db.execute(f"DELETE FROM completions {chosen}", values)
+            db.execute("DELETE FROM models WHERE id NOT IN (SELECT model FROM completions)")
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     out.print(
         f"{counted(count, 'completion')} deleted, {size:,.1f} MB are now {_megabytes(path):,.1f}"
     )
@@ -145,12 +147,15 @@ def verify_command(root: Path, *, repair: bool) -> None:
         WorkspaceError: something is wrong and `repair` was not asked for.
     """
     path = _existing(root)
-    found = problems(path)
     out = console()
+    with showing(out), doing("read every completion"):
+        found = problems(path)
     if not found:
         out.print(f"{escape(str(path))}: nothing is wrong with it")
     elif repair:
-        out.print(escape(mend(path)))
+        with showing(out), doing("save what can be read"):
+            mended = mend(path)
+        out.print(escape(mended))
     else:
         raise WorkspaceError(
             f"{path} is damaged ({'; '.join(found[:3])}); the next run repairs it, as does: "

@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from llm_distill.cli.display import console, make_table, say
+from llm_distill.cli.display import console, make_table, say, showing
+from llm_distill.doing import doing
 from llm_distill.report import differences
 from llm_distill.report.collect import RunView, StageView, collect
 from llm_distill.runtime.artifact import Workspace
@@ -24,9 +25,11 @@ def compare_command(first: str, second: str, root: Path) -> None:
     """Show how two runs differ in settings, stages and results."""
     workspace = Workspace(root)
     out = console()
-    a, b = (
-        collect(read_run(workspace, name, on_damaged=say), workspace) for name in (first, second)
-    )
+    with showing(out), doing("read both runs"):
+        a, b = (
+            collect(read_run(workspace, name, on_damaged=say), workspace)
+            for name in (first, second)
+        )
     for letter, run in (("A", a), ("B", b)):
         out.print(f"[bold]{letter}[/bold] {escape(run.record.described)}")
     if a.record.name == b.record.name:

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column
 
-from llm_distill.cli.bars import Foot, in_lines, on_terminal
+from llm_distill.cli.bars import Foot, in_lines, on_terminal, show_progress
 from llm_distill.cli.folding import FoldingTable
+from llm_distill.doing import shown_by
 from llm_distill.errors import counted
 from llm_distill.evaluation.results import Results
 from llm_distill.manifest import Manifest, Pace
@@ -138,6 +139,11 @@ def console() -> Console:
     """
     width = None if Console().is_terminal else WIDTH
     return Console(highlight=False, width=width, soft_wrap=True)
+
+
+def showing(out: Console) -> AbstractContextManager[None]:
+    """Meanwhile, what takes a while is shown on `out`."""
+    return shown_by(lambda what, total, unit, done: show_progress(out, what, total, unit, done))
 
 
 def quiet_libraries() -> None:

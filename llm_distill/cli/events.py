@@ -115,7 +115,8 @@ class EventDisplay:
             with told_of_waiting(lambda why: self.emit("waiting", stage=self._stage, message=why)):
                 yield work
         finally:
-            tell(work)
+            if work.n or work.seconds >= SECONDS_BETWEEN_EVENTS:
+                tell(work)
 
     def finished(self) -> None:
         assert self.record is not None

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from llm_distill.cli.display import console, make_table, quiet_libraries, say
+from llm_distill.cli.display import console, make_table, quiet_libraries, say, showing
 from llm_distill.cli.run import show_before
+from llm_distill.doing import doing
 from llm_distill.hints import Given
 from llm_distill.manifest import Manifest
 from llm_distill.models.size import sized
@@ -60,7 +62,8 @@ def plan_command(
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
     workspace = Workspace(root)
     resolver = planning(pipeline, workspace)
-    with disk_explained(workspace.root):
+    out = Console(stderr=True, highlight=False, soft_wrap=True) if as_json else console()
+    with disk_explained(workspace.root), showing(out), doing("look at what is there"):
         decisions = list(plan(pipeline, workspace, selection, resolver=resolver))
         folder_of = NeedsOf(pipeline, resolver.ready, this_machine()).folder
         prompts = sampled_prompts(decisions, resolver, folder_of)
@@ -71,7 +74,6 @@ def plan_command(
     if as_json:
         print(json.dumps(_as_json(planned, found.listed(pipeline).found), indent=1))
     else:
-        out = console()
         out.print(_what_runs(decisions))
         out.print(f"{len(sizes)} to run, {len(decisions) - len(sizes)} to reuse")
         if sizes:

@@ -14,8 +14,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from llm_distill.cli.display import TerminalDisplay, console, make_table, quiet_libraries
+from llm_distill.cli.display import (
+    TerminalDisplay,
+    console,
+    make_table,
+    quiet_libraries,
+    showing,
+)
 from llm_distill.cli.run import stop_as_after_ctrl_c
+from llm_distill.doing import doing
 from llm_distill.errors import ConfigError, WorkspaceError
 from llm_distill.hints import Given
 from llm_distill.pipeline.load import load_pipeline
@@ -66,7 +73,7 @@ def rehearse_command(
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
     out = Console(stderr=True, highlight=False, soft_wrap=True) if as_json else console()
     with _kept_in(folder) as place:
-        with disk_explained(place):
+        with disk_explained(place), showing(out), doing("write the stand-ins"):
             written, left_out = write_rehearsal(pipeline, place, told)
         if folder is not None:
             Given(str(written), workspace=str(place / "workspace")).remember()

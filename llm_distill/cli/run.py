@@ -18,9 +18,11 @@ from llm_distill.cli.display import (
     in_all,
     quiet_libraries,
     say,
+    showing,
     status_table,
 )
 from llm_distill.cli.tables import result_tables
+from llm_distill.doing import doing
 from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.errors import counted
 from llm_distill.hints import Given
@@ -80,7 +82,8 @@ def run_command(
         go_on = _how_to_go_on(given, selection, max_cost, pipeline, display)
         out.print(f"to go on from there: {escape(go_on)}")
         _show_totals(display.record, out)
-        _name_report(_report(display.record, workspace, say), display.record)
+        with showing(out):
+            _name_report(_report(display.record, workspace, say), display.record)
         raise SystemExit(130) from None
     except Exception:
         if display.begun:
@@ -88,7 +91,8 @@ def run_command(
             go_on = _how_to_go_on(given, selection, max_cost, pipeline, display)
             out.print(f"once it is mended, to go on from there: {escape(go_on)}")
         _show_totals(display.record, out)
-        _name_report(_report(display.record, workspace, say), display.record)
+        with showing(out):
+            _name_report(_report(display.record, workspace, say), display.record)
         raise
     n_failed = _show_results(record, workspace)
     _show_totals(record, out)
@@ -97,7 +101,8 @@ def run_command(
         out.print(f"{counted(n_failed, 'answer')} failed; to ask again: {escape(again)}")
     out.print(f"done: {record.name}, kept in {escape(str(record.directory))}")
     out.print(f"its stages: {escape(given.command('status', record.name))}")
-    _name_report(_report(record, workspace, say), record)
+    with showing(out):
+        _name_report(_report(record, workspace, say), record)
 
 
 def _prepared(
@@ -148,8 +153,11 @@ def report_command(name: str | None, root: Path, output: Path | None) -> None:
 
     workspace = Workspace(root)
     record = read_run(workspace, name, on_damaged=say)
-    console().print(escape(record.described))
-    _name_report(write_report(record, workspace, output))
+    out = console()
+    out.print(escape(record.described))
+    with showing(out), doing("write the report"):
+        path = write_report(record, workspace, output)
+    _name_report(path)
 
 
 def _report(
@@ -164,7 +172,8 @@ def _report(
     if record is None or not any(stage.artifact for stage in record.stages.values()):
         return None
     try:
-        return equal_report(record, workspace) or write_report(record, workspace)
+        with doing("write the report"):
+            return equal_report(record, workspace) or write_report(record, workspace)
     except KeyboardInterrupt:
         return None
     except Exception as error:

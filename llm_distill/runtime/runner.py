@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from llm_distill.doing import doing, shown_by
 from llm_distill.engines.budget import Budget
 from llm_distill.errors import LLMDistillError, WorkspaceError
 from llm_distill.hints import with_stage
@@ -44,13 +45,18 @@ def run_pipeline(
     must_be_ready = selection.must_be_ready(pipeline)
     workspace.prepare()
     resolver = Resolver(pipeline, lambda: workspace.first_run(pipeline.name))
-    resolver.learn_commits(names)
-    _check_before(resolver, workspace, selection, display)
+    with shown_by(display.progress), doing("check what is there"):
+        resolver.learn_commits(names)
+        _check_before(resolver, workspace, selection, display)
     record = RunRecord.begin(workspace, pipeline, names)
     tracked = TrackedRun(pipeline.name, record.name, workspace.tracking)
     run = Run(resolver, workspace, record, display, Budget(max_cost), tracked)
     display.starts(record)
-    with record.ended(), report_to(pipeline.report_to, tracked, display.says) as send:
+    with (
+        shown_by(display.progress),
+        record.ended(),
+        report_to(pipeline.report_to, tracked, display.says) as send,
+    ):
         for step, name in enumerate(names, start=1):
             started = time.monotonic()
             try:

@@ -67,12 +67,16 @@ def _follow(messages: Connection, progress: MakeProgress) -> Done | BaseExceptio
     bars: dict[int, Progress] = {}
     closing: dict[int, ExitStack] = {}
     with ExitStack() as stack:
+        starts = stack.enter_context(ExitStack())
+        starts.enter_context(progress("start a process for it", None, "", 0))
         while True:
             try:
                 kind, *values = messages.recv()
             except (EOFError, ConnectionResetError):
                 return None
-            if kind == "log":
+            if kind == "begun":
+                starts.close()
+            elif kind == "log":
                 record: logging.LogRecord = values[0]
                 logging.getLogger(record.name).handle(record)
             elif kind == "open":
