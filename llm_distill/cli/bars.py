@@ -42,7 +42,7 @@ def figures(work: Work) -> str:
     parts = [f"{work.now:,}{of} {work.unit}"]
     rates, left = work.rates(), work.left()
     if rates is not None:
-        parts.append(f"{rates[0]:,.1f} {work.unit}/s")
+        parts.append(f"{_rate(rates[0])} {work.unit}/s")
         if rates[1]:
             parts.append(f"{rates[1]:,.0f} tokens/s")
     if work.cost:
@@ -50,6 +50,11 @@ def figures(work: Work) -> str:
     if left is not None and work.now != work.total:
         parts.append(f"{spelled(left)} left")
     return ", ".join(parts)
+
+
+def _rate(a_second: float) -> str:
+    """`12.3`, or of a large model's steps `0.034`."""
+    return f"{a_second:,.1f}" if a_second >= 1 else f"{a_second:.2g}"
 
 
 @dataclass

@@ -141,6 +141,9 @@ def status_command(name: str | None, root: Path) -> None:
     out.print(status_table(record))
     out.print(in_all(record.totals()))
     for stage_name, stage in record.stages.items():
+        if stage.state == "running":
+            number, of = record.place(stage_name)
+            out.print(f"it is at stage {number} of {of}, {stage_name}", markup=False)
         if stage.state == "failed":
             why = stage.why.removeprefix(f"stage '{stage_name}': ")
             out.print(f"{stage_name} failed: {why}", markup=False)

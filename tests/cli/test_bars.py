@@ -70,6 +70,15 @@ def test_long_waits_are_in_minutes_and_hours(seconds, text):
     assert progress.spelled(seconds) == text
 
 
+@pytest.mark.parametrize(("seconds", "rate"), [(30, "0.033"), (0.5, "2.0")])
+def test_a_slow_rate_is_not_zero(clock, seconds, rate):
+    work = progress.Work("train", 40, "steps")
+    for _ in range(12):
+        clock[0] += seconds
+        work.advance()
+    assert f", {rate} steps/s" in bars.figures(work)
+
+
 def test_silent_work_is_named_after_two_seconds_and_again_each_minute(clock, monkeypatch):
     looks = []
     monkeypatch.setattr(bars, "every", lambda seconds, look: looks.append(look) or ExitStack())
