@@ -2,7 +2,8 @@
 
 What comes before the first unit is not in the rate: a model is loaded then, code is compiled, a
 first batch is filled. Units that come together, as those of a batch do, are one arrival, and a rate
-is taken from arrival to arrival, over the last minute. Until that is known the last time's counts.
+is taken from arrival to arrival, over the last minute or the later half of the time, if that is
+longer: where much is left, one slow minute says little. Until that is known the last time's counts.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ SECONDS_UNTIL_KNOWN = 3.0
 SECONDS_UNTIL_SURE = 30.0
 """Since the first arrival: until then, the last time's rate counts too."""
 WINDOW = 60.0
-TOGETHER = 0.3
-"""Seconds within which units are one arrival."""
+MOST_ARRIVALS = 200
+"""In the window: those that are closer together are one, as the answers of a batch are."""
 
 
 class Arrival(NamedTuple):
@@ -43,14 +44,15 @@ class Speed:
     def came(self, now: float, units: int, tokens: int) -> None:
         """units, tokens: how many there are by now, in all."""
         self._latest = now
-        if self._seen and now - self._seen[-1].at < TOGETHER:
+        window = max(WINDOW, (now - self._first.at) / 2) if self._first else WINDOW
+        if self._seen and now - self._seen[-1].at < window / MOST_ARRIVALS:
             self._seen[-1] = self._seen[-1]._replace(units=units, tokens=tokens)
             if len(self._seen) == 1:
                 self._first = self._seen[0]
             return
         self._seen.append(Arrival(now, units, tokens))
         self._first = self._first or self._seen[0]
-        while len(self._seen) > 3 and self._seen[1].at < now - WINDOW:
+        while len(self._seen) > 3 and self._seen[1].at < now - window:
             self._seen.popleft()
 
     def rates(self, now: float) -> tuple[float, float] | None:

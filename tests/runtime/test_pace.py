@@ -35,7 +35,19 @@ def test_what_is_left_falls_between_two_arrivals_and_waits_for_one_that_is_overd
     assert overdue > 60
 
 
-def test_a_rate_that_changes_is_noticed_within_a_minute() -> None:
+def test_one_slow_minute_in_a_long_work_does_not_double_what_is_left() -> None:
+    speed, units, said = Speed(0.0), 0, []
+    for second in range(1200):
+        units += 2 if 600 <= second < 660 else 10
+        speed.came(float(second), units, 0)
+        if second > 300:
+            left = speed.left(float(second), 24_000 - units)
+            assert left is not None
+            said.append(left + second)
+    assert 2350 < min(said) < max(said) < 2800
+
+
+def test_a_rate_that_stays_changed_is_noticed() -> None:
     speed, units = Speed(0.0), 0
     for second in range(600):
         units += 10 if second < 300 else 1
