@@ -37,7 +37,9 @@ MODEL = "data/models/tiny-student"
 
 
 class Bar:
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None: ...
+    def advance(
+        self, n: int = 1, tokens: int = 0, cost: float = 0.0, requests: int | None = None
+    ) -> None: ...
 
 
 def train(stage: TrainSft, folder: Path) -> Done:

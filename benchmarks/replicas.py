@@ -45,7 +45,9 @@ def slow(request: Request) -> str:
 
 
 class Bar:
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None: ...
+    def advance(
+        self, n: int = 1, tokens: int = 0, cost: float = 0.0, requests: int | None = None
+    ) -> None: ...
 
 
 def engine(function: str, copies: int | None) -> tuple[Engine, float]:

@@ -60,6 +60,24 @@ class ModelUsed(BaseModel, extra="ignore", frozen=True):
     identity: Any = None
 
 
+class Pace(BaseModel, extra="ignore", frozen=True):
+    """How fast a piece of a stage's work went, for the time left of the next.
+
+    first: how many units came first, together. start: seconds until then, in which a model may
+        have been loaded. units: those after them. seconds: from the first to the last.
+    """
+
+    first: int
+    start: float
+    units: int
+    seconds: float
+
+    @property
+    def seconds_of_work(self) -> float:
+        """What all units would have taken at the rate of those after the first."""
+        return self.seconds * (self.first + self.units) / self.units if self.units else 0.0
+
+
 class Manifest(BaseModel, extra="ignore", frozen=True):
     """What an artifact says of itself. The fields are in the order of the file.
 
@@ -75,6 +93,7 @@ class Manifest(BaseModel, extra="ignore", frozen=True):
     cost: what servers charged, in the currency of their price.
     failed: answers that a server did not give after all attempts, and may give another time.
     texts: files beside the rows that are for people.
+    paces: by what a bar said, such as `generate (teacher)`.
     created: seconds since 1970.
     """
 
@@ -101,6 +120,7 @@ class Manifest(BaseModel, extra="ignore", frozen=True):
     metrics: dict[str, Any] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    paces: dict[str, Pace] = Field(default_factory=dict)
     packages: dict[str, str] = Field(default_factory=dict)
     device: str = ""
     git_commit: str | None = None
@@ -120,8 +140,9 @@ class Manifest(BaseModel, extra="ignore", frozen=True):
             ValueError: a figure is NaN or infinite.
         """
         raw = self.model_dump()
-        if not self.failed:  # as in all manifests from before there was this field
-            del raw["failed"]
+        for later in ("failed", "paces"):  # as in all manifests from before there were these
+            if not raw[later]:
+                del raw[later]
         raw[_DIGEST] = manifest_digest(raw)
         return json.dumps(raw, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
+from llm_distill.doing import Advances, doing
+
+LARGE = 200
+"""Megabytes that take a while to read."""
+CHUNK = 64 * 10**6
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -18,11 +25,24 @@ def file_digests(path: Path) -> dict[str, str]:
     """The sha256 of a file, or of every file of a directory, by its place in it."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     digests: dict[str, str] = {}
-    for file in files:
-        place = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        with file.open("rb") as content:
-            digests[place] = hashlib.file_digest(content, "sha256").hexdigest()
+    megabytes = sum(file.stat().st_size for file in files) // 10**6
+    is_large = megabytes > LARGE
+    with doing(f"check {path.name}", megabytes, "MB") if is_large else nullcontext() as bar:
+        for file in files:
+            place = file.relative_to(path).as_posix() if path.is_dir() else file.name
+            with file.open("rb") as content:
+                digests[place] = _digest(content, bar)
     return digests
+
+
+def _digest(content: Any, bar: Advances | None) -> str:
+    if bar is None:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    while chunk := content.read(CHUNK):
+        digest.update(chunk)
+        bar.advance(len(chunk) // 10**6)
+    return digest.hexdigest()
 
 
 def find_resource(path: str) -> Path | None:

@@ -111,7 +111,15 @@ class Launch:
 class Progress(Protocol):
     """A progress bar, or plain lines without a terminal."""
 
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None: ...
+    def advance(
+        self, n: int = 1, tokens: int = 0, cost: float = 0.0, requests: int | None = None
+    ) -> None:
+        """Count `n` more units, and tokens.
+
+        cost: of the stage by now. requests: how many of the units a model was asked for; None where
+        the units are none. Only these say how fast it goes: what was known before takes no time.
+        """
+        ...
 
 
 class Context(Protocol):

@@ -272,7 +272,9 @@ class Case:
 
 
 class NoBar(Progress):
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None: ...
+    def advance(
+        self, n: int = 1, tokens: int = 0, cost: float = 0.0, requests: int | None = None
+    ) -> None: ...
 
 
 NAMED = {

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from llm_distill.engines.base import Completion, Engine, Request
+from llm_distill.hints import GIVEN
 from llm_distill.models.sources import ModelSource
 from llm_distill.rows.columns import Row
 from llm_distill.runtime.context import ModelInput, StageContext, StageInputs
@@ -72,7 +73,7 @@ class FakeSettings(NamedTuple):
 
 
 class _NoBar:
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None: ...
+    def advance(self, *counted: float | None, **named: float | None) -> None: ...
 
 
 @dataclass
@@ -180,6 +181,7 @@ def cli(
 
     def call(*arguments: object) -> Said:
         monkeypatch.setattr(sys, "argv", ["llm-distill", *map(str, arguments)])
+        monkeypatch.setenv(GIVEN, "")  # what it sets is gone after the test
         code = 0
         try:
             main()

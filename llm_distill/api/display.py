@@ -45,7 +45,9 @@ def _plain(quiet: bool = False) -> Console:
 
 
 class _NoBar:
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None: ...
+    def advance(
+        self, n: int = 1, tokens: int = 0, cost: float = 0.0, requests: int | None = None
+    ) -> None: ...
 
 
 class _StageLines(TerminalDisplay):

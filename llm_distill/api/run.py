@@ -58,7 +58,7 @@ def run(
     place = workspace_at(workspace)
     display = display_for(progress)
     try:
-        with quiet_libraries():
+        with quiet_libraries(), display:
             selection = _selection(from_, until, force, retry_failed)
             record = run_pipeline(checked, place, selection, display, max_cost)
     except BaseException as error:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 
-from llm_distill.cli.display import console, make_table
+from llm_distill.cli.display import console, make_table, showing
+from llm_distill.cli.folding import FoldingTable
+from llm_distill.doing import doing
 from llm_distill.engines.store.file import connect, is_damage, store_error
 from llm_distill.engines.store.repair import mend, problems
 from llm_distill.errors import ConfigError, WorkspaceError, counted, nearest
+from llm_distill.hints import Given
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.disk import disk_explained
 
@@ -31,18 +35,23 @@ GROUP BY completions.model ORDER BY count(*) DESC
 def stats_command(root: Path) -> None:
     """Show a line per model, and the size of the file."""
     path = _existing(root)
+    out = console()
+    with _opened(path, root) as db, showing(out), doing("count what is kept"):
+        rows = db.execute(PER_MODEL).fetchall()
+    out.print(_stats(rows))
+    out.print(f"{escape(str(path))}: {_megabytes(path):,.1f} MB")
+
+
+def _stats(rows: Sequence[Sequence[Any]]) -> FoldingTable:
+    """rows: of PER_MODEL."""
     right = ("completions", "cut", "tokens read", "tokens written", "cost", "newest")
     table = make_table("model", right=right)
-    with _opened(path) as db:
-        rows = db.execute(PER_MODEL).fetchall()
     for name, count, cut, read, written, cost, newest in rows:
         day = time.strftime("%Y-%m-%d", time.localtime(newest))
         paid = f"{cost:,.2f}" if cost else ""
         figures = (f"{count:,}", f"{cut:,}", f"{read:,}", f"{written:,}", paid, day)
         table.add_row(escape(name or "unknown"), *figures)
-    out = console()
-    out.print(table)
-    out.print(f"{escape(str(path))}: {_megabytes(path):,.1f} MB")
+    return table
 
 
 def prune_command(root: Path, model: str | None, older_than: float | None, *, delete: bool) -> None:
@@ -64,7 +73,7 @@ def prune_command(root: Path, model: str | None, older_than: float | None, *, de
     chosen = "WHERE created < ?"
     values: list[float | str] = [before]
     out = console()
-    with _opened(path) as db:
+    with _opened(path, root) as db:
         if model is not None:
             names = {name for (name,) in db.execute("SELECT name FROM models")}
             if model not in names:
@@ -78,10 +87,11 @@ def prune_command(root: Path, model: str | None, older_than: float | None, *, de
             out.print(f"{counted(count, 'completion')} would be deleted{HOW}")
             return
         size = _megabytes(path)
-        db.execute(f"DELETE FROM completions {chosen}", values)
-        db.execute("DELETE FROM models WHERE id NOT IN (SELECT model FROM completions)")
-        db.execute("VACUUM")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with showing(out), doing("delete, and make the file smaller"):
+            db.execute(f"DELETE FROM completions {chosen}", values)
+            db.execute("DELETE FROM models WHERE id NOT IN (SELECT model FROM completions)")
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     out.print(
         f"{counted(count, 'completion')} deleted, {size:,.1f} MB are now {_megabytes(path):,.1f}"
     )
@@ -137,16 +147,19 @@ def verify_command(root: Path, *, repair: bool) -> None:
         WorkspaceError: something is wrong and `repair` was not asked for.
     """
     path = _existing(root)
-    found = problems(path)
     out = console()
+    with showing(out), doing("read every completion"):
+        found = problems(path)
     if not found:
         out.print(f"{escape(str(path))}: nothing is wrong with it")
     elif repair:
-        out.print(escape(mend(path)))
+        with showing(out), doing("save what can be read"):
+            mended = mend(path)
+        out.print(escape(mended))
     else:
         raise WorkspaceError(
-            f"{path} is damaged ({'; '.join(found[:3])}); the next run repairs it, "
-            "as does llm-distill cache verify --repair"
+            f"{path} is damaged ({'; '.join(found[:3])}); the next run repairs it, as does: "
+            f"{_repair(root)}"
         )
 
 
@@ -160,16 +173,20 @@ def _existing(root: Path) -> Path:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+def _opened(path: Path, root: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(connect(path)) as db:
             yield db
     except sqlite3.DatabaseError as error:
         if is_damage(error):
             raise WorkspaceError(
-                f"{path} is damaged ({error}); llm-distill cache verify --repair repairs it"
+                f"{path} is damaged ({error}); to repair it: {_repair(root)}"
             ) from error
         raise store_error(error, path) from error
+
+
+def _repair(root: Path) -> str:
+    return Given(workspace=str(root)).command("cache", "verify", "--repair")
 
 
 def _megabytes(path: Path) -> float:

@@ -7,13 +7,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from llm_distill.cli.display import console, make_table, say
+from llm_distill.cli.display import console, make_table, say, showing
+from llm_distill.doing import doing
 from llm_distill.report import differences
 from llm_distill.report.collect import RunView, collect
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.record import read_run
 
 LONGEST = 60
+"""Characters of a setting's value."""
+BEFORE = 20
+"""Characters of them that two values have in common."""
 SHOWN = 2
 
 
@@ -21,9 +25,11 @@ def compare_command(first: str, second: str, root: Path) -> None:
     """Show how two runs differ in settings, stages and results."""
     workspace = Workspace(root)
     out = console()
-    a, b = (
-        collect(read_run(workspace, name, on_damaged=say), workspace) for name in (first, second)
-    )
+    with showing(out), doing("read both runs"):
+        a, b = (
+            collect(read_run(workspace, name, on_damaged=say), workspace)
+            for name in (first, second)
+        )
     for letter, run in (("A", a), ("B", b)):
         out.print(f"[bold]{letter}[/bold] {escape(run.record.described)}")
     if a.record.name == b.record.name:
@@ -40,8 +46,8 @@ def _settings(a: RunView, b: RunView, out: Console) -> None:
         out.print("settings: the same")
         return
     table = make_table("setting", "A", "B", title="settings")
-    for each in found:
-        table.add_row(*(escape(_short(text)) for text in each))
+    for name, of_a, of_b in found:
+        table.add_row(escape(name), *map(escape, _shortened(of_a, of_b)))
     out.print(table)
 
 
@@ -53,7 +59,8 @@ def _stages(a: RunView, b: RunView, out: Console) -> None:
     table = make_table("stage", "A", "B", "why", title="stages that differ")
     for each in found:
         reasons = each.why(1)
-        why = "; ".join(reasons[:SHOWN]) + ("; …" if len(reasons) > SHOWN else "")
+        more = len(reasons) - SHOWN
+        why = "; ".join(reasons[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
         cells = (differences.described(stage) for stage in each.views)
         table.add_row(each.name, *map(escape, cells), escape(why))
     out.print(table)
@@ -72,6 +79,17 @@ def _results(a: RunView, b: RunView, out: Console) -> None:
     out.print(table)
 
 
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+def _shortened(a: str, b: str) -> tuple[str, str]:
+    """In one line each. Of long ones only where they differ, so that they never look alike."""
+    a, b = " ".join(a.split()), " ".join(b.split())
+    if max(len(a), len(b)) <= LONGEST:
+        return a, b
+    same = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), None)
+    begin = max(0, (min(len(a), len(b)) if same is None else same) - BEFORE)
+    return _part(a, begin), _part(b, begin)
+
+
+def _part(text: str, begin: int) -> str:
+    before = f"[{begin:,} characters] " if begin else ""
+    after = len(text) - begin - LONGEST
+    return before + text[begin : begin + LONGEST] + (f" [{after:,} more]" if after > 0 else "")

@@ -11,17 +11,18 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 from llm_distill.errors import LLMDistillError
+from llm_distill.manifest import Pace
 from llm_distill.runtime.artifact import Artifact
 from llm_distill.runtime.plan import Decision
-from llm_distill.runtime.progress import Throttled, told_of_waiting
-from llm_distill.runtime.record import RunRecord
+from llm_distill.runtime.progress import Work, told_of_waiting
+from llm_distill.runtime.record import RunRecord, Totals
 from llm_distill.runtime.scalars import metric_scalars
 from llm_distill.secrets import without_secrets
 from llm_distill.stage import Progress
@@ -39,7 +40,7 @@ class EventDisplay:
         self.record: RunRecord | None = None
         self.report: Path | None = None
         self._stage: str | None = None
-        self._why = ""
+        self._paces: Mapping[str, Pace] = {}
 
     def starts(self, record: RunRecord) -> None:
         self.record = record
@@ -54,12 +55,13 @@ class EventDisplay:
 
     def begins(self, decision: Decision) -> None:
         self._stage = decision.name
-        self.emit("stage_started", stage=decision.name, why=decision.why)
+        self._paces = decision.last.paces if decision.last is not None else {}
+        self.emit("stage_started", **self._place(decision.name), why=decision.why)
 
     def ends(self, name: str, artifact: Artifact, state: str, seconds: float) -> None:
         manifest = artifact.manifest
         gave = {
-            "stage": name,
+            **self._place(name),
             "artifact": str(artifact.path),
             "rows": manifest.rows_out,
             "dropped": manifest.dropped,
@@ -71,11 +73,12 @@ class EventDisplay:
             for warning in manifest.warnings:
                 self.emit("warning", stage=name, message=warning)
             took = {
+                "requests": manifest.completions.get("made", 0),
                 "tokens": manifest.tokens_out,
                 "cost": manifest.cost,
                 "seconds": round(seconds, 3),
             }
-            self.emit("stage_finished", **gave, **took)
+            self.emit("stage_finished", **gave, **took, **self._so_far())
         self._stage = None
 
     def says(self, message: str) -> None:
@@ -86,17 +89,34 @@ class EventDisplay:
         self, description: str, total: int | None, unit: str, done: int
     ) -> Iterator[Progress]:
         about = {"stage": self._stage, "what": description, "unit": unit, "total": total}
+        told = time.monotonic()
 
-        def tell(bar: Throttled) -> None:
-            counts = {"done": done + bar.n, "tokens": bar.tokens, "cost": bar.cost}
-            self.emit("progress", **about, **counts, seconds=round(bar.seconds, 3))
+        def tell(work: Work) -> None:
+            nonlocal told
+            told = time.monotonic()
+            left = work.left()
+            counts = {"done": work.now, "requests": work.requests, "tokens": work.tokens}
+            self.emit(
+                "progress",
+                **about,
+                **counts,
+                cost=work.cost,
+                seconds=round(work.seconds, 3),
+                seconds_left=None if left is None else round(left, 1),
+                **self._so_far(),
+            )
 
-        bar = Throttled(SECONDS_BETWEEN_EVENTS, tell)
+        def advanced(work: Work) -> None:
+            if time.monotonic() - told >= SECONDS_BETWEEN_EVENTS:
+                tell(work)
+
+        work = Work(description, total, unit, done, self._paces.get(description), advanced)
         try:
             with told_of_waiting(lambda why: self.emit("waiting", stage=self._stage, message=why)):
-                yield bar
+                yield work
         finally:
-            bar.flush()
+            if work.n or work.seconds >= SECONDS_BETWEEN_EVENTS:
+                tell(work)
 
     def finished(self) -> None:
         assert self.record is not None
@@ -107,8 +127,28 @@ class EventDisplay:
         run = self.record.name if self.record else None
         self.emit("run_failed", run=run, stage=self._stage, message=message, **self._end(exit_code))
 
+    def _place(self, name: str) -> dict[str, Any]:
+        number, of = self.record.place(name) if self.record else (1, 1)
+        return {"stage": name, "number": number, "of": of}
+
+    def _so_far(self) -> dict[str, Any]:
+        """What the run has asked, had written and paid by now, the stage that goes on included."""
+        totals = self.record.totals() if self.record else Totals()
+        return {
+            "run_requests": totals.requests,
+            "run_tokens": totals.tokens,
+            "run_cost": totals.cost,
+        }
+
     def _end(self, exit_code: int) -> dict[str, Any]:
-        return {"report": str(self.report) if self.report else None, "exit_code": exit_code}
+        totals = self.record.totals() if self.record else Totals()
+        return {
+            "stages_run": totals.run,
+            "stages_reused": totals.reused,
+            **self._so_far(),
+            "report": str(self.report) if self.report else None,
+            "exit_code": exit_code,
+        }
 
     def emit(self, event: str, **values: Any) -> None:
         """Write one line. If the reader is gone the run ends, as it would with text."""

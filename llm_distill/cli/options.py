@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from llm_distill.cli.complete import pipeline_files, profiles, runs, stages_of_file
+from llm_distill.hints import DEFAULT_WORKSPACE as DEFAULT_WORKSPACE
 
 File = Annotated[
     str,
@@ -76,4 +77,3 @@ RetryFailed = Annotated[
         "--retry-failed", help="Run again the stages for which a server failed to answer."
     ),
 ]
-DEFAULT_WORKSPACE = Path("data")

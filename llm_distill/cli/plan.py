@@ -6,11 +6,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from llm_distill.cli.display import console, make_table, quiet_libraries, say
+from llm_distill.cli.display import console, make_table, quiet_libraries, say, showing
 from llm_distill.cli.run import show_before
+from llm_distill.doing import doing
+from llm_distill.hints import Given
 from llm_distill.manifest import Manifest
 from llm_distill.models.size import sized
 from llm_distill.pipeline.load import load_pipeline
@@ -39,12 +42,14 @@ def plan_command(
         LLMDistillError: with all that would stop it, after the rest is shown.
     """
     quiet_libraries()
+    Given(file, profile, assignments, str(root)).remember()
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
-    found = planned(pipeline, Workspace(root), selection)
+    out = Console(stderr=True, highlight=False, soft_wrap=True) if as_json else console()
+    with showing(out), doing("look at what is there"):
+        found = planned(pipeline, Workspace(root), selection)
     if as_json:
         print(json.dumps(found.as_json(), indent=1))
     else:
-        out = console()
         out.print(_what_runs(found.decisions))
         n_to_run = len(found.sizes)
         out.print(f"{n_to_run} to run, {len(found.decisions) - n_to_run} to reuse")
@@ -61,7 +66,7 @@ def plan_command(
 
 
 def _what_runs(decisions: Sequence[Decision]) -> Table:
-    table = make_table("stage", "", "why")
+    table = make_table("stage", "action", "why")
     for decision in decisions:
         style = "dim" if decision.action == "reuse" else "bold"
         action = f"[{style}]{decision.action}[/{style}]"

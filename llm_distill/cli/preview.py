@@ -12,6 +12,7 @@ from rich.text import Text
 
 from llm_distill.cli.display import console
 from llm_distill.errors import ConfigError, WorkspaceError, counted, nearest
+from llm_distill.hints import Given
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.rows.unusable import UnusableRowError
 from llm_distill.runtime.artifact import Workspace
@@ -47,6 +48,7 @@ def preview_tokens(
         able = [name for name, each in pipeline.stages.items() if hasattr(each, "labelled")]
         raise ConfigError(f"--tokens {stage}: it trains on no tokens; {nearest(stage, able)}")
     workspace = Workspace(root)
+    given = Given(file, profile, assignments, str(root))
     resolver = Resolver(pipeline, lambda: workspace.first_run(pipeline.name, note=False))
     for decision in plan(pipeline, workspace, Selection(until=stage)):
         if decision.artifact is not None:
@@ -54,8 +56,8 @@ def preview_tokens(
     for needed in (settings.rows, settings.model):
         if needed in pipeline.stages and needed not in resolver.ready:
             raise WorkspaceError(
-                f"stage '{needed}' has not run in {workspace.root}: "
-                f"llm-distill run {file} --until {needed}"
+                f"stage '{needed}' has not run in {workspace.root}; to run it: "
+                + given.command("run", "--until", needed, of_file=True)
             )
     examples = settings.labelled(resolver.model(settings.model))
     out = console()

@@ -10,14 +10,21 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from llm_distill.cli.display import TerminalDisplay, console, quiet_libraries
+from llm_distill.cli.display import (
+    TerminalDisplay,
+    console,
+    make_table,
+    quiet_libraries,
+    showing,
+)
 from llm_distill.cli.run import stop_as_after_ctrl_c
+from llm_distill.doing import doing
 from llm_distill.errors import ConfigError, WorkspaceError
+from llm_distill.hints import Given
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.rehearsal.rehearsal import write_rehearsal
 from llm_distill.runtime.artifact import Workspace
@@ -64,16 +71,19 @@ def rehearse_command(
     stop_as_after_ctrl_c()
     told = dict(_read_rows(text) for text in rows)
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
-    out = Console(stderr=True, highlight=False) if as_json else console()
+    out = Console(stderr=True, highlight=False, soft_wrap=True) if as_json else console()
     with _kept_in(folder) as place:
-        with disk_explained(place):
+        with disk_explained(place), showing(out), doing("write the stand-ins"):
             written, left_out = write_rehearsal(pipeline, place, told)
+        if folder is not None:
+            Given(str(written), workspace=str(place / "workspace")).remember()
         out.print(f"[bold]{pipeline.name}[/bold], rehearsed: {escape(str(written))}")
         if left_out:
             out.print(f"left out, as they need the Hub: {', '.join(left_out)}", markup=False)
         workspace, display = Workspace(place / "workspace"), TerminalDisplay(out)
         try:
-            run_pipeline(load_pipeline(str(written)), workspace, Selection(), display)
+            with display:
+                run_pipeline(load_pipeline(str(written)), workspace, Selection(), display)
         finally:
             if display.record is not None:
                 walked = list(_walked(display.record, workspace))
@@ -129,10 +139,7 @@ def _walked(record: RunRecord, workspace: Workspace) -> Iterator[Walked]:
 
 
 def _table(walked: Sequence[Walked]) -> Table:
-    table = Table(box=box.SIMPLE)
-    table.add_column("stage", no_wrap=True)
-    for title in FIGURES:
-        table.add_column(title, justify="right", no_wrap=True)
+    table = make_table("stage", right=FIGURES)
     table.add_column("why")
     for each in walked:
         if each.rows_in is None:

@@ -15,12 +15,17 @@ from rich.markup import escape
 from llm_distill.cli.display import (
     TerminalDisplay,
     console,
+    in_all,
     quiet_libraries,
     say,
+    showing,
     status_table,
 )
 from llm_distill.cli.tables import result_tables
+from llm_distill.doing import doing
 from llm_distill.engines.openai.settings import OpenAISettings
+from llm_distill.errors import counted
+from llm_distill.hints import Given
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Workspace
@@ -46,6 +51,8 @@ def run_command(
     """
     quiet_libraries()
     stop_as_after_ctrl_c()
+    given = Given(file, profile, assignments, str(root))
+    given.remember()
     if as_events:
         from llm_distill.cli.events import event_lines
 
@@ -65,29 +72,37 @@ def run_command(
     )
     show_before(out, pipeline)
     try:
-        record = run_pipeline(pipeline, workspace, selection, display, max_cost)
+        with display:
+            record = run_pipeline(pipeline, workspace, selection, display, max_cost)
     except KeyboardInterrupt:
         out.print(
             "\n[yellow]stopped[/yellow]: finished stages are kept in "
-            f"{escape(str(workspace.artifacts))}, a training also its checkpoints; "
-            f"{_how_to_go_on(selection, pipeline, display)}"
+            f"{escape(str(workspace.artifacts))}, a training also its checkpoints"
         )
-        _name_report(write_or_find_report(display.record, workspace, say), display.record)
+        go_on = _how_to_go_on(given, selection, max_cost, pipeline, display)
+        out.print(f"to go on from there: {escape(go_on)}")
+        _show_totals(display.record, out)
+        with showing(out):
+            _name_report(write_or_find_report(display.record, workspace, say), display.record)
         raise SystemExit(130) from None
     except Exception:
         if display.begun:
-            out.print(
-                "[red]failed[/red]: finished stages are kept; once it is mended, "
-                f"{_how_to_go_on(selection, pipeline, display)}"
-            )
-        _name_report(write_or_find_report(display.record, workspace, say), display.record)
+            out.print("[red]failed[/red]: finished stages are kept")
+            go_on = _how_to_go_on(given, selection, max_cost, pipeline, display)
+            out.print(f"once it is mended, to go on from there: {escape(go_on)}")
+        _show_totals(display.record, out)
+        with showing(out):
+            _name_report(write_or_find_report(display.record, workspace, say), display.record)
         raise
-    _show_results(record, workspace)
-    out.print(
-        f"done: {record.name}, kept in {escape(str(record.directory))}; "
-        f"its stages: llm-distill status {record.name}"
-    )
-    _name_report(write_or_find_report(record, workspace, say), record)
+    n_failed = _show_results(record, workspace)
+    _show_totals(record, out)
+    if n_failed:
+        again = _command(given, selection, max_cost, (), "--retry-failed")
+        out.print(f"{counted(n_failed, 'answer')} failed; to ask again: {escape(again)}")
+    out.print(f"done: {record.name}, kept in {escape(str(record.directory))}")
+    out.print(f"its stages: {escape(given.command('status', record.name))}")
+    with showing(out):
+        _name_report(write_or_find_report(record, workspace, say), record)
 
 
 def _prepared(
@@ -125,7 +140,11 @@ def status_command(name: str | None, root: Path) -> None:
     profile = f", profile {record.profile}" if record.profile else ""
     out.print(f"{escape(record.described)} ({escape(f'{record.pipeline}{profile}')})")
     out.print(status_table(record))
+    out.print(in_all(record.totals()))
     for stage_name, stage in record.stages.items():
+        if stage.state == "running":
+            number, of = record.place(stage_name)
+            out.print(f"it is at stage {number} of {of}, {stage_name}", markup=False)
         if stage.state == "failed":
             why = stage.why.removeprefix(f"stage '{stage_name}': ")
             out.print(f"{stage_name} failed: {why}", markup=False)
@@ -146,12 +165,15 @@ def report_command(names: Sequence[str], root: Path, output: Path | None) -> Non
 
     workspace = Workspace(root)
     records = [read_run(workspace, name, on_damaged=say) for name in names or (None,)]
+    out = console()
     for record in records:
-        console().print(escape(record.described))
-    if len(records) == 1:
-        _name_report(write_report(records[0], workspace, output))
-    else:
-        _name_report(write_compared(records, workspace, output))
+        out.print(escape(record.described))
+    with showing(out), doing("write the report"):
+        if len(records) == 1:
+            path = write_report(records[0], workspace, output)
+        else:
+            path = write_compared(records, workspace, output)
+    _name_report(path)
 
 
 def write_or_find_report(
@@ -166,7 +188,8 @@ def write_or_find_report(
     if record is None or not any(stage.artifact for stage in record.stages.values()):
         return None
     try:
-        return equal_report(record, workspace) or write_report(record, workspace)
+        with doing("write the report"):
+            return equal_report(record, workspace) or write_report(record, workspace)
     except KeyboardInterrupt:
         return None
     except Exception as error:
@@ -188,23 +211,49 @@ def _name_report(path: Path | None, record: RunRecord | None = None) -> None:
     console().print(f"report: {escape(str(path))}{escape(note)}")
 
 
-def _show_results(record: RunRecord, workspace: Workspace) -> None:
-    out = console()
+def _show_totals(record: RunRecord | None, out: Console) -> None:
+    if record is not None and any(stage.seconds for stage in record.stages.values()):
+        out.print(in_all(record.totals()))
+
+
+def _show_results(record: RunRecord, workspace: Workspace) -> int:
+    """The tables of all stages; returns how many answers of servers are missing."""
+    out, n_failed = console(), 0
     for name, stage in record.stages.items():
         artifact = workspace.find(stage.artifact, read_files=False) if stage.artifact else None
         if artifact is None:
             continue
+        n_failed += artifact.manifest.failed
         for table in result_tables(name, artifact.manifest.metrics):
             out.print(table)
+    return n_failed
 
 
-def _how_to_go_on(selection: Selection, pipeline: PipelineConfig, display: TerminalDisplay) -> str:
-    if not selection.force:
-        return "the same command goes on from there"
-    left = selection.still_forced(pipeline, display.ended)
-    forces = " ".join(f"--force {name}" for name in left)
-    change = f"with {forces} as its only --force" if left else "without --force"
-    return f"the same command {change} goes on from there"
+def _how_to_go_on(
+    given: Given,
+    selection: Selection,
+    max_cost: float | None,
+    pipeline: PipelineConfig,
+    display: TerminalDisplay,
+) -> str:
+    """The command that was given; what has been made again is not forced once more."""
+    force = selection.still_forced(pipeline, display.ended) if selection.force else ()
+    options = ["--retry-failed"] if selection.retry_failed else []
+    return _command(given, selection, max_cost, force, *options)
+
+
+def _command(
+    given: Given,
+    selection: Selection,
+    max_cost: float | None,
+    force: Sequence[str],
+    *options: str,
+) -> str:
+    places = (("--from", selection.start), ("--until", selection.until))
+    words = [word for option, name in places if name for word in (option, name)]
+    words += [word for name in force for word in ("--force", name)]
+    words += ["--max-cost", f"{max_cost:g}"] if max_cost is not None else []
+    return given.command("run", *words, *options, of_file=True)
 
 
 def stop_as_after_ctrl_c() -> None:

@@ -7,19 +7,18 @@ import json
 import sys
 
 from pydantic_core import to_jsonable_python
-from rich import box
 from rich.markup import escape
-from rich.table import Table
 
-from llm_distill.cli.display import console
+from llm_distill.cli.display import console, make_table
 from llm_distill.errors import ConfigError, nearest
+from llm_distill.hints import Given
 from llm_distill.pipeline.described import described
 from llm_distill.pipeline.registry import find_stage, stage_names
 
 
 def list_stages() -> None:
     """A line per stage."""
-    table = _table("stage", "gives", "what it does")
+    table = make_table("stage", "gives", "what it does")
     for name in stage_names():
         stage = find_stage(name)
         if stage is not None:
@@ -27,7 +26,7 @@ def list_stages() -> None:
             table.add_row(name, stage.output, escape(summary))
     out = console()
     out.print(table)
-    out.print("llm-distill stages NAME shows a stage's settings")
+    out.print(f"a stage's settings: {Given().command('stages', 'generate')}")
 
 
 def describe_stage(name: str) -> None:
@@ -41,11 +40,11 @@ def describe_stage(name: str) -> None:
         raise ConfigError(f"no stage '{name}'; {nearest(name, stage_names())}")
     out = console()
     out.print(f"[bold]{name}[/bold] (gives {stage.output})")
-    out.print(inspect.cleandoc(stage.__doc__ or ""), markup=False)
+    out.print(inspect.cleandoc(stage.__doc__ or ""), markup=False, soft_wrap=False)
     module_doc = inspect.getdoc(sys.modules[stage.__module__])
     if module_doc:
-        out.print("\n" + module_doc, markup=False, style="dim")
-    table = _table("setting", "type", "default", "meaning")
+        out.print("\n" + module_doc, markup=False, style="dim", soft_wrap=False)
+    table = make_table("setting", "type", "default", "meaning")
     for setting in described(stage):
         table.add_row(
             setting.name, escape(setting.kind), escape(setting.default), escape(setting.meaning)
@@ -81,12 +80,3 @@ def stages_as_json(name: str | None) -> None:
                 {"stage": each, "gives": stage.output, "about": about, "settings": settings}
             )
     print(json.dumps({"stages": found}, indent=1, ensure_ascii=False))
-
-
-def _table(name: str, *others: str) -> Table:
-    """A table whose names are never cut: the other columns give way on a narrow terminal."""
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column(name, no_wrap=True)
-    for other in others:
-        table.add_column(other, overflow="fold")
-    return table

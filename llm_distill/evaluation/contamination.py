@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from llm_distill.doing import Advances, doing
 from llm_distill.errors import DataError
 from llm_distill.evaluation.result_rows import Contamination
 from llm_distill.methods.contamination import COMPARE, Compare, SeenTexts, check_named
@@ -24,6 +25,12 @@ class ContaminationSettings(BaseModel):
         "auto", description=COMPARE, json_schema_extra={"later": True}
     )
     fail: bool = Field(False, description="stop the run if an item is found")
+
+
+def _counted(rows: Iterable[Row], bar: Advances) -> Iterator[Row]:
+    for row in rows:
+        yield row
+        bar.advance()
 
 
 def look_for_items(
@@ -52,7 +59,10 @@ def look_for_items(
     check_named(settings.compare, texts.compared)
     compared = {task: each.how(settings.ngram) for task, each in texts.compared.items()}
     how = dict.fromkeys(compared.values())
-    found = {stage: sorted(texts.found_in_rows(rows)) for stage, rows in seen.items()}
+    found: dict[str, list[str]] = {}
+    for stage, rows in seen.items():
+        with doing(f"look for items of {name} in {stage}", unit="rows") as bar:
+            found[stage] = sorted(texts.found_in_rows(_counted(rows, bar)))
     for stage, ids in found.items():
         if not ids:
             continue

@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from llm_distill.doing import doing
 from llm_distill.errors import ModelError, first_line
 from llm_distill.models.attention import Attention, attention
 from llm_distill.models.causal import check_causal
@@ -180,15 +181,16 @@ def load_model(
         own |= {"quantization_config": quantization, "device_map": {"": device}}
     model: Any
     try:
-        model, loading = kind.from_pretrained(
-            source.path,
-            revision=source.revision,
-            dtype=source.dtype,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-            **own,
-        )
+        with doing(f"load {source.name}"):
+            model, loading = kind.from_pretrained(
+                source.path,
+                revision=source.revision,
+                dtype=source.dtype,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                **own,
+            )
     except Exception as error:  # files of others: whatever the library makes of them
         if is_out_of_memory(error):
             raise

@@ -213,5 +213,5 @@ def _check_stands_alone(lineage: Lineage) -> None:
     if under in lineage.manifest.inputs:
         raise ModelError(
             f"'{name}' is an adapter on top of what stage '{under}' trained, which others do not "
-            "have; push it merged: a merge_adapter stage, or llm-distill push with --merge"
+            "have; push it merged: add --merge, or push what a merge_adapter stage gives"
         )

@@ -129,7 +129,9 @@ class _Reading:
     def progress(self, description: str) -> AbstractContextManager[Progress]:
         return nullcontext(self)
 
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
+    def advance(
+        self, n: int = 1, tokens: int = 0, cost: float = 0.0, requests: int | None = None
+    ) -> None:
         """Nothing is shown."""
 
     def warn(self, message: str) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_distill.digests import fingerprint
+from llm_distill.doing import doing
 from llm_distill.errors import WorkspaceError
 from llm_distill.integrity import (
     FINGERPRINT_LENGTH,
@@ -190,8 +191,9 @@ class Workspace:
             **said, content_digest=fingerprint(content), files=files, created=time.time()
         )
         write_durably(directory / MANIFEST, manifest.text())
-        for path in (*directory.rglob("*"), directory):
-            sync(path)
+        with doing("write to the disk"):
+            for path in (*directory.rglob("*"), directory):
+                sync(path)
         target = self.path(address)
         before = self.set_aside(target, "replaced") if target.exists() else None
         try:

@@ -145,7 +145,7 @@ class StageContext:
                 self.n_prompt_tokens += completion.n_prompt_tokens * made
                 self.n_completion_tokens += completion.n_completion_tokens * made
                 self.cost += completion.cost * made
-                bar.advance(1, completion.n_completion_tokens * made, self.cost)
+                bar.advance(1, completion.n_completion_tokens * made, self.cost, int(made))
 
             yield from complete(requests, lambda: self._engine(model), self._stored(model), note)
 
@@ -159,7 +159,7 @@ class StageContext:
                 self.completions[came] += 1
                 self.failed += found.is_passing
                 self.cost += found.cost * made
-                bar.advance(1, len(found.token_ids) * made, self.cost)
+                bar.advance(1, len(found.token_ids) * made, self.cost, int(made))
 
             yield from score(requests, lambda: self._engine(model), self._stored(model), note)
 

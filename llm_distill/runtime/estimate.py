@@ -151,14 +151,20 @@ def _least_exact(samples: Mapping[str, Prompts]) -> CountedBy:
 
 
 def _seconds(last: Manifest | None, requests: int, tokens: int, rows: int) -> float | None:
-    """By what there was most of the last time: tokens written, answers, or rows read."""
+    """By what there was most of the last time: tokens written, answers, or rows read.
+
+    Only the work itself grows with them; to load a model takes as long for one row as for many.
+    """
     if last is None:
         return None
+    worked = sum(pace.seconds_of_work for pace in last.paces.values())
+    grows = min(last.seconds, worked) or last.seconds
     made = last.completions.get("made", 0)
     measured = [(tokens, last.tokens_out), (requests, made), (rows, last.rows_in)]
     if requests == 0:
         del measured[:2]
-    return next((last.seconds * now / then for now, then in measured if now and then), None)
+    times = next((now / then for now, then in measured if now and then), None)
+    return None if times is None else last.seconds - grows + grows * times
 
 
 def _cost(

@@ -20,6 +20,7 @@ from llm_distill.rows.columns import CONVERSATIONS
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.context import ModelInput, StageInputs
 from llm_distill.runtime.disk import disk_explained
+from llm_distill.runtime.measured import Measured
 from llm_distill.runtime.perform import perform
 from llm_distill.runtime.plan import Decision
 from llm_distill.runtime.record import RunRecord, State
@@ -72,13 +73,14 @@ def execute(name: str, decision: Decision, address: str, run: Run) -> Artifact:
     stage = resolver.pipeline.stages[name]
     work = workspace.work_dir(address)
     started = time.monotonic()
+    measured = Measured(run.display.progress, run.record.stages[name])
     try:
         with disk_explained(workspace.root):
             work.mkdir(parents=True, exist_ok=True)
             _clear(work)
             inputs = _stage_inputs(name, work, run)
             carry_out = perform_in_worker if _holds_weights(stage, inputs) else perform
-            done = carry_out(stage, inputs, run.display.progress)
+            done = carry_out(stage, inputs, measured.progress)
             run.budget.spent = done.spent
             if done.rows == 0:
                 log.warning("stage '%s' gave no rows", name)
@@ -95,12 +97,14 @@ def execute(name: str, decision: Decision, address: str, run: Run) -> Artifact:
                 "features": done.features,
                 "rows_out": done.rows,
                 "seconds": round(time.monotonic() - started, 3),
+                "paces": measured.paces,
                 **done.manifest,
             }
             artifact = workspace.publish(address, done.directory, said)
             shutil.rmtree(work, ignore_errors=True)
             return artifact
     except BaseException:
+        run.record.stages[name].seconds = round(time.monotonic() - started, 3)
         _leave_checkpoints(work)
         raise
 

@@ -21,6 +21,7 @@ from llm_distill.errors import (
     WorkspaceError,
     counted,
 )
+from llm_distill.hints import hint
 from llm_distill.models.hub import why_not_there
 from llm_distill.models.size import sized
 from llm_distill.paths import find_resource
@@ -158,8 +159,8 @@ class Look:
                 if is_empty and target in self.resolver.ready and target not in may_be_empty:
                     yield Problem(
                         ("stages", name, *parts(place)),
-                        f"its input '{target}' has no rows; llm-distill status says what has been "
-                        "dropped before it",
+                        f"its input '{target}' has no rows; what has been dropped before it: "
+                        f"{hint('status')}",
                         DataError,
                     )
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from llm_distill.digests import fingerprint
 from llm_distill.errors import ConfigError, counted
 from llm_distill.integrity import DamagedError
+from llm_distill.manifest import Manifest
 from llm_distill.pipeline.graph import dependants, upstream
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, Workspace
@@ -22,6 +23,7 @@ class Decision:
 
     identity and digest: None where they depend on a stage that has yet to run.
     artifact: what is reused. damage: set where an artifact must be moved aside first.
+    last: what the stage measured the last time, whatever has changed; once it is about to run.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Decision:
     digest: str | None = None
     artifact: Artifact | None = None
     damage: str | None = None
+    last: Manifest | None = None
 
 
 @dataclass(frozen=True)

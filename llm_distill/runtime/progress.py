@@ -1,72 +1,22 @@
-"""Bars on a terminal, plain lines without one."""
+"""What is known of a piece of work while it goes on; how it is shown is the command line's."""
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from rich import progress as bars
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TaskID,
-    TextColumn,
-)
-from rich.table import Column
-from rich.text import Text
-
+from llm_distill.manifest import Pace
+from llm_distill.runtime.pace import Speed
 from llm_distill.stage import Progress
 
-SECONDS_BETWEEN_LINES = 5.0
 WAITING = "llm_distill.waiting"
 """The logger on which an engine says that it waits, and for what."""
 
-
 MakeProgress = Callable[[str, int | None, str, int], AbstractContextManager[Progress]]
 """From a description, a total, its unit, and how many of them were done before."""
-
-
-class _Rates(ProgressColumn):
-    """`12.3 rows/s, 4,100 tokens/s, 17 s left`, over the whole of the bar's life.
-
-    Without the tokens if that does not fit into `room` columns: the time left matters more.
-    """
-
-    def __init__(self, room: int) -> None:
-        super().__init__(Column(no_wrap=True, max_width=room))
-        self._room = room
-
-    def render(self, task: Task) -> Text:
-        seconds = task.elapsed or 0.0
-        if task.fields["waiting"]:
-            return Text(task.fields["waiting"], style="yellow", overflow="ellipsis")
-        if seconds <= 0:
-            return Text("")
-        new, total = task.completed - task.fields["done"], task.total
-        left = None if total is None else total - task.completed
-        unit, cost = task.fields["unit"], task.fields["cost"]
-        text = _rates(new, task.fields["tokens"], left, seconds, unit, cost)
-        if len(text) > self._room:
-            text = _rates(new, 0, left, seconds, unit, cost)
-        return Text(text, style="cyan")
-
-
-class _Bar:
-    def __init__(self, progress: bars.Progress, task_id: TaskID) -> None:
-        self._progress, self._task_id, self._tokens = progress, task_id, 0
-
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
-        self._tokens += tokens
-        self._progress.update(self._task_id, advance=n, tokens=self._tokens, cost=cost, waiting="")
-
-    def waits(self, why: str) -> None:
-        self._progress.update(self._task_id, waiting=why)
 
 
 class _Tell(logging.Handler):
@@ -89,98 +39,136 @@ def told_of_waiting(tell: Callable[[str], None]) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-class Throttled:
-    """Counts progress and passes itself to `tell`, at most once in so many seconds.
+@contextmanager
+def every(seconds: float, do: Callable[[], None]) -> Iterator[None]:
+    """Call `do` in a thread, time and again; what it raises ends that, and is raised at the end."""
+    ended = threading.Event()
+    raised: list[BaseException] = []
 
-    n, tokens: counted since it was made, or since `tell` set them to 0. cost: as last given.
+    def go_on() -> None:
+        while not ended.wait(seconds):
+            try:
+                do()
+            except BaseException as error:
+                raised.append(error)
+                return
+
+    thread = threading.Thread(target=go_on, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    if raised:
+        raise raised[0]
+
+
+class Counts:
+    """A `Progress` that adds up what it is told, for another thread to take away."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n = self._tokens = 0
+        self._cost = 0.0
+        self._requests: int | None = None
+        self._is_news = False
+
+    def advance(
+        self, n: int = 1, tokens: int = 0, cost: float = 0.0, requests: int | None = None
+    ) -> None:
+        with self._lock:
+            self._n += n
+            self._tokens += tokens
+            self._cost = cost
+            self._is_news = True
+            if requests is not None:
+                self._requests = (self._requests or 0) + requests
+
+    def taken(self) -> tuple[int, int, float, int | None] | None:
+        """What there is since the last call, as `advance` takes it; None where that is nothing."""
+        with self._lock:
+            if not self._is_news:
+                return None
+            news = self._n, self._tokens, self._cost, self._requests
+            self._n = self._tokens = 0
+            self._requests, self._is_news = None, False
+            return news
+
+
+class Work:
+    """A `Progress` that knows how far it is, how fast it goes, and what is left.
+
+    tell: called after each advance, with this. done: units of `total` that were done before.
+    n, tokens, requests: in this run. cost: of the stage by now.
     """
 
-    def __init__(self, seconds: float, tell: Callable[[Throttled], None]) -> None:
-        self._between, self._tell = seconds, tell
-        self._started = self._told = time.monotonic()
-        self.n = self.tokens = 0
+    def __init__(
+        self,
+        description: str,
+        total: int | None,
+        unit: str = "rows",
+        done: int = 0,
+        last: Pace | None = None,
+        tell: Callable[[Work], None] | None = None,
+    ) -> None:
+        self.description, self.total, self.unit, self.done = description, total, unit, done
+        self.n = self.tokens = self.requests = 0
         self.cost = 0.0
+        self.waiting = ""
+        self.started = time.monotonic()
+        self._tell = tell
+        self._paced = 0
+        self._speed = Speed(self.started, last)
+        self._lock = threading.Lock()
+
+    def advance(
+        self, n: int = 1, tokens: int = 0, cost: float = 0.0, requests: int | None = None
+    ) -> None:
+        with self._lock:
+            self.n += n
+            self.tokens += tokens
+            self.requests += requests or 0
+            self.cost, self.waiting = cost, ""
+            took_time = n if requests is None else requests
+            if took_time:
+                self._paced += took_time
+                self._speed.came(time.monotonic(), self._paced, self.tokens)
+        if self._tell is not None:
+            self._tell(self)
 
     @property
     def seconds(self) -> float:
-        return time.monotonic() - self._started
+        return time.monotonic() - self.started
 
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
-        self.n += n
-        self.tokens += tokens
-        self.cost = cost
-        if time.monotonic() - self._told >= self._between:
-            self.flush()
+    @property
+    def now(self) -> int:
+        """Units that are done, those from before included."""
+        return self.done + self.n
 
-    def flush(self) -> None:
-        self._told = time.monotonic()
-        self._tell(self)
+    def left(self) -> float | None:
+        """Seconds that it still takes; None where that cannot be known yet."""
+        if self.total is None:
+            return None
+        with self._lock:
+            return self._speed.left(time.monotonic(), max(0, self.total - self.now))
 
+    def rates(self) -> tuple[float, float] | None:
+        """Units and tokens a second; None where that cannot be known yet."""
+        with self._lock:
+            return self._speed.rates(time.monotonic())
 
-def _rates(
-    new: float, tokens: int, left: float | None, seconds: float, unit: str, cost: float
-) -> str:
-    parts = [f"{new / seconds:,.1f} {unit}/s"]
-    if tokens:
-        parts.append(f"{tokens / seconds:,.0f} tokens/s")
-    if cost:
-        parts.append(f"cost {cost:,.2f}")
-    if left is not None and new:
-        parts.append(f"{_spell(left * seconds / new)} left")
-    return ", ".join(parts)
+    def pace(self) -> Pace | None:
+        """For the next time."""
+        with self._lock:
+            return self._speed.pace()
 
 
-def _spell(seconds: float) -> str:
+def spelled(seconds: float) -> str:
     """`17 s`, `2 min 05 s`, `3 h 20 min`."""
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02} s"
     return f"{minutes // 60} h {minutes % 60:02} min"
-
-
-@contextmanager
-def show_progress(
-    console: Console, description: str, total: int | None, unit: str = "rows", done: int = 0
-) -> Iterator[Progress]:
-    """A bar with units/s, tokens/s and time left; plain lines where there is no terminal.
-
-    done: units of `total` that were done before, which are not in the rate.
-    """
-    if not console.is_terminal:
-        of = "" if total is None else f"/{total:,}"
-
-        def print_line(bar: Throttled) -> None:
-            now = done + bar.n
-            left = None if total is None else total - now
-            rates = _rates(bar.n, bar.tokens, left, bar.seconds, unit, bar.cost)
-            console.print(f"  {description}: {now:,}{of} {unit}, {rates}", highlight=False)
-
-        with told_of_waiting(lambda why: console.print(f"  {why}", highlight=False, markup=False)):
-            yield Throttled(SECONDS_BETWEEN_LINES, print_line)  # a log file stays readable
-        return
-    # On a narrow terminal the bar shrinks and nothing wraps: redrawing needs one line.
-    columns = (
-        SpinnerColumn(),
-        TextColumn(
-            "{task.description}", table_column=Column(no_wrap=True, max_width=console.width // 4)
-        ),
-        BarColumn(bar_width=None, table_column=Column(max_width=24)),
-        MofNCompleteColumn(table_column=Column(no_wrap=True)),
-        _Rates(console.width // 2),
-    )
-    with bars.Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(
-            description,
-            total=total,
-            completed=done,
-            tokens=0,
-            cost=0.0,
-            unit=unit,
-            done=done,
-            waiting="",
-        )
-        bar = _Bar(progress, task)
-        with told_of_waiting(bar.waits):
-            yield bar

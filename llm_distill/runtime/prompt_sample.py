@@ -208,4 +208,6 @@ def _no_bar(description: str, total: int | None, unit: str, done: int) -> Any:
 
 
 class _NoBar:
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None: ...
+    def advance(
+        self, n: int = 1, tokens: int = 0, cost: float = 0.0, requests: int | None = None
+    ) -> None: ...

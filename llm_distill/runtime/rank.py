@@ -12,6 +12,7 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from llm_distill.doing import shown_by
 from llm_distill.runtime.logs import log_file
 from llm_distill.runtime.perform import Done, perform
 from llm_distill.runtime.ranks import to_worker
@@ -29,12 +30,12 @@ def main() -> None:
     stage, inputs, level = worker.recv()
     threading.Thread(target=_die_with_worker, args=(worker,), daemon=True).start()
     report = Report(worker)
+    show = report.progress if rank == 0 else no_progress
     _log(report, rank, inputs.log, level)
     try:
         _join()
-        done: Done | BaseException = perform(
-            stage, inputs, report.progress if rank == 0 else no_progress
-        )
+        with shown_by(show):
+            done: Done | BaseException = perform(stage, inputs, show)
     except BaseException as error:
         done = sendable(error)
         if rank:
@@ -81,7 +82,9 @@ def no_progress(description: str, total: int | None, unit: str, done: int) -> It
 
 
 class _Nothing:
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None: ...
+    def advance(
+        self, n: int = 1, tokens: int = 0, cost: float = 0.0, requests: int | None = None
+    ) -> None: ...
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 from typing import Literal
@@ -47,15 +48,32 @@ State = Literal["waiting", "running", "reused", "done", "failed", "interrupted"]
 
 # Both models ignore unknown keys: what a newer version wrote can still be shown.
 class StageRecord(BaseModel, extra="ignore"):
-    """One line of `llm-distill status`."""
+    """One line of `llm-distill status`.
+
+    requests, tokens, cost: what this run asked, had written and paid, also before it failed.
+    """
 
     state: State = "waiting"
     artifact: ArtifactName | None = None
     rows: int | None = None
     dropped: dict[str, int] = Field(default_factory=dict)
+    requests: int = 0
     tokens: int = 0
+    cost: float = 0.0
     seconds: float = 0.0
     why: str = ""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Of a run by now. run, reused: stages. tokens: written. seconds: of its stages."""
+
+    run: int = 0
+    reused: int = 0
+    requests: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+    seconds: float = 0.0
 
 
 class RunRecord(BaseModel, extra="ignore"):
@@ -148,17 +166,34 @@ class RunRecord(BaseModel, extra="ignore"):
 
     def used(self, name: str, artifact: Artifact, state: State, seconds: float, why: str) -> None:
         """Note the artifact of a stage of this run."""
-        manifest = artifact.manifest
+        manifest, made = artifact.manifest, state == "done"
         self.stages[name] = StageRecord(
             state=state,
             artifact=artifact.path.name,
             rows=manifest.rows_out,
             dropped=manifest.dropped,
-            tokens=manifest.tokens_out if state == "done" else 0,
+            requests=manifest.completions.get("made", 0) if made else 0,
+            tokens=manifest.tokens_out if made else 0,
+            cost=manifest.cost if made else 0.0,
             seconds=round(seconds, 3),
             why=why,
         )
         self.save()
+
+    def totals(self) -> Totals:
+        stages = self.stages.values()
+        return Totals(
+            run=sum(stage.state == "done" for stage in stages),
+            reused=sum(stage.state == "reused" for stage in stages),
+            requests=sum(stage.requests for stage in stages),
+            tokens=sum(stage.tokens for stage in stages),
+            cost=sum(stage.cost for stage in stages),
+            seconds=sum(stage.seconds for stage in stages),
+        )
+
+    def place(self, stage: str) -> tuple[int, int]:
+        """Which of how many stages it is, from 1: those that run, or are reused."""
+        return list(self.stages).index(stage) + 1, len(self.stages)
 
     def settle(self) -> None:
         """Mark the run as interrupted, in memory only, if its process is gone."""

@@ -1,7 +1,8 @@
 """What a process that does a stage's work tells the one that started it, through a connection.
 
-For example ("open", 1, "train", 40, "steps", 0), ("advance", 1, 1, 512, 0.0), ("log", record),
-("close",), and at the end ("done", what the stage left or the error that it raised).
+For example ("open", 1, "train", 40, "steps", 0), ("advance", 1, 1, 512, 0.0, None),
+("log", record), ("close", 1), and at the end ("done", what the stage left or the error that it
+raised).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from llm_distill.errors import LLMDistillError
-from llm_distill.runtime.progress import Throttled
+from llm_distill.runtime.progress import Counts, every
 from llm_distill.stage import Progress
 
 SECONDS_BETWEEN_REPORTS = 0.1
@@ -40,17 +41,21 @@ class Report:
         self._opened += 1
         number = self._opened
 
-        def tell(bar: Throttled) -> None:
-            self.send("advance", number, bar.n, bar.tokens, bar.cost)
-            bar.n = bar.tokens = 0
+        counts = Counts()
 
-        bar = Throttled(SECONDS_BETWEEN_REPORTS, tell)
+        def tell() -> None:
+            news = counts.taken()
+            if news is not None:
+                self.send("advance", number, *news)
+
         self.send("open", number, description, total, unit, done)
         try:
-            yield bar
+            # By the clock, not at the first unit of a batch: the others would come a batch later.
+            with every(SECONDS_BETWEEN_REPORTS, tell):
+                yield counts
         finally:
-            bar.flush()
-            self.send("close")
+            tell()
+            self.send("close", number)
 
 
 class SendLog(logging.Handler):

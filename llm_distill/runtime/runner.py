@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from llm_distill.doing import doing, shown_by
 from llm_distill.engines.budget import Budget
 from llm_distill.errors import LLMDistillError, WorkspaceError
+from llm_distill.hints import with_stage
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.disk import disk_explained
@@ -43,13 +45,18 @@ def run_pipeline(
     must_be_ready = selection.must_be_ready(pipeline)
     workspace.prepare()
     resolver = Resolver(pipeline, lambda: workspace.first_run(pipeline.name))
-    resolver.learn_commits(names)
-    _check_before(resolver, workspace, selection, display)
+    with shown_by(display.progress), doing("check what is there"):
+        resolver.learn_commits(names)
+        _check_before(resolver, workspace, selection, display)
     record = RunRecord.begin(workspace, pipeline, names)
     tracked = TrackedRun(pipeline.name, record.name, workspace.tracking)
     run = Run(resolver, workspace, record, display, Budget(max_cost), tracked)
     display.starts(record)
-    with record.ended(), report_to(pipeline.report_to, tracked, display.says) as send:
+    with (
+        shown_by(display.progress),
+        record.ended(),
+        report_to(pipeline.report_to, tracked, display.says) as send,
+    ):
         for step, name in enumerate(names, start=1):
             started = time.monotonic()
             try:
@@ -98,7 +105,7 @@ def _named(stage: str) -> Iterator[None]:
     try:
         yield
     except LLMDistillError as error:
-        error.args = (f"stage '{stage}': {error}",)
+        error.args = (with_stage(f"stage '{stage}': {error}", stage),)
         raise
 
 
@@ -128,8 +135,8 @@ def _carry_out(
         if again.damage is not None:
             aside = workspace.set_aside(workspace.path(address), "damaged")
             display.says(f"{name}: {again.why}; moved to {aside} and made again")
-        display.begins(again)
         run.record.stages[name].state = "running"
         run.record.save()
+        display.begins(replace(again, last=workspace.latest(name)))
         artifact = execute(name, again, address, run)
     return artifact, "done", again.why

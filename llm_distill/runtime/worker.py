@@ -101,25 +101,29 @@ class _Worker(ForkServerProcess):
 def _follow(messages: Connection, progress: MakeProgress) -> Done | BaseException | None:
     """Show and log what the worker reports until it ends; None if it just died."""
     bars: dict[int, Progress] = {}
+    closing: dict[int, ExitStack] = {}
     with ExitStack() as stack:
+        starts = stack.enter_context(ExitStack())
+        starts.enter_context(progress("start a process for it", None, "", 0))
         while True:
             try:
                 kind, *values = messages.recv()
             except (EOFError, ConnectionResetError):
                 return None
-            if kind == "log":
+            if kind == "begun":
+                starts.close()
+            elif kind == "log":
                 record: logging.LogRecord = values[0]
                 logging.getLogger(record.name).handle(record)
             elif kind == "open":
                 number, *what = values
-                stack.close()  # one bar at a time
-                bars = {number: stack.enter_context(progress(*what))}
+                closing[number] = stack.enter_context(ExitStack())
+                bars[number] = closing[number].enter_context(progress(*what))
             elif kind == "advance":
-                number, n, tokens, cost = values
-                if number in bars:
-                    bars[number].advance(n, tokens, cost)
+                number, *counts = values
+                bars[number].advance(*counts)
             elif kind == "close":
-                stack.close()
+                closing[values[0]].close()
             else:
                 done: Done | BaseException = values[0]
                 return done

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 
+from llm_distill.doing import shown_by
 from llm_distill.runtime.context import StageInputs
 from llm_distill.runtime.perform import Done, perform
 from llm_distill.runtime.ranks import perform_on_ranks
@@ -58,13 +59,15 @@ def work(
     surroundings.enter()
     report = Report(messages)
     logging.getLogger().addHandler(SendLog(report))
+    report.send("begun")
     try:
         launch = stage.launched()
-        done: Done | BaseException = (
-            perform(stage, inputs, report.progress)
-            if launch is None
-            else perform_on_ranks(stage, inputs, launch, report)
-        )
+        with shown_by(report.progress):
+            done: Done | BaseException = (
+                perform(stage, inputs, report.progress)
+                if launch is None
+                else perform_on_ranks(stage, inputs, launch, report)
+            )
     except KeyboardInterrupt:
         return
     except BaseException as error:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from llm_distill.errors import DataError
+from llm_distill.hints import hint
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import score_of
 from llm_distill.stage import Context, Rows, RowsOutput, Stage, later_setting
@@ -111,9 +112,9 @@ class Select(Stage):
     def _check_share(self, found: int, wanted: int) -> None:
         if 0 < found < self.min_share * wanted:
             raise DataError(
-                f"only {found} of the {wanted} rows that are wanted are there; `llm-distill "
-                "status` says what stages before this one have dropped. Mend that, lower n, or "
-                "set min_share: 0 to go on with so few"
+                f"only {found} of the {wanted} rows that are wanted are there. Mend what stages "
+                "before this one drop, lower n, or set min_share: 0 to go on with so few. What "
+                f"they have dropped: {hint('status')}"
             )
 
     def _too_few(self, value: str, count: int, context: Context) -> None:

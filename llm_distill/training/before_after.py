@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm_distill.doing import doing
 from llm_distill.errors import ModelError
 from llm_distill.evaluation.result_rows import AnsweredPrompt, WritingRow
 from llm_distill.evaluation.results import Results
@@ -137,11 +138,13 @@ class BeforeAfter:
         starts = range(0, len(prompts), self.batch_size)
         batches = (prompts[start : start + self.batch_size] for start in starts)
         pad = self.tokenizer.pad_token_id
-        return [
-            self._until_end(ids)
-            for batch in batches
-            for ids in write_greedily(model, batch, self.ends, pad, self.most)
-        ]
+        answers: list[Answer] = []
+        with doing("ask some prompts of the rows", len(prompts), "prompts") as bar:
+            for batch in batches:
+                written = write_greedily(model, batch, self.ends, pad, self.most)
+                answers += [self._until_end(ids) for ids in written]
+                bar.advance(len(batch))
+        return answers
 
     def _until_end(self, ids: Iterable[int]) -> Answer:
         """An answer as far as a model may write here, without the token that ends it."""

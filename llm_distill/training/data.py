@@ -13,7 +13,9 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from llm_distill.doing import doing
 from llm_distill.errors import DataError
+from llm_distill.hints import THIS_STAGE, hint
 from llm_distill.rows.columns import Row
 from llm_distill.rows.messages import is_conversation
 from llm_distill.rows.unusable import AlteredRowError, UnusableRowError
@@ -156,28 +158,31 @@ def token_dataset(
     refused: Counter[str] = Counter()
     altered: Counter[str] = Counter()
     first, total = "", 0
-    for row in rows:
-        total += 1
-        try:
-            examples = encode(row)
-        except UnusableRowError as error:
-            refused[str(error)] += 1
-            if isinstance(error, AlteredRowError):
-                altered[str(error)] += 1
-                first = first or str(row.get("id"))
-            drop(str(error))
-            continue
-        for example in [examples] if isinstance(examples, Mapping) else examples:
-            for column, value in example.items():
-                # As arrays: a list of Python's integers takes up to nine times the memory.
-                is_kept = isinstance(value, (float, np.ndarray))
-                kept = value if is_kept else np.asarray(value, dtype=np.int32)
-                columns.setdefault(column, []).append(kept)
+    with doing(f"read {name} as tokens", unit="rows") as bar:
+        for row in rows:
+            total += 1
+            bar.advance()
+            try:
+                examples = encode(row)
+            except UnusableRowError as error:
+                refused[str(error)] += 1
+                if isinstance(error, AlteredRowError):
+                    altered[str(error)] += 1
+                    first = first or str(row.get("id"))
+                drop(str(error))
+                continue
+            for example in [examples] if isinstance(examples, Mapping) else examples:
+                for column, value in example.items():
+                    # As arrays: a list of Python's integers takes up to nine times the memory.
+                    is_kept = isinstance(value, (float, np.ndarray))
+                    kept = value if is_kept else np.asarray(value, dtype=np.int32)
+                    columns.setdefault(column, []).append(kept)
     if altered.total() > MOST_ALTERED * total:
         raise DataError(
             f"{altered.total()} of {total} rows of '{name}', the first of them '{first}', would "
             f"not be trained as they are: {_listed(altered)}. Take a model whose chat template "
-            "keeps them, or change the rows; `llm-distill preview --tokens` shows one"
+            "keeps them, or change the rows. To see one: "
+            f"{hint('preview', '--tokens', THIS_STAGE, of_file=True)}"
         )
     if not columns:
         why = _listed(refused) or "it is empty"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm_distill.doing import doing
 from llm_distill.errors import ModelError
 from llm_distill.models.limits import check_dataset
 from llm_distill.stage import ModelOutput
@@ -166,10 +167,11 @@ def _save(
     weights: Mapping[str, Any] | None = None,
 ) -> None:
     """weights: by name, in place of the model's own."""
-    if settings.peft is None:
-        save_full(start, source, directory, weights=weights)
-    else:
-        save_adapter(model, source, directory, weights)
+    with doing("save the model" if settings.peft is None else "save the adapter"):
+        if settings.peft is None:
+            save_full(start, source, directory, weights=weights)
+        else:
+            save_adapter(model, source, directory, weights)
 
 
 def _made(settings: TrainingSettings, source: ModelSource, context: Context) -> ModelOutput:

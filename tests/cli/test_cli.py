@@ -134,7 +134,8 @@ def test_names_of_settings_are_never_cut(
 ) -> None:
     monkeypatch.setattr(describe, "console", lambda: Console(width=width))
     describe_stage("train_dpo")
-    assert " per_device_train_batch_size " in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert re.search(r"^ *per_device_train_batch_size( |$)", shown, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

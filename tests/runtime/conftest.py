@@ -23,7 +23,7 @@ CLI = [sys.executable, str(Path(__file__).parents[1] / "cli_with_toys.py")]
 
 
 class _NoBar:
-    def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None: ...
+    def advance(self, *counted: float | None, **named: float | None) -> None: ...
 
 
 @dataclass

@@ -71,6 +71,8 @@ def test_a_run_and_its_rerun(run: Any) -> None:
     assert found[0]["stages"] == ["numbers", "answers"]
     assert found[0]["run"] == found[-1]["run"]
     assert (found[-2]["rows"], found[-2]["dropped"]) == (2, {"odd": 2})
+    assert [(e["number"], e["of"]) for e in found[1:-1]] == [(1, 2), (1, 2), (2, 2), (2, 2)]
+    assert (found[-1]["stages_run"], found[-1]["stages_reused"]) == (2, 0)
     assert (Path(found[-2]["artifact"]) / "manifest.json").is_file()
     assert (Path(found[0]["directory"]) / "run.json").is_file()
     again, _ = run()
@@ -133,17 +135,18 @@ def test_progress_is_told_once_a_second_and_at_its_end(monkeypatch: pytest.Monke
     now = [100.0]
     monkeypatch.setattr(events.time, "monotonic", lambda: now[0])
     out = io.StringIO()
-    with EventDisplay(out).progress("generate (teacher)", 50, "rows", 10) as bar:
-        for _ in range(30):
-            now[0] += 0.1
-            bar.advance(1, tokens=5, cost=0.25)
-        now[0] += 0.5
+    with EventDisplay(out).progress("generate (teacher)", 75, "rows", 10) as bar:
+        for _ in range(60):
+            now[0] += 0.125
+            bar.advance(1, tokens=5, cost=0.25, requests=1)
     found = lines(out.getvalue())
-    assert [(e["done"], e["tokens"]) for e in found][-1] == (40, 150)
-    assert len(found) in (3, 4)  # with 0.1 added thirty times, the third may come late
+    assert [(e["done"], e["requests"], e["tokens"]) for e in found][-1] == (70, 60, 300)
+    assert len(found) == 8
+    assert [e["seconds_left"] is None for e in found] == [True] * 3 + [False] * 5
     last = {k: found[-1][k] for k in ("what", "unit", "total", "cost", "seconds")}
-    told = {"what": "generate (teacher)", "unit": "rows", "total": 50, "cost": 0.25, "seconds": 3.5}
+    told = {"what": "generate (teacher)", "unit": "rows", "total": 75, "cost": 0.25, "seconds": 7.5}
     assert last == told
+    assert found[-1]["seconds_left"] == pytest.approx(5 * 0.125, abs=0.2)
 
 
 def test_warnings_and_scores_of_a_stage() -> None:

@@ -157,6 +157,11 @@ def test_max_cost_stops_before_it_is_passed_and_a_higher_one_goes_on(
     assert "--max-cost" in stopped.err
     assert 0 < len(server.calls) * A_CALL <= 0.2
     before = len(server.calls)
+    in_all = f"in all: 1 stage run; {before} requests, {3 * before} tokens, "
+    spent = f"cost {before * A_CALL:.2f}; "
+    assert in_all + spent in stopped.out  # also of the stage that failed
+    status = cli("status", "--workspace", toy.workspace.root)
+    assert in_all + spent in status.out
     assert cli(*command, 10).code == 0
     assert len(server.calls) == 40
     assert toy.workspace.latest("answers").completions == {"reused": before, "made": 40 - before}

@@ -56,7 +56,19 @@ stages:
     sampling: {{temperature: 1.0, max_tokens: 8}}
     structured_output: {{choice: [food, money, neither]}}
 """
-LINES = ("taught from", "▶ ", "✓ ", "• ", "  generate (teacher): ", "done: ", "report: ")
+LINES = (
+    "taught from",
+    "done: ",
+    "its stages: ",
+    "  start a process",
+    "  load teacher: ",
+    "▶ ",
+    "✓ ",
+    "• ",
+    "  generate (teacher): ",
+    "report: ",
+    "in all: ",
+)
 """How each line of a run that goes well begins."""
 SECONDS_TO_STOP = 25  # a worker that heeds no signal is killed after 30
 

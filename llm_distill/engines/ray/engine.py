@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from llm_distill.cluster import connect, resources
+from llm_distill.doing import doing
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
 from llm_distill.engines.budget import Budget
 from llm_distill.engines.replicas.serving import Serving
@@ -116,11 +117,13 @@ class _Pool:
             ModelError: they do not come.
         """
         until = time.monotonic() + SECONDS_TO_COME
-        while len(self._taking) < wanted:
-            done, _ = ray.wait(list(self._opening), timeout=max(0.0, until - time.monotonic()))
-            if not done:
-                raise ModelError(self._no_room(len(self._taking), wanted))
-            self._opened(done[0])
+        with doing(f"open copies of {self._given[0].name}", wanted, "copies") as bar:
+            while len(self._taking) < wanted:
+                done, _ = ray.wait(list(self._opening), timeout=max(0.0, until - time.monotonic()))
+                if not done:
+                    raise ModelError(self._no_room(len(self._taking), wanted))
+                self._opened(done[0])
+                bar.advance()
 
     def ready(self) -> list[int]:
         if self._opening:

@@ -11,6 +11,7 @@ from vllm.exceptions import VLLMClientError
 from vllm.inputs import tokens_input
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
+from llm_distill.doing import doing
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
 from llm_distill.engines.codec import Codec, Prompt, ScoredTokens
 from llm_distill.engines.vllm.loading import close, load, reason
@@ -43,7 +44,8 @@ class VLLMEngine:
         tokenizer: Any = load_tokenizer(source)
         ends = end_tokens(source, tokenizer)
         self._ends = sorted(ends)
-        self._engine, self._adapter = load(source, settings, tokenizer)
+        with doing(f"load {source.name}"):
+            self._engine, self._adapter = load(source, settings, tokenizer)
         config = self._engine.vllm_config
         self._most = QUEUE * config.scheduler_config.max_num_seqs
         context: int = config.model_config.max_model_len

@@ -25,6 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from llm_distill.doing import doing
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
 from llm_distill.engines.openai.engine import OpenAIEngine
 from llm_distill.engines.openai.exchange import Answer
@@ -152,6 +153,10 @@ class _Server:
 
     def wait(self, seconds: float) -> None:
         """Until it answers."""
+        with doing(f"start a server of {self._name}"):
+            self._wait(seconds)
+
+    def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while not self._answers():
             self.check("before it answered")
