@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from llm_distill.cli import large
+from llm_distill.cli import preview as previewing
 from llm_distill.cli.options import (
     DEFAULT_WORKSPACE,
     File,
@@ -128,21 +129,7 @@ def plan(
     plan_command(*given, selection=selection, root=workspace, as_json=as_json)
 
 
-@app.command()
-def preview(
-    file: File,
-    tokens: Annotated[
-        str, typer.Option("--tokens", help="The training stage whose rows are shown as tokens.")
-    ],
-    n: Annotated[int, typer.Option("-n", help="How many rows.", min=1)] = 3,
-    profile: Profile = None,
-    assignments: Sets = None,
-    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
-) -> None:
-    """Show rows as a training reads them, token by token, with those in the loss marked."""
-    from llm_distill.cli.preview import preview_tokens
-
-    preview_tokens(file, profile, assignments or [], stage=tokens, n=n, root=workspace)
+app.command()(previewing.preview)
 
 
 @app.command()

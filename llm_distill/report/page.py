@@ -13,6 +13,7 @@ from base64 import b64encode
 from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -39,23 +40,18 @@ from llm_distill.report.figures import (
 from llm_distill.report.picture import picture
 from llm_distill.report.samples import MOST_CARDS, MOST_CHARACTERS, samples
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 HERE = Path(__file__).parent
 
 
 def render(run: RunView) -> str:
     """The whole page."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(count=counted, duration=_duration)
-    style = (HERE / "page.css").read_text(encoding="utf-8")
+    environment = templates(HERE)
+    style = style_sheet()
     script = (HERE / "page.js").read_text(encoding="utf-8")
     draws = plots.available()
     numbers = count(1)
@@ -91,17 +87,36 @@ def render(run: RunView) -> str:
         install=None if draws else plots.INSTALL,
         style=Markup(style),
         script=Markup(script),
-        policy="; ".join(
-            [
-                "default-src 'none'",
-                f"style-src '{_digest(style)}'",
-                f"script-src '{_digest(script)}'",
-                "base-uri 'none'",
-                "form-action 'none'",
-            ]
-        ),
+        policy=policy(style, script),
     )
     return page.lstrip()  # the macros at its top leave empty lines
+
+
+def templates(folder: Path) -> Environment:
+    """The templates of a folder; they escape what they are given."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(count=counted, duration=_duration)
+    return environment
+
+
+def style_sheet() -> str:
+    """The style of every page."""
+    return (HERE / "page.css").read_text(encoding="utf-8")
+
+
+def policy(style: str, script: str | None = None) -> str:
+    """A Content-Security-Policy that allows this style and script, and nothing else."""
+    scripts = [] if script is None else [f"script-src '{_digest(script)}'"]
+    own = ["default-src 'none'", f"style-src '{_digest(style)}'", *scripts]
+    return "; ".join([*own, "base-uri 'none'", "form-action 'none'"])
 
 
 def _digest(text: str) -> str:

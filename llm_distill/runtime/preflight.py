@@ -56,10 +56,13 @@ def preflight(
     resolver: Resolver,
     workspace: Workspace,
     must_be_ready: frozenset[str] | set[str] = frozenset(),
+    *,
+    counts_rows: bool = True,
 ) -> Preflight:
     """Look at what is to run.
 
     resolver: with the artifacts that are reused. must_be_ready: stages that are not to run.
+    counts_rows: whether too few rows are a problem.
     """
     to_run = [d.name for d in decisions if d.action == "run" and d.name not in must_be_ready]
     if not to_run:
@@ -70,6 +73,6 @@ def preflight(
         *look.missing_models(),
         *look.missing_devices(),
         *look.missing_disk(),
-        *look.missing_rows(rows),
+        *(look.missing_rows(rows) if counts_rows else ()),
     ]
-    return Preflight(problems, list(look.unlikely(rows)), look.needs)
+    return Preflight(problems, list(look.unlikely(rows)) if counts_rows else [], look.needs)
