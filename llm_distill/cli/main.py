@@ -17,6 +17,7 @@ import typer
 
 from llm_distill.cli import large
 from llm_distill.cli import preview as previewing
+from llm_distill.cli import validate as validating
 from llm_distill.cli.options import (
     DEFAULT_WORKSPACE,
     File,
@@ -29,7 +30,7 @@ from llm_distill.cli.options import (
     WorkspaceDir,
     path_of,
 )
-from llm_distill.errors import EXIT_CODES, LLMDistillError, counted
+from llm_distill.errors import EXIT_CODES, LLMDistillError
 from llm_distill.rows.conversation_forms import Form
 
 EXIT_CODE_LINES = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
@@ -91,16 +92,7 @@ def run(
     )
 
 
-@app.command()
-def validate(file: File, profile: Profile = None, assignments: Sets = None) -> None:
-    """Check a pipeline file and show everything that is wrong with it."""
-    from llm_distill.pipeline.load import load_pipeline
-
-    pipeline = load_pipeline(file, profile=profile, assignments=assignments or [])
-    suffix = f", profile {profile}" if profile else ""
-    typer.echo(f"{pipeline.source}: valid ({counted(len(pipeline.stages), 'stage')}{suffix})")
-
-
+app.command()(validating.validate)
 app.command()(large.rehearse)
 app.command()(large.slurm)
 

@@ -162,7 +162,7 @@ class Walk:
         own = replace(resolver, ready={})
         pipeline = resolver.pipeline
         decisions = list(plan(pipeline, self.workspace, Selection(), resolver=own))
-        found = preflight(decisions, own, self.workspace, counts_rows=False)
+        found = preflight(decisions, own, self.workspace, counts_rows=False, says=self.display.says)
         refused = found.error(pipeline)
         if refused is not None:
             raise refused

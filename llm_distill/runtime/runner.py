@@ -84,7 +84,8 @@ def _check_before(
     own = replace(resolver, first_run=planning(resolver.pipeline, workspace).first_run, ready={})
     pipeline = resolver.pipeline
     decisions = list(plan(pipeline, workspace, selection, resolver=own, read_files=False))
-    found = preflight(decisions, own, workspace, selection.must_be_ready(pipeline))
+    must_be_ready = selection.must_be_ready(pipeline)
+    found = preflight(decisions, own, workspace, must_be_ready, says=display.says)
     refused = found.error(pipeline)
     if refused is not None:
         raise refused
