@@ -11,8 +11,10 @@ import subprocess
 import sys
 import threading
 import tomllib
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -41,6 +43,20 @@ def test_repeat(tmp_path: Path) -> None:
     stages = load_pipeline(str(tmp_path / "rounds.yaml")).stages
     assert list(stages)[2:4] == ["drawn@1", "right@1"]
     assert list(stages)[-2:] == ["trained@3", "exam"]
+
+
+def test_preview(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Callable[..., Any]) -> None:
+    """What is sampled may differ; the rest of what is shown may not."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sums.yaml").write_text(_block("preview.md", "yaml"))
+    shown = cli("preview", "sums.yaml", "-n", "2").out
+    sampled = r"completion|answer: |validation-\d|…$|answers generate|enough select|is_correct"
+    lines = [line for line in _block("preview.md", "text").split("\n") if line.strip(" …")]
+    fixed = [line for line in lines if not re.search(sampled, line)]
+    assert len(fixed) >= 8
+    for line in fixed:
+        assert line in shown
+    assert re.search(r"answers generate  2 rows in, \d out; dropped: .*wrong answer", shown)
 
 
 def test_add_a_stage(tmp_path: Path) -> None:

@@ -108,6 +108,9 @@ def plan(
     retry_failed: RetryFailed = False,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Ask servers for their models too, with their keys.")
+    ] = False,
 ) -> None:
     """Show for each stage whether it would be reused or run, why, and what it takes.
 
@@ -118,7 +121,7 @@ def plan(
 
     selection = Selection(start, until, tuple(force or ()), retry_failed)
     given = file, profile, assignments or []
-    plan_command(*given, selection=selection, root=workspace, as_json=as_json)
+    plan_command(*given, selection=selection, root=workspace, as_json=as_json, deep=deep)
 
 
 app.command()(previewing.preview)

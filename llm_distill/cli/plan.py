@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -48,8 +49,11 @@ def plan_command(
     selection: Selection,
     root: Path,
     as_json: bool = False,
+    deep: bool = False,
 ) -> None:
     """Show what `run` would do now.
+
+    deep: ask servers for their models too, with their keys.
 
     Raises:
         LLMDistillError: with all that would stop it, after the rest is shown.
@@ -58,25 +62,29 @@ def plan_command(
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
     workspace = Workspace(root)
     resolver = planning(pipeline, workspace)
+    out = Console(stderr=True, highlight=False) if as_json else console()
+    if deep:
+        show_before(out, pipeline)
     with disk_explained(workspace.root):
         decisions = list(plan(pipeline, workspace, selection, resolver=resolver))
         folder_of = NeedsOf(pipeline, resolver.ready, this_machine()).folder
         prompts = sampled_prompts(decisions, resolver, folder_of)
         sizes = estimates(decisions, pipeline, workspace, prompts)
-        found = preflight(decisions, resolver, workspace, selection.must_be_ready(pipeline))
+        must_be_ready = selection.must_be_ready(pipeline)
+        found = preflight(decisions, resolver, workspace, must_be_ready, asks_servers=deep)
     planned = Planned(decisions, sizes, found)
     refused = found.error(pipeline)
     if as_json:
         print(json.dumps(_as_json(planned, found.listed(pipeline).found), indent=1))
     else:
-        out = console()
         out.print(_what_runs(decisions))
         out.print(f"{len(sizes)} to run, {len(decisions) - len(sizes)} to reuse")
         if sizes:
             out.print(_what_it_takes(planned))
             for line in _notes(planned):
                 out.print(line, markup=False)
-        show_before(out, pipeline)
+        if not deep and show_before(out, pipeline):
+            out.print("servers are not asked for their models here: run, and plan --deep, do so")
         for warning in found.warnings:
             say(warning, out)
     if refused is not None:

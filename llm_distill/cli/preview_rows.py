@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from llm_distill.cli.display import TerminalDisplay, console, quiet_libraries
-from llm_distill.cli.run import stop_as_after_ctrl_c
+from llm_distill.cli.run import show_before, stop_as_after_ctrl_c
 from llm_distill.engines.budget import Budget
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.preview.page import write_page
@@ -62,6 +62,7 @@ def preview_rows(
         f"[bold]{pipeline.name}[/bold], the first {n} rows of {escape(pipeline.source)}; kept in "
         f"{escape(str(walk.workspace.root))}"
     )
+    show_before(out, pipeline)
     try:
         walk.run()
     finally:

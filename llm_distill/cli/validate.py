@@ -50,6 +50,7 @@ def _look(pipeline: PipelineConfig, root: Path) -> None:
         LLMDistillError: with all that would stop it.
     """
     from llm_distill.cli.display import console, quiet_libraries, say
+    from llm_distill.cli.run import show_before
     from llm_distill.runtime.artifact import Workspace
     from llm_distill.runtime.disk import disk_explained
     from llm_distill.runtime.plan import Selection, plan, planning
@@ -57,6 +58,7 @@ def _look(pipeline: PipelineConfig, root: Path) -> None:
 
     quiet_libraries()
     out, workspace = console(), Workspace(root)
+    show_before(out, pipeline)
     resolver = planning(pipeline, workspace)
     with disk_explained(workspace.root):
         decisions = list(plan(pipeline, workspace, Selection(), resolver=resolver))

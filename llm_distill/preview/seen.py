@@ -33,6 +33,8 @@ FAILED = ("error", "finish_reason")
 """Columns that say what the reason of a dropped row says."""
 MAIN = ("question", "messages", "prompt", "completion", "text")
 """Of these the first is shown of a row to which a stage has added nothing."""
+LONG = 20
+"""Characters of a text that is not repeated."""
 MOST_LOOKED_AT = 1000
 """Rows of an input that are looked for among those that are kept."""
 
@@ -181,8 +183,13 @@ def _texts(row: Row, before: Mapping[str, Row]) -> dict[str, str]:
     main = [name for name in MAIN if name in shown][:1] if came else []
     chosen = new or {name: shown[name] for name in main} or shown
     order = [*(name for name in FIRST if name in chosen), *chosen]
-    found = {name: plain(chosen[name]) for name in dict.fromkeys(order)}
-    return {name: text for name, text in found.items() if text is not None}
+    found: dict[str, str] = {}
+    for name in dict.fromkeys(order):
+        text = plain(chosen[name])
+        if text is not None:
+            same = next((other for other, shown in found.items() if shown == text), None)
+            found[name] = f"as {same}" if same is not None and len(text) > LONG else text
+    return found
 
 
 def _came_from(row: Row, before: Mapping[str, Row]) -> Row:

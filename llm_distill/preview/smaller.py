@@ -10,6 +10,7 @@ Requests stay as they would be asked, so what is answered here is known to the r
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -218,7 +219,8 @@ def _cut(stage: Stage, name: str, n: int, stages: Mapping[str, Stage], said: lis
         if now != value:
             changes[setting] = value
             if setting != "max_error_rate":  # which says itself that rows have failed
-                said.append(f"{setting}: {value} in place of {now}: the sample is small")
+                shown = json.dumps(value), json.dumps(now, default=str)
+                said.append(f"{setting}: {shown[0]} in place of {shown[1]}: the sample is small")
     if isinstance(stage, Split) and any(size and size >= 1 for size in stage.parts.values()):
         changes["parts"] = _as_shares(stage.parts)
         said.append("parts: by shares, as the counts are those of all rows")

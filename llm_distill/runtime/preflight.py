@@ -67,12 +67,14 @@ def preflight(
     must_be_ready: frozenset[str] | set[str] = frozenset(),
     *,
     counts_rows: bool = True,
+    asks_servers: bool = True,
     says: Callable[[str], None] = lambda _: None,
 ) -> Preflight:
     """Look at what is to run: nothing is written, and nothing is asked that costs.
 
     resolver: with the artifacts that are reused. must_be_ready: stages that are not to run.
-    counts_rows: whether too few rows are a problem. says: told what takes long.
+    counts_rows: whether too few rows are a problem. asks_servers: which are sent their keys.
+    says: told what takes long.
     """
     to_run = [d.name for d in decisions if d.action == "run" and d.name not in must_be_ready]
     if not to_run:
@@ -80,12 +82,13 @@ def preflight(
     look = Look(resolver, workspace, this_machine(), to_run)
     rows = most_rows(decisions, resolver.pipeline)
     with _said_if_long(says):
-        return _found(look, decisions, rows, counts_rows)
+        return _found(look, decisions, rows, counts_rows, asks_servers)
 
 
 @contextmanager
 def _said_if_long(says: Callable[[str], None]) -> Iterator[None]:
-    timer = Timer(SECONDS, says, ["looking at models, servers and first prompts, before anything"])
+    what = "looking at models, servers and first prompts before anything is asked"
+    timer = Timer(SECONDS, says, [what])
     timer.daemon = True
     timer.start()
     try:
@@ -99,6 +102,7 @@ def _found(
     decisions: Sequence[Decision],
     rows: Mapping[str, int | None],
     counts_rows: bool,
+    asks_servers: bool,
 ) -> Preflight:
     pipeline = look.pipeline
     problems = [
@@ -109,7 +113,7 @@ def _found(
         *unreadable(look),
     ]
     warnings = list(look.unlikely(rows)) if counts_rows else []
-    served = list(unserved(look))
+    served = list(unserved(look)) if asks_servers else []
     broken = {p.place[1] for p in (*problems, *served) if isinstance(p, Problem)}
 
     def wanted(name: str) -> bool:

@@ -154,9 +154,9 @@ def test_counts_and_gates_adapt_to_few_rows(write: Any, cli: Any) -> None:
     said = cli("preview", file)
     assert said.code == 0, said
     assert "n: 4 in place of 9" in said.out
-    assert "strict: False in place of True: the sample is small" in said.out
+    assert "strict: false in place of true: the sample is small" in said.out
     assert "parts: by shares" in said.out
-    assert "minimum: {} in place of {'kappa': 0.99}" in said.out
+    assert 'minimum: {} in place of {"kappa": 0.99}' in said.out
     one = cli("preview", file, "-n", "1")
     assert one.code == 0, one
     assert "passed over: 'rows' has 1 item; an interval needs at least 2" in one.out

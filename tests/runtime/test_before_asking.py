@@ -14,7 +14,7 @@ from aiohttp import web
 
 from llm_distill.runtime import preflight
 from tests.engines.loopback import Loopback
-from tests.runtime.test_preflight import refused
+from tests.runtime.test_preflight import refused as refused_without_servers
 
 MODELS = Path(__file__).parents[2] / "data" / "models"
 ASK = {
@@ -24,6 +24,18 @@ ASK = {
     "template": "ask.jinja",
     "sampling": {"max_tokens": 5},
 }
+
+
+def refused(cli: Any, file: str, deep: bool = False) -> str:
+    """What `run` says as it refuses; `plan` (with --deep where servers are asked) says it too."""
+    if not deep:
+        return str(refused_without_servers(cli, file))
+    found, planned = cli("run", file), cli("plan", file, "--deep")
+    assert found.code == planned.code == 4, (found, planned)
+    assert found.err == planned.err == cli("validate", file, "--deep").err
+    assert cli("plan", file).code == 0  # it sends nothing
+    assert not list(Path("data/runs").glob("*/*"))
+    return str(found.err)
 
 
 @pytest.fixture
@@ -113,7 +125,9 @@ def test_a_server_is_asked_for_its_models(
         down=served(down),
         unused=served(down),
     )
-    said = refused(cli, file)
+    assert "servers are not asked for their models here" in cli("plan", file).out
+    assert server.models_asked == 0
+    said = refused(cli, file, deep=True)
     assert (
         f"models.typo.engine.model: {server.url} has no model 'served-modle'; "
         "did you mean 'served-model'? allowed: other-model, served-model" in said
@@ -130,11 +144,11 @@ def test_a_server_without_a_list_is_said_and_no_error(
 ) -> None:
     elsewhere = server.url.removesuffix("/v1")  # where there is no /models
     file = write({"one": ASK}, m=served(elsewhere))
-    planned = cli("plan", file)
+    planned = cli("plan", file, "--deep")
     assert planned.code == 0
     assert "answers HTTP 404 to a question for its models; is engine.base_url right?" in planned.out
     azure = write({"one": ASK}, m=served(server.url, model="my-deployment", api_version="1"))
-    planned = cli("plan", azure)
+    planned = cli("plan", azure, "--deep")
     assert planned.code == 0
     assert "has no model 'my-deployment'" in planned.out
 
@@ -162,13 +176,15 @@ def test_a_key_that_is_refused(write: Any, cli: Any, monkeypatch: pytest.MonkeyP
     found = Loopback()
     try:
         file = write({"one": ASK}, m=served(found.url, api_key_env="SOME_VARIABLE"))
-        assert "set the environment variable SOME_VARIABLE to a key for it" in refused(cli, file)
+        assert "set the environment variable SOME_VARIABLE to a key for it" in refused(
+            cli, file, deep=True
+        )
         monkeypatch.setenv("SOME_VARIABLE", "sk-wrong")
-        said = refused(cli, file)
+        said = refused(cli, file, deep=True)
         assert "it refuses the key in the environment variable SOME_VARIABLE" in said
         assert "sk-wrong" not in said
         monkeypatch.setenv("SOME_VARIABLE", "sk-right")
-        assert cli("plan", file).code == 0
+        assert cli("plan", file, "--deep").code == 0
     finally:
         found.close()
 
