@@ -65,6 +65,9 @@ def preview_rows(
     show_before(out, pipeline)
     try:
         walk.run()
+    except KeyboardInterrupt:
+        out.print("[yellow]stopped[/yellow]: what was answered is kept, and is not asked again")
+        raise SystemExit(130) from None
     finally:
         stages = [seen(each, n) for each in walk.found]
         for each in stages:

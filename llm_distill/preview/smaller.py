@@ -5,47 +5,29 @@
     drafts          n 4 in place of 20; of 'seeds', and examples of 'seeds_beside'
     trained         a training: passed over, and what reads it gets its untrained base
 
-Requests stay as they would be asked, so what is answered here is known to the run.
+Requests stay as they would be asked, so what is answered here is known to the run; where examples
+are drawn from more rows than are read here, the run draws others.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from llm_distill.errors import ConfigError, counted
 from llm_distill.pipeline.graph import base_model, upstream
-from llm_distill.pipeline.problems import Path as Place
-from llm_distill.pipeline.problems import parts
 from llm_distill.pipeline.schema import PipelineConfig
+from llm_distill.preview.counts import cut, divided
+from llm_distill.preview.references import with_reference, with_references
 from llm_distill.stage import Stage, references, rows_of
 from llm_distill.stages.generate import Generate
 from llm_distill.stages.load_dataset import LoadDataset
+from llm_distill.stages.select import Select
 from llm_distill.stages.split import Split
 
 BESIDE = 100
-"""Rows of a dataset that others are compared with, or that are shown as examples."""
-CANDIDATES = 4
-"""Of a row, at most; enough for votes and pairs. Candidates of candidates: one."""
+"""Rows of a dataset that others are compared with, that are shown as examples, or divided."""
 OTHER = "_other"
-CUT: Mapping[str, Callable[[int], int]] = {
-    "n": lambda rows: rows,
-    "draws": lambda rows: rows,
-    "n_questions": lambda rows: max(rows, CANDIDATES),
-    "max_questions": lambda rows: rows,
-    "samples": lambda rows: CANDIDATES,
-}
-"""Settings that are counts of rows or requests: no more than this."""
-GATES: Mapping[str, Any] = {
-    "strict": False,
-    "min_share": 0.0,
-    "max_error_rate": 1.0,
-    "minimum": {},
-    "min_count": 1,
-}
-"""Settings that stop a run where there is too little."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +35,12 @@ class Smaller:
     """pipeline: the stages that are walked, in order.
 
     notes: by stage, what is other than in the file. passed_over: stages that are not walked, and
-        why. behind: what is walked behind a training, with its untrained base.
+        why.
     """
 
     pipeline: PipelineConfig
     notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     passed_over: Mapping[str, str] = field(default_factory=dict)
-    behind: Sequence[str] = ()
 
 
 def beside_name(name: str, what: str) -> str:
@@ -119,13 +100,17 @@ def smaller(pipeline: PipelineConfig, n: int, stage: str | None) -> Smaller:
             if beside.get(name):
                 more = beside_name(name, "beside")
                 found[more] = _fewer(own, BESIDE, notes.setdefault(more, []))
-                notes[more].append("read as examples, or as what others are compared with")
+                notes[more].append("read as examples, as what others are compared with, or divided")
             continue
         own = _untrained(own, stages, said)
         own = _compared_with_more(own, stages, beside)
-        found[name] = _cut(own, name, n, stages, said)
-    behind = [name for name in found if name in stages and _is_behind(name, stages)]
-    return Smaller(_replaced(pipeline, found), notes, passed_over, behind)
+        if isinstance(own, Split):
+            whole = beside_name(name, "whole")
+            found[whole] = divided(own)
+            own = Select(stage="select", rows=whole, n=n, min_share=0.0)
+            said.append(f"the first {counted(n, 'row')} of this part")
+        found[name] = cut(own, n, _asks_before(name, stages), said)
+    return Smaller(_replaced(pipeline, found), notes, passed_over)
 
 
 def _with_inputs(wanted: Sequence[str], stages: Mapping[str, Stage]) -> set[str]:
@@ -166,7 +151,7 @@ def _read_beside(kept: set[str], stages: Mapping[str, Stage]) -> dict[str, bool]
 def _costs_nothing(stage: Stage, place: str) -> bool:
     """Whether more rows there are neither passed on nor asked about."""
     if place == "rows":
-        return False
+        return isinstance(stage, Split)  # few rows may leave a part without any
     apart = with_reference(stage, place, OTHER)  # the same rows may be named in another place too
     few = dict.fromkeys(rows_of(apart), 10)
     try:
@@ -204,41 +189,6 @@ def _compared_with_more(
     return stage
 
 
-def _cut(stage: Stage, name: str, n: int, stages: Mapping[str, Stage], said: list[str]) -> Stage:
-    """The stage with smaller counts, and without gates."""
-    changes: dict[str, Any] = {}
-    for setting, most in CUT.items():
-        now, limit = getattr(stage, setting, None), most(n)
-        if isinstance(stage, Generate) and setting == "n":
-            limit = 1 if _asks_before(name, stages) else CANDIDATES
-        if isinstance(now, int) and now > limit:
-            changes[setting] = limit
-            said.append(f"{setting}: {limit} in place of {now:,}")
-    for setting, value in GATES.items():
-        now = getattr(stage, setting, value)
-        if now != value:
-            changes[setting] = value
-            if setting != "max_error_rate":  # which says itself that rows have failed
-                shown = json.dumps(value), json.dumps(now, default=str)
-                said.append(f"{setting}: {shown[0]} in place of {shown[1]}: the sample is small")
-    if isinstance(stage, Split) and any(size and size >= 1 for size in stage.parts.values()):
-        changes["parts"] = _as_shares(stage.parts)
-        said.append("parts: by shares, as the counts are those of all rows")
-    return stage.model_copy(update=changes) if changes else stage
-
-
-def _as_shares(sizes: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Parts of a sample; of counts, their shares of all that is counted."""
-    counts = {name: size for name, size in sizes.items() if size is not None and size >= 1}
-    left = 1 - sum(size for size in sizes.values() if size is not None and size < 1)
-    room = left / 2 if None in sizes.values() else left
-    total = sum(counts.values())
-    return {
-        name: room * size / total if size is not None and name in counts else size
-        for name, size in sizes.items()
-    }
-
-
 def _asks_before(name: str, stages: Mapping[str, Stage]) -> bool:
     """Whether a stage's rows are candidates already."""
     reached = _with_inputs([name], stages) - {name}
@@ -259,14 +209,6 @@ def _is_above(above: str, name: str, stages: Mapping[str, Stage]) -> bool:
     )
 
 
-def _is_behind(name: str, stages: Mapping[str, Stage]) -> bool:
-    """Whether a training comes before it."""
-    return any(
-        stages[above].output == "model" or _is_behind(above, stages)
-        for above in upstream(stages[name], stages)
-    )
-
-
 def without(pipeline: PipelineConfig, name: str) -> PipelineConfig | None:
     """The pipeline where what reads this stage reads its `rows` instead; None where none can.
 
@@ -282,29 +224,6 @@ def without(pipeline: PipelineConfig, name: str) -> PipelineConfig | None:
         if other != name
     }
     return _replaced(pipeline, stages)
-
-
-def with_references(stage: Stage, renamed: Mapping[str, str]) -> Stage:
-    """The stage with other names of stages and models; each once where they are a list."""
-    for place, target, _ in reversed(references(stage)):
-        if renamed.get(target, target) != target:
-            stage = with_reference(stage, place, renamed[target])
-    return stage
-
-
-def with_reference(stage: Stage, place: str, name: str) -> Stage:
-    """The stage with another name at a place such as `models[1]`."""
-    changed: Stage = _with(stage, parts(place), name)
-    return changed
-
-
-def _with(settings: Any, place: Place, name: str) -> Any:
-    first, *rest = place
-    if isinstance(first, int):
-        changed = [name if index == first else each for index, each in enumerate(settings)]
-        return type(settings)(dict.fromkeys(changed))
-    inner = getattr(settings, first)
-    return settings.model_copy(update={first: _with(inner, tuple(rest), name) if rest else name})
 
 
 def _replaced(pipeline: PipelineConfig, stages: dict[str, Stage]) -> PipelineConfig:

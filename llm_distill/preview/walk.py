@@ -68,6 +68,8 @@ class Walk:
     def __post_init__(self) -> None:
         self.workspace = Workspace(self.real.root / FOLDER)
         self.workspace.completions = self.real.completions
+        self.order = {name: 2 * index for index, name in enumerate(self.original.stages)}
+        self.order |= {beside_name(n, "beside"): at + 1 for n, at in self.order.items()}
 
     def run(self) -> RunRecord:
         """Walk all stages.
@@ -124,7 +126,7 @@ class Walk:
             raise
         resolver.ready[name] = artifact
         record.used(name, artifact, state, artifact.manifest.seconds, why)
-        if name in self.original.stages or name in self.smaller.notes:
+        if name in self.order:
             written = self._written(name, stage, artifact, run)
             rows = resolver.ready.get(getattr(stage, "rows", None) or "")
             notes = self.smaller.notes.get(name, ())
@@ -138,9 +140,7 @@ class Walk:
 
     def _in_order(self) -> None:
         """As in the file; what is read beside a dataset comes after it."""
-        order = {name: 2.0 * index for index, name in enumerate(self.original.stages)}
-        order |= {beside_name(name, "beside"): place + 1 for name, place in order.items()}
-        self.found.sort(key=lambda each: order[each.name])
+        self.found.sort(key=lambda each: self.order[each.name])
 
     def _written(self, name: str, stage: Stage, made: Artifact, run: Run) -> Artifact | None:
         """What the model wrote where not all of it could be read: as it was stored just now."""

@@ -45,7 +45,12 @@ def unaskable(
         return
     from llm_distill.runtime.prompt_sample import Sampler
 
-    sampler = Sampler(resolver, folder_of)
+    def folder_of_loaded(model: str) -> Path | None:
+        """Of others it is not known how they are spoken to: by a server, or by a script."""
+        engine = resolver.model_config(model).engine.answering()
+        return folder_of(model) if engine.loads_weights else None
+
+    sampler = Sampler(resolver, folder_of_loaded)
     for name in names:
         stage = resolver.pipeline.stages[name]
         size, n_requests = _size(stage, found[name])

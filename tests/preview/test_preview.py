@@ -155,7 +155,8 @@ def test_counts_and_gates_adapt_to_few_rows(write: Any, cli: Any) -> None:
     assert said.code == 0, said
     assert "n: 4 in place of 9" in said.out
     assert "strict: false in place of true: the sample is small" in said.out
-    assert "parts: by shares" in said.out
+    assert "the first 3 rows of this part" in said.out
+    assert "part select  12 rows in, 3 out" in said.out  # of 20
     assert 'minimum: {} in place of {"kappa": 0.99}' in said.out
     one = cli("preview", file, "-n", "1")
     assert one.code == 0, one

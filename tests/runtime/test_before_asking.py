@@ -228,6 +228,11 @@ def test_messages_that_the_chat_template_refuses(write: Any, cli: Any) -> None:
     folded = write({"one": {**ASK, "system_template": "other.jinja"}},
                    m={**chat, "system_role": "fold"})  # fmt: skip
     assert cli("plan", folded).code == 0
+    script = {"kind": "scripted", "function": "tests.engines.test_ray:reply"}
+    scripted = write(
+        {"one": {**ASK, "system_template": "other.jinja"}}, m={**chat, "engine": script}
+    )
+    assert cli("plan", scripted).code == 0  # which has no template
 
 
 def test_what_takes_long_is_said(
