@@ -190,18 +190,21 @@ def test_a_key_that_is_refused(write: Any, cli: Any, monkeypatch: pytest.MonkeyP
 
 
 def test_prompts_that_cannot_be_made_of_the_rows_that_are_there(write: Any, cli: Any) -> None:
-    rows = [{"id": str(n), "question": f"{n}?", "more": None} for n in range(30)]
-    rows[1]["question"] = " "
+    rows = [
+        {"id": str(n), "question": f"{n}?", "more": None, "few": "x" if n > 2 else " "}
+        for n in range(30)
+    ]
     file = write(
         {
             "one": {**ASK, "template": "more.jinja"},
-            "some": ASK,
+            "some": {**ASK, "template": "few.jinja"},
             "typo": {**ASK, "template": "o.jinja"},
         },
         rows,
         m=text(),
     )
     Path("more.jinja").write_text("{{ question }} {{ more }}")
+    Path("few.jinja").write_text("{{ few }}")
     Path("o.jinja").write_text("{{ question.nothing }}")
     said = refused(cli, file)
     assert "stages.one.template: a prompt: 0-0: template more.jinja: more is null" in said
@@ -209,7 +212,7 @@ def test_prompts_that_cannot_be_made_of_the_rows_that_are_there(write: Any, cli:
     assert "has no attribute 'nothing'" in said
     assert "stages.some" not in said
     planned = cli("plan", file)
-    assert "stages.some.template: a prompt: 1-0: template ask.jinja: question is null or empty" in (
+    assert "stages.some.template: a prompt: 0-0: template few.jinja: few is null or empty" in (
         planned.out
     )
 
@@ -233,6 +236,24 @@ def test_messages_that_the_chat_template_refuses(write: Any, cli: Any) -> None:
         {"one": {**ASK, "system_template": "other.jinja"}}, m={**chat, "engine": script}
     )
     assert cli("plan", scripted).code == 0  # which has no template
+
+
+def test_conversations_of_which_some_are_refused_are_a_warning(write: Any, cli: Any) -> None:
+    template = (
+        "{% if messages[0]['role'] != 'user' %}{{ raise_exception('must begin with a user') }}"
+        "{% endif %}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    )
+    Path("user_first.jinja").write_text(template)
+    turns = [{"role": "assistant", "content": "Hi"}, {"role": "user", "content": "2 + 2?"}]
+    rows = [{"id": str(n), "messages": turns if n < 3 else turns[1:]} for n in range(30)]
+    talk = {"stage": "generate", "rows": "rows", "model": "m", "messages_column": "messages"}
+    chat = {"model_name_or_path": "tiny-teacher", "chat_template": "user_first.jinja"}
+    file = write({"talk": talk}, rows, m=chat)
+    planned = cli("plan", file)
+    assert planned.code == 0, planned
+    assert "stages.talk.model: a prompt: 0-0: model 'm': refused by the chat template" in (
+        planned.out
+    )
 
 
 def test_what_takes_long_is_said(
