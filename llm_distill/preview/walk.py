@@ -19,7 +19,7 @@ from llm_distill.preview.smaller import Smaller, beside_name, without
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.disk import disk_explained
 from llm_distill.runtime.execute import Display, Run
-from llm_distill.runtime.plan import Selection, plan
+from llm_distill.runtime.plan import Selection, decide, plan
 from llm_distill.runtime.preflight import preflight
 from llm_distill.runtime.record import RunRecord, StageRecord
 from llm_distill.runtime.resolve import Resolver
@@ -170,6 +170,9 @@ class Walk:
             self.display.says(warning)
 
     def _say_what_is_asked(self, name: str, stage: Stage, resolver: Resolver) -> None:
+        """Of a stage that is not there already."""
+        if decide(name, resolver, self.workspace, retry_failed=True).artifact is not None:
+            return
         for model, n, where in _asked_of_servers(stage, resolver):
             self.display.says(f"{name}: at most {counted(n, 'request')} to '{model}' at {where}")
 
