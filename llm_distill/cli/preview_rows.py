@@ -14,6 +14,7 @@ from rich.text import Text
 from llm_distill.cli.display import TerminalDisplay, console, quiet_libraries
 from llm_distill.cli.run import show_before, stop_as_after_ctrl_c
 from llm_distill.engines.budget import Budget
+from llm_distill.errors import counted
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.preview.page import write_page
 from llm_distill.preview.seen import Seen, SeenRow, seen
@@ -59,8 +60,8 @@ def preview_rows(
     display = PreviewDisplay(out)
     walk = Walk(fewer, pipeline, Workspace(root), display, Budget(max_cost))
     out.print(
-        f"[bold]{pipeline.name}[/bold], the first {n} rows of {escape(pipeline.source)}; kept in "
-        f"{escape(str(walk.workspace.root))}"
+        f"[bold]{pipeline.name}[/bold], the first {counted(n, 'row')} of "
+        f"{escape(pipeline.source)}; kept in {escape(str(walk.workspace.root))}"
     )
     show_before(out, pipeline)
     try:

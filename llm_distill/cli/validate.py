@@ -38,7 +38,7 @@ def validate(
     if deep:
         _look(pipeline, workspace)
     suffix = f", profile {profile}" if profile else ""
-    depth = ", and so is what it names" if deep else ""
+    depth = ", and what it names can be used" if deep else ""
     stages = counted(len(pipeline.stages), "stage")
     typer.echo(f"{pipeline.source}: valid{depth} ({stages}{suffix})")
 

@@ -164,7 +164,7 @@ def _costs_nothing(stage: Stage, place: str) -> bool:
 def _fewer(stage: LoadDataset, n: int, said: list[str]) -> LoadDataset:
     if stage.limit is not None and stage.limit <= n:
         return stage
-    said.append(f"its first {counted(n, 'row')}")
+    said.append(f"at most its first {counted(n, 'row')}")
     return stage.model_copy(update={"limit": n})
 
 
