@@ -94,7 +94,7 @@ def test_nothing_is_paid_for_twice(write: Any, cli: Any, server: Loopback) -> No
     assert len(server.calls) == 2
     assert not list(Path("data/artifacts").glob("[a-z]*"))
     assert not list(Path("data/runs").glob("*"))
-    assert "at most" not in cli("preview", file, "-n", "2").out
+    assert "requests to" not in cli("preview", file, "-n", "2").out
     assert len(server.calls) == 2
     assert cli("run", file).code == 0
     assert len(server.calls) == N_ROWS  # those of the preview were known
