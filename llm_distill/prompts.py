@@ -210,11 +210,17 @@ def _read(name: str) -> tuple[Path, bytes]:
     if path is None or not path.is_file():
         path = find_resource(f"prompts/{name}")
     if path is None or not path.is_file():
+        if re.search(r"[{}\n]|\w \w", name):
+            raise ConfigError(
+                f"template {quoted(name)}: a template is a file, and this is its text; write the "
+                "text into prompts/NAME.jinja, and here NAME.jinja"
+            )
         bundled = bundled_root() / "prompts"
         known = (str(p.relative_to(bundled)) for p in bundled.rglob("*.jinja"))
+        looked_in = dict.fromkeys((Path.cwd(), Path.cwd() / "prompts", bundled))
         raise ConfigError(
-            f"template '{name}' is not there; looked in {Path.cwd()}, {Path.cwd() / 'prompts'} "
-            f"and {bundled}; {nearest(name, known)}"
+            f"template '{name}' is not there; looked in {' and '.join(map(str, looked_in))}; "
+            f"{nearest(name, known)}"
         )
     if path.suffix not in ENDINGS:
         raise ConfigError(

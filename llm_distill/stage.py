@@ -325,7 +325,7 @@ class Stage(BaseModel):
         return None
 
     def missing(self) -> Iterable[tuple[str, str]]:
-        """Packages that its settings need and that are not there: (place, message)."""
+        """What its settings need and is not there, such as a package: (place, message)."""
         return ()
 
     def source_digests(self) -> dict[str, str]:

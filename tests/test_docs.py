@@ -47,6 +47,20 @@ def test_repeat(tmp_path: Path) -> None:
     assert list(stages)[-2:] == ["trained@3", "exam"]
 
 
+def test_preview(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Callable[..., Any]) -> None:
+    """What is sampled may differ; the rest of what is shown may not."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sums.yaml").write_text(_block("preview.md", "yaml"))
+    shown = cli("preview", "sums.yaml", "-n", "2").out
+    sampled = r"completion|answer: |validation-\d|…$|answers generate|enough select|is_correct"
+    lines = [line for line in _block("preview.md", "text").split("\n") if line.strip(" …")]
+    fixed = [line for line in lines if not re.search(sampled, line)]
+    assert len(fixed) >= 8
+    for line in fixed:
+        assert line in shown
+    assert re.search(r"answers generate  2 rows in, \d out; dropped: .*wrong answer", shown)
+
+
 def test_add_a_stage(tmp_path: Path) -> None:
     """The example as a third-party package: a module and an entry point, both on the path."""
     package = tmp_path / "site" / "my_package"

@@ -13,6 +13,7 @@ from llm_distill.errors import ConfigError, DataError, ModelError
 from llm_distill.models.files import check_model_dir
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.prompts import LARGEST_FILE, LONGEST_PROMPT, load_template
+from tests.engines.loopback import Loopback
 
 SECRET = "ghp_abcdefghij0123456789"
 
@@ -137,12 +138,16 @@ def test_who_gets_prompts_and_which_key_is_said_before_anything_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Any
 ) -> None:
     monkeypatch.setenv("SOMEBODYS_KEY", "not to be shown")
-    engine = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "api_key_env": "SOMEBODYS_KEY"}
-    model = {"model_name_or_path": "m", "engine": engine}
+    server = Loopback()
+    engine = {"kind": "openai", "base_url": server.url, "api_key_env": "SOMEBODYS_KEY"}
+    model = {"model_name_or_path": "served-model", "engine": engine}
     file = pipeline(tmp_path, {"m": model, "unused": model}, ASKS)
-    said = "model 'm': prompts go to http://127.0.0.1:9/v1 with the key in SOMEBODYS_KEY"
+    said = f"model 'm': prompts go to {server.url} with the key in SOMEBODYS_KEY"
     planned = cli("plan", file, "--workspace", tmp_path / "w")
+    assert server.models_asked == 0
     ran = cli("run", file, "--workspace", tmp_path / "w")
+    assert server.models_asked == 1
+    server.close()
     for each in (planned, ran):
         assert said in " ".join(each.out.split())
         assert "unused" not in each.out

@@ -16,7 +16,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from llm_distill.cli import init, large, prune, schema, sweep
-from llm_distill.cli.complete import known_stages, stages_of_file, stages_of_run
+from llm_distill.cli import preview as previewing
+from llm_distill.cli import validate as validating
+from llm_distill.cli.complete import known_stages, stages_of_run
 from llm_distill.cli.complete import runs as complete_runs
 from llm_distill.cli.options import (
     DEFAULT_WORKSPACE,
@@ -32,7 +34,7 @@ from llm_distill.cli.options import (
     WorkspaceDir,
     path_of,
 )
-from llm_distill.errors import EXIT_CODES, LLMDistillError, counted
+from llm_distill.errors import EXIT_CODES, LLMDistillError
 from llm_distill.rows.conversation_forms import Form
 
 EXIT_CODE_LINES = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
@@ -96,16 +98,7 @@ def run(
     )
 
 
-@app.command()
-def validate(file: File, profile: Profile = None, assignments: Sets = None) -> None:
-    """Check a pipeline file and show everything that is wrong with it."""
-    from llm_distill.pipeline.load import load_pipeline
-
-    pipeline = load_pipeline(file, profile=profile, assignments=assignments or [])
-    suffix = f", profile {profile}" if profile else ""
-    typer.echo(f"{pipeline.source}: valid ({counted(len(pipeline.stages), 'stage')}{suffix})")
-
-
+app.command()(validating.validate)
 app.command()(large.rehearse)
 app.command()(large.slurm)
 app.command()(sweep.sweep)
@@ -124,6 +117,9 @@ def plan(
     retry_failed: RetryFailed = False,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Ask servers for their models too, with their keys.")
+    ] = False,
 ) -> None:
     """Show for each stage whether it would be reused or run, why, and what it takes.
 
@@ -134,29 +130,10 @@ def plan(
 
     selection = Selection(start, until, tuple(force or ()), retry_failed)
     given = file, profile, assignments or []
-    plan_command(*given, selection=selection, root=workspace, as_json=as_json)
+    plan_command(*given, selection=selection, root=workspace, as_json=as_json, deep=deep)
 
 
-@app.command()
-def preview(
-    file: File,
-    tokens: Annotated[
-        str,
-        typer.Option(
-            "--tokens",
-            help="The training stage whose rows are shown as tokens.",
-            autocompletion=stages_of_file,
-        ),
-    ],
-    n: Annotated[int, typer.Option("-n", help="How many rows.", min=1)] = 3,
-    profile: Profile = None,
-    assignments: Sets = None,
-    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
-) -> None:
-    """Show rows as a training reads them, token by token, with those in the loss marked."""
-    from llm_distill.cli.preview import preview_tokens
-
-    preview_tokens(file, profile, assignments or [], stage=tokens, n=n, root=workspace)
+app.command()(previewing.preview)
 
 
 @app.command()

@@ -35,8 +35,11 @@ def plan_command(
     selection: Selection,
     root: Path,
     as_json: bool = False,
+    deep: bool = False,
 ) -> None:
     """Show what `run` would do now.
+
+    deep: ask servers for their models too, with their keys.
 
     Raises:
         LLMDistillError: with all that would stop it, after the rest is shown.
@@ -45,8 +48,10 @@ def plan_command(
     Given(file, profile, assignments, str(root)).remember()
     pipeline = load_pipeline(file, profile=profile, assignments=assignments)
     out = Console(stderr=True, highlight=False, soft_wrap=True) if as_json else console()
+    if deep:
+        show_before(out, pipeline)
     with showing(out), doing("look at what is there"):
-        found = planned(pipeline, Workspace(root), selection)
+        found = planned(pipeline, Workspace(root), selection, asks_servers=deep)
     if as_json:
         print(json.dumps(found.as_json(), indent=1))
     else:
@@ -57,7 +62,8 @@ def plan_command(
             out.print(_what_it_takes(found))
             for line in _notes(found):
                 out.print(line, markup=False)
-        show_before(out, pipeline)
+        if not deep and show_before(out, pipeline):
+            out.print("servers are not asked for their models here: run, and plan --deep, do so")
         for warning in found.preflight.warnings:
             say(warning, out)
     refused = found.preflight.error(pipeline)

@@ -116,12 +116,17 @@ def _prepared(
     return pipeline, workspace
 
 
-def show_before(out: Console, pipeline: PipelineConfig) -> None:
-    """What is left out; who is sent prompts and a key: a file may be somebody else's."""
+def show_before(out: Console, pipeline: PipelineConfig) -> bool:
+    """What is left out; who is sent prompts and a key: a file may be somebody else's.
+
+    Returns:
+        Whether anybody is.
+    """
     if pipeline.unread:
         names = ", ".join(pipeline.unread)
         out.print(f"optional and read by no stage, so not run: {names}", markup=False)
     named = {model for stage in pipeline.stages.values() for model in models_of(stage)}
+    is_sent = False
     for name, config in pipeline.models.items():
         engine = config.engine
         if name in named and isinstance(engine, OpenAISettings):
@@ -130,6 +135,8 @@ def show_before(out: Console, pipeline: PipelineConfig) -> None:
             )
             where = " and ".join(engine.addresses())
             out.print(f"model '{name}': prompts go to {where}{key}", markup=False)
+            is_sent = True
+    return is_sent
 
 
 def status_command(name: str | None, root: Path) -> None:

@@ -6,6 +6,7 @@ No heavy import here or in any engine's `settings.py`: checking a pipeline needs
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,6 +26,15 @@ LONG_PROMPT: LongPrompt = Field(
     "skip",
     description="a prompt that fills the context: a bad row, or its end is kept, or an error",
 )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is wrong at a place in a model's entry; is_certain: no request would be answered."""
+
+    place: Place
+    message: str
+    is_certain: bool = False
 
 
 class EngineSettings(BaseModel):
@@ -77,6 +87,10 @@ class EngineSettings(BaseModel):
         message = why_not_a_model(model_name_or_path) if self.loads_weights else None
         if message is not None:
             yield ("model_name_or_path",), message
+
+    def look(self, model_name_or_path: str) -> Iterator[Found]:
+        """As `check`, right before a run, by asking what costs nothing: a server for its models."""
+        yield from ()
 
     @classmethod
     def can(cls, asked: str) -> bool:

@@ -238,7 +238,7 @@ def _check_columns(
                 )
     for template, offered in stage.template_variables(inputs).items():
         place = ("stages", name, *place_of(template, stage))
-        _check_template(place, template, offered, problems, variables)
+        _check_template(place, template, offered, problems, variables, stage)
     return stage.output_columns(inputs) if stage.output == "rows" else None
 
 
@@ -253,8 +253,19 @@ def _what_to_do(column: str, there: Collection[str]) -> str:
     )
 
 
+def _how_to_offer(variable: str, stage: Stage | None) -> str:
+    if variable == "examples" and stage is not None and "examples" in type(stage).model_fields:
+        return "give the stage examples: {rows: …, n: …}; "
+    return ""
+
+
 def _check_template(
-    place: Place, name: str, offered: Columns, problems: Problems, variables: Iterable[str] = ()
+    place: Place,
+    name: str,
+    offered: Columns,
+    problems: Problems,
+    variables: Iterable[str] = (),
+    stage: Stage | None = None,
 ) -> None:
     try:
         template = load_template(name)
@@ -265,7 +276,8 @@ def _check_template(
         problems.add(
             place,
             f"template {name} reads '{variable}', which is neither a column nor under "
-            f"variables:; {nearest(variable, {*(offered or ()), *variables})}",
+            f"variables:; {_how_to_offer(variable, stage)}"
+            f"{nearest(variable, {*(offered or ()), *variables})}",
         )
 
 

@@ -27,6 +27,7 @@ from llm_distill.pipeline.values import (
     lay_over,
     merge,
 )
+from llm_distill.pipeline.wording import quoted_names
 from llm_distill.pipeline.yaml_file import read_yaml
 from llm_distill.stage import Stage
 from llm_distill.tracking import Tracker
@@ -170,11 +171,26 @@ def _places(path: Path, base: str) -> str:
 
 def _read_header(values: dict[str, Any], problems: Problems) -> Header | None:
     raw = {key: value for key, value in values.items() if key != "stages"}
+    is_known = True
+    for key in [key for key in raw if isinstance(key, str) and key not in Header.model_fields]:
+        if not (isinstance(raw[key], dict) and "stage" in raw[key]):  # which Pydantic's words say
+            hint = nearest(key, {*Header.model_fields, "stages", "profiles", "extends"})
+            problems.add((key,), f"unknown setting '{key}'; {hint}")
+            del raw[key]
+            is_known = False
+    models = raw.get("models")
+    for name, entry in list(models.items()) if isinstance(models, dict) else ():
+        if isinstance(entry, dict) and "stage" in entry:
+            message = "is a stage and stands under models:; it belongs under stages:"
+            problems.add(("models", name), message)
+            raw["models"] = {k: v for k, v in raw["models"].items() if k != name}
+            is_known = False
     try:
-        return Header.model_validate(raw)
+        header = Header.model_validate(raw)
     except ValidationError as error:
         problems.add_validation((), error, Header, raw)
         return None
+    return header if is_known else None
 
 
 def _valid_models(raw_models: Any) -> dict[str, ModelConfig]:
@@ -189,12 +205,18 @@ def _valid_models(raw_models: Any) -> dict[str, ModelConfig]:
 def _read_stages(raw_stages: Any, problems: Problems) -> tuple[dict[str, Stage], set[str]]:
     """The stages of a known kind, and the names of those with wrong settings."""
     if not isinstance(raw_stages, dict) or not raw_stages:
-        problems.add(("stages",), "a pipeline needs stages: a mapping of names to settings")
+        is_list = isinstance(raw_stages, list)
+        dashes = "; this is a list: write NAME: {stage: …} without a dash" if is_list else ""
+        message = f"a pipeline needs stages: a mapping of names to settings{dashes}"
+        problems.add(("stages",), message)
         return {}, set()
     stages: dict[str, Stage] = {}
     incomplete: set[str] = set()
+    beside = _settings_beside(raw_stages)
     for name, raw in raw_stages.items():
         place: Place = ("stages", name)
+        if any(name in names for names in beside.values()):
+            continue
         plain = problems.in_file(place)[-1]
         if not isinstance(plain, str) or not plain.replace("_", "").isalnum():
             problems.add(place, "a stage's name has letters, digits and underscores only")
@@ -203,6 +225,14 @@ def _read_stages(raw_stages: Any, problems: Problems) -> tuple[dict[str, Stage],
                 place,
                 f"a stage's name has at most {MOST_NAME_BYTES} bytes, as it is part of names of "
                 f"files; this one has {length}",
+            )
+        elif name in beside:
+            listed = quoted_names(beside[name])
+            are, them = ("is", "it") if len(beside[name]) == 1 else ("are", "them")
+            problems.add(
+                place,
+                f"has no settings: {listed} below {are} indented no further than its name; indent "
+                f"{them} by two spaces more",
             )
         elif not isinstance(raw, dict) or "stage" not in raw:
             problems.add(
@@ -219,6 +249,19 @@ def _read_stages(raw_stages: Any, problems: Problems) -> tuple[dict[str, Stage],
                 problems.add_validation(place, error, kind, raw)
                 incomplete.add(name)
     return stages, incomplete
+
+
+def _settings_beside(raw_stages: dict[Any, Any]) -> dict[Any, list[Any]]:
+    """By a name without settings: the names after it that are no stages, but its settings."""
+    found: dict[Any, list[Any]] = {}
+    last: Any = None
+    for name, raw in raw_stages.items():
+        is_stage = isinstance(raw, dict) and bool({"stage", "repeat"} & raw.keys())
+        if raw is None or is_stage:
+            last = name if raw is None else None
+        elif last is not None:
+            found.setdefault(last, []).append(name)
+    return {name: names for name, names in found.items() if "stage" in names}
 
 
 def _with_tracker(stages: dict[str, Stage], tracker: Tracker) -> dict[str, Stage]:

@@ -62,6 +62,9 @@ class Names:
                 return f"'{target}' is a stage of this repeat; name what is there before it; {hint}"
             explained = self.rounds.explain(target, "" if at_start else name)
             noun = "stage" if kind == "rows" else "model, nor a stage that trains one, named"
+            if kind == "model" and "/" in target:  # a directory's name, or the Hub's
+                enter = f"enter it under models: as NAME: {{model_name_or_path: {target}}}"
+                hint = f"{enter}, and write NAME here; {hint}"
             return explained or f"no {noun} '{target}'; {hint}"
         if not is_kind:
             wanted = "rows" if kind == "rows" else "a model"

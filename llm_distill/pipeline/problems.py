@@ -9,20 +9,10 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from llm_distill.errors import ConfigError, LLMDistillError, counted, nearest, shortened
+from llm_distill.errors import ConfigError, LLMDistillError, counted, shortened
+from llm_distill.pipeline.wording import explained, got
 
 Path = tuple[str | int, ...]
-
-_WORDS = {
-    "string_type": "should be text",
-    "dict_type": "should be a mapping",
-    "model_type": "should be a mapping of settings",
-    "model_attributes_type": "should be a mapping of settings",
-    "list_type": "should be a list",
-    "tuple_type": "should be a list",
-    "bool_type": "should be true or false",
-    "bool_parsing": "should be true or false",
-}
 
 
 def spell(path: Path) -> str:
@@ -99,8 +89,8 @@ class Problems:
                 allowed = f"true, false or {literal['ctx']['expected']}"
                 self.add(path + inner, f"got {literal['input']!r}; allowed: {allowed}")
                 continue
-            messages = dict.fromkeys(_explain(item, owner) for item in items)
-            self.add(path + inner, " or ".join(messages) + _got(items[0]))
+            messages = dict.fromkeys(explained(item, owner, model) for item in items)
+            self.add(path + inner, " or ".join(messages) + got(items, inner, owner))
 
     def raise_if_any(self, kind: type[LLMDistillError] = ConfigError) -> None:
         if not self.found:
@@ -109,32 +99,6 @@ class Problems:
         error = kind(f"{counted(len(self.found), 'problem')} in {self.source}:\n{lines}")
         error.problems = tuple(self.found)
         raise error
-
-
-def _explain(item: Any, owner: type[BaseModel] | None) -> str:
-    kind, value = item["type"], item["input"]
-    name = str(item["loc"][-1]) if item["loc"] else ""
-    if kind == "extra_forbidden":
-        allowed = owner.model_fields if owner is not None else ()
-        return f"unknown setting '{name}'; {nearest(name, allowed)}"
-    if kind == "missing":
-        return "is required and missing"
-    if kind == "literal_error":
-        return f"got {value!r}; allowed: {item['ctx']['expected']}"
-    if kind == "union_tag_invalid":
-        return f"got {item['ctx']['tag']!r}; allowed: {item['ctx']['expected_tags']}"
-    if kind == "union_tag_not_found":
-        return f"needs {item['ctx']['discriminator']} to say which kind it is"
-    if kind in _WORDS:
-        return _WORDS[kind]
-    return str(item["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-
-
-def _got(item: Any) -> str:
-    value = item["input"]
-    says_it = item["type"] in ("literal_error", "union_tag_invalid", "extra_forbidden", "missing")
-    is_plain = isinstance(value, (str, int, float, bool)) or value is None
-    return f", got {value!r}" if is_plain and not says_it else ""
 
 
 def _without_tags(item: Any, raw: Any) -> Path:

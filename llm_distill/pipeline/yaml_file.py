@@ -11,6 +11,7 @@ import yaml
 
 from llm_distill.errors import ConfigError, quoted
 from llm_distill.pipeline.problems import Path as Place
+from llm_distill.pipeline.yaml_hints import hint
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -78,8 +79,7 @@ def parse_yaml(text: str, at: At) -> tuple[Any, dict[Place, str]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line if mark else 0
-        hint = _hint(text, line)
-        raise ConfigError(f"{at(line)}: not YAML: {error.problem}{hint}") from error
+        raise ConfigError(f"{at(line)}: not YAML: {error.problem}{hint(text, error)}") from error
     except RecursionError as error:
         raise ConfigError(f"{at(0)}: nested too deeply") from error
     lines: dict[Place, str] = {}
@@ -97,16 +97,6 @@ def _check_depth(text: str, at: At) -> None:
         tag = getattr(event, "tag", None)
         if tag is not None and tag not in _TAGS:
             raise ConfigError(f"{where}: the tag {quoted(tag)} is not read; {_QUOTE}")
-
-
-def _hint(text: str, number: int) -> str:
-    """What to do about a common mistake in a line that is not YAML."""
-    line = "".join(text.split("\n")[number : number + 1])
-    if "\t" in line:
-        return "; the line has a tab: indent with spaces"
-    if "${" in line:
-        return '; put quotes around "${…}" inside {…} and […]'
-    return ""
 
 
 def _values(node: yaml.Node, place: Place, at: At, lines: dict[Place, str]) -> Any:
@@ -133,17 +123,22 @@ def _values(node: yaml.Node, place: Place, at: At, lines: dict[Place, str]) -> A
 
 
 def _check_keys(node: yaml.MappingNode, at: At) -> None:
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     for key_node, _ in node.value:
-        where = at(key_node.start_mark.line)
+        line = key_node.start_mark.line
+        where = at(line)
         if not isinstance(key_node, yaml.ScalarNode):  # such as {{ x }} that YAML takes for two
             raise ConfigError(
                 f"{where}: a mapping or a list cannot be a name; "
                 "put quotes around braces if they are meant as text"
             )
         if key_node.value in seen:
-            raise ConfigError(f"{where}: '{key_node.value}' appears twice; keep one")
-        seen.add(key_node.value)
+            first = seen[key_node.value]
+            also = f" (the first is in line {first + 1})" if first != line else ""
+            if key_node.value == "stage":  # of two stages, whose settings are not under their names
+                also += "; a stage's settings are indented further than its name"
+            raise ConfigError(f"{where}: '{key_node.value}' appears twice; keep one{also}")
+        seen[key_node.value] = line
 
 
 def _flatten(node: yaml.MappingNode, where: str) -> None:

@@ -28,11 +28,12 @@ HERE = Path(__file__).parent
 WITH_INTERVAL = re.compile(r"(\S+) (\((?:[^()\s]+ to [^()\s]+|95 % interval)\))")
 
 
-def render_page(template: str, **values: Any) -> str:
-    """A template of this folder as a whole page.
+def render_page(template: str, folder: Path = HERE, **values: Any) -> str:
+    """A template as a whole page.
 
     Args:
         template: Its name; it extends `shell.html.jinja`.
+        folder: Where it is.
         values: What it shows. It also knows `version`, `install` (how to get plots, or None) and
             the filters `count`, `duration`, `percent` and `parts` (of a table's cell).
     """
@@ -40,7 +41,7 @@ def render_page(template: str, **values: Any) -> str:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=FileSystemLoader(HERE),
+        loader=FileSystemLoader([folder, HERE]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -110,6 +110,22 @@ def sampled_prompts(
 
     resolver: with the artifacts that are reused. folder_of: where a model's files are, or None.
     """
+    wanted = asking_with_rows(decisions, resolver)
+    if not wanted:
+        return {}
+    from llm_distill.runtime.prompt_sample import Sampler
+
+    sampler = Sampler(resolver, folder_of)
+    return {name: sampler.prompts(name, rows) for name, rows in wanted.items()}
+
+
+def asking_with_rows(
+    decisions: Sequence[Decision], resolver: Resolver
+) -> dict[str, dict[str, int | None]]:
+    """The stages that are to run, ask a model, and whose rows are there; with how many there are.
+
+    resolver: with the artifacts that are reused.
+    """
     pipeline = resolver.pipeline
     known = most_rows(decisions, pipeline)
     wanted: dict[str, dict[str, int | None]] = {}
@@ -119,12 +135,7 @@ def sampled_prompts(
         there = all(name in resolver.ready or _is_in_files(name, pipeline) for name in rows)
         if decision.artifact is None and there and stage.most_asked(rows):
             wanted[decision.name] = rows
-    if not wanted:
-        return {}
-    from llm_distill.runtime.prompt_sample import Sampler
-
-    sampler = Sampler(resolver, folder_of)
-    return {name: sampler.prompts(name, rows) for name, rows in wanted.items()}
+    return wanted
 
 
 def _is_in_files(name: str, pipeline: PipelineConfig) -> bool:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from llm_distill.digests import fingerprint
+from llm_distill.engines.store.file import knows_model
+from llm_distill.engines.vllm_server.settings import VLLMServerSettings
 from llm_distill.errors import (
     DataError,
     LLMDistillError,
@@ -80,7 +80,7 @@ class Look:
     def missing_models(self) -> Iterator[Problem]:
         said = set()
         for _, stage, place, model in self.models():
-            base = self._outside(model)
+            base = self.outside(model)
             if base is None or base in said:
                 continue
             config = self.pipeline.models[base]
@@ -191,10 +191,12 @@ class Look:
             yield Problem(("models", base, "engine"), what, ModelError)
         elif visible and needed.kind == "GPU" and needed.devices > visible:
             there = f"{counted(visible, 'GPU')} {'is' if visible == 1 else 'are'} visible"
+            is_server = isinstance(engine.answering(), VLLMServerSettings)
+            copies = "data_parallel_size" if is_server else "replicas"
             yield Problem(
                 needed.place,
                 f"the engine needs {counted(needed.devices, 'GPU')}, but {there}; lower "
-                "tensor_parallel_size, pipeline_parallel_size or replicas",
+                f"tensor_parallel_size, pipeline_parallel_size or {copies}",
                 ModelError,
             )
         else:
@@ -230,7 +232,7 @@ class Look:
             return int(self.hardware.gpu_bytes * memory.share)
         return None
 
-    def _outside(self, model: str) -> str | None:
+    def outside(self, model: str) -> str | None:
         """The entry under `models:` whose files are needed; None where a stage is to make them.
 
         A stage that is to run needs the files of what it starts from itself.
@@ -252,22 +254,18 @@ class Look:
         engine = self.pipeline.models[base].engine
         if not engine.answering().loads_weights:
             return False
-        if model not in self._answered:
-            self._answered[model] = self._has_answers(model)
-        return not self._answered[model]
+        return not self.has_answers(model)
 
-    def _has_answers(self, model: str) -> bool:
-        store = self.workspace.completions
-        is_ready = model not in self.pipeline.stages or model in self.resolver.ready
-        if not is_ready or not store.is_file():
-            return False
-        digest = fingerprint(self.resolver.writer_identity(model)[0])
-        try:
-            with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
-                found = db.execute("SELECT 1 FROM models WHERE digest = ?", (digest,)).fetchone()
-        except sqlite3.Error:
-            return True  # not known
-        return found is not None
+    def has_answers(self, model: str) -> bool:
+        """Whether answers of it are stored, or that cannot be known."""
+        if model not in self._answered:
+            is_ready = model not in self.pipeline.stages or model in self.resolver.ready
+            found: bool | None = False
+            if is_ready and self.workspace.completions.is_file():
+                digest = fingerprint(self.resolver.writer_identity(model)[0])
+                found = knows_model(self.workspace.completions, digest)
+            self._answered[model] = found is not False
+        return self._answered[model]
 
 
 def _free_bytes(root: Path) -> int | None:

@@ -89,13 +89,23 @@ class Planned:
         }
 
 
-def planned(pipeline: PipelineConfig, workspace: Workspace, selection: Selection) -> Planned:
-    """Look at everything that `run` would do now. Changes nothing."""
+def planned(
+    pipeline: PipelineConfig,
+    workspace: Workspace,
+    selection: Selection,
+    *,
+    asks_servers: bool = False,
+) -> Planned:
+    """Look at everything that `run` would do now. Changes nothing.
+
+    asks_servers: for their models; this sends them their keys.
+    """
     resolver = planning(pipeline, workspace)
     with disk_explained(workspace.root):
         decisions = list(plan(pipeline, workspace, selection, resolver=resolver))
         folder_of = NeedsOf(pipeline, resolver.ready, this_machine()).folder
         prompts = sampled_prompts(decisions, resolver, folder_of)
         sizes = estimates(decisions, pipeline, workspace, prompts)
-        found = preflight(decisions, resolver, workspace, selection.must_be_ready(pipeline))
+        must_be_ready = selection.must_be_ready(pipeline)
+        found = preflight(decisions, resolver, workspace, must_be_ready, asks_servers=asks_servers)
     return Planned(pipeline, decisions, sizes, found)

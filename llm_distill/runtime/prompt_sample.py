@@ -46,21 +46,28 @@ class Counting:
     """An engine that counts the tokens of prompts, and answers each with a dot.
 
     left: requests that are still to come, in one list for all engines of a stage.
+    answered: those that the model could be asked.
     """
 
     codec: Codec | None
     left: list[int]
     tokens: float = 0
     requests: int = 0
+    answered: int = 0
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         for request in requests:
-            self.tokens += self._length(request)
+            tokens, error = self._read(request)
+            self.tokens += tokens
             self.requests += 1
+            self.answered += error is None
             self.left[0] -= 1
-            if self.left[0] == 0:
+            if self.left[0] == 0 and (error is None or self.answered):
                 raise EnoughError
-            yield Completion(request.id, ".", "stop")
+            if error is None:
+                yield Completion(request.id, ".", "stop")
+            else:
+                yield Completion(request.id, "", "error", error=error)
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
         for request in requests:
@@ -68,19 +75,35 @@ class Counting:
 
     def close(self) -> None: ...
 
-    def _length(self, request: Request) -> float:
+    def _read(self, request: Request) -> tuple[float, str | None]:
+        """The prompt's tokens, and why the model cannot be asked."""
         if self.codec is not None:
             read = self.codec.read(request)
-            return read.n_prompt_tokens if isinstance(read, Completion) else len(read.tokens)
+            if isinstance(read, Completion):
+                return read.n_prompt_tokens, read.error
+            return len(read.tokens), None
         prompt = request.prompt
         texts = [prompt] if isinstance(prompt, str) else [str(m.get("content")) for m in prompt]
+        is_empty = not any(text.strip() for text in texts)
         texts += [str(tool) for tool in request.tools]
-        return sum(map(len, texts)) / CHARACTERS
+        return sum(map(len, texts)) / CHARACTERS, "the prompt is empty" if is_empty else None
 
     @property
     def found(self) -> Prompts | None:
         by: CountedBy = "characters" if self.codec is None else "tokenizer"
         return Prompts(self.tokens, self.requests, by) if self.requests else None
+
+
+@dataclass(frozen=True)
+class Tried:
+    """error: what the stage ended with, over a prompt or over an answer that is a dot."""
+
+    engines: Mapping[str, Counting]
+    error: Exception | None
+
+    @property
+    def answered(self) -> int:
+        return sum(engine.answered for engine in self.engines.values())
 
 
 @dataclass
@@ -97,9 +120,16 @@ class Sampler:
     def prompts(self, name: str, rows: Mapping[str, int | None]) -> dict[str, Prompts]:
         """By model; without one of which nothing is known. rows: how many each input has."""
         stage = self.resolver.pipeline.stages[name]
-        size, n_requests = _sample_size(stage, rows)
+        tried = self.tried(name, stage, *_sample_size(stage, rows))
+        if tried.error is not None:  # a stage may stumble over dots; what was counted is counted
+            log.debug("prompts of %s: %s", name, tried.error, exc_info=tried.error)
+        return {model: e.found for model, e in tried.engines.items() if e.found is not None}
+
+    def tried(self, name: str, stage: Stage, size: int, n_requests: int) -> Tried:
+        """What becomes of a stage with the first rows of each input, and no more requests."""
         left = [n_requests]
         engines = {model: Counting(self._codec(model), left) for model in models_of(stage)}
+        error: Exception | None = None
         logger_was = log.disabled
         log.disabled = True  # what the stage would warn of, it warns of in the run
         try:
@@ -107,11 +137,11 @@ class Sampler:
                 self._run(name, stage, engines, size, Path(folder))
         except EnoughError:
             pass
-        except Exception as error:  # a stage may stumble over dots; what was counted is counted
-            log.debug("prompts of %s: %s", name, error, exc_info=True)
+        except Exception as stumbled:
+            error = stumbled
         finally:
             log.disabled = logger_was
-        return {model: e.found for model, e in engines.items() if e.found is not None}
+        return Tried(engines, error)
 
     def _run(
         self, name: str, stage: Stage, engines: Mapping[str, Counting], size: int, folder: Path

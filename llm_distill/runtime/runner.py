@@ -61,8 +61,8 @@ def run_pipeline(
             started = time.monotonic()
             try:
                 with record.logging(name):
-                    with _named(name), disk_explained(workspace.root):
-                        artifact, state, why = _carry_out(
+                    with named(name), disk_explained(workspace.root):
+                        artifact, state, why = carry_out(
                             name,
                             run,
                             may_run=name not in must_be_ready,
@@ -91,7 +91,8 @@ def _check_before(
     own = replace(resolver, first_run=planning(resolver.pipeline, workspace).first_run, ready={})
     pipeline = resolver.pipeline
     decisions = list(plan(pipeline, workspace, selection, resolver=own, read_files=False))
-    found = preflight(decisions, own, workspace, selection.must_be_ready(pipeline))
+    must_be_ready = selection.must_be_ready(pipeline)
+    found = preflight(decisions, own, workspace, must_be_ready, says=display.says)
     refused = found.error(pipeline)
     if refused is not None:
         raise refused
@@ -100,7 +101,7 @@ def _check_before(
 
 
 @contextmanager
-def _named(stage: str) -> Iterator[None]:
+def named(stage: str) -> Iterator[None]:
     """Put the stage's name before the message of an error that a user can act on."""
     try:
         yield
@@ -109,10 +110,16 @@ def _named(stage: str) -> Iterator[None]:
         raise
 
 
-def _carry_out(
-    name: str, run: Run, *, may_run: bool, **wanted: bool
+def carry_out(
+    name: str, run: Run, *, may_run: bool = True, **wanted: bool
 ) -> tuple[Artifact, State, str]:
-    """wanted: as `decide` takes it."""
+    """Reuse or execute a stage whose inputs are ready.
+
+    wanted: as `decide` takes it.
+
+    Returns:
+        Its artifact, what was done, and why.
+    """
     resolver, workspace, display = run.resolver, run.workspace, run.display
     decision = decide(name, resolver, workspace, may_run=may_run, **wanted)
     if decision.artifact is not None:

@@ -6,6 +6,7 @@ out: {"id": "test-0", "question": "What is 2 + 2?", "reference_answer": "4"}
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -115,6 +116,18 @@ class LoadDataset(Stage):
                 (digest,) = file_digests(file).values()
                 digests[self._place_of(file, name, local)] = digest
         return digests
+
+    def missing(self) -> Iterable[tuple[str, str]]:
+        """A split that a directory of this machine does not have, with those that it has."""
+        chosen = records.split_and_slice(self.split)
+        for name in self._names() if chosen is not None else ():
+            local, split = self._local(name), chosen[0] if chosen else ""
+            if local is None or not local.is_dir() or self._files(name):
+                continue
+            there = _saved_splits(local) if _is_saved(local) else list(by_split(local))
+            if there and split not in there:
+                yield "split", f"{local}: no files of split '{split}'; {nearest(split, there)}"
+                return
 
     def hub_datasets(self) -> list[tuple[str, str | None]]:
         is_local = any(self._files(name) or self._local(name) for name in self._names())
@@ -329,6 +342,15 @@ class LoadDataset(Stage):
 def _is_saved(folder: Path) -> bool:
     """Whether `save_to_disk` wrote it."""
     return any((folder / mark).is_file() for mark in ("state.json", "dataset_dict.json"))
+
+
+def _saved_splits(folder: Path) -> list[str]:
+    """Of a saved dataset; none where it has no splits, or cannot be read."""
+    try:
+        found = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+        return [str(name) for name in found]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
 
 
 def _place(parts: list[io.Part], index: int) -> str:

@@ -136,7 +136,7 @@ def test_variables_come_from_the_environment(
         ("    model: teacher", "    model: answers", "'answers' gives rows, where a model should be; allowed: teacher"),
         ("    rows: numbers", "    rows: answers", "stages.answers: stages refer to each other in a circle: answers → answers"),
         ("stage: toy_map", "stage: __init__", "toy.yaml:10: stages.answers.stage: no stage '__init__'; allowed:"),
-        ("name: toy", "name: toy\n1: x", "toy.yaml:2: [1]: Keys should be strings"),
+        ("name: toy", "name: toy\n1: x", "toy.yaml:2: [1]: a setting's name is text, got 1"),
         ("{model_name_or_path: org/teacher}", "org/teacher", "toy.yaml:4: models.teacher: should be a mapping of settings, got 'org/teacher'"),
         ("org/teacher}", "org/teacher, engine: {kind: scripted, anwsers: x}}", "models.teacher.engine.anwsers: unknown setting 'anwsers'; did you mean 'answers'? allowed: answers, function, kind"),
         ("name: toy", "name: toy\nnaem: x", "toy.yaml:2: naem: unknown setting 'naem'; did you mean 'name'?"),

@@ -161,7 +161,7 @@ INSIDE = "stages.rounds.repeat.stages"
         ("times: 3", "times: often", "toy.yaml:10: stages.rounds.repeat.times: should be a valid integer"),
         ("times: 3", "tiems: 3\n      times: 3", "toy.yaml:10: stages.rounds.repeat.tiems: unknown setting 'tiems'; did you mean 'times'?"),
         ("      times: 3\n", "", "stages.rounds.repeat.times: is required and missing"),
-        ("  rounds:\n", "  rounds:\n    times: 3\n", "toy.yaml:9: stages.rounds.times: unknown setting 'times'; allowed: repeat"),
+        ("  rounds:\n", "  rounds:\n    times: 3\n", "toy.yaml:9: stages.rounds.times: 'times' is a setting of repeat; indent it under repeat:"),
         ("  rounds:", "  my-rounds:", "toy.yaml:8: stages.my-rounds: a repeat's name has letters"),
         ("        kept:\n          stage: toy_map\n          rows: answers\n", "        kept:\n          repeat: {times: 2, stages: {}}\n", f"toy.yaml:23: {INSIDE}.kept: a repeat cannot be inside a repeat"),
         ("        kept:\n", "        numbers: {stage: toy_rows}\n        kept:\n", f"toy.yaml:23: {INSIDE}.numbers: there is another stage 'numbers' in the file"),

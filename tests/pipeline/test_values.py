@@ -53,7 +53,7 @@ def test_a_base_has_no_such_stage(failure: Failure, good: str, tmp_path: Path) -
         ("stages.nmbers.n=1", f"stages.nmbers: {NO_STAGE}; a new one needs stage:"),
         ("models.techer.dtype=auto", f"models.techer: {NO_MODEL}; a new one needs model_name_or_path:"),
         ("stages.numbers.n.x=3", "stages.numbers.n: should be a valid integer"),
-        ("nope.x=1", "nope: unknown setting 'nope'; allowed: models, name, report_to, seed"),
+        ("nope.x=1", "nope: unknown setting 'nope'; allowed: extends, models, name, profiles"),
         ("stages.numbers={n: x}", "stages.numbers.n: should be a valid integer"),
         ("models.teacher.engine={kind: scripted, anwsers: x}", "models.teacher.engine.anwsers: unknown setting 'anwsers'; did you mean 'answers'? allowed: answers, function, kind"),
     ],

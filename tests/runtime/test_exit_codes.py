@@ -57,10 +57,10 @@ def test_the_page_and_the_help_have_the_table(cli: Any) -> None:
         ("run toy.yaml --workspace w --until answers", 0),
         ("run toy.yaml --workspace w --log-format xml", 2),
         ("validate toy.yaml --set stages.numbers.n=-1", 2),
-        ("run toy.yaml --workspace w --set stages.numbers.n=0", 3),
+        ("run toy.yaml --workspace w --until answers --set stages.numbers.n=0", 3),
         ("run toy.yaml --workspace w", 4),  # what should be a key is none
         ("status --workspace nowhere", 5),
-        ("run toy.yaml --workspace w --set stages.numbers.error=interrupt", 130),
+        ("run toy.yaml --workspace w --until answers --set stages.numbers.error=interrupt", 130),
     ],
 )
 def test_codes_of_commands(

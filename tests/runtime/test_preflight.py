@@ -189,12 +189,14 @@ def test_more_processes_than_gpus(visible, write, cli, machine):
 
 
 VLLM = {"kind": "vllm", "tensor_parallel_size": 2, "pipeline_parallel_size": 2}
+SERVER = {"kind": "vllm_server", "tensor_parallel_size": 2, "data_parallel_size": 2}
 
 
 @pytest.mark.parametrize(
     ("engine", "needs"),
     [
         (VLLM, 4),
+        (SERVER, 4),
         ({"kind": "ray", "replicas": 2, "engine": VLLM}, 8),
         ({"kind": "ray", "replicas": [2, 9], "engine": {"kind": "transformers"}}, 2),
         ({"kind": "ray", "replicas": 9, "num_gpus": 0.5, "engine": {"kind": "transformers"}}, 4),
@@ -207,6 +209,8 @@ def test_more_gpus_than_an_engine_finds(engine, needs, write, cli, machine, monk
     machine(gpus=needs - 1, gpu_bytes=80 * GIB)
     said = refused(cli, file)
     assert f"the engine needs {needs} GPUs, but {needs - 1} GPU" in said
+    copies = "data_parallel_size" if engine is SERVER else "replicas"
+    assert f"lower tensor_parallel_size, pipeline_parallel_size or {copies}\n" in said
     if engine["kind"] == "ray":  # on a cluster, others have some
         monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
         assert cli("plan", file).code == 0

@@ -107,7 +107,7 @@ def test_the_name_on_the_server_identifies_it_and_the_address_does_not(
     assert {call.body["model"] for call in other.calls} == {"other-model"}
     other.answer = refuse(401)
     with pytest.raises(ModelError, match="stage 'answers': model 'teacher': http://127"):
-        toy.run(moved, "models.teacher.engine.model=third-model")
+        toy.run(moved, "models.teacher.engine.model=other-model:a-variant")
 
 
 PAID = (

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from llm_distill.engines.settings import EngineSettings
+from llm_distill.engines.settings import EngineSettings, Found
 from llm_distill.errors import ModelError
 from llm_distill.stage import execution_setting, later_setting
 
@@ -136,6 +139,21 @@ class OpenAISettings(EngineSettings):
     def served_name(self, model_name_or_path: str) -> str:
         """What the server calls the model."""
         return self.model or model_name_or_path
+
+    def look(self, model_name_or_path: str) -> Iterator[Found]:
+        """See `EngineSettings.look`."""
+        from llm_distill.engines.openai.listing import look
+
+        if find_spec("aiohttp") is None:
+            missing = "engine kind openai needs aiohttp; pip install 'llm-distill[openai]'"
+            yield Found(("engine", "kind"), missing, is_certain=True)
+            return
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            odd = f"the environment variable {self.api_key_env} holds odd characters, not a key"
+            yield Found(("engine", "api_key_env"), odd, is_certain=True)
+            return
+        yield from look(self, self.served_name(model_name_or_path), key or None)
 
     def open(self, source: ModelSource, budget: Budget) -> Engine:
         """See `EngineSettings.open`."""

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import zlib
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,18 @@ CONTENT = (
 BUSY_SECONDS = 60.0
 WRITTEN_AT_ONCE = NEARLY_FULL = 2**20
 """Bytes: what SQLite may write in one go, and less than which a disk is full to it."""
+
+
+def knows_model(path: Path, model_digest: str) -> bool | None:
+    """Whether a model has ever been asked; None where the file cannot be read. Writes nothing."""
+    if not path.is_file():
+        return False
+    find = "SELECT 1 FROM models WHERE digest = ?"
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            return db.execute(find, (model_digest,)).fetchone() is not None
+    except sqlite3.Error:
+        return None
 
 
 def connect(path: Path) -> sqlite3.Connection:
