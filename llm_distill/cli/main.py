@@ -15,7 +15,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from llm_distill.cli import ask as of_ask
 from llm_distill.cli import large
+from llm_distill.cli import runs as of_runs
 from llm_distill.cli.options import (
     DEFAULT_WORKSPACE,
     File,
@@ -102,6 +104,9 @@ def validate(file: File, profile: Profile = None, assignments: Sets = None) -> N
 
 app.command()(large.rehearse)
 app.command()(large.slurm)
+app.command()(of_ask.ask)
+app.command()(of_runs.runs)
+app.command()(of_runs.path)
 
 
 @app.command()

@@ -34,6 +34,10 @@ WorkspaceDir = Annotated[
         metavar="DIR",
     ),
 ]
+Run = Annotated[
+    str, typer.Argument(help="A pipeline's name (its newest run), name/time, or the run's folder.")
+]
+StageName = Annotated[str, typer.Argument(help="The stage.")]
 Until = Annotated[str | None, typer.Option(help="Stop after this stage.")]
 From = Annotated[
     str | None, typer.Option("--from", help="Start here; everything before must be reusable.")

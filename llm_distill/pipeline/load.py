@@ -28,12 +28,18 @@ MOST_NAME_BYTES = 200
 
 
 def load_pipeline(
-    file: str, *, profile: str | None = None, assignments: Sequence[str] = ()
+    file: str,
+    *,
+    profile: str | None = None,
+    assignments: Sequence[str] = (),
+    has_run: bool = False,
 ) -> PipelineConfig:
     """Read, merge, expand, type and check a pipeline file.
 
     Order: each file that it `extends`, the file, the profile, each `--set`, then `${VAR}`, and then
     every `repeat` is unrolled.
+
+    has_run: it is of a run, so that data and models that it reads may be gone since.
 
     Raises:
         ConfigError: with every problem that was found, each with its place.
@@ -61,8 +67,9 @@ def load_pipeline(
         variables if isinstance(variables, dict) else {},
         rounds,
         problems,
+        has_run=has_run,
     )
-    if header is not None:
+    if header is not None and not has_run:
         check_trackers(header.report_to, stages, problems)
     problems.raise_if_any()
     assert header is not None
