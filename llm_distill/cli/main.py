@@ -18,6 +18,7 @@ import typer
 from llm_distill.cli import ask as of_ask
 from llm_distill.cli import large
 from llm_distill.cli import runs as of_runs
+from llm_distill.cli import serve as of_serve
 from llm_distill.cli.options import (
     DEFAULT_WORKSPACE,
     File,
@@ -105,6 +106,7 @@ def validate(file: File, profile: Profile = None, assignments: Sets = None) -> N
 app.command()(large.rehearse)
 app.command()(large.slurm)
 app.command()(of_ask.ask)
+app.command()(of_serve.serve)
 app.command()(of_runs.runs)
 app.command()(of_runs.path)
 
