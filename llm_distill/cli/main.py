@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from llm_distill.cli import ask as of_ask
+from llm_distill.cli import export as of_export
 from llm_distill.cli import large
 from llm_distill.cli import runs as of_runs
 from llm_distill.cli import serve as of_serve
@@ -107,6 +108,7 @@ app.command()(large.rehearse)
 app.command()(large.slurm)
 app.command()(of_ask.ask)
 app.command()(of_serve.serve)
+app.command()(of_export.export)
 app.command()(of_runs.runs)
 app.command()(of_runs.path)
 
