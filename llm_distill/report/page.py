@@ -38,6 +38,7 @@ from llm_distill.report.figures import (
 )
 from llm_distill.report.picture import picture
 from llm_distill.report.samples import MOST_CARDS, MOST_CHARACTERS, samples
+from llm_distill.report.use import use
 
 HERE = Path(__file__).parent
 
@@ -83,6 +84,7 @@ def render(run: RunView) -> str:
         writing=writing(run),
         answered=answered(run),
         samples=samples(run),
+        use=use(run),
         most_cards=MOST_CARDS,
         most_characters=MOST_CHARACTERS,
         versions=_versions(run.stages),
