@@ -213,3 +213,23 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     finally:
         ray.shutdown()
         made.shutdown()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace of a finished run with trained models, `made`; tests only read it."""
+    from tests.finished_run import make_finished_run
+
+    return make_finished_run(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def at_run(
+    cli: Callable[..., Said], finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Said]:
+    """The command line in the folder of the finished run."""
+    import llm_distill.cli.asking
+
+    monkeypatch.chdir(finished.parent)
+    monkeypatch.setattr(llm_distill.cli.asking, "quiet_libraries", lambda: None)
+    return cli

@@ -15,8 +15,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from llm_distill.cli import ask as of_ask
+from llm_distill.cli import export as of_export
 from llm_distill.cli import init, large, prune, schema, sweep
 from llm_distill.cli import preview as previewing
+from llm_distill.cli import runs as of_runs
+from llm_distill.cli import serve as of_serve
 from llm_distill.cli import validate as validating
 from llm_distill.cli.complete import known_stages, stages_of_run
 from llm_distill.cli.complete import runs as complete_runs
@@ -104,6 +108,11 @@ app.command()(large.slurm)
 app.command()(sweep.sweep)
 app.command()(prune.prune)
 app.command()(schema.schema)
+app.command()(of_ask.ask)
+app.command()(of_serve.serve)
+app.command()(of_export.export)
+app.command()(of_runs.runs)
+app.command()(of_runs.path)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llm_distill.cli.complete import pipeline_files, profiles, runs, stages_of_file
+from llm_distill.cli.complete import pipeline_files, profiles, runs, stages_of_file, stages_of_run
 from llm_distill.hints import DEFAULT_WORKSPACE as DEFAULT_WORKSPACE
 
 File = Annotated[
@@ -22,7 +22,10 @@ Profile = Annotated[
 ]
 Run = Annotated[
     str,
-    typer.Argument(help="A pipeline's name (its newest run), or name/time.", autocompletion=runs),
+    typer.Argument(
+        help="A pipeline's name (its newest run), name/time, or the run's folder.",
+        autocompletion=runs,
+    ),
 ]
 NewestRun = Annotated[
     str | None,
@@ -53,6 +56,7 @@ WorkspaceDir = Annotated[
         metavar="DIR",
     ),
 ]
+StageName = Annotated[str, typer.Argument(help="The stage.", autocompletion=stages_of_run)]
 Until = Annotated[
     str | None, typer.Option(help="Stop after this stage.", autocompletion=stages_of_file)
 ]

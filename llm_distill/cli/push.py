@@ -12,9 +12,8 @@ from rich.markup import escape
 
 from llm_distill.cli.display import console, say
 from llm_distill.digests import fingerprint
-from llm_distill.errors import ConfigError, ModelError, WorkspaceError, counted, nearest
+from llm_distill.errors import ConfigError, WorkspaceError, counted
 from llm_distill.evaluation.results import Results
-from llm_distill.integrity import DamagedError
 from llm_distill.publish.cards import Origin
 from llm_distill.publish.licenses import check_license
 from llm_distill.publish.lineage import Lineage, quoted_manifest, read_lineage
@@ -23,14 +22,12 @@ from llm_distill.publish.package import Package, package
 from llm_distill.publish.push import check_can_push, check_repo_id, push
 from llm_distill.publish.recipe import is_pipeline
 from llm_distill.rows.conversation_forms import Form
-from llm_distill.runtime.artifact import Artifact, Workspace
-from llm_distill.runtime.pruned import find_pruned
-from llm_distill.runtime.record import RunRecord, read_run
+from llm_distill.runtime.artifact import Workspace
+from llm_distill.runtime.finished import open_run
+from llm_distill.runtime.record import RunRecord
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from llm_distill.models.sources import ModelSource
 
 
 def push_command(
@@ -50,11 +47,11 @@ def push_command(
     check_repo_id(repo_id)
     if license_id is not None:
         check_license(license_id)
-    workspace = Workspace(root)
     out = console()
-    record = read_run(workspace, run, on_damaged=say)
+    finished = open_run(run, root, on_damaged=say)
+    workspace, record = finished.workspace, finished.record
     out.print(f"from {escape(record.described)}")
-    artifact = _artifact(workspace, record, stage)
+    artifact = finished.artifact(stage, to_do="push", read_files=True)
     if merge and not artifact.manifest.is_model:
         raise ConfigError(f"--merge: stage '{stage}' gives rows, not an adapter")
     if conversation_form is not None and artifact.manifest.is_model:
@@ -67,7 +64,7 @@ def push_command(
         if merged is not None:
             from llm_distill.training.weights import merge_adapters
 
-            merge_adapters(_source(workspace, record, stage), merged)
+            merge_adapters(finished.model(stage), merged)
         lineage = read_lineage(artifact.path)
         evaluations = tuple(_evaluations(workspace, record, lineage))
         origin = Origin(lineage, evaluations, _pipeline(record))
@@ -97,35 +94,6 @@ def _show(packed: Package, repo_id: str, out: Console, *, dry_run: bool) -> None
         out.print(packed.card, markup=False)
 
 
-def _artifact(workspace: Workspace, record: RunRecord, stage: str) -> Artifact:
-    if stage not in record.stages:
-        hint = nearest(stage, record.stages)
-        raise WorkspaceError(f"run {record.name} has no stage '{stage}'; {hint}")
-    address = record.stages[stage].artifact
-    if address is None:
-        state = record.stages[stage].state
-        raise WorkspaceError(
-            f"stage '{stage}' of run {record.name} has nothing to push: it is {state}"
-        )
-    return _find(workspace, address)
-
-
-def _find(workspace: Workspace, address: str) -> Artifact:
-    try:
-        artifact = workspace.find(address)
-    except DamagedError as damaged:
-        raise WorkspaceError(
-            f"{workspace.path(address)} is damaged ({damaged}); run the pipeline again"
-        ) from damaged
-    if artifact is None and (pruned := find_pruned(workspace, address)) is not None:
-        raise WorkspaceError(
-            f"{workspace.path(address)} was pruned on {pruned.day}; run the pipeline again"
-        )
-    if artifact is None:
-        raise WorkspaceError(f"{workspace.path(address)} is gone; run the pipeline again")
-    return artifact
-
-
 def _evaluations(workspace: Workspace, record: RunRecord, lineage: Lineage) -> list[Lineage]:
     """The run's evaluations of the model."""
     if not lineage.manifest.is_model:
@@ -153,34 +121,3 @@ def _pipeline(record: RunRecord) -> dict[str, Any]:
         )
     settings: dict[str, Any] = values
     return settings
-
-
-def _source(workspace: Workspace, record: RunRecord, stage: str) -> ModelSource:
-    """Where the stage's model and its bases are, as the run had them.
-
-    Raises:
-        ModelError: the base has changed since the run; adapters fit no other weights.
-    """
-    from llm_distill.pipeline.graph import base_model, upstream
-    from llm_distill.pipeline.load import load_pipeline
-    from llm_distill.runtime.resolve import Resolver
-
-    resolver = Resolver(load_pipeline(str(record.directory / "pipeline.yaml")))
-    needed = [stage]
-    for name in needed:  # grows: the bases of each trained stage
-        address = record.stages[name].artifact
-        if address is not None and name not in resolver.ready:
-            resolver.ready[name] = _find(workspace, address)
-            stages = resolver.pipeline.stages
-            needed += [n for n in upstream(stages[name], stages) if stages[n].output == "model"]
-    resolver.learn_commits(resolver.ready)
-    base = base_model(stage, resolver.pipeline.stages)
-    now = resolver.used(base).identity
-    for artifact in resolver.ready.values():
-        then = artifact.manifest.models.get(base)
-        if then is not None and then.identity != now:
-            raise ModelError(
-                f"the base '{base}' has changed since run {record.name}, so '{stage}' cannot be "
-                "merged into it; run the pipeline again, or push the adapter without --merge"
-            )
-    return resolver.model(stage)

@@ -76,6 +76,8 @@ def check_graph(
     variables: Mapping[str, Any],
     rounds: Rounds,
     problems: Problems,
+    *,
+    has_run: bool = False,
 ) -> dict[str, Stage]:
     """Note every reference, column, template, model or file that does not fit.
 
@@ -84,6 +86,7 @@ def check_graph(
             and templates are checked.
         raw_stages, raw_models: the file's own, with every `repeat` unrolled. A stage of an unknown
             kind counts as declared, so that one mistake is not reported for each stage after it.
+        has_run: what is outside the file, such as data, is not looked for.
 
     Returns:
         The stages, each with those of the pipeline's `variables` that its templates read.
@@ -95,7 +98,7 @@ def check_graph(
             problems.add(("models", name), f"'{name}' is also a stage; names must differ")
         elif "@" in str(name):
             problems.add(("models", name), "a model's name cannot have '@', which marks a round")
-    for name, config in models.items():
+    for name, config in models.items() if not has_run else ():
         check_model(name, config, problems)
     names = Names(stages, declared, models, model_names, rounds)
     bad_starts = _check_starts(names, problems)
@@ -118,7 +121,8 @@ def check_graph(
             for inner, template in _templates_named_in(raw_stages[name]):
                 _check_template(("stages", name, *inner), template, None, problems)
         else:
-            check_data(name, stage, problems)
+            if not has_run:
+                check_data(name, stage, problems)
             inputs = {target: columns.get(target) for target in rows_of(stage)}
             complete[name] = _with_variables(stage, variables, inputs)
             columns[name] = _check_columns(

@@ -42,11 +42,14 @@ def load_pipeline(
     profile: str | None = None,
     assignments: Sequence[str] = (),
     overrides: Mapping[str, Any] = MappingProxyType({}),
+    has_run: bool = False,
 ) -> PipelineConfig:
     """Read, merge, expand, type and check a pipeline file.
 
     Order: each file that it `extends`, the file, the profile, each `--set` (assignments, as text)
     and the overrides (as values), then `${VAR}`, and then every `repeat` is unrolled.
+
+    has_run: it is of a run, so that data and models that it reads may be gone since.
 
     Raises:
         ConfigError: with every problem that was found, each with its place.
@@ -75,8 +78,9 @@ def load_pipeline(
         variables if isinstance(variables, dict) else {},
         rounds,
         problems,
+        has_run=has_run,
     )
-    if header is not None:
+    if header is not None and not has_run:
         check_trackers(header.report_to, stages, problems)
     problems.raise_if_any()
     assert header is not None

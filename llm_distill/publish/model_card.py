@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from llm_distill.publish.cards import Card, Origin, model_rows, render, scrubbed_sources
+from llm_distill.publish.cards import Card, ModelRow, Origin, model_rows, render, scrubbed_sources
 from llm_distill.publish.licenses import KNOWN, UNKNOWN
 from llm_distill.publish.lineage import Lineage
 from llm_distill.publish.results import Result, notes_of, own_tables, results_of
+from llm_distill.publish.scrub import scrubbed
+from llm_distill.publish.snippet import Loading, asking, snippet
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -59,7 +64,7 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
         repo_id=repo_id,
         is_adapter=is_adapter,
         base_path=base.path if base else "?",
-        base_is_on_hub=base_id is not None,
+        usage=_usage(origin, repo_id, base, is_adapter=is_adapter),
         steps=[f"`{kind}`" for kind in kinds],
         of_conversations=[
             _trained_turns(manifest)
@@ -86,6 +91,34 @@ def model_card(origin: Origin, repo_id: str, license_id: str | None, *, is_adapt
             "the adapter's base is not on the Hub, so others cannot load it; push it merged"
         )
     return Card(text, tuple(warnings))
+
+
+def _usage(origin: Origin, repo_id: str, base: ModelRow | None, *, is_adapter: bool) -> str:
+    """Python that loads the repository and asks its model as the last exam that names it did."""
+    lineage = origin.lineage
+    entries = origin.pipeline.get("models") or {}
+    entry = (entries.get(lineage.base.name) if lineage.base else None) or {}
+    if is_adapter:
+        is_on_hub = lineage.base is not None and lineage.base.is_on_hub
+        note = "" if is_on_hub else "not on the Hub"
+        revision = base.revision if base and is_on_hub else None
+        dtype = str(entry.get("dtype") or "auto")
+        loading = Loading(base.path if base else "?", (repo_id,), revision, dtype, note)
+    else:
+        loading = Loading(repo_id)
+    names = names_of(lineage)
+    exams = [
+        each.manifest
+        for each in origin.evaluations
+        if each.manifest.stage == "evaluate"
+        and names.intersection(each.manifest.settings.get("models") or ())
+    ]
+    trainings = [manifest for manifest, _ in lineage.trainings if manifest.stage != "merge_adapter"]
+    is_chat = entry.get("prompt_format", "chat") == "chat"
+    exam, training = exams[-1] if exams else None, trainings[0] if trainings else None
+    asked = asking(is_chat, exam, training, quotes=False)
+    cleaned: Mapping[str, Any] = scrubbed(asked.variables or {}, os.environ)
+    return snippet(loading, replace(asked, variables=cleaned))
 
 
 def _trained_turns(manifest: Manifest) -> str:

@@ -33,6 +33,7 @@ from llm_distill.report.logs import stage_logs
 from llm_distill.report.picture import picture
 from llm_distill.report.samples import anchors, samples
 from llm_distill.report.stages_shown import stages_shown
+from llm_distill.report.use import use
 
 
 def render(run: RunView, folder: Path | None = None) -> str:
@@ -64,6 +65,7 @@ def render(run: RunView, folder: Path | None = None) -> str:
         samples=shown,
         rows_of={sample.stage: f"rows-{number}" for number, sample in enumerate(shown, 1)},
         anchors=names,
+        use=use(run),
         most_cards=MOST_CARDS,
         versions=_versions(run.stages),
         models=_models(run.stages),

@@ -291,6 +291,15 @@ def runs_written_since(workspace: Workspace, then: float) -> Iterator[RunRecord]
                 yield _read(path)
 
 
+def all_runs(workspace: Workspace, on_damaged: Callable[[str], None]) -> Iterator[RunRecord]:
+    """The runs of every pipeline, the newest first; `on_damaged` is told of what is skipped."""
+    for path in sorted(_records(workspace.runs, on_damaged), key=_began, reverse=True):
+        try:
+            yield _read(path)
+        except WorkspaceError as damaged:
+            on_damaged(str(damaged))
+
+
 def _began(path: Path) -> tuple[float, str]:
     """When a run began, as its record says: the folder's name is local time, which can go back.
 

@@ -59,7 +59,7 @@ def test_a_model_cards_text(origin, distilled):
     assert "overlaps test: 1" in text
     assert "learning_rate: 0.001" in text
     assert "llm-distill run pipeline.yaml" in text
-    assert 'AutoPeftModelForCausalLM.from_pretrained("me/toy")' in text
+    assert 'PeftModel.from_pretrained(model, "me/toy")' in text
 
 
 def test_what_was_trained_of_conversations_is_said(origin):

@@ -29,6 +29,7 @@ from llm_distill.engines.transformers.sampling import RowSampler
 from llm_distill.engines.transformers.scoring import ScoreBatch, fitting_score
 from llm_distill.engines.transformers.shared_prefix import groups_by_prefix
 from llm_distill.engines.transformers.stopping import StopStrings
+from llm_distill.engines.transformers.streaming import Pieces
 from llm_distill.engines.transformers.thoughts import ThoughtBudgets
 from llm_distill.errors import ModelError
 from llm_distill.methods.chat_format import chat_format
@@ -85,6 +86,18 @@ class TransformersEngine:
             ModelError: a batch does not fit into memory, or the model computes NaN.
         """
         yield from self._answers(requests, self._read, _cost, self._decode)
+
+    def stream(self, request: Request, on_text: Callable[[str], None]) -> Completion:
+        """One completion, whose text `on_text` is given piece by piece as it is written."""
+        prompt = self._read(request)
+        if isinstance(prompt, Completion):
+            return prompt
+        check_ids(max(prompt.tokens), self._n_rows, self._name, f"request '{request.id}'")
+        pieces = Pieces(self._codec.text, set(self._ends.tolist()), request.sampling.stop, on_text)
+        on_text(prompt.opened)
+        (completion,) = self._batch([prompt], lambda batch: self._decode(batch, pieces.heard))
+        pieces.rest(completion.text.removeprefix(prompt.opened))
+        return completion
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
         """Scores batch by batch; see `engines.base.Engine`.
@@ -151,8 +164,10 @@ class TransformersEngine:
             for row, (logprobs, ranks) in zip(batch, found, strict=True)
         ]
 
-    def _decode(self, batch: list[Prompt]) -> list[Completion]:
-        """Decode one batch to its end."""
+    def _decode(
+        self, batch: list[Prompt], heard: Callable[[list[int]], None] | None = None
+    ) -> list[Completion]:
+        """Decode one batch to its end; `heard` is told the first row's tokens after each step."""
         sampling = [prompt.request.sampling for prompt in batch]
         sampler = RowSampler(sampling, [prompt.request.seed for prompt in batch])
         written = Written(
@@ -171,6 +186,8 @@ class TransformersEngine:
             drawn = thoughts.hold(step, rows, sampler.draw(logits, rows, step), written)
             going = written.add(step, rows, drawn, logits)
             thoughts.note(step, rows, written)
+            if heard is not None:
+                heard(written.tokens[0, : step + 1].tolist())
             return drawn, going
 
         most = max(prompt.limit for prompt in batch)

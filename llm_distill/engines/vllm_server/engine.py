@@ -7,19 +7,10 @@ it prints is in the stage's log.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import secrets
-import socket
-import subprocess
 import sys
-import threading
-import time
-import urllib.error
-import urllib.request
-from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +21,7 @@ from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
 from llm_distill.engines.openai.engine import OpenAIEngine
 from llm_distill.engines.openai.exchange import Answer
 from llm_distill.engines.openai.settings import OpenAISettings, Price
+from llm_distill.engines.vllm_server.process import HOST, ServerProcess, free_port
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import saved_dtype
 
@@ -38,13 +30,11 @@ if TYPE_CHECKING:
     from llm_distill.engines.vllm_server.settings import VLLMServerSettings
     from llm_distill.models.sources import ModelSource
 
-HOST = "127.0.0.1"
 KEY = "VLLM_API_KEY"
 """The environment variable from which vLLM takes it; an argument would be seen by all users."""
-LAST_LINES = 12
-SECONDS_BETWEEN_LOOKS = 0.5
-SECONDS_TO_STOP = 20.0
 ATTEMPTS = 3
+PROGRAM = (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
+ENDED = ("while it was asked", "answers that came are kept, and the next run asks for the others")
 MODEL, ADAPTER = "model", "adapter"
 """What the server calls the model, and the same with its adapter."""
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -52,8 +42,6 @@ ON_A_CPU = {
     "no-enable-chunked-prefill": True,  # in vLLM 0.32 a seed and half a prompt end the server
     "kv-cache-memory-bytes": 2 * 2**30,  # its own choice is most of the memory
 }
-
-log = logging.getLogger("llm_distill.server")
 
 
 class VLLMServerEngine:
@@ -66,9 +54,11 @@ class VLLMServerEngine:
     def __init__(self, source: ModelSource, settings: VLLMServerSettings, budget: Budget) -> None:
         self._name = source.name
         self._folder = TemporaryDirectory(prefix="llm-distill-")
-        self._server = _Server(source, settings, Path(self._folder.name))
+        self._server = _started(source, settings, Path(self._folder.name))
         try:
-            self._server.wait(settings.startup_timeout)
+            advice = "raise engine.startup_timeout, or see the stage's log"
+            with doing(f"start a server of {source.name}"):
+                self._server.wait(settings.startup_timeout, advice)
             self._engine = OpenAIEngine(
                 OpenAISettings(
                     kind="openai",
@@ -102,10 +92,10 @@ class VLLMServerEngine:
         try:
             for answer in answers:
                 if answer.error is not None:
-                    self._server.check()
+                    self._server.check(*ENDED)
                 yield answer
         except ModelError:
-            self._server.check()
+            self._server.check(*ENDED)
             raise
 
     def close(self) -> None:
@@ -115,100 +105,37 @@ class VLLMServerEngine:
         self._folder.cleanup()
 
 
-class _Server:
-    """The process."""
-
-    def __init__(self, source: ModelSource, settings: VLLMServerSettings, folder: Path) -> None:
-        self.port = _free_port()
-        self._name = source.name
-        self._said: deque[str] = deque(maxlen=LAST_LINES)
-        os.environ[KEY] = secrets.token_hex(16)
-        started = settings.command or (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
-        self._command = [*started, *arguments(source, settings, self.port, folder)]
-        log.info("starting %s", " ".join(self._command))
-        try:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                env={**os.environ, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"},
-            )
-        except OSError as error:
-            raise ModelError(
-                f"model '{self._name}': engine.command {started[0]} cannot be started: "
-                f"{error.strerror}"
-            ) from error
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.strip():
-                self._said.append(line.strip())
-                log.info("server: %s", line.rstrip())
-
-    def wait(self, seconds: float) -> None:
-        """Until it answers."""
-        with doing(f"start a server of {self._name}"):
-            self._wait(seconds)
-
-    def _wait(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while not self._answers():
-            self.check("before it answered")
-            if time.monotonic() > until:
-                raise ModelError(
-                    f"model '{self._name}': its server does not answer after {seconds:.0f} s; "
-                    f"raise engine.startup_timeout, or see the stage's log; {self._last()}"
-                )
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-
-    def _answers(self) -> bool:
-        request = urllib.request.Request(f"http://{HOST}:{self.port}/health")
-        request.add_header("Authorization", f"Bearer {os.environ[KEY]}")
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with suppress(urllib.error.URLError, OSError), opener.open(request, timeout=5) as answer:
-            return bool(answer.status == 200)
-        return False
-
-    def check(self, when: str = "while it was asked") -> None:
-        """Raises:
-        ModelError: it has ended.
-        """
-        code = self._process.poll()
-        if code is None:
-            return
-        self._reader.join(2.0)
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        raise ModelError(
-            f"model '{self._name}': its server ended ({how}) {when}; answers that came are kept, "
-            f"and the next run asks for the others; {self._last()}"
-        )
-
-    def _last(self) -> str:
-        if not self._said:
-            return "it printed nothing"
-        telling = [line for line in self._said if "rror" in line] or list(self._said)
-        return f"it said: {telling[-1][:300]}"
-
-    def stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._reader.join(2.0)
+def _started(source: ModelSource, settings: VLLMServerSettings, folder: Path) -> ServerProcess:
+    key, port = secrets.token_hex(16), free_port()
+    os.environ[KEY] = key
+    program = settings.command or PROGRAM
+    command = [*program, *arguments(source, settings, port, folder)]
+    return ServerProcess(source.name, command, port, key=key, called=f"engine.command {program[0]}")
 
 
 def arguments(
-    source: ModelSource, settings: VLLMServerSettings, port: int, folder: Path
+    source: ModelSource,
+    settings: VLLMServerSettings,
+    port: int,
+    folder: Path,
+    *,
+    host: str = HOST,
+    names: tuple[str, str] = (MODEL, ADAPTER),
 ) -> list[str]:
-    """The command's, in vLLM's names. folder: for files that the server reads."""
+    """The command's, in vLLM's names.
+
+    Args:
+        source: the model.
+        settings: its engine's.
+        port: where the server listens.
+        folder: for files that the server reads.
+        host: of which it listens there.
+        names: what requests call the model, and the same with its adapter.
+
+    Raises:
+        ModelError: vLLM cannot apply its adapters.
+    """
+    model_name, adapter_name = names
     if len(source.adapters) > 1:
         raise ModelError(
             f"model '{source.name}' has {len(source.adapters)} adapters on top of each other, and "
@@ -216,8 +143,8 @@ def arguments(
         )
     given: dict[str, Any] = {
         "model": source.path,
-        "served-model-name": MODEL,
-        "host": HOST,
+        "served-model-name": model_name,
+        "host": host,
         "port": port,
         "load-format": "safetensors",
         "generation-config": "vllm",  # its sampling defaults are not ours
@@ -235,7 +162,7 @@ def arguments(
         given["dtype"] = saved_dtype(source)
         given |= {} if _has_gpu() else ON_A_CPU
     if source.adapters:
-        given |= {"enable-lora": True, "lora-modules": f"{ADAPTER}={source.adapters[0]}"}
+        given |= {"enable-lora": True, "lora-modules": f"{adapter_name}={source.adapters[0]}"}
         given["max-lora-rank"] = _room_for(Path(source.adapters[0]))
     if source.chat_template is not None:
         file = folder / "chat_template.jinja"
@@ -266,9 +193,3 @@ def _has_gpu() -> bool:
     import torch
 
     return bool(torch.cuda.is_available())
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind((HOST, 0))
-        return int(found.getsockname()[1])
