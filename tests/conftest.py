@@ -175,6 +175,7 @@ def cli(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Said]]:
     """The command line in this process. Exceptions that are bugs are raised unchanged."""
+    import llm_distill.cli.bars
     import llm_distill.cli.plan
     import llm_distill.cli.run
     from llm_distill.cli.main import main
@@ -189,6 +190,8 @@ def cli(
             code = int(end.code or 0)
         return Said(code, *capsys.readouterr())
 
+    # On a slow machine it would say so.
+    monkeypatch.setattr(llm_distill.cli.bars, "SECONDS_OF_SILENCE", 1e6)
     for module in (llm_distill.cli.run, llm_distill.cli.plan):
         monkeypatch.setattr(module, "quiet_libraries", lambda: None)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}

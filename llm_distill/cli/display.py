@@ -148,7 +148,9 @@ def console() -> Console:
 
 
 def showing(out: Console) -> AbstractContextManager[None]:
-    """Meanwhile, what takes a while is shown on `out`."""
+    """Meanwhile, what takes a while is shown: on `out`, or beside it where others may read that."""
+    if not out.is_terminal:
+        out = Console(stderr=True, highlight=False, soft_wrap=True)
     return shown_by(lambda what, total, unit, done: show_progress(out, what, total, unit, done))
 
 

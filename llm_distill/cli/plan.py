@@ -81,9 +81,12 @@ def _what_runs(decisions: Sequence[Decision]) -> Table:
 
 
 def _what_it_takes(found: Planned) -> Table:
-    """A line for each stage that asks or holds a model, or that has run before; and the total."""
+    """A line for each stage that asks or holds a model, or that has run before; and the total.
+
+    Without the columns that nothing is in.
+    """
     right = ("requests", "prompt tokens", "written", "cost", "memory", "disk", "time", "last time")
-    table = make_table("at most", right=right)
+    rows: list[tuple[str, ...]] = []
     for name, size in found.sizes.items():
         needs = found.needs(name)
         cells = (
@@ -97,10 +100,9 @@ def _what_it_takes(found: Planned) -> Table:
             _took(size.last),
         )
         if any(cells):
-            table.add_row(name, *cells)
+            rows.append((name, *cells))
     total = found.total()
-    table.add_section()
-    table.add_row(
+    in_all = (
         "in all",
         f"{total['most_requests']:,}"
         + " + ?" * any(s.requests is None for s in found.sizes.values()),
@@ -110,7 +112,14 @@ def _what_it_takes(found: Planned) -> Table:
         _bytes(total["memory_bytes_per_device"]),
         _bytes(total["disk_bytes"]),
         _time(total["most_seconds"]),
+        "",
     )
+    filled = [n for n in range(1, len(right) + 1) if any(row[n] for row in rows)]
+    table = make_table("at most", right=[right[n - 1] for n in filled])
+    for row in rows:
+        table.add_row(row[0], *(row[n] for n in filled))
+    table.add_section()
+    table.add_row(in_all[0], *(in_all[n] for n in filled))
     return table
 
 
