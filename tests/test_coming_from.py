@@ -38,13 +38,13 @@ def test_a_command_is_there_with_its_options(said: str) -> None:
         group = group.commands[words.pop(0)]
     there = {option for given in group.params for option in given.opts}  # type: ignore[attr-defined]
     arguments = [p for p in group.params if p.param_type_name == "argument"]  # type: ignore[attr-defined]
-    assert {word for word in words if word.startswith("--")} <= there
-    values = sum(word.startswith("--") and word not in FLAGS for word in words)
-    n_plain = sum(not word.startswith("--") for word in words) - values
+    assert {word for word in words if word.startswith("-")} <= there
+    values = sum(word.startswith("-") and word not in FLAGS for word in words)
+    n_plain = sum(not word.startswith("-") for word in words) - values
     assert sum(a.required for a in arguments) <= n_plain <= len(arguments)
 
 
-FLAGS = ("--merge", "--retry-failed")
+FLAGS = ("--deep", "--merge", "--retry-failed")
 
 
 def test_stages_settings_engines_and_names_are_there() -> None:
