@@ -75,8 +75,10 @@ def rehearse_command(
     with _kept_in(folder) as place:
         with disk_explained(place), showing(out), doing("write the stand-ins"):
             written, left_out = write_rehearsal(pipeline, place, told)
+        given = Given(file, profile, assignments)  # of what is thrown away nothing can be shown
         if folder is not None:
-            Given(str(written), workspace=str(place / "workspace")).remember()
+            given = Given(str(written), workspace=str(place / "workspace"))
+        given.remember()
         out.print(f"[bold]{pipeline.name}[/bold], rehearsed: {escape(str(written))}")
         if left_out:
             out.print(f"left out, as they need the Hub: {', '.join(left_out)}", markup=False)
