@@ -10,7 +10,15 @@ from typing import Annotated
 
 import typer
 
-from llm_distill.cli.options import DEFAULT_WORKSPACE, File, Profile, Sets, WorkspaceDir, path_of
+from llm_distill.cli.options import (
+    DEFAULT_WORKSPACE,
+    AsJson,
+    File,
+    Profile,
+    Sets,
+    WorkspaceDir,
+    path_of,
+)
 
 
 def rehearse(
@@ -34,7 +42,7 @@ def rehearse(
             metavar="DIR",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Walk a pipeline with stand-ins for its models and datasets, and every count as written."""
     from llm_distill.cli.rehearse import rehearse_command

@@ -11,9 +11,10 @@ import sys
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
 from llm_distill.cli import ask as of_ask
 from llm_distill.cli import export as of_export
@@ -26,9 +27,11 @@ from llm_distill.cli.complete import known_stages, stages_of_run
 from llm_distill.cli.complete import runs as complete_runs
 from llm_distill.cli.options import (
     DEFAULT_WORKSPACE,
+    AsJson,
     File,
     Force,
     From,
+    MaxCost,
     NewestRun,
     Profile,
     RetryFailed,
@@ -43,8 +46,23 @@ from llm_distill.rows.conversation_forms import Form
 
 EXIT_CODE_LINES = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
+ORDER = (
+    "init", "validate", "preview", "plan", "stages", "schema",
+    "run", "sweep", "rehearse", "slurm",
+    "status", "runs", "report", "compare", "ask", "serve", "export", "path", "push",
+    "align", "cache", "prune",
+)  # fmt: skip
+"""Of the commands in the help: in, run, out, besides. As in the README."""
+
+
+class _InOrder(typer.core.TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+
 app = typer.Typer(
     name="llm-distill",
+    cls=_InOrder,
     help="Make a small language model good at a task with the help of a large one.",
     epilog=f"\b\nExit codes:\n{EXIT_CODE_LINES}",
     no_args_is_help=True,
@@ -73,15 +91,7 @@ def run(
     force: Force = None,
     retry_failed: RetryFailed = False,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
-    max_cost: Annotated[
-        float | None,
-        typer.Option(
-            "--max-cost",
-            help="Stop before servers charge more than this, by their price.",
-            min=0,
-            metavar="AMOUNT",
-        ),
-    ] = None,
+    max_cost: MaxCost = None,
     log_format: Annotated[
         LogFormat, typer.Option("--log-format", help="For people, or a line of JSON per event.")
     ] = LogFormat.TEXT,
@@ -125,7 +135,7 @@ def plan(
     force: Force = None,
     retry_failed: RetryFailed = False,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
+    as_json: AsJson = False,
     deep: Annotated[
         bool, typer.Option("--deep", help="Ask servers for their models too, with their keys.")
     ] = False,

@@ -81,3 +81,13 @@ RetryFailed = Annotated[
         "--retry-failed", help="Run again the stages for which a server failed to answer."
     ),
 ]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(
+        "--max-cost",
+        help="Stop before servers charge more than this in all, by their price.",
+        min=0,
+        metavar="AMOUNT",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")]

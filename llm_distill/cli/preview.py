@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from llm_distill.cli.complete import stages_of_file
-from llm_distill.cli.options import DEFAULT_WORKSPACE, File, Profile, Sets, WorkspaceDir
+from llm_distill.cli.options import DEFAULT_WORKSPACE, File, MaxCost, Profile, Sets, WorkspaceDir
 from llm_distill.errors import ConfigError
 
 
@@ -36,15 +36,7 @@ def preview(
     n: Annotated[int, typer.Option("-n", help="How many rows.", min=1)] = 3,
     profile: Profile = None,
     assignments: Sets = None,
-    max_cost: Annotated[
-        float | None,
-        typer.Option(
-            "--max-cost",
-            help="Stop before servers charge more than this, by their price.",
-            min=0,
-            metavar="AMOUNT",
-        ),
-    ] = None,
+    max_cost: MaxCost = None,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
 ) -> None:
     """Show the first rows of a pipeline, stage by stage, before a run is paid for.

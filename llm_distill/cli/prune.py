@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llm_distill.cli.options import DEFAULT_WORKSPACE, WorkspaceDir
+from llm_distill.cli.options import DEFAULT_WORKSPACE, AsJson, WorkspaceDir
 
 
 def prune(
@@ -44,7 +44,7 @@ def prune(
         typer.Option("--even-needed", help="Also what the newest runs of pipelines need."),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it, only show.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
+    as_json: AsJson = False,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
 ) -> None:
     """Delete artifacts by age, use and size; shows what would go and what it took to make.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llm_distill.cli.options import DEFAULT_WORKSPACE, Run, StageName, WorkspaceDir
+from llm_distill.cli.options import DEFAULT_WORKSPACE, AsJson, Run, StageName, WorkspaceDir
 
 if TYPE_CHECKING:
     from llm_distill.evaluation.result_rows import Difference
@@ -26,7 +26,7 @@ def runs(
     pipeline: Annotated[
         str | None, typer.Argument(help="Only the runs of the pipeline of this name.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
+    as_json: AsJson = False,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
 ) -> None:
     """Show the runs of a workspace: when, state, what the exam gained, size. The newest first."""

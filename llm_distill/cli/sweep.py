@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from llm_distill.cli.options import DEFAULT_WORKSPACE, Profile, RetryFailed, WorkspaceDir, path_of
+from llm_distill.cli.options import (
+    DEFAULT_WORKSPACE,
+    AsJson,
+    MaxCost,
+    Profile,
+    RetryFailed,
+    WorkspaceDir,
+    path_of,
+)
 
 
 def sweep(
@@ -72,17 +80,9 @@ def sweep(
             metavar="FILE",
         ),
     ] = None,
-    max_cost: Annotated[
-        float | None,
-        typer.Option(
-            "--max-cost",
-            help="Stop before servers charge more than this for all runs, by their price.",
-            min=0,
-            metavar="AMOUNT",
-        ),
-    ] = None,
+    max_cost: MaxCost = None,
     retry_failed: RetryFailed = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
+    as_json: AsJson = False,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
 ) -> None:
     """Run a pipeline over seeds and settings; means with intervals, and differences."""
