@@ -59,6 +59,8 @@ class Hub(BaseHTTPRequestHandler):
                 if len(parts) == 7  # of the folders in it, there is none
             ]
             return self._send(json.dumps(tree if "tree" in parts else listing).encode(), {}, body)
+        if len(parts) < 6:  # what the client asks of its own accord, such as which agents there are
+            return self._send(b"", {}, body, status=404)
         revision, name = parts[4], "/".join(parts[5:])
         commit = self.main if revision == "main" else revision
         file = STUDENT / name
@@ -99,6 +101,7 @@ def run(
     command: str = "run",
     *options: str,
     pipeline: str = PIPELINE,
+    code: int = 0,
     **more: str,
 ) -> str:
     (tmp_path / "hub.yaml").write_text(pipeline)
@@ -114,7 +117,7 @@ def run(
         [sys.executable, "-m", "llm_distill", command, "hub.yaml", *options],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
 
@@ -157,6 +160,12 @@ def test_a_model_that_a_stage_names_itself_stays_at_its_commit_too(tmp_path, hub
     assert sources == {"org/tiny": COMMITS["old"]}
 
 
-def test_a_plan_asks_nobody(tmp_path, hub):
+def test_a_plan_asks_only_whether_models_are_there(tmp_path, hub):
+    """And a plan without a network asks nobody."""
     assert "2 to run" in run(tmp_path, hub, "plan")
+    assert {path for path in hub.asked if not path.startswith("/api/")} == {
+        "/org/tiny/resolve/main/config.json"
+    }
+    hub.asked.clear()
+    run(tmp_path, hub, "plan", HF_HUB_OFFLINE="1", code=4)
     assert hub.asked == []
