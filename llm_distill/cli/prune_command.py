@@ -118,7 +118,7 @@ def _show(chosen: Chosen, filters: Filters, now: float, out: Console) -> None:
         out.print(table)
         out.print(
             "seconds, tokens and cost: what it took to make; completions are kept, so that what "
-            "servers wrote is not paid for again (llm-distill cache stats)"
+            "servers wrote is not paid for again"
         )
     else:
         out.print("nothing is to go")

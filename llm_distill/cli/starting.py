@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from rich.markup import escape
 
 from llm_distill.cli.display import console, make_table, say
 from llm_distill.errors import ConfigError, LLMDistillError, ModelError, counted, nearest
+from llm_distill.hints import Given as Command
 from llm_distill.paths import bundled_root
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.secrets import has_secret
@@ -61,7 +61,7 @@ def list_command() -> None:
     methods = make_table("--method", "what it does")
     for method in Method:
         methods.add_row(method.value, method.about)
-    files = make_table("llm-distill run …", "what it does")
+    files = make_table("for run", "what it does")
     for path in sorted((bundled_root() / "pipelines").glob("*.yaml")):
         files.add_row(f"pipelines/{path.name}", _first_comment(path))
     out.print(methods, files, sep="\n")
@@ -140,7 +140,7 @@ def _check_given(given: Given, asks: bool) -> None:
     if missing and not asks:
         raise ConfigError(
             f"missing: {', '.join(missing)}; without a terminal nothing is asked. "
-            "llm-distill init --help says what each is"
+            "--help says what each is"
         )
     if not 0 < given.test < 1:
         raise ConfigError(f"--test {given.test:g}: a share of the rows, above 0 and below 1")
@@ -267,6 +267,6 @@ def _show(start: Start, given: Given, files: Mapping[Path, str]) -> None:
     n_lines = files[start.file].count("\n")
     others = ", ".join(str(path.relative_to(start.folder)) for path in files if path != start.file)
     out.print(f"wrote {start.file} ({n_lines} lines) and, beside it, {others}", markup=False)
-    file = shlex.quote(str(start.file))
-    out.print(f"check it: llm-distill plan {file}", markup=False)
-    out.print(f"run it:   llm-distill run {file}", markup=False)
+    made = Command(str(start.file))
+    out.print(f"check it: {made.command('plan', of_file=True)}", markup=False)
+    out.print(f"run it:   {made.command('run', of_file=True)}", markup=False)

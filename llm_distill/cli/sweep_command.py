@@ -16,6 +16,7 @@ from llm_distill.cli.display import TerminalDisplay, console, make_table, quiet_
 from llm_distill.cli.run import show_before, stop_as_after_ctrl_c, write_or_find_report
 from llm_distill.cli.sweep_tables import as_json, tables
 from llm_distill.errors import ConfigError, LLMDistillError, counted, nearest
+from llm_distill.hints import Given
 from llm_distill.report.sweep_page import write_page
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.sweeps.carry_out import carry_out
@@ -47,8 +48,8 @@ class Shown:
 class _Watcher:
     """Names each run before it begins; what it does is shown as `run` shows it."""
 
-    def __init__(self, out: Console) -> None:
-        self._out = out
+    def __init__(self, out: Console, given: Given) -> None:
+        self._out, self._given = out, given
 
     def begins(self, combination: Combination, number: int, total: int) -> TerminalDisplay:
         what = escape(combination.described)
@@ -59,8 +60,10 @@ class _Watcher:
         if outcome.state == "done":
             self._out.print(f"done: {outcome.run}")
         else:
-            more = f" (its logs: llm-distill status {outcome.run})" if outcome.run else ""
-            self._out.print(f"[red]failed[/red]: {escape(outcome.why + more)}")
+            self._out.print(f"[red]failed[/red]: {escape(outcome.why)}")
+            if outcome.run:
+                logs = self._given.command("status", outcome.run)
+                self._out.print(f"its logs: {escape(logs)}", soft_wrap=True)
 
 
 def sweep_command(
@@ -82,6 +85,8 @@ def sweep_command(
     """
     quiet_libraries()
     out = shown.console()
+    given = Given(file, profile, workspace=str(shown.root))
+    given.remember()
     workspace = Workspace(shown.root)
     axes = [read_axis(text) for text in assignments]
     study = Study.checked(file, profile, axes, read_seeds(seeds) if seeds else (), workspace)
@@ -113,7 +118,7 @@ def sweep_command(
             todo,
             path,
             known,
-            _Watcher(out),
+            _Watcher(out, given),
             report=lambda record: write_or_find_report(record, workspace, lambda m: say(m, out)),
             max_cost=max_cost,
             retry_failed=retry_failed,

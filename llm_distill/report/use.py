@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_distill.engines.kinds import settings_class
+from llm_distill.hints import hint
 from llm_distill.paths import find_resource
 from llm_distill.publish.snippet import Loading, asking, snippet
 from llm_distill.report.collect import RunView, StageView
@@ -35,11 +36,12 @@ def use(run: RunView) -> Use | None:
         exam.manifest if exam is not None else None,
         student.manifest,
     )
-    called = f"{run.record.name} {student.name}"
+    called = run.record.name, student.name
+    out = student.name.replace("@", "-")
     commands = (
-        f"llm-distill ask {called}",
-        f"llm-distill serve {called}",
-        f"llm-distill export {called} --to merged --out {student.name.replace('@', '-')}",
+        hint("ask", *called),
+        hint("serve", *called),
+        hint("export", *called, "--to", "merged", "--out", out),
     )
     return Use(student.name, snippet(loading, asked), commands)
 

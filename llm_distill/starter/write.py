@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import yaml
 
 from llm_distill.errors import ConfigError, WorkspaceError
+from llm_distill.hints import Given
 from llm_distill.paths import bundled_root
 from llm_distill.pipeline.json_schema import schema_text
 from llm_distill.pipeline.registry import stage_names
@@ -147,10 +147,10 @@ def _pipeline(start: Start) -> str:
 
 
 def _head(start: Start) -> str:
-    about = start.method.about
+    command = Given(str(start.file)).command("run", of_file=True)
     return (
         "# yaml-language-server: $schema=schema.json\n"
-        f"# {start.method.upper()}: {about}. llm-distill run {shlex.quote(str(start.file))}"
+        f"# {start.method.upper()}: {start.method.about}. {command}"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -24,7 +24,9 @@ from llm_distill.sweeps.study import Combination, Study
 class Watcher(Protocol):
     """Who is told how a sweep goes."""
 
-    def begins(self, combination: Combination, number: int, total: int) -> Watched:
+    def begins(
+        self, combination: Combination, number: int, total: int
+    ) -> AbstractContextManager[Watched]:
         """A run is about to begin."""
         ...
 
@@ -69,18 +71,18 @@ def carry_out(
     first_error: Exception | None = None
     left = max_cost
     for number, combination in enumerate(todo, start=1):
-        display = watcher.begins(combination, number, len(todo))
         pipeline = study.load(combination.setting, combination.seed)
         began = time.time()
         failure: Exception | None = None
         measured = RunMeasured()
-        try:
-            record = run_pipeline(
-                pipeline, study.workspace, Selection(retry_failed=retry_failed), display, left
-            )
-            measured = measure(record, study.workspace)
-        except Exception as error:
-            failure, first_error = error, first_error or error
+        with watcher.begins(combination, number, len(todo)) as display:
+            try:
+                record = run_pipeline(
+                    pipeline, study.workspace, Selection(retry_failed=retry_failed), display, left
+                )
+                measured = measure(record, study.workspace)
+            except Exception as error:
+                failure, first_error = error, first_error or error
         begun = display.record
         if left is not None and begun is not None:
             left = max(0.0, left - spent(begun, study.workspace))

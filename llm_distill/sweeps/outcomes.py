@@ -152,7 +152,7 @@ def read_sweep(path: Path) -> SweepFile:
         raise ConfigError(f"{path} is not a sweep's file: {error}") from error
     version = values.get("schema_version") if isinstance(values, dict) else None
     if not isinstance(version, int) or "pipeline" not in values:
-        raise ConfigError(f"{path} is not a sweep's file; `llm-distill sweep FILE` writes one")
+        raise ConfigError(f"{path} is not a sweep's file, which sweep writes")
     if version > SCHEMA_VERSION:
         raise ConfigError(f"{path} is of a newer llm-distill (form {version}); update this one")
     try:
