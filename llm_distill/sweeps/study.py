@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -274,7 +275,14 @@ def find_file(study: Study, output: Path | None) -> tuple[Path, SweepFile, list[
             return path, known, []
         if known.places == now.places:
             why = why or [f"it differs from that of {path}: {'; '.join(apart[:3])}"]
-    return folder / time.strftime("%Y%m%d-%H%M%S") / SWEEP, empty_file(study), why
+    return _unused(folder) / SWEEP, empty_file(study), why
+
+
+def _unused(folder: Path) -> Path:
+    """Named by the time, beside those of the same second; nothing is made yet."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    names = (stamp if n == 0 else f"{stamp}-{n}" for n in count())
+    return next(folder / name for name in names if not (folder / name).exists())
 
 
 def _as_if_done(study: Study) -> SweepFile:

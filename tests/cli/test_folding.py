@@ -20,10 +20,12 @@ from llm_distill.cli.tables import result_tables
 from llm_distill.evaluation.result_rows import Figure
 from llm_distill.evaluation.results import FigureTable, shown
 from llm_distill.pipeline.registry import stage_names
+from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.report import differences
 from llm_distill.runtime.estimate import Estimate
 from llm_distill.runtime.needs import Memory, Needs
 from llm_distill.runtime.plan import Decision
+from llm_distill.runtime.planned import Planned
 from llm_distill.runtime.preflight import Preflight
 from llm_distill.runtime.record import RunRecord, StageRecord
 from tests.manifests import manifest
@@ -92,8 +94,9 @@ def planned() -> Iterator[FoldingTable]:
     size = Estimate(12_288, 1_572_864, 12.5, last, 1_234_567, "characters", 5000.0)
     memory = Memory({"weights": 16_100_000_000}, 8, "GPU", ("models",))
     needs = dict.fromkeys(NAMES, Needs((memory,), 16_100_000_000, 48_300_000_000))
+    pipeline = PipelineConfig("p", 0, {}, "none", {}, "p.yaml", None, {})
     yield plan._what_it_takes(
-        plan.Planned(decisions, dict.fromkeys(NAMES, size), Preflight(needs=needs))
+        Planned(pipeline, decisions, dict.fromkeys(NAMES, size), Preflight(needs=needs))
     )
 
 
@@ -119,8 +122,10 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> Iterator[FoldingTable]:
     view: Any = SimpleNamespace(record=record().stages[NAMES[0]], state="done")
     found = {
         "settings": [(f"stages.{n}.template", "x" * 500 + n, "x" * 500 + n[:-1]) for n in NAMES],
-        "stages": [SimpleNamespace(name=n, a=view, b=None, why=[WHY] * 5) for n in NAMES],
-        "figures": [differences.FigurePair(n, f"accuracy {n} 3-shot", one, other) for n in NAMES],
+        "stages": [
+            SimpleNamespace(name=n, views=(view, None), why=lambda run: [WHY] * 5) for n in NAMES
+        ],
+        "figures": [differences.Measured(n, f"accuracy {n} 3-shot", (one, other)) for n in NAMES],
     }
     tables: list[FoldingTable] = []
     out: Any = SimpleNamespace(print=tables.append)

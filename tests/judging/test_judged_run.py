@@ -67,7 +67,7 @@ def test_it_is_shown_wherever_results_are(cli: Callable[..., Said], judged: dict
     said = cli("run", write(judged), "--workspace", "out")
     assert said.code == 0, said
     assert "exam: grade of 1 to 5 by judge" in said.out
-    assert "tuned − student   0          +4        +4 to +4       4" in said.out
+    assert "tuned − student 0 +4 +4 to +4 4" in " ".join(said.out.split())
     assert "weighted kappa with human" in said.out
     assert "go by the other figures" in said.out
     (report,) = Path("out").rglob("report.html")

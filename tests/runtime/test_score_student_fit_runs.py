@@ -16,6 +16,7 @@ from llm_distill.runtime import execute
 from llm_distill.runtime.perform import perform
 from tests.golden.fingerprints import identities
 
+SERVER = '{kind: openai, base_url: "http://localhost:1/v1"}'
 PIPELINE = """\
 name: fit
 models:
@@ -23,7 +24,7 @@ models:
     model_name_or_path: data/models/tiny-student
     prompt_format: text
     engine: {kind: transformers, batch_size: 2}
-  server: {model_name_or_path: served, engine: {kind: openai, base_url: "http://localhost:1/v1"}}
+  server: {model_name_or_path: served, engine: SERVER}
 stages:
   problems: {stage: load_dataset, path: data/word_problems, split: train, limit: 40}
   fit:
@@ -34,7 +35,7 @@ stages:
     prompt_template: arte/exam.jinja
     variables: {task_description: Solve the word problem.}
     completion_column: reference_answer
-"""
+""".replace("SERVER", SERVER)
 
 
 def completions(toy: Any) -> dict[str, int]:
@@ -101,7 +102,10 @@ def test_only_what_an_engine_says_depends_on_its_settings(
 def test_mistakes_are_found_before_anything_runs(bench: Callable[[str], Any]) -> None:
     served = PIPELINE.replace("model: student", "model: server")
     for text, message in (
-        (served, "'server' has the engine kind openai, which has no likelihoods of given texts; "),
+        (
+            served.replace(SERVER, "{kind: scripted, function: os.path:join}"),
+            "'server' has the engine kind scripted, which has no likelihoods of given texts; ",
+        ),
         (served.replace("nll_low", "scas"), r"fit\.model: 'server' is on a server"),
         (PIPELINE.replace("nll_low", "nll"), "got 'nll'; allowed: 'nll_low', 'nll_high'"),
         (PIPELINE.replace("signal: nll_low\n    ", ""), "signal"),

@@ -41,7 +41,7 @@ LORA = {"r": 4}
 
 
 class Bar:
-    def advance(self, n=1, tokens=0, cost=0.0): ...
+    def advance(self, n=1, tokens=0, cost=0.0, requests=None): ...
 
 
 def train(stage, folder: Path, rows, *models, held: Path | None = None):

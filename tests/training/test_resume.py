@@ -130,7 +130,9 @@ def test_the_bar_goes_on_where_it_was(run_stage, rows, text_model, cut_at, tmp_p
     opened: list[tuple[int, int]] = []
 
     class Bar:
-        def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
+        def advance(
+            self, n: int = 1, tokens: int = 0, cost: float = 0.0, requests: int | None = None
+        ) -> None:
             advanced.append(n)
 
     def progress(self, what, total, unit, done):
@@ -161,7 +163,7 @@ from llm_distill.tracking import TrackedRun
 from llm_distill.training.loop import WholeHistory
 
 class Bar:
-    def advance(self, n=1, tokens=0, cost=0.0): ...
+    def advance(self, n=1, tokens=0, cost=0.0, requests=None): ...
 
 told = json.loads(sys.argv[1])
 original = WholeHistory.on_step_end

@@ -367,7 +367,9 @@ def test_the_bar_counts_steps_and_tokens(run_stage, rows, text_model, monkeypatc
     totals: list[int | None] = []
 
     class Bar:
-        def advance(self, n: int = 1, tokens: int = 0, cost: float = 0.0) -> None:
+        def advance(
+            self, n: int = 1, tokens: int = 0, cost: float = 0.0, requests: int | None = None
+        ) -> None:
             seen.append((n, tokens))
 
     def progress(self, description, total=None, unit="rows", done=0):
