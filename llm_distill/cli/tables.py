@@ -22,7 +22,10 @@ MOST_SKILLS = 30
 
 
 def result_tables(name: str, metrics: Mapping[str, Any]) -> list[Table]:
-    """All that a stage measured: figures with intervals, differences, and tables of its own."""
+    """What a stage measured: figures with intervals, differences, and results of its own.
+
+    The report also has its tables that describe data.
+    """
     measured = Results.from_metrics(metrics)
     tables = []
     if measured.harness:
@@ -35,7 +38,7 @@ def result_tables(name: str, metrics: Mapping[str, Any]) -> list[Table]:
         tables.append(_agreement_table(name, measured.agreement))
     if measured.skills:
         tables.append(_skill_table(name, measured.skills))
-    return [*tables, *(_own_table(name, own) for own in measured.own)]
+    return [*tables, *(_own_table(name, own) for own in measured.own if own.is_result)]
 
 
 def _own_table(name: str, own: FigureTable) -> Table:

@@ -39,6 +39,10 @@ WRITING, ANSWERED, NOTES = "writing", "answered_prompts", "notes"
 BY, DIFFERENCES_BY = "by_", "differences_by_"
 
 
+MORE = {"95 % interval": "interval", "items": "n"}
+"""Columns of a table of figures beside the value, and what of a figure they have."""
+
+
 @dataclass(frozen=True)
 class FigureTable:
     """Figures of a stage under a title."""
@@ -48,8 +52,16 @@ class FigureTable:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of labels, then `value`, `95 % interval` and `items`."""
-        return (*self.names, "value", "95 % interval", "items")
+        """The names of labels, `value`, and `95 % interval` and `items` where there are any."""
+        return (*self.names, "value", *(title for title, of in MORE.items() if self._has(of)))
+
+    @property
+    def is_result(self) -> bool:
+        """Whether it says how good models are, or how sure a figure is; others describe data."""
+        return "model" in self.names or self._has("interval")
+
+    def _has(self, of: str) -> bool:
+        return any(_written(figure, of) for figure in self.figures)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,11 +74,16 @@ class FigureTable:
             (
                 *(figure.labels.get(name, "") for name in self.names),
                 figure.written,
-                figure.interval,
-                "" if figure.n is None else f"{figure.n:,}",
+                *(_written(figure, of) for of in MORE.values() if self._has(of)),
             )
             for figure in self.figures
         )
+
+
+def _written(figure: Figure, of: str) -> str:
+    if of == "interval":
+        return figure.interval
+    return "" if figure.n is None else f"{figure.n:,}"
 
 
 @dataclass(frozen=True)

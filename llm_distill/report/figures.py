@@ -28,25 +28,16 @@ ALIGNED = (
 
 
 def own_tables(run: RunView, *, of_models: bool) -> list[tuple[str, Table]]:
-    """(`stage: title`, table) for each table of a stage's own figures, without empty columns.
+    """(`stage: title`, table) for each table of a stage's own figures.
 
     of_models: those with the label `model`, which are results; or the others.
     """
     return [
-        (f"{stage.name}: {own.title}", _filled(Table(own.columns, own.cells, len(own.names))))
+        (f"{stage.name}: {own.title}", Table(own.columns, own.cells, len(own.names)))
         for stage in run.stages
         for own in stage.results.own
         if ("model" in own.names) == of_models
     ]
-
-
-def _filled(table: Table) -> Table:
-    kept = [n for n in range(len(table.columns)) if any(row[n] for row in table.rows)]
-    return Table(
-        tuple(table.columns[n] for n in kept),
-        tuple(tuple(row[n] for n in kept) for row in table.rows),
-        sum(n < table.n_names for n in kept),
-    )
 
 
 def distributions(run: RunView) -> list[Drawing]:
