@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from llm_distill.cli.display import console, make_table, showing
+from llm_distill.cli.display import console, make_table, showing, written_size
 from llm_distill.cli.folding import FoldingTable
 from llm_distill.doing import doing
 from llm_distill.engines.store.file import connect, is_damage, store_error
@@ -39,7 +39,7 @@ def stats_command(root: Path) -> None:
     with _opened(path, root) as db, showing(out), doing("count what is kept"):
         rows = db.execute(PER_MODEL).fetchall()
     out.print(_stats(rows))
-    out.print(f"{escape(str(path))}: {_megabytes(path):,.1f} MB")
+    out.print(f"{escape(str(path))}: {written_size(_size(path))}")
 
 
 def _stats(rows: Sequence[Sequence[Any]]) -> FoldingTable:
@@ -86,14 +86,15 @@ def prune_command(root: Path, model: str | None, older_than: float | None, *, de
         if not delete:
             out.print(f"{counted(count, 'completion')} would be deleted{HOW}")
             return
-        size = _megabytes(path)
+        size = _size(path)
         with showing(out), doing("delete, and make the file smaller"):
             db.execute(f"DELETE FROM completions {chosen}", values)
             db.execute("DELETE FROM models WHERE id NOT IN (SELECT model FROM completions)")
             db.execute("VACUUM")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     out.print(
-        f"{counted(count, 'completion')} deleted, {size:,.1f} MB are now {_megabytes(path):,.1f}"
+        f"{counted(count, 'completion')} deleted; the file had {written_size(size)}, and has "
+        f"{written_size(_size(path))} now"
     )
 
 
@@ -127,7 +128,7 @@ def _prune_unfinished(workspace: Workspace, before: float, *, delete: bool) -> b
             ):  # a run is working on it, or has just published it
                 continue
     if n_stages:
-        what = f"what {counted(n_stages, 'stopped stage')} left, {n_bytes / 1e6:,.1f} MB,"
+        what = f"what {counted(n_stages, 'stopped stage')} left, {written_size(n_bytes)},"
         console().print(f"{what} {'is' if delete else 'would be'} deleted{'' if delete else HOW}")
     return n_stages > 0
 
@@ -189,6 +190,6 @@ def _repair(root: Path) -> str:
     return Given(workspace=str(root)).command("cache", "verify", "--repair")
 
 
-def _megabytes(path: Path) -> float:
+def _size(path: Path) -> int:
     parts = [path, path.with_name(f"{path.name}-wal")]
-    return sum(part.stat().st_size for part in parts if part.exists()) / 1e6
+    return sum(part.stat().st_size for part in parts if part.exists())

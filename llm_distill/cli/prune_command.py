@@ -12,14 +12,15 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from llm_distill.cli.display import console, make_table
+from llm_distill.cli.display import console, make_table, written_size
 from llm_distill.errors import ConfigError, WorkspaceError, counted
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.disk import disk_explained
 from llm_distill.runtime.prune import DAY, Chosen, Filters, Item, choose, look, remove
 
 AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([hdw]?)", re.ASCII)
-SECONDS = {"h": 3600.0, "d": DAY, "": DAY, "w": 7 * DAY}
+HOUR = 3600.0
+SECONDS = {"h": HOUR, "d": DAY, "": DAY, "w": 7 * DAY}
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B", re.ASCII | re.IGNORECASE)
 POWER = {"k": 1, "m": 2, "g": 3, "t": 4}
 MOST_SHOWN = 40
@@ -84,16 +85,6 @@ def read_size(text: str) -> int:
     return int(float(found[1]) * (1024 if found[3] else 1000) ** POWER[found[2].lower()])
 
 
-def written_size(size: int) -> str:
-    """`1.5 GB`."""
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
 def _show(chosen: Chosen, filters: Filters, now: float, out: Console) -> None:
     if chosen.items:
         right = ("size", "last used", "seconds", "tokens", "cost")
@@ -145,7 +136,7 @@ def _with_size(items: Sequence[Item]) -> str:
 def _cells(item: Item, now: float) -> tuple[str, ...]:
     return (
         written_size(item.size),
-        f"{max(0.0, now - item.used) / DAY:.1f} days ago",
+        _ago(max(0.0, now - item.used)),
         f"{item.seconds:,.0f}" if item.kind == "artifact" else "",
         f"{item.tokens:,}" if item.tokens else "",
         f"{item.cost:,.2f}" if item.cost else "",
@@ -185,3 +176,10 @@ def _as_json(
         "needed": [{**plain(item), "why": item.kept or "in use"} for item in chosen.needed],
         "dry_run": not delete,
     }
+
+
+def _ago(seconds: float) -> str:
+    """`3 h ago`, `12 days ago`."""
+    if seconds < HOUR:
+        return f"{seconds / 60:.0f} min ago"
+    return f"{seconds / HOUR:.0f} h ago" if seconds < 2 * DAY else f"{seconds / DAY:.0f} days ago"

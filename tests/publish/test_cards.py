@@ -90,10 +90,10 @@ def test_a_stages_own_figures_are_shown(origin):
     exam.metrics.clear()
     exam.metrics.update(shown(FigureTable("a | b", (Figure({"model": "[x]"}, 0.5, kind="share"),))))
     card = model_card(made, "me/toy", "mit", is_adapter=True)
-    assert "### distilled: speed\n\n| on | value | 95 % interval | items |\n" in card.text
-    assert "| cpu | 7.5 |  |  |" in card.text
+    assert "### distilled: speed\n\n| on | value |\n" in card.text
+    assert "| cpu | 7.5 |\n" in card.text
     assert "### exam: a \\| b\n" in card.text
-    assert "| \\[x] | 50.0% |  |  |" in card.text
+    assert "| \\[x] | 50.0% |\n" in card.text
     assert not any("exam" in warning for warning in card.warnings)
 
 
