@@ -94,7 +94,7 @@ def _show(stage: Seen, out: Console) -> None:
 def _indented(text: Text, by: int, out: Console) -> None:
     """In a terminal also what goes on in the next line; elsewhere lines are as long as they are."""
     if out.is_terminal:
-        out.print(Padding(text, (0, 0, 0, by), expand=False))
+        out.print(Padding(text, (0, 0, 0, by), expand=False), soft_wrap=False)
     else:
         out.print(textwrap.indent(text.plain, " " * by), markup=False)
 

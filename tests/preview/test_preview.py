@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -11,10 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
+from llm_distill.cli import preview_rows
 from llm_distill.engines.base import Request
 from llm_distill.engines.scripted.engine import prompt_text
 from llm_distill.pipeline.load import load_pipeline
+from llm_distill.preview.seen import SeenRow
 from llm_distill.preview.smaller import smaller
 from tests.engines.loopback import Call, Loopback, answer_to
 
@@ -215,3 +219,10 @@ def test_a_dataset_that_is_not_there_stops_it(write: Any, cli: Any) -> None:
     said = cli("preview", file)
     assert said.code == 3
     assert "stage 'rows': " in said.err
+
+
+def test_in_a_terminal_a_long_text_is_whole() -> None:
+    written = io.StringIO()
+    out = Console(file=written, force_terminal=True, width=50, soft_wrap=True, color_system=None)
+    preview_rows._show_row(SeenRow("r1", {"completion": "step by step " * 12 + "it is 42"}), out)
+    assert " ".join(written.getvalue().split()).endswith("step by step it is 42")
