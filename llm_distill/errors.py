@@ -18,10 +18,10 @@ LONGEST_LINE = 1200
 EXIT_CODES = {
     0: "done",
     1: "a bug in llm-distill: please report it with its traceback",
-    2: "the pipeline file or the command line is wrong, or a package it needs is missing",
+    2: "the pipeline file or the command is wrong, or a package is missing",
     3: "the data: a missing column, a null, a stage without rows",
-    4: "a model: not found, unsafe to load, out of memory, or it cannot do what is asked",
-    5: "the workspace: not writable, full, damaged, or it lacks what the command needs",
+    4: "a model: not found, unsafe, too large, or unable to do what is asked",
+    5: "the workspace: not writable, full, damaged, or without what is needed",
     6: "the budget: the next request could cost more than --max-cost leaves",
     7: "the Hub: no token, refused, or out of reach",
     130: "stopped by Ctrl-C, by SIGTERM, or because the terminal was closed",

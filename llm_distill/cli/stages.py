@@ -12,7 +12,7 @@ from rich.markup import escape
 from llm_distill.cli.display import console, make_table
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.hints import Given
-from llm_distill.pipeline.described import described
+from llm_distill.pipeline.described import described, running_text
 from llm_distill.pipeline.registry import find_stage, stage_names
 
 
@@ -40,10 +40,10 @@ def describe_stage(name: str) -> None:
         raise ConfigError(f"no stage '{name}'; {nearest(name, stage_names())}")
     out = console()
     out.print(f"[bold]{name}[/bold] (gives {stage.output})")
-    out.print(inspect.cleandoc(stage.__doc__ or ""), markup=False, soft_wrap=False)
-    module_doc = inspect.getdoc(sys.modules[stage.__module__])
-    if module_doc:
-        out.print("\n" + module_doc, markup=False, style="dim", soft_wrap=False)
+    out.print(running_text(stage), markup=False, soft_wrap=False)
+    _, found, rows = (inspect.getdoc(sys.modules[stage.__module__]) or "").partition("\nin:")
+    if found:
+        out.print(f"\nin:{rows}", markup=False, style="dim")
     table = make_table("setting", "type", "default", "meaning")
     for setting in described(stage):
         table.add_row(
@@ -64,7 +64,7 @@ def stages_as_json(name: str | None) -> None:
     for each in stage_names() if name is None else [name]:
         stage = find_stage(each)
         if stage is not None:
-            about = inspect.cleandoc(stage.__doc__ or "")
+            about = running_text(stage)
             settings = [
                 {
                     "name": setting.name,

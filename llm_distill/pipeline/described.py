@@ -137,3 +137,9 @@ def _type_name(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "settings"
     return _TYPES.get(annotation) or str(getattr(annotation, "__name__", annotation))
+
+
+def running_text(kind: type[BaseModel]) -> str:
+    """A docstring without its line breaks, paragraph by paragraph."""
+    paragraphs = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(each.split()) for each in paragraphs)

@@ -7,7 +7,6 @@ of stages: there nothing is required, and an entry without `stage:` may have any
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from llm_distill.pipeline.described import running_text
 from llm_distill.pipeline.registry import find_stage
 from llm_distill.pipeline.repeat import Repeat
 from llm_distill.pipeline.schema import Header, ModelConfig
@@ -49,7 +49,7 @@ def pipeline_schema(names: Iterable[str]) -> Schema:
     for suffix in ("", PART):
         for kind in stages.values():
             own = definitions[refs[kind] + suffix]["properties"]["stage"]
-            own["description"] = _running_text(kind)
+            own["description"] = running_text(kind)
         kinds = {name: _ref(refs[kind] + suffix) for name, kind in stages.items()}
         kind_of_stage = _chosen("stage", kinds)
         if suffix:
@@ -121,12 +121,6 @@ def _raw(kinds: Sequence[type[BaseModel]]) -> tuple[dict[Any, str], Schema]:
     )
     names = {kind: place["$ref"].removeprefix(_PLACE) for (kind, _), place in places.items()}
     return names, schema["$defs"]
-
-
-def _running_text(kind: type[BaseModel]) -> str:
-    """A docstring without its line breaks, paragraph by paragraph."""
-    paragraphs = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
-    return "\n\n".join(" ".join(each.split()) for each in paragraphs)
 
 
 def _ref(name: str) -> Schema:
