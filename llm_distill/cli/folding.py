@@ -48,7 +48,11 @@ class FoldingTable(Table):
         content = self._content(console)
         n_gaps = len(self.columns) - 1
         room = width - WIDE * n_gaps - 2 * MARGIN
-        widths = self._widths(*content, room) or self._narrowed(*content, room, ROOMY)
+        widths = (
+            self._widths(*content, room)
+            or self._widths(*content, room, folds_headers=True)
+            or self._narrowed(*content, room, ROOMY)
+        )
         if widths is not None:
             return WIDE, widths
         widths = self._narrowed(*content, width - NARROW * n_gaps, LEAST, names_too=True)
@@ -60,12 +64,18 @@ class FoldingTable(Table):
         return [_text(column.header, console) for column in self.columns], cells
 
     def _widths(
-        self, headers: Sequence[Text], cells: Sequence[Sequence[Text]], room: int
+        self,
+        headers: Sequence[Text],
+        cells: Sequence[Sequence[Text]],
+        room: int,
+        *,
+        folds_headers: bool = False,
     ) -> list[int] | None:
-        """As wide as the content is; None where that does not fit. Headers of figures may fold."""
+        """As wide as the content is; None where that does not fit. folds_headers: of figures."""
         widths = []
         for column, header, texts in zip(self.columns, headers, cells, strict=True):
-            head = _longest_word(header) if column.justify == "right" else _width(header)
+            may_fold = folds_headers and column.justify == "right"
+            head = _longest_word(header) if may_fold else _width(header)
             widths.append(max(head, *map(_width, texts), 0))
         return widths if sum(widths) <= room else None
 
