@@ -29,6 +29,10 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "small.yaml"
 
 
+def test_what_there_is_is_what_is_public() -> None:
+    assert dir(ld) == sorted(ld.__all__)
+
+
 def test_the_import_is_light_and_every_name_is_there() -> None:
     code = (
         "import json, sys, llm_distill as ld; light = set(sys.modules);"

@@ -108,11 +108,11 @@ def test_a_killed_sweep_goes_on_with_what_is_missing(
 ) -> None:
     real, begun = carry_out.run_pipeline, []
 
-    def run(*given: Any) -> Any:
+    def run(*given: Any, **named: Any) -> Any:
         if len(begun) == 2:
             raise KeyboardInterrupt
         begun.append(given[0].seed)
-        return real(*given)
+        return real(*given, **named)
 
     monkeypatch.setattr(carry_out, "run_pipeline", run)
     said = cli("sweep", quick, "--seeds", "1..4")
