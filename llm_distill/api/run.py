@@ -45,7 +45,8 @@ def run(
         workspace: The folder that holds artifacts and runs; unless given, that of the variable
             `LLM_DISTILL_WORKSPACE`, or else `data`.
         progress: What is printed: "stages" a line when a stage begins and one when it is done,
-            "bars" what the command prints (bars on a terminal, lines in a notebook), "none" nothing.
+            "bars" what the command prints (bars on a terminal, lines in a notebook), "none"
+            nothing.
 
     Returns:
         The run: `run["exam"].results`, `run["tailored_data"].dataset`.
