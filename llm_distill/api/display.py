@@ -51,10 +51,11 @@ class _NoBar:
 
 
 class _StageLines(TerminalDisplay):
-    """A line when a stage has ended, its warnings, and what else the run says."""
+    """Lines when a stage begins and ends, its warnings, and what else the run says."""
 
     def begins(self, decision: Decision) -> None:
         self.begun.append(decision.name)
+        self._console.print(f"▶ {decision.name}")  # a training takes long
 
     def ends(self, name: str, artifact: Artifact, state: str, seconds: float) -> None:
         if state == "reused":  # one look says which stages took the time

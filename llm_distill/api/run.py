@@ -44,8 +44,9 @@ def run(
         max_cost: Stop before servers charge more than this, by their price.
         workspace: The folder that holds artifacts and runs; unless given, that of the variable
             `LLM_DISTILL_WORKSPACE`, or else `data`.
-        progress: What is printed: "stages" a line when a stage is done, "bars" what the command
-            prints (bars on a terminal, lines in a notebook), "none" nothing.
+        progress: What is printed: "stages" a line when a stage begins and one when it is done,
+            "bars" what the command prints (bars on a terminal, lines in a notebook), "none"
+            nothing.
 
     Returns:
         The run: `run["exam"].results`, `run["tailored_data"].dataset`.

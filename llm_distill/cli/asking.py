@@ -67,7 +67,7 @@ def ask_command(run: str, stage: str | None, root: Path, asked: Asked) -> None:
     asked.check()
     quiet_libraries()
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
-    finished = open_run(run, root, on_damaged=lambda message: notes.print(escape(message)))
+    finished = open_run(run, root, says=lambda message: notes.print(escape(message)))
     name, why = (finished.model_name(stage), "") if stage else default_model(finished)
     notes.print(f"[dim]{escape(finished.record.described)}[/dim]")
     answerers = _answerers(finished, name, asked)

@@ -64,7 +64,7 @@ def export_command(run: str, stage: str, root: Path, asked: Export) -> None:
     converter = check_installed(asked.to, asked.llama_cpp)
     quiet_libraries()
     out = console()
-    finished = open_run(run, root, on_damaged=say)
+    finished = open_run(run, root, says=say)
     name = finished.model_name(stage)
     engine = finished.model_config(name).engine.answering()
     if engine.is_served() or engine.is_stand_in:

@@ -23,7 +23,7 @@ Profile = Annotated[
 Run = Annotated[
     str,
     typer.Argument(
-        help="A pipeline's name (its newest run), name/time, or the run's folder.",
+        help="A pipeline's name (its newest finished run, a sweep's aside), name/time, or folder.",
         autocompletion=runs,
     ),
 ]

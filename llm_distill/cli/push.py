@@ -48,7 +48,7 @@ def push_command(
     if license_id is not None:
         check_license(license_id)
     out = console()
-    finished = open_run(run, root, on_damaged=say)
+    finished = open_run(run, root, says=say)
     workspace, record = finished.workspace, finished.record
     out.print(f"from {escape(record.described)}")
     artifact = finished.artifact(stage, to_do="push", read_files=True)

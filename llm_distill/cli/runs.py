@@ -6,7 +6,6 @@ Nothing heavy is imported at the top: `--help` answers at once.
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,7 +28,7 @@ def runs(
     as_json: AsJson = False,
     workspace: WorkspaceDir = DEFAULT_WORKSPACE,
 ) -> None:
-    """Show the runs of a workspace: when, state, what the exam gained, size. The newest first."""
+    """Show the runs of a workspace: settings, state, what the exam gained, size."""
     from llm_distill.cli.display import console, make_table, say
     from llm_distill.errors import WorkspaceError, nearest
     from llm_distill.runtime.artifact import Workspace
@@ -53,12 +52,14 @@ def runs(
     if not described:
         out.print(f"no run in {place.runs} yet", markup=False)
         return
-    table = make_table("run", "when", "state", "gained, in points", right=("size",))
-    table.columns[0].no_wrap, table.columns[3].overflow = True, "fold"
+    table = make_table("run", "state", "settings", "gained, in points", right=("size",))
+    table.columns[0].no_wrap, table.columns[2].overflow = True, "fold"
+    table.columns[3].overflow = "fold"
     for each in described:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(each["started"]))
         size = _written_size(each["bytes"])
-        table.add_row(each["run"], when, each["state"], _written_gain(each["gained"]), size)
+        table.add_row(
+            each["run"], each["state"], _written_settings(each), _written_gain(each["gained"]), size
+        )
     out.print(table)
 
 
@@ -66,7 +67,7 @@ def path(run: Run, stage: StageName, workspace: WorkspaceDir = DEFAULT_WORKSPACE
     """Print the folder of a stage's rows or model, alone on a line, for scripts."""
     from llm_distill.runtime.finished import open_run
 
-    finished = open_run(run, workspace, on_damaged=lambda message: typer.echo(message, err=True))
+    finished = open_run(run, workspace, says=lambda message: typer.echo(message, err=True))
     typer.echo(finished.artifact(stage).path.resolve())
 
 
@@ -92,6 +93,8 @@ def _described(
         "file": record.pipeline,
         "profile": record.profile,
         "seed": record.seed,
+        "settings": record.assignments,
+        "sweep": record.sweep,
         "started": record.started,
         "state": record.state,
         "gained": None
@@ -124,6 +127,14 @@ def _gained(
             last = [row for row in rows if row.model == rows[-1].model]
             return name, min(last, key=lambda row: row.shots or 0)
     return None, None
+
+
+def _written_settings(described: dict[str, Any]) -> str:
+    """`sweep, seed 1, profile small, stages.tuned.max_steps=2`: what tells runs apart."""
+    profile = [f"profile {described['profile']}"] if described["profile"] else []
+    sweep = ["sweep"] if described["sweep"] else []
+    given = [text for text in described["settings"] if not text.startswith("seed=")]
+    return ", ".join([*sweep, f"seed {described['seed']}", *profile, *given])
 
 
 def _written_gain(gained: dict[str, Any] | None) -> str:

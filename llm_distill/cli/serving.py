@@ -76,7 +76,7 @@ def serve_command(run: str, stage: str, root: Path, serving: Serving) -> None:
     stop_as_after_ctrl_c()
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
     server = _chosen(serving.server)
-    finished = open_run(run, root, on_damaged=lambda message: notes.print(escape(message)))
+    finished = open_run(run, root, says=lambda message: notes.print(escape(message)))
     name = finished.model_name(stage)
     settings = finished.model_config(name).engine.answering()
     if settings.is_served() or settings.is_stand_in:

@@ -35,26 +35,36 @@ def validate(
     from llm_distill.pipeline.load import load_pipeline
 
     pipeline = load_pipeline(file, profile=profile, assignments=assignments or [])
-    if deep:
-        _look(pipeline, workspace)
+    sure = deep and _look(pipeline, workspace)
     suffix = f", profile {profile}" if profile else ""
-    depth = ", and what it names can be used" if deep else ""
+    depth = (
+        ", and what it names can be used"
+        if sure
+        else "; not sure of all that it names, see above"
+        if deep
+        else ""
+    )
     stages = counted(len(pipeline.stages), "stage")
     typer.echo(f"{pipeline.source}: valid{depth} ({stages}{suffix})")
 
 
-def _look(pipeline: PipelineConfig, root: Path) -> None:
+def _look(pipeline: PipelineConfig, root: Path) -> bool:
     """What `run` would refuse, and what it would warn of.
+
+    Returns:
+        Whether all that it names was looked at, and there is nothing to warn of.
 
     Raises:
         LLMDistillError: with all that would stop it.
     """
     from llm_distill.cli.display import console, quiet_libraries, say
     from llm_distill.cli.run import show_before
+    from llm_distill.pipeline.wording import quoted_names
     from llm_distill.runtime.artifact import Workspace
     from llm_distill.runtime.disk import disk_explained
     from llm_distill.runtime.plan import Selection, plan, planning
     from llm_distill.runtime.preflight import preflight
+    from llm_distill.runtime.unusable import served_models
 
     quiet_libraries()
     out, workspace = console(), Workspace(root)
@@ -68,3 +78,12 @@ def _look(pipeline: PipelineConfig, root: Path) -> None:
     refused = found.error(pipeline)
     if refused is not None:
         raise refused
+    to_run = [pipeline.stages[each.name] for each in decisions if each.action == "run"]
+    all_served = served_models(pipeline, pipeline.stages.values())
+    idle = [name for name in all_served if name not in served_models(pipeline, to_run)]
+    if idle:
+        say(
+            f"the servers of {quoted_names(idle)} were not asked: all answers of theirs are there",
+            out,
+        )
+    return not found.warnings and not idle

@@ -97,6 +97,7 @@ def load_pipeline(
         profile=profile,
         resolved=values,
         today=header.today,
+        assignments=(*assignments, *(f"{place}={value}" for place, value in overrides.items())),
         unread=tuple(name for name in stages if name not in wanted),
         lines=lines,
         rounds=problems.rounds,

@@ -83,6 +83,7 @@ class PipelineConfig:
     stages: in the order of the file, in which each stage refers to earlier ones only; those of a
         `repeat` once for each round, as `x@1`, `x@2`.
     source: the file, for messages. profile: the one that was merged in, if any.
+    assignments: what `--set` and overrides set, as text.
     unread: the optional stages that no stage reads, which are not among `stages`.
     resolved: the merged and expanded file as plain values, with its `repeat`s not unrolled, for the
         run's record.
@@ -99,6 +100,7 @@ class PipelineConfig:
     resolved: dict[str, object]
     today: date | None = None
     unread: tuple[str, ...] = ()
+    assignments: tuple[str, ...] = ()
     lines: Mapping[Path, str] = field(default_factory=dict)
     rounds: Mapping[Path, Path] = field(default_factory=dict)
 

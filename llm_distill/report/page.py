@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from markupsafe import Markup
 
+from llm_distill.hints import hint
 from llm_distill.report.cards import MOST_CARDS
 from llm_distill.report.charts import Table
 from llm_distill.report.collect import RunView, StageView
@@ -70,6 +71,7 @@ def render(run: RunView, folder: Path | None = None) -> str:
         versions=_versions(run.stages),
         models=_models(run.stages),
         settings=run.settings_text,
+        again=hint("run", str(run.record.directory / "pipeline.yaml")),
     )
 
 

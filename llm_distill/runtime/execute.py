@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from llm_distill.engines.budget import Budget
 from llm_distill.errors import DataError, nearest
+from llm_distill.hints import hint
 from llm_distill.manifest import InputRef
 from llm_distill.pipeline.graph import training_inputs
 from llm_distill.rows.columns import CONVERSATIONS
@@ -181,7 +182,9 @@ def _why_empty(name: str, resolver: Resolver) -> str:
         last, manifest = empty[0], resolver.ready[empty[0]].manifest
         empty = [t for t in manifest.inputs if resolver.ready[t].manifest.rows_out == 0]
     since = f"'{last}' gave none; " if last != name else ""
-    return f"{since}dropped there: {manifest.dropped or 'none'}"
+    dropped = ", ".join(f"{count:,} {why}" for why, count in manifest.dropped.items())
+    see = hint("preview", "--stage", last.partition("@")[0], of_file=True)
+    return f"{since}dropped there: {dropped or 'none'}. To see its rows: {see}"
 
 
 def _check_columns(stage: Stage, resolver: Resolver) -> None:

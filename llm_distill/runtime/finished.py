@@ -13,7 +13,7 @@ from llm_distill.integrity import DamagedError
 from llm_distill.manifest import ModelUsed
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.pruned import find_pruned
-from llm_distill.runtime.record import RECORD, RunRecord, read_run
+from llm_distill.runtime.record import RECORD, RunRecord, read_run, runs_of
 
 if TYPE_CHECKING:
     from llm_distill.models.sources import ModelSource
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from llm_distill.runtime.resolve import Resolver
 
 
-def open_run(name: str, root: Path, on_damaged: Callable[[str], None]) -> FinishedRun:
-    """A run by a pipeline's name (its newest), `pipeline/time`, or its folder.
+def open_run(name: str, root: Path, says: Callable[[str], None]) -> FinishedRun:
+    """A run by a pipeline's name, `pipeline/time`, or its folder.
+
+    A pipeline's name stands for its newest run that has finished and is not one of a sweep's: those
+    try settings out. Where there is none, it stands for the newest.
 
     Args:
         name: which; a folder brings its own workspace.
         root: the workspace of a run that is named.
-        on_damaged: is told of newer runs that are skipped because they cannot be read.
+        says: is told of newer runs that are skipped, and why.
 
     Raises:
         WorkspaceError: there is none of that name, or none that can be read.
@@ -38,7 +41,29 @@ def open_run(name: str, root: Path, on_damaged: Callable[[str], None]) -> Finish
         workspace, name = Workspace(folder.parents[2]), f"{folder.parent.name}/{folder.name}"
     else:
         workspace = Workspace(root)
-    return FinishedRun(read_run(workspace, name, on_damaged=on_damaged), workspace)
+    record = read_run(workspace, name, on_damaged=says)
+    if "/" not in name and not record.is_plain_and_finished:
+        record = _newest_finished(record, name, workspace, says)
+    return FinishedRun(record, workspace)
+
+
+def _newest_finished(
+    newest: RunRecord, pipeline: str, workspace: Workspace, says: Callable[[str], None]
+) -> RunRecord:
+    """The run that a pipeline's name stands for, where its newest is not that."""
+    what = newest.state if newest.sweep is None else f"{newest.state}, one of a sweep's"
+    for record in runs_of(workspace, pipeline):
+        if record.is_plain_and_finished:
+            says(
+                f"'{pipeline}' stands for {record.name}, its newest run that has finished; "
+                f"the newest of all, {newest.name}, is {what}"
+            )
+            return record
+    says(
+        f"no run of '{pipeline}' outside a sweep has finished; this is its newest, "
+        f"{newest.name} ({what})"
+    )
+    return newest
 
 
 @dataclass

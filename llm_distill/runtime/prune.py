@@ -229,7 +229,7 @@ def _kept(runs: Sequence[tuple[int, RunRecord]], filters: Filters, now: float) -
     finished: set[str] = set()
     for position, record in runs:  # of each pipeline the newest first
         pipeline = record.name.partition("/")[0]
-        newest_finished = record.state == "done" and pipeline not in finished
+        newest_finished = record.is_plain_and_finished and pipeline not in finished
         if newest_finished:
             finished.add(pipeline)
         young = filters.older_than is not None and now - record.started < filters.older_than
@@ -240,12 +240,19 @@ def _kept(runs: Sequence[tuple[int, RunRecord]], filters: Filters, now: float) -
 
 
 def _runs(workspace: Workspace) -> Iterator[tuple[int, RunRecord]]:
-    """(how many newer ones of its pipeline there are, run)."""
+    """(how many newer ones of its pipeline there are, run); the newest first.
+
+    A sweep's runs are not counted as newer than one outside of sweeps: a sweep of ten runs must not
+    make the model that is used the eleventh.
+    """
     if not workspace.runs.is_dir():
         return
     for folder in sorted(workspace.runs.iterdir()):
         if folder.is_dir():
-            yield from enumerate(runs_of(workspace, folder.name))
+            n_plain = 0
+            for position, record in enumerate(runs_of(workspace, folder.name)):
+                yield (position if record.sweep is not None else n_plain), record
+                n_plain += record.sweep is None
 
 
 def _artifacts(workspace: Workspace) -> Iterator[Item]:

@@ -89,11 +89,20 @@ class RunRecord(BaseModel, extra="ignore"):
     pid: int
     process: Process | None = None  # what older versions did not write
     settings_digest: str | None = None  # of pipeline.yaml's text
+    # Older versions did not write these two.
+    assignments: list[str] = Field(default_factory=list)  # what `--set` set
+    sweep: str | None = None  # of a run of one: the sweep's file
     started: float = Field(ge=0, lt=LAST_YEAR)
     stages: dict[str, StageRecord]
 
     @classmethod
-    def begin(cls, workspace: Workspace, pipeline: PipelineConfig, names: list[str]) -> RunRecord:
+    def begin(
+        cls,
+        workspace: Workspace,
+        pipeline: PipelineConfig,
+        names: list[str],
+        sweep: str | None = None,
+    ) -> RunRecord:
         """Make the run's folder and save the settings.
 
         Raises:
@@ -114,6 +123,8 @@ class RunRecord(BaseModel, extra="ignore"):
                 pid=os.getpid(),
                 process=Process.this(),
                 settings_digest=fingerprint(text),
+                assignments=[without_secrets(text) for text in pipeline.assignments],
+                sweep=sweep,
                 started=time.time(),
                 stages={name: StageRecord() for name in names},
             )
@@ -143,6 +154,11 @@ class RunRecord(BaseModel, extra="ignore"):
         away = self.process if self.state == "running" else None
         where = f" on {away.host}" if away is not None and not away.is_here else ""
         return f"{self.name}, started {began}, {self.state}{where}"
+
+    @property
+    def is_plain_and_finished(self) -> bool:
+        """Whether a pipeline's bare name may stand for it: it is done, and not one of a sweep's."""
+        return self.state == "done" and self.sweep is None
 
     @contextmanager
     def ended(self) -> Iterator[None]:

@@ -30,10 +30,12 @@ def run_pipeline(
     selection: Selection,
     display: Display,
     max_cost: float | None = None,
+    sweep: str | None = None,
 ) -> RunRecord:
     """Run the selected stages and return the run's record.
 
     max_cost: the most that servers may charge, in the currency of their `price`.
+    sweep: the sweep's file, of a run that belongs to one.
 
     Raises:
         LLMDistillError: it cannot succeed, and nothing is begun; or a stage failed: the record says
@@ -48,7 +50,7 @@ def run_pipeline(
     with shown_by(display.progress), doing("check what is there"):
         resolver.learn_commits(names)
         _check_before(resolver, workspace, selection, display)
-    record = RunRecord.begin(workspace, pipeline, names)
+    record = RunRecord.begin(workspace, pipeline, names, sweep)
     tracked = TrackedRun(pipeline.name, record.name, workspace.tracking)
     run = Run(resolver, workspace, record, display, Budget(max_cost), tracked)
     display.starts(record)

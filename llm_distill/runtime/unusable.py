@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,8 +10,9 @@ from llm_distill.engines.settings import Found
 from llm_distill.errors import ModelError
 from llm_distill.models.readable import why_not_readable
 from llm_distill.pipeline.graph import base_model
+from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.impossible import Look, Problem
-from llm_distill.stage import references
+from llm_distill.stage import Stage, references
 from llm_distill.stages.transfer_tokenizer import TransferTokenizer
 from llm_distill.training.settings import TrainingSettings
 
@@ -42,15 +43,20 @@ def unreadable(look: Look) -> Iterator[Problem]:
             yield Problem(("models", base, "model_name_or_path"), message, ModelError)
 
 
-def unserved(look: Look) -> Iterator[Problem | Warned]:
-    """What the servers of what is to be asked say of their models. They are asked all at once."""
+def served_models(pipeline: PipelineConfig, stages: Iterable[Stage]) -> list[str]:
+    """The models on servers that these stages ask."""
     asked = dict.fromkeys(
-        base_model(model, look.pipeline.stages)
-        for _, stage in look.stages()
+        base_model(model, pipeline.stages)
+        for stage in stages
         for place, model, kind in references(stage)
         if kind == "model" and stage.asks(place) is not None
     )
-    models = [base for base in asked if look.pipeline.models[base].engine.answering().is_served()]
+    return [base for base in asked if pipeline.models[base].engine.answering().is_served()]
+
+
+def unserved(look: Look) -> Iterator[Problem | Warned]:
+    """What the servers of what is to be asked say of their models. They are asked all at once."""
+    models = served_models(look.pipeline, (stage for _, stage in look.stages()))
 
     def ask(base: str) -> list[Found]:
         config = look.pipeline.models[base]

@@ -78,7 +78,12 @@ def carry_out(
         with watcher.begins(combination, number, len(todo)) as display:
             try:
                 record = run_pipeline(
-                    pipeline, study.workspace, Selection(retry_failed=retry_failed), display, left
+                    pipeline,
+                    study.workspace,
+                    Selection(retry_failed=retry_failed),
+                    display,
+                    left,
+                    sweep=_below(study.workspace.root, path),
                 )
                 measured = measure(record, study.workspace)
             except Exception as error:

@@ -9,7 +9,13 @@ from typing import Any, Literal
 
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.evaluation.result_rows import Kind
-from llm_distill.methods.statistics import Estimate, bootstrap, crossed_bootstrap, mean_interval
+from llm_distill.methods.statistics import (
+    Estimate,
+    bootstrap,
+    crossed_bootstrap,
+    mean_interval,
+    wilson_interval,
+)
 from llm_distill.pipeline.yaml_file import parse_yaml
 from llm_distill.sweeps.grid import Axis, described, read_axis, setting_key, settings_of, written
 from llm_distill.sweeps.outcomes import Key, Measured, Outcome, SweepFile
@@ -239,6 +245,10 @@ def _mean(by_seed: Mapping[int, Measured]) -> Mean:
     if len({figure.items for figure in figures}) == 1 and figures[0].marks:
         table = [figure.by_item() for figure in figures]
     mean = _over([figure.value for figure in figures], table, tuple(by_seed))
+    if table and len(table[0]) > 1 and {value for row in table for value in row} in ({0.0}, {1.0}):
+        # There is nothing to resample: as an exam has it, and seeds do not add to the items.
+        n = len(table[0])
+        mean = replace(mean, over_both=wilson_interval(round(table[0][0] * n), n))
     known = all(figure.items for figure in figures)
     return mean if table or not known else replace(mean, items="different")
 

@@ -29,6 +29,10 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "small.yaml"
 
 
+def test_what_there_is_is_what_is_public() -> None:
+    assert dir(ld) == sorted(ld.__all__)
+
+
 def test_the_import_is_light_and_every_name_is_there() -> None:
     code = (
         "import json, sys, llm_distill as ld; light = set(sys.modules);"
@@ -94,7 +98,9 @@ def test_validate_lists_what_load_raises(file: Path) -> None:
 def test_a_run_its_plan_and_what_it_gave(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = dict(os.environ)
     first = ld.run(file, until="few")
-    assert capsys.readouterr().out.count("\n") == len(first) == 2  # a line each
+    assert (
+        capsys.readouterr().out.count("\n") == 2 * len(first) == 4
+    )  # a line as it begins, and one as it ends
     assert (list(first), first.state, "again" in first) == (["test", "few"], "done", False)
     plan = ld.plan(file)
     assert plan.to_run == ["again"]

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from llm_distill.cli.runs import _written_settings
+
 pytestmark = pytest.mark.slow
 
 
@@ -23,6 +25,7 @@ def test_runs_say_what_was_gained_and_fold_at_80_columns(at_run, finished, monke
     table = at_run("runs", "made").out
     assert max(map(len, table.splitlines())) <= 80
     assert listed["run"] in table
+    assert f"seed {listed['seed']}" in table
     assert f"{100 * gained['difference']:+.1f}" in table
 
 
@@ -32,6 +35,11 @@ def test_a_pipeline_that_never_ran_and_a_workspace_without_runs(at_run, tmp_path
     empty = at_run("runs", "--workspace", tmp_path)
     assert (empty.code, "no run in" in empty.out) == (0, True)
     assert json.loads(at_run("runs", "--json", "--workspace", tmp_path).out) == []
+
+
+def test_a_runs_settings_tell_it_apart():
+    given = {"profile": "small", "seed": 3, "sweep": "s.json", "settings": ["seed=3", "a.b=2"]}
+    assert _written_settings(given) == "sweep, seed 3, profile small, a.b=2"
 
 
 def test_a_path_is_alone_on_its_line(at_run, finished):

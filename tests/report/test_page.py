@@ -124,6 +124,11 @@ def test_unreadable_rows_affect_only_their_own_place(make_run: MakeRun) -> None:
     assert "100.0%" in text
 
 
+def test_the_command_that_reproduces_it_names_the_runs_own_file(make_run: MakeRun) -> None:
+    made = make_run()
+    assert f"llm-distill run {made.record.directory / 'pipeline.yaml'}" in render(made.view)
+
+
 def test_it_says_how_the_texts_of_teacher_and_student_align(make_run: MakeRun) -> None:
     made = make_run()
     figures = {"n_rows": 1400, "n_chunks": 9000, "share_of_bytes": 0.9876, "examples": [],

@@ -139,14 +139,21 @@ def test_a_server_is_asked_for_its_models(
     assert server.models_asked > 0
 
 
+def test_an_address_without_its_v1_is_an_error(write: Any, cli: Any, server: Loopback) -> None:
+    said = refused(cli, write({"one": ASK}, m=served(server.url.removesuffix("/v1"))), deep=True)
+    assert "base_url should end in /v1" in said
+
+
 def test_a_server_without_a_list_is_said_and_no_error(
     write: Any, cli: Any, server: Loopback
 ) -> None:
-    elsewhere = server.url.removesuffix("/v1")  # where there is no /models
+    elsewhere = f"{server.url}/elsewhere/v1"  # where there is no /models
     file = write({"one": ASK}, m=served(elsewhere))
     planned = cli("plan", file, "--deep")
     assert planned.code == 0
     assert "answers HTTP 404 to a question for its models; is engine.base_url right?" in planned.out
+    deep = cli("validate", file, "--deep")
+    assert (deep.code, "can be used" in deep.out) == (0, False)
     azure = write({"one": ASK}, m=served(server.url, model="my-deployment", api_version="1"))
     planned = cli("plan", azure, "--deep")
     assert planned.code == 0

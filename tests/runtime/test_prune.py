@@ -114,6 +114,14 @@ def test_nothing_goes_without_yes_and_then_only_what_no_kept_run_needs(
     assert _there(toy) == set()
 
 
+def test_a_sweep_after_a_run_does_not_make_its_model_one_to_go(toy: Workspace, cli: Cli) -> None:
+    plain, newest = _runs(toy)
+    newest.write_text(json.dumps({**json.loads(newest.read_text()), "sweep": "toy.json"}))
+    for options in (["--unused-by", "1"], ["--keep-size", "0"]):
+        said = json.loads(cli("prune", *options, "--json").out)
+        assert not {each["name"] for each in said["chosen"]} & _artifacts(toy, plain)
+
+
 def test_a_run_without_its_artifacts_still_says_what_it_measured(
     toy: Workspace, cli: Cli, tmp_path: Path
 ) -> None:

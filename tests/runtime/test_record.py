@@ -38,6 +38,8 @@ def test_a_record_without_a_version_is_read_and_keeps_its_content(tmp_path: Path
         "schema_version": 1,
         "process": None,
         "settings_digest": None,
+        "assignments": [],
+        "sweep": None,
         **FIRST,
         "stages": {"a": {**FIRST["stages"]["a"], "requests": 0, "cost": 0.0}},
     }

@@ -308,7 +308,8 @@ def test_an_input_without_rows_is_passed_on_where_a_stage_takes_it(bench: MakeBe
     )
     with pytest.raises(
         DataError,
-        match="stage 'more': its input 'answers' has no rows; 'numbers' gave none; dropped there: ",
+        match="stage 'more': its input 'answers' has no rows; 'numbers' gave none; dropped there: "
+        "none. To see its rows: llm-distill preview FILE --stage numbers",
     ):
         toy.run()
     assert toy.display.ran == ["numbers", "others", "answers", "more"]

@@ -8,7 +8,12 @@ from dataclasses import astuple
 import pytest
 
 from llm_distill.errors import ConfigError
-from llm_distill.methods.statistics import bootstrap, crossed_bootstrap, mean_interval
+from llm_distill.methods.statistics import (
+    bootstrap,
+    crossed_bootstrap,
+    mean_interval,
+    wilson_interval,
+)
 from llm_distill.sweeps.figures import Baseline, Row, read_baseline, read_where, rows_of
 from llm_distill.sweeps.notes import notes
 from llm_distill.sweeps.outcomes import Outcome, SweepFile
@@ -33,6 +38,12 @@ def test_a_mean_has_students_t_and_the_crossed_bootstrap(file_of: FileOf) -> Non
     assert row.mean.over_seeds == mean_interval([0.25, 0.5])
     assert row.mean.over_both == crossed_bootstrap(table)
     assert (row.mean.seeds, row.mean.n_items) == ((1, 2), 4)
+
+
+def test_items_that_are_all_right_or_wrong_have_wilsons_interval(file_of: FileOf) -> None:
+    for mark in (0, 1):
+        rows = rows_of(file_of({(1, seed): {"weak": [mark] * 8} for seed in (1, 2)}), Baseline())
+        assert rows[0].mean.over_both == wilson_interval(8 * mark, 8)
 
 
 def test_by_default_a_model_is_compared_with_the_first_of_its_exam(file_of: FileOf) -> None:

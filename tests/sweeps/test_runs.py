@@ -57,9 +57,12 @@ def test_a_sweep_runs_every_combination_once(quick: Path, cli: Cli) -> None:
 
 def test_the_figures_are_the_runs_own(quick: Path, cli: Cli) -> None:
     cli("sweep", quick, "--seeds", "1,2")
-    (run, _) = read_sweep(_file(quick.parent)).runs
+    path = _file(quick.parent)
+    (run, _) = read_sweep(path).runs
     record = json.loads((quick.parent / "data" / "runs" / run.run / "run.json").read_text())
     artifact = quick.parent / "data" / "artifacts" / record["stages"]["exam"]["artifact"]
+    assert quick.parent / "data" / record["sweep"] == path
+    assert record["assignments"] == ["seed=1"]
     results = json.loads((artifact / "manifest.json").read_text())["metrics"]["results"]
     assert {f.labels["model"]: f.value for f in run.figures} == {
         row["model"]: row["accuracy"] for row in results
@@ -105,11 +108,11 @@ def test_a_killed_sweep_goes_on_with_what_is_missing(
 ) -> None:
     real, begun = carry_out.run_pipeline, []
 
-    def run(*given: Any) -> Any:
+    def run(*given: Any, **named: Any) -> Any:
         if len(begun) == 2:
             raise KeyboardInterrupt
         begun.append(given[0].seed)
-        return real(*given)
+        return real(*given, **named)
 
     monkeypatch.setattr(carry_out, "run_pipeline", run)
     said = cli("sweep", quick, "--seeds", "1..4")

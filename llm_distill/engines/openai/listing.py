@@ -29,6 +29,7 @@ class _Listed:
     """What an address said. names: None where it gave no list. why: then, for people.
 
     is_down: nobody answers there. is_refused: it wants another key.
+    lacks_v1: the list is at the address with /v1 after it.
     """
 
     address: str
@@ -37,6 +38,7 @@ class _Listed:
     why: str = ""
     is_down: bool = False
     is_refused: bool = False
+    lacks_v1: bool = False
 
 
 def look(settings: OpenAISettings, model: str, key: str | None) -> Iterator[Found]:
@@ -57,6 +59,8 @@ def look(settings: OpenAISettings, model: str, key: str | None) -> Iterator[Foun
             if key is None:
                 todo = f"set the environment variable {variable} to a key for it"
             yield Found(("engine", "api_key_env"), f"{each.why}; {todo}", is_certain=True)
+        elif each.lacks_v1:
+            yield Found(("engine", "base_url"), each.why, is_certain=True)
         elif each.names is None:
             yield Found(
                 ("engine", "base_url"), f"{each.why}; whether it has '{model}' is not known"
@@ -90,6 +94,13 @@ def _ask(address: str, settings: OpenAISettings, key: str | None) -> _Listed:
         with build_opener(_NoRedirects).open(Request(url, headers=headers), timeout=SECONDS) as got:
             content = got.read(MOST_BYTES)
     except HTTPError as error:
+        if error.code == 404 and not address.endswith("/v1"):
+            error.close()
+            at_v1 = f"{address}/v1"
+            if _ask(at_v1, settings, key).names is not None:
+                why = f"{address} lists no models, and {at_v1} does; base_url should end in /v1"
+                return _Listed(address, why=why, lacks_v1=True)
+            return _Listed(address, why=_not_found(address, error.code))
         return _refused(address, error)
     except TimeoutError:
         return _Listed(address, why=f"{address} has not listed its models in {SECONDS} s")
@@ -121,5 +132,12 @@ def _refused(address: str, error: HTTPError) -> _Listed:
             address, why=why, is_refused="scope" not in said and "permission" not in said
         )
     if error.code in (404, 405):
-        why += "; is engine.base_url right? It usually ends in /v1"
+        why = _not_found(address, error.code)
     return _Listed(address, why=why)
+
+
+def _not_found(address: str, code: int) -> str:
+    return (
+        f"{address} answers HTTP {code} to a question for its models; is engine.base_url right? "
+        "It usually ends in /v1"
+    )
