@@ -24,7 +24,7 @@ def ask(
     ] = None,
     question: Annotated[
         list[str] | None,
-        typer.Option("-q", "--question", help="Ask this and end. Repeatable.", metavar="TEXT"),
+        typer.Option("-q", help="Ask this and end. Repeatable.", metavar="TEXT"),
     ] = None,
     file: Annotated[
         Path | None,
@@ -33,6 +33,12 @@ def ask(
             help="Ask all of a file: rows (.jsonl, .csv, …), or a question a line (.txt).",
             parser=path_of,
             metavar="FILE",
+        ),
+    ] = None,
+    question_column: Annotated[
+        str | None,
+        typer.Option(
+            "--question", help="The column of --file with the questions.", metavar="COLUMN"
         ),
     ] = None,
     out: Annotated[
@@ -74,6 +80,7 @@ def ask(
         Asked(
             questions=tuple(question or ()),
             file=file,
+            question_column=question_column,
             out=out,
             force=force,
             beside=tuple(beside or ()),
