@@ -10,18 +10,12 @@ from typing import Annotated
 
 import typer
 
-from llm_distill.cli.options import DEFAULT_WORKSPACE, Run, WorkspaceDir, path_of
+from llm_distill.cli.options import DEFAULT_WORKSPACE, Run, StudentName, WorkspaceDir, path_of
 
 
 def ask(
     run: Run,
-    stage: Annotated[
-        str | None,
-        typer.Argument(
-            help="The stage that trained the model, or a name under models:. Unless given, the "
-            "last trained model that the last exam names."
-        ),
-    ] = None,
+    stage: StudentName = None,
     question: Annotated[
         list[str] | None,
         typer.Option("-q", help="Ask this and end. Repeatable.", metavar="TEXT"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,18 @@ def test_rows_of_the_exam_are_answered_as_in_the_exam(at_run, finished, tmp_path
     again = at_run("ask", "made", *asked)
     assert (again.code, "add --force" in again.err) == (5, True)
     assert lines(out.read_text()) == found
+
+
+def test_a_run_says_how_its_student_is_asked(at_run, finished, tmp_path, monkeypatch):
+    shutil.copytree(finished.parent, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    said = at_run("run", "made.yaml")
+    assert said.code == 0, said.err
+    newest = max(each.name for each in Path("data/runs/made").iterdir())
+    assert f"ask the student: llm-distill ask made/{newest}" in said.out.splitlines()
+    until = at_run("run", "made.yaml", "--until", "answers").out
+    assert "done: made/" in until
+    assert "ask the student" not in until
 
 
 def test_a_question_of_a_text_with_the_choice_of_the_model_said(at_run):
