@@ -110,6 +110,14 @@ class Answerer:
                 "error": answer.error,
             }
 
+    def why_not(self, row: Row) -> str | None:
+        """Why a row cannot be asked; None where it can."""
+        try:
+            self._request("try", {"id": "try", **row}, [])
+        except DataError as error:
+            return str(error)
+        return None
+
     def close(self) -> None:
         """Free the model's memory."""
         if "_engine" in self.__dict__:

@@ -10,21 +10,15 @@ from typing import Annotated
 
 import typer
 
-from llm_distill.cli.options import DEFAULT_WORKSPACE, Run, WorkspaceDir, path_of
+from llm_distill.cli.options import DEFAULT_WORKSPACE, Run, StudentName, WorkspaceDir, path_of
 
 
 def ask(
     run: Run,
-    stage: Annotated[
-        str | None,
-        typer.Argument(
-            help="The stage that trained the model, or a name under models:. Unless given, the "
-            "last trained model that the last exam names."
-        ),
-    ] = None,
+    stage: StudentName = None,
     question: Annotated[
         list[str] | None,
-        typer.Option("-q", "--question", help="Ask this and end. Repeatable.", metavar="TEXT"),
+        typer.Option("-q", help="Ask this and end. Repeatable.", metavar="TEXT"),
     ] = None,
     file: Annotated[
         Path | None,
@@ -33,6 +27,12 @@ def ask(
             help="Ask all of a file: rows (.jsonl, .csv, …), or a question a line (.txt).",
             parser=path_of,
             metavar="FILE",
+        ),
+    ] = None,
+    question_column: Annotated[
+        str | None,
+        typer.Option(
+            "--question", help="The column of --file with the questions.", metavar="COLUMN"
         ),
     ] = None,
     out: Annotated[
@@ -74,6 +74,7 @@ def ask(
         Asked(
             questions=tuple(question or ()),
             file=file,
+            question_column=question_column,
             out=out,
             force=force,
             beside=tuple(beside or ()),

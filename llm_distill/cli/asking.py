@@ -6,6 +6,7 @@ Answers go to standard output or into a file; what is said about them to standar
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from rich.table import Table
 
 from llm_distill.cli.answerer import Answerer
 from llm_distill.cli.display import quiet_libraries
+from llm_distill.cli.questions import read_questions, with_questions
 from llm_distill.engines.base import Completion
 from llm_distill.errors import ConfigError, DataError, WorkspaceError, counted
 from llm_distill.rows.columns import Row
@@ -28,8 +30,9 @@ from llm_distill.runtime.finished import FinishedRun, open_run
 from llm_distill.runtime.prompt_form import PromptForm, default_model, form_of
 
 YOU = "> "
-FORGET, QUIT = "/new", "/quit"
-TEXT_ENDING = ".txt"
+FORGET, QUIT, HELP = "/new", "/quit", "/help"
+COMMAND = re.compile(r"/\w+")
+"""A lone word after a slash; a question may begin with a path or a fraction."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Asked:
 
     questions: tuple[str, ...] = ()
     file: Path | None = None
+    question_column: str | None = None
     out: Path | None = None
     force: bool = False
     beside: tuple[str, ...] = ()
@@ -54,6 +58,10 @@ class Asked:
         """
         if self.file is not None and self.questions:
             raise ConfigError("--file and -q exclude each other; put the question into the file")
+        if self.question_column is not None and self.file is None:
+            raise ConfigError("--question COLUMN goes with --file; to ask a question: -q TEXT")
+        if any(not question.strip() for question in self.questions):
+            raise ConfigError("-q: the question is empty")
         if self.out is not None and self.file is None and not self.questions:
             raise ConfigError("--out: there is nothing to write of a chat; give -q or --file")
         if self.raw and (self.system is not None or self.shots):
@@ -76,15 +84,24 @@ def ask_command(run: str, stage: str | None, root: Path, asked: Asked) -> None:
         reason = f" ({because})" if because and answerer.name == name else ""
         notes.print(f"[dim]{escape(f'{answerer.name}{reason}: {how}')}[/dim]")
     if asked.file is not None or asked.out is not None:
-        rows = (
-            _rows(asked.file) if asked.file is not None else map(answerers[0].row, asked.questions)
-        )
+        if asked.file is not None:
+            rows = with_questions(
+                read_questions(asked.file),
+                asked.question_column,
+                answerers,
+                finished.pipeline,
+                lambda message: notes.print(f"[dim]{escape(message)}[/dim]"),
+            )
+        else:
+            rows = [answerers[0].row(question) for question in asked.questions]
         with _output(asked.out) as file:
-            n = _answer_rows(answerers, list(rows), file, notes)
+            n = _answer_rows(answerers, rows, file, notes)
         if asked.out is not None:
             notes.print(f"{counted(n, 'answer')} in {escape(str(asked.out))}")
     elif asked.questions:
         for question in asked.questions:
+            if len(asked.questions) > 1:
+                Console(highlight=False).print(f"{YOU}{question}", markup=False, soft_wrap=True)
             _show(answerers, question, [[] for _ in answerers])
     else:
         _chat(answerers, notes)
@@ -176,6 +193,11 @@ def _chat(answerers: list[Answerer], notes: Console) -> None:
             return
         if line.strip() == FORGET:
             histories = [[] for _ in answerers]
+            notes.print("[dim]forgotten; the next question is the first[/dim]")
+        elif line.strip() == HELP:
+            notes.print(f"[dim]{how}[/dim]")
+        elif COMMAND.fullmatch(line.strip()):
+            notes.print(f"[yellow]no command {escape(line.strip())}; {how}[/yellow]")
         elif line.strip():
             try:
                 _show(answerers, line, histories)
@@ -189,38 +211,20 @@ def _answer_rows(answerers: list[Answerer], rows: list[Row], file: IO[str], note
     """Write a line for each row and model; the columns are those of `evaluate`. One at a time in
     memory.
     """
-    n = n_failed = 0
+    n, errors = 0, []
     for answerer in answerers:
         for row in answerer.answers(rows):
             file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
-            n, n_failed = n + 1, n_failed + (row["error"] is not None)
+            n += 1
+            errors += [f"{row['id']}: {row['error']}"] if row["error"] is not None else []
         answerer.close()
-    if n_failed:
-        notes.print(f"[yellow]{counted(n_failed, 'row')} without an answer: see `error`[/yellow]")
+    if errors:
+        without = counted(len(errors), "row")
+        notes.print(
+            f"[yellow]{without} without an answer: see `error`; "
+            f"the first, {escape(errors[0])}[/yellow]"
+        )
     return n
-
-
-def _rows(file: Path) -> Iterator[Row]:
-    """The questions of a file.
-
-    Raises:
-        DataError: it is not there, empty, or of an unknown kind.
-    """
-    from llm_distill.rows.reading import stream
-
-    if not file.is_file():
-        raise DataError(f"--file: there is no file {file}")
-    if file.suffix.lower() == TEXT_ENDING:
-        try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise DataError(f"--file: {file} is not UTF-8 text; save it as UTF-8") from error
-        found = [{"question": line} for line in lines if line.strip()]
-    else:
-        found = [row for _, row in stream(file)]
-    if not found:
-        raise DataError(f"--file: {file} has no questions")
-    yield from found
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from llm_distill.cli.options import DEFAULT_WORKSPACE, Run, StageName, WorkspaceDir, path_of
+from llm_distill.cli.options import DEFAULT_WORKSPACE, Run, StudentName, WorkspaceDir, path_of
 
 
 class To(StrEnum):
@@ -42,13 +42,19 @@ class GGUFType(StrEnum):
 
 def export(
     run: Run,
-    stage: StageName,
     to: Annotated[
         To, typer.Option("--to", help="Safetensors; llama.cpp's format; 8 or 4 bits for vLLM.")
     ],
+    stage: StudentName = None,
     out: Annotated[
-        Path, typer.Option("--out", help="The folder; made anew.", parser=path_of, metavar="DIR")
-    ],
+        Path | None,
+        typer.Option(
+            "--out",
+            help="The folder; made anew. Unless given, ./PIPELINE-STAGE-TO.",
+            parser=path_of,
+            metavar="DIR",
+        ),
+    ] = None,
     dtype: Annotated[
         Precision | None,
         typer.Option(help="Of merged; float32 for an adapter, else as saved, unless given."),

@@ -17,6 +17,7 @@ from rich.markup import escape
 from llm_distill import __version__
 from llm_distill.cli.display import console, quiet_libraries, say
 from llm_distill.errors import ConfigError, ModelError, WorkspaceError, counted
+from llm_distill.models.files import readable_as_its_folder
 from llm_distill.publish.export import (
     DType,
     Exported,
@@ -31,6 +32,7 @@ from llm_distill.publish.likeness import MOST_ROUNDING, likeness
 from llm_distill.rows.unusable import UnusableRowError
 from llm_distill.runtime.disk import disk_explained, write_durably
 from llm_distill.runtime.finished import FinishedRun, open_run
+from llm_distill.runtime.prompt_form import default_model
 from llm_distill.runtime.writer import read_rows
 from llm_distill.stage import models_of
 
@@ -50,14 +52,14 @@ class Export:
     """The options of `export`."""
 
     to: Form
-    out: Path
+    out: Path | None = None
     dtype: DType | None = None
     gguf_type: GGUFType = "f16"
     llama_cpp: Path | None = None
     force: bool = False
 
 
-def export_command(run: str, stage: str, root: Path, asked: Export) -> None:
+def export_command(run: str, stage: str | None, root: Path, asked: Export) -> None:
     """Write the model, load it again and compare; the folder is there only if all of it worked."""
     if asked.dtype is not None and asked.to != "merged":
         raise ConfigError("--dtype goes with --to merged")
@@ -65,16 +67,20 @@ def export_command(run: str, stage: str, root: Path, asked: Export) -> None:
     quiet_libraries()
     out = console()
     finished = open_run(run, root, says=say)
-    name = finished.model_name(stage)
+    name, why = (finished.model_name(stage), "") if stage else default_model(finished)
     engine = finished.model_config(name).engine.answering()
     if engine.is_served() or engine.is_stand_in:
         raise ConfigError(
-            f"'{stage}' has engine.kind: {engine.kind}: there are no weights to export"
+            f"'{name}' has engine.kind: {engine.kind}: there are no weights to export"
         )
     out.print(f"from {escape(finished.record.described)}")
+    if why:
+        out.print(f"{escape(name)} ({escape(why)})")
+    named = f"{finished.pipeline.name}-{name}-{asked.to}".replace("@", "-")
+    target = asked.out if asked.out is not None else Path.cwd() / named
     source = finished.model(name)
     texts = list(islice(_texts(finished, name), CALIBRATED_BY))
-    with _new_folder(asked.out, asked.force) as folder, TemporaryDirectory() as work:
+    with _new_folder(target, asked.force) as folder, TemporaryDirectory() as work:
         place = Path(work) / "merged"
         if asked.to == "merged":
             written = write_merged(source, folder, asked.dtype)
@@ -82,6 +88,7 @@ def export_command(run: str, stage: str, root: Path, asked: Export) -> None:
             written = write_gguf(source, folder, place, converter, asked.gguf_type)
         else:
             written = write_compressed(source, folder, place, asked.to, texts)
+        readable_as_its_folder(folder)
         out.print(f"written: {_sizes(written)}; loading it again")
         found = likeness(source, folder, (texts or PLAIN_TEXTS)[:COMPARED_BY], written.gguf)
         out.print(escape(str(found)))
@@ -100,7 +107,7 @@ def export_command(run: str, stage: str, root: Path, asked: Export) -> None:
             "llm-distill": __version__,
         }
         write_durably(folder / NOTE, json.dumps(note, indent=2) + "\n")
-    out.print(f"{escape(name)} as {asked.to} in {escape(str(asked.out))}")
+    out.print(f"{escape(name)} as {asked.to} in {escape(str(target))}")
 
 
 def _sizes(written: Exported) -> str:

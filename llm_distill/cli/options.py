@@ -56,7 +56,15 @@ WorkspaceDir = Annotated[
         metavar="DIR",
     ),
 ]
-StageName = Annotated[str, typer.Argument(help="The stage.", autocompletion=stages_of_run)]
+StageName = Annotated[str | None, typer.Argument(help="The stage.", autocompletion=stages_of_run)]
+StudentName = Annotated[
+    str | None,
+    typer.Argument(
+        help="The stage that trained the model, or a name under models:. Unless given, the last "
+        "trained model that the last exam names.",
+        autocompletion=stages_of_run,
+    ),
+]
 Until = Annotated[
     str | None, typer.Option(help="Stop after this stage.", autocompletion=stages_of_file)
 ]

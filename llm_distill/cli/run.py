@@ -101,6 +101,8 @@ def run_command(
         out.print(f"{counted(n_failed, 'answer')} failed; to ask again: {escape(again)}")
     out.print(f"done: {record.name}, kept in {escape(str(record.directory))}")
     out.print(f"its stages: {escape(given.command('status', record.name))}")
+    if _has_student(pipeline, record):
+        out.print(f"ask the student: {escape(given.command('ask', record.name))}")
     with showing(out):
         _name_report(write_or_find_report(record, workspace, say), record)
 
@@ -216,6 +218,15 @@ def _name_report(path: Path | None, record: RunRecord | None = None) -> None:
     else:
         note = "" if available() else f" (tables only; for plots: {INSTALL})"
     console().print(f"report: {escape(str(path))}{escape(note)}")
+
+
+def _has_student(pipeline: PipelineConfig, record: RunRecord) -> bool:
+    """Whether the run trained a model that an exam names, which `ask` takes."""
+    from llm_distill.runtime.prompt_form import examined_model
+
+    left = [name for name, stage in record.stages.items() if stage.artifact is not None]
+    trained = [n for n in left if n in pipeline.stages and pipeline.stages[n].output == "model"]
+    return examined_model(pipeline, trained) is not None
 
 
 def _show_totals(record: RunRecord | None, out: Console) -> None:

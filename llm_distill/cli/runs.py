@@ -63,11 +63,15 @@ def runs(
     out.print(table)
 
 
-def path(run: Run, stage: StageName, workspace: WorkspaceDir = DEFAULT_WORKSPACE) -> None:
+def path(run: Run, stage: StageName = None, workspace: WorkspaceDir = DEFAULT_WORKSPACE) -> None:
     """Print the folder of a stage's rows or model, alone on a line, for scripts."""
+    from llm_distill.errors import ConfigError
     from llm_distill.runtime.finished import open_run
 
     finished = open_run(run, workspace, says=lambda message: typer.echo(message, err=True))
+    if stage is None:
+        stages = ", ".join(finished.record.stages)
+        raise ConfigError(f"which stage of {finished.record.name}? It has {stages}")
     typer.echo(finished.artifact(stage).path.resolve())
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from llm_distill.cli.options import DEFAULT_WORKSPACE, Run, StageName, WorkspaceDir
+from llm_distill.cli.options import DEFAULT_WORKSPACE, Run, StudentName, WorkspaceDir
 
 HOST = "127.0.0.1"
 
@@ -24,7 +24,7 @@ class Server(StrEnum):
 
 def serve(
     run: Run,
-    stage: StageName,
+    stage: StudentName = None,
     others: Annotated[
         list[str] | None,
         typer.Argument(help="After --: any options of the server's own.", metavar="-- OPTIONS"),
@@ -44,5 +44,8 @@ def serve(
     """Serve a run's model until Ctrl-C, and show a request that works."""
     from llm_distill.cli.serving import Serving, serve_command
 
-    serving = Serving(server, host, port, merge, timeout, tuple(others or ()))
+    given = tuple(others or ())
+    if stage is not None and stage.startswith("-"):  # the first after --, where no stage is named
+        given, stage = (stage, *given), None
+    serving = Serving(server, host, port, merge, timeout, given)
     serve_command(run, stage, workspace, serving)

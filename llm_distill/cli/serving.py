@@ -26,7 +26,7 @@ from llm_distill.engines.vllm_server.settings import VLLMServerSettings
 from llm_distill.errors import ConfigError
 from llm_distill.models.sources import ModelSource, own_tokenizer
 from llm_distill.runtime.finished import FinishedRun, open_run
-from llm_distill.runtime.prompt_form import PLAIN, PromptForm, form_of
+from llm_distill.runtime.prompt_form import PLAIN, PromptForm, default_model, form_of
 
 if TYPE_CHECKING:
     from llm_distill.engines.base import Request
@@ -50,6 +50,8 @@ PROGRAMS = {
         "serve",
     ),
 }
+COMMIT = "0" * 40
+"""Of a model that was never on the Hub."""
 QUESTION = "What is 2 + 2?"
 
 
@@ -65,7 +67,7 @@ class Serving:
     others: tuple[str, ...]
 
 
-def serve_command(run: str, stage: str, root: Path, serving: Serving) -> None:
+def serve_command(run: str, stage: str | None, root: Path, serving: Serving) -> None:
     """Serve until Ctrl-C or SIGTERM; what the server prints goes to standard error.
 
     Raises:
@@ -77,11 +79,11 @@ def serve_command(run: str, stage: str, root: Path, serving: Serving) -> None:
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
     server = _chosen(serving.server)
     finished = open_run(run, root, says=lambda message: notes.print(escape(message)))
-    name = finished.model_name(stage)
+    name, why = (finished.model_name(stage), "") if stage else default_model(finished)
     settings = finished.model_config(name).engine.answering()
     if settings.is_served() or settings.is_stand_in:
         raise ConfigError(
-            f"'{stage}' has engine.kind: {settings.kind}: there are no weights to serve"
+            f"'{name}' has engine.kind: {settings.kind}: there are no weights to serve"
         )
     if not isinstance(settings, VLLMServerSettings):
         settings = VLLMServerSettings(kind="vllm_server")
@@ -89,6 +91,8 @@ def serve_command(run: str, stage: str, root: Path, serving: Serving) -> None:
     _check_is_free(serving.host, port)
     source = finished.model(name)
     notes.print(f"[dim]{escape(finished.record.described)}[/dim]")
+    if why:
+        notes.print(f"[dim]{escape(f'{name} ({why})')}[/dim]")
     with TemporaryDirectory(prefix="llm-distill-") as folder:
         place = Path(folder)
         if source.adapters and (
@@ -96,12 +100,15 @@ def serve_command(run: str, stage: str, root: Path, serving: Serving) -> None:
         ):
             notes.print(f"[dim]merging {len(source.adapters)} adapter(s) of '{name}'[/dim]")
             source = _merged(source, place / name)
-        served = name
+        served, where, environment = name, None, {}
         if server is Server.VLLM:
             base = f"{name}-base" if source.adapters else name
             given = arguments(source, settings, port, place, host=serving.host, names=(base, name))
         else:
             served = _folder(source, place / "models" / name)
+            if source.is_local:  # a folder's path is the model's name, so it is given from there
+                where, served = Path(served).parent, Path(served).name
+                environment = {"HF_HUB_CACHE": str(_cache(where / served, place / "cache"))}
             given = [served, f"--host={serving.host}", f"--port={port}"]
             given += [] if source.dtype == "auto" else [f"--dtype={source.dtype}"]
         process = ServerProcess(
@@ -110,6 +117,8 @@ def serve_command(run: str, stage: str, root: Path, serving: Serving) -> None:
             port,
             host=_reached(serving.host),
             key=os.environ.get(KEY),
+            environment=environment,
+            folder=where,
             own_group=True,
             on_line=lambda line: print(line, file=sys.stderr, flush=True),
         )
@@ -188,6 +197,16 @@ def _folder(source: ModelSource, folder: Path) -> str:
             target.unlink(missing_ok=True)
             Path(file).rename(target)
     return str(folder)
+
+
+def _cache(model: Path, cache: Path) -> Path:
+    """A Hub's cache with this model alone: transformers' server lists what is in the cache."""
+    repository = cache / f"models--{model.name}"
+    for folder in ("snapshots", "refs"):
+        (repository / folder).mkdir(parents=True)
+    (repository / "snapshots" / COMMIT).symlink_to(model)
+    (repository / "refs" / "main").write_text(COMMIT)
+    return cache
 
 
 def _example(run: FinishedRun, name: str, served: str, source: ModelSource, address: str) -> str:

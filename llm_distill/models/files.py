@@ -109,3 +109,11 @@ def _read_json(file: Path, directory: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(f"{file} is damaged: it does not hold a JSON object; copy the model again")
     return content
+
+
+def readable_as_its_folder(folder: Path) -> None:
+    """Let those read the files of a folder who may read it: safetensors writes for nobody else."""
+    mode = folder.stat().st_mode & 0o666
+    for file in folder.iterdir():
+        if file.is_file() and not file.is_symlink():
+            file.chmod(mode)

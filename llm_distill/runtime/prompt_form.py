@@ -27,6 +27,7 @@ from llm_distill.stages.evaluate_lm_eval import EvaluateLmEval
 from llm_distill.stages.generate import Generate
 
 if TYPE_CHECKING:
+    from llm_distill.pipeline.schema import PipelineConfig
     from llm_distill.runtime.finished import FinishedRun
 
 LOOKED_AT = 200
@@ -207,17 +208,26 @@ def default_model(run: FinishedRun) -> tuple[str, str]:
         ConfigError: the run has trained no model.
     """
     trained = run.trained()
-    for name, stage in reversed(run.pipeline.stages.items()):
-        if isinstance(stage, Evaluate | EvaluateLmEval):
-            named = [model for model in stage.models if model in trained]
-            if named:
-                return named[-1], f"the last trained model that exam '{name}' names"
+    examined = examined_model(run.pipeline, trained)
+    if examined is not None:
+        model, exam = examined
+        return model, f"the last trained model that exam '{exam}' names"
     if not trained:
         models = ", ".join(run.pipeline.models) or "none"
         raise ConfigError(
             f"run {run.record.name} has trained no model; name one of its models: {models}"
         )
     return trained[-1], "the last model that the run trained"
+
+
+def examined_model(pipeline: PipelineConfig, trained: Sequence[str]) -> tuple[str, str] | None:
+    """The last of the trained models that the last exam of one names, and that exam."""
+    for name, stage in reversed(pipeline.stages.items()):
+        if isinstance(stage, Evaluate | EvaluateLmEval):
+            named = [model for model in stage.models if model in trained]
+            if named:
+                return named[-1], name
+    return None
 
 
 def _of_exam(run: FinishedRun, name: str, stage: Evaluate, shots: int | None) -> PromptForm:

@@ -13,6 +13,7 @@ from typing import Any
 from transformers import GenerationConfig
 
 from llm_distill.errors import ModelError, first_line
+from llm_distill.models.files import readable_as_its_folder
 from llm_distill.models.sources import ModelSource, load_model, own_tokenizer
 from llm_distill.training.launch import own_device, whole_on_each_process
 
@@ -204,3 +205,4 @@ def _only_safe(directory: Path) -> None:
     for path in directory.iterdir():
         if path.suffix in NOT_SAFE:
             path.unlink()
+    readable_as_its_folder(directory)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from datasets import load_from_disk
 
 from llm_distill.cli.answerer import Answerer
+from llm_distill.cli.questions import with_questions
 from llm_distill.runtime.finished import open_run
 from llm_distill.runtime.prompt_form import form_of
 
@@ -41,6 +44,18 @@ def test_rows_of_the_exam_are_answered_as_in_the_exam(at_run, finished, tmp_path
     again = at_run("ask", "made", *asked)
     assert (again.code, "add --force" in again.err) == (5, True)
     assert lines(out.read_text()) == found
+
+
+def test_a_run_says_how_its_student_is_asked(at_run, finished, tmp_path, monkeypatch):
+    shutil.copytree(finished.parent, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    said = at_run("run", "made.yaml")
+    assert said.code == 0, said.err
+    newest = max(each.name for each in Path("data/runs/made").iterdir())
+    assert f"ask the student: llm-distill ask made/{newest}" in said.out.splitlines()
+    until = at_run("run", "made.yaml", "--until", "answers").out
+    assert "done: made/" in until
+    assert "ask the student" not in until
 
 
 def test_a_question_of_a_text_with_the_choice_of_the_model_said(at_run):
@@ -79,12 +94,17 @@ def test_a_chat_remembers_what_was_said_until_it_is_told_to_forget(at_run, monke
         return request
 
     monkeypatch.setattr(Answerer, "_request", noted)
-    monkeypatch.setattr("sys.stdin", io.StringIO("2 + 2?\n\nAnd 3 + 3?\n/new\n1 + 1?\n/quit\nx\n"))
+    monkeypatch.setattr(
+        "sys.stdin", io.StringIO("2 + 2?\n\nAnd 3 + 3?\n/help\n/nwe\n/new\n1 + 1?\n/quit\nx\n")
+    )
     said = at_run("ask", "made", "again", "--max-tokens", "4")
     assert said.code == 0, said.err
     first = ["system", "user"]
     assert prompts == [first, [*first, "assistant", "user"], first]
     assert len(said.out.strip().splitlines()) >= 3
+    assert "/new forgets what was said" in said.err
+    assert "no command /nwe" in said.err
+    assert "forgotten" in said.err
 
 
 def test_the_system_message_of_a_training_is_the_one_of_all_its_rows(finished):
@@ -111,7 +131,56 @@ def test_rows_without_a_question_have_an_error_and_the_others_an_answer(at_run, 
     assert good["completion"] is not None
     assert bad["completion"] is None
     assert "a row has one of question, question" not in bad["error"]
-    assert "1 row without an answer" in said.err
+    assert "1 row without an answer: see `error`; the first, b: no question" in said.err
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "says"),
+    [
+        ("id,Frage,Punkte\na,What is 1 + 1?,2\n", (), "column 'Frage' (the only one of text)"),
+        ("id,Frage,question\na,What is 1 + 1?,no\n", ("--question", "Frage"), ""),
+    ],
+)
+def test_questions_may_be_in_a_column_of_another_name(at_run, tmp_path, table, options, says):
+    (tmp_path / "rows.csv").write_text(table)
+    said = at_run("ask", "made", "--file", tmp_path / "rows.csv", "--max-tokens", 3, *options)
+    assert said.code == 0, said.err
+    assert says in said.err.replace("\n", " ")
+    [row] = lines(said.out)
+    assert "What is 1 + 1?" in row["prompt"]
+    assert row["completion"] is not None
+
+
+def test_what_the_run_read_as_its_questions_are_the_questions(finished):
+    run = open_run("made", finished, print)
+    load = run.pipeline.stages["items"].model_copy(update={"columns": {"question": "Frage"}})
+    stages = {**run.pipeline.stages, "items": load}
+    pipeline = replace(run.pipeline, stages=stages)
+    answerer = Answerer(run, "tuned", form_of(run, "tuned", None))
+    rows, told = [{"Frage": "1 + 1?", "Antwort": "two"}], []
+    [row] = with_questions(rows, None, [answerer], pipeline, told.append)
+    assert row["question"] == "1 + 1?"
+    assert "as stage 'items' reads it" in told[0]
+
+
+def test_a_file_none_of_whose_rows_can_be_asked_is_one_message(at_run, tmp_path):
+    (tmp_path / "rows.csv").write_text("Frage,Loesung,id\nWhat is it?,A thing,a\n")
+    asked = ("ask", "made", "--file", tmp_path / "rows.csv", "--out", tmp_path / "out.jsonl")
+    said = at_run(*asked)
+    assert said.code == 3
+    assert "--question COLUMN" in said.err
+    assert "columns: Frage, Loesung, id" in said.err
+    assert not (tmp_path / "out.jsonl").exists()
+    said = at_run(*asked, "--question", "Frge")
+    assert (said.code, "did you mean 'Frage'" in said.err) == (2, True)
+
+
+def test_several_questions_are_shown_with_their_answers(at_run):
+    said = at_run("ask", "made", "-q", "1 + 1?", "-q", "[2] + 2?", "--max-tokens", 3)
+    assert [line for line in said.out.splitlines() if line[:2] == "> "] == [
+        "> 1 + 1?",
+        "> [2] + 2?",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +188,8 @@ def test_rows_without_a_question_have_an_error_and_the_others_an_answer(at_run, 
     [
         (("items", "-q", "x"), 2, "gives rows, not a model"),
         (("tund", "-q", "x"), 5, "did you mean 'tuned'"),
+        (("-q", " "), 2, "the question is empty"),
+        (("--question", "What?"), 2, "to ask a question: -q TEXT"),
         (("-q", "x", "--file", "y"), 2, "exclude each other"),
         (("--out", "x"), 2, "nothing to write of a chat"),
         (("--file", "none.jsonl"), 3, "there is no file none.jsonl"),

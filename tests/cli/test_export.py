@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -31,6 +32,10 @@ def test_merged_is_a_model_of_its_own_that_answers_alike(at_run, tmp_path):
     assert note["compared"]["largest"] < 1e-3
     assert note["compared"]["tokens"] > 50
     assert [each.name for each in out.parent.iterdir()] == ["tuned"]
+    made = Path(at_run("path", "made", "tuned").out.strip())
+    for folder in (out, made):
+        modes = {file.stat().st_mode for file in folder.glob("*.safetensors")}
+        assert modes == {(folder / "tokenizer.json").stat().st_mode}
 
     again = at_run("export", "made", "spoken", "--to", "merged", "--out", out)
     assert (again.code, "add --force" in again.err) == (5, True)
@@ -41,6 +46,21 @@ def test_merged_is_a_model_of_its_own_that_answers_alike(at_run, tmp_path):
     assert (out / "chat_template.jinja").is_file()
     assert 0 < json.loads((out / "export.json").read_text())["compared"]["largest"] < 1
     assert [each.name for each in out.parent.iterdir()] == ["tuned"]
+
+
+def test_the_student_is_exported_unless_another_is_named(at_run, tmp_path, monkeypatch, finished):
+    monkeypatch.chdir(tmp_path)
+    said = at_run("export", "made", "--to", "merged", "--workspace", finished)
+    assert said.code == 0, said.err
+    assert "tuned (the last trained model that exam 'exam' names)" in said.out
+    assert str(tmp_path / "made-tuned-merged") in said.out
+    assert json.loads((tmp_path / "made-tuned-merged/export.json").read_text())["stage"] == "tuned"
+
+
+def test_a_path_of_no_stage_names_the_stages(at_run):
+    said = at_run("path", "made")
+    assert (said.code, said.out) == (2, "")
+    assert "It has items, answers, said, tuned, spoken, again, exam" in said.err
 
 
 def test_a_merge_that_is_not_the_model_leaves_nothing(at_run, tmp_path, monkeypatch):

@@ -15,6 +15,8 @@ from llm_distill.cli import serving
 from llm_distill.cli.serve import Server
 
 pytestmark = pytest.mark.slow
+listed: list[str] = []
+"""What the server lists as its models."""
 FAKE = str(Path(__file__).parents[1] / "engines/vllm_server/server.py")
 
 
@@ -22,12 +24,16 @@ FAKE = str(Path(__file__).parents[1] / "engines/vllm_server/server.py")
 def served(monkeypatch, tmp_path, at_run):
     """`serve` with a server that is stopped as by Ctrl-C once its example has been asked."""
     answers: list[str] = []
+    listed.clear()
     monkeypatch.setattr(serving, "quiet_libraries", lambda: None)
     monkeypatch.setenv("ARGUMENTS", str(tmp_path / "arguments"))
     example = serving._example
 
     def asked(*arguments):
         line = example(*arguments)
+        models = f"curl -s http://{arguments[-1]}/v1/models"
+        done = subprocess.run(models, shell=True, capture_output=True, text=True, timeout=120)
+        listed.append(done.stdout)
         done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=120)
         answers.append(done.stdout)
         return line
@@ -44,7 +50,7 @@ def test_vllm_gets_the_adapter_and_is_stopped(at_run, served, monkeypatch, tmp_p
     monkeypatch.setitem(serving.NEEDED, Server.VLLM, ())
     monkeypatch.setitem(serving.PROGRAMS, Server.VLLM, (sys.executable, FAKE))
     monkeypatch.setenv("VLLM_API_KEY", "of-the-user")
-    said = at_run("serve", "made", "tuned", "--port", 0, "--", "--enforce-eager", "--seed=3")
+    said = at_run("serve", "made", "--port", 0, "--", "--enforce-eager", "--seed=3")
     assert said.code == 130, said.err
     process, given = json.loads((tmp_path / "arguments").read_text())
     name, _, adapter = given["lora-modules"].partition("=")
@@ -56,6 +62,7 @@ def test_vllm_gets_the_adapter_and_is_stopped(at_run, served, monkeypatch, tmp_p
     assert "echo Solve it.\\n\\nQuestion: What is 2 + 2?" in answer
     assert not psutil.pid_exists(process)
     assert f"http://127.0.0.1:{given['port']}/v1" in said.out
+    assert "tuned (the last trained model that exam 'exam' names)" in said.err
 
 
 def test_adapters_on_each_other_are_merged_for_it(at_run, served, monkeypatch, tmp_path):
@@ -75,10 +82,13 @@ def test_adapters_on_each_other_are_merged_for_it(at_run, served, monkeypatch, t
 
 def test_transformers_own_server_answers_as_ask_does(at_run, served, monkeypatch):
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", "no such folder")
     said = at_run("serve", "made", "tuned", "--port", 0, "--with", "transformers")
     assert said.code == 130, said.err
     asked = at_run("ask", "made", "tuned", "-q", "What is 2 + 2?").out
     text = json.loads(served[0])["choices"][0]["text"]
+    assert '"model": "tuned"' in said.out
+    assert [each["id"] for each in json.loads(listed[0])["data"]] == ["tuned"]
     assert text.strip() == asked.strip().removesuffix(" …").strip()
     running = [" ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)]
     assert not [line for line in running if "transformers.cli" in line]

@@ -14,6 +14,7 @@ import urllib.request
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from llm_distill.errors import ModelError
 
@@ -43,6 +44,7 @@ class ServerProcess:
         key: str | None = None,
         called: str = "its server",
         environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
         own_group: bool = False,
         on_line: Callable[[str], None] = lambda line: log.info("server: %s", line),
     ) -> None:
@@ -56,6 +58,7 @@ class ServerProcess:
             key: what `/health` is asked with.
             called: what a message calls the program.
             environment: variables on top of this process's.
+            folder: where it runs; here unless given.
             own_group: it and all that it starts are stopped together; a Ctrl-C does not reach it.
                 Otherwise it is in the group of this process.
             on_line: is given each line that it prints.
@@ -74,6 +77,7 @@ class ServerProcess:
                 text=True,
                 errors="replace",
                 env={**os.environ, **NO_STATISTICS, **(environment or {})},
+                cwd=folder,
                 start_new_session=own_group,
             )
         except OSError as error:
