@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,6 +201,8 @@ def check_is_no_file(path: str) -> None:
     """Raise a DataError for a path that is not there but looks like a file's, not a Hub name."""
     folder = find_resource(str(Path(path).parent))
     has_folder = folder is not None and str(folder) != "."
-    if has_folder or format_of(Path(path)) or path[0] in "./~" or path.count("/") > 1:
+    files = [p.name for p in folder.iterdir() if format_of(p)] if folder and not has_folder else []
+    is_slip = bool(Path(path).suffix and get_close_matches(path, files, n=1, cutoff=0.8))
+    if is_slip or has_folder or format_of(Path(path)) or path[0] in "./~" or path.count("/") > 1:
         there = [p.name for p in folder.iterdir()] if folder and folder.is_dir() else []
         raise DataError(f"no file or directory '{path}'; {nearest(Path(path).name, there)}")
