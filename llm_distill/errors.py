@@ -12,6 +12,8 @@ from difflib import get_close_matches
 from llm_distill.secrets import without_secrets
 
 MOST_LISTED = 40
+FEW, MOST_AFTER_HINT = 5, 10
+"""Names of a long list that are shown once it has been said which was meant."""
 LONGEST_LINE = 1200
 """Characters of a message: with 40 names of columns, but not with a cell of a table."""
 
@@ -84,13 +86,17 @@ class HubError(LLMDistillError):
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """The end of a message: the nearest allowed name if there is one, then up to 40 of all.
 
-    Names from a user's file may be numbers or null.
+    Of many, only the nearest follow on one that was meant. Names from a user's file may be numbers
+    or null.
     """
     names = sorted(map(str, allowed))
     close = get_close_matches(str(name), names, n=1, cutoff=0.6)
     hint = f"did you mean '{close[0]}'? " if close else ""
-    listed = ", ".join(names[:MOST_LISTED]) if names else "none"
-    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    shown = names[:MOST_LISTED]
+    if close and len(names) > MOST_AFTER_HINT:
+        shown = get_close_matches(str(name), names, n=FEW, cutoff=0)
+    listed = ", ".join(shown) if names else "none"
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
     return f"{hint}allowed: {listed}{more}"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_distill.doing import Advances, doing
+from llm_distill.hints import given
 
 LARGE = 200
 """Megabytes that take a while to read."""
@@ -60,6 +61,24 @@ def find_resource(path: str) -> Path | None:
         return None
     bundled = bundled_root() / path
     return bundled if exists(bundled) else None
+
+
+def started_elsewhere(path: str) -> str:
+    """The part of a message about a path that is there from a folder further up; else nothing.
+
+    Further up from the working directory, or from the pipeline file that was given.
+    """
+    if Path(path).is_absolute() or path.startswith("~"):
+        return ""
+    places = [*Path.cwd().parents]
+    file = given().file
+    if file is not None:
+        places += [above for above in Path(file).absolute().parents if above != Path.cwd()]
+    for place in places:
+        if exists(place / path):
+            why = "paths are read from the folder where llm-distill is started"
+            return f"start it in {place}: {why}; "
+    return ""
 
 
 def exists(path: Path) -> bool:

@@ -13,12 +13,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from llm_distill.errors import ConfigError, DataError, nearest, quoted
-from llm_distill.paths import bundled_root, find_resource
+from llm_distill.paths import bundled_root, find_resource, started_elsewhere
 from llm_distill.secrets import has_secret, without_secrets
 
 ENDINGS = (".jinja", ".jinja2", ".j2", ".txt", ".md")
@@ -216,11 +217,13 @@ def _read(name: str) -> tuple[Path, bytes]:
                 "text into prompts/NAME.jinja, and here NAME.jinja"
             )
         bundled = bundled_root() / "prompts"
-        known = (str(p.relative_to(bundled)) for p in bundled.rglob("*.jinja"))
+        known = {str(p.relative_to(bundled)) for p in bundled.rglob("*.jinja")}
+        beside = _beside(name)
         looked_in = dict.fromkeys((Path.cwd(), Path.cwd() / "prompts", bundled))
         raise ConfigError(
             f"template '{name}' is not there; looked in {' and '.join(map(str, looked_in))}; "
-            f"{nearest(name, known)}"
+            f"{started_elsewhere(name)}"
+            f"{nearest(name, beside if get_close_matches(name, beside, n=1) else known | beside)}"
         )
     if path.suffix not in ENDINGS:
         raise ConfigError(
@@ -231,6 +234,17 @@ def _read(name: str) -> tuple[Path, bytes]:
     if len(raw) > LARGEST_FILE:
         raise ConfigError(f"template {path}: {len(raw):,} bytes; at most {LARGEST_FILE:,}")
     return path, raw
+
+
+def _beside(name: str) -> set[str]:
+    """The templates in the folder in which one was looked for."""
+    above = Path(name).parent
+    try:
+        folder = above.expanduser()
+        there = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    except (OSError, RuntimeError, ValueError):
+        return set()
+    return {str(above / each) for each in there if Path(each).suffix in ENDINGS[:3]}
 
 
 def chat_template(name: str) -> str:

@@ -89,3 +89,16 @@ def test_a_template_that_cannot_be_read_is_refused(text: str, message: str, tmp_
     (tmp_path / "t.jinja").write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_template(str(tmp_path / "t.jinja"))
+
+
+def test_a_template_is_looked_for_beside_and_further_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "teacher.jinja").write_text("{{ question }}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"did you mean 'mine/teacher\.jinja'\? allowed: mine/t"):
+        load_template("mine/techer.jinja")
+    monkeypatch.chdir(tmp_path / "mine")
+    with pytest.raises(ConfigError, match=f"start it in {tmp_path}: paths are read from the"):
+        load_template("mine/teacher.jinja")

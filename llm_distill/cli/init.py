@@ -112,7 +112,7 @@ def init(
     ] = "train",
     test: Annotated[
         float,
-        typer.Option(help="The share of the rows that is kept for the exam.", min=0, max=1),
+        typer.Option(help="The share of the rows that is kept for the exam: above 0, below 1."),
     ] = 0.2,
     seed: Annotated[int, typer.Option(help="Divides the rows, and seeds the run.", min=0)] = 7,
     force: Annotated[bool, typer.Option("--force", help="Write over files.")] = False,

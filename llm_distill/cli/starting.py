@@ -80,6 +80,7 @@ def init_command(given: Given, *, force: bool) -> None:
     try:
         start = _start(given, asks)
     except (typer.Abort, KeyboardInterrupt) as error:  # at a question
+        typer.echo("\nstopped: nothing has been written", err=True)
         raise typer.Exit(130) from error
     files = files_of(start)
     write(files, start.folder, force=force)
@@ -100,9 +101,11 @@ def _start(given: Given, asks: bool) -> Start:
     student = _settled(
         given.student, "the student: a model", STUDENT, partial(local_model, "--student")
     )
+    asks = asks and None in (given.data, given.teacher, given.student)  # the rest has defaults
     first = "sft" if given.method is None and not asks else given.method
+    able = [each for each in Method if why_not(each, data, teacher) is None]
     method = _settled(
-        first, f"the method: {', '.join(Method)}", "sft", partial(_method, data, teacher)
+        first, f"the method: {', '.join(able)}", "sft", partial(_method, data, teacher)
     )
     told = task_of(data.kind, data.labels)
     task = _settled(
@@ -256,6 +259,9 @@ def _show(start: Start, given: Given, files: Mapping[Path, str]) -> None:
     ):
         table.add_row(*map(escape, row))
     out.print(table)
+    for model in dict.fromkeys((teacher, start.student)):
+        if isinstance(model, Local) and model.note is not None:
+            say(model.note, out)
     if not data.has_answers:
         say("there are no answers in the data, so nothing checks the teacher's", out)
     elif data.kind.compared_as is None:

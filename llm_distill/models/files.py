@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,25 @@ def why_not_a_hub_name(wanted: str) -> str | None:
     models = (str(Path(wanted).parent / p.name) for p in there if p.is_dir())
     hint = nearest(wanted, models).replace("allowed:", "there are:")
     return f"no directory {wanted}, and it is not a Hub name; {hint}"
+
+
+def model_beside(wanted: str) -> str | None:
+    """The model with the nearest name in the folder where one was looked for; None: none is near.
+
+    wanted: what could be a Hub name as well: models/SmolLM2-135M, by models/SmolLM2-135M-Instruct.
+    """
+    place = Path(wanted)
+    folder = find_resource(str(place.parent))
+    try:
+        there = (
+            [] if folder is None else [each.parent.name for each in folder.glob("*/config.json")]
+        )
+    except OSError:  # a folder that may not be looked into
+        there = []
+    near = get_close_matches(place.name, sorted(there), n=1) or sorted(
+        each for each in there if each.startswith(place.name)
+    )
+    return str(place.parent / near[0]) if near else None
 
 
 def check_model_dir(path: Path) -> None:

@@ -8,10 +8,13 @@ commit; to move on, clear the name from the cache.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from huggingface_hub import constants
+
+from llm_distill.models.files import model_beside
 
 Kind = Literal["model", "dataset"]
 
@@ -82,20 +85,41 @@ def learn_commit(kind: Kind, name: str, revision: str | None) -> None:
         log.info("the commit of %s %s is not known: %s", kind, name, error)
 
 
+@dataclass(frozen=True)
+class Absence:
+    """Why a model cannot be had. is_certain: the Hub says that it has none of this name."""
+
+    why: str
+    is_certain: bool = False
+
+
+def is_downloaded(name: str, revision: str | None) -> bool:
+    """Whether weights of a model of the Hub are on this machine."""
+    folder = cached_folder(name, revision)
+    return folder is not None and any(p.suffix in WEIGHTS for p in folder.rglob("*"))
+
+
 def why_not_there(name: str, revision: str | None) -> str | None:
+    """The words of `absence`."""
+    absent = absence(name, revision)
+    return None if absent is None else absent.why
+
+
+def absence(name: str, revision: str | None) -> Absence | None:
     """Why a model of the Hub can be neither found here nor downloaded; None: it may be.
 
     Asks the Hub, with the user's token, only about what is not here. What it answers in trouble of
     its own says nothing about the model.
     """
-    folder = cached_folder(name, revision)
-    if folder is not None and any(p.suffix in WEIGHTS for p in folder.rglob("*")):
+    if is_downloaded(name, revision):
         return None
+    beside = model_beside(name)
+    meant = "" if beside is None else f"did you mean '{beside}'? Else "
     at = f"{name} (revision {revision})" if revision else name
     absent = f"{at} is neither a directory nor in the Hub's cache ({constants.HF_HUB_CACHE})"
     if is_offline():
-        return (
-            f"{absent}, and HF_HUB_OFFLINE is set; download it where there is a network "
+        return Absence(
+            f"{absent}, and HF_HUB_OFFLINE is set; {meant}download it where there is a network "
             f"(hf download {name}), or unset HF_HUB_OFFLINE"
         )
     from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
@@ -104,23 +128,25 @@ def why_not_there(name: str, revision: str | None) -> str | None:
     try:
         get_hf_file_metadata(url, timeout=SECONDS_TO_ANSWER)
     except errors.GatedRepoError:
-        return (
+        return Absence(
             f"{at} is gated, and your token, if there is one, has no access: ask for it at "
             f"{constants.ENDPOINT}/{name}, then log in (hf auth login) or set HF_TOKEN"
         )
     except errors.RevisionNotFoundError:
-        return f"{name} has no revision {revision} on the Hub"
+        return Absence(f"{name} has no revision {revision} on the Hub")
     except errors.RepositoryNotFoundError:
-        return (
-            f"{at} is neither a directory nor on the Hub, or it is private: mend the name, or log "
-            "in (hf auth login) or set HF_TOKEN"
+        return Absence(
+            f"{at} is neither a directory nor on the Hub, or it is private: {meant}mend the name, "
+            "or log in (hf auth login) or set HF_TOKEN",
+            is_certain=True,
         )
     except errors.HfHubHTTPError as error:
         log.info("the Hub does not say whether it has %s: %s", name, error)
     except Exception as error:  # of the HTTP library, which is not the same in every version
         why = str(error).strip().partition("\n")[0] or type(error).__name__
-        return (
-            f"{absent}, and the Hub ({constants.ENDPOINT}) cannot be reached: {why}; download it "
-            f"where there is a network (hf download {name}), or see that this machine has one"
+        return Absence(
+            f"{absent}, and the Hub ({constants.ENDPOINT}) cannot be reached: {why}; {meant}"
+            f"download it where there is a network (hf download {name}), or see that this "
+            "machine has one"
         )
     return None

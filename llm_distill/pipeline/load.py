@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 
-from llm_distill.errors import ConfigError, nearest, quoted
+from llm_distill.errors import FEW, ConfigError, nearest, quoted
+from llm_distill.hints import Given
 from llm_distill.paths import bundled_root, exists, find_resource
 from llm_distill.pipeline.graph import check_graph, without_unread
 from llm_distill.pipeline.outside import check_trackers
@@ -128,13 +130,18 @@ def _find_file(file: str) -> Path:
         return path
     is_folder = path is not None and path.is_dir()
     folder = Path(file).expanduser() if is_folder else Path(file).expanduser().parent
-    near = [str(p) for ending in ("*.yaml", "*.yml") for p in folder.glob(ending)]
-    shipped = (f"pipelines/{p.name}" for p in (bundled_root() / "pipelines").glob("*.yaml"))
+    near = sorted(str(p) for ending in ("*.yaml", "*.yml") for p in folder.glob(ending))
+    bundled = (f"pipelines/{p.name}" for p in (bundled_root() / "pipelines").glob("*.yaml"))
+    shipped = sorted({*bundled} - {*near})
     what = f"no pipeline file {file}"
     if is_folder:
         what = f"{file} is a directory, not a pipeline file"
-    hint = nearest(file, {*near, *shipped}).replace("allowed:", "there are:")
-    raise ConfigError(f"{what}; {hint}")
+    meant = get_close_matches(file, [*near, *shipped], n=1)
+    hint = f"did you mean '{meant[0]}'? " if meant else ""
+    listed = [*near, *get_close_matches(file, shipped, n=FEW, cutoff=0)][:FEW]
+    more = len(near) + len(shipped) - len(listed)
+    others = f" and {more} more ({Given().command('init', '--list')} lists the shipped ones)"
+    raise ConfigError(f"{what}; {hint}there are: {', '.join(listed)}{others * (more > 0)}")
 
 
 def _read_with_base(

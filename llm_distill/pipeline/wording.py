@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from llm_distill.errors import nearest, quoted
+from llm_distill.hints import Given
 
 _WORDS = {
     "string_type": "should be text",
@@ -109,7 +110,10 @@ def _unknown(name: str, value: Any, owner: type[BaseModel] | None, root: type[Ba
             return f"'{name}' is a setting of {inner}; indent it under {inner}:"
     if owner is not root and name in root.model_fields:
         return f"'{name}' is a setting of the stage itself; indent it less"
-    return f"unknown setting '{name}'; {nearest(name, allowed)}"
+    hint, kind = nearest(name, allowed), root.model_fields.get("stage")
+    if hint.endswith(" more") and kind is not None:
+        hint += f": {Given().command('stages', get_args(kind.annotation)[0])}"
+    return f"unknown setting '{name}'; {hint}"
 
 
 def _settings_within(owner: type[BaseModel] | None) -> Iterator[tuple[str, type[BaseModel]]]:

@@ -6,7 +6,7 @@ import re
 
 import yaml
 
-from llm_distill.errors import quoted
+from llm_distill.errors import counted, quoted
 
 _KEY = re.compile(r"""\s*(?:- )?(?:"[^"]*"|'[^']*'|[^\s#:{}\[\]'"][^#:]*):(?P<value>\s.*)?$""")
 _NO_SPACE = re.compile(r"\s*[\w-]+:[^\s/]")
@@ -64,8 +64,9 @@ def _too_deep(lines: list[str], number: int) -> str:
     if _KEY.match(lines[above]) is None:
         return f"; {_no_colon(lines[above], above).removeprefix('; ')}"
     if deep > before:
+        spaces = counted(deep, "space")
         return (
-            f"; it is indented by {deep} spaces and {name} by {before}, which has its value "
+            f"; it is indented by {spaces} and {name} by {before}, which has its value "
             "already: indent both alike, as what belongs to one stage is"
         )
     return ""
@@ -87,7 +88,8 @@ def _no_such_level(lines: list[str], number: int) -> str:
     if deep in levels or not levels:
         return ""
     allowed = " or ".join(map(str, sorted(levels)))
-    return f"; it is indented by {deep} spaces, and the lines above by {allowed}: indent it as one"
+    spaces = counted(deep, "space")
+    return f"; it is indented by {spaces}, and the lines above by {allowed}: indent it as one"
 
 
 def _above(lines: list[str], number: int) -> int | None:

@@ -9,10 +9,10 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from llm_distill.errors import DataError, quoted
+from llm_distill.errors import DataError, counted, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,6 +25,10 @@ LARGEST_EXACT = 2**53
 """The largest whole number up to which every one is exact as a float."""
 LONGEST_CELL = 2**31 - 1
 """Characters; of its own accord Python's reader takes 131,072."""
+
+OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+LOOKED_AT = 50
+"""Lines of a table by which it is told what stands between its values."""
 
 
 class WrittenFloat(float):
@@ -148,12 +152,20 @@ def read_tsv(lines: Iterable[bytes], where: str) -> Iterator[Record]:
 def read_csv(lines: Iterable[bytes], where: str, delimiter: str = ",") -> Iterator[Record]:
     """Comma-separated values under a header. Every value is text; an empty one is null.
 
+    A table whose header and first rows have no comma but agree on another character between their
+    values is read by that: a German Excel writes semicolons.
+
     Raises:
         DataError: a row does not have as many values as the header, a column's name is missing or
             used twice, or the quotes do not match; it names the line.
     """
     csv.field_size_limit(LONGEST_CELL)
-    reader = csv.reader(_decoded(lines, where), strict=True, delimiter=delimiter)
+    texts: Iterator[str] = iter(_decoded(lines, where))
+    if delimiter == ",":
+        first = list(islice(texts, LOOKED_AT))
+        delimiter = _delimiter(first, where)
+        texts = chain(first, texts)
+    reader = csv.reader(texts, strict=True, delimiter=delimiter)
     try:
         header = next(reader, [])
         if "" in header:
@@ -170,6 +182,41 @@ def read_csv(lines: Iterable[bytes], where: str, delimiter: str = ",") -> Iterat
             yield place, {name: value or None for name, value in zip(header, values, strict=True)}
     except csv.Error as error:
         raise DataError(f"{where}:{reader.line_num}: not CSV: {error}") from error
+
+
+def _delimiter(first: list[str], where: str) -> str:
+    """What stands between the values of a table, by its first lines: a comma unless it is clear.
+
+    Raises:
+        DataError: another character is in the header and in all of these rows, but not alike.
+    """
+    header = next(_rows(first, ","), [])
+    if len(header) != 1:
+        return ","
+    for delimiter, name in OTHER_DELIMITERS.items():
+        if delimiter not in header[0]:
+            continue
+        rows = [row for row in _rows(first, delimiter) if row]
+        widths = [len(row) for row in rows]
+        if len(rows) < 2 or min(widths) < 2:
+            continue  # one column, whose name happens to have it
+        if len(set(widths)) == 1:
+            return delimiter
+        number = next(n for n, width in enumerate(widths) if width != widths[0])
+        raise DataError(
+            f"{where}: it looks as if {name} stood between the values, but row {number} then has "
+            f"{counted(widths[number], 'value')} under {counted(widths[0], 'column name')}; put "
+            f"values that have one in quotes, or save it with commas"
+        )
+    return ","
+
+
+def _rows(first: list[str], delimiter: str) -> Iterator[list[str]]:
+    """The rows of the first lines that are whole: the last may go on in a line that is not read."""
+    try:
+        yield from csv.reader(first, strict=True, delimiter=delimiter)
+    except csv.Error:  # if it is in the whole file too, that is said when it is read
+        return
 
 
 def _no_type() -> tuple[type[Exception], ...]:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from llm_distill.errors import DataError
+from llm_distill.errors import DataError, counted
 from llm_distill.methods.splits import split_rows
 from llm_distill.stages.load_dataset import LoadDataset
 from llm_distill.starter.columns import (
@@ -108,8 +108,9 @@ def read_data(
             items[question_text] = Item(identity, question_text, answer_text or None)
     if len(items) < FEWEST:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in left_out.items())
+        found_rows = counted(len(items), "row")
         raise DataError(
-            f"{path} has {len(items)} rows with a question{' and an answer' * has_answers}; "
+            f"{path} has {found_rows} with a question{' and an answer' * has_answers}; "
             f"{FEWEST} are the fewest that can be divided"
             + f" (left out: {reasons})"
             * bool(reasons)

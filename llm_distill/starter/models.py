@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.errors import ConfigError, ModelError, first_line
 from llm_distill.models.files import why_not_a_model
-from llm_distill.models.hub import cached_folder, learn_text
+from llm_distill.models.hub import absence, cached_folder, is_downloaded, learn_text
 from llm_distill.models.size import size_of
 from llm_distill.paths import find_resource
 
@@ -43,11 +43,15 @@ class Served:
 
 @dataclass(frozen=True)
 class Local:
-    """A model whose weights are loaded. parameters: None where that is not known."""
+    """A model whose weights are loaded.
+
+    parameters: None where that is not known. note: what a person should know of where it is.
+    """
 
     name: str
     has_chat_template: bool
     parameters: int | None
+    note: str | None = None
 
     @property
     def is_tiny(self) -> bool:
@@ -73,6 +77,13 @@ def _steps(rows: int, max_length: int) -> dict[str, Any]:
 
 
 def is_address(teacher: str) -> bool:
+    """Whether it is a server's address.
+
+    Raises:
+        ConfigError: it is one without its http://.
+    """
+    if re.match(r"(localhost|\d+\.\d+\.\d+\.\d+|[\w.-]+(?=:\d))(:\d+)?(/|$)", teacher):
+        raise ConfigError(f"{teacher}: an address begins with http://; write http://{teacher}")
     return re.match(r"https?://", teacher) is not None
 
 
@@ -80,22 +91,44 @@ def local_model(option: str, name: str) -> Local:
     """A model by its folder or its name on the Hub.
 
     Raises:
-        ConfigError: it cannot be one.
+        ConfigError: it cannot be one, or is not where it is looked for.
     """
     if is_address(name):
         raise ConfigError(f"{option} {name}: a server gives no weights to train; name a model")
     message = why_not_a_model(name)
     if message is not None:
         raise ConfigError(f"{option} {name}: {message}")
-    folder = find_resource(name)
+    folder, note = find_resource(name), None
     if folder is None:
+        note = _where(option, name)
         for file in SMALL_FILES:
             learn_text(name, file, None)
         folder = cached_folder(name, None)
     size = size_of(folder) if folder is not None else None
     return Local(
-        name, folder is None or _has_template(folder), None if size is None else size.parameters
+        name,
+        folder is None or _has_template(folder),
+        None if size is None else size.parameters,
+        note,
     )
+
+
+def _where(option: str, name: str) -> str | None:
+    """What to know of a model that is no folder: None where it has been downloaded.
+
+    Raises:
+        ConfigError: the Hub has none of this name; or it cannot say, and the name is that of a
+            folder within one that is there.
+    """
+    absent = absence(name, None)
+    if absent is None:
+        here = is_downloaded(name, None)
+        return None if here else f"{name} is not on this machine: a run downloads it from the Hub"
+    above = Path(name).parent
+    folder = find_resource(str(above)) if above != Path() else None
+    if absent.is_certain or (folder is not None and folder.is_dir()):
+        raise ConfigError(f"{option} {name}: {absent.why}")
+    return f"whether there is a model {name} is not known: {absent.why}"
 
 
 def _has_template(folder: Path) -> bool:

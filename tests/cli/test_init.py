@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,11 @@ def test_without_a_terminal_nothing_is_asked(folder: Path) -> None:
         ((*LOCAL, "--question", "problm"), 2, "--question: no column 'problm'; did you mean"),
         ((*LOCAL, "--method", "arte", "--answer", ""), 2, "arte needs right answers"),
         ((*LOCAL, "--test", "1"), 2, "--test 1: a share"),
+        ((*LOCAL, "--test", "1.5"), 2, "--test 1.5: a share of the rows, above 0 and below 1"),
+        ((*LOCAL, "--data", "my.cvs"), 3, "no file or directory 'my.cvs'; did you mean 'my.csv'?"),
+        ((*LOCAL, "--student", "data/tiny-stud"), 2, "data/tiny-stud is neither a directory nor"),
+        ((*LOCAL, "--teacher", "127.0.0.1:1/v1"), 2, "write http://127.0.0.1:1/v1"),
+        ((*LOCAL, "--teacher", "gpu-box:8000"), 2, "write http://gpu-box:8000"),
         ((*LOCAL, "--data", "your.csv"), 3, "no file or directory 'your.csv'"),
         ((*LOCAL, "--student", "data/models/tiny-stud"), 2, "--student data/models/tiny-stud: no"),
         ((*LOCAL, "--teacher-model", "x"), 2, "--teacher-model goes with a server's address"),
@@ -114,14 +120,60 @@ def test_a_server_is_asked_for_its_models(folder: Path, server: Loopback) -> Non
     assert "whether it has 'any' is not known" in anyway
 
 
-def test_what_is_not_given_is_asked_in_a_terminal(folder: Path) -> None:
+def test_a_student_that_is_not_there(folder: Path) -> None:
+    made = folder / "models" / "SmolLM2-135M-Instruct"
+    shutil.copytree(bundled_root() / "data/models/tiny-student", made)
+    slip = llm_distill("init", *LOCAL, "--student", "models/SmolLM2-135M", cwd=folder)
+    assert (slip.returncode, "did you mean 'models/SmolLM2-135M-Instruct'?" in slip.stderr) == (
+        2,
+        True,
+    )
+    told = succeeded(llm_distill("init", *LOCAL, "--student", "nosuch/nomodel", cwd=folder))
+    assert "whether there is a model nosuch/nomodel is not known" in told
+
+
+def in_a_terminal(folder: Path, *arguments: str, said: str) -> tuple[int, str]:
+    """The exit code of `init`, and what it shows to a person who types this."""
     here, there = pty.openpty()
     environment = {**os.environ, "TERM": "dumb", "COLUMNS": "100"}
-    asked = [*CLI, "init", "--student-format", "text"]
     process = subprocess.Popen(
-        asked, cwd=folder, env=environment, stdin=there, stdout=there, stderr=there
+        [*CLI, "init", *arguments],
+        cwd=folder,
+        env=environment,
+        stdin=there,
+        stdout=there,
+        stderr=there,
     )
     os.close(there)
+    os.write(here, said.encode())
+    shown = b""
+    while True:
+        try:
+            piece = os.read(here, 10_000)
+        except OSError:  # the other end is closed
+            break
+        shown += piece
+    os.close(here)
+    return process.wait(60), shown.decode()
+
+
+def test_what_has_a_default_is_not_asked_after_the_rest_is_given(folder: Path) -> None:
+    code, text = in_a_terminal(folder, *LOCAL[:-2], said="")
+    assert (code, "what prompts open with" in text, "the method" in text) == (0, False, False), text
+    assert (folder / "my_sft" / "my_sft.yaml").is_file()
+
+
+def test_only_methods_that_can_be_are_offered_and_control_d_ends_with_a_word(
+    folder: Path, server: Loopback
+) -> None:
+    given = ("--data", "my.csv", "--teacher", server.url, "--teacher-model", MODELS[0])
+    code, text = in_a_terminal(folder, *given, said="data/models/tiny-student\n\x04")
+    assert "the method: sft, stat [sft]" in text
+    assert (code, "stopped: nothing has been written" in text) == (130, True), text
+    assert [path.name for path in folder.iterdir()] == ["my.csv"]
+
+
+def test_what_is_not_given_is_asked_in_a_terminal(folder: Path) -> None:
     said = (
         "your.csv",
         "my.csv",
@@ -131,17 +183,9 @@ def test_what_is_not_given_is_asked_in_a_terminal(folder: Path) -> None:
         "",
         "",
     )
-    os.write(here, "".join(f"{line}\n" for line in said).encode())
-    shown = b""
-    while True:
-        try:
-            piece = os.read(here, 10_000)
-        except OSError:  # the other end is closed
-            break
-        shown += piece
-    os.close(here)
-    text = shown.decode()
-    assert process.wait(60) == 0, text
+    lines = "".join(f"{line}\n" for line in said)
+    code, text = in_a_terminal(folder, "--student-format", "text", said=lines)
+    assert code == 0, text
     assert "no file or directory 'your.csv'" in text  # and is asked again
     assert "the method: sft, arte, stat, alm [sft]" in text
     assert "column 'problem'" in text

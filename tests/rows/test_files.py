@@ -22,7 +22,7 @@ from llm_distill.rows.files import (
     lines_of,
     split_of,
 )
-from llm_distill.rows.reading import READERS
+from llm_distill.rows.reading import READERS, check_is_no_file
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -156,3 +156,13 @@ def test_lines_that_end_in_carriage_returns(tmp_path: Path) -> None:
     file.write_bytes(b'a\r\n"x\ry"\r\n')
     with lines_of(file) as lines:
         assert list(lines) == [b"a\r\n", b'"x\ry"\r\n']
+
+
+def test_data_that_are_there_from_a_folder_further_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "mine/data/train.jsonl", "org/name/train.jsonl")
+    monkeypatch.chdir(tmp_path / "mine")
+    with pytest.raises(DataError, match=f"'mine/data'; start it in {tmp_path}: paths are read"):
+        check_is_no_file("mine/data")
+    check_is_no_file("org/name")  # a name on the Hub all the same

@@ -17,6 +17,7 @@ from llm_distill.rows.records import (
     as_json_text,
     column_types,
     numbered,
+    read_csv,
     read_jsonl,
     split_and_slice,
 )
@@ -89,3 +90,28 @@ def test_half_a_character_in_json_text_stays_what_it_is() -> None:
         text = str(as_json_text(value))
         text.encode()
         assert json.loads(text) == value
+
+
+def table(text: str) -> list[dict[str, Any]]:
+    return [row for _, row in read_csv(text.encode().splitlines(keepends=True), "a.csv")]
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ('q;a\n"1,5; or 2?";1,5\n2?;\n', [{"q": "1,5; or 2?", "a": "1,5"}, {"q": "2?", "a": None}]),
+        ("q\ta\r\n1, or 2?\t1\r\n", [{"q": "1, or 2?", "a": "1"}]),
+        ("q|a\n1|2\n", [{"q": "1", "a": "2"}]),
+        ("q;x,a\n1;2,3\n", [{"q;x": "1;2", "a": "3"}]),  # commas are between them
+        ("this; that\none\na;b\n", [{"this; that": "one"}, {"this; that": "a;b"}]),  # one column
+        ("q;a\n" + "1;2\n" * 48 + '"x\ny";3\n' * 2, None),  # a row goes on after the first lines
+    ],
+)
+def test_what_stands_between_the_values_of_a_table(text: str, rows: Any) -> None:
+    expected = [{"q": "1", "a": "2"}] * 48 + [{"q": "x\ny", "a": "3"}] * 2
+    assert table(text) == (expected if rows is None else rows)
+
+
+def test_semicolons_that_do_not_agree_are_refused() -> None:
+    with pytest.raises(DataError, match=r"a.csv: it looks as if semicolons .* row 2 .* 3 values"):
+        table("q;a\n1;2\n1; or 2?;3\n")

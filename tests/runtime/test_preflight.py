@@ -168,9 +168,12 @@ def test_what_the_hub_says_of_a_model(name, said, hub, write, cli):
 def test_a_hub_that_cannot_be_reached(hub, write, cli):
     hub.server_close()
     hub.shutdown()
+    Path("org/there-instruct").mkdir(parents=True)
+    Path("org/there-instruct/config.json").write_text("{}")
     file = write({"answers": ASK}, m={"model_name_or_path": "org/there"})
     found = cli("plan", file)
     assert found.code == 4
+    assert "did you mean 'org/there-instruct'? Else download it" in found.err
     assert "org/there is neither a directory nor in the Hub's cache" in found.err
     assert "cannot be reached" in found.err
     assert "hf download org/there" in found.err
