@@ -57,8 +57,11 @@ class FigureTable:
 
     @property
     def is_result(self) -> bool:
-        """Whether it says how good models are, or how sure a figure is; others describe data."""
-        return "model" in self.names or self._has("interval")
+        """Whether it is worth a look at the end of a run.
+
+        Counts and shares by several columns (of what, in what) describe data at length.
+        """
+        return "model" in self.names or self._has("interval") or len(self.names) < 2
 
     def _has(self, of: str) -> bool:
         return any(_written(figure, of) for figure in self.figures)
