@@ -8,7 +8,7 @@ Ids are sent, which a server takes as they are; for a text it would use a tokeni
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from llm_distill.engines.base import Score, ScoreRequest
 from llm_distill.engines.codec import ScoredTokens
 from llm_distill.engines.openai.answers import BadAnswerError, read_object, read_usage
 from llm_distill.engines.openai.exchange import Usage
+from llm_distill.engines.scored import Place, n_likeliest, score_of
 
 if TYPE_CHECKING:
     from llm_distill.engines.openai.settings import OpenAISettings
@@ -26,25 +27,22 @@ ID = "token_id:"
 PROBE = "The probe 1 + 1 = 2, naïve “quotes”, 你好,\n\tABC def? End."
 """What tells one tokenizer from another: digits, white space, marks, letters of several scripts."""
 
-Place = Mapping[int, float]
-"""Log-probabilities of tokens at one place of a text: of its own, and of the likeliest."""
-
 
 class _Asking:
-    """What is common to both kinds of request. asked: for its id and for where it goes."""
+    """What is common to both kinds of request.
+
+    asked: for its id and for where it goes. own: fields of the body.
+    """
 
     endpoint = "completions"
     max_tokens = 1
     has_structure = False
 
-    def __init__(self, asked: ScoreRequest, most_prompt_tokens: int) -> None:
-        self.asked, self.most_prompt_tokens = asked, most_prompt_tokens
-
-    def own(self) -> dict[str, Any]:
-        raise NotImplementedError
+    def __init__(self, asked: ScoreRequest, most_prompt_tokens: int, own: dict[str, Any]) -> None:
+        self.asked, self.most_prompt_tokens, self._own = asked, most_prompt_tokens, own
 
     def body(self, model: str, settings: OpenAISettings) -> dict[str, Any]:
-        sent = {"model": model, "max_tokens": 1, "temperature": 0, **self.own()}
+        sent = {"model": model, "max_tokens": 1, "temperature": 0, **self._own}
         sent |= settings.extra_body
         return {name: value for name, value in sent.items() if name not in settings.leave_out}
 
@@ -59,28 +57,24 @@ class Scoring(_Asking):
     """The likelihoods of a completion's tokens, whose ids are sent."""
 
     def __init__(self, row: ScoredTokens) -> None:
-        super().__init__(row.request, len(row.tokens) - 1)
-        self._row = row
-        self._n_top = max(row.request.top_k, row.request.ranks - 1, 0)
-
-    def own(self) -> dict[str, Any]:
-        tokens = self._row.tokens
+        n_top, tokens = n_likeliest(row), row.tokens
         own: dict[str, Any] = {
             "prompt": tokens[:-1],
             "allowed_token_ids": tokens[-1:],
-            "logprobs": self._n_top,
+            "logprobs": n_top,
             "return_tokens_as_token_ids": True,
         }
-        if self._row.start < len(tokens) - 1:
-            own["prompt_logprobs"] = self._n_top
-        return own
+        if row.start < len(tokens) - 1:
+            own["prompt_logprobs"] = n_top
+        super().__init__(row.request, len(tokens) - 1, own)
+        self._row = row
 
     def read(self, content: bytes) -> tuple[Score, Usage | None]:
         answer = read_object(content)
         row, usage = self._row, read_usage(answer)
         try:
             places = [*self._places_of_prompt(answer), _written(answer)]
-            return _score(row, places), usage
+            return _checked(row, places), usage
         except BadAnswerError as error:
             return self.failed(str(error)), usage
 
@@ -105,11 +99,8 @@ class Reading(_Asking):
     """
 
     def __init__(self, text: str = PROBE) -> None:
-        super().__init__(ScoreRequest("probe", text, ""), len(text.encode()))
-        self._text = text
-
-    def own(self) -> dict[str, Any]:
-        return {"prompt": self._text, "add_special_tokens": False, "prompt_logprobs": 0}
+        own = {"prompt": text, "add_special_tokens": False, "prompt_logprobs": 0}
+        super().__init__(ScoreRequest("probe", text, ""), len(text.encode()), own)
 
     def read(self, content: bytes) -> tuple[Score, Usage | None]:
         answer = read_object(content)
@@ -219,37 +210,13 @@ def _logprob(value: Any) -> float:
     return -math.inf if value <= IMPOSSIBLE else float(value)
 
 
-def _score(row: ScoredTokens, places: Sequence[Place]) -> Score:
+def _checked(row: ScoredTokens, places: Sequence[Place]) -> Score:
     """Raises:
-    BadAnswerError: a token is not among those of its place.
+    BadAnswerError: what was asked for is not there.
     """
-    tokens = tuple(row.tokens[row.start :])
-    for token, place in zip(tokens, places, strict=True):
+    for token, place in zip(row.tokens[row.start :], places, strict=True):
         if token not in place:
             raise BadAnswerError(f"the answer is about other tokens: {token} was sent")
-    own = tuple(place[token] for token, place in zip(tokens, places, strict=True))
-    ranks: tuple[int, ...] = ()
-    if row.request.ranks:
-        ranks = tuple(
-            min(row.request.ranks, 1 + sum(other > logprob for other in place.values()))
-            for logprob, place in zip(own, places, strict=True)
-        )
-    k = row.request.top_k
-    likeliest = [sorted(place.items(), key=_descending)[:k] for place in places] if k else []
-    if any(len(top) < k for top in likeliest):
-        raise BadAnswerError(f"the answer has fewer than {k} tokens at a place")
-    flat = [pair for top in likeliest for pair in top]
-    return Score(
-        row.request.id,
-        tokens,
-        own,
-        row.start,
-        ranks=ranks,
-        top_ids=tuple(token for token, _ in flat),
-        top_logprobs=tuple(logprob for _, logprob in flat),
-    )
-
-
-def _descending(pair: tuple[int, float]) -> tuple[float, int]:
-    token, logprob = pair
-    return -logprob, token
+        if len(place) < row.request.top_k:
+            raise BadAnswerError(f"the answer has fewer than {row.request.top_k} tokens at a place")
+    return score_of(row, places)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,7 @@ from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from llm_distill.doing import doing
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
 from llm_distill.engines.codec import Codec, Prompt, ScoredTokens
+from llm_distill.engines.scored import n_likeliest, score_of
 from llm_distill.engines.vllm.loading import close, load, reason
 from llm_distill.errors import ModelError
 from llm_distill.methods.chat_format import chat_format
@@ -171,9 +172,9 @@ def _forced(row: ScoredTokens) -> SamplingParams:
 
     So a text that fills the context can be scored too. vLLM takes log-probabilities before it
     applies `allowed_token_ids`, so they are the model's own. For a rank up to n, the n - 1
-    likeliest tokens are asked for as well: see `_rank`.
+    likeliest tokens are asked for as well.
     """
-    likeliest = max(0, row.request.ranks - 1, row.request.top_k)
+    likeliest = n_likeliest(row)
     return SamplingParams(
         temperature=0,
         max_tokens=1,
@@ -188,37 +189,9 @@ def _forced(row: ScoredTokens) -> SamplingParams:
 
 def _score(row: ScoredTokens, output: Any) -> Score:
     (written,) = output.outputs
-    tokens = tuple(row.tokens[row.start :])
     if written.finish_reason not in ("stop", "length"):
         error = f"vLLM gave the request up ({written.finish_reason})"
         return Score(row.request.id, n_prompt_tokens=row.start, error=error)
     steps = [*(output.prompt_logprobs or [])[row.start :], *written.logprobs]
-    pairs = list(zip(tokens, steps, strict=True))
-    logprobs = tuple(step[token].logprob for token, step in pairs)
-    ranks: tuple[int, ...] = ()
-    if row.request.ranks:
-        ranks = tuple(min(row.request.ranks, _rank(token, step)) for token, step in pairs)
-    top = [pair for step in steps for pair in _likeliest(step, row.request.top_k)]
-    return Score(
-        row.request.id,
-        tokens,
-        logprobs,
-        row.start,
-        ranks=ranks,
-        top_ids=tuple(token for token, _ in top),
-        top_logprobs=tuple(logprob for _, logprob in top),
-    )
-
-
-def _likeliest(step: Mapping[int, Any], k: int) -> list[tuple[int, float]]:
-    found = ((token, entry.logprob) for token, entry in step.items())
-    return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k] if k else []
-
-
-def _rank(token: int, step: Mapping[int, Any]) -> int:
-    """1 + the number of tokens strictly likelier, among the likeliest that were asked for.
-
-    vLLM's own `rank` also counts the tokens that are as likely, of which half precision has many.
-    """
-    own: float = step[token].logprob
-    return 1 + len([other for other in step.values() if other.logprob > own])
+    places = [{token: each.logprob for token, each in step.items()} for step in steps]
+    return score_of(row, places)
