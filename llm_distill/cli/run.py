@@ -29,6 +29,7 @@ from llm_distill.hints import Given
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Workspace
+from llm_distill.runtime.disk import network_file_system
 from llm_distill.runtime.plan import Selection
 from llm_distill.runtime.record import RunRecord, read_run
 from llm_distill.runtime.runner import run_pipeline
@@ -71,6 +72,7 @@ def run_command(
         f"workspace {escape(str(workspace.root))}"
     )
     show_before(out, pipeline)
+    _warn_of_network(workspace.root, out)
     try:
         with display:
             record = run_pipeline(pipeline, workspace, selection, display, max_cost)
@@ -116,6 +118,16 @@ def _prepared(
     selection.stages(pipeline)
     workspace.prepare()
     return pipeline, workspace
+
+
+def _warn_of_network(root: Path, out: Console) -> None:
+    kind = network_file_system(root)
+    if kind is not None:
+        say(
+            f"{root} is on a network file system ({kind}): its store of completions (SQLite) is "
+            "for one machine at a time; start runs on one machine, or with --workspace on a disk",
+            out,
+        )
 
 
 def show_before(out: Console, pipeline: PipelineConfig) -> bool:

@@ -38,6 +38,29 @@ WHAT_TO_DO = {
 }
 """What a user can do about an error of a disk, by its number."""
 
+OF_A_NETWORK = re.compile(
+    r"nfs\d?|cifs|smb\w*|lustre|beegfs|gpfs|ceph|glusterfs|wekafs|orangefs|afs|9p"
+    r"|fuse\.(sshfs|glusterfs|ceph|juicefs|s3fs)"
+)
+"""Types of file systems that several machines may share."""
+
+
+def network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
+    """The type of the file system that a folder is on, if machines may share it.
+
+    None where the system has no list of mounts, as on macOS.
+    """
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    place, found = path.resolve(), (-1, "")
+    for _, at, kind, *_ in (line.split(" ") for line in lines):
+        at = at.encode("latin-1", "replace").decode("unicode_escape")  # a space is \040 there
+        if place.is_relative_to(at):
+            found = max(found, (len(at), kind))
+    return found[1] if OF_A_NETWORK.fullmatch(found[1]) else None
+
 
 def write_durably(path: Path, text: str) -> None:
     """Write a whole file or nothing: a temporary sibling, then one rename."""

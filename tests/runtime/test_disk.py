@@ -18,7 +18,7 @@ import pytest
 
 from llm_distill.errors import DataError, WorkspaceError
 from llm_distill.runtime import artifact, disk, perform, record
-from llm_distill.runtime.disk import disk_explained, write_durably
+from llm_distill.runtime.disk import disk_explained, network_file_system, write_durably
 from tests.runtime.conftest import CLI
 
 ROOT = Path(__file__).parents[2]
@@ -305,3 +305,20 @@ def test_the_longest_names_run_are_damaged_and_run_again(bench: Any, name: str) 
     assert toy.display.ran == [name]
     (toy.artifact(name) / "manifest.json").unlink()
     toy.run(force=(name,))
+
+
+def test_a_network_file_system_is_told_by_the_nearest_mount(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        "/dev/a / ext4 rw 0 0\nserver:/x /mnt/shared nfs4 rw 0 0\n"
+        "/dev/b /mnt/shared/scratch xfs rw 0 0\nbox /mnt/my\\040share fuse.sshfs rw 0 0\n"
+    )
+    kinds = {
+        "/mnt/shared/data": "nfs4",
+        "/mnt/shared/scratch/data": None,
+        "/mnt/sharedata": None,
+        "/mnt/my share": "fuse.sshfs",
+        "/home": None,
+    }
+    assert {at: network_file_system(Path(at), mounts) for at in kinds} == kinds
+    assert network_file_system(Path("/"), tmp_path / "none") is None
