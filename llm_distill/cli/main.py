@@ -18,13 +18,12 @@ import typer.core
 
 from llm_distill.cli import ask as of_ask
 from llm_distill.cli import export as of_export
-from llm_distill.cli import init, large, prune, schema, sweep
+from llm_distill.cli import init, large, prune, results, schema, sweep, texts
 from llm_distill.cli import preview as previewing
 from llm_distill.cli import runs as of_runs
 from llm_distill.cli import serve as of_serve
 from llm_distill.cli import validate as validating
-from llm_distill.cli.complete import known_stages, stages_of_run
-from llm_distill.cli.complete import runs as complete_runs
+from llm_distill.cli.complete import known_stages
 from llm_distill.cli.options import (
     DEFAULT_WORKSPACE,
     AsJson,
@@ -32,17 +31,13 @@ from llm_distill.cli.options import (
     Force,
     From,
     MaxCost,
-    NewestRun,
     Profile,
     RetryFailed,
-    Run,
     Sets,
     Until,
     WorkspaceDir,
-    path_of,
 )
 from llm_distill.errors import EXIT_CODES, LLMDistillError
-from llm_distill.rows.conversation_forms import Form
 
 EXIT_CODE_LINES = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
@@ -176,184 +171,12 @@ def stages(
         describe_stage(name)
 
 
-@app.command()
-def status(
-    run: NewestRun = None,
-    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
-) -> None:
-    """Show a run's stages: state, rows, dropped, tokens, seconds. The newest run by default."""
-    from llm_distill.cli.run import status_command
-
-    status_command(run, workspace)
-
-
-@app.command()
-def push(
-    run: Run,
-    stage: Annotated[
-        str,
-        typer.Argument(
-            help="The stage whose rows or model are pushed.", autocompletion=stages_of_run
-        ),
-    ],
-    repo_id: Annotated[
-        str, typer.Option("--repo-id", help="The repository.", metavar="OWNER/NAME")
-    ],
-    public: Annotated[
-        bool, typer.Option("--public", help="Make a new repository public, not private.")
-    ] = False,
-    license_id: Annotated[
-        str | None, typer.Option("--license", help="The card's license.", metavar="ID")
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="A branch, made if there is none.", metavar="BRANCH")
-    ] = None,
-    merge: Annotated[
-        bool, typer.Option("--merge", help="Merge an adapter into its base first.")
-    ] = False,
-    conversation_form: Annotated[
-        Form | None, typer.Option(help="Write the conversations of rows in this form.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the files and the card; push nothing.")
-    ] = False,
-    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
-) -> None:
-    """Push a stage's rows or model to the Hugging Face Hub, with a card."""
-    from llm_distill.cli.push import push_command
-
-    push_command(
-        run,
-        stage,
-        repo_id,
-        workspace,
-        public=public,
-        license_id=license_id,
-        merge=merge,
-        dry_run=dry_run,
-        revision=revision,
-        conversation_form=conversation_form,
-    )
-
-
-@app.command()
-def report(
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="A pipeline's name (its newest run), or name/time.",
-            metavar="[RUN]...",
-            autocompletion=complete_runs,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="The file; report.html in the run's folder by default, "
-            "compared.html beside the runs' folders for several.",
-            parser=path_of,
-            metavar="FILE",
-        ),
-    ] = None,
-    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
-) -> None:
-    """Write a run's report, one HTML file, and name it. The newest run by default.
-
-    Of several runs one page: their results side by side, and what differs.
-    """
-    from llm_distill.cli.run import report_command
-
-    report_command(runs or (), workspace, output)
-
-
-@app.command()
-def compare(
-    run_a: Run,
-    run_b: Annotated[str, typer.Argument(help="The other run.", autocompletion=complete_runs)],
-    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
-) -> None:
-    """Show what differs between two runs: settings, stages, results."""
-    from llm_distill.cli.compare import compare_command
-
-    compare_command(run_a, run_b, workspace)
-
-
-class PromptFormat(StrEnum):
-    """How a model is prompted."""
-
-    CHAT = "chat"
-    TEXT = "text"
-
-
-@app.command()
-def align(
-    teacher: Annotated[str, typer.Argument(help="A model's directory or its name on the Hub.")],
-    student: Annotated[str, typer.Argument(help="The other model. No weights are read.")],
-    file: Annotated[
-        str,
-        typer.Argument(
-            help="A text, or a .jsonl of rows with prompt and completion, messages, or text."
-        ),
-    ],
-    rows: Annotated[int, typer.Option(help="How many rows of a .jsonl are shown.", min=1)] = 3,
-    teacher_format: Annotated[
-        PromptFormat | None,
-        typer.Option(help="The teacher's; chat where its tokenizer has a chat template."),
-    ] = None,
-    student_format: Annotated[
-        PromptFormat | None, typer.Option(help="The student's, likewise.")
-    ] = None,
-) -> None:
-    """Show how two models' tokens align on a text, and how much of it is in chunks."""
-    from llm_distill.cli.align import align_command
-
-    align_command((teacher, student), (teacher_format, student_format), file, rows)
-
-
-cache_app = typer.Typer(help="What models have written: kept, and never paid for twice.")
-app.add_typer(cache_app, name="cache", no_args_is_help=True)
-
-
-@cache_app.command("stats")
-def cache_stats(workspace: WorkspaceDir = DEFAULT_WORKSPACE) -> None:
-    """Show what is kept of each model: completions, tokens, cost."""
-    from llm_distill.cli.cache import stats_command
-
-    stats_command(workspace)
-
-
-@cache_app.command("prune")
-def cache_prune(
-    model: Annotated[
-        str | None, typer.Option(help="Only this model's, named as `cache stats` does.")
-    ] = None,
-    older_than: Annotated[
-        float | None,
-        typer.Option("--older-than", help="Only what is older than this.", metavar="DAYS", min=0),
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it, only count.")] = False,
-    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
-) -> None:
-    """Delete completions that are no longer needed, and make the file smaller.
-
-    With --older-than alone also what stopped stages left, such as a training's checkpoints.
-    """
-    from llm_distill.cli.cache import prune_command
-
-    prune_command(workspace, model, older_than, delete=yes)
-
-
-@cache_app.command("verify")
-def cache_verify(
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Set a damaged file aside and save what can be read.")
-    ] = False,
-    workspace: WorkspaceDir = DEFAULT_WORKSPACE,
-) -> None:
-    """Read and check everything that is kept."""
-    from llm_distill.cli.cache import verify_command
-
-    verify_command(workspace, repair=repair)
+app.command()(results.status)
+app.command()(results.push)
+app.command()(results.report)
+app.command()(results.compare)
+app.command()(texts.align)
+app.add_typer(texts.cache, name="cache", no_args_is_help=True)
 
 
 @app.callback(invoke_without_command=True)
