@@ -200,6 +200,12 @@ def cli(
         signal.signal(number, handler)
 
 
+@pytest.fixture(autouse=True)
+def nothing_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command of another test was given is in no hint of this one."""
+    monkeypatch.delenv("LLM_DISTILL_GIVEN", raising=False)
+
+
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Two Ray nodes of two cores each, that find the tests' modules, and a head without any."""
@@ -207,6 +213,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("LLM_DISTILL_TEST_CLUSTER", str(os.getpid()))  # its processes know it
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     made.nodes = [made.add_node(num_cpus=2), made.add_node(num_cpus=2)]
     made.wait_for_nodes()

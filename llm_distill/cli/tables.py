@@ -38,7 +38,7 @@ def result_tables(name: str, metrics: Mapping[str, Any]) -> list[Table]:
         tables.append(_agreement_table(name, measured.agreement))
     if measured.skills:
         tables.append(_skill_table(name, measured.skills))
-    return [*tables, *(_own_table(name, own) for own in measured.own if own.is_result)]
+    return [*tables, *(_own_table(name, own) for own in measured.own if not own.is_detail)]
 
 
 def _own_table(name: str, own: FigureTable) -> Table:

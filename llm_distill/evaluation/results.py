@@ -45,23 +45,19 @@ MORE = {"95 % interval": "interval", "items": "n"}
 
 @dataclass(frozen=True)
 class FigureTable:
-    """Figures of a stage under a title."""
+    """Figures of a stage under a title.
+
+    is_detail: it describes data at length, and is not shown at the end of a run; the report has it.
+    """
 
     title: str
     figures: tuple[Figure, ...]
+    is_detail: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of labels, `value`, and `95 % interval` and `items` where there are any."""
         return (*self.names, "value", *(title for title, of in MORE.items() if self._has(of)))
-
-    @property
-    def is_result(self) -> bool:
-        """Whether it is worth a look at the end of a run.
-
-        Counts and shares by several columns (of what, in what) describe data at length.
-        """
-        return "model" in self.names or self._has("interval") or len(self.names) < 2
 
     def _has(self, of: str) -> bool:
         return any(_written(figure, of) for figure in self.figures)
@@ -151,7 +147,11 @@ class Results:
     def from_metrics(cls, metrics: Mapping[str, Any]) -> Results:
         """Read them from a manifest's `metrics`; what is malformed is left out."""
         tables = (
-            FigureTable(str(table.get("title", "")), _rows(Figure, table.get("rows")))
+            FigureTable(
+                str(table.get("title", "")),
+                _rows(Figure, table.get("rows")),
+                table.get("is_detail") is True,
+            )
             for table in _mappings(metrics.get(OWN))
         )
         return cls(
@@ -209,7 +209,11 @@ class Results:
                 found[key] = written(row)
         if self.own:
             found[OWN] = [
-                {"title": table.title, "rows": [written(figure) for figure in table.figures]}
+                {
+                    "title": table.title,
+                    "rows": [written(figure) for figure in table.figures],
+                    **({"is_detail": True} if table.is_detail else {}),
+                }
                 for table in self.own
             ]
         if self.notes:

@@ -114,7 +114,10 @@ class Decontaminate(Stage):
             labels = {"task": task, "found in": name, "by": comparison}
             shares.append(Figure(labels, count / read[task], n=read[task], kind="share"))
             log.info("%s: %d of %d found in %s by %s", task, count, read[task], name, comparison)
-        tables = FigureTable(ALIKE, tuple(how)), FigureTable("dropped", tuple(shares))
+        tables = (
+            FigureTable(ALIKE, tuple(how), is_detail=True),
+            FigureTable("dropped", tuple(shares), is_detail=True),
+        )
         context.metrics.update(shown(*(table for table in tables if table.figures)))
         for task in sorted(read):
             of_task = {key: count for key, count in lost.items() if key[0] == task}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
@@ -87,13 +88,18 @@ def ranks() -> dict[int, psutil.Process]:
     return found
 
 
+OF_CLUSTER = "LLM_DISTILL_TEST_CLUSTER"
+
+
 def ranks_everywhere() -> dict[int, psutil.Process]:
-    """Also those that other processes have started, such as the nodes of a cluster."""
+    """Also those that the nodes of this test's cluster have started."""
     found = {}
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if "llm_distill.runtime.rank" in process.cmdline() and process.cwd() == str(Path.cwd()):
-                found[int(process.environ()["RANK"])] = process
+            of = process.environ()
+            is_own = of.get(OF_CLUSTER) == os.environ[OF_CLUSTER]
+            if "llm_distill.runtime.rank" in process.cmdline() and is_own:
+                found[int(of["RANK"])] = process
     return found
 
 
