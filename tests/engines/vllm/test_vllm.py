@@ -281,16 +281,6 @@ def test_ranks_are_those_of_the_transformers_engine(
     assert sum(one != other for one, other in pairs) <= 0.02 * len(pairs)
 
 
-def test_tokens_that_are_as_likely_share_the_better_rank() -> None:
-    """Whose worse rank vLLM tells: with tokens of -1, -2, -2 and -3 that of both -2 is 3."""
-    from vllm.logprobs import Logprob
-
-    from llm_distill.engines.vllm.engine import _rank
-
-    step = {7: Logprob(-2.0, 3), 4: Logprob(-1.0, 1), 5: Logprob(-2.0, 2), 6: Logprob(-3.0, 4)}
-    assert [_rank(token, step) for token in (4, 5, 7, 6)] == [1, 2, 2, 4]
-
-
 def test_token_ids_are_scored_as_they_are(opened: Open) -> None:
     """As score_likelihood asks: the template's tokens and the end of the turn among them."""
     encoder = row_encoder(SMOLLM2, 512)
