@@ -12,12 +12,12 @@ from typing import Any
 
 from rich.markup import escape
 
-from llm_distill.cli.display import console, make_table, showing, written_size
+from llm_distill.cli.display import console, make_table, showing
 from llm_distill.cli.folding import FoldingTable
 from llm_distill.doing import doing
 from llm_distill.engines.store.file import connect, is_damage, store_error
 from llm_distill.engines.store.repair import mend, problems
-from llm_distill.errors import ConfigError, WorkspaceError, counted, nearest
+from llm_distill.errors import ConfigError, WorkspaceError, counted, nearest, sized
 from llm_distill.hints import Given
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.disk import disk_explained
@@ -39,7 +39,7 @@ def stats_command(root: Path) -> None:
     with _opened(path, root) as db, showing(out), doing("count what is kept"):
         rows = db.execute(PER_MODEL).fetchall()
     out.print(_stats(rows))
-    out.print(f"{escape(str(path))}: {written_size(_size(path))}")
+    out.print(f"{escape(str(path))}: {sized(_size(path))}")
 
 
 def _stats(rows: Sequence[Sequence[Any]]) -> FoldingTable:
@@ -93,8 +93,8 @@ def prune_command(root: Path, model: str | None, older_than: float | None, *, de
             db.execute("VACUUM")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     out.print(
-        f"{counted(count, 'completion')} deleted; the file had {written_size(size)}, and has "
-        f"{written_size(_size(path))} now"
+        f"{counted(count, 'completion')} deleted; the file had {sized(size)}, and has "
+        f"{sized(_size(path))} now"
     )
 
 
@@ -128,7 +128,7 @@ def _prune_unfinished(workspace: Workspace, before: float, *, delete: bool) -> b
             ):  # a run is working on it, or has just published it
                 continue
     if n_stages:
-        what = f"what {counted(n_stages, 'stopped stage')} left, {written_size(n_bytes)},"
+        what = f"what {counted(n_stages, 'stopped stage')} left, {sized(n_bytes)},"
         console().print(f"{what} {'is' if delete else 'would be'} deleted{'' if delete else HOW}")
     return n_stages > 0
 

@@ -221,13 +221,3 @@ def make_table(*left: str, right: Iterable[str] = (), title: str | None = None) 
     """
     figures = (Column(name, justify="right") for name in right)
     return FoldingTable(*left, *figures, title=title, box=box.SIMPLE_HEAD)
-
-
-def written_size(size: int) -> str:
-    """`1.5 GB`."""
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from llm_distill import __version__
 from llm_distill.cli.display import console, quiet_libraries, say
-from llm_distill.errors import ConfigError, ModelError, WorkspaceError, counted
+from llm_distill.errors import ConfigError, ModelError, WorkspaceError, counted, sized
 from llm_distill.models.files import readable_as_its_folder
 from llm_distill.publish.export import (
     DType,
@@ -112,7 +112,7 @@ def export_command(run: str, stage: str | None, root: Path, asked: Export) -> No
 
 def _sizes(written: Exported) -> str:
     sizes = [file.stat().st_size for file in written.folder.rglob("*") if file.is_file()]
-    return f"{counted(len(sizes), 'file')}, {sum(sizes) / 1e6:,.1f} MB"
+    return f"{counted(len(sizes), 'file')}, {sized(sum(sizes))}"
 
 
 def _texts(run: FinishedRun, name: str) -> Iterator[str]:

@@ -13,9 +13,9 @@ from rich.table import Table
 from llm_distill.cli.display import console, make_table, quiet_libraries, say, showing
 from llm_distill.cli.run import show_before
 from llm_distill.doing import doing
+from llm_distill.errors import sized
 from llm_distill.hints import Given
 from llm_distill.manifest import Manifest
-from llm_distill.models.size import sized
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.estimate import Estimate

@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from llm_distill.cli.display import console, make_table, written_size
-from llm_distill.errors import ConfigError, WorkspaceError, counted
+from llm_distill.cli.display import console, make_table
+from llm_distill.errors import ConfigError, WorkspaceError, counted, sized
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.disk import disk_explained
 from llm_distill.runtime.prune import DAY, Chosen, Filters, Item, choose, look, remove
@@ -93,14 +93,14 @@ def _show(chosen: Chosen, filters: Filters, now: float, out: Console) -> None:
             table.add_row(escape(item.name), item.kind, *_cells(item, now))
         rest = chosen.items[MOST_SHOWN:]
         if rest:
-            table.add_row(f"and {len(rest)} more", "", written_size(sum(i.size for i in rest)))
+            table.add_row(f"and {len(rest)} more", "", sized(sum(i.size for i in rest)))
         table.add_section()
         items = chosen.items
         cost = sum(item.cost for item in items)
         table.add_row(
             "in all",
             "",
-            written_size(chosen.size),
+            sized(chosen.size),
             "",
             f"{sum(item.seconds for item in items):,.0f}",
             f"{sum(item.tokens for item in items):,}",
@@ -114,9 +114,9 @@ def _show(chosen: Chosen, filters: Filters, now: float, out: Console) -> None:
     else:
         out.print("nothing is to go")
     after = chosen.total - chosen.size
-    out.print(f"{written_size(chosen.total)} before, {written_size(after)} after")
+    out.print(f"{sized(chosen.total)} before, {sized(after)} after")
     if filters.keep_size is not None and after > filters.keep_size:
-        out.print(f"that is more than --keep-size {written_size(filters.keep_size)}")
+        out.print(f"that is more than --keep-size {sized(filters.keep_size)}")
     live = [item for item in chosen.needed if item.in_use]
     if live:
         out.print(f"kept: {_with_size(live)}, as a run is at work that may use it")
@@ -130,12 +130,12 @@ def _show(chosen: Chosen, filters: Filters, now: float, out: Console) -> None:
 
 
 def _with_size(items: Sequence[Item]) -> str:
-    return f"{_counted(items)}, {written_size(sum(item.size for item in items))}"
+    return f"{_counted(items)}, {sized(sum(item.size for item in items))}"
 
 
 def _cells(item: Item, now: float) -> tuple[str, ...]:
     return (
-        written_size(item.size),
+        sized(item.size),
         _ago(max(0.0, now - item.used)),
         f"{item.seconds:,.0f}" if item.kind == "artifact" else "",
         f"{item.tokens:,}" if item.tokens else "",

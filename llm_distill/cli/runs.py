@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from llm_distill.runtime.artifact import Workspace
     from llm_distill.runtime.record import RunRecord
 
-UNITS = ("B", "kB", "MB", "GB", "TB")
-
 
 def runs(
     pipeline: Annotated[
@@ -30,7 +28,7 @@ def runs(
 ) -> None:
     """Show the runs of a workspace: settings, state, what the exam gained, size."""
     from llm_distill.cli.display import console, make_table, say
-    from llm_distill.errors import WorkspaceError, nearest
+    from llm_distill.errors import WorkspaceError, nearest, sized
     from llm_distill.runtime.artifact import Workspace
     from llm_distill.runtime.record import all_runs
 
@@ -56,7 +54,7 @@ def runs(
     table.columns[0].no_wrap, table.columns[2].overflow = True, "fold"
     table.columns[3].overflow = "fold"
     for each in described:
-        size = _written_size(each["bytes"])
+        size = sized(each["bytes"])
         table.add_row(
             each["run"], each["state"], _written_settings(each), _written_gain(each["gained"]), size
         )
@@ -149,10 +147,3 @@ def _written_gain(gained: dict[str, Any] | None) -> str:
         return ""
     given = gained["difference"], gained["low"], gained["high"], gained["items"]
     return f"{gained['model']} {Figure({}, *given, 'points')}"
-
-
-def _written_size(n_bytes: int) -> str:
-    size, unit = float(n_bytes), 0
-    while size >= 1000 and unit < len(UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{size:.0f} {UNITS[unit]}" if size >= 100 or unit == 0 else f"{size:.1f} {UNITS[unit]}"

@@ -44,11 +44,6 @@ EMBEDDING = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embed
 HEAD = ("lm_head.weight", "embed_out.weight")
 
 
-def sized(n_bytes: float) -> str:
-    """`16.1 GB`, `3.5 MB`."""
-    return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:,.1f} MB"
-
-
 @dataclass(frozen=True)
 class Weight:
     """A parameter. dtype: as safetensors calls it."""

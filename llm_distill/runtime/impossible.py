@@ -20,10 +20,10 @@ from llm_distill.errors import (
     ModelError,
     WorkspaceError,
     counted,
+    sized,
 )
 from llm_distill.hints import hint
 from llm_distill.models.hub import why_not_there
-from llm_distill.models.size import sized
 from llm_distill.paths import find_resource
 from llm_distill.pipeline.graph import base_model
 from llm_distill.pipeline.outside import place_of

@@ -238,13 +238,13 @@ def test_ages(text: str, days: float) -> None:
 
 
 def test_sizes() -> None:
-    from llm_distill.cli.display import written_size
     from llm_distill.cli.prune_command import read_size
+    from llm_distill.errors import sized
 
     assert [read_size(t) for t in ("100GB", "1.5 MB", "2GiB", "1kb", "0")] == [
         100_000_000_000, 1_500_000, 2 * 1024**3, 1000, 0,
     ]  # fmt: skip
-    assert [written_size(n) for n in (0, 999, 1500, 2 * 10**12)] == [
+    assert [sized(n) for n in (0, 999, 1500, 2 * 10**12)] == [
         "0 B",
         "999 B",
         "1.5 kB",

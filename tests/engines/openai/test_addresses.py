@@ -16,10 +16,10 @@ from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.errors import ModelError
 from tests.engines.loopback import Loopback
 from tests.engines.openai.test_openai import (
+    closed,  # noqa: F401 (a fixture)
     open_on,
     request,
     requests,
-    server,  # noqa: F401
 )
 
 
@@ -38,7 +38,7 @@ def nobody() -> Iterator[str]:
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
 
 
-def test_requests_are_shared(server, second):  # noqa: F811
+def test_requests_are_shared(server, second):
     engine = open_on([server.url, second.url], max_concurrency=8)
     texts = {a.id: a.text for a in engine.generate(requests(60))}
     assert texts == {str(n): f"echo prompt {n}" for n in range(60)}
@@ -46,7 +46,7 @@ def test_requests_are_shared(server, second):  # noqa: F811
     assert min(len(server.calls), len(second.calls)) >= 10
 
 
-def test_an_address_that_is_away_is_done_without(server, caplog):  # noqa: F811
+def test_an_address_that_is_away_is_done_without(server, caplog):
     with nobody() as away, caplog.at_level(logging.WARNING, "llm_distill.waiting"):
         engine = open_on([away, server.url], max_concurrency=8)
         found = list(engine.generate(requests(40)))
@@ -55,7 +55,7 @@ def test_an_address_that_is_away_is_done_without(server, caplog):  # noqa: F811
     assert sum("the others go on" in record.getMessage() for record in caplog.records) == 1
 
 
-def test_a_server_that_goes_away_meanwhile_loses_nothing(server, second):  # noqa: F811
+def test_a_server_that_goes_away_meanwhile_loses_nothing(server, second):
     engine = open_on([server.url, second.url], max_concurrency=4)
     found = []
     for number, answer in enumerate(engine.generate(requests(60))):

@@ -49,16 +49,12 @@ KEY = "sk-very-secret-0123456789"
 OPEN: list[OpenAIEngine] = []
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(waiting, "FIRST_BACKOFF", 0.001)
-    loopback = Loopback()
-    yield loopback
+@pytest.fixture(autouse=True)
+def closed(server: Loopback) -> Iterator[None]:
+    """All engines, before the server."""
+    yield
     while OPEN:
         OPEN.pop().close()
-    loopback.close()
 
 
 def open_on(url: str, budget: float | None = None, **settings: Any) -> OpenAIEngine:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,6 @@ import torch
 
 from llm_distill.engines.base import Score, ScoreRequest
 from llm_distill.engines.budget import Budget
-from llm_distill.engines.openai import waiting
 from llm_distill.engines.openai.engine import OpenAIEngine
 from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.errors import BudgetError, ModelError
@@ -22,16 +21,6 @@ from tests.engines.loopback import Loopback, cut_in_the_middle, refuse, say
 from tests.engines.scoring_server import ScoringServer
 
 TEXTS = ("seven apples are left.", " 1 + 1", "x", "the text goes on and on")
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(waiting, "FIRST_BACKOFF", 0.001)
-    loopback = Loopback()
-    yield loopback
-    loopback.close()
 
 
 @pytest.fixture(scope="session")
