@@ -70,6 +70,11 @@ def got(items: Iterable[Any], path: tuple[str | int, ...], owner: type[BaseModel
     if not (isinstance(value, str | int | float | bool) or value is None):
         return ""
     shown = f", got {value!r}"
+    if kinds == {"string_type"} and value is not None:
+        what = (
+            "on, off, yes and no as true or false" if isinstance(value, bool) else "it as a number"
+        )
+        return f"{shown}: YAML reads {what}; write it in quotes"
     if isinstance(value, str) and kinds <= {"tuple_type", "list_type"}:
         return f"{shown}; write {name}: [{value}]"
     if kinds & {*_MAPPINGS} and owner is not None and isinstance(name, str):

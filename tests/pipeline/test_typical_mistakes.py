@@ -112,6 +112,11 @@ MISTAKES = {
         "15: stages.answers.sampling: should be a mapping of settings, got a list; leave out the "
         "dashes or brackets",
     ),
+    "a word that YAML reads as false": (
+        ("    rows: seeds\n", "    rows: off\n"),
+        "12: stages.answers.rows: should be text, got False: YAML reads on, off, yes and no as "
+        "true or false; write it in quotes",
+    ),
     "a list where a name is wanted": (
         ("    rows: seeds\n", "    rows: [seeds]\n"),
         "12: stages.answers.rows: should be text, got a list; write rows: seeds",
