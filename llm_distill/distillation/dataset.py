@@ -18,6 +18,7 @@ from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
 from llm_distill.distillation.alignment.report import AlignmentReport
 from llm_distill.distillation.batches import Example
 from llm_distill.distillation.losses.loss import Needs
+from llm_distill.distillation.sampled import sampled_ids
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.distillation.teacher.scoring import in_loss
 from llm_distill.errors import DataError
@@ -57,8 +58,7 @@ class RowPreparation:
         DataError: its scores are not those of this teacher for this row.
         """
         self.report.n_rows += 1
-        tools, is_open = self.tools(row), self.is_open(row)
-        student = self.student.encode(self.turns(row), tools, is_open=is_open)
+        student = self._encoded(self.student, row, self.turns(row))
         index = in_loss(student)
         labels = np.full(len(student.ids), NO_LOSS, np.int32)
         labels[index] = student.ids[index]
@@ -66,7 +66,7 @@ class RowPreparation:
         if self.teacher is None or self.signal is None:
             return example
         try:
-            teacher = self.teacher.encode(self.teacher_turns(row), tools, is_open=is_open)
+            teacher = self._encoded(self.teacher, row, self.teacher_turns(row))
         except UnusableRowError as error:
             raise UnusableRowError(f"for the teacher: {error}") from error
         example |= self.signal.of_tokens(row, teacher)
@@ -78,6 +78,11 @@ class RowPreparation:
         if self.settings.losses.needing(Needs.CHUNKS):
             example |= self._chunks(row, self.signal, teacher, student)
         return example
+
+    def _encoded(self, encoder: RowEncoder, row: Row, turns: Sequence[Message] | str) -> EncodedRow:
+        """As it was sampled, where that was with the encoder's own tokens."""
+        sampled = sampled_ids(row, encoder.vocabulary)
+        return encoder.encode(turns, self.tools(row), is_open=self.is_open(row), sampled=sampled)
 
     def _chunks(
         self, row: Row, signal: TeacherSignal, teacher: EncodedRow, student: EncodedRow

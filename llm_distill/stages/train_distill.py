@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.rows import RowText
+from llm_distill.distillation.sampled import sampled_ids
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.errors import ConfigError
 from llm_distill.evaluation.results import Results
@@ -177,7 +178,8 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         turns, tools = self.turns(), self.tools()
 
         def of(row: Row) -> list[Labelled]:
-            encoded = encoder.encode(turns(row), tools(row), is_open=self.is_open(row))
+            is_open, sampled = self.is_open(row), sampled_ids(row, encoder.vocabulary)
+            encoded = encoder.encode(turns(row), tools(row), is_open=is_open, sampled=sampled)
             index = set(in_loss(encoded).tolist())
             ids = encoded.ids.tolist()
             in_loss_at = [place in index for place in range(len(ids))]
