@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llm_distill.distillation.alignment.aligned import DIFFERENT, aligned
+from llm_distill.distillation.alignment.aligned import (
+    DIFFERENT,
+    AlignedRow,
+    aligned,
+    token_by_token,
+)
 from llm_distill.distillation.alignment.chunks import TeacherChunks
 from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
 from llm_distill.distillation.alignment.report import AlignmentReport
 from llm_distill.distillation.batches import Example
 from llm_distill.distillation.losses.loss import Needs
-from llm_distill.distillation.sampled import sampled_ids
+from llm_distill.distillation.sampled import rollout_logps, sampled_ids
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.distillation.teacher.scoring import in_loss
 from llm_distill.errors import DataError
@@ -40,6 +45,7 @@ class RowPreparation:
     teacher, signal: how it reads, and what it says; None where no loss needs it.
     turns, teacher_turns: what is encoded for either, out of a row. tools: what it may call.
     is_open: whether its text goes on.
+    n_unknown: rows of which nobody knows how likely their tokens were when they were sampled.
     """
 
     student: RowEncoder
@@ -51,6 +57,7 @@ class RowPreparation:
     tools: Callable[[Row], Sequence[dict[str, Any]]] = lambda row: ()
     is_open: Callable[[Row], bool] = lambda row: False
     report: AlignmentReport = field(default_factory=AlignmentReport)
+    n_unknown: int = 0
 
     def encode(self, row: Row) -> Example:
         """Raises:
@@ -75,6 +82,10 @@ class RowPreparation:
             teacher.ids[in_loss(teacher)], student.ids[index]
         ):
             raise UnusableRowError("teacher and student have different tokens for it")
+        if self.settings.losses.needing(Needs.SAMPLED):
+            known = rollout_logps(row, self.student, student)
+            self.n_unknown += bool(np.isnan(known).all())
+            example["rollout_logps"] = known
         if self.settings.losses.needing(Needs.CHUNKS):
             example |= self._chunks(row, self.signal, teacher, student)
         return example
@@ -87,8 +98,9 @@ class RowPreparation:
     def _chunks(
         self, row: Row, signal: TeacherSignal, teacher: EncodedRow, student: EncodedRow
     ) -> Example:
+        by_token = self._by_token(teacher, student)
         try:
-            found = aligned(teacher, student)
+            found = by_token or aligned(teacher, student)
         except UnusableRowError as error:
             if str(error) == DIFFERENT:
                 self.report.differs(row, teacher, student)
@@ -97,7 +109,16 @@ class RowPreparation:
             raise UnusableRowError("no chunk to compare")
         columns, compared = signal.of_chunks(row, teacher, found, len(student.ids))
         self.report.add(compared, student)
+        if self.settings.losses.needing(Needs.SAMPLED):
+            columns["chunk_is_token"] = np.full(len(compared.is_end), by_token is not None)
         return columns
+
+    def _by_token(self, teacher: EncodedRow, student: EncodedRow) -> AlignedRow | None:
+        """A chunk a token, for losses on sampled tokens where both sides have the same."""
+        needed = self.settings.losses.needing(Needs.SAMPLED)
+        if not needed or self.teacher is None or self.teacher.vocabulary != self.student.vocabulary:
+            return None
+        return token_by_token(teacher, student)
 
 
 def prepared(

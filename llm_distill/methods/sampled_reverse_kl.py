@@ -1,9 +1,9 @@
 """Reverse KL of a student to a teacher, from one log-probability a sampled token of each side.
 
-The student's own texts are cut into chunks, the pieces that are whole tokens on both sides; with one
-tokenizer a chunk is a token. With C_T and C_S the log-probabilities of a chunk, r = C_T − C_S is its
-reward, and Σ −r over a text is log q − log p of it. The gradient is that of a policy: a token's
-advantage times the gradient of its log-probability. Nothing here has a gradient itself.
+The student's own texts are cut into chunks, the pieces that are whole tokens on both sides; with
+one tokenizer a chunk is a token. With C_T and C_S the log-probabilities of a chunk, r = C_T − C_S
+is its reward, and Σ −r over a text is log q − log p of it. The gradient is that of a policy: a
+token's advantage times the gradient of its log-probability. Nothing here has a gradient itself.
 """
 
 from __future__ import annotations
@@ -83,17 +83,17 @@ def spread_over_tokens(
 
     The shares of a chunk sum to its reward (arXiv 2606.09456). sums: [C], of `logps` [N] by chunk.
     """
-    is_in, place = chunk_of >= 0, chunk_of.clamp(min=0)
-    sizes = torch.zeros_like(sums).index_add(0, place, is_in.to(sums.dtype))
     if not len(sums):
         return torch.zeros_like(logps)
+    is_in, place = chunk_of >= 0, chunk_of.clamp(min=0)
+    sizes = torch.zeros_like(sums).index_add(0, place, is_in.to(sums.dtype))
     total, size = sums[place], sizes[place].clamp(min=1)
     share = torch.where(total < 0, logps / torch.where(total < 0, total, 1.0), 1 / size)
     return torch.where(is_in, rewards[place] * share, 0.0)
 
 
 def importance_ratios(student: torch.Tensor, writer: torch.Tensor) -> torch.Tensor:
-    """q / q_old by token, [N]; 1 where the writer's log-probability is not known (NaN)."""
+    """Q / q_old by token, [N]; 1 where the writer's log-probability is not known (NaN)."""
     log_ratio = (student - writer).clamp(-MOST_LOG_RATIO, MOST_LOG_RATIO)
     return torch.where(writer.isnan(), torch.zeros_like(log_ratio), log_ratio).exp()
 

@@ -311,9 +311,7 @@ def test_the_tokens_that_it_sampled(url: str, is_chat: bool) -> None:
         assert ended == (found.finish_reason == "stop")
         written = list(found.token_ids[:-1] if ended else found.token_ids)
         assert own._codec.text(written) == found.text
-        requests.append(
-            ScoreRequest(request.id, own._codec.read(request).tokens, found.token_ids)
-        )
+        requests.append(ScoreRequest(request.id, own._codec.read(request).tokens, found.token_ids))
     assert any(found.finish_reason == "stop" for found in done.values()) or not is_chat
     for score in own.score(requests):
         assert done[score.id].logprobs == pytest.approx(score.logprobs, abs=1e-3)
