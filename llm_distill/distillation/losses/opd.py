@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 LEAST_SHARE = 0.5
 """Of samples that are effective; with fewer a few tokens decide what is learnt."""
+MOST_MOVED = 0.5
+"""Nats a token from the policy that wrote the rows. Measured with the bundled models, 12 steps over
+128 rows: at 0.2 the reverse KL of texts written afterwards had fallen (1.24 to 0.75), at 0.9 it had
+risen (to 2.12) while that of the rows fell to 0.39."""
 MOST_DIFFERENT = 0.1
 """Nats a token between the trainer and what wrote the rows, before the first step: float32 and 16
 bits differ by some hundredths."""
@@ -184,13 +189,17 @@ def _warnings(history: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             "nats a token from rollout_logps: the rows were written by another model, in another "
             "precision (a server's 16 bits), or after another prompt (written_by, prompt_template)"
         )
-    shares = [(p["opd_effective"], p["step"]) for p in history if "opd_effective" in p]
-    least, step = min(shares, default=(1.0, 0))
-    if least < LEAST_SHARE:
+    points = [p for p in history if "opd_effective" in p]
+    late = points[len(points) // 2 :]  # means: one odd token can halve the share of a batch
+    if not late:
+        return
+    share, moved = (fmean(p[name] for p in late) for name in ("opd_effective", "opd_apart"))
+    if share < LEAST_SHARE or moved > MOST_MOVED:
         yield (
-            f"losses.opd: at step {step} only {least:.0%} of the sampled tokens are effective: "
-            "the student has moved away from the policy that wrote them; train for fewer steps on "
-            "them, or let the student write anew"
+            f"losses.opd: in the second half of the training {share:.0%} of the sampled tokens are "
+            f"effective, and the student is {moved:.2f} nats a token away from the policy that "
+            "wrote them: what it learns there need not hold for what it would write now; lower "
+            "learning_rate, train for fewer steps on these rows, or let the student write anew"
         )
 
 

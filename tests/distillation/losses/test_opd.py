@@ -15,6 +15,7 @@ from llm_distill.distillation.settings import DistillSettings
 from llm_distill.errors import DataError
 from llm_distill.methods.sampled_reverse_kl import IW_GAMMA
 from llm_distill.models.sources import load_model
+from llm_distill.stages.train_distill import TrainDistill
 from tests.distillation import plain, tiny
 from tests.distillation.trainers import ARGUMENTS, trainer, weights
 
@@ -189,10 +190,87 @@ def test_rows_without_likelihoods_of_their_writer() -> None:
 
 def test_what_is_said_of_a_training() -> None:
     assert OPD.watch is not None
-    good = {"step": 1, "opd_effective": 0.9, "opd_apart_at_start": 0.02}
+    good = {"step": 1, "opd_effective": 0.9, "opd_apart": 0.1, "opd_apart_at_start": 0.02}
     assert not [*OPD.watch.warnings([good, {"step": 2}])]
     far = {**good, "opd_apart_at_start": 0.4}
     (said,) = OPD.watch.warnings([far, {"step": 3, "opd_apart_at_start": 0.0}])
     assert "0.40 nats a token from rollout_logps" in said
-    (said,) = OPD.watch.warnings([good, {"step": 7, "opd_effective": 0.31}])
-    assert "at step 7 only 31% of the sampled tokens" in said
+    for share, apart in ((0.3, 0.2), (0.8, 0.9)):
+        late = [{"opd_effective": share + d, "opd_apart": apart} for d in (-0.05, 0.05)]
+        (said,) = OPD.watch.warnings([good, *late])
+        assert f"{share:.0%} of the sampled tokens are effective" in said
+        assert f"{apart:.2f} nats a token away" in said
+
+
+@pytest.fixture
+def learn(run_stage, scored, student, teacher, tmp_path):
+    """Scores rows and trains on them as `change` makes them after that."""
+
+    def run(rows, change=lambda row: row, **settings):
+        made = TrainDistill(
+            stage="train_distill",
+            model="s",
+            teacher="t",
+            rows="r",
+            losses={"opd": 1.0},
+            max_steps=1,
+            **settings,
+        )
+        read = {name: value for name, value in settings.items() if name == "truncated"}
+        given = [change(row) for row in scored(rows, teacher, **read)]
+        models = {"s": student, "t": teacher}
+        return run_stage(made, {"r": given}, models=models, work_dir=tmp_path / "training")
+
+    return run
+
+
+def test_stored_scores_give_what_a_teacher_in_memory_does(
+    learn, student, teacher, tmp_path
+) -> None:
+    rows = tiny.as_sampled(student)
+    built = trainer(student, teacher, opd(), tmp_path / "run", rows=rows)
+    built.train()
+    wanted = next(p for p in built.state.log_history if "loss" in p)
+    run = learn(rows)
+    (point,) = [p for p in run.metrics["history"] if "loss" in p]
+    for name in ("opd", "grad_norm", "opd_apart_at_start"):
+        assert point[name] == pytest.approx(wanted[name], rel=1e-4)
+    (said,) = [w for w in run.warnings if "losses.opd" in w]
+    assert "nats a token from rollout_logps" in said
+
+
+def test_rows_of_text_alone_are_learnt_from_with_one_warning(learn) -> None:
+    run = learn(tiny.ROWS)
+    (said,) = [w for w in run.warnings if "losses.opd" in w]
+    assert "8 of 8 rows have no rollout_logps" in said
+    assert "opd_effective" not in run.metrics["history"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"completion": " "}, "no row of 'r' can be trained on: 8 empty completion"),
+        ({"completion_ids": [10**6, 1]}, "8 completion_ids holds a token that the vocabulary"),
+        ({"written_with": "0123"}, "8 sampled by a model with another tokenizer"),
+        ({"rollout_logps": [-0.5]}, r"row r0 has 1 rollout_logps for \d+ completion_ids"),
+        ({"teacher_logps": [-math.inf] * 99}, "row r0 of 'r': teacher_logps holds -inf"),
+    ],
+)
+def test_rows_that_cannot_be_learnt_from(learn, student, change, message) -> None:
+    with pytest.raises(DataError, match=message):
+        learn(tiny.as_sampled(student), lambda row: {**row, **change})
+
+
+def test_a_cut_text_has_no_end_in_the_loss(learn, student) -> None:
+    def cut(row: dict[str, Any]) -> dict[str, Any]:
+        n = len(row["completion_ids"]) - 1
+        kept = {name: row[name][:n] for name in ("completion_ids", "rollout_logps")}
+        return {**row, **kept, "finish_reason": "length"}
+
+    whole, rows = tiny.as_sampled(student), [cut(row) for row in tiny.as_sampled(student)]
+    n_whole, n_cut = (sum(len(row["completion_ids"]) for row in given) for given in (whole, rows))
+    assert n_cut == n_whole - len(rows)
+    for truncated in ("close", "open"):
+        run = learn(rows, truncated=truncated, warmup_steps=0)
+        aligned = run.metrics["alignment"]
+        assert aligned["n_chunks"] * aligned["student_tokens_per_chunk"] == pytest.approx(n_cut)
