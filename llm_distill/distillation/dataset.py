@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llm_distill.distillation.alignment.aligned import DIFFERENT, aligned
+from llm_distill.distillation.alignment.aligned import (
+    DIFFERENT,
+    AlignedRow,
+    aligned,
+    token_by_token,
+)
 from llm_distill.distillation.alignment.chunks import TeacherChunks
 from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
 from llm_distill.distillation.alignment.report import AlignmentReport
 from llm_distill.distillation.batches import Example
 from llm_distill.distillation.losses.loss import Needs
+from llm_distill.distillation.sampled import rollout_logps, sampled_ids
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.distillation.teacher.scoring import in_loss
 from llm_distill.errors import DataError
@@ -39,6 +45,7 @@ class RowPreparation:
     teacher, signal: how it reads, and what it says; None where no loss needs it.
     turns, teacher_turns: what is encoded for either, out of a row. tools: what it may call.
     is_open: whether its text goes on.
+    n_unknown: rows of which nobody knows how likely their tokens were when they were sampled.
     """
 
     student: RowEncoder
@@ -50,6 +57,7 @@ class RowPreparation:
     tools: Callable[[Row], Sequence[dict[str, Any]]] = lambda row: ()
     is_open: Callable[[Row], bool] = lambda row: False
     report: AlignmentReport = field(default_factory=AlignmentReport)
+    n_unknown: int = 0
 
     def encode(self, row: Row) -> Example:
         """Raises:
@@ -57,8 +65,7 @@ class RowPreparation:
         DataError: its scores are not those of this teacher for this row.
         """
         self.report.n_rows += 1
-        tools, is_open = self.tools(row), self.is_open(row)
-        student = self.student.encode(self.turns(row), tools, is_open=is_open)
+        student = self._encoded(self.student, row, self.turns(row))
         index = in_loss(student)
         labels = np.full(len(student.ids), NO_LOSS, np.int32)
         labels[index] = student.ids[index]
@@ -66,7 +73,7 @@ class RowPreparation:
         if self.teacher is None or self.signal is None:
             return example
         try:
-            teacher = self.teacher.encode(self.teacher_turns(row), tools, is_open=is_open)
+            teacher = self._encoded(self.teacher, row, self.teacher_turns(row))
         except UnusableRowError as error:
             raise UnusableRowError(f"for the teacher: {error}") from error
         example |= self.signal.of_tokens(row, teacher)
@@ -75,15 +82,25 @@ class RowPreparation:
             teacher.ids[in_loss(teacher)], student.ids[index]
         ):
             raise UnusableRowError("teacher and student have different tokens for it")
+        if self.settings.losses.needing(Needs.SAMPLED):
+            known = rollout_logps(row, self.student, student)
+            self.n_unknown += bool(np.isnan(known).all())
+            example["rollout_logps"] = known
         if self.settings.losses.needing(Needs.CHUNKS):
             example |= self._chunks(row, self.signal, teacher, student)
         return example
 
+    def _encoded(self, encoder: RowEncoder, row: Row, turns: Sequence[Message] | str) -> EncodedRow:
+        """As it was sampled, where that was with the encoder's own tokens."""
+        sampled = sampled_ids(row, encoder.vocabulary)
+        return encoder.encode(turns, self.tools(row), is_open=self.is_open(row), sampled=sampled)
+
     def _chunks(
         self, row: Row, signal: TeacherSignal, teacher: EncodedRow, student: EncodedRow
     ) -> Example:
+        by_token = self._by_token(teacher, student)
         try:
-            found = aligned(teacher, student)
+            found = by_token or aligned(teacher, student)
         except UnusableRowError as error:
             if str(error) == DIFFERENT:
                 self.report.differs(row, teacher, student)
@@ -92,7 +109,16 @@ class RowPreparation:
             raise UnusableRowError("no chunk to compare")
         columns, compared = signal.of_chunks(row, teacher, found, len(student.ids))
         self.report.add(compared, student)
+        if self.settings.losses.needing(Needs.SAMPLED):
+            columns["chunk_is_token"] = np.full(len(compared.is_end), by_token is not None)
         return columns
+
+    def _by_token(self, teacher: EncodedRow, student: EncodedRow) -> AlignedRow | None:
+        """A chunk a token, for losses on sampled tokens where both sides have the same."""
+        needed = self.settings.losses.needing(Needs.SAMPLED)
+        if not needed or self.teacher is None or self.teacher.vocabulary != self.student.vocabulary:
+            return None
+        return token_by_token(teacher, student)
 
 
 def prepared(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llm_distill.distillation.losses.alm import AlmSettings
 from llm_distill.distillation.losses.known import LOSSES
 from llm_distill.distillation.losses.loss import DistributionLoss, Loss, Needs
+from llm_distill.distillation.losses.opd import OpdSettings
+from llm_distill.stage import later_setting
 
 if TYPE_CHECKING:
     from llm_distill.distillation.losses.loss import Divergences
@@ -19,6 +21,7 @@ class LossWeights(BaseModel):
 
     alm: the chunks' likelihoods, across tokenizers. sft: the cross entropy of the rows' tokens.
     forward_kl, reverse_kl, jsd: token by token, for models that share a tokenizer.
+    opd: reverse KL on the tokens that the student sampled, across tokenizers.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,6 +43,12 @@ class LossWeights(BaseModel):
     )
     jsd: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="the generalized Jensen-Shannon divergence"
+    )
+    opd: float | None = later_setting(
+        None,
+        "of the reverse KL on tokens that the student sampled, across tokenizers",
+        gt=0,
+        allow_inf_nan=False,
     )
 
     @model_validator(mode="after")
@@ -70,7 +79,7 @@ class DistillSettings(BaseModel):
     losses: LossWeights = Field(
         LossWeights(alm=1.0, sft=1.0),
         description="the loss's components and their weights: alm, sft, forward_kl, reverse_kl, "
-        "jsd; what is not named is left out",
+        "jsd, opd; what is not named is left out",
     )
     combine: Literal["fixed", "grad_mag"] = Field(
         "fixed",
@@ -80,6 +89,17 @@ class DistillSettings(BaseModel):
     )
     alm: AlmSettings = Field(AlmSettings(), description="of the loss alm")
     beta: float = Field(0.5, gt=0, lt=1, description="of jsd: the teacher's share in the mixture")
+
+    opd: OpdSettings = later_setting(OpdSettings(), "of the loss opd")
+
+    @model_validator(mode="after")
+    def _chunks_are_as_cut(self) -> Self:
+        if self.losses.opd is not None and self.debiases():
+            raise ValueError(
+                "losses.opd takes chunks as the texts are cut, and alm.debias changes them; set "
+                "alm.debias: false"
+            )
+        return self
 
     @property
     def jsd(self) -> float:
@@ -102,4 +122,8 @@ class DistillSettings(BaseModel):
 
     def debiases(self) -> bool:
         """Whether log p(boundary) is needed."""
-        return bool(self.losses.needing(Needs.CHUNKS)) and self.alm.debias
+        return self.losses.alm is not None and self.alm.debias
+
+    def chunking(self) -> AlmSettings:
+        """How chunks are compared, by whichever loss."""
+        return self.alm if self.debiases() else self.alm.model_copy(update={"debias": False})

@@ -15,7 +15,8 @@ from trl import SFTConfig, SFTTrainer
 from llm_distill.distillation.lm_head.head import Head
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of, unwrapped
 from llm_distill.distillation.losses.loss import MeanOf
-from llm_distill.distillation.losses.objective import Objective, counts
+from llm_distill.distillation.losses.objective import WATCHED, Objective, counts
+from llm_distill.distillation.losses.watching import Watching
 from llm_distill.distillation.teacher.signal import BatchesOfRows, TeacherSignal
 from llm_distill.errors import ModelError
 from llm_distill.methods.loss_weights import grad_mag_weights
@@ -64,6 +65,7 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         self._factors: dict[str, float] | None = None
         self._logged: dict[str, Any] = {}
         self._n_steps = 0
+        self._watched = Watching(objective.settings)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train; afterwards the model gives logits again."""
@@ -86,6 +88,7 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
             self._totals[ROUTERS] = len(batches) * self.accelerator.num_processes
             self._batches, self._factors = batches, None
             self._n_steps += 1
+            self._watched.is_first = self.state.global_step == 0
         return batches, n_items
 
     def compute_loss(
@@ -100,6 +103,7 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         parts = self._parts(model, inputs, self.rows_here)
         if self._factors is None:
             self._factors = self._found_factors([parts])
+        self._watched.add({name: parts.pop(name) for name in [*parts] if name.startswith(WATCHED)})
         for name, part in parts.items():
             self._logged[name] = self._logged.get(name, 0.0) + part.detach()
         loss = sum(self._factors[name] * part for name, part in parts.items())
@@ -109,11 +113,13 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """See `HeldOut.evaluate`; what the training has yet to log is left alone."""
         kept = self._batches, self._totals, self._factors, self._logged, self._n_steps
-        self._logged, self._n_steps = {}, 0
+        watched = self._watched
+        self._logged, self._n_steps, self._watched = {}, 0, Watching(self._objective.settings)
         try:
             return super().evaluate(*args, **kwargs)
         finally:
             self._batches, self._totals, self._factors, self._logged, self._n_steps = kept
+            self._watched = watched
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """With each component beside the loss: its mean over the steps since the last point."""
@@ -121,6 +127,8 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
             before = "eval_" if "eval_loss" in logs else ""
             for name, total in self._logged.items():
                 logs[before + name] = self.accelerator.reduce(total, "sum").item() / self._n_steps
+            for name, value in self._watched.figures(self.accelerator).items():
+                logs[before + name] = value
             self._logged, self._n_steps = {}, 0
         super().log(logs, start_time)
 
@@ -136,7 +144,8 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         ids, mask = batch["input_ids"], batch["attention_mask"]
         found = model(input_ids=ids, attention_mask=mask, of_hidden=sums)
         counts_here = 1 if n_rows else 0
-        return {name: counts_here * value / self._totals[name] for name, value in found.items()}
+        # What is watched is a sum, and stays one.
+        return {n: counts_here * value / self._totals.get(n, 1) for n, value in found.items()}
 
     def _found_factors(self, batches: Iterable[Parts]) -> dict[str, float]:
         """What each component is multiplied by in this step.

@@ -81,6 +81,7 @@ class Request:
         structure: the form that the text must have; engines that cannot enforce it raise a
             ModelError.
         tools: schemas of what the model may call, as `rows.messages.read_tools` gives them.
+        tokens: whether to return the completion's token ids too, each with its log-probability.
     """
 
     id: str
@@ -90,6 +91,11 @@ class Request:
     logprobs: bool = False
     structure: StructuredOutput | None = None
     tools: tuple[dict[str, Any], ...] = ()
+    tokens: bool = False
+
+    @property
+    def wants_logprobs(self) -> bool:
+        return self.logprobs or self.tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,8 @@ class Completion:
         tool_calls: the calls that it asks for, in the form of `rows.messages`.
         thought_cut: whether `thinking_token_budget` closed a thought; None: there was no budget, or
             the engine does not know.
+        token_ids: what was written, the end token included if the model wrote one; None where
+            `Request.tokens` did not ask for it.
     """
 
     id: str
@@ -122,6 +130,7 @@ class Completion:
     reasoning: str | None = None
     tool_calls: tuple[dict[str, Any], ...] | None = None
     thought_cut: bool | None = None
+    token_ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

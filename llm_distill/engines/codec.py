@@ -109,6 +109,7 @@ class Codec:
             len(prompt.tokens),
             len(tokens),
             logprobs=logprobs,
+            token_ids=tuple(tokens) if prompt.request.tokens else None,
         )
 
     def text(self, tokens: list[int]) -> str:

@@ -100,6 +100,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "teacher_top_ids": ("list[int32]", "the likeliest tokens at each, k a token, flat"),
     "teacher_top_logps": ("list[float32]", "the log-probabilities of `teacher_top_ids`"),
     "scored_by": ("string", "the model whose log-probabilities these are, with a digest"),
+    "completion_ids": ("list[int32]", "the tokens of `completion` as sampled, its end included"),
+    "rollout_logps": ("list[float32]", "of each, its log-probability at temperature 1, uncut"),
+    "written_by": ("string", "the model that sampled `completion_ids`, with a digest"),
+    "written_with": ("string", "a digest of its vocabulary: who has the same reads the ids as is"),
     "scored_text": ("string", "a digest of what it read: the row's tokens, prompt and all"),
 }
 

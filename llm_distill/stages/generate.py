@@ -9,6 +9,9 @@ in:  {"id": "q1", "messages": [{"role": "user", "content": "2 + 2?"}]} with mess
 out: {"id": "q1-0", "parent_id": "q1", "candidate_index": 0, "prompt": null, "completion": "4",
       "messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}],
       "tool_calls": null, "reasoning": null, "finish_reason": "stop", "error": null}
+
+with keep_tokens also: {"completion_ids": [41, 7, 2], "rollout_logps": [-0.4, -0.1, -0.02],
+      "written_by": "tiny-student 9c1e04b7aa31", "written_with": "5d20c1f3be77"}
 """
 
 from __future__ import annotations
@@ -19,6 +22,13 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from llm_distill.distillation.sampled import (
+    TOKENS,
+    drawn_otherwise,
+    tokens_of,
+    with_tokens,
+    writer_of,
+)
 from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings, StructuredOutput
 from llm_distill.engines.dialogues import Talk, talk_of
@@ -75,6 +85,12 @@ class Generate(AskingStage):
     rows get another `question`, what was said about the one before (its answer, skills, …) goes on
     as `seed_question`, `seed_reference_answer` and so on.
     Completions are stored, so changing either does not ask the model again.
+
+    With `keep_tokens` a row also has what was sampled, for losses on sampled tokens (`opd` of
+    `train_distill`): `completion_ids`, with the end token if the model wrote one, `rollout_logps`,
+    the log-probability of each under the model itself (at temperature 1, before top_p and top_k),
+    `written_by` and `written_with`. A server has to give token ids as vLLM's does
+    (`return_token_ids`); it is asked for one token first.
     """
 
     rows_may_be_empty = True
@@ -112,6 +128,11 @@ class Generate(AskingStage):
         None,
         "compare answers with references, as the stage `verify` does; after `parse`",
     )
+    keep_tokens: bool = later_setting(
+        False,
+        "also keep the tokens as they were sampled and their log-probabilities, for losses on "
+        "sampled tokens; sample at temperature 1 with top_p 1 and top_k 0 then",
+    )
 
     @field_validator("template")
     @classmethod
@@ -139,6 +160,26 @@ class Generate(AskingStage):
         return self
 
     @model_validator(mode="after")
+    def _tokens_are_sampled(self) -> Self:
+        if not self.keep_tokens:
+            return self
+        others = {
+            "sampling.stop": self.sampling.stop,
+            "sampling.thinking_token_budget": self.sampling.thinking_token_budget is not None,
+            "structured_output": self.structured_output,
+            "regenerate: all": self.regenerate == "all",
+        }
+        found = [name for name, is_set in others.items() if is_set]
+        if found:
+            raise ValueError(
+                f"keep_tokens keeps a text that is what was sampled, token by token, which with "
+                f"{' and '.join(found)} it is not"
+            )
+        if self.completion_column in TOKENS:
+            raise ValueError(f"completion_column: keep_tokens fills '{self.completion_column}'")
+        return self
+
+    @model_validator(mode="after")
     def _verify_has_its_columns(self) -> Self:
         missing = sorted(self._judged_columns().intersection(self._dropped()))
         if missing:
@@ -147,6 +188,9 @@ class Generate(AskingStage):
 
     def asks(self, place: str) -> Literal["text", "structure"] | None:
         return "text" if self.structured_output is None else "structure"
+
+    def reads_tokenizer(self, place: str) -> bool:
+        return self.keep_tokens and place == "model"
 
     def required_columns(self) -> dict[str, set[str]]:
         judged = self._judged_columns() - {*self._added(), *self._parsed()}
@@ -195,6 +239,9 @@ class Generate(AskingStage):
         if self.n > 1 and not self.is_seeded():
             context.warn(f"n is {self.n} at temperature 0: every candidate of a row is the same")
         given = context.rows(self.rows).features
+        otherwise = drawn_otherwise(self.sampling) if self.keep_tokens else None
+        if otherwise is not None:
+            context.warn(otherwise)
         names = self._of_seed(given)
         for name in sorted(self._judged_columns().intersection(names).difference(self._parsed())):
             raise DataError(
@@ -243,21 +290,25 @@ class Generate(AskingStage):
     def _added(self) -> Sequence[str]:
         strategy = ("strategy",) if isinstance(self.template, dict) else ()
         chat = ("messages", "tool_calls") if self.messages_column is not None else ()
-        return (*ADDED, *strategy, *chat, self.completion_column)
+        tokens = TOKENS if self.keep_tokens else ()
+        return (*ADDED, *strategy, *chat, *tokens, self.completion_column)
 
     def _rows(self, context: Context, names: Mapping[str, str]) -> Iterator[Row]:
         total = len(context.rows(self.rows)) * len(self._templates()) * self.n
         budget = self.budget(total)
+        writer = writer_of(context.model(self.model)) if self.keep_tokens else {}
         if self.messages_column is not None:
-            yield from self._continued(context, names, total, budget)
+            for row in self._continued(context, names, total, budget):
+                yield {**row, **writer}
             context.metrics.update(budget.figures())
             return
         for job, completion in self.ask(context, self.model, self._jobs(context), total, budget):
-            yield {**renamed(job.about, names), **self._answer(completion)}
+            yield {**renamed(job.about, names), **self._answer(completion), **writer}
         context.metrics.update(budget.figures())
 
     def _answer(self, completion: Completion) -> Row:
         return {
+            **(tokens_of(completion) if self.keep_tokens else {}),
             self.completion_column: completion.text.strip() if completion.error is None else None,
             "reasoning": completion.reasoning,
             "finish_reason": completion.finish_reason,
@@ -312,7 +363,8 @@ class Generate(AskingStage):
             for talk in talks:
                 parts = (talk.row["parent_id"], talk.row["candidate_index"], talk.n_written)
                 seed = derive_seed(context.seed, self.model, *parts)
-                yield talk.job(self.sampling, seed, self.structured_output)
+                job = talk.job(self.sampling, seed, self.structured_output)
+                yield with_tokens(job) if self.keep_tokens else job
 
         for job, completion in self.ask(context, self.model, jobs(), total, budget):
             yield job.about, completion
@@ -327,7 +379,8 @@ class Generate(AskingStage):
         for row in context.each_row(self.rows):
             for strategy, template in templates.items():
                 for index in range(self.n):
-                    yield self._job(context, row, strategy, template, index, pools)
+                    job = self._job(context, row, strategy, template, index, pools)
+                    yield with_tokens(job) if self.keep_tokens else job
 
     def _job(
         self,

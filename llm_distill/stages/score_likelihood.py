@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from llm_distill.distillation.rows import RowText
+from llm_distill.distillation.sampled import sampled_ids
 from llm_distill.errors import DataError, ModelError
 from llm_distill.models.sources import Device, context_length
 from llm_distill.rows.columns import Row, features
@@ -42,6 +43,9 @@ class ScoreLikelihood(RowText, Stage):
     `teacher_log_pbs`, the log-probability that a word ends after it. That is 8 bytes per token; it
     is computed once, for any number of students, epochs and temperatures. With `top_k` also the
     likeliest tokens at each position, for students that have the teacher's tokenizer.
+
+    Of rows with `completion_ids` (`generate` with `keep_tokens`) these tokens are scored as they
+    are, if the teacher has the tokenizer of the model that sampled them; else the text.
 
     Rows that cannot be scored (no completion, too long) are counted and left out. A stage that was
     killed resumes. The model is loaded with transformers, whatever its engine, unless
@@ -203,7 +207,8 @@ class ScoreLikelihood(RowText, Stage):
         is_empty = True
         for row in context.each_row(self.rows):
             try:
-                encoded = encoder.encode(turns(row), tools(row), is_open=self.is_open(row))
+                is_open, ids = self.is_open(row), sampled_ids(row, encoder.vocabulary)
+                encoded = encoder.encode(turns(row), tools(row), is_open=is_open, sampled=ids)
             except UnusableRowError as error:
                 refused[str(error)] += 1
                 context.drop(str(error))

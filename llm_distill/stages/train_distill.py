@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.rows import RowText
+from llm_distill.distillation.sampled import sampled_ids
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.errors import ConfigError
 from llm_distill.evaluation.results import Results
@@ -49,6 +50,16 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
     whole distributions, so they need the same tokenizer on both sides, and either `online: true`
     or rows with the teacher's likeliest tokens (all others are then one bucket). The loss is over
     the completion, the assistant's messages, or a whole document.
+
+    `opd` is on-policy distillation, whatever the tokenizers: rows that this student wrote
+    (`generate` with `keep_tokens: true` at temperature 1), scored by `score_likelihood`. Tokens
+    become likelier where the teacher finds them likelier than the student does, and less likely
+    where it does not; this is weighed anew in each step. In the history, `opd` is the mean of
+    log q − log p a token (the reverse KL, on these texts), `opd_effective` the share of tokens that
+    count once the student has moved away from the policy that wrote them, `opd_clipped` the share
+    beyond `opd.clip_ratio`, `opd_apart` how far it has moved, in nats a token. Its rows end as they
+    were sampled: one that `max_tokens` cut has no end in the loss (of rows without
+    `completion_ids`, set `truncated: open` or `drop`).
     """
 
     without_effect = frozenset(
@@ -136,6 +147,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         return self.offered(columns) | self._as_the_teacher_reads().offered(columns)
 
     def run(self, context: Context) -> ModelOutput:
+        from llm_distill.distillation.losses.watching import warnings_of
         from llm_distill.training.launch import encoded_once
         from llm_distill.training.train import save_untrained, train_and_save
 
@@ -159,7 +171,10 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             given = model, dataset, student, arguments, peft_config, self, signal
             return distill_trainer(*given, held_out)
 
-        return train_and_save(self, source, dataset, trainer, context, seed)
+        output = train_and_save(self, source, dataset, trainer, context, seed)
+        for message in warnings_of(self, context.metrics["history"]):
+            context.warn(message)
+        return output
 
     def labelled(self, source: ModelSource) -> Callable[[Row], list[Labelled]]:
         """See `training.data.Labelled`; of the student."""
@@ -177,7 +192,8 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         turns, tools = self.turns(), self.tools()
 
         def of(row: Row) -> list[Labelled]:
-            encoded = encoder.encode(turns(row), tools(row), is_open=self.is_open(row))
+            is_open, sampled = self.is_open(row), sampled_ids(row, encoder.vocabulary)
+            encoded = encoder.encode(turns(row), tools(row), is_open=is_open, sampled=sampled)
             index = set(in_loss(encoded).tolist())
             ids = encoded.ids.tolist()
             in_loss_at = [place in index for place in range(len(ids))]
@@ -241,6 +257,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
     ) -> Dataset:
         """The training data; the metrics get how the texts align."""
         from llm_distill.distillation.dataset import RowPreparation, prepared
+        from llm_distill.distillation.losses.opd import check_writers
         from llm_distill.distillation.teacher.stored import StoredScores
 
         is_scored = "teacher_logps" in context.rows(name).column_names
@@ -264,6 +281,9 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         )
         rows = context.each_row(name)
         dataset = prepared(rows, preparation, context.drop, name, self.max_dropped)
+        unknown = check_writers(preparation.n_unknown, len(dataset), self.opd)
+        if unknown is not None:
+            context.warn(unknown)
         if name == self.rows and self.losses.needing(Needs.CHUNKS):
             aligned = Results(alignment=preparation.report.figures())
             context.metrics.update(aligned.to_metrics())

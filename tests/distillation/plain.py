@@ -40,9 +40,13 @@ class Side:
     boundary_logps: Any
 
 
-def side(source: ModelSource, row: dict[str, str], model: Any = None) -> Side:
+def side(
+    source: ModelSource, row: dict[str, Any], model: Any = None, sampled: list[int] | None = None
+) -> Side:
+    """sampled: the answer's tokens, its end included, in place of the text's own."""
     encoder = pair_encoder(source, 999)
     head, tail = encoder.encode(row["prompt"], row["completion"])
+    tail = sampled or tail
     model = model or load_model(source)
     logits = model(torch.tensor([head + tail])).logits[0].double()
     logps = logits.log_softmax(-1)

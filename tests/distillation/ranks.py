@@ -8,19 +8,23 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.models.sources import ModelSource
-from tests.distillation import trainers
+from tests.distillation import tiny, trainers
 
 STEPS = 3
-RUNS = {
-    "fixed": ("fixed", 1),
-    "grad_mag": ("grad_mag", 1),
-    "grad_mag, accumulated": ("grad_mag", 2),
+MIXED = {"combine": "grad_mag"}
+RUNS: dict[str, tuple[dict[str, Any], int]] = {
+    "fixed": ({}, 1),
+    "grad_mag": (MIXED, 1),
+    "grad_mag, accumulated": (MIXED, 2),
+    "sampled, accumulated": ({"losses": {"opd": 1.0}, "opd": {"returns": "sum"}}, 2),
 }
+PARTS = ("loss", "alm", "sft", "opd", "opd_effective", "opd_apart_at_start")
 
 
 def trained(folder: Path, n_ranks: int) -> dict[str, torch.Tensor]:
@@ -32,9 +36,10 @@ def trained(folder: Path, n_ranks: int) -> dict[str, torch.Tensor]:
     teacher = ModelSource("teacher", str(folder / "teacher"))
     student = ModelSource("student", str(folder / "student"), prompt_format="text")
     found = {}
-    for name, (combine, times) in RUNS.items():
+    for name, (settings, times) in RUNS.items():
         made = trainers.trainer(
-            *(student, teacher, DistillSettings(combine=combine), folder / f"of {n_ranks}"),
+            *(student, teacher, DistillSettings(**settings), folder / f"of {n_ranks}"),
+            rows=tiny.as_sampled(student) if "sampled" in name else tiny.ROWS,
             max_steps=STEPS,
             gradient_accumulation_steps=1 if n_ranks == 1 else times,
             per_device_train_batch_size=8 if n_ranks == 1 else 8 // n_ranks // times,
@@ -42,8 +47,10 @@ def trained(folder: Path, n_ranks: int) -> dict[str, torch.Tensor]:
         made.train()
         logged = [point for point in made.state.log_history if "loss" in point]
         assert len(logged) == STEPS
-        for part in ("loss", "alm", "sft"):
-            found[f"{name}: {part}"] = torch.tensor([point[part] for point in logged])
+        for part in PARTS:
+            values = [point[part] for point in logged if part in point]
+            if values:
+                found[f"{name}: {part}"] = torch.tensor(values)
         for weight, value in trainers.weights(made).items():
             found[f"{name}: {weight.removeprefix('module.')}"] = value
     return found

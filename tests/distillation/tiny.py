@@ -59,3 +59,31 @@ def make_student(folder: Path) -> ModelSource:
     """Continues text; its tokenizer knows a few pieces."""
     save(folder / "student", tiny_tokenizer(FEW_PIECES, 268), seed=2)
     return ModelSource("student", str(folder / "student"), prompt_format="text")
+
+
+def as_sampled(student: ModelSource, rows: list[dict[str, Any]] = ROWS) -> list[dict[str, Any]]:
+    """The rows as if the student had written them, in tokens that are not those of the text.
+
+    Its likelihoods then were nearly those of now.
+    """
+    import torch
+
+    from llm_distill.distillation.alignment.encoding import row_encoder
+    from llm_distill.models.sources import load_model
+    from tests.distillation import plain
+
+    encoder, model = row_encoder(student, None), load_model(student)
+    draw = torch.Generator().manual_seed(0)
+    found = []
+    for row in rows:
+        said, half = " " + row["completion"], 3
+        parts = (said[:half], said[half:])
+        of_parts = encoder.tokenizer(list(parts), add_special_tokens=False)["input_ids"]
+        ids = [*of_parts[0], *of_parts[1], encoder.tokenizer.eos_token_id]
+        with torch.no_grad():
+            logps = plain.side(student, row, model, ids).logps
+        noise = 0.3 * torch.randn(len(ids), generator=draw)
+        own = {"completion_ids": ids, "rollout_logps": (logps + noise).clamp(max=0).tolist()}
+        writer = {"written_by": "student 0123", "written_with": encoder.vocabulary}
+        found.append({**row, **own, **writer, "finish_reason": "stop"})
+    return found

@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from llm_distill.distillation.alignment.vocabularies import vocabulary_digest
+from llm_distill.distillation.teacher.identity import scored_by
 from llm_distill.engines.base import Completion, Request, StructuredOutput
+from llm_distill.engines.scripted.engine import ScriptedEngine
+from llm_distill.engines.scripted.settings import ScriptedSettings
+from llm_distill.engines.transformers.engine import TransformersEngine
+from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.errors import DataError
-from llm_distill.models.sources import ModelSource
+from llm_distill.models.sources import ModelSource, load_tokenizer
 from llm_distill.rows.messages import read_messages
 from llm_distill.stages.generate import Generate
 from llm_distill.stages.parse import Parse
@@ -461,3 +467,57 @@ def test_another_question_is_not_compared_with_the_reference_of_the_one_before(
     both = {"tags": {**read["tags"], "reference_answer": "a"}}
     own = stage(plain, parse=both, verify={})
     assert run_stage(own, {"rows": [seed]}, written).rows[0]["is_correct"] is True
+
+
+STUDENT = ModelSource("m", "data/models/tiny-student", prompt_format="text")
+
+
+def test_tokens_are_kept_as_they_were_sampled(run_stage: Run, plain: str) -> None:
+    asking = stage(plain, keep_tokens=True, n=3, sampling={"max_tokens": 12})
+    engines = {"m": lambda: TransformersEngine(STUDENT, TransformersSettings(device="cpu"))}
+    run = run_stage(asking, {"rows": ROWS}, models={"m": STUDENT}, engines=engines)
+    tokenizer = load_tokenizer(STUDENT)
+    for row in run.rows:
+        assert (
+            tokenizer.decode(row["completion_ids"], skip_special_tokens=True).strip()
+            == (row["completion"])
+        )
+        assert len(row["rollout_logps"]) == len(row["completion_ids"]) <= 12
+        assert max(row["rollout_logps"]) <= 0
+    (writer,) = {(row["written_by"], row["written_with"]) for row in run.rows}
+    assert writer == (scored_by(STUDENT), vocabulary_digest(tokenizer))
+    assert run.warnings == []
+
+
+def test_a_row_that_failed_has_no_tokens(run_stage: Run, plain: str) -> None:
+    rows = [*ROWS, {"id": "q3", "task": "sums", "question": None, "prompt": "x"}]
+    asking = stage(plain, keep_tokens=True, max_error_rate=1.0, sampling={"temperature": 0.5})
+    engine = ScriptedEngine(ScriptedSettings(kind="scripted", function=f"{__name__}:four"), STUDENT)
+    run = run_stage(asking, {"rows": rows}, models={"m": STUDENT}, engines={"m": lambda: engine})
+    good, _, bad = run.rows
+    assert bad["completion_ids"] is bad["rollout_logps"] is None
+    assert good["completion_ids"][-1] == load_tokenizer(STUDENT).eos_token_id
+    assert set(good["rollout_logps"]) == {-1.0}
+    (warning,) = run.warnings
+    assert "set temperature: 1, top_p: 1 and top_k: 0" in warning
+
+
+def four(request: Request) -> str:
+    return "It is 4."
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sampling": {"stop": ["\n"]}}, "sampling.stop"),
+        ({"sampling": {"thinking_token_budget": 3}}, "sampling.thinking_token_budget"),
+        ({"structured_output": {"choice": ["a"]}}, "structured_output"),
+        ({"completion_column": "written_by"}, "keep_tokens fills 'written_by'"),
+    ],
+)
+def test_what_is_not_sampled_token_by_token_keeps_none(
+    settings: dict[str, Any], message: str
+) -> None:
+    stage("t.jinja", **settings)
+    with pytest.raises(ValidationError, match=message):
+        stage("t.jinja", keep_tokens=True, **settings)

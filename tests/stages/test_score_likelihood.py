@@ -263,3 +263,24 @@ def test_a_killed_stage_does_nothing_twice_and_gives_the_same_bytes(
     again = score(ROWS, tmp_path / "cut", **settings)
     assert again.metrics["tokens_per_second"] is None
     assert len(again.rows) == len(ROWS)
+
+
+def test_tokens_are_scored_as_they_were_sampled_where_the_teacher_has_them(score: Run) -> None:
+    encoder = row_encoder(TEACHER, None)
+    said = turns(ROWS[0]["prompt"], ROWS[0]["completion"])
+    text = encoder.encode(said)
+    (content,) = text.contents
+    again = text.ids[content.start : content.end].tolist()
+    parts = encoder.tokenizer(["I", "t is 2."], add_special_tokens=False)["input_ids"]
+    sampled = [*parts[0], *parts[1]]
+    assert sampled != again  # the same text, in other tokens
+    assert encoder.table.text(sampled) == content.text
+    row = {**ROWS[0], "completion_ids": sampled, "written_with": encoder.vocabulary}
+    found, as_text = score([row, {**row, "id": "other", "written_with": "another"}]).rows
+    whole = encoder.encode(said, sampled=sampled)
+    assert found["scored_text"] == scored_text(whole) != as_text["scored_text"]
+    assert len(found["teacher_logps"]) == len(sampled)  # no end was sampled
+    scorer = TeacherScorer(TEACHER, encoder, batch_tokens=1, device="cpu")
+    (wanted,) = scorer.score([whole], ["row"])
+    assert found["teacher_logps"] == pytest.approx(wanted["teacher_logps"], abs=1e-5)
+    assert len(as_text["teacher_logps"]) == len(again) + 1

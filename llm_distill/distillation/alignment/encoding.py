@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llm_distill.distillation.alignment.vocabularies import vocabulary_digest
 from llm_distill.errors import ModelError
 from llm_distill.methods.chat_format import ChatFormat
 from llm_distill.methods.token_bytes import TokenBytes, token_bytes
@@ -52,10 +54,14 @@ class Content:
 
 @dataclass(frozen=True)
 class EncodedRow:
-    """ids: int32, the whole row. contents: what of it is in the loss, in order."""
+    """ids: int32, the whole row. contents: what of it is in the loss, in order.
+
+    is_sampled: the last content's tokens are those that a model sampled, not of a text read again.
+    """
 
     ids: NDArray[np.int32]
     contents: tuple[Content, ...]
+    is_sampled: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,11 @@ class RowEncoder:
     def tokenizer(self) -> Any:
         return self.pairs.tokenizer
 
+    @cached_property
+    def vocabulary(self) -> str:
+        """See `vocabulary_digest`."""
+        return vocabulary_digest(self.tokenizer)
+
     def boundary_tokens(self, size: int) -> NDArray[np.bool_]:
         """[size], over a model's vocabulary: `TokenBytes.boundary_tokens`, and what ends a turn."""
         found = self.table.boundary_tokens(size)
@@ -84,6 +95,7 @@ class RowEncoder:
         tools: Sequence[dict[str, Any]] = (),
         *,
         is_open: bool = False,
+        sampled: Sequence[int] | None = None,
     ) -> EncodedRow:
         """Chat messages, whose assistant turns are in the loss, or a document, which all is.
 
@@ -91,6 +103,8 @@ class RowEncoder:
         of `PairEncoder`. A document has the special tokens that the tokenizer gives any text.
 
         is_open: the last turn goes on, so nothing is there after its text.
+        sampled: the tokens of the last turn as this model's tokenizer has them, in place of the
+            text's own, if they say the same; there is an end token after them only if they have it.
 
         Raises:
             UnusableRowError: with the reason under which the row is counted.
@@ -109,10 +123,30 @@ class RowEncoder:
             ids = head + tail
             lead, trail = self._around(turn, tools)
             contents.append(self._content(tail[:-1], len(head), lead, trail, is_closed=True))
+        if sampled:
+            found = self._as_sampled(head, sampled, contents[-1].text)
+            if found is not None:
+                contents[-1] = found
+                whole = np.asarray([*head, *sampled], dtype=np.int32)
+                return EncodedRow(whole, tuple(contents), is_sampled=True)
         if is_open:
             ids = ids[: contents[-1].end]
             contents[-1] = replace(contents[-1], is_closed=False)
         return EncodedRow(np.asarray(ids, dtype=np.int32), tuple(contents))
+
+    def _as_sampled(
+        self, head: Sequence[int], sampled: Sequence[int], text: bytes
+    ) -> Content | None:
+        """Their content after a prompt of the tokens `head`; None if they do not say the text."""
+        if not 0 <= min(sampled) <= max(sampled) < len(self.table.lengths):
+            raise UnusableRowError("completion_ids holds a token that the vocabulary does not have")
+        if len(head) + len(sampled) > self.pairs.max_length:
+            raise UnusableRowError(self.pairs.too_long)
+        is_closed = sampled[-1] in self.pairs.ends
+        own = sampled[:-1] if is_closed else sampled
+        if self.table.text(own).strip() != text:
+            return None
+        return self._content(own, len(head), b"", b"", is_closed)
 
     def _around(self, turn: Turn, tools: Sequence[dict[str, Any]]) -> tuple[bytes, bytes]:
         """What the chat template writes before and after what is said, up to the end token."""

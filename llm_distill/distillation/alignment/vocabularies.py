@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
 from typing import Any
+
+
+def vocabulary_digest(tokenizer: Any) -> str:
+    """The same for tokenizers that have the same tokens under the same ids, and no others."""
+    tokens = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=True)
+    return sha256(tokens.encode()).hexdigest()[:12]
 
 
 def difference(teacher: Any, student: Any) -> str | None:

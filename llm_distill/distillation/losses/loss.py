@@ -18,7 +18,7 @@ settings, so torch is imported only inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, Flag, auto
 from typing import TYPE_CHECKING, Any
@@ -38,10 +38,12 @@ class Needs(Flag):
 
     CHUNKS: the likelihoods of aligned chunks, whatever the tokenizers. DISTRIBUTIONS: the next
     token's whole distribution, or its likeliest tokens', so both models must share a tokenizer.
+    SAMPLED, with CHUNKS: the tokens as the student sampled them, and what it thought of them then.
     """
 
     CHUNKS = auto()
     DISTRIBUTIONS = auto()
+    SAMPLED = auto()
 
 
 class MeanOf(Enum):
@@ -63,6 +65,21 @@ class TokenReading:
 
 
 @dataclass(frozen=True)
+class Watch:
+    """What a loss shows of itself beside its value.
+
+    sums: of a batch, by name, without gradients; they are added up over batches and ranks.
+    figures: for the history, from the sums since its last point; of the first step alone they are
+        there once more, with `_at_start` after their names.
+    warnings: what to say of a history, once the training is over.
+    """
+
+    sums: Callable[[TokenReading, Batch, Any], dict[str, torch.Tensor]]
+    figures: Callable[[Mapping[str, float]], dict[str, float]]
+    warnings: Callable[[Sequence[Mapping[str, Any]]], Iterable[str]]
+
+
+@dataclass(frozen=True)
 class TokenLoss:
     """A loss from the likelihoods of tokens.
 
@@ -73,6 +90,7 @@ class TokenLoss:
     needs: Needs
     mean_of: MeanOf
     summed: Callable[[TokenReading, Batch, Any], torch.Tensor]
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from llm_distill.distillation.losses.loss import Batch
 
 
+WATCHED = "watched."
+"""Begins the names of sums that are no loss: `watched.LOSS.NAME`."""
+
+
 @dataclass(frozen=True)
 class Objective:
     """What is computed of each batch; see `batches.collate` for its names.
@@ -33,7 +37,7 @@ class Objective:
     signal: BatchSignal = field(default_factory=BatchesOfRows)
 
     def sums(self, hidden: torch.Tensor, head: Head, batch: Batch) -> dict[str, torch.Tensor]:
-        """Each named loss, summed over what it is a mean of.
+        """Each named loss, summed over what it is a mean of, and what is watched, see `WATCHED`.
 
         hidden: the student's last hidden states, [B, T, H].
         """
@@ -45,10 +49,17 @@ class Objective:
             reading = TokenReading(*head_logps(read, head, batch["targets"], self.boundary_tokens))
             for loss in by_token:
                 found[loss.name] = loss.summed(reading, batch, self.settings.of(loss))
+                found |= self._watched(loss, reading, batch)
         if divergences:
             labelled = read[batch["labelled"]]
             found |= self.signal.divergences(labelled, head, batch, divergences)
         return found
+
+    def _watched(self, loss: TokenLoss, reading: TokenReading, batch: Batch) -> dict[str, Any]:
+        if loss.watch is None:
+            return {}
+        sums = loss.watch.sums(reading, batch, self.settings.of(loss))
+        return {f"{WATCHED}{loss.name}.{name}": value for name, value in sums.items()}
 
 
 def counts(batch: Batch) -> torch.Tensor:

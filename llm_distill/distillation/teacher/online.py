@@ -87,7 +87,7 @@ class OnlineBatches:
     def collate(self, examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.Tensor]:
         scores, hidden = self.teacher.read(examples)
         if self.settings.losses.needing(Needs.CHUNKS):
-            alm, pairs = self.settings.alm, zip(examples, scores, strict=True)
+            alm, pairs = self.settings.chunking(), zip(examples, scores, strict=True)
             examples = [_with_chunks(example, own, alm) for example, own in pairs]
         batch = collate(examples, pad_token_id)
         needs_hidden = self.settings.losses.needing(Needs.DISTRIBUTIONS)

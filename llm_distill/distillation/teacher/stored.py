@@ -55,7 +55,7 @@ class StoredScores:
         self, row: Row, teacher: EncodedRow, found: AlignedRow, n_tokens: int
     ) -> tuple[Example, AlignedRow]:
         """The teacher's side of each chunk; what it seldom ends goes into the next one."""
-        alm, ends = self.settings.alm, None
+        alm, ends = self.settings.chunking(), None
         logps = self._at_tokens(row, teacher, "teacher_logps", "score the row again")
         if alm.debias:
             instead = "score it with an engine that gives them, or set alm.debias: false"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NoReturn
 
@@ -146,13 +146,15 @@ def _read_choice(request: Request, answer: dict[str, Any]) -> Completion:
         shown = choice.get("finish_reason") if isinstance(choice, dict) else None
         raise BadAnswerError(f"the answer has no text: {field} is empty (finish_reason {shown})")
     ended: FinishReason = "length" if reason in CUT else "stop"
+    logprobs = _read_logprobs(request, choice) if request.wants_logprobs else None
     return Completion(
         request.id,
         savable(text or ""),
         ended,
-        logprobs=_read_logprobs(request, choice) if request.logprobs else None,
+        logprobs=logprobs,
         reasoning=savable(read_reasoning(holder) or "") or None,
         tool_calls=tuple(calls) or None,
+        token_ids=_read_ids(choice, logprobs or ()) if request.tokens else None,
     )
 
 
@@ -185,6 +187,18 @@ def _read_logprobs(request: Request, choice: Any) -> tuple[float, ...]:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise BadAnswerError(f"the answer has no log-probabilities: got {value!r}")
     return tuple(map(float, values))
+
+
+def _read_ids(choice: Any, logprobs: Sequence[float]) -> tuple[int, ...]:
+    ids = _typed(choice, "token_ids", list)
+    for value in ids:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_TOKENS:
+            raise BadAnswerError(f"the answer's token_ids hold {value!r}")
+    if len(ids) != len(logprobs):
+        raise BadAnswerError(
+            f"the answer has {len(ids)} token_ids and {len(logprobs)} log-probabilities"
+        )
+    return tuple(ids)
 
 
 def _typed(holder: Any, field: str, kind: type) -> Any:

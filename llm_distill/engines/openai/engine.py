@@ -48,6 +48,7 @@ class OpenAIEngine:
         self._server = Server(settings, source.name, settings.served_name(source.path), budget)
         self._flights: set[_Flight[Any]] = set()
         self._scorer: Codec | None = None
+        self._gives_ids = False
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_report)
 
@@ -55,10 +56,33 @@ class OpenAIEngine:
         """Completions as they come.
 
         Raises:
-            ModelError: the server is not there, or will answer no request.
+            ModelError: the server is not there, or will answer no request, or does not give the ids
+                of tokens that are asked for.
             BudgetError: the budget does not hold the next request; all that were sent are answered.
         """
-        yield from self._answers(map(Writing, self._spoken(requests)), deque())
+        source = iter(requests)
+        first = next(source, None)
+        if first is None:
+            return
+        if first.tokens and not self._gives_ids:
+            self._check_ids(first)
+        yield from self._answers(map(Writing, self._spoken(chain([first], source))), deque())
+
+    def _check_ids(self, first: Request) -> None:
+        """Ask for one token in the form of `first`, so that no row is paid for in vain."""
+        sampling = first.sampling.model_copy(update={"max_tokens": 1})
+        is_text = isinstance(first.prompt, str)
+        prompt: Any = "1 + 1 =" if is_text else [{"role": "user", "content": "What is 1 + 1?"}]
+        probe = Writing(Request("probe", prompt, sampling, tokens=True))
+        (found,) = self._answers(iter([probe]), deque())
+        why = found.error or ""
+        if "token_ids" in why or "log-prob" in why or "logprob" in why:
+            raise ModelError(
+                f"model '{self._name}': its server does not give the ids of the tokens that it "
+                f"writes (return_token_ids), as vLLM's does: {why}; write with kind: transformers, "
+                "vllm or vllm_server, or leave keep_tokens out"
+            )
+        self._gives_ids = True
 
     def _answers(
         self, exchanges: Iterator[Exchange[Answer]], known: deque[Answer]

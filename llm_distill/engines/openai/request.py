@@ -48,8 +48,10 @@ def request_body(
         body["thinking_token_budget"] = sampling.thinking_token_budget
     if sampling.stop:
         body["stop"] = list(sampling.stop)
-    if request.logprobs:
+    if request.wants_logprobs:
         body["logprobs"] = 1 if isinstance(request.prompt, str) else True
+    if request.tokens:
+        body["return_token_ids"] = True
     if request.structure is not None:
         body.update(_structure(request.structure))
     kept = {name: value for name, value in {**body, **extra}.items() if name not in leave_out}

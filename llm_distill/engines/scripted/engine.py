@@ -9,8 +9,10 @@ import importlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llm_distill.engines.base import (
     Completion,
@@ -26,7 +28,10 @@ from llm_distill.rows.records import read_jsonl
 
 if TYPE_CHECKING:
     from llm_distill.engines.scripted.settings import ScriptedSettings
+    from llm_distill.models.sources import ModelSource
 
+LOGPROB = -1.0
+"""Of each token, in nats: a table has no likelihoods, and a trial needs some."""
 ROW = '{"contains": "text of a prompt", "completion": "the answer"}'
 Answer = Callable[[Request], str | None]
 
@@ -34,13 +39,16 @@ Answer = Callable[[Request], str | None]
 class ScriptedEngine:
     """Answers each request by itself, in order; see `ScriptedSettings` for the two sources.
 
-    Temperature, seed and log-probabilities mean nothing here; `stop` and `max_tokens` do.
+    Temperature, seed and log-probabilities mean nothing here; `stop` and `max_tokens` do. Where
+    tokens are asked for, they are those of its model's tokenizer, each of LOGPROB.
 
     Raises:
         ConfigError: neither or both sources are set, or the one that is cannot be used.
     """
 
-    def __init__(self, settings: ScriptedSettings) -> None:
+    def __init__(self, settings: ScriptedSettings, source: ModelSource | None = None) -> None:
+        """source: of the model that it stands in for; needed for tokens."""
+        self._stands_for = source
         if (settings.answers is None) == (settings.function is None):
             raise ConfigError(
                 "a scripted engine needs one of engine.answers (a JSON Lines file) and "
@@ -69,7 +77,21 @@ class ScriptedEngine:
                 )
             else:
                 text, reason, n_words = _cut(text, request.sampling)
-                yield Completion(request.id, text, reason, len(prompt.split()), n_words)
+                done = Completion(request.id, text, reason, len(prompt.split()), n_words)
+                yield self._with_tokens(done) if request.tokens else done
+
+    def _with_tokens(self, done: Completion) -> Completion:
+        assert self._stands_for is not None
+        ids = self._tokenizer(done.text, add_special_tokens=False)["input_ids"]
+        ids = [*ids, *[self._tokenizer.eos_token_id] * (done.finish_reason == "stop")]
+        return replace(done, token_ids=tuple(ids), logprobs=(LOGPROB,) * len(ids))
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from llm_distill.models.sources import load_tokenizer
+
+        assert self._stands_for is not None
+        return load_tokenizer(self._stands_for.readable, is_alone=True)
 
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
         """Not possible.

@@ -66,7 +66,7 @@ class ScriptedSettings(EngineSettings):
         """See `EngineSettings.open`."""
         from llm_distill.engines.scripted.engine import ScriptedEngine
 
-        return ScriptedEngine(self)
+        return ScriptedEngine(self, source)
 
 
 def _module_file(function: str) -> Path | None:

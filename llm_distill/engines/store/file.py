@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS completions (
     created REAL NOT NULL,          -- seconds since 1970
     checksum INTEGER NOT NULL,
     text TEXT NOT NULL,
-    token_ids BLOB,                 -- of a score, its ranks, the likeliest: int32, as here
+    token_ids BLOB,                 -- where asked for; of a score, its ranks, the likeliest: int32
     logprobs BLOB,                  -- float64, as the machine has it
     n_prompt_tokens INTEGER NOT NULL,
     n_completion_tokens INTEGER NOT NULL,

@@ -118,10 +118,12 @@ class StoredAnswers:
         """
         sampling = request.sampling
         structure = request.structure
-        tools = {"tools": request.tools} if request.tools else {}
+        later: dict[str, Any] = {"tools": request.tools} if request.tools else {}
+        if request.tokens:
+            later["tokens"] = True
         return digest(
             {
-                **tools,
+                **later,
                 "model": self._model[0],
                 "prompt": request.prompt,
                 "sampling": self._dumped(sampling),
@@ -147,7 +149,7 @@ class StoredAnswers:
         if found is None:
             return None
         was_cut, content = found
-        text, _, logprobs, n_prompt, n_completion, _, reasoning, calls, thought_cut = content
+        text, ids, logprobs, n_prompt, n_completion, _, reasoning, calls, thought_cut = content
         return Completion(
             request.id,
             text,
@@ -158,6 +160,7 @@ class StoredAnswers:
             reasoning=reasoning,
             tool_calls=None if calls is None else tuple(json.loads(calls)),
             thought_cut=None if thought_cut is None else bool(thought_cut),
+            token_ids=None if ids is None else _numbers("i", ids),
         )
 
     def keep(self, key: Key, done: Completion) -> None:
@@ -166,10 +169,11 @@ class StoredAnswers:
             return
         request, limit = key
         logprobs = None if done.logprobs is None else array("d", done.logprobs).tobytes()
+        ids = None if done.token_ids is None else array("i", done.token_ids).tobytes()
         # Servers count thoughts too, and more than max_tokens would never be found again.
         tokens = done.n_prompt_tokens, min(done.n_completion_tokens, limit)
         calls = None if done.tool_calls is None else json.dumps(done.tool_calls)
-        content = [done.text, None, logprobs, *tokens, done.cost, done.reasoning, calls]
+        content = [done.text, ids, logprobs, *tokens, done.cost, done.reasoning, calls]
         content.append(None if done.thought_cut is None else int(done.thought_cut))
         cut = limit if done.finish_reason == "length" else 0
         self._store.keep(request, cut, self._model, content)

@@ -224,7 +224,7 @@ class TransformersEngine:
     def _completion(self, prompt: Prompt, written: Written, row: int) -> Completion:
         length = int(written.lengths[row])
         logprobs = None
-        if prompt.request.logprobs:
+        if prompt.request.wants_logprobs:
             logprobs = tuple(written.logprobs[row, :length].tolist())
         tokens = written.tokens[row, :length].tolist()
         return self._codec.completion(prompt, tokens, bool(written.stopped[row]), logprobs)

@@ -34,7 +34,7 @@ class Written:
         self._stops = [request.sampling.stop for request in requests]
         self._candidates = stops.candidates(self._stops)
         self._limits = torch.tensor(limits)
-        self._wants_logprobs = any(request.logprobs for request in requests)
+        self._wants_logprobs = any(request.wants_logprobs for request in requests)
         n, most = len(requests), max(limits)
         self.tokens = torch.zeros(n, most, dtype=torch.long)
         self.logprobs = torch.zeros(n, most if self._wants_logprobs else 0)

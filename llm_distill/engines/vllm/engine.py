@@ -143,7 +143,7 @@ class VLLMEngine:
             stop=list(wanted.stop),
             stop_token_ids=self._ends,
             seed=request.seed % 2**63,  # vLLM takes -1 for none
-            logprobs=0 if request.logprobs else None,  # of the chosen token only
+            logprobs=0 if request.wants_logprobs else None,  # of the chosen token only
             structured_outputs=structure,
             thinking_token_budget=wanted.thinking_token_budget,
             detokenize=bool(wanted.stop),  # to find stop strings; the text is decoded from tokens
@@ -160,7 +160,7 @@ class VLLMEngine:
                 prompt.request.id, "", "error", len(prompt.tokens), len(tokens), error=error
             )
         logprobs = None
-        if prompt.request.logprobs:
+        if prompt.request.wants_logprobs:
             steps = zip(tokens, written.logprobs, strict=False)
             logprobs = tuple(step[token].logprob for token, step in steps)
         stopped = written.finish_reason == "stop"

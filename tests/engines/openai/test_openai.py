@@ -36,6 +36,7 @@ from llm_distill.models.sources import ModelSource
 from tests.engines.loopback import (
     Call,
     Loopback,
+    answer_to,
     cut,
     cut_in_the_middle,
     dribble,
@@ -594,3 +595,45 @@ def test_a_proxy_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("no_proxy", "localhost")
     assert find("http://example.org/v1") == "http://proxy:3128"
     assert find("http://localhost:8000/v1") is None
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_the_tokens_that_a_server_wrote(server: Loopback, text: bool) -> None:
+    async def answer(call: Call) -> web.StreamResponse:
+        assert call.body["return_token_ids"] is True
+        assert call.body["logprobs"] == (1 if text else True)
+        logprobs = {"token_logprobs": [-0.5, -1.0]}
+        if not text:
+            logprobs = {"content": [{"token": "x", "logprob": v} for v in (-0.5, -1.0)]}  # type: ignore[dict-item]
+        return web.json_response(answer_to(call, token_ids=[7, 2], logprobs=logprobs))
+
+    server.answer = answer
+    engine = open_on(server.url)
+    for _ in range(2):
+        (done,) = engine.generate([request(text=text, tokens=True)])
+        assert (done.token_ids, done.logprobs) == ((7, 2), (-0.5, -1.0))
+    assert [call.body["max_tokens"] for call in server.calls] == [1, 10, 10]
+
+
+@pytest.mark.parametrize("logprobs", [None, {"token_logprobs": [-0.5]}])
+def test_a_server_that_gives_no_ids_is_asked_for_one_token_only(
+    server: Loopback, logprobs: Any
+) -> None:
+    async def answer(call: Call) -> web.StreamResponse:
+        return web.json_response(answer_to(call, logprobs=logprobs))
+
+    server.answer = answer
+    with pytest.raises(ModelError, match=r"does not give the ids .*; write with kind: transf"):
+        list(open_on(server.url).generate([request(text=True, tokens=True)]))
+    assert [call.body["max_tokens"] for call in server.calls] == [1]
+
+
+def test_ids_that_do_not_fit_their_log_probabilities_are_a_bad_row(server: Loopback) -> None:
+    async def answer(call: Call) -> web.StreamResponse:
+        n_ids = 1 if call.body["max_tokens"] == 1 else 3
+        given = {"token_ids": [7] * n_ids, "logprobs": {"token_logprobs": [-0.5]}}
+        return web.json_response(answer_to(call, **given))
+
+    server.answer = answer
+    (done,) = open_on(server.url).generate([request(text=True, tokens=True)])
+    assert done.error == "the answer has 3 token_ids and 1 log-probabilities"

@@ -286,3 +286,17 @@ def test_what_a_server_counts_beyond_the_limit_is_found_again(opened):
     keep(opened(), limited(8), Completion("r", "four", "stop", 7, 500))
     assert find(opened(), limited(8)) == Completion("r", "four", "stop", 7, 8)
     assert find(opened(), limited(7)) is None
+
+
+def test_tokens_are_kept_and_a_completion_without_them_is_another(
+    opened: Callable[..., StoredAnswers],
+) -> None:
+    stored, asked = opened(), replace(REQUEST, tokens=True)
+    keep(stored, REQUEST, Completion("r", "4", "stop", 3, 2))
+    assert find(stored, asked) is None
+    done = Completion("r", "5", "stop", 3, 2, logprobs=(-0.5, -1e-3), token_ids=(7, 151_643))
+    keep(stored, asked, done)
+    assert find(stored, asked) == done
+    found = find(stored, REQUEST)
+    assert found is not None
+    assert (found.text, found.token_ids) == ("4", None)

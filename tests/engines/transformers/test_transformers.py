@@ -15,7 +15,13 @@ from typing import Any
 import pytest
 import torch
 
-from llm_distill.engines.base import Completion, Request, SamplingSettings, StructuredOutput
+from llm_distill.engines.base import (
+    Completion,
+    Request,
+    SamplingSettings,
+    ScoreRequest,
+    StructuredOutput,
+)
 from llm_distill.engines.transformers.engine import TransformersEngine
 from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.errors import ModelError
@@ -417,3 +423,27 @@ def test_structured_output_is_refused_and_says_who_can(tiny: ModelSource) -> Non
     request = Request("r", "The", greedy(), structure=StructuredOutput(choice=("a", "b")))
     with pytest.raises(ModelError, match=r"request 'r'.*model 'tiny' to vllm or openai"):
         list(engine.generate([request]))
+
+
+def test_tokens_are_those_that_were_sampled_each_with_its_own_likelihood(tiny: ModelSource) -> None:
+    sampling = SamplingSettings(temperature=1.5, top_k=60, max_tokens=40)
+    requests = requests_for(sampling, tokens=True)
+    engine = TransformersEngine(tiny, TransformersSettings(batch_size=3, device="cpu"))
+    tokenizer = load_tokenizer(tiny)
+    found = {done.id: done for done in engine.generate(requests)}
+    asked = []
+    for request in requests:
+        done = found[request.id]
+        assert done.token_ids is not None
+        assert done.logprobs is not None
+        assert len(done.token_ids) == len(done.logprobs) == done.n_completion_tokens
+        assert (done.token_ids[-1] == tokenizer.eos_token_id) == (done.finish_reason == "stop")
+        assert decode(tiny, list(done.token_ids)) == done.text
+        prompt = tokenizer(request.prompt)["input_ids"]
+        asked.append(ScoreRequest(request.id, prompt, done.token_ids))
+    assert {done.finish_reason for done in found.values()} == {"stop", "length"}
+    for score in engine.score(asked):  # at temperature 1, whatever it was sampled at
+        assert score.logprobs == pytest.approx(found[score.id].logprobs, abs=1e-4)
+    again = [tokenizer.encode(done.text, add_special_tokens=False) for done in found.values()]
+    written = [[id_ for id_ in d.token_ids or () if id_ != 2] for d in found.values()]
+    assert again != written  # a text that is read again is not always what was sampled

@@ -456,3 +456,19 @@ def test_nothing_remains_after_close(opened: Open, tiny: ModelSource) -> None:
     engine.close()
     assert not torch.distributed.is_initialized()
     assert len(load_tokenizer(tiny)) > 0
+
+
+def test_the_tokens_that_it_sampled(opened: Open, reference: TransformersEngine) -> None:
+    sampling = SamplingSettings(temperature=1.2, max_tokens=16)
+    asked = [Request(q[:20], chat(q), sampling, seed=3, tokens=True) for q in questions(4)]
+    engine = opened()
+    done = answers(engine, asked)
+    requests = []
+    for request in asked:
+        found = done[request.id]
+        assert found.token_ids is not None
+        assert len(found.token_ids) == found.n_completion_tokens
+        tokens = engine._codec.read(request).tokens
+        requests.append(ScoreRequest(request.id, tokens, found.token_ids))
+    for score in reference.score(requests):
+        assert done[score.id].logprobs == pytest.approx(score.logprobs, abs=1e-3)

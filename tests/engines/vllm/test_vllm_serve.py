@@ -287,3 +287,31 @@ def test_more_likeliest_tokens_than_it_gives_are_refused_before_anything_is_scor
 ) -> None:
     with pytest.raises(ModelError, match="--max-logprobs"):
         list(server.score([ScoreRequest("a", "It says:", " no", top_k=21)]))
+
+
+@pytest.mark.parametrize("is_chat", [True, False])
+def test_the_tokens_that_it_sampled(url: str, is_chat: bool) -> None:
+    """Their ids with the end that the model wrote, and likelihoods at temperature 1."""
+    own = TransformersEngine(SMOLLM2, TransformersSettings(batch_size=8, device="cpu"))
+    sampling = SamplingSettings(temperature=0.7, top_k=5, max_tokens=24)
+    prompts = [chat(f"Say {n} in a word.") if is_chat else f"{n} + 1 =" for n in range(6)]
+    asked = [Request(str(n), p, sampling, seed=n, tokens=True) for n, p in enumerate(prompts)]
+    engine = OpenAISettings(kind="openai", base_url=url, model=SERVED).open(SMOLLM2, Budget(None))
+    try:
+        done = {found.id: found for found in engine.generate(asked)}
+    finally:
+        engine.close()
+    requests = []
+    for request in asked:
+        found = done[request.id]
+        assert found.error is None
+        assert found.token_ids is not None
+        assert len(found.token_ids) == found.n_completion_tokens
+        ended = found.token_ids[-1] in own._codec._ends
+        assert ended == (found.finish_reason == "stop")
+        written = list(found.token_ids[:-1] if ended else found.token_ids)
+        assert own._codec.text(written) == found.text
+        requests.append(ScoreRequest(request.id, own._codec.read(request).tokens, found.token_ids))
+    assert any(found.finish_reason == "stop" for found in done.values()) or not is_chat
+    for score in own.score(requests):
+        assert done[score.id].logprobs == pytest.approx(score.logprobs, abs=1e-3)
