@@ -59,16 +59,35 @@ class RowPreparation:
         self.report.n_rows += 1
         tools, is_open = self.tools(row), self.is_open(row)
         student = self.student.encode(self.turns(row), tools, is_open=is_open)
+        if self.teacher is None or self.signal is None:
+            return self.example(row, student, None)
+        return self.example(row, student, self.read(row, is_open=is_open))
+
+    def read(self, row: Row, *, is_open: bool) -> EncodedRow:
+        """The row as the teacher reads it.
+
+        Raises:
+            UnusableRowError: it cannot.
+        """
+        assert self.teacher is not None
+        try:
+            tools = self.tools(row)
+            return self.teacher.encode(self.teacher_turns(row), tools, is_open=is_open)
+        except UnusableRowError as error:
+            raise UnusableRowError(f"for the teacher: {error}") from error
+
+    def example(self, row: Row, student: EncodedRow, teacher: EncodedRow | None) -> Example:
+        """What the training loop reads of a row that both have encoded.
+
+        Raises:
+            UnusableRowError, DataError: as `encode` does.
+        """
         index = in_loss(student)
         labels = np.full(len(student.ids), NO_LOSS, np.int32)
         labels[index] = student.ids[index]
         example: Example = {"input_ids": student.ids, "labels": labels}
-        if self.teacher is None or self.signal is None:
+        if teacher is None or self.signal is None:
             return example
-        try:
-            teacher = self.teacher.encode(self.teacher_turns(row), tools, is_open=is_open)
-        except UnusableRowError as error:
-            raise UnusableRowError(f"for the teacher: {error}") from error
         example |= self.signal.of_tokens(row, teacher)
         compares_tokens = self.settings.losses.needing(Needs.DISTRIBUTIONS)
         if compares_tokens and not np.array_equal(
@@ -88,7 +107,7 @@ class RowPreparation:
             if str(error) == DIFFERENT:
                 self.report.differs(row, teacher, student)
             raise
-        if not len(found.is_end):
+        if student.contents and not len(found.is_end):
             raise UnusableRowError("no chunk to compare")
         columns, compared = signal.of_chunks(row, teacher, found, len(student.ids))
         self.report.add(compared, student)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from llm_distill.distillation.rollouts.settings import RolloutSettings
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.models.sources import ModelSource
 from tests.distillation import trainers
@@ -20,6 +21,7 @@ RUNS = {
     "fixed": ("fixed", 1),
     "grad_mag": ("grad_mag", 1),
     "grad_mag, accumulated": ("grad_mag", 2),
+    "rollouts": ("fixed", 2),
 }
 
 
@@ -31,10 +33,17 @@ def trained(folder: Path, n_ranks: int) -> dict[str, torch.Tensor]:
     """
     teacher = ModelSource("teacher", str(folder / "teacher"))
     student = ModelSource("student", str(folder / "student"), prompt_format="text")
+    twin = ModelSource("twin", str(folder / "twin"), prompt_format="text")
     found = {}
     for name, (combine, times) in RUNS.items():
+        settings, of_teacher, rollouts = DistillSettings(combine=combine), teacher, None
+        if name == "rollouts":
+            # Of a teacher with the same tokenizer, as the texts of a random model are no text.
+            settings = DistillSettings(losses={"alm": 1.0, "sft": 1.0})
+            rollouts, of_teacher = RolloutSettings(share=0.5, max_tokens=16), twin
         made = trainers.trainer(
-            *(student, teacher, DistillSettings(combine=combine), folder / f"of {n_ranks}"),
+            *(student, of_teacher, settings, folder / f"of {n_ranks}"),
+            rollouts=rollouts,
             max_steps=STEPS,
             gradient_accumulation_steps=1 if n_ranks == 1 else times,
             per_device_train_batch_size=8 if n_ranks == 1 else 8 // n_ranks // times,
