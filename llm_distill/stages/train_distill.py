@@ -181,6 +181,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
     def labelled(self, source: ModelSource) -> Callable[[Row], list[Labelled]]:
         """See `training.data.Labelled`; of the student."""
         from llm_distill.distillation.alignment.encoding import row_encoder
+        from llm_distill.distillation.rollouts.rows import STAND_IN
         from llm_distill.distillation.teacher.scoring import in_loss
         from llm_distill.models.sources import context_length
         from llm_distill.training.data import labelled
@@ -194,6 +195,10 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         turns, tools = self.turns(), self.tools()
 
         def of(row: Row) -> list[Labelled]:
+            if self._unread():  # the student writes the completion, whatever the row has
+                given = encoder.encode(turns(self.with_text(row, STAND_IN)), tools(row))
+                ids = given.ids[: given.n_given].tolist()
+                return [labelled(encoder.tokenizer, ids, [False] * len(ids))]
             encoded = encoder.encode(turns(row), tools(row), is_open=self.is_open(row))
             index = set(in_loss(encoded).tolist())
             ids = encoded.ids.tolist()

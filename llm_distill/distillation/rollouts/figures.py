@@ -18,7 +18,7 @@ TRUNCATED = "rollouts/truncated"
 NAMES = ("rollouts/tokens", TRUNCATED, "rollouts/empty", "rollouts/repeated", "rollouts/left_out")
 """In the history: the mean number of tokens, without the end; and shares of the texts: cut by
 max_tokens; without any text; the mean share of 4-grams that a text has had before; and those that
-could not be compared with the teacher."""
+could not be compared with the teacher, or not to their end."""
 
 
 def nothing_written() -> torch.Tensor:

@@ -25,8 +25,8 @@ from llm_distill.rows.unusable import UnusableRowError
 STAND_IN = "."
 """In place of a completion that a row does not have, while its prompt is encoded."""
 
-MOST_PARTS = 3
-"""Tokens of a character of which one is missing."""
+LONGEST_CHARACTER = 4
+"""In bytes of UTF-8."""
 
 Finish = Literal["end", "stop", "length"]
 
@@ -118,7 +118,7 @@ class RolloutRows(RowPreparation):
             row = self.with_text(row, written.text)
             student = self.student.encode(self.turns(row), self.tools(row))
         else:
-            ids = written.ids if self._reads_alike else self._whole_characters(written)
+            ids = written.ids if self._reads_alike else self._comparable(written)
             student = self.student.written(student_given, ids)
         if self._reads_alike:
             teacher = self.teacher.written(teacher_given, student.ids[student.n_given :].tolist())
@@ -131,25 +131,36 @@ class RolloutRows(RowPreparation):
         """The prompt alone, with no token in the loss."""
         return {**self._prompt_alone(example, row), "is_rollout": True}
 
-    def _whole_characters(self, written: Written) -> tuple[int, ...]:
-        """Without the last tokens where max_tokens cut within a character."""
-        ids, table = written.ids, self.student.table
-        while written.finish == "length" and ids and not _is_text(table.text(ids)):
-            ids = ids[:-1]
-            if len(written.ids) - len(ids) == MOST_PARTS:
-                return written.ids
-        return ids
+    def _comparable(self, written: Written) -> tuple[int, ...]:
+        """As far as it is text: a special token, or a part of a character, is none.
+
+        What comes before is compared, without an end. Left out whole, a text that goes wrong late
+        would teach nothing, and texts that go wrong would become more.
+        """
+        n = len(written.ids) - (written.finish == "end")
+        said, table = np.asarray(written.ids[:n], dtype=np.int64), self.student.table
+        if (said >= len(table.lengths)).any():
+            n = int(np.argmax(said >= len(table.lengths)))
+            self.report.dropped["a token that the tokenizer does not have"] += 1
+        elif table.is_special[said].any():
+            n = int(np.argmax(table.is_special[said]))
+            self.report.dropped["a special token in the text"] += 1
+        data = table.text(said[:n])
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            place = error.start
+            # max_tokens may have cut within the last character, which is not the student's doing.
+            if written.finish != "length" or len(data) - place >= LONGEST_CHARACTER:
+                self.report.dropped["half a character in the text"] += 1
+            n = int(np.searchsorted(np.cumsum(table.lengths[said[:n]]), place, side="right"))
+        return written.ids if n == len(said) else written.ids[:n]
 
     def _of_another_tokenizer(
         self, row: Row, student: EncodedRow, given: Sequence[int], end: int
     ) -> EncodedRow:
         """The same text as tokens of the teacher. end: what ends its answer, −1 for nothing."""
         (content,) = student.contents
-        said = student.ids[content.start : content.end]
-        if self.student.table.is_special[said].any():
-            raise UnusableRowError("a special token in the text")
-        if not _is_text(content.text):
-            raise UnusableRowError("half a character in the text")
         if content.text:
             text = content.text.decode()
             return self.read(self.with_text(row, text), is_open=not content.is_closed)
@@ -175,14 +186,6 @@ def given(example: Example) -> tuple[list[int], list[int]]:
     sides = (("input_ids", of.n_given), ("teacher_ids", of.teacher_n_given))
     student, teacher = (np.asarray(example[name])[:n].tolist() for name, n in sides)
     return student, teacher
-
-
-def _is_text(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _read_alike(teacher: RowEncoder, student: RowEncoder) -> bool:

@@ -22,6 +22,7 @@ class RolloutSettings(BaseModel):
 
     share: float = Field(
         1.0,
+        ge=0,
         le=1,
         description="of the rows of each step, how many the student answers itself (GKD's λ); the "
         "others keep their completion; with 1 rows need a prompt alone",
@@ -48,7 +49,7 @@ class RolloutSettings(BaseModel):
     @field_validator("share")
     @classmethod
     def _some(cls, value: float) -> float:
-        if not value > 0:
+        if value == 0:
             raise ValueError(
                 "expected above 0 and at most 1; to train on the rows' own completions alone leave "
                 "rollouts out"

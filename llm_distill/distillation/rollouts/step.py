@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -39,7 +38,6 @@ class Rollouts:
     max_left_out: float
     warn: Callable[[str], None]
     sums: torch.Tensor = field(default_factory=figures.nothing_written)
-    _reasons: Counter[str] = field(default_factory=Counter)
     _has_warned: bool = False
 
     def __post_init__(self) -> None:
@@ -69,15 +67,17 @@ class Rollouts:
         prompts = [given(example)[0] for example in examples]
         seeds = [derive_seed(self.seed, "rollout", row["id"], step) for row in rows]
         texts = self._writer.write(model, prompts, seeds)
-        n_left_out = 0
+        reasons = self._preparation.report.dropped
+        before = reasons.total()
         for (place, index), row, example, text in zip(chosen, rows, examples, texts, strict=True):
+            counted = reasons.total()
             try:
                 place[index] = self._preparation.of_text(row, example, text)
             except UnusableRowError as error:
-                n_left_out += 1
-                self._reasons[str(error)] += 1
+                if reasons.total() == counted:
+                    reasons[str(error)] += 1
                 place[index] = self._preparation.without_text(row, example)
-        self.sums += figures.sums(texts, n_left_out)
+        self.sums += figures.sums(texts, reasons.total() - before)
         return found
 
     def point(self, total: torch.Tensor) -> dict[str, float]:
@@ -87,10 +87,10 @@ class Rollouts:
         left_out = found.get("rollouts/left_out", 0.0)
         if left_out > self.max_left_out and not self._has_warned:
             self._has_warned = True
-            why = ", ".join(f"{n} {reason}" for reason, n in self._reasons.most_common(3))
+            most = self._preparation.report.dropped.most_common(3)
+            why = ", ".join(f"{n} {reason}" for reason, n in most)
             self.warn(
                 f"{left_out:.0%} of what the student writes cannot be compared with the teacher, "
-                f"and counts for nothing: {why}"
+                f"and counts for nothing from there on: {why}"
             )
-        self._reasons.clear()
         return found
