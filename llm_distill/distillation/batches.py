@@ -32,6 +32,7 @@ def collate(examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.T
     positions: [N], into the hidden states as [B · T, H]. targets: [N], the token that follows; 0
         where none is asked for.
     labelled: [L], the positions whose target counts in the losses by token, as indices of N.
+    own: those of them that are in texts of the rows' own, and not in what the student wrote.
     chunk_of: [N], the chunk that the target belongs to, −1 for none.
     chunk_logps: float32 [C]. chunk_open: bool [C], log p(boundary) counts, at chunk_ends [C], of N.
     Where the rows have them, rollout_logps: float32 [N], of the targets; chunk_is_token: bool [C];
@@ -48,6 +49,7 @@ def collate(examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.T
         read = _read(example)
         read["positions"] += row * longest
         read["labelled"] += n_read
+        read["own"] += n_read
         read["chunk_ends"] += n_read
         read["chunk_of"][read["chunk_of"] >= 0] += n_chunks
         n_read += len(read["positions"])
@@ -71,10 +73,12 @@ def _read(example: Example) -> dict[str, NDArray[Any]]:
     positions = np.union1d(before, ends[ends >= 0])
     follows = np.minimum(positions + 1, len(tokens) - 1)
     is_target = np.isin(positions, before)
+    labelled = np.searchsorted(positions, np.flatnonzero(is_labelled) - 1)
     return {
         "positions": positions,
         "targets": np.where(is_target, tokens[follows], 0),
-        "labelled": np.searchsorted(positions, np.flatnonzero(is_labelled) - 1),
+        "labelled": labelled,
+        "own": labelled[:0] if example.get("is_rollout") else labelled.copy(),
         "chunk_of": np.where(is_target, chunk_of[follows], -1),
         "chunk_logps": np.asarray(example.get("chunk_logps", ()), dtype=np.float32),
         "chunk_open": ends >= 0,

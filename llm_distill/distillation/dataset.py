@@ -65,17 +65,35 @@ class RowPreparation:
         DataError: its scores are not those of this teacher for this row.
         """
         self.report.n_rows += 1
-        student = self._encoded(self.student, row, self.turns(row))
+        student = self._encoded(self.student, row, self.turns(row), self.is_open(row))
+        if self.teacher is None or self.signal is None:
+            return self.example(row, student, None)
+        return self.example(row, student, self.read(row, is_open=self.is_open(row)))
+
+    def read(self, row: Row, *, is_open: bool) -> EncodedRow:
+        """The row as the teacher reads it.
+
+        Raises:
+            UnusableRowError: it cannot.
+        """
+        assert self.teacher is not None
+        try:
+            return self._encoded(self.teacher, row, self.teacher_turns(row), is_open)
+        except UnusableRowError as error:
+            raise UnusableRowError(f"for the teacher: {error}") from error
+
+    def example(self, row: Row, student: EncodedRow, teacher: EncodedRow | None) -> Example:
+        """What the training loop reads of a row that both have encoded.
+
+        Raises:
+            UnusableRowError, DataError: as `encode` does.
+        """
         index = in_loss(student)
         labels = np.full(len(student.ids), NO_LOSS, np.int32)
         labels[index] = student.ids[index]
         example: Example = {"input_ids": student.ids, "labels": labels}
-        if self.teacher is None or self.signal is None:
+        if teacher is None or self.signal is None:
             return example
-        try:
-            teacher = self._encoded(self.teacher, row, self.teacher_turns(row))
-        except UnusableRowError as error:
-            raise UnusableRowError(f"for the teacher: {error}") from error
         example |= self.signal.of_tokens(row, teacher)
         compares_tokens = self.settings.losses.needing(Needs.DISTRIBUTIONS)
         if compares_tokens and not np.array_equal(
@@ -90,10 +108,12 @@ class RowPreparation:
             example |= self._chunks(row, self.signal, teacher, student)
         return example
 
-    def _encoded(self, encoder: RowEncoder, row: Row, turns: Sequence[Message] | str) -> EncodedRow:
+    def _encoded(
+        self, encoder: RowEncoder, row: Row, turns: Sequence[Message] | str, is_open: bool
+    ) -> EncodedRow:
         """As it was sampled, where that was with the encoder's own tokens."""
         sampled = sampled_ids(row, encoder.vocabulary)
-        return encoder.encode(turns, self.tools(row), is_open=self.is_open(row), sampled=sampled)
+        return encoder.encode(turns, self.tools(row), is_open=is_open, sampled=sampled)
 
     def _chunks(
         self, row: Row, signal: TeacherSignal, teacher: EncodedRow, student: EncodedRow
@@ -105,7 +125,7 @@ class RowPreparation:
             if str(error) == DIFFERENT:
                 self.report.differs(row, teacher, student)
             raise
-        if not len(found.is_end):
+        if student.contents and not len(found.is_end):
             raise UnusableRowError("no chunk to compare")
         columns, compared = signal.of_chunks(row, teacher, found, len(student.ids))
         self.report.add(compared, student)

@@ -159,6 +159,23 @@ class RowText(PromptedRow, TurnSettings):
         prompt = self.prompt()
         return lambda row: turns_of(row, self.completion_column, prompt)
 
+    def with_text(self, row: Row, text: str) -> Row:
+        """The row with another text as its completion, or as its conversation's last answer.
+
+        Raises:
+            UnusableRowError: there is no conversation.
+        """
+        if self.messages_column is None:
+            return {**row, self.completion_column: text}
+        from llm_distill.distillation.alignment.encoding import messages_of
+
+        messages = messages_of(row, self.messages_column)
+        answers = [i for i, turn in enumerate(messages) if turn["role"] == "assistant"]
+        if not answers:
+            raise UnusableRowError("no assistant turn")
+        answer: Message = {"role": "assistant", "content": text}
+        return {**row, self.messages_column: [*messages[: answers[-1]], answer]}
+
     def is_open(self, row: Row) -> bool:
         """Whether the row's last text goes on: its end is not in the loss.
 

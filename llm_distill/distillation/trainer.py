@@ -17,6 +17,7 @@ from llm_distill.distillation.lm_head.model_head import backbone_of, head_of, un
 from llm_distill.distillation.losses.loss import MeanOf
 from llm_distill.distillation.losses.objective import WATCHED, Objective, counts
 from llm_distill.distillation.losses.watching import Watching
+from llm_distill.distillation.rollouts.figures import check_length
 from llm_distill.distillation.teacher.signal import BatchesOfRows, TeacherSignal
 from llm_distill.errors import ModelError
 from llm_distill.methods.loss_weights import grad_mag_weights
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from llm_distill.distillation.alignment.encoding import RowEncoder
     from llm_distill.distillation.losses.loss import Batch
+    from llm_distill.distillation.rollouts.step import Passes, Rollouts
     from llm_distill.distillation.settings import DistillSettings
 
 Collate = Callable[[Sequence[Any]], dict[str, torch.Tensor]]
@@ -49,9 +51,17 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
 
     loss_is_scaled_for_ga = True  # it is divided by what the whole step has
 
-    def __init__(self, objective: Objective, collate: Collate, **settings: Any) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        collate: Collate,
+        rollouts: Rollouts | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(**settings)
-        self.data_collator = collate
+        # Batches are read one ahead, before the weights are those that the student writes with.
+        self.data_collator = collate if rollouts is None else list
+        self._collate, self._rollouts = collate, rollouts
         boundary_tokens = objective.boundary_tokens
         boundary_tokens = None if boundary_tokens is None else boundary_tokens.to(self.args.device)
         self._objective = replace(objective, boundary_tokens=boundary_tokens)
@@ -77,6 +87,8 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
         """The batches of an optimizer step; what its means are over is counted here."""
         batches, n_items = super().get_batch_samples(*args, **kwargs)
+        if self._rollouts is not None:
+            batches = self._with_rollouts(self._rollouts, batches)
         if batches:
             own = [batch for batch, n in zip(batches, self.own_rows, strict=True) if n]
             counted = sum(map(counts, own), torch.zeros(len(MeanOf), dtype=torch.int64))
@@ -90,6 +102,16 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
             self._n_steps += 1
             self._watched.is_first = self.state.global_step == 0
         return batches, n_items
+
+    def _with_rollouts(self, rollouts: Rollouts, passes: Passes) -> list[Batch]:
+        """The batches of a step; rows that are held out keep their own text."""
+        if passes and torch.is_grad_enabled():
+            assert self._shares is not None
+            step = self.state.global_step
+            places = self._shares.places(step, self.args.process_index)
+            with self.accelerator.autocast():
+                passes = rollouts.of_step(self.model, passes, places, step)
+        return [self._collate(examples) for examples in passes]
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any
@@ -130,6 +152,12 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
             for name, value in self._watched.figures(self.accelerator).items():
                 logs[before + name] = value
             self._logged, self._n_steps = {}, 0
+        if self._rollouts is not None and "loss" in logs:
+            total = self._rollouts.sums.to(self.args.device)
+            found = self._rollouts.point(self.accelerator.reduce(total, "sum"))
+            most = self._rollouts.settings.max_truncated
+            check_length(self.state.log_history, found, most)
+            logs |= found
         super().log(logs, start_time)
 
     def _parts(self, model: Any, batch: Batch, n_rows: int) -> Parts:
@@ -196,11 +224,12 @@ def distill_trainer(
     settings: DistillSettings,
     signal: TeacherSignal | None,
     held_out: Dataset | None = None,
+    rollouts: Rollouts | None = None,
 ) -> DistillTrainer:
     """The trainer.
 
     dataset, held_out: as `dataset.prepared` makes them, with the same signal. signal: None where no
-        loss needs a teacher.
+        loss needs a teacher. rollouts: the student answers rows of `dataset` itself.
 
     Raises:
         ModelError: the model's output layer is not known (see `head_of`), grad_mag has nothing to
@@ -219,6 +248,7 @@ def distill_trainer(
     return DistillTrainer(
         Objective(settings, boundary_tokens, said),
         partial(said.collate, pad_token_id=student.tokenizer.pad_token_id),
+        rollouts,
         model=model,
         args=config,
         train_dataset=dataset,

@@ -52,12 +52,13 @@ def habits(answers: Sequence[Answer]) -> Habits:
     return Habits(
         ended=fmean(ended for _, ended in answers),
         length=float(median(len(ids) for ids, _ in answers)),
-        repeated=fmean(_repeated(ids) for ids, _ in answers),
+        repeated=fmean(repeated(ids) for ids, _ in answers),
         same=max(counts.values()) / len(answers),
     )
 
 
-def _repeated(ids: Sequence[int]) -> float:
+def repeated(ids: Sequence[int]) -> float:
+    """The share of an answer's 4-grams that it has written before."""
     grams = [tuple(ids[i : i + GRAM]) for i in range(len(ids) - GRAM + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 

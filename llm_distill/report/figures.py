@@ -15,6 +15,12 @@ ENDS = (0.1, 0.2, 0.4, 0.6, 0.8)
 # What a training's history holds: key -> what it is called. Points without it are skipped.
 CURVES = {
     "loss": {"loss": "training", "eval_loss": "validation"},
+    "tokens of the student's texts": {"rollouts/tokens": "mean"},
+    "share of the student's texts": {
+        "rollouts/truncated": "cut by max_tokens",
+        "rollouts/repeated": "repeated",
+        "rollouts/left_out": "not compared",
+    },
     "reward margin": {"rewards/margins": "training", "eval_rewards/margins": "validation"},
 }
 

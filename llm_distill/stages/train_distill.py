@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from llm_distill.distillation.losses.loss import Needs
+from llm_distill.distillation.rollouts.settings import RolloutSettings, check_rollouts
 from llm_distill.distillation.rows import RowText
 from llm_distill.distillation.sampled import sampled_ids
 from llm_distill.distillation.settings import DistillSettings
@@ -21,13 +22,15 @@ from llm_distill.errors import ConfigError
 from llm_distill.evaluation.results import Results
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
-from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage
+from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage, later_setting
 from llm_distill.training.settings import HeldOutSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from llm_distill.distillation.alignment.encoding import RowEncoder
+    from llm_distill.distillation.dataset import RowPreparation
+    from llm_distill.distillation.rollouts.step import Rollouts
     from llm_distill.distillation.teacher.signal import TeacherSignal
     from llm_distill.models.sources import ModelSource
     from llm_distill.training.data import Labelled
@@ -49,7 +52,8 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
     tokenizers differ. `sft` learns the text itself. `forward_kl`, `reverse_kl` and `jsd` compare
     whole distributions, so they need the same tokenizer on both sides, and either `online: true`
     or rows with the teacher's likeliest tokens (all others are then one bucket). The loss is over
-    the completion, the assistant's messages, or a whole document.
+    the completion, the assistant's messages, or a whole document. With `rollouts` the student
+    writes completions itself, anew in each step, and the teacher reads these.
 
     `opd` is on-policy distillation, whatever the tokenizers: rows that this student wrote
     (`generate` with `keep_tokens: true` at temperature 1), scored by `score_likelihood`. Tokens
@@ -89,6 +93,11 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         description="share of rows that may be left out because teacher and student normalise them "
         "to different texts",
     )
+    rollouts: RolloutSettings | None = later_setting(
+        None,
+        "the student answers rows itself in each step, and learns from what the teacher in memory "
+        "says of that (on-policy distillation)",
+    )
     if_no_rows: Literal["fail", "keep_model"] = Field(
         "fail", description="keep_model: without rows the model is passed on as it is"
     )
@@ -112,6 +121,8 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
                 "combine: grad_mag measures gradients of one layer, which launch.strategy divides "
                 "among processes; use ddp, or combine: fixed"
             )
+        if self.rollouts is not None:
+            check_rollouts(self.rollouts, self)
         return self
 
     def loads(self, place: str) -> bool:
@@ -126,7 +137,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
 
     def read_as_text(self) -> dict[str, set[str]]:
         columns = self.text_columns() - {self.messages_column or ""}
-        return dict.fromkeys(self.all_rows(), columns)
+        return {**dict.fromkeys(self.all_rows(), columns), self.rows: columns - self._unread()}
 
     def required_columns(self) -> dict[str, set[str]]:
         columns = {"id"} | self.text_columns()
@@ -134,7 +145,12 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             columns |= SCORED
             columns |= {"teacher_log_pbs"} if self.debiases() else set()
             columns |= TOP if self.losses.needing(Needs.DISTRIBUTIONS) else set()
-        return dict.fromkeys(self.all_rows(), columns)
+        return {**dict.fromkeys(self.all_rows(), columns), self.rows: columns - self._unread()}
+
+    def _unread(self) -> set[str]:
+        """Columns that rows do not need, where the student answers them all itself."""
+        answers_all = self.rollouts is not None and self.rollouts.share == 1
+        return {self.completion_column, "finish_reason"} if answers_all else set()
 
     def remedy(self, column: str) -> str | None:
         return REMEDIES.get(column)
@@ -163,13 +179,14 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             return self._dataset(name, context, student, teacher, signal)
 
         dataset = encoded_once(lambda: encoded(self.rows), context.work_dir)
+        rollouts = self._rollouts(context, student, teacher, signal, seed)
         held_out = self.held_out(encoded, context.work_dir)
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
             from llm_distill.distillation.trainer import distill_trainer
 
             given = model, dataset, student, arguments, peft_config, self, signal
-            return distill_trainer(*given, held_out)
+            return distill_trainer(*given, held_out, rollouts)
 
         output = train_and_save(self, source, dataset, trainer, context, seed)
         for message in warnings_of(self, context.metrics["history"]):
@@ -179,6 +196,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
     def labelled(self, source: ModelSource) -> Callable[[Row], list[Labelled]]:
         """See `training.data.Labelled`; of the student."""
         from llm_distill.distillation.alignment.encoding import row_encoder
+        from llm_distill.distillation.rollouts.rows import STAND_IN
         from llm_distill.distillation.teacher.scoring import in_loss
         from llm_distill.models.sources import context_length
         from llm_distill.training.data import labelled
@@ -192,6 +210,10 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         turns, tools = self.turns(), self.tools()
 
         def of(row: Row) -> list[Labelled]:
+            if self._unread():  # the student writes the completion, whatever the row has
+                given = encoder.encode(turns(self.with_text(row, STAND_IN)), tools(row))
+                ids = given.ids[: given.n_given].tolist()
+                return [labelled(encoder.tokenizer, ids, [False] * len(ids))]
             is_open, sampled = self.is_open(row), sampled_ids(row, encoder.vocabulary)
             encoded = encoder.encode(turns(row), tools(row), is_open=is_open, sampled=sampled)
             index = set(in_loss(encoded).tolist())
@@ -256,7 +278,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         signal: TeacherSignal | None,
     ) -> Dataset:
         """The training data; the metrics get how the texts align."""
-        from llm_distill.distillation.dataset import RowPreparation, prepared
+        from llm_distill.distillation.dataset import prepared
         from llm_distill.distillation.losses.opd import check_writers
         from llm_distill.distillation.teacher.stored import StoredScores
 
@@ -269,22 +291,61 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             )
         if isinstance(signal, StoredScores):
             signal = replace(signal, rows=name)  # for messages
-        preparation = RowPreparation(
-            student,
-            teacher,
-            self.turns(),
-            self._as_the_teacher_reads().turns(),
-            self,
-            signal,
-            self.tools(),
-            self.is_open,
-        )
+        preparation = self._preparation(name, student, teacher, signal)
         rows = context.each_row(name)
         dataset = prepared(rows, preparation, context.drop, name, self.max_dropped)
-        unknown = check_writers(preparation.n_unknown, len(dataset), self.opd)
-        if unknown is not None:
-            context.warn(unknown)
+        if self.rollouts is None:  # else this student writes them, in each step
+            unknown = check_writers(preparation.n_unknown, len(dataset), self.opd)
+            if unknown is not None:
+                context.warn(unknown)
         if name == self.rows and self.losses.needing(Needs.CHUNKS):
             aligned = Results(alignment=preparation.report.figures())
             context.metrics.update(aligned.to_metrics())
         return dataset
+
+    def _preparation(
+        self,
+        name: str,
+        student: RowEncoder,
+        teacher: RowEncoder | None,
+        signal: TeacherSignal | None,
+    ) -> RowPreparation:
+        """Of the rows of `name`; those that are held out keep their own text."""
+        from llm_distill.distillation.dataset import RowPreparation
+        from llm_distill.distillation.rollouts.rows import RolloutRows
+
+        read = (self.turns(), self._as_the_teacher_reads().turns(), self, signal, self.tools())
+        if self.rollouts is None or teacher is None or name != self.rows:
+            return RowPreparation(student, teacher, *read, self.is_open)
+        return RolloutRows(
+            student,
+            teacher,
+            *read,
+            self._is_open_if_read,
+            rollouts=self.rollouts,
+            with_text=self.with_text,
+            has_text=self._has_text,
+        )
+
+    def _has_text(self, row: Row) -> bool:
+        return not self._unread() or bool(row.get(self.messages_column or self.completion_column))
+
+    def _is_open_if_read(self, row: Row) -> bool:
+        return not self._unread() and self.is_open(row)
+
+    def _rollouts(
+        self,
+        context: Context,
+        student: RowEncoder,
+        teacher: RowEncoder | None,
+        signal: TeacherSignal | None,
+        seed: int,
+    ) -> Rollouts | None:
+        from llm_distill.distillation.rollouts.rows import RolloutRows
+        from llm_distill.distillation.rollouts.step import Rollouts
+
+        preparation = self._preparation(self.rows, student, teacher, signal)
+        if self.rollouts is None or not isinstance(preparation, RolloutRows):
+            return None
+        rows = context.rows(self.rows)
+        return Rollouts(self.rollouts, rows, preparation, seed, self.max_dropped, context.warn)

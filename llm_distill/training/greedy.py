@@ -33,7 +33,7 @@ def write_greedily(
     )
     was_training = model.training
     model.eval()
-    with torch.no_grad(), _as_loaded(model):
+    with torch.no_grad(), as_loaded(model):
         out = model.generate(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
@@ -45,7 +45,7 @@ def write_greedily(
 
 
 @contextmanager
-def _as_loaded(model: Any) -> Iterator[None]:
+def as_loaded(model: Any) -> Iterator[None]:
     """Take back for a moment what a trainer has made of a forward pass.
 
     Where the weights are divided among processes, generate is told to gather them as forward does.

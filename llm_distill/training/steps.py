@@ -91,6 +91,13 @@ class Shares:
         """How many forward passes every process makes in it."""
         return -(-self.rows_of(step) // (self.rows.in_pass * self.processes))
 
+    def places(self, step: int, rank: int) -> list[range]:
+        """As `own`, for a step of the training: places among all rows that it reads."""
+        epoch, step = divmod(step, self.steps)
+        before = epoch * self.n_rows + step * self.in_step
+        own = self.own(step, rank)
+        return [range(before + part.start, before + part.stop) for part in own]
+
     def own(self, step: int, rank: int) -> list[range]:
         """For each pass, the places in the step of the rows that a process reads.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from llm_distill.distillation.rollouts.settings import RolloutSettings
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.models.sources import ModelSource
 from tests.distillation import tiny, trainers
@@ -23,6 +24,7 @@ RUNS: dict[str, tuple[dict[str, Any], int]] = {
     "grad_mag": (MIXED, 1),
     "grad_mag, accumulated": (MIXED, 2),
     "sampled, accumulated": ({"losses": {"opd": 1.0}, "opd": {"returns": "sum"}}, 2),
+    "rollouts": ({"losses": {"alm": 1.0, "sft": 1.0}}, 2),
 }
 PARTS = ("loss", "alm", "sft", "opd", "opd_effective", "opd_apart_at_start")
 
@@ -35,11 +37,17 @@ def trained(folder: Path, n_ranks: int) -> dict[str, torch.Tensor]:
     """
     teacher = ModelSource("teacher", str(folder / "teacher"))
     student = ModelSource("student", str(folder / "student"), prompt_format="text")
+    twin = ModelSource("twin", str(folder / "twin"), prompt_format="text")
     found = {}
     for name, (settings, times) in RUNS.items():
+        rollouts, of_teacher = None, teacher
+        if name == "rollouts":
+            # Of a teacher with the same tokenizer, as the texts of a random model are no text.
+            rollouts, of_teacher = RolloutSettings(share=0.5, max_tokens=16), twin
         made = trainers.trainer(
-            *(student, teacher, DistillSettings(**settings), folder / f"of {n_ranks}"),
+            *(student, of_teacher, DistillSettings(**settings), folder / f"of {n_ranks}"),
             rows=tiny.as_sampled(student) if "sampled" in name else tiny.ROWS,
+            rollouts=rollouts,
             max_steps=STEPS,
             gradient_accumulation_steps=1 if n_ranks == 1 else times,
             per_device_train_batch_size=8 if n_ranks == 1 else 8 // n_ranks // times,

@@ -13,6 +13,7 @@ import torch
 
 from llm_distill.models.sources import load_model
 from tests.distillation import ranks, tiny
+from tests.tiny_tokenizer import tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +38,7 @@ def test_two_processes_train_as_one_does(tmp_path) -> None:
 
     tiny.make_teacher(tmp_path)
     student = load_model(tiny.make_student(tmp_path))
+    tiny.save(tmp_path / "twin", tiny_tokenizer(tiny.FEW_PIECES, 268), 5)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -10,6 +10,9 @@ import torch
 
 from llm_distill.distillation.alignment.encoding import row_encoder, turns_of
 from llm_distill.distillation.dataset import RowPreparation, prepared
+from llm_distill.distillation.rollouts.rows import RolloutRows
+from llm_distill.distillation.rollouts.settings import RolloutSettings
+from llm_distill.distillation.rollouts.step import Rollouts
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.distillation.teacher.online import TeacherInMemory
 from llm_distill.distillation.teacher.signal import TeacherSignal
@@ -47,6 +50,7 @@ def trainer(
     model: Any = None,
     peft_config: Any = None,
     signal: Callable[..., TeacherSignal] = TeacherInMemory,
+    rollouts: RolloutSettings | None = None,
     **arguments: Any,
 ) -> DistillTrainer:
     """model: the student's, loaded. signal: is given teacher, its encoder, and the settings."""
@@ -56,7 +60,15 @@ def trainer(
         return turns_of(row, "completion", lambda row: row["prompt"])
 
     says = signal(teacher, of_teacher, settings)
-    preparation = RowPreparation(encoder, of_teacher, turns, turns, settings, says)
+    read = encoder, of_teacher, turns, turns, settings, says
+    preparation, written = RowPreparation(*read), None
+    if rollouts is not None:
+
+        def with_text(row: Any, text: str) -> Any:
+            return {**row, "completion": text}
+
+        preparation = RolloutRows(*read, with_text=with_text, rollouts=rollouts)
+        written = Rollouts(rollouts, rows, preparation, 1, 0.0, nothing)
     return distill_trainer(
         load_model(student).train() if model is None else model,
         prepared(rows, preparation, nothing, "rows", 0.0),
@@ -65,6 +77,7 @@ def trainer(
         peft_config,
         settings,
         says,
+        rollouts=written,
     )
 
 

@@ -52,7 +52,7 @@ def aligned(teacher: EncodedRow, student: EncodedRow) -> AlignedRow:
     pairs = list(zip(teacher.contents, student.contents, strict=True))
     if any(a.text != b.text for a, b in pairs):
         raise UnusableRowError(DIFFERENT)
-    parts, is_end, kept = [], [], 0
+    parts, is_end, kept = [np.zeros((4, 0), np.int64)], [], 0
     for a, b in pairs:
         chunks, n_bytes = _chunks(a, b)
         parts.append(chunks)

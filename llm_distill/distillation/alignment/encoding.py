@@ -57,11 +57,13 @@ class EncodedRow:
     """ids: int32, the whole row. contents: what of it is in the loss, in order.
 
     is_sampled: the last content's tokens are those that a model sampled, not of a text read again.
+    n_given: of a row with an answer, how many tokens the model is given before the last one.
     """
 
     ids: NDArray[np.int32]
     contents: tuple[Content, ...]
     is_sampled: bool = False
+    n_given: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class RowEncoder:
             return self._document(turns)
         ids: list[int] = []
         contents = []
+        n_given = 0
         for head, tail, turn in self.pairs.conversation(turns, tools):
             # A model is given what it wrote before. A template that then renders it in another way
             # (without its thoughts, say) would need scores for each turn.
@@ -120,7 +123,7 @@ class RowEncoder:
                 raise UnusableRowError(
                     "the chat template changes earlier turns; set answers: last, or thoughts: drop"
                 )
-            ids = head + tail
+            ids, n_given = head + tail, len(head)
             lead, trail = self._around(turn, tools)
             contents.append(self._content(tail[:-1], len(head), lead, trail, is_closed=True))
         if sampled:
@@ -128,11 +131,32 @@ class RowEncoder:
             if found is not None:
                 contents[-1] = found
                 whole = np.asarray([*head, *sampled], dtype=np.int32)
-                return EncodedRow(whole, tuple(contents), is_sampled=True)
+                return EncodedRow(whole, tuple(contents), True, len(head))
         if is_open:
             ids = ids[: contents[-1].end]
             contents[-1] = replace(contents[-1], is_closed=False)
-        return EncodedRow(np.asarray(ids, dtype=np.int32), tuple(contents))
+        return EncodedRow(np.asarray(ids, dtype=np.int32), tuple(contents), n_given=n_given)
+
+    def written(self, given: Sequence[int], tokens: Sequence[int]) -> EncodedRow:
+        """What a model wrote after the tokens that it was given: the tokens as they are.
+
+        It is closed if the last token ends a turn. Unlike the text of a row it may be empty, or end
+        within a character.
+
+        Raises:
+            UnusableRowError: the tokenizer has no such token.
+        """
+        is_closed = bool(tokens) and tokens[-1] in self.pairs.ends
+        said = np.asarray(tokens[: len(tokens) - is_closed], dtype=np.int64)
+        if (said >= len(self.table.lengths)).any():
+            raise UnusableRowError("a token that the tokenizer does not have")
+        data = self.table.text(said)
+        text = data.strip()
+        ends = np.cumsum(self.table.lengths[said]) - (len(data) - len(data.lstrip()))
+        n = len(given)
+        content = Content(n, n + len(said), text, np.clip(ends, 0, len(text)), is_closed)
+        whole = np.asarray([*given, *tokens], dtype=np.int32)
+        return EncodedRow(whole, (content,), is_sampled=True, n_given=n)
 
     def _as_sampled(
         self, head: Sequence[int], sampled: Sequence[int], text: bytes

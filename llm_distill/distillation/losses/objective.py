@@ -63,5 +63,5 @@ class Objective:
 
 
 def counts(batch: Batch) -> torch.Tensor:
-    """int64 [2]: how many a batch has of each `MeanOf`, labelled tokens and chunks."""
+    """int64 [3]: how many a batch has of each `MeanOf`: labelled tokens, own ones, and chunks."""
     return torch.tensor([len(batch[each.value]) for each in MeanOf])

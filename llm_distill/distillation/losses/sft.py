@@ -1,4 +1,4 @@
-"""The cross entropy of the rows' tokens."""
+"""The cross entropy of the rows' tokens: of their own, not of what the student wrote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _summed(student: TokenReading, batch: Batch, settings: None) -> torch.Tensor:
-    return -student.logps[batch["labelled"]].sum()
+    return -student.logps[batch["own"]].sum()
 
 
-SFT = TokenLoss("sft", Needs(0), MeanOf.TOKENS, _summed)
+SFT = TokenLoss("sft", Needs(0), MeanOf.OWN_TOKENS, _summed)

@@ -43,4 +43,4 @@ def test_what_is_needed_is_asked_of_the_losses():
     assert settings.losses.needing(Needs.CHUNKS) == ["alm"]
     assert settings.losses.needing(Needs.DISTRIBUTIONS) == ["jsd"]
     means = {loss.name: loss.mean_of for loss in settings.losses.named()}
-    assert means == {"alm": MeanOf.CHUNKS, "sft": MeanOf.TOKENS, "jsd": MeanOf.TOKENS}
+    assert means == {"alm": MeanOf.CHUNKS, "sft": MeanOf.OWN_TOKENS, "jsd": MeanOf.TOKENS}

@@ -1,0 +1,1 @@
+"""Texts that the student writes while it is trained, for its teacher to read."""

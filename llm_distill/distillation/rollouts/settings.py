@@ -1,0 +1,108 @@
+"""What a training on the student's own texts is told. No heavy import here."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import floor
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from llm_distill.stage import execution_setting
+
+
+class RolloutSettings(BaseModel):
+    """The student writes completions of its own in each step, and the teacher reads them.
+
+    alm, forward_kl, reverse_kl and jsd are then of these texts, and of the rows' own in the rows
+    that keep them. sft is of the rows' own alone, opd of the student's.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="of the rows of each step, how many the student answers itself (GKD's λ); the "
+        "others keep their completion; with 1 rows need a prompt alone",
+    )
+    temperature: float = Field(
+        1.0, ge=0, description="1 draws from the student as it is; 0 is greedy"
+    )
+    max_tokens: int = Field(256, ge=1, description="a text is cut after this many tokens")
+    stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
+        (), description="texts that end a completion; the end token is trained in their place"
+    )
+    truncated: Literal["open", "drop"] = Field(
+        "open", description="a text that max_tokens cut is left without an end, or left out"
+    )
+    max_truncated: float = execution_setting(
+        0.5,
+        "the training stops when a larger share of the texts than this is cut by max_tokens, and "
+        "twice as large a share as at first; 1: never",
+        gt=0,
+        le=1,
+    )
+    batch_size: int = execution_setting(64, "texts that are written at once on a device", ge=1)
+
+    @field_validator("share")
+    @classmethod
+    def _some(cls, value: float) -> float:
+        if value == 0:
+            raise ValueError(
+                "expected above 0 and at most 1; to train on the rows' own completions alone leave "
+                "rollouts out"
+            )
+        return value
+
+    def is_planned(self, place: int) -> bool:
+        """Whether the student answers the row at this place of the training.
+
+        place: counted from 0 over all steps and epochs, in the order in which rows are read. So
+        any stretch of n rows has share · n of them, to within one, and each epoch others.
+        """
+        share = Fraction(str(self.share))
+        return floor(share * (place + 1)) > floor(share * place)
+
+
+def check_rollouts(rollouts: RolloutSettings, stage: Any) -> None:
+    """stage: a `train_distill`.
+
+    Raises:
+        ValueError: the stage's other settings do not go with texts that the student writes.
+    """
+    if not stage.from_teacher():
+        raise ValueError(
+            "rollouts needs a loss from the teacher, such as losses: {alm: 1.0}: sft would learn "
+            "what the student writes anyway"
+        )
+    if not stage.online:
+        raise ValueError(
+            "rollouts are not written before the training, so scores that rows have stored are not "
+            "theirs: set online: true"
+        )
+    if rollouts.share == 1 and "sft" in stage.losses.weights():
+        raise ValueError(
+            "losses.sft is of the rows' own completions, and with rollouts.share: 1 no row keeps "
+            "its own; lower share, or leave sft out, as in losses: {alm: 1.0}"
+        )
+    if rollouts.share < 1 and "opd" in stage.losses.weights():
+        raise ValueError(
+            "losses.opd is of texts that the student wrote, and with rollouts.share: "
+            f"{rollouts.share:g} rows keep their own; set share: 1, or take alm or reverse_kl"
+        )
+    if stage.text_column is not None:
+        raise ValueError("rollouts answer a prompt, and text_column has none")
+    if stage.messages_column is not None and stage.answers != "last":
+        raise ValueError("rollouts answer the last turn of a conversation: set answers: last")
+    if rollouts.max_tokens >= stage.max_length:
+        raise ValueError(
+            f"rollouts.max_tokens: {rollouts.max_tokens} leaves no token of max_length: "
+            f"{stage.max_length} for the prompt; lower it, or raise max_length"
+        )
+    if stage.launch.is_sharded():
+        raise ValueError(
+            "rollouts are written by each process at its own pace, and launch.strategy divides the "
+            "weights that they need; use ddp"
+        )
