@@ -38,18 +38,26 @@ def test_positions_and_what_is_read_there():
         "positions": [1, 2, 3, 5, 6, 7],
         "targets": [7, 8, 1, 4, 3, 0],
         "labelled": [0, 1, 2, 3, 4],
+        "own": [0, 1, 2, 3, 4],
         "chunk_of": [0, 0, 1, -1, 2, -1],
         "chunk_logps": [-1.0, -2.0, -3.0],
         "chunk_open": [True, False, True],
         "chunk_ends": [2, 0, 5],
     }
-    assert counts(collate(EXAMPLES, 0)).tolist() == [5, 3]
+    assert counts(collate(EXAMPLES, 0)).tolist() == [5, 3, 5]
+
+
+def test_what_the_student_wrote_is_labelled_and_not_the_row_s_own():
+    batch = collate([{**EXAMPLES[0], "is_rollout": True}, EXAMPLES[1]], 0)
+    assert batch["labelled"].tolist() == [0, 1, 2, 3, 4]
+    assert batch["own"].tolist() == [3, 4]
+    assert counts(batch).tolist() == [5, 3, 2]
 
 
 def test_rows_without_chunks():
     batch = collate([{name: EXAMPLES[0][name] for name in ("input_ids", "labels")}], 0)
     assert batch["positions"].tolist() == [1, 2, 3]
-    assert counts(batch).tolist() == [3, 0]
+    assert counts(batch).tolist() == [3, 0, 3]
 
 
 def objective(**losses: float) -> Objective:

@@ -50,8 +50,8 @@ class MeanOf(Enum):
     """What a loss is a mean of; the value is the batch's entry that has one element for each."""
 
     TOKENS = "labelled"
-    OWN_TOKENS = "own"
     CHUNKS = "chunk_logps"
+    OWN_TOKENS = "own"
 
 
 @dataclass(frozen=True)

@@ -63,5 +63,5 @@ class Objective:
 
 
 def counts(batch: Batch) -> torch.Tensor:
-    """int64 [3]: how many a batch has of each `MeanOf`: labelled tokens, own ones, and chunks."""
+    """int64 [3]: how many a batch has of each `MeanOf`: labelled tokens, chunks, own tokens."""
     return torch.tensor([len(batch[each.value]) for each in MeanOf])
