@@ -174,20 +174,40 @@ class Vocabularies:
         return _numbered(self.teacher, numbers, -1), _numbered(self.student, numbers, -2)
 
     def shared(self, teacher: Spoken, student: Spoken, chunks: AlignedRow) -> Shared | None:
-        """Over the places where both begin a token; None where likeliest tokens are not known."""
-        if teacher.top_ids is None or student.top_ids is None or not len(chunks.is_end):
+        """Over the places where both begin a token; None where likeliest tokens are not known.
+
+        Where one side begins a text with a space and the other does not, as a chat and plain text
+        do, no token of one is a token of the other, and the place does not count.
+        """
+        if teacher.top_ids is None or student.top_ids is None:
+            return None
+        keep = self._begin_alike(teacher.row, student.row, chunks)
+        if not keep.any():
             return None
         of_teacher, of_student = self._kinds
-        ours, p = _at(teacher, of_teacher, chunks.teacher_first)
-        theirs, q = _at(student, of_student, chunks.student_first)
+        ours, p = _at(teacher, of_teacher, chunks.teacher_first[keep])
+        theirs, q = _at(student, of_student, chunks.student_first[keep])
         same = ours[:, :, None] == theirs[:, None, :]
         in_theirs, in_ours = same.any(2), same.any(1)
         return Shared(
             tokens=float(in_theirs.mean(1).sum()),
             of_teacher=float(((p * in_theirs).sum(1) / p.sum(1)).sum()),
             of_student=float(((q * in_ours).sum(1) / q.sum(1)).sum()),
-            n_places=len(chunks.is_end),
+            n_places=int(keep.sum()),
         )
+
+    def _begin_alike(
+        self, teacher: EncodedRow, student: EncodedRow, chunks: AlignedRow
+    ) -> NDArray[np.bool_]:
+        keep = np.ones(len(chunks.is_end), np.bool_)
+        opening = np.isin(chunks.student_first, [content.start for content in student.contents])
+        for index in np.flatnonzero(opening):
+            first = (
+                self.teacher.table.text(teacher.ids[chunks.teacher_first[index]][None]),
+                self.student.table.text(student.ids[chunks.student_first[index]][None]),
+            )
+            keep[index] = first[0][:1].isspace() == first[1][:1].isspace()
+        return keep
 
 
 def _numbered(encoder: RowEncoder, numbers: dict[bytes, int], none: int) -> NDArray[np.int64]:

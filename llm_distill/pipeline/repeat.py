@@ -142,13 +142,20 @@ def _written_out(
     """The stage's settings with unrolled names."""
     for place, reference in found:
         stage, _, which = reference.partition("@")
-        is_start = by is not None and which == "previous" and by.number == 1
         value: Any = rounds.resolve(reference, by)
-        if is_start and by is not None and stage in by.block.start:
+        if by is not None and which == "previous" and by.number == 1 and stage in by.block.start:
             rounds.starts[name, place] = stage
-            value = NOTHING if by.block.start[stage] is None else value
+            if by.block.start[stage] is None and _can_be_left_out(raw, parts(place)):
+                value = NOTHING
         raw = _with(raw, parts(place), value)
     return _without_nothing(raw)
+
+
+def _can_be_left_out(raw: Any, place: Place) -> bool:
+    """Else the reference stays as it is written, and the graph's check says what to do."""
+    kind = find_stage(str(raw.get("stage")))
+    field = None if kind is None else kind.model_fields.get(str(place[0]))
+    return len(place) > 1 or (field is not None and not field.is_required())
 
 
 def _without_nothing(raw: Any) -> Any:
