@@ -113,7 +113,7 @@ class RolloutReport(RowText, Stage):
         2.0, gt=1, description="stop where texts are this many times as long as in the first round"
     )
     min_shared: float | None = Field(
-        0.6,
+        0.7,
         ge=0,
         le=1,
         description="warn where less of what teacher and student find likely lies on tokens that "
@@ -186,7 +186,8 @@ class RolloutReport(RowText, Stage):
         return frozenset(self._columns())
 
     def most_rows(self, rows: Mapping[str, int | None]) -> int | None:
-        return None
+        before = rows[self.before] if self.before is not None else 0
+        return None if self.by or before is None else before + 1
 
     def run(self, context: Context) -> RowsOutput:
         from datasets import Features, Value
