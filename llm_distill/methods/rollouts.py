@@ -215,31 +215,41 @@ def effective_share(log_ratios: Sequence[float]) -> float | None:
     return float(weights.sum() ** 2 / (len(weights) * (weights**2).sum()))
 
 
-def trouble(now: Watched, first: Watched | None, limits: Limits) -> str | None:
-    """Why a round must not be trained on, in words; None where it may.
+@dataclass(frozen=True)
+class Trouble:
+    """Why a round must not be trained on. limit: the one of `Limits` that it passes."""
+
+    limit: str
+    why: str
+
+
+def trouble(now: Watched, first: Watched | None, limits: Limits) -> Trouble | None:
+    """Whether a round has gone wrong; None where it may be trained on.
 
     first: the figures of the first round; None where this is it, and there is nothing to compare.
     """
     if now.n_rows < LEAST_ROLLOUTS:
         return None
     if limits.repetition is not None and now.repetition > limits.repetition:
-        return (
-            f"{now.repetition:.0%} of what is written was written before in the same text "
-            f"(max_repetition: {limits.repetition:g})"
+        return Trouble(
+            "repetition",
+            f"{now.repetition:.1%} of what is written was written before in the same text",
         )
     if first is None or first.n_rows < LEAST_ROLLOUTS:
         return None
     cut, before = now.truncated, first.truncated
     if limits.truncated is not None and cut > limits.truncated and cut >= 2 * before:
-        return (
+        return Trouble(
+            "truncated",
             f"{cut:.1%} of the texts are cut by max_tokens, and {before:.1%} were in the first "
-            f"round (max_truncated: {limits.truncated:g})"
+            "round",
         )
     length, was, unit = _lengths(now, first)
     if limits.growth is not None and was and length > limits.growth * was:
-        return (
+        return Trouble(
+            "growth",
             f"texts have {length:.0f} {unit}, {length / was:.1f} times the {was:.0f} of the first "
-            f"round (max_growth: {limits.growth:g})"
+            "round",
         )
     return None
 

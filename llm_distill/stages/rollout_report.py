@@ -36,11 +36,15 @@ REMEDIES = {
     "finish_reason": "generate gives it",
 }
 MOST_PLACES = 10
-WHAT_TO_DO = (
-    "What a student trained on these would write is worse still. Leave cut texts open or out "
-    "(truncated), mix in teacher's texts (10 to 25 %), lower learning_rate or train fewer steps a "
-    "round, or raise max_tokens where good texts are long"
-)
+GENTLER = "lower learning_rate, train fewer steps a round, or mix in texts of the teacher"
+WHAT_TO_DO = {
+    "repetition": f"Leave texts that loop out; {GENTLER}. A student that loops from the start is "
+    "trained on the teacher's own texts first (train_sft)",
+    "truncated": f"Leave cut texts open or out (truncated); {GENTLER}; or raise max_tokens where "
+    "good texts are longer",
+    "growth": f"Where texts are not meant to grow, {GENTLER}",
+}
+"""By the limit that is passed."""
 
 
 @dataclass(frozen=True)
@@ -304,12 +308,14 @@ class RolloutReport(RowText, Stage):
         DataError: the round must not be trained on.
         """
         limits = Limits(self.max_truncated, self.max_repetition, self.max_growth)
-        why = trouble(judged.now, judged.first, limits)
-        if why is not None:  # lists all figures, since nothing of the stage is kept
+        found = trouble(judged.now, judged.first, limits)
+        if found is not None:  # lists all figures, since nothing of the stage is kept
+            limit = f"max_{found.limit}"
             raise DataError(
-                f"{judged.name}: {why}. {WHAT_TO_DO}. Look at {judged.worst_rows()} of "
-                f"'{self.rows}'. To go on all the same raise the limit, or set it to null; the "
-                f"figures are\n{listed(tables)}"
+                f"{judged.name}: {found.why} ({limit}: {getattr(self, limit):g}). "
+                f"{WHAT_TO_DO[found.limit]}. Look at {judged.worst_rows()} of '{self.rows}'. To go "
+                f"on all the same raise {limit}, or set it to null; the figures are\n"
+                f"{listed(tables)}"
             )
         cut, mass = judged.now.truncated, judged.now.shared_mass
         if judged.first is None and self.max_truncated is not None and cut > self.max_truncated:
