@@ -31,7 +31,9 @@ WRITTEN = {"completion_ids", "rollout_logps"}
 REMEDIES = {
     **dict.fromkeys(SCORED, "score_likelihood gives it"),
     **dict.fromkeys(
-        WRITTEN, "name in student_scores a score_likelihood of the student over the same rows"
+        WRITTEN,
+        "generate gives it with keep_tokens; or name in student_scores a score_likelihood of the "
+        "student over the same rows",
     ),
     "finish_reason": "generate gives it",
 }
