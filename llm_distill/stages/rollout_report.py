@@ -321,9 +321,10 @@ class RolloutReport(RowText, Stage):
             )
         cut, mass = judged.now.truncated, judged.now.shared_mass
         if judged.first is None and self.max_truncated is not None and cut > self.max_truncated:
+            instead = ", or leave cut texts open or out (truncated)"
             context.warn(
-                f"{judged.name}: {cut:.1%} of the texts are cut by max_tokens; raise it, or leave "
-                "cut texts open or out (truncated)"
+                f"{judged.name}: {cut:.1%} of the texts are cut by max_tokens; raise it"
+                f"{instead if self.truncated == 'close' else ''}"
             )
         if self.min_shared is not None and mass is not None and mass < self.min_shared:
             context.warn(

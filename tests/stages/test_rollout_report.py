@@ -303,6 +303,27 @@ def test_of_several_teachers_each_row_has_its_own(report: Run, scored: Run) -> N
     assert abs(found["a"]) > 0.01
 
 
+def test_of_a_conversation_every_turn_of_the_assistant_counts(report: Run, scored: Run) -> None:
+    said = ["9.", "No, 8."]
+    turns = [
+        {"role": role, "content": text}
+        for asked, answer in zip(("How many?", "Sure?"), said, strict=True)
+        for role, text in (("user", asked), ("assistant", answer))
+    ]
+    rows = [{"id": "a", "messages": turns, "completion": said[-1], "finish_reason": "stop"}]
+    settings = {"messages_column": "messages", "truncated": "close"}
+    own = scored("teacher", rows, **settings)
+    other = [{**own[0], "teacher_logps": [p - 1.0 for p in own[0]["teacher_logps"]]}]
+    run = report(
+        {"written": rows, "t": other, "s": own}, teacher="teacher", student="teacher",
+        teacher_scores="t", student_scores="s", **settings,
+    )  # fmt: skip
+    assert run.rows[0]["reverse_kl"] == pytest.approx(1.0, abs=1e-5)
+    assert run.rows[0]["mean_characters"] == len(said[-1])
+    places = {place.place for place in Results.from_metrics(run.metrics).places}
+    assert {"9.⟦⟨end⟩⟧", "No, 8.⟦⟨end⟩⟧", "No,⟦ 8⟧."} <= places
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
