@@ -1,4 +1,4 @@
-"""Three small worlds whose truth is known, and the figure of docs/on-policy.md.
+"""Three small worlds whose truth is known, and the figure of docs/watching-rollouts.md.
 
     python scripts/on_policy_truths.py
 
