@@ -47,6 +47,13 @@ def test_repeat(tmp_path: Path) -> None:
     assert list(stages)[-2:] == ["trained@3", "exam"]
 
 
+def test_watching_rollouts(tmp_path: Path) -> None:
+    (tmp_path / "watched.yaml").write_text(_block("watching-rollouts.md", "yaml"))
+    stages = load_pipeline(str(tmp_path / "watched.yaml")).stages
+    befores = [stages[f"watched@{number}"].before for number in (1, 2)]  # type: ignore[attr-defined]
+    assert befores == [None, "watched@1"]
+
+
 def test_preview(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Callable[..., Any]) -> None:
     """What is sampled may differ; the rest of what is shown may not."""
     monkeypatch.chdir(tmp_path)

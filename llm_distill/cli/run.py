@@ -25,6 +25,7 @@ from llm_distill.cli.tables import result_tables
 from llm_distill.doing import doing
 from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.errors import counted
+from llm_distill.evaluation.results import Results, told_later
 from llm_distill.hints import Given
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.pipeline.schema import PipelineConfig
@@ -248,15 +249,16 @@ def _show_totals(record: RunRecord | None, out: Console) -> None:
 
 def _show_results(record: RunRecord, workspace: Workspace) -> int:
     """The tables of all stages; returns how many answers of servers are missing."""
-    out, n_failed = console(), 0
+    out, manifests = console(), {}
     for name, stage in record.stages.items():
         artifact = workspace.find(stage.artifact, read_files=False) if stage.artifact else None
-        if artifact is None:
-            continue
-        n_failed += artifact.manifest.failed
-        for table in result_tables(name, artifact.manifest.metrics):
+        if artifact is not None:
+            manifests[name] = artifact.manifest
+    later = told_later([Results.from_metrics(each.metrics) for each in manifests.values()])
+    for (name, manifest), without in zip(manifests.items(), later, strict=True):
+        for table in result_tables(name, manifest.metrics, without):
             out.print(table)
-    return n_failed
+    return sum(manifest.failed for manifest in manifests.values())
 
 
 def _how_to_go_on(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -21,12 +21,15 @@ from llm_distill.evaluation.results import FigureTable, Results
 MOST_SKILLS = 30
 
 
-def result_tables(name: str, metrics: Mapping[str, Any]) -> list[Table]:
+def result_tables(
+    name: str, metrics: Mapping[str, Any], without: Collection[str] = ()
+) -> list[Table]:
     """What a stage measured: figures with intervals, differences, and results of its own.
 
-    The report also has its tables that describe data.
+    The report also has its tables that describe data. without: titles of its own tables.
     """
     measured = Results.from_metrics(metrics)
+    own_shown = [t for t in measured.own if not t.is_detail and t.title not in without]
     tables = []
     if measured.harness:
         tables.append(_harness_table(name, measured.harness))
@@ -38,7 +41,7 @@ def result_tables(name: str, metrics: Mapping[str, Any]) -> list[Table]:
         tables.append(_agreement_table(name, measured.agreement))
     if measured.skills:
         tables.append(_skill_table(name, measured.skills))
-    return [*tables, *(_own_table(name, own) for own in measured.own if not own.is_detail)]
+    return [*tables, *(_own_table(name, own) for own in own_shown)]
 
 
 def _own_table(name: str, own: FigureTable) -> Table:

@@ -251,6 +251,23 @@ class AnsweredPrompt:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlaceRow:
+    """A piece of a text, with the log-probabilities that a teacher and a student give it.
+
+    row: the id of the text's row. place: the piece in ⟦⟧, with a little of the text around it.
+    """
+
+    row: str
+    place: str
+    teacher: Number
+    student: Number
+
+    @property
+    def gap(self) -> float:
+        return self.teacher - self.student
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contamination:
     """Items of an exam that are found in rows.
 

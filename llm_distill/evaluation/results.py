@@ -9,7 +9,7 @@ any change to those that render them:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from llm_distill.evaluation.result_rows import (
     ExamRow,
     Figure,
     HarnessRow,
+    PlaceRow,
     SkillRow,
     WritingRow,
     is_number,
@@ -36,6 +37,7 @@ T = TypeVar("T")
 RESULTS, DIFFERENCES, AGREEMENT, OWN = "results", "differences", "agreement", "figures"
 SKILLS, ALIGNMENT, CONTAMINATION, HISTORY = "skill_profile", "alignment", "contamination", "history"
 WRITING, ANSWERED, NOTES = "writing", "answered_prompts", "notes"
+PLACES = "worst_places"
 BY, DIFFERENCES_BY = "by_", "differences_by_"
 
 
@@ -47,16 +49,27 @@ MORE = {"95 % interval": "interval", "items": "n"}
 class FigureTable:
     """Figures of a stage under a title.
 
-    is_detail: it describes data at length, and is not shown at the end of a run; the report has it.
+    Attributes:
+        is_detail: It describes data at length, and is not shown at the end of a run; the report has
+            it.
+        across: A label whose values are columns, so that a line holds several figures, each with
+            its interval.
+        over: A label with numbers, such as a round, over which the report draws the figures.
+        drawn: Which of them, by their value of `across`.
     """
 
     title: str
     figures: tuple[Figure, ...]
     is_detail: bool = False
+    across: str = ""
+    over: str = ""
+    drawn: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of labels, `value`, and `95 % interval` and `items` where there are any."""
+        if self.across:
+            return (*self.names, *self._across)
         return (*self.names, "value", *(title for title, of in MORE.items() if self._has(of)))
 
     def _has(self, of: str) -> bool:
@@ -64,11 +77,25 @@ class FigureTable:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(name for figure in self.figures for name in figure.labels))
+        found = dict.fromkeys(name for figure in self.figures for name in figure.labels)
+        return tuple(name for name in found if name != self.across)
+
+    @property
+    def _across(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(figure.labels.get(self.across, "") for figure in self.figures))
 
     @property
     def cells(self) -> tuple[tuple[str, ...], ...]:
-        """A row of texts for each figure, in the order of `columns`."""
+        """A row of texts for each figure, or with `across` for several; as `columns` has them."""
+        if self.across:
+            lines: dict[tuple[str, ...], dict[str, str]] = {}
+            for figure in self.figures:
+                line = tuple(figure.labels.get(name, "") for name in self.names)
+                lines.setdefault(line, {})[figure.labels.get(self.across, "")] = str(figure)
+            return tuple(
+                (*line, *(found.get(column, "") for column in self._across))
+                for line, found in lines.items()
+            )
         return tuple(
             (
                 *(figure.labels.get(name, "") for name in self.names),
@@ -110,6 +137,7 @@ class Results:
         history: A training's steps, each with `step` and TRL's figures.
         writing: How the model writes before and after its training.
         answered: A few prompts with what it wrote.
+        places: Where a teacher and a student differ most on the student's texts, the worst first.
         own: Tables of any other figures.
         notes: What to know of the exam's figures before they are believed.
     """
@@ -125,6 +153,7 @@ class Results:
     history: tuple[Mapping[str, float], ...] = ()
     writing: tuple[WritingRow, ...] = ()
     answered: tuple[AnsweredPrompt, ...] = ()
+    places: tuple[PlaceRow, ...] = ()
     own: tuple[FigureTable, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -151,6 +180,9 @@ class Results:
                 str(table.get("title", "")),
                 _rows(Figure, table.get("rows")),
                 table.get("is_detail") is True,
+                across=str(table.get("across", "")),
+                over=str(table.get("over", "")),
+                drawn=_texts(table.get("drawn")),
             )
             for table in _mappings(metrics.get(OWN))
         )
@@ -177,6 +209,7 @@ class Results:
             ),
             writing=_rows(WritingRow, metrics.get(WRITING)),
             answered=_rows(AnsweredPrompt, metrics.get(ANSWERED)),
+            places=_rows(PlaceRow, metrics.get(PLACES)),
             own=tuple(table for table in tables if table.figures),
             notes=_texts(metrics.get(NOTES)),
         )
@@ -200,6 +233,7 @@ class Results:
             (SKILLS, self.skills),
             (WRITING, self.writing),
             (ANSWERED, self.answered),
+            (PLACES, self.places),
         )
         for key, rows in lists:
             if rows:
@@ -213,12 +247,29 @@ class Results:
                     "title": table.title,
                     "rows": [written(figure) for figure in table.figures],
                     **({"is_detail": True} if table.is_detail else {}),
+                    **{n: v for n in ("across", "over") if (v := getattr(table, n))},
+                    **({"drawn": list(table.drawn)} if table.drawn else {}),
                 }
                 for table in self.own
             ]
         if self.notes:
             found[NOTES] = list(self.notes)
         return found
+
+
+def told_later(of_stages: Sequence[Results]) -> list[frozenset[str]]:
+    """Of each stage's results the titles of tables that a later stage has with more lines.
+
+    A table `over` rounds goes on from round to round, and says again what the one before said.
+    """
+    found: list[frozenset[str]] = []
+    later: dict[str, set[str]] = {}
+    for results in reversed(of_stages):
+        own = (table for table in results.own if table.over)
+        lines = {table.title: {repr(figure) for figure in table.figures} for table in own}
+        found.append(frozenset(t for t, of in lines.items() if of < later.get(t, set())))
+        later |= lines
+    return found[::-1]
 
 
 def shown(*tables: FigureTable) -> dict[str, Any]:

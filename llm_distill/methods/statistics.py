@@ -94,6 +94,32 @@ def bootstrap_shares(counts: Sequence[Sequence[float]]) -> list[Estimate]:
     return [Estimate(*map(float, ends)) for ends in zip(shares, low, high, strict=True)]
 
 
+def ratio_of_sums(pairs: Sequence[tuple[float, float]]) -> Estimate:
+    """Σ first / Σ second over items with the percentile bootstrap interval over items.
+
+    Such as a mean over the tokens of texts, which are drawn as a whole.
+
+    Raises:
+        ValueError: there are no items, or a second value is not positive.
+    """
+    import numpy as np
+
+    table = np.asarray(pairs, dtype=float)
+    if table.ndim != 2 or (table[:, 1] <= 0).any():
+        raise ValueError("a ratio of sums needs items, each with a positive second value")
+    n = len(table)
+    random = np.random.default_rng(0)
+    block = max(1, 10_000_000 // n)  # bounds the memory of how often each item is drawn
+    found: list[Any] = []
+    for start in range(0, DRAWS, block):
+        often = random.multinomial(n, np.full(n, 1 / n), size=min(block, DRAWS - start))
+        sums = often @ table
+        found.append(sums[:, 0] / sums[:, 1])
+    low, high = np.quantile(np.concatenate(found), (0.025, 0.975))
+    total = table.sum(axis=0)
+    return Estimate(float(total[0] / total[1]), float(low), float(high))
+
+
 def paired_bootstrap(first: Sequence[float], second: Sequence[float]) -> Estimate:
     """`bootstrap` of second − first over the same items: each is drawn with both its values.
 

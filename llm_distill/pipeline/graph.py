@@ -182,7 +182,7 @@ def _check_starts(names: Names, problems: Problems) -> set[tuple[str, str]]:
             message = None
             if stage not in block.stages:
                 message = f"no stage '{stage}' in this repeat; {nearest(stage, block.stages)}"
-            elif f"{stage}@1" in names.stages:
+            elif block.start[stage] is not None and f"{stage}@1" in names.stages:
                 target, first = rounds.start(block, stage) or "", f"{block.stages[0]}@1"
                 kind = names.stages[f"{stage}@1"].output
                 message = names.misfit(target, kind, first, at_start=True)

@@ -24,6 +24,8 @@ from llm_distill.stage import references
 
 MOST_ROUNDS = 100
 """More is taken for a typing mistake."""
+NOTHING = object()
+"""In place of a reference that `start: {stage: null}` leaves out."""
 
 
 class Repeat(BaseModel):
@@ -32,7 +34,11 @@ class Repeat(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     times: int = Field(ge=1, le=MOST_ROUNDS, description="how many rounds")
-    start: dict[str, str] = Field({}, description="what `stage@previous` is in the first round")
+    start: dict[str, str | None] = Field(
+        {},
+        description="what `stage@previous` is in the first round; null: nothing, the setting is "
+        "left out there",
+    )
     stages: dict[str, Any] = Field(description="the stages of a round, in order")
 
 
@@ -104,7 +110,7 @@ def _read_block(name: Any, raw: Any, taken: Iterable[Any], problems: Problems) -
             known.append(stage)
             if is_block(settings):
                 problems.add(at, "a repeat cannot be inside a repeat")
-    texts = {k: v for k, v in start.items() if isinstance(k, str) and isinstance(v, str)}
+    texts = {k: v for k, v in start.items() if isinstance(k, str) and isinstance(v, str | None)}
     return Block(str(name), tuple(known), times, texts)
 
 
@@ -136,13 +142,32 @@ def _written_out(
     """The stage's settings with unrolled names."""
     for place, reference in found:
         stage, _, which = reference.partition("@")
+        value: Any = rounds.resolve(reference, by)
         if by is not None and which == "previous" and by.number == 1 and stage in by.block.start:
             rounds.starts[name, place] = stage
-        raw = _with(raw, parts(place), rounds.resolve(reference, by))
+            if by.block.start[stage] is None and _can_be_left_out(raw, parts(place)):
+                value = NOTHING
+        raw = _with(raw, parts(place), value)
+    return _without_nothing(raw)
+
+
+def _can_be_left_out(raw: Any, place: Place) -> bool:
+    """Else the reference stays as it is written, and the graph's check says what to do."""
+    kind = find_stage(str(raw.get("stage")))
+    field = None if kind is None else kind.model_fields.get(str(place[0]))
+    return len(place) > 1 or (field is not None and not field.is_required())
+
+
+def _without_nothing(raw: Any) -> Any:
+    """Without the settings and items of lists that are NOTHING: defaults take their place."""
+    if isinstance(raw, dict):
+        return {name: _without_nothing(v) for name, v in raw.items() if v is not NOTHING}
+    if isinstance(raw, list):
+        return [_without_nothing(v) for v in raw if v is not NOTHING]
     return raw
 
 
-def _with(raw: Any, place: Place, value: str) -> Any:
+def _with(raw: Any, place: Place, value: Any) -> Any:
     """A copy with another value at a place; unchanged if there is no such place."""
     if not place:
         return value

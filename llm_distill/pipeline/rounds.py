@@ -16,13 +16,14 @@ class Block:
     """A `repeat` of the file.
 
     stages: their names in the file. times: None if it is not valid in the file.
-    start: by stage, what `@previous` means in the first round.
+    start: by stage, what `@previous` means in the first round; None: nothing, and what names it is
+        left out.
     """
 
     name: str
     stages: tuple[str, ...]
     times: int | None
-    start: Mapping[str, str]
+    start: Mapping[str, str | None]
 
     @property
     def numbers(self) -> range:

@@ -29,6 +29,8 @@ DEVICE_ARGUMENTS = ("optim", "fp16", "tf32", "fsdp", "fsdp_config", "deepspeed",
 WEIGHTS = "_weights"
 """What follows the name of a model whose likelihoods are asked for: a script has none."""
 FILE = "rehearsal.yaml"
+GUARDS = {"max_truncated", "max_repetition", "max_growth", "min_shared"}
+"""Of what a student writes; a stand-in writes anything."""
 
 
 def write_rehearsal(
@@ -146,6 +148,7 @@ def _replace_devices(stage: Stage, own: dict[str, Any]) -> None:
         own["per_device_train_batch_size"] = passes * own.get("per_device_train_batch_size", 8)
     if "on_collapse" in type(stage).model_fields:
         own["on_collapse"] = "ignore"
+    own.update(dict.fromkeys(GUARDS.intersection(type(stage).model_fields)))
     if isinstance(own.get("judge"), dict):
         own["judge"].pop("labelled", None)  # a stand-in agrees with nobody
 

@@ -129,12 +129,13 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Curve:
-    """Values over the steps of a training, by series."""
+    """Values over the steps of a training, or over something else that is counted, by series."""
 
     first_colour: ClassVar[int] = 1
 
     quantity: str
     points: Mapping[str, tuple[tuple[float, float], ...]]
+    over: str = "step"
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -149,7 +150,7 @@ class Curve:
             (f"{step:g}", *(f"{of[step]:.4g}" if step in of else "" for of in values.values()))
             for step in shown
         )
-        return Table(("step", *self.series), tuple(rows))
+        return Table((self.over, *(name or "value" for name in self.series)), tuple(rows))
 
 
 Chart = Shares | Intervals | Histogram | Curve

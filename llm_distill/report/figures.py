@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llm_distill.evaluation.result_rows import AnsweredPrompt, SkillRow, percent
+from llm_distill.evaluation.results import FigureTable, told_later
 from llm_distill.report.charts import Curve, Drawing, Histogram, Shares, Table
 from llm_distill.report.collect import RunView, StageView, read_rows
 
@@ -39,10 +40,59 @@ def own_tables(run: RunView, *, of_models: bool) -> list[tuple[str, Table]]:
     of_models: those with the label `model`, which are results; or the others.
     """
     return [
-        (f"{stage.name}: {own.title}", Table(own.columns, own.cells, len(own.names)))
-        for stage in run.stages
-        for own in stage.results.own
+        (f"{stage}: {own.title}", Table(own.columns, own.cells, len(own.names)))
+        for stage, own in _own(run)
         if ("model" in own.names) == of_models
+    ]
+
+
+def _own(run: RunView) -> list[tuple[str, FigureTable]]:
+    """(stage, table), without those that a later stage has with more lines."""
+    later = told_later([stage.results for stage in run.stages])
+    return [
+        (stage.name, own)
+        for stage, told in zip(run.stages, later, strict=True)
+        for own in stage.results.own
+        if own.title not in told
+    ]
+
+
+def courses(run: RunView) -> list[Drawing]:
+    """Stages' own figures over the rounds, where there are several."""
+    found = []
+    for stage, own in _own(run):
+        for title in own.drawn:
+            lines: dict[str, list[tuple[float, float]]] = {}
+            for figure in own.figures:
+                at = figure.labels.get(own.over, "")
+                if figure.labels.get(own.across) == title and at.isdecimal():
+                    others = (
+                        v for n, v in figure.labels.items() if n not in (own.across, own.over)
+                    )
+                    lines.setdefault(", ".join(others), []).append((float(at), figure.value))
+            points = {name: tuple(sorted(line)) for name, line in lines.items() if len(line) > 1}
+            if points:
+                found.append(Drawing(f"{stage}: {title}", Curve(title, points, own.over)))
+    return found
+
+
+def worst_places(run: RunView) -> list[tuple[str, Table]]:
+    """(title, table) of where a teacher and a student differ most, for each stage that looked."""
+    titles = ("row", "⟦the place⟧ in its text", "teacher's log p", "student's", "difference")
+    return [
+        (
+            f"{stage.name}: where teacher and student differ most",
+            Table(
+                titles,
+                tuple(
+                    (at.row, at.place, f"{at.teacher:.2f}", f"{at.student:.2f}", f"{at.gap:+.2f}")
+                    for at in stage.results.places
+                ),
+                2,
+            ),
+        )
+        for stage in run.stages
+        if stage.results.places
     ]
 
 

@@ -23,10 +23,12 @@ from llm_distill.report.exams import (
 from llm_distill.report.figures import (
     alignments,
     answered,
+    courses,
     distributions,
     own_tables,
     profiles,
     trainings,
+    worst_places,
     writing,
 )
 from llm_distill.report.html import render_page
@@ -58,7 +60,8 @@ def render(run: RunView, folder: Path | None = None) -> str:
         own_tables=own_tables(run, of_models=True),
         measured=own_tables(run, of_models=False),
         lanes=Markup(picture([(s.name, s.inputs, s.state) for s in run.stages])),
-        distributions=[*profiles(run), *distributions(run)],
+        distributions=[*profiles(run), *distributions(run), *courses(run)],
+        worst_places=worst_places(run),
         trainings=trainings(run),
         alignments=alignments(run),
         writing=writing(run),

@@ -211,7 +211,7 @@ def _curve(axes: Axes, chart: Curve) -> None:
         colour = _colour(chart, index)
         mark = "o" if len(points) <= 60 else ""
         axes.plot(steps, values, color=colour, linewidth=1.8, marker=mark, markersize=3)
-    axes.set_xlabel("step")
+    axes.set_xlabel(chart.over)
     axes.set_ylabel(chart.quantity)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.grid(axis="y")

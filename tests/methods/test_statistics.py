@@ -15,6 +15,7 @@ from llm_distill.methods.statistics import (
     mean_interval,
     paired_bootstrap,
     rank_correlation,
+    ratio_of_sums,
     wilson_interval,
 )
 
@@ -31,6 +32,17 @@ def test_wilson_is_scipys(right: int, n: int) -> None:
 def test_no_share_is_refused(right: int, n: int) -> None:
     with pytest.raises(ValueError, match="not a share"):
         wilson_interval(right, n)
+
+
+def test_a_ratio_of_sums_against_every_resample() -> None:
+    pairs = [(1.0, 2.0), (0.0, 1.0), (5.0, 4.0), (-1.0, 1.0)]
+    every = [np.sum([pairs[i] for i in draw], 0) for draw in itertools.product(range(4), repeat=4)]
+    found = ratio_of_sums(pairs)
+    assert found.value == 5 / 8
+    expected = np.quantile([first / second for first, second in every], (0.025, 0.975))
+    assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.05)
+    with pytest.raises(ValueError, match="positive second value"):
+        ratio_of_sums([(1.0, 0.0)])
 
 
 def test_bootstrap_against_every_resample() -> None:

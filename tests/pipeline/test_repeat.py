@@ -95,6 +95,18 @@ stages:
     assert stages["texts@2"].examples.rows == "texts@1"  # type: ignore[attr-defined]
 
 
+def test_the_first_round_may_have_nothing_before_it(load: Load, failure: Failure) -> None:
+    text = TOY.replace("kept: numbers", "kept: null")
+    stages = load(text).stages
+    assert [stages[f"answers@{k}"].also for k in (1, 2)] == [("numbers",), ("numbers", "kept@1")]  # type: ignore[attr-defined]
+    # What a stage cannot do without has to be there.
+    message = failure(text.replace("          rows: numbers\n", "          rows: kept@previous\n"))
+    assert message.startswith("1 problem")
+    assert "answers.rows: no round comes before the first; say what 'kept@previous' is" in message
+    message = failure(text.replace("kept: null", "knpt: null"))
+    assert "no stage 'knpt' in this repeat; did you mean 'kept'?" in message
+
+
 def test_each_round_has_a_seed_of_its_own(load: Load) -> None:
     pipeline = load(TOY)
     seeds = {name: pipeline.seed_of(name) for name in pipeline.stages}

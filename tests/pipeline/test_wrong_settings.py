@@ -57,6 +57,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "template": TEMPLATE,
         "teacher": "m",
     },
+    "rollout_report": {"rows": "d", "teacher": "m", "student": "m", "student_scores": "e"},
     "score_in_context": {"rows": "d", "items": "e", "model": "m", "template": TEMPLATE},
     "score_influence": {"rows": "d", "reference": "e", "model": "m"},
     "score_judge": {"rows": "d", "model": "m"},

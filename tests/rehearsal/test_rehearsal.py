@@ -140,6 +140,22 @@ def test_a_dataset_of_unknown_size_is_asked_for(file: Path, tmp_path: Path) -> N
     assert rows_of("a/b", None, "test", {"a/b": 5, "a/b:test": 7}) == 7
 
 
+def test_a_stand_in_is_not_stopped_for_what_it_writes(tmp_path: Path) -> None:
+    (tmp_path / "watched.yaml").write_text("""
+name: watched
+models: {student: {model_name_or_path: data/models/tiny-student, prompt_format: text}}
+stages:
+  questions: {stage: load_dataset, path: data/word_problems, split: test}
+  written: {stage: generate, rows: questions, model: student, template: arte/exam.jinja,
+            variables: {task_description: Solve it., examples: []}}
+  watched: {stage: rollout_report, rows: written, max_growth: 1.5}
+""")
+    written, _ = write_rehearsal(load_pipeline(str(tmp_path / "watched.yaml")), tmp_path, {})
+    watched: Any = load_pipeline(str(written)).stages["watched"]
+    limits = (watched.max_growth, watched.max_truncated, watched.max_repetition)
+    assert limits == (None, None, None)
+
+
 PAPERS = sorted(file.stem for file in (bundled_root() / "pipelines").glob("*_paper.yaml"))
 
 
