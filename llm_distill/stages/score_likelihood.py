@@ -4,19 +4,26 @@ in:  {"id": "a", "prompt": "What is 2 + 2?", "completion": "2 + 2 = 4."}
 out: {"id": "a", "prompt": "What is 2 + 2?", "completion": "2 + 2 = 4.",
       "teacher_logps": [-0.1, -0.02, …], "teacher_log_pbs": [-0.3, -0.01, …],
       "scored_by": "tiny-teacher 5c0a9e1b77d2", "scored_text": "81f2c09b4d7e"}
+
+With `teachers: {math: big_math, code: big_code}` each row is scored by the one that it names.
+in:  {"id": "a", "teacher": "math", "prompt": "What is 2 + 2?", "completion": "2 + 2 = 4."}
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm_distill.distillation.rows import RowText
+from llm_distill.distillation.teachers import Share, Teachers, shares
 from llm_distill.errors import DataError, ModelError
+from llm_distill.evaluation.results import Figure, FigureTable, shown
 from llm_distill.models.sources import Device, context_length
 from llm_distill.rows.columns import Row, features
 from llm_distill.stage import (
@@ -27,12 +34,29 @@ from llm_distill.stage import (
     RowsOutput,
     Stage,
     execution_setting,
+    later_setting,
 )
 
 if TYPE_CHECKING:
     from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
     from llm_distill.distillation.teacher.scoring import Scores, TeacherScorer
     from llm_distill.models.sources import ModelSource
+
+
+@dataclass
+class Tally:
+    """What one teacher has scored. n_fresh, seconds: in forward passes of this run."""
+
+    who: str = ""
+    n_rows: int = 0
+    n_tokens: int = 0
+    total: float = 0.0
+    n_fresh: int = 0
+    seconds: float = 0.0
+
+    def figure(self, title: str) -> Figure:
+        """The mean log-probability of a token; n is the number of rows."""
+        return Figure({"teacher": title}, self.total / max(1, self.n_tokens), n=self.n_rows)
 
 
 class ScoreLikelihood(RowText, Stage):
@@ -47,13 +71,22 @@ class ScoreLikelihood(RowText, Stage):
     killed resumes. The model is loaded with transformers, whatever its engine, unless
     `scorer: engine` asks that engine, which does not give `teacher_log_pbs`: train on such rows
     with `alm.debias: false`.
+
+    With `teachers` each row is scored once, by the one that its column `teacher_column` names. One
+    of them is in memory at a time, so the rows come out teacher by teacher.
     """
 
     needs_weights: ClassVar[bool] = True
 
     stage: Literal["score_likelihood"]
     rows: Rows = Field(description="the stage whose rows are scored")
-    model: Model = Field(description="the teacher")
+    model: Model | None = Field(None, description="the teacher")
+    teachers: Teachers | None = later_setting(
+        None, "instead of model: several by name, such as {math: big_math, code: big_code}"
+    )
+    teacher_column: str = later_setting(
+        "teacher", "of `teachers`: the column with the name of the row's", min_length=1
+    )
     max_length: int | None = Field(
         None, ge=2, description="longer rows, in tokens, are dropped; null: the model's context"
     )
@@ -72,6 +105,14 @@ class ScoreLikelihood(RowText, Stage):
         "auto", "for forward_pass; auto takes the GPU if there is one"
     )
 
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        if (self.model is None) == (self.teachers is None):
+            raise ValueError("give one of model and teachers")
+        if self.teachers is None and "teacher_column" in self.model_fields_set:
+            raise ValueError("teacher_column goes with teachers")
+        return self
+
     def loads(self, place: str) -> bool:
         return self.scorer == "forward_pass"
 
@@ -84,10 +125,18 @@ class ScoreLikelihood(RowText, Stage):
         return "likeliest" if self.top_k else "likelihoods"
 
     def read_as_text(self) -> dict[str, set[str]]:
-        return {self.rows: self.text_columns() - {self.messages_column or ""}}
+        return {self.rows: self.text_columns() - {self.messages_column or ""} | self._routed_by()}
 
     def required_columns(self) -> dict[str, set[str]]:
-        return {self.rows: {"id"} | self.text_columns()}
+        return {self.rows: {"id"} | self.text_columns() | self._routed_by()}
+
+    def remedy(self, column: str) -> str | None:
+        if column in self._routed_by():
+            return "it says which of `teachers` scores a row; name another with teacher_column"
+        return None
+
+    def _routed_by(self) -> set[str]:
+        return set() if self.teachers is None else {self.teacher_column}
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         columns = inputs[self.rows]
@@ -106,34 +155,82 @@ class ScoreLikelihood(RowText, Stage):
         return ["teacher_logps", *ends, *top, "scored_by", "scored_text"]
 
     def _rows(self, context: Context) -> Iterator[Row]:
+        tallies: dict[str, Tally] = {}
+        for number, share in enumerate(self._shares(context)):
+            folder = context.work_dir / "checkpoints"
+            if self.teachers is not None:
+                folder /= f"teacher-{number:02d}"
+            tallies[share.title] = Tally()
+            yield from self._of_teacher(context, share, folder, tallies[share.title])
+        every = tallies.values()
+        context.metrics.update(
+            n_rows=sum(tally.n_rows for tally in every),
+            n_tokens=sum(tally.n_tokens for tally in every),
+            bytes_per_token=(4 if self.scorer == "engine" else 8) + 8 * (self.top_k or 0),
+            can_debias=self.scorer != "engine",
+        )
+        if self.scorer == "forward_pass":
+            fresh = sum(tally.n_fresh for tally in every)  # 0 if all scores were kept
+            seconds = sum(tally.seconds for tally in every)
+            context.metrics.update(
+                n_tokens_of_an_earlier_run=context.metrics["n_tokens"] - fresh,
+                tokens_per_second=round(fresh / seconds, 1) if seconds else None,
+            )
+        if self.teachers is None:
+            context.metrics["scored_by"] = next(tally.who for tally in every)
+            return
+        context.metrics["scored_by"] = {title: tally.who for title, tally in tallies.items()}
+        figures = tuple(tally.figure(title) for title, tally in tallies.items())
+        context.metrics.update(shown(FigureTable("log-probability of a token", figures)))
+
+    def _shares(self, context: Context) -> list[Share]:
+        """Whose rows are scored, before any is.
+
+        Raises:
+            DataError: a row names no teacher that there is.
+        """
+        if self.teachers is None:
+            assert self.model is not None
+            return [Share(self.model, (), len(context.rows(self.rows)))]
+        rows = context.each_row(self.rows)
+        found, unnamed = shares(rows, self.teachers, self.teacher_column, self.rows)
+        for name in unnamed:
+            context.warn(
+                f"no row of '{self.rows}' names the teacher '{name}' in its column "
+                f"'{self.teacher_column}': '{self.teachers[name]}' scores nothing"
+            )
+        return found
+
+    def _of_teacher(
+        self, context: Context, share: Share, folder: Path, tally: Tally
+    ) -> Iterator[Row]:
+        """Its rows with their scores. folder: where they are kept as they are done."""
         from llm_distill.distillation.alignment.encoding import row_encoder
         from llm_distill.distillation.teacher.identity import scored_by, scored_text
 
-        source = context.model(self.model)
+        source = context.model(share.model)
         turns = {"answers": self.answers, "thoughts": self.thoughts}
         encoder = row_encoder(source, self._longest(source.readable), **turns)
-        who = scored_by(source)
-        n_rows = n_tokens = 0
+        tally.who = scored_by(source)
         by = self._by_engine if self.scorer == "engine" else self._by_forward_pass
-        for row, encoded, scores in by(context, source, encoder):
-            n_rows += 1
-            n_tokens += len(scores["teacher_logps"])
-            yield {**row, **scores, "scored_by": who, "scored_text": scored_text(encoded)}
-        context.metrics.update(
-            n_rows=n_rows,
-            n_tokens=n_tokens,
-            bytes_per_token=(4 if self.scorer == "engine" else 8) + 8 * (self.top_k or 0),
-            can_debias=self.scorer != "engine",
-            scored_by=who,
-        )
+        for row, encoded, scores in by(context, share, source, encoder, folder, tally):
+            tally.n_rows += 1
+            tally.n_tokens += len(scores["teacher_logps"])
+            tally.total += float(scores["teacher_logps"].sum(dtype="float64"))
+            yield {**row, **scores, "scored_by": tally.who, "scored_text": scored_text(encoded)}
 
     def _by_engine(
-        self, context: Context, source: ModelSource, encoder: RowEncoder
+        self,
+        context: Context,
+        share: Share,
+        source: ModelSource,
+        encoder: RowEncoder,
+        *_: Any,
     ) -> Iterator[tuple[Row, EncodedRow, Scores]]:
         from llm_distill.distillation.teacher.engine_scores import engine_scores
 
-        pairs = self._encoded(context, encoder, lambda rows, tokens: None)
-        ask = partial(context.score, self.model, total=len(context.rows(self.rows)))
+        pairs = self._encoded(context, share, encoder, lambda rows, tokens: None)
+        ask = partial(context.score, share.model, total=share.n_rows)
         n_scored, first_failure = 0, ""
         for row, encoded, scores in engine_scores(pairs, ask, source.name, self.top_k):
             if isinstance(scores, str):
@@ -145,10 +242,18 @@ class ScoreLikelihood(RowText, Stage):
             n_scored += 1
             yield row, encoded, scores
         if not n_scored:
-            raise DataError(f"the engine cannot score any row of '{self.rows}'; {first_failure}")
+            raise DataError(
+                f"the engine cannot score any row of {self._of(share)}; {first_failure}"
+            )
 
     def _by_forward_pass(
-        self, context: Context, source: ModelSource, encoder: RowEncoder
+        self,
+        context: Context,
+        share: Share,
+        source: ModelSource,
+        encoder: RowEncoder,
+        folder: Path,
+        tally: Tally,
     ) -> Iterator[tuple[Row, EncodedRow, Scores]]:
         from llm_distill.distillation.teacher.scoring import TeacherScorer, in_loss
         from llm_distill.distillation.teacher.windows import Scorer, scored_rows
@@ -163,21 +268,13 @@ class ScoreLikelihood(RowText, Stage):
         def n_scores(encoded: EncodedRow) -> int:
             return len(in_loss(encoded))
 
-        n_tokens = 0
-        folder = context.work_dir / "checkpoints"
-        with context.progress(f"score ({self.model})", len(context.rows(self.rows))) as bar:
-            pairs = self._encoded(context, encoder, bar.advance)
-            for row, encoded, scores in scored_rows(pairs, scorer, n_scores, folder, bar.advance):
-                n_tokens += len(scores["teacher_logps"])
-                yield row, encoded, scores
-        fresh = sum(one.n_tokens for one in opened)  # 0 if all scores were kept
-        seconds = sum(one.seconds for one in opened)
+        with context.progress(f"score ({share.model})", share.n_rows) as bar:
+            pairs = self._encoded(context, share, encoder, bar.advance)
+            yield from scored_rows(pairs, scorer, n_scores, folder, bar.advance)
         for one in opened:
+            tally.n_fresh += one.n_tokens
+            tally.seconds += one.seconds
             one.close()
-        context.metrics.update(
-            n_tokens_of_an_earlier_run=n_tokens - fresh,
-            tokens_per_second=round(fresh / seconds, 1) if seconds else None,
-        )
 
     def _longest(self, source: ModelSource) -> int | None:
         context = context_length(source)
@@ -189,9 +286,13 @@ class ScoreLikelihood(RowText, Stage):
         return self.max_length
 
     def _encoded(
-        self, context: Context, encoder: RowEncoder, note: Callable[[int, int], None]
+        self,
+        context: Context,
+        share: Share,
+        encoder: RowEncoder,
+        note: Callable[[int, int], None],
     ) -> Iterator[tuple[Row, EncodedRow]]:
-        """The rows that can be scored, with their tokens.
+        """The teacher's rows that can be scored, with their tokens.
 
         Raises:
             DataError: there are none; with counts of the reasons.
@@ -202,6 +303,8 @@ class ScoreLikelihood(RowText, Stage):
         refused: Counter[str] = Counter()
         is_empty = True
         for row in context.each_row(self.rows):
+            if self.teachers is not None and row[self.teacher_column] not in share.names:
+                continue
             try:
                 encoded = encoder.encode(turns(row), tools(row), is_open=self.is_open(row))
             except UnusableRowError as error:
@@ -213,4 +316,9 @@ class ScoreLikelihood(RowText, Stage):
             yield row, encoded
         if is_empty:
             why = ", ".join(f"{count} {reason}" for reason, count in refused.items())
-            raise DataError(f"no row of '{self.rows}' can be scored: {why or 'it is empty'}")
+            raise DataError(f"no row of {self._of(share)} can be scored: {why or 'it is empty'}")
+
+    def _of(self, share: Share) -> str:
+        """The rows, for messages."""
+        of = f" whose teacher is {share.title}" if self.teachers is not None else ""
+        return f"'{self.rows}'{of}"

@@ -16,11 +16,12 @@ from pydantic import Field, model_validator
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.rows import RowText
 from llm_distill.distillation.settings import DistillSettings
+from llm_distill.distillation.teachers import ByTeacher, Teachers
 from llm_distill.errors import ConfigError
-from llm_distill.evaluation.results import Results
+from llm_distill.evaluation.results import Results, shown
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
-from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage
+from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage, later_setting
 from llm_distill.training.settings import HeldOutSettings
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from llm_distill.distillation.alignment.encoding import RowEncoder
     from llm_distill.distillation.teacher.signal import TeacherSignal
+    from llm_distill.distillation.teacher.stored import StoredScores
     from llm_distill.models.sources import ModelSource
     from llm_distill.training.data import Labelled
 
@@ -49,6 +51,9 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
     whole distributions, so they need the same tokenizer on both sides, and either `online: true`
     or rows with the teacher's likeliest tokens (all others are then one bucket). The loss is over
     the completion, the assistant's messages, or a whole document.
+
+    With `teachers` the rows are those of several: each is read as its own teacher's tokenizer cuts
+    it, and the means are over all of a step's rows, whoever scored them.
     """
 
     without_effect = frozenset(
@@ -60,6 +65,11 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
     stage: Literal["train_distill"]
     model: Model = Field(description="the student to start from")
     teacher: Model | None = Field(None, description="the model to learn from; not needed for sft")
+    teachers: Teachers | None = later_setting(
+        None,
+        "instead of teacher: those of `score_likelihood`, by name; each row learns from the one "
+        "that scored it",
+    )
     rows: Rows = Field(description="the stage whose rows it is trained on")
     teacher_prompt_template: str | None = Field(
         None,
@@ -85,7 +95,13 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
     @model_validator(mode="after")
     def _has_a_teacher(self) -> TrainDistill:
         asking = ["online"] * bool(self.online) + self.from_teacher()
-        if asking and self.teacher is None:
+        if self.teachers is not None and (self.teacher is not None or self.online):
+            other = "teacher" if self.teacher is not None else "online"
+            raise ValueError(
+                f"teachers and {other} exclude each other: the rows of several teachers are scored "
+                "before (score_likelihood)"
+            )
+        if asking and self.teacher is None and self.teachers is None:
             raise ValueError(f"{', '.join(asking)} needs a teacher")
         if self.teacher_prompt_template and (self.messages_column or self.text_column):
             raise ValueError("teacher_prompt_template needs rows with a prompt and a completion")
@@ -105,10 +121,10 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
 
     def loads(self, place: str) -> bool:
         """Of a teacher whose scores are stored the tokenizer is read alone."""
-        return place != "teacher" or bool(self.online)
+        return not self.reads_tokenizer(place) or bool(self.online)
 
     def reads_tokenizer(self, place: str) -> bool:
-        return place == "teacher"
+        return place.partition(".")[0] in ("teacher", "teachers")
 
     def asks(self, place: str) -> None:
         return None
@@ -146,9 +162,10 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             return save_untrained(self, source, context, seed)
         student, teacher = self._encoders(context)
         signal = self._signal(context, teacher)
+        several = self._several(context, student)
 
         def encoded(name: str) -> Dataset:
-            return self._dataset(name, context, student, teacher, signal)
+            return self._dataset(name, context, student, teacher, signal, several)
 
         dataset = encoded_once(lambda: encoded(self.rows), context.work_dir)
         held_out = self.held_out(encoded, context.work_dir)
@@ -197,23 +214,31 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             ConfigError: a loss needs the same tokenizer on both sides, and they differ.
         """
         from llm_distill.distillation.alignment.encoding import row_encoder
-        from llm_distill.distillation.alignment.vocabularies import difference
 
         source = context.model(self.model)
         turns = {"answers": self.answers, "thoughts": self.thoughts}
         student = row_encoder(source, self.max_length, **turns)
         if self.teacher is None or not self.from_teacher():
             return student, None
-        other = context.model(self.teacher)
-        teacher = row_encoder(other, None, **turns)
+        return student, self._teachers_encoder(context, self.teacher, student)
+
+    def _teachers_encoder(self, context: Context, name: str, student: RowEncoder) -> RowEncoder:
+        """Raises:
+        ConfigError: see `_encoders`.
+        """
+        from llm_distill.distillation.alignment.encoding import row_encoder
+        from llm_distill.distillation.alignment.vocabularies import difference
+
+        turns = {"answers": self.answers, "thoughts": self.thoughts}
+        teacher = row_encoder(context.model(name), None, **turns)
         shared = self.losses.needing(Needs.DISTRIBUTIONS)
         how = difference(teacher.tokenizer, student.tokenizer) if shared else None
         if how is not None:
             raise ConfigError(
                 f"losses.{shared[0]} compares distributions over tokens, and the tokenizers of "
-                f"'{self.teacher}' and '{self.model}' differ: {how}; across tokenizers use alm"
+                f"'{name}' and '{self.model}' differ: {how}; across tokenizers use alm"
             )
-        return student, teacher
+        return teacher
 
     def _signal(self, context: Context, teacher: RowEncoder | None) -> TeacherSignal | None:
         """Where the teacher's likelihoods come from; None if no loss needs them."""
@@ -231,6 +256,30 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         kind = OwnTeacher if self.online == "adapter_off" else TeacherInMemory
         return kind(source, teacher, self)
 
+    def _several(
+        self, context: Context, student: RowEncoder
+    ) -> dict[str, tuple[RowEncoder, StoredScores]]:
+        """Of `teachers`, by their names: how each reads, and what it says; a model once.
+
+        Raises:
+            ConfigError: see `_encoders`.
+        """
+        from llm_distill.distillation.teacher.identity import scored_by
+        from llm_distill.distillation.teacher.stored import StoredScores
+
+        if self.teachers is None or not self.from_teacher():
+            return {}
+        names: dict[str, list[str]] = {}
+        for name, model in self.teachers.items():
+            names.setdefault(scored_by(context.model(model)), []).append(name)
+        found = {}
+        for who, own in names.items():
+            model = self.teachers[own[0]]
+            teacher = self._teachers_encoder(context, model, student)
+            says = StoredScores(self.rows, model, who, len(teacher.table.lengths), self)
+            found[", ".join(own)] = teacher, says
+        return found
+
     def _dataset(
         self,
         name: str,
@@ -238,8 +287,12 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         student: RowEncoder,
         teacher: RowEncoder | None,
         signal: TeacherSignal | None,
+        several: Mapping[str, tuple[RowEncoder, StoredScores]],
     ) -> Dataset:
-        """The training data; the metrics get how the texts align."""
+        """The training data; the metrics get how the texts align.
+
+        several: as `_several` gives it.
+        """
         from llm_distill.distillation.dataset import RowPreparation, prepared
         from llm_distill.distillation.teacher.stored import StoredScores
 
@@ -252,7 +305,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             )
         if isinstance(signal, StoredScores):
             signal = replace(signal, rows=name)  # for messages
-        preparation = RowPreparation(
+        one = RowPreparation(
             student,
             teacher,
             self.turns(),
@@ -262,9 +315,21 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             self.tools(),
             self.is_open,
         )
+        preparation: RowPreparation | ByTeacher = one
+        if several:
+            of = {
+                says.scored_by: replace(one, teacher=own, signal=replace(says, rows=name))
+                for own, says in several.values()
+            }
+            titles = {says.scored_by: title for title, (_, says) in several.items()}
+            preparation = ByTeacher(name, of, titles, one.report)
         rows = context.each_row(name)
         dataset = prepared(rows, preparation, context.drop, name, self.max_dropped)
         if name == self.rows and self.losses.needing(Needs.CHUNKS):
             aligned = Results(alignment=preparation.report.figures())
             context.metrics.update(aligned.to_metrics())
+        if name == self.rows and isinstance(preparation, ByTeacher):
+            for title in preparation.without_rows():
+                context.warn(f"no row of '{name}' is trained on that the teacher '{title}' scored")
+            context.metrics.update(shown(preparation.figures()))
         return dataset
