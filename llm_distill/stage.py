@@ -320,6 +320,13 @@ class Stage(BaseModel):
         """Inputs with fewer rows than this stop it for certain: (place that says so, input, n)."""
         return ()
 
+    def why_no_adapter(self) -> str | None:
+        """Why the model that it gives is not one that vLLM takes beside the weights below it.
+
+        None: it is a LoRA adapter on linear layers, and nothing else.
+        """
+        return "it gives whole weights"
+
     def launched(self) -> Launch | None:
         """The processes that do its work together; None where one does. Asked in its worker."""
         return None
