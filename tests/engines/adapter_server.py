@@ -6,9 +6,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from aiohttp import web
+from safetensors.torch import save_file
 
 from tests.engines.loopback import Call, Loopback, answer_to
+
+
+def write_adapter(folder: Path, value: float, rank: int = 8) -> str:
+    """A plain one of one layer; value: of all its weights."""
+    folder.mkdir()
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": rank, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    layer = "base_model.model.layers.0.q_proj"
+    tensors = {
+        f"{layer}.lora_A.weight": torch.full((rank, 4), value),
+        f"{layer}.lora_B.weight": torch.full((4, rank), value),
+    }
+    save_file(tensors, folder / "adapter_model.safetensors")
+    return str(folder)
 
 
 class AdapterServer(Loopback):

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,10 +44,17 @@ log = logging.getLogger("llm_distill")
 
 
 def folder_of(settings: OpenAISettings) -> Path:
-    """Where the server finds the adapters."""
+    """Where the server finds the adapters.
+
+    Raises:
+        ModelError: the folder for temporary files has one of this name that is somebody else's.
+    """
     if settings.adapters_folder is not None:
         return Path(settings.adapters_folder).expanduser().absolute()
-    return Path(tempfile.gettempdir()) / f"llm-distill-adapters-{os.getuid()}"
+    folder = Path(tempfile.gettempdir()) / f"llm-distill-adapters-{os.getuid()}"
+    if folder.exists() and folder.stat().st_uid != os.getuid():  # all users may write beside it
+        raise ModelError(f"{folder} belongs to another user; set engine.adapters_folder")
+    return folder
 
 
 def why_not_ready(settings: OpenAISettings, key: str | None) -> Iterator[tuple[str, str]]:
@@ -113,11 +121,6 @@ class _Lorry:
             raise ModelError(f"{self.address} does not serve '{base}' (engine.model); {hint}")
         if place.name in listed:
             return
-        earlier = [
-            name for name in listed if re.fullmatch(re.escape(prefix) + "[0-9a-f]{16}", name)
-        ]
-        for name in earlier[:-1]:
-            self._post("unload_lora_adapter", lora_name=name)  # gone already: so it should be
         status, said = self._post("load_lora_adapter", lora_name=place.name, lora_path=str(place))
         if status == 400 and "already been loaded" in said.lower():  # by another stage, just now
             status = 200
@@ -132,6 +135,10 @@ class _Lorry:
                 "it among its models; with several API servers start it with --api-server-count 1"
             )
         log.info("%s has loaded adapter %s", self.address, place.name)
+        ours = re.compile(re.escape(prefix) + "[0-9a-f]{16}")
+        for name in [name for name in listed if ours.fullmatch(name)][:-1]:
+            self._post("unload_lora_adapter", lora_name=name)  # gone already: so it should be
+            shutil.rmtree(place.parent / name, ignore_errors=True)
 
     def _refuse_where_off(self, status: int, said: str) -> None:
         is_missing = status in (404, 405) and not any(w in said.lower() for w in NO_ADAPTER)

@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from pydantic import ValidationError
-from safetensors.torch import save_file
 
 from llm_distill.engines.base import Request, SamplingSettings
 from llm_distill.engines.budget import Budget
 from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource
-from tests.engines.adapter_server import AdapterServer
+from tests.engines.adapter_server import AdapterServer, write_adapter
 
 Open = Callable[..., Any]
 
@@ -32,18 +30,7 @@ def server() -> Iterator[AdapterServer]:
 @pytest.fixture
 def adapters(tmp_path: Path) -> list[str]:
     """Of four rounds, each whole by itself."""
-    found = []
-    for number in range(4):
-        folder = tmp_path / f"trained@{number}"
-        folder.mkdir()
-        config = {"peft_type": "LORA", "r": 8, "lora_alpha": 8, "target_modules": ["q_proj"]}
-        (folder / "adapter_config.json").write_text(json.dumps(config))
-        layer = "base_model.model.layers.0.q_proj"
-        tensors = {f"{layer}.lora_A.weight": torch.full((8, 4), float(number)),
-                   f"{layer}.lora_B.weight": torch.ones(4, 8)}  # fmt: skip
-        save_file(tensors, folder / "adapter_model.safetensors")
-        found.append(str(folder))
-    return found
+    return [write_adapter(tmp_path / f"trained@{n}", float(n)) for n in range(4)]
 
 
 @pytest.fixture
@@ -79,19 +66,19 @@ def test_each_rounds_adapter_has_a_name_and_a_path_of_its_own(
     names = [ask(settings(), adapter) for adapter in adapters]
     assert len(set(names)) == 4
     written = {path.name for path in (tmp_path / "seen by the server").iterdir()}
-    assert written == set(names)
-    # The one before last goes when the next comes.
+    assert written == set(server.models) - {"base"} == set(names[2:])
+    # The one before last goes once the next is there.
     assert server.said == [
         f"load {names[0]}",
         f"load {names[1]}",
-        f"unload {names[0]}",
         f"load {names[2]}",
-        f"unload {names[1]}",
+        f"unload {names[0]}",
         f"load {names[3]}",
+        f"unload {names[1]}",
     ]
     assert ask(settings(), adapters[3]) == names[3]  # it is there
     assert ask(settings(), adapters[0]) == names[0]  # it has to be loaded again, and is
-    assert server.said[6:] == [f"unload {names[2]}", f"load {names[0]}"]
+    assert server.said[6:] == [f"load {names[0]}", f"unload {names[2]}"]
 
 
 def test_adapters_of_others_are_left_alone(
@@ -160,6 +147,16 @@ def test_an_adapter_that_is_not_there_after_all_is_one_message(
     with pytest.raises(ModelError, match=rf"^model 'student': http\S+ .*{message}"):
         ask(settings(), adapters[0])
     assert server.calls == []
+
+
+def test_an_adapter_that_fails_leaves_those_before_alone(
+    server: AdapterServer, settings: Any, adapters: list[str]
+) -> None:
+    names = [ask(settings(), adapter) for adapter in adapters[:2]]
+    server.fault = "other"
+    with pytest.raises(ModelError):
+        ask(settings(), adapters[2])
+    assert server.models == ["base", *names]
 
 
 def test_a_server_of_another_name_or_none_is_one_message(
