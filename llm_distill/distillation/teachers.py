@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, FiniteFloat
 
 from llm_distill.errors import DataError, nearest
 from llm_distill.evaluation.results import Figure, FigureTable
@@ -41,13 +41,35 @@ Teachers = Annotated[dict[str, Model], Field(min_length=1), AfterValidator(_can_
 """Teachers by the names that rows have for them."""
 
 
+Weights = dict[str, Annotated[FiniteFloat, Field(gt=0)]]
+"""Of a mixture of teachers, by their names."""
+
+
+def check_mixture(teachers: Mapping[str, str] | None, weights: Mapping[str, float] | None) -> None:
+    """Raises:
+    ValueError: the weights are not those of the teachers.
+    """
+    if weights is None:
+        return
+    if teachers is None or set(weights) != set(teachers) or len(teachers) < 2:
+        raise ValueError(
+            "teacher_weights needs two or more teachers, and a weight for each of them: "
+            f"{', '.join(teachers or ()) or 'there are none'}"
+        )
+
+
 @dataclass(frozen=True)
 class Share:
-    """The rows of one teacher. names: what rows call it; one model may have several."""
+    """The rows of one teacher. names: what rows call it; one model may have several.
+
+    is_of_all: it is one of a mixture, and scores all rows. is_again: others read them before.
+    """
 
     model: str
     names: tuple[str, ...]
     n_rows: int
+    is_of_all: bool = False
+    is_again: bool = False
 
     @property
     def title(self) -> str:

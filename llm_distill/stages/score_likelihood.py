@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from llm_distill.distillation.rows import RowText
-from llm_distill.distillation.teachers import Share, Teachers, shares
-from llm_distill.errors import DataError, ModelError
+from llm_distill.distillation.teachers import Share, Teachers, Weights, check_mixture, shares
+from llm_distill.errors import ConfigError, DataError, ModelError
 from llm_distill.evaluation.results import Figure, FigureTable, shown
 from llm_distill.models.sources import Device, context_length
 from llm_distill.rows.columns import Row, features
@@ -39,6 +39,7 @@ from llm_distill.stage import (
 
 if TYPE_CHECKING:
     from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
+    from llm_distill.distillation.teacher.mixture import Mixture
     from llm_distill.distillation.teacher.scoring import Scores, TeacherScorer
     from llm_distill.models.sources import ModelSource
 
@@ -73,7 +74,9 @@ class ScoreLikelihood(RowText, Stage):
     with `alm.debias: false`.
 
     With `teachers` each row is scored once, by the one that its column `teacher_column` names. One
-    of them is in memory at a time, so the rows come out teacher by teacher.
+    of them is in memory at a time, so the rows come out teacher by teacher. With `teacher_weights`
+    all of them score each row, and the probability of a token is their weighted mean; these
+    teachers share a tokenizer.
     """
 
     needs_weights: ClassVar[bool] = True
@@ -86,6 +89,11 @@ class ScoreLikelihood(RowText, Stage):
     )
     teacher_column: str = later_setting(
         "teacher", "of `teachers`: the column with the name of the row's", min_length=1
+    )
+    teacher_weights: Weights | None = later_setting(
+        None,
+        "instead of teacher_column: all `teachers` score each row, and a token's probability is "
+        "their mean with these weights, such as {math: 0.7, code: 0.3}",
     )
     max_length: int | None = Field(
         None, ge=2, description="longer rows, in tokens, are dropped; null: the model's context"
@@ -111,6 +119,14 @@ class ScoreLikelihood(RowText, Stage):
             raise ValueError("give one of model and teachers")
         if self.teachers is None and "teacher_column" in self.model_fields_set:
             raise ValueError("teacher_column goes with teachers")
+        check_mixture(self.teachers, self.teacher_weights)
+        if self.teacher_weights is not None and "teacher_column" in self.model_fields_set:
+            raise ValueError("teacher_weights and teacher_column exclude each other")
+        if self.teacher_weights is not None and self.top_k is not None:
+            raise ValueError(
+                "teacher_weights and top_k exclude each other: a token may be among the likeliest "
+                "of a mixture and of none of its teachers"
+            )
         return self
 
     def loads(self, place: str) -> bool:
@@ -136,7 +152,7 @@ class ScoreLikelihood(RowText, Stage):
         return None
 
     def _routed_by(self) -> set[str]:
-        return set() if self.teachers is None else {self.teacher_column}
+        return set() if self.teachers is None or self.teacher_weights else {self.teacher_column}
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         columns = inputs[self.rows]
@@ -156,12 +172,22 @@ class ScoreLikelihood(RowText, Stage):
 
     def _rows(self, context: Context) -> Iterator[Row]:
         tallies: dict[str, Tally] = {}
+        mixture = self._mixture(context)
+        logps = [name for name in self._added() if name.startswith("teacher_log")]
         for number, share in enumerate(self._shares(context)):
             folder = context.work_dir / "checkpoints"
             if self.teachers is not None:
                 folder /= f"teacher-{number:02d}"
             tallies[share.title] = Tally()
-            yield from self._of_teacher(context, share, folder, tallies[share.title])
+            rows = self._of_teacher(context, share, folder, tallies[share.title])
+            if mixture is None:
+                yield from rows
+                continue
+            for row in rows:
+                scores = {name: row[name] for name in logps}
+                mixed = mixture.add(number, row["id"], row["scored_text"], scores)
+                if mixed is not None:
+                    yield {**row, **mixed, "scored_by": self._mixed_by(tallies)}
         every = tallies.values()
         context.metrics.update(
             n_rows=sum(tally.n_rows for tally in every),
@@ -180,6 +206,15 @@ class ScoreLikelihood(RowText, Stage):
             context.metrics["scored_by"] = next(tally.who for tally in every)
             return
         context.metrics["scored_by"] = {title: tally.who for title, tally in tallies.items()}
+        if mixture is not None:
+            if not mixture.n_mixed:
+                raise DataError(
+                    f"no row of '{self.rows}' is the same tokens for all of the teachers "
+                    f"{', '.join(tallies)}: their chat templates differ; set a chat_template for "
+                    "them under models:"
+                )
+            context.drop("not scored by every teacher", mixture.n_left)
+            context.metrics.update(n_rows=mixture.n_mixed, scored_by=self._mixed_by(tallies))
         figures = tuple(tally.figure(title) for title, tally in tallies.items())
         context.metrics.update(shown(FigureTable("log-probability of a token", figures)))
 
@@ -192,6 +227,10 @@ class ScoreLikelihood(RowText, Stage):
         if self.teachers is None:
             assert self.model is not None
             return [Share(self.model, (), len(context.rows(self.rows)))]
+        if self.teacher_weights is not None:
+            n_rows = len(context.rows(self.rows))
+            given = enumerate(self.teachers.items())
+            return [Share(model, (name,), n_rows, True, n > 0) for n, (name, model) in given]
         rows = context.each_row(self.rows)
         found, unnamed = shares(rows, self.teachers, self.teacher_column, self.rows)
         for name in unnamed:
@@ -200,6 +239,36 @@ class ScoreLikelihood(RowText, Stage):
                 f"'{self.teacher_column}': '{self.teachers[name]}' scores nothing"
             )
         return found
+
+    def _mixture(self, context: Context) -> Mixture | None:
+        """Raises:
+        ConfigError: its teachers have different tokenizers.
+        """
+        from llm_distill.distillation.alignment.vocabularies import difference
+        from llm_distill.distillation.teacher.mixture import Mixture, shares_of
+        from llm_distill.models.sources import load_tokenizer
+
+        if self.teachers is None or self.teacher_weights is None:
+            return None
+        first, *others = self.teachers.items()
+        tokenizer = load_tokenizer(context.model(first[1]).readable, is_alone=True)
+        for name, model in others:
+            other = load_tokenizer(context.model(model).readable, is_alone=True)
+            how = difference(tokenizer, other)
+            if how is not None:
+                raise ConfigError(
+                    f"teacher_weights: the tokenizers of '{first[0]}' and '{name}' differ: {how}; "
+                    "a mixture needs one tokenizer; with several, let each row name its teacher "
+                    "(teacher_column)"
+                )
+        weights = shares_of(self.teacher_weights)
+        return Mixture([weights[name] for name in self.teachers])
+
+    def _mixed_by(self, tallies: Mapping[str, Tally]) -> str:
+        from llm_distill.distillation.teacher.mixture import mixed_by, shares_of
+
+        weights = shares_of(self.teacher_weights or {})
+        return mixed_by([(tally.who, weights[name]) for name, tally in tallies.items()])
 
     def _of_teacher(
         self, context: Context, share: Share, folder: Path, tally: Tally
@@ -303,13 +372,14 @@ class ScoreLikelihood(RowText, Stage):
         refused: Counter[str] = Counter()
         is_empty = True
         for row in context.each_row(self.rows):
-            if self.teachers is not None and row[self.teacher_column] not in share.names:
+            is_routed = self.teachers is not None and not share.is_of_all
+            if is_routed and row[self.teacher_column] not in share.names:
                 continue
             try:
                 encoded = encoder.encode(turns(row), tools(row), is_open=self.is_open(row))
             except UnusableRowError as error:
                 refused[str(error)] += 1
-                context.drop(str(error))
+                context.drop(str(error), 0 if share.is_again else 1)
                 note(1, 0)
                 continue
             is_empty = False
@@ -320,5 +390,6 @@ class ScoreLikelihood(RowText, Stage):
 
     def _of(self, share: Share) -> str:
         """The rows, for messages."""
-        of = f" whose teacher is {share.title}" if self.teachers is not None else ""
+        is_routed = self.teachers is not None and not share.is_of_all
+        of = f" whose teacher is {share.title}" if is_routed else ""
         return f"'{self.rows}'{of}"

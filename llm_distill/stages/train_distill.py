@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.rows import RowText
 from llm_distill.distillation.settings import DistillSettings
-from llm_distill.distillation.teachers import ByTeacher, Teachers
+from llm_distill.distillation.teachers import ByTeacher, Teachers, Weights, check_mixture
 from llm_distill.errors import ConfigError
 from llm_distill.evaluation.results import Results, shown
 from llm_distill.methods.seeds import derive_seed
@@ -70,6 +70,9 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         "instead of teacher: those of `score_likelihood`, by name; each row learns from the one "
         "that scored it",
     )
+    teacher_weights: Weights | None = later_setting(
+        None, "those of `score_likelihood`, if the rows were scored by a mixture of `teachers`"
+    )
     rows: Rows = Field(description="the stage whose rows it is trained on")
     teacher_prompt_template: str | None = Field(
         None,
@@ -101,6 +104,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
                 f"teachers and {other} exclude each other: the rows of several teachers are scored "
                 "before (score_likelihood)"
             )
+        check_mixture(self.teachers, self.teacher_weights)
         if asking and self.teacher is None and self.teachers is None:
             raise ValueError(f"{', '.join(asking)} needs a teacher")
         if self.teacher_prompt_template and (self.messages_column or self.text_column):
@@ -265,6 +269,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             ConfigError: see `_encoders`.
         """
         from llm_distill.distillation.teacher.identity import scored_by
+        from llm_distill.distillation.teacher.mixture import mixed_by, shares_of
         from llm_distill.distillation.teacher.stored import StoredScores
 
         if self.teachers is None or not self.from_teacher():
@@ -272,6 +277,10 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         names: dict[str, list[str]] = {}
         for name, model in self.teachers.items():
             names.setdefault(scored_by(context.model(model)), []).append(name)
+        if self.teacher_weights is not None:  # whose teachers have one tokenizer
+            weights = shares_of(self.teacher_weights)
+            scorers = [(scored_by(context.model(m)), weights[n]) for n, m in self.teachers.items()]
+            names = {mixed_by(scorers): list(self.teachers)}
         found = {}
         for who, own in names.items():
             model = self.teachers[own[0]]

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from llm_distill.distillation.teachers import shares
 from llm_distill.errors import ConfigError, DataError
 from llm_distill.models.sources import ModelSource, load_model
+from llm_distill.stages.score_likelihood import ScoreLikelihood
 from llm_distill.stages.train_distill import TrainDistill
 from tests.distillation import plain, tiny
 from tests.tiny_tokenizer import tiny_tokenizer
@@ -164,3 +165,76 @@ def test_which_teachers_is_checked_with_the_settings():
     assert not stage().loads("teachers.many")
     assert stage().reads_tokenizer("teachers.many")
     assert stage().loads("model")
+
+
+@pytest.fixture
+def twins(tmp_path):
+    """Two teachers of one tokenizer, which is not the student's."""
+    found = {}
+    for name, seed in (("t", 5), ("u", 6)):
+        folder = tmp_path / "twins" / name
+        tiny.save(folder, tiny_tokenizer(tiny.texts() * 3, 340), seed)
+        found[name] = ModelSource(name, str(folder), prompt_format="text")
+    return found
+
+
+def test_a_student_learns_from_a_mixture_of_teachers(run_stage, train, rows, twins, student):
+    """Each token's probability is 0.25 of one's and 0.75 of the other's."""
+    weights = {"teacher_weights": {"many": 1.0, "few": 3.0}}
+    scoring = ScoreLikelihood(
+        stage="score_likelihood", rows="r", teachers=TEACHERS, device="cpu", **weights
+    )
+    bad = {"id": "bad", "prompt": "How?", "completion": ""}
+    run = run_stage(scoring, {"r": [bad, *rows]}, models=twins)
+    given = [{**row} for row in run.rows]
+    assert run.dropped == {"empty completion": 1}
+    assert [row["id"] for row in given] == [row["id"] for row in rows]
+    sides = [[plain.side(source, row) for row in rows] for source in twins.values()]
+    for row, one, other in zip(given, *sides, strict=True):
+        for column, of in (("teacher_logps", "logps"), ("teacher_log_pbs", "boundary_logps")):
+            mean = 0.25 * getattr(one, of).exp() + 0.75 * getattr(other, of).exp()
+            torch.testing.assert_close(
+                torch.tensor(row[column]).exp().double(), mean.detach(), atol=1e-5, rtol=1e-4
+            )
+    alone = [{**row, "scored_by": "?"} for row in given]
+    made = stage(losses={"alm": 1.0}, **weights, **ONE_STEP)
+    trained = train(made, given, **twins)
+    assert trained.metrics["history"][0]["alm"] > 0
+    (table,) = trained.metrics["figures"]
+    assert table["rows"][0]["labels"] == {"teacher": "many, few"}
+    for other_made, message in (
+        (
+            stage(**ONE_STEP),
+            r"was scored by 0.25 × t \w+ \+ 0.75 × u \w+, and the teachers are many",
+        ),
+        (
+            stage(teacher_weights={"many": 1.0, "few": 1.0}, **ONE_STEP),
+            r"and the teachers are many, few \(0.5 × t",
+        ),
+    ):
+        with pytest.raises(DataError, match=message):
+            train(other_made, given, **twins)
+    with pytest.raises(DataError, match="was scored by"):
+        train(made, alone, **twins)
+
+
+def test_a_mixture_needs_one_tokenizer_and_weights_of_its_teachers(run_stage, rows, teacher, other):
+    given = {"stage": "score_likelihood", "rows": "r", "teachers": TEACHERS}
+    scoring = ScoreLikelihood(**given, teacher_weights={"many": 1.0, "few": 3.0})
+    assert scoring.required_columns() == {"r": {"id", "prompt", "completion"}}
+    with pytest.raises(ConfigError, match="the tokenizers of 'many' and 'few' differ: .*one token"):
+        run_stage(scoring, {"r": rows}, models={"t": teacher, "u": other})
+    for weights, message in (
+        ({"many": 1.0}, "teacher_weights needs two or more teachers, and a weight for each"),
+        ({"many": 1.0, "few": 0.0}, "greater than 0"),
+        ({"many": 1.0, "few": float("inf")}, "finite"),
+        ({"many": 1.0, "other": 1.0}, "a weight for each of them: many, few"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            ScoreLikelihood(**given, teacher_weights=weights)
+        with pytest.raises(ValidationError, match=message):
+            stage(teacher_weights=weights)
+    weights = {"many": 1.0, "few": 1.0}
+    for more, message in (({"top_k": 3}, "and top_k"), ({"teacher_column": "x"}, "teacher_column")):
+        with pytest.raises(ValidationError, match=message):
+            ScoreLikelihood(**given, teacher_weights=weights, **more)
