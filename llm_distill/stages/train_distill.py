@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from llm_distill.distillation.alignment.encoding import RowEncoder
+    from llm_distill.distillation.dataset import RowPreparation
     from llm_distill.distillation.teacher.signal import TeacherSignal
     from llm_distill.distillation.teacher.stored import StoredScores
     from llm_distill.models.sources import ModelSource
@@ -314,7 +315,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             )
         if isinstance(signal, StoredScores):
             signal = replace(signal, rows=name)  # for messages
-        one = RowPreparation(
+        preparation = RowPreparation(
             student,
             teacher,
             self.turns(),
@@ -324,21 +325,28 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             self.tools(),
             self.is_open,
         )
-        preparation: RowPreparation | ByTeacher = one
-        if several:
-            of = {
-                says.scored_by: replace(one, teacher=own, signal=replace(says, rows=name))
-                for own, says in several.values()
-            }
-            titles = {says.scored_by: title for title, (_, says) in several.items()}
-            preparation = ByTeacher(name, of, titles, one.report)
+        by_teacher = _by_teacher(name, preparation, several)
         rows = context.each_row(name)
-        dataset = prepared(rows, preparation, context.drop, name, self.max_dropped)
+        dataset = prepared(rows, by_teacher or preparation, context.drop, name, self.max_dropped)
         if name == self.rows and self.losses.needing(Needs.CHUNKS):
             aligned = Results(alignment=preparation.report.figures())
             context.metrics.update(aligned.to_metrics())
-        if name == self.rows and isinstance(preparation, ByTeacher):
-            for title in preparation.without_rows():
+        if name == self.rows and by_teacher is not None:
+            for title in by_teacher.without_rows():
                 context.warn(f"no row of '{name}' is trained on that the teacher '{title}' scored")
-            context.metrics.update(shown(preparation.figures()))
+            context.metrics.update(shown(by_teacher.figures()))
         return dataset
+
+
+def _by_teacher(
+    name: str, one: RowPreparation, several: Mapping[str, tuple[RowEncoder, StoredScores]]
+) -> ByTeacher | None:
+    """The preparation of rows that several teachers scored, each as `one` with its own teacher."""
+    if not several:
+        return None
+    own = {
+        says.scored_by: replace(one, teacher=encoder, signal=replace(says, rows=name))
+        for encoder, says in several.values()
+    }
+    titles = {says.scored_by: title for title, (_, says) in several.items()}
+    return ByTeacher(name, own, titles, one.report)
