@@ -320,6 +320,13 @@ class Stage(BaseModel):
         """Inputs with fewer rows than this stop it for certain: (place that says so, input, n)."""
         return ()
 
+    def why_no_adapter(self) -> str | None:
+        """Why the model that it gives is not one that vLLM takes beside the weights below it.
+
+        None: it is a LoRA adapter on linear layers, and nothing else.
+        """
+        return "it gives whole weights"
+
     def launched(self) -> Launch | None:
         """The processes that do its work together; None where one does. Asked in its worker."""
         return None
@@ -357,6 +364,8 @@ def references(
 ) -> list[tuple[str, str, Literal["rows", "model"]]]:
     """Every reference of a stage: (place such as `models[1]`, name, kind), in field order.
 
+    Of references by name the place is such as `teachers.math`.
+
     Args:
         settings: the stage, or settings inside it.
         within: the place of `settings` in the stage, ending in a dot.
@@ -369,6 +378,8 @@ def references(
             found.extend(references(value, f"{place}."))
         elif kind is not None and isinstance(value, str):
             found.append((place, value, kind))
+        elif kind is not None and isinstance(value, Mapping):
+            found.extend((f"{place}.{key}", name, kind) for key, name in value.items())
         elif kind is not None and value is not None:
             found.extend((f"{place}[{index}]", name, kind) for index, name in enumerate(value))
     return found

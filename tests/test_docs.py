@@ -23,6 +23,7 @@ import yaml
 import llm_distill
 from llm_distill.methods.skill_list import read_skill_list
 from llm_distill.pipeline.load import load_pipeline
+from llm_distill.pipeline.schema import ModelConfig
 from llm_distill.sweeps.grid import read_axis
 
 ROOT = Path(__file__).parents[1]
@@ -290,3 +291,11 @@ def _names_of(node: ast.stmt) -> list[str]:
         return [node.name]
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
     return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def test_the_student_on_a_server_of_the_engines_page_is_one() -> None:
+    page = (DOCS / "engines.md").read_text().partition("### A student on a server")[2]
+    (block,) = re.findall(r"```yaml\n(.*?)```", page.partition("\n## ")[0], re.DOTALL)
+    student = ModelConfig.model_validate(yaml.safe_load(block)["models"]["student"])
+    assert student.engine.has_weights_here()
+    assert student.engine.served_name(student.model_name_or_path) == "smollm2"

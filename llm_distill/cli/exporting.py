@@ -69,7 +69,7 @@ def export_command(run: str, stage: str | None, root: Path, asked: Export) -> No
     finished = open_run(run, root, says=say)
     name, why = (finished.model_name(stage), "") if stage else default_model(finished)
     engine = finished.model_config(name).engine.answering()
-    if engine.is_served() or engine.is_stand_in:
+    if not engine.has_weights_here() or engine.is_stand_in:
         raise ConfigError(
             f"'{name}' has engine.kind: {engine.kind}: there are no weights to export"
         )

@@ -81,7 +81,7 @@ def serve_command(run: str, stage: str | None, root: Path, serving: Serving) -> 
     finished = open_run(run, root, says=lambda message: notes.print(escape(message)))
     name, why = (finished.model_name(stage), "") if stage else default_model(finished)
     settings = finished.model_config(name).engine.answering()
-    if settings.is_served() or settings.is_stand_in:
+    if not settings.has_weights_here() or settings.is_stand_in:
         raise ConfigError(
             f"'{name}' has engine.kind: {settings.kind}: there are no weights to serve"
         )

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from llm_distill.distillation.teacher.signal import TeacherSignal
+    from llm_distill.distillation.teachers import ByTeacher
     from llm_distill.rows.messages import Message
 
 
@@ -143,7 +144,7 @@ class RowPreparation:
 
 def prepared(
     rows: Iterable[Row],
-    preparation: RowPreparation,
+    preparation: RowPreparation | ByTeacher,
     drop: Callable[[str], None],
     name: str,
     max_dropped: float,

@@ -67,6 +67,15 @@ class EngineSettings(BaseModel):
         """Whether the model is on a server: there are no weights that a stage could load."""
         return not cls.loads_weights and not cls.is_stand_in
 
+    def has_weights_here(self) -> bool:
+        """Whether a stage can load what `model_name_or_path` names, whoever answers for it."""
+        return not self.is_served()
+
+    @property
+    def takes_adapters_alone(self) -> bool:
+        """Whether, of a model that a stage has trained, it takes an adapter and nothing else."""
+        return False
+
     def answering(self) -> EngineSettings:
         """The settings of what answers: those within, where these only say where it runs."""
         return self
@@ -80,7 +89,9 @@ class EngineSettings(BaseModel):
 
         Of a server's model its name is all that can be known; the server's address may change.
         """
-        return {"served": self.served_name(model_name_or_path)} if self.is_served() else None
+        if self.has_weights_here():
+            return None
+        return {"served": self.served_name(model_name_or_path)}
 
     def check(self, model_name_or_path: str) -> Iterator[tuple[Place, str]]:
         """What would stop a run, each with its place in the model's entry. Reads no weights."""

@@ -140,9 +140,15 @@ def _check_engines(
     for name, stage in stages.items():
         for place, target, kind in references(stage):
             asked, model = stage.asks(place) if kind == "model" else None, target
+            trained: list[str] = []
             while model in stages and stages[model].output == "model":
+                trained.append(model)
                 model = next(iter(models_of(stages[model])), "")  # none where it is incomplete
-            if asked is None or model not in models or models[model].engine.answering().can(asked):
+            if asked is None or model not in models:
+                continue
+            if models[model].engine.answering().takes_adapters_alone:
+                _check_adapters(("stages", name, *parts(place)), trained, model, stages, problems)
+            if models[model].engine.answering().can(asked):
                 continue
             kind_of_engine = models[model].engine.answering().kind
             wanted = WANTED[asked]
@@ -151,6 +157,25 @@ def _check_engines(
                 f"'{target}' has the engine kind {kind_of_engine}, which has no {wanted}"
                 f"; set models.{model}.engine.kind to {' or '.join(kinds_that_can(asked))}",
             )
+
+
+def _check_adapters(
+    place: Place,
+    trained: Iterable[str],
+    model: str,
+    stages: Mapping[str, Stage],
+    problems: Problems,
+) -> None:
+    """Note what cannot be loaded into the server of `model`, which the trained ones go back to."""
+    for name in trained:
+        why = stages[name].why_no_adapter()
+        if why is not None:
+            problems.add(
+                place,
+                f"'{name}' cannot be laid over '{model}' on its server (engine.adapters: hot_load):"
+                f" {why}; train a plain LoRA adapter (peft), or ask it with another engine",
+            )
+            return
 
 
 def _with_variables(

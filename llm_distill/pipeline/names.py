@@ -77,7 +77,7 @@ class Names:
         return {name: line for line, name in enumerate(self.declared)}
 
     def _is_served(self, model: str) -> bool:
-        return model in self.models and self.models[model].engine.is_served()
+        return model in self.models and not self.models[model].engine.has_weights_here()
 
     def _hint(self, target: str, kind: str, name: str, needs_weights: bool, at_start: bool) -> str:
         """What could be named instead, as stage `name` would write it."""

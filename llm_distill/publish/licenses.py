@@ -83,11 +83,12 @@ def license_of(model: OutsideModel, entry: Mapping[str, Any]) -> str:
     """
     engine = recorded_engine(entry.get("engine") or {})
     path = entry.get("model_name_or_path")
+    is_served = engine.is_served() and not (entry.get("engine") or {}).get("adapters")
     if engine.is_stand_in:
         return SCRIPTED
-    if model.is_on_hub or (engine.is_served() and model.path.strip("/").count("/") == 1):
+    if model.is_on_hub or (is_served and model.path.strip("/").count("/") == 1):
         return _license_in(_hub_card(model.path, model.revision))
-    folder = find_resource(str(path)) if path and not engine.is_served() else None
+    folder = find_resource(str(path)) if path and not is_served else None
     return UNKNOWN if folder is None else _license_in(folder / "README.md")
 
 

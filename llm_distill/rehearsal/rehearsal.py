@@ -127,12 +127,14 @@ def _replace_models(
     for place, target, kind in references(stage):
         if kind != "model":
             continue
+        holder, _, key = place.rpartition(".")
+        within = own.get(holder, {}) if holder else own  # the settings that have the place
         if place == "difficulty.model":
             reward = models.make_reward(folder, own["difficulty"])
             entries[target] = {"model_name_or_path": str(reward)}
-        elif stage.asks(place) == "likelihoods" and own.get(place) in entries:
+        elif stage.asks(place) == "likelihoods" and within.get(key) in entries:
             entries[target + WEIGHTS] = {**entries[target], "engine": {"kind": "transformers"}}
-            own[place] = target + WEIGHTS
+            within[key] = target + WEIGHTS
         elif stage.asks(place) == "likelihoods":
             entries[base_model(target, pipeline.stages)].pop("engine", None)
 

@@ -88,7 +88,8 @@ def _loading(run: RunView, stage: StageView) -> Loading | None:
     engine = entry.get("engine")
     kind = engine.get("kind") if isinstance(engine, Mapping) else None
     path = entry.get("model_name_or_path")
-    if not isinstance(path, str) or settings_class(kind).is_served():
+    is_served = settings_class(kind).is_served() and not (engine or {}).get("adapters")
+    if not isinstance(path, str) or is_served:
         return None
     local = find_resource(path)
     revision = entry.get("revision") if local is None else None

@@ -180,7 +180,7 @@ class FinishedRun:
                 f"the base '{base}' has changed since run {self.record.name}, so the adapter of "
                 f"'{name}' does not fit it; run the pipeline again"
             )
-        is_base = not source.is_local and not self.model_config(name).engine.is_served()
+        is_base = not source.is_local and self.model_config(name).engine.has_weights_here()
         return replace(source, revision=then.revision or source.revision) if is_base else source
 
     def model_config(self, name: str) -> ModelConfig:

@@ -26,6 +26,7 @@ from llm_distill.runtime.needs import Needs
 from llm_distill.runtime.plan import Decision
 from llm_distill.runtime.resolve import Resolver
 from llm_distill.runtime.unusable import unreadable, unserved
+from llm_distill.runtime.writers import of_another_teacher
 from llm_distill.stage import models_of
 
 SECONDS = 2.0
@@ -113,6 +114,7 @@ def _found(
         *unreadable(look),
     ]
     warnings = list(look.unlikely(rows)) if counts_rows else []
+    warnings += of_another_teacher(pipeline, look.to_run)
     served = list(unserved(look)) if asks_servers else []
     broken = {p.place[1] for p in (*problems, *served) if isinstance(p, Problem)}
 

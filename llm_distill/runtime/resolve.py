@@ -77,7 +77,8 @@ class Resolver:
 
     def _model_of(self, stage: Stage, name: str, is_asked: bool) -> dict[str, Any]:
         identity = self._model_identity(name, writes_text=is_asked)
-        if name in tokenizers_of(stage) and self.model_config(name).engine.is_served():
+        has_weights = self.model_config(name).engine.has_weights_here()
+        if name in tokenizers_of(stage) and not has_weights:
             identity["tokenizer"] = self._tokenizer(name)
         return identity
 
@@ -93,7 +94,9 @@ class Resolver:
         for name in [name for name in models if name in self.pipeline.models]:
             config = self.pipeline.models[name]
             is_local = find_resource(config.model_name_or_path) is not None
-            if not is_local and (name in read or config.engine.answering().loads_weights):
+            answering = config.engine.answering()
+            loads = answering.loads_weights or answering.takes_adapters_alone
+            if not is_local and (name in read or loads):
                 learn_commit("model", config.model_name_or_path, config.revision)
                 for file in TEMPLATE_FILES:
                     learn_text(config.model_name_or_path, file, config.revision)
@@ -102,7 +105,7 @@ class Resolver:
         """Where the weights of a model, or of what a stage trained, are."""
         if name not in self.pipeline.stages:
             config = self.pipeline.models[name]
-            if config.engine.is_served():
+            if not config.engine.has_weights_here():
                 served = config.engine.served_name(config.model_name_or_path)
                 return ModelSource(
                     name,
@@ -120,7 +123,7 @@ class Resolver:
     def with_tokenizer(self, name: str) -> ModelSource:
         """As `model`; of one on a server also where its tokenizer is."""
         source = self.model(name)
-        if name in self.pipeline.stages or not self.model_config(name).engine.is_served():
+        if name in self.pipeline.stages or self.model_config(name).engine.has_weights_here():
             return source
         return replace(source, tokenizer=self._files(name))
 

@@ -18,8 +18,9 @@ from llm_distill.distillation.rollouts.settings import RolloutSettings, check_ro
 from llm_distill.distillation.rows import RowText
 from llm_distill.distillation.sampled import sampled_ids
 from llm_distill.distillation.settings import DistillSettings
+from llm_distill.distillation.teachers import ByTeacher, Teachers, Weights, check_mixture
 from llm_distill.errors import ConfigError
-from llm_distill.evaluation.results import Results
+from llm_distill.evaluation.results import Results, shown
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage, later_setting
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from llm_distill.distillation.dataset import RowPreparation
     from llm_distill.distillation.rollouts.step import Rollouts
     from llm_distill.distillation.teacher.signal import TeacherSignal
+    from llm_distill.distillation.teacher.stored import StoredScores
     from llm_distill.models.sources import ModelSource
     from llm_distill.training.data import Labelled
 
@@ -55,6 +57,9 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
     the completion, the assistant's messages, or a whole document. With `rollouts` the student
     writes completions itself, anew in each step, and the teacher reads these.
 
+    With `teachers` the rows are those of several: each is read as its own teacher's tokenizer cuts
+    it, and the means are over all of a step's rows, whoever scored them.
+
     `opd` is on-policy distillation, whatever the tokenizers: rows that this student wrote
     (`generate` with `keep_tokens: true` at temperature 1), scored by `score_likelihood`. Tokens
     become likelier where the teacher finds them likelier than the student does, and less likely
@@ -75,6 +80,14 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
     stage: Literal["train_distill"]
     model: Model = Field(description="the student to start from")
     teacher: Model | None = Field(None, description="the model to learn from; not needed for sft")
+    teachers: Teachers | None = later_setting(
+        None,
+        "instead of teacher: those of `score_likelihood`, by name; each row learns from the one "
+        "that scored it",
+    )
+    teacher_weights: Weights | None = later_setting(
+        None, "those of `score_likelihood`, if the rows were scored by a mixture of `teachers`"
+    )
     rows: Rows = Field(description="the stage whose rows it is trained on")
     teacher_prompt_template: str | None = Field(
         None,
@@ -105,7 +118,14 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
     @model_validator(mode="after")
     def _has_a_teacher(self) -> TrainDistill:
         asking = ["online"] * bool(self.online) + self.from_teacher()
-        if asking and self.teacher is None:
+        if self.teachers is not None and (self.teacher is not None or self.online):
+            other = "teacher" if self.teacher is not None else "online"
+            raise ValueError(
+                f"teachers and {other} exclude each other: the rows of several teachers are scored "
+                "before (score_likelihood)"
+            )
+        check_mixture(self.teachers, self.teacher_weights)
+        if asking and self.teacher is None and self.teachers is None:
             raise ValueError(f"{', '.join(asking)} needs a teacher")
         if self.teacher_prompt_template and (self.messages_column or self.text_column):
             raise ValueError("teacher_prompt_template needs rows with a prompt and a completion")
@@ -127,10 +147,10 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
 
     def loads(self, place: str) -> bool:
         """Of a teacher whose scores are stored the tokenizer is read alone."""
-        return place != "teacher" or bool(self.online)
+        return not self.reads_tokenizer(place) or bool(self.online)
 
     def reads_tokenizer(self, place: str) -> bool:
-        return place == "teacher"
+        return place.partition(".")[0] in ("teacher", "teachers")
 
     def asks(self, place: str) -> None:
         return None
@@ -174,9 +194,10 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             return save_untrained(self, source, context, seed)
         student, teacher = self._encoders(context)
         signal = self._signal(context, teacher)
+        several = self._several(context, student)
 
         def encoded(name: str) -> Dataset:
-            return self._dataset(name, context, student, teacher, signal)
+            return self._dataset(name, context, student, teacher, signal, several)
 
         dataset = encoded_once(lambda: encoded(self.rows), context.work_dir)
         rollouts = self._rollouts(context, student, teacher, signal, seed)
@@ -235,23 +256,31 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             ConfigError: a loss needs the same tokenizer on both sides, and they differ.
         """
         from llm_distill.distillation.alignment.encoding import row_encoder
-        from llm_distill.distillation.alignment.vocabularies import difference
 
         source = context.model(self.model)
         turns = {"answers": self.answers, "thoughts": self.thoughts}
         student = row_encoder(source, self.max_length, **turns)
         if self.teacher is None or not self.from_teacher():
             return student, None
-        other = context.model(self.teacher)
-        teacher = row_encoder(other, None, **turns)
+        return student, self._teachers_encoder(context, self.teacher, student)
+
+    def _teachers_encoder(self, context: Context, name: str, student: RowEncoder) -> RowEncoder:
+        """Raises:
+        ConfigError: see `_encoders`.
+        """
+        from llm_distill.distillation.alignment.encoding import row_encoder
+        from llm_distill.distillation.alignment.vocabularies import difference
+
+        turns = {"answers": self.answers, "thoughts": self.thoughts}
+        teacher = row_encoder(context.model(name), None, **turns)
         shared = self.losses.needing(Needs.DISTRIBUTIONS)
         how = difference(teacher.tokenizer, student.tokenizer) if shared else None
         if how is not None:
             raise ConfigError(
                 f"losses.{shared[0]} compares distributions over tokens, and the tokenizers of "
-                f"'{self.teacher}' and '{self.model}' differ: {how}; across tokenizers use alm"
+                f"'{name}' and '{self.model}' differ: {how}; across tokenizers use alm"
             )
-        return student, teacher
+        return teacher
 
     def _signal(self, context: Context, teacher: RowEncoder | None) -> TeacherSignal | None:
         """Where the teacher's likelihoods come from; None if no loss needs them."""
@@ -269,6 +298,35 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         kind = OwnTeacher if self.online == "adapter_off" else TeacherInMemory
         return kind(source, teacher, self)
 
+    def _several(
+        self, context: Context, student: RowEncoder
+    ) -> dict[str, tuple[RowEncoder, StoredScores]]:
+        """Of `teachers`, by their names: how each reads, and what it says; a model once.
+
+        Raises:
+            ConfigError: see `_encoders`.
+        """
+        from llm_distill.distillation.teacher.identity import scored_by
+        from llm_distill.distillation.teacher.mixture import mixed_by, shares_of
+        from llm_distill.distillation.teacher.stored import StoredScores
+
+        if self.teachers is None or not self.from_teacher():
+            return {}
+        names: dict[str, list[str]] = {}
+        for name, model in self.teachers.items():
+            names.setdefault(scored_by(context.model(model)), []).append(name)
+        if self.teacher_weights is not None:  # whose teachers have one tokenizer
+            weights = shares_of(self.teacher_weights)
+            scorers = [(scored_by(context.model(m)), weights[n]) for n, m in self.teachers.items()]
+            names = {mixed_by(scorers): list(self.teachers)}
+        found = {}
+        for who, own in names.items():
+            model = self.teachers[own[0]]
+            teacher = self._teachers_encoder(context, model, student)
+            says = StoredScores(self.rows, model, who, len(teacher.table.lengths), self)
+            found[", ".join(own)] = teacher, says
+        return found
+
     def _dataset(
         self,
         name: str,
@@ -276,8 +334,12 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         student: RowEncoder,
         teacher: RowEncoder | None,
         signal: TeacherSignal | None,
+        several: Mapping[str, tuple[RowEncoder, StoredScores]],
     ) -> Dataset:
-        """The training data; the metrics get how the texts align."""
+        """The training data; the metrics get how the texts align.
+
+        several: as `_several` gives it.
+        """
         from llm_distill.distillation.dataset import prepared
         from llm_distill.distillation.losses.opd import check_writers
         from llm_distill.distillation.teacher.stored import StoredScores
@@ -292,15 +354,22 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         if isinstance(signal, StoredScores):
             signal = replace(signal, rows=name)  # for messages
         preparation = self._preparation(name, student, teacher, signal)
+        by_teacher = _by_teacher(name, preparation, several)
         rows = context.each_row(name)
-        dataset = prepared(rows, preparation, context.drop, name, self.max_dropped)
+        dataset = prepared(rows, by_teacher or preparation, context.drop, name, self.max_dropped)
         if self.rollouts is None:  # else this student writes them, in each step
-            unknown = check_writers(preparation.n_unknown, len(dataset), self.opd)
+            read = [preparation, *(by_teacher.preparations.values() if by_teacher else ())]
+            n_unknown = sum(one.n_unknown for one in read)
+            unknown = check_writers(n_unknown, len(dataset), self.opd)
             if unknown is not None:
                 context.warn(unknown)
         if name == self.rows and self.losses.needing(Needs.CHUNKS):
             aligned = Results(alignment=preparation.report.figures())
             context.metrics.update(aligned.to_metrics())
+        if name == self.rows and by_teacher is not None:
+            for title in by_teacher.without_rows():
+                context.warn(f"no row of '{name}' is trained on that the teacher '{title}' scored")
+            context.metrics.update(shown(by_teacher.figures()))
         return dataset
 
     def _preparation(
@@ -349,3 +418,17 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             return None
         rows = context.rows(self.rows)
         return Rollouts(self.rollouts, rows, preparation, seed, self.max_dropped, context.warn)
+
+
+def _by_teacher(
+    name: str, one: RowPreparation, several: Mapping[str, tuple[RowEncoder, StoredScores]]
+) -> ByTeacher | None:
+    """The preparation of rows that several teachers scored, each as `one` with its own teacher."""
+    if not several:
+        return None
+    own = {
+        says.scored_by: replace(one, teacher=encoder, signal=replace(says, rows=name))
+        for encoder, says in several.values()
+    }
+    titles = {says.scored_by: title for title, (_, says) in several.items()}
+    return ByTeacher(name, own, titles, one.report)

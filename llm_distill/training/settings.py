@@ -72,6 +72,17 @@ class LoraSettings(BaseModel):
             raise ValueError(f"not a regular expression: {error}") from error
         return value
 
+    def why_not_served(self) -> str | None:
+        """What of it vLLM does not lay over weights that it serves; None: it lays all of it."""
+        asked = {
+            "train_embeddings": self.train_embeddings,
+            "use_dora": self.use_dora,
+            "modules_to_save": self.modules_to_save,
+            "target_parameters": self.target_parameters,
+        }
+        found = [f"peft.{name}" for name, value in asked.items() if value]
+        return ", ".join(found) or None
+
 
 class ThoughtSettings(BaseModel):
     """Which thoughts of the assistant's turns are trained."""
@@ -214,6 +225,10 @@ class TrainingSettings(BaseModel):
         if self.peft is None:
             return True
         return self.peft.train_embeddings or bool(self.peft.modules_to_save)
+
+    def why_no_adapter(self) -> str | None:
+        """See `Stage.why_no_adapter`."""
+        return "it trains all weights" if self.peft is None else self.peft.why_not_served()
 
 
 class LaunchedSettings(TrainingSettings):

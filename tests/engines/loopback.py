@@ -45,10 +45,14 @@ class Loopback:
         self.at_once = 0
         self.most_at_once = 0
         self.models_asked = 0
+        self.models = list(MODELS)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._runner, self.url = self._run(self._start())
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """What a server has beside these."""
 
     def close(self) -> None:
         self._run(self._runner.cleanup())
@@ -64,6 +68,7 @@ class Loopback:
         app.router.add_post("/v1/completions", self._handle)
         app.router.add_post("/v1/chat/completions", self._handle)
         app.router.add_get("/v1/models", self._list)
+        self.add_routes(app.router)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -71,7 +76,7 @@ class Loopback:
 
     async def _list(self, request: web.Request) -> web.Response:
         self.models_asked += 1
-        return web.json_response({"object": "list", "data": [{"id": name} for name in MODELS]})
+        return web.json_response({"object": "list", "data": [{"id": name} for name in self.models]})
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         call = Call(request.path, await request.json(), dict(request.headers), request)

@@ -284,3 +284,154 @@ def test_tokens_are_scored_as_they_were_sampled_where_the_teacher_has_them(score
     (wanted,) = scorer.score([whole], ["row"])
     assert found["teacher_logps"] == pytest.approx(wanted["teacher_logps"], abs=1e-5)
     assert len(as_text["teacher_logps"]) == len(again) + 1
+
+
+STAT = ModelSource("stat", "data/models/tiny-stat-teacher")
+SEVERAL = {"math": "teacher", "stat": "stat"}
+ROUTED = [{**row, "whose": "stat" if n in (0, 3, 4) else "math"} for n, row in enumerate(ROWS)]
+
+
+@pytest.fixture
+def score_by_several(run_stage: Run) -> Run:
+    def run(rows: list[dict[str, Any]], work_dir: Path | None = None, **settings: Any) -> Any:
+        given = {"teachers": SEVERAL, "teacher_column": "whose", "device": "cpu", **settings}
+        stage = ScoreLikelihood(stage="score_likelihood", rows="rows", **given)
+        models = {"teacher": TEACHER, "stat": STAT}
+        engines = {
+            name: lambda of=source: TransformersEngine(of, TransformersSettings(device="cpu"))
+            for name, source in models.items()
+        }
+        return run_stage(stage, {"rows": rows}, models=models, engines=engines, work_dir=work_dir)
+
+    return run
+
+
+@pytest.mark.parametrize("scorer", ["forward_pass", "engine"])
+def test_each_row_is_scored_once_by_the_teacher_it_names(
+    scorer: str,
+    score_by_several: Run,
+    run_stage: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    in_memory: set[int] = set()
+    opened = TeacherScorer.__init__
+    closed = TeacherScorer.close
+
+    def open_(self: TeacherScorer, *args: Any, **settings: Any) -> None:
+        assert not in_memory  # one at a time
+        in_memory.add(id(self))
+        opened(self, *args, **settings)
+
+    def close(self: TeacherScorer) -> None:
+        in_memory.remove(id(self))
+        closed(self)
+
+    monkeypatch.setattr(TeacherScorer, "__init__", open_)
+    monkeypatch.setattr(TeacherScorer, "close", close)
+    run = score_by_several(ROUTED, scorer=scorer)
+    assert [row["id"] for row in run.rows] == ["r1", "r2", "r5", "r0", "r3", "r4"]
+    assert run.warnings == []
+    given = {row["id"]: row for row in ROUTED}
+    for row in run.rows:
+        source = STAT if given[row["id"]]["whose"] == "stat" else TEACHER
+        assert row["scored_by"] == scored_by(source)
+        alone = ScoreLikelihood(stage="score_likelihood", rows="rows", model="m", device="cpu")
+        work = tmp_path / row["id"]
+        one = {"rows": [given[row["id"]]]}
+        (expected,) = run_stage(alone, one, models={"m": source}, work_dir=work).rows
+        np.testing.assert_allclose(row["teacher_logps"], expected["teacher_logps"], atol=1e-4)
+        assert row["scored_text"] == expected["scored_text"]
+    assert run.metrics["scored_by"] == {"math": scored_by(TEACHER), "stat": scored_by(STAT)}
+    assert run.metrics["n_tokens"] == sum(len(row["teacher_logps"]) for row in run.rows)
+    of_math = np.concatenate([row["teacher_logps"] for row in run.rows[:3]])
+    (table,) = run.metrics["figures"]
+    assert table["rows"][0]["labels"] == {"teacher": "math"}
+    assert table["rows"][0]["n"] == 3
+    assert table["rows"][0]["value"] == pytest.approx(of_math.mean(dtype=np.float64), rel=1e-5)
+
+
+def test_a_teacher_with_two_names_is_loaded_once_and_one_without_rows_is_said(
+    score_by_several: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    opened = TeacherScorer.__init__
+
+    def open_(self: TeacherScorer, source: ModelSource, *args: Any, **settings: Any) -> None:
+        loaded.append(source.name)
+        opened(self, source, *args, **settings)
+
+    monkeypatch.setattr(TeacherScorer, "__init__", open_)
+    teachers = {"math": "teacher", "law": "stat", "stat": "teacher"}
+    run = score_by_several(ROUTED, teachers=teachers)
+    assert loaded == ["teacher"]
+    assert [row["id"] for row in run.rows] == [row["id"] for row in ROUTED]
+    assert run.warnings == [
+        "no row of 'rows' names the teacher 'law' in its column 'whose': 'stat' scores nothing"
+    ]
+    assert run.metrics["scored_by"] == {"math, stat": scored_by(TEACHER)}
+
+
+@pytest.mark.parametrize(
+    ("whose", "message"),
+    [
+        ("maths", r"row 'r4' of 'rows' names the teacher 'maths' in its column 'whose'; did you "
+         r"mean 'math'\? allowed: math, stat"),
+        (None, "row 'r4' of 'rows' names no teacher in its column 'whose'; allowed: math, stat"),
+        ("", "row 'r4' of 'rows' names no teacher"),
+    ],
+)  # fmt: skip
+def test_a_row_without_a_known_teacher_stops_it_before_anything_is_scored(
+    whose: str | None, message: str, score_by_several: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TeacherScorer, "__init__", lambda *_, **__: pytest.fail("it was loaded"))
+    rows = [{**row, "whose": whose if row["id"] == "r4" else "math"} for row in ROUTED]
+    with pytest.raises(DataError, match=message):
+        score_by_several(rows)
+
+
+def test_a_teacher_none_of_whose_rows_can_be_scored_is_named(score_by_several: Run) -> None:
+    rows = [{**row, "completion": "" if row["whose"] == "stat" else "4."} for row in ROUTED]
+    with pytest.raises(DataError, match=r"no row of 'rows' whose teacher is stat can be scored: 3"):
+        score_by_several(rows)
+
+
+def test_a_stage_killed_at_its_second_teacher_keeps_the_first(
+    score_by_several: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = score_by_several(ROUTED, tmp_path / "whole")
+    loaded: list[str] = []
+    opened = TeacherScorer.__init__
+    refused = {"stat"}
+
+    def open_(self: TeacherScorer, source: ModelSource, *args: Any, **settings: Any) -> None:
+        if source.name in refused:
+            raise Cut
+        loaded.append(source.name)
+        opened(self, source, *args, **settings)
+
+    monkeypatch.setattr(TeacherScorer, "__init__", open_)
+    with pytest.raises(Cut):
+        score_by_several(ROUTED, tmp_path / "cut")
+    refused.clear()
+    resumed = score_by_several(ROUTED, tmp_path / "cut")
+    assert loaded == ["teacher", "stat"]
+    assert [str(row) for row in resumed.rows] == [str(row) for row in whole.rows]
+    first = sum(len(row["teacher_logps"]) for row in whole.rows[:3])
+    assert resumed.metrics["n_tokens_of_an_earlier_run"] == first
+
+
+def test_which_teachers_is_checked_with_the_settings() -> None:
+    base = {"stage": "score_likelihood", "rows": "rows"}
+    for settings, message in (
+        ({}, "give one of model and teachers"),
+        ({"model": "m", "teachers": {"a": "m"}}, "give one of model and teachers"),
+        ({"model": "m", "teacher_column": "a"}, "teacher_column goes with teachers"),
+        ({"teachers": {}}, "at least 1"),
+        ({"teachers": {"v1.5": "m"}}, "'v1.5' cannot be a teacher's name"),
+        ({"teachers": {"1": "m"}}, "'1' cannot be a teacher's name"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            ScoreLikelihood(**base, **settings)  # type: ignore[arg-type]
+    made = ScoreLikelihood(**base, teachers={"a": "m"})  # type: ignore[arg-type]
+    assert made.required_columns() == {"rows": {"id", "prompt", "completion", "teacher"}}

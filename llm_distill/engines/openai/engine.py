@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
 from llm_distill.engines.openai.exchange import Answer, Exchange, Writing
+from llm_distill.engines.openai.hot_loading import served_with
 from llm_distill.engines.openai.scoring import PROBE, Probe, Reading, Scoring
-from llm_distill.engines.openai.server import Server, UselessError
+from llm_distill.engines.openai.server import Server, UselessError, read_key
 from llm_distill.errors import BudgetError, ConfigError, ModelError
 from llm_distill.methods.chat_format import folded
 
@@ -45,7 +46,10 @@ class OpenAIEngine:
         self._name, self._source = source.name, source
         self._most = settings.max_concurrency
         self._folds_system = source.system_role == "fold"
-        self._server = Server(settings, source.name, settings.served_name(source.path), budget)
+        served = settings.served_name(source.path)
+        if settings.adapters is not None:
+            served = served_with(settings, source, read_key(settings.api_key_env))
+        self._server = Server(settings, source.name, served, budget)
         self._flights: set[_Flight[Any]] = set()
         self._scorer: Codec | None = None
         self._gives_ids = False

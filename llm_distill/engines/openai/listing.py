@@ -83,13 +83,19 @@ class _NoRedirects(HTTPRedirectHandler):
         """The key is for this address alone."""
 
 
-def _ask(address: str, settings: OpenAISettings, key: str | None) -> _Listed:
-    version = settings.api_version
-    url = f"{address}/models" + (f"?api-version={version}" if version else "")
+def headers_of(settings: OpenAISettings, key: str | None) -> dict[str, str]:
+    """Those of each request; key: what the server is sent as one."""
     headers = {"Accept": "application/json", **settings.extra_headers}
     if key is not None:
         is_bearer = settings.api_key_header == "Authorization"
         headers[settings.api_key_header] = f"Bearer {key}" if is_bearer else key
+    return headers
+
+
+def _ask(address: str, settings: OpenAISettings, key: str | None) -> _Listed:
+    version = settings.api_version
+    url = f"{address}/models" + (f"?api-version={version}" if version else "")
+    headers = headers_of(settings, key)
     try:
         with build_opener(_NoRedirects).open(Request(url, headers=headers), timeout=SECONDS) as got:
             content = got.read(MOST_BYTES)

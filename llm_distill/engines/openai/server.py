@@ -90,7 +90,7 @@ class Server:
         self._name = name
         self._model = model
         self._budget = budget
-        self._key = _read_key(settings.api_key_env)
+        self._key = read_key(settings.api_key_env)
         requests, tokens = settings.requests_per_minute, settings.tokens_per_minute
         self._requests = Pace(requests) if requests is not None else None
         self._tokens = Pace(tokens) if tokens is not None else None
@@ -357,7 +357,7 @@ class Server:
         return text.replace(self._key, "***") if self._key else text
 
 
-def _read_key(variable: str) -> str | None:
+def read_key(variable: str) -> str | None:
     key = os.environ.get(variable, "").strip()
     if not (key.isascii() and key.isprintable()):
         raise ModelError(f"the environment variable {variable} holds odd characters, not a key")

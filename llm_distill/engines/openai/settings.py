@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from llm_distill.engines.settings import EngineSettings, Found
+from llm_distill.engines.settings import EngineSettings, Found, Place
 from llm_distill.errors import ModelError
+from llm_distill.models.files import why_not_a_model
 from llm_distill.stage import execution_setting, later_setting
 
 if TYPE_CHECKING:
@@ -91,9 +92,28 @@ class OpenAISettings(EngineSettings):
     max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = execution_setting(
         "max_tokens", "what the server calls max_tokens"
     )
+    adapters: Literal["hot_load"] | None = execution_setting(
+        None,
+        "hot_load: model_name_or_path is trained here, vLLM serves the same as engine.model, and "
+        "adapters of later stages are loaded into that server when they are asked",
+    )
+    adapters_folder: str | None = execution_setting(
+        None,
+        "where that server finds them, under this path; null: in the folder for temporary files, "
+        "for a server on this machine",
+        min_length=1,
+    )
     extra_body: dict[str, Any] = later_setting(
         {}, "more fields of every request, such as reasoning_effort; part of the fingerprint"
     )
+
+    @model_validator(mode="after")
+    def _base_has_a_name(self) -> Self:
+        if self.adapters is not None and self.model is None:
+            raise ValueError("adapters: hot_load needs model: what the server calls the base model")
+        if self.adapters_folder is not None and self.adapters is None:
+            raise ValueError("adapters_folder goes with adapters: hot_load")
+        return self
 
     @field_validator("base_url")
     @classmethod
@@ -136,6 +156,20 @@ class OpenAISettings(EngineSettings):
                 )
         return value
 
+    def has_weights_here(self) -> bool:
+        """See `EngineSettings.has_weights_here`."""
+        return self.adapters is not None
+
+    @property
+    def takes_adapters_alone(self) -> bool:
+        return self.adapters is not None
+
+    def check(self, model_name_or_path: str) -> Iterator[tuple[Place, str]]:
+        """Also that the weights are there, where adapters are trained on them."""
+        message = why_not_a_model(model_name_or_path) if self.adapters is not None else None
+        if message is not None:
+            yield ("model_name_or_path",), message
+
     def served_name(self, model_name_or_path: str) -> str:
         """What the server calls the model."""
         return self.model or model_name_or_path
@@ -153,7 +187,13 @@ class OpenAISettings(EngineSettings):
             odd = f"the environment variable {self.api_key_env} holds odd characters, not a key"
             yield Found(("engine", "api_key_env"), odd, is_certain=True)
             return
-        yield from look(self, self.served_name(model_name_or_path), key or None)
+        found = list(look(self, self.served_name(model_name_or_path), key or None))
+        yield from found
+        if self.adapters is not None and not any(each.is_certain for each in found):
+            from llm_distill.engines.openai.hot_loading import why_not_ready
+
+            for _, message in why_not_ready(self, key or None):
+                yield Found(("engine", "adapters"), message, is_certain=True)
 
     def open(self, source: ModelSource, budget: Budget) -> Engine:
         """See `EngineSettings.open`."""

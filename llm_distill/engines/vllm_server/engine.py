@@ -23,6 +23,7 @@ from llm_distill.engines.openai.exchange import Answer
 from llm_distill.engines.openai.settings import OpenAISettings, Price
 from llm_distill.engines.vllm_server.process import HOST, ServerProcess, free_port
 from llm_distill.errors import ModelError
+from llm_distill.models.adapters import written_as_one
 from llm_distill.models.sources import saved_dtype
 
 if TYPE_CHECKING:
@@ -136,11 +137,9 @@ def arguments(
         ModelError: vLLM cannot apply its adapters.
     """
     model_name, adapter_name = names
-    if len(source.adapters) > 1:
-        raise ModelError(
-            f"model '{source.name}' has {len(source.adapters)} adapters on top of each other, and "
-            "vLLM can apply one; merge all but the last (merge_adapter)"
-        )
+    if len(source.adapters) > 1:  # vLLM applies one
+        one = written_as_one(source.adapters, adapter_name, folder, source.name)
+        source = replace(source, adapters=(str(one),))
     given: dict[str, Any] = {
         "model": source.path,
         "served-model-name": model_name,

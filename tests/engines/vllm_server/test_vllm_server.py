@@ -19,6 +19,7 @@ from llm_distill.engines.vllm_server.settings import VLLMServerSettings
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource
 from llm_distill.runtime.fingerprint import result_settings
+from tests.engines.adapter_server import write_adapter
 
 SERVER = str(Path(__file__).parent / "server.py")
 SOURCE = ModelSource("small", "somewhere/small", prompt_format="text")
@@ -69,7 +70,21 @@ def test_an_adapter_and_a_template_are_given_to_it(asked, tmp_path):
     assert answer.text == "echo What is 0?"
     engine.close()
     assert not Path(given["chat-template"]).exists()
-    with pytest.raises(ModelError, match="2 adapters on top of each other"):
+
+
+def test_adapters_on_each_other_are_given_to_it_as_one(asked, tmp_path):
+    adapters = tuple(write_adapter(tmp_path / name, 1.0, rank=12) for name in "ab")
+    engine = settings().open(replace(SOURCE, adapters=adapters), Budget(None))
+    _, given = asked()
+    name, _, one = given["lora-modules"].partition("=")
+    assert name == "adapter"
+    assert json.loads((Path(one) / "adapter_config.json").read_text())["r"] == 24
+    assert given["max-lora-rank"] == "32"
+    [answer] = engine.generate(requests(1))
+    assert answer.error is None
+    engine.close()
+    assert not Path(one).exists()
+    with pytest.raises(ModelError, match="model 'small': no adapter at a: "):
         settings().open(replace(SOURCE, adapters=("a", "b")), Budget(None))
 
 
