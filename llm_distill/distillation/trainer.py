@@ -100,7 +100,7 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
             self._totals[ROUTERS] = len(batches) * self.accelerator.num_processes
             self._batches, self._factors = batches, None
             self._n_steps += 1
-            self._watched.is_first = self.state.global_step == 0
+            self._watched.is_first = self.state.global_step == 0 and torch.is_grad_enabled()
         return batches, n_items
 
     def _with_rollouts(self, rollouts: Rollouts, passes: Passes) -> list[Batch]:

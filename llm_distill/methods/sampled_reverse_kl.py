@@ -41,6 +41,13 @@ def returns(rewards: torch.Tensor, row_of: torch.Tensor) -> torch.Tensor:
     return _until_here(rewards.flip(0), row_of.flip(0)).flip(0)
 
 
+def rows_of_chunks(row_of: torch.Tensor, chunk_of: torch.Tensor, n_chunks: int) -> torch.Tensor:
+    """The row of each chunk, [C], from those of its tokens, [N]; chunk_of: −1 for none."""
+    found = row_of.new_zeros(n_chunks + 1)
+    found[torch.where(chunk_of < 0, n_chunks, chunk_of)] = row_of
+    return found[:n_chunks]
+
+
 def token_advantages(
     values: torch.Tensor,
     chunk_of: torch.Tensor,

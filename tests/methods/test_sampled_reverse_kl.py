@@ -14,6 +14,7 @@ from llm_distill.methods.sampled_reverse_kl import (
     importance_ratios,
     position_weights,
     returns,
+    rows_of_chunks,
     spread_over_tokens,
     token_advantages,
 )
@@ -175,6 +176,13 @@ def test_a_first_token_answers_for_what_lies_right_before_it() -> None:
     assert token_advantages(torch.arange(5.0), chunk_of, found).tolist() == [
         *(0, 0, 0, 1, 2, 0, 3, 4)
     ]
+
+
+def test_a_token_outside_of_chunks_says_nothing_of_their_rows() -> None:
+    row_of, chunk_of = torch.tensor([4, 4, 4, 6, 6, 7]), torch.tensor([-1, 0, 1, 2, 2, -1])
+    found = rows_of_chunks(row_of, chunk_of, 3)
+    assert found.tolist() == [4, 4, 6]
+    assert returns(torch.tensor([1.0, 2.0, 5.0]), found).tolist() == [3.0, 2.0, 5.0]
 
 
 def test_ratios_are_one_where_nobody_knows_and_never_infinite() -> None:

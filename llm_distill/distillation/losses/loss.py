@@ -10,6 +10,7 @@ To add a loss:
    users' students would be trained again.
 4. If it has settings of its own, they are a class in its file, and a field of its name in
    `settings.DistillSettings`, a `later_setting` too. Its sum is given them.
+5. What it shows of itself beside its value, if anything, is a `Watch`.
 
 Nothing else tests names: the stage, the dataset, the collator and the trainer ask the loss what it
 needs. Losses of one kind share one pass over the output layer. These files are read with the

@@ -117,8 +117,6 @@ def _factors(
     logps: torch.Tensor, batch: Batch, settings: OpdSettings
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What each token's log-probability is multiplied by, [N], and r = C_T − C_S, [C]."""
-    import torch
-
     from llm_distill.methods import sampled_reverse_kl as kl
     from llm_distill.methods.chunk_loss import chunk_sums
 
@@ -135,8 +133,7 @@ def _factors(
         advantages = kl.spread_over_tokens(rewards, logps, own, chunk_of)
     elif settings.returns == "sum":
         answers = kl.first_tokens_answer(chunk_of, batch["positions"], batch["chunk_is_token"])
-        row_of_chunk = torch.zeros_like(rewards, dtype=row_of.dtype)
-        row_of_chunk[chunk_of.clamp(min=0)] = row_of
+        row_of_chunk = kl.rows_of_chunks(row_of, chunk_of, len(teacher))
         advantages = kl.token_advantages(kl.returns(rewards, row_of_chunk), chunk_of, answers)
     else:
         advantages = kl.token_advantages(rewards, chunk_of)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from llm_distill.distillation.alignment.encoding import row_encoder
 from llm_distill.distillation.losses.opd import OPD, OpdSettings, check_writers
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.errors import DataError
@@ -97,7 +98,7 @@ def test_value_and_gradient_are_those_of_loops(name, student, teacher, tmp_path)
 
 def test_figures_are_those_of_the_ratios(student, teacher, tmp_path) -> None:
     rows = tiny.as_sampled(student)
-    steps = {"max_steps": 2, "logging_steps": 2, "learning_rate": 1e-6}
+    steps = {"max_steps": 2, "logging_steps": 2, "learning_rate": 0.3}
     built = trainer(student, teacher, opd(), tmp_path / "run", rows=rows, **steps)
     built.train()
     (point,) = [p for p in built.state.log_history if "loss" in p]
@@ -116,8 +117,8 @@ def test_figures_are_those_of_the_ratios(student, teacher, tmp_path) -> None:
         "opd_effective": rho.sum() ** 2 / (len(rho) * rho.square().sum()),
     }
     for name, value in expected.items():
-        for key in (name, f"{name}_at_start"):
-            assert point[key] == pytest.approx(value.item(), rel=1e-2), key
+        assert point[f"{name}_at_start"] == pytest.approx(value.item(), rel=1e-4)
+        assert point[name] != pytest.approx(value.item(), rel=1e-2)  # both steps, one moved
 
 
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=[*VARIANTS])
@@ -154,6 +155,21 @@ def test_a_teacher_that_is_the_student_teaches_nothing(returns, student, tmp_pat
     assert point["grad_norm"] < 1e-3
     for key, value in weights(built).items():
         assert torch.allclose(value, before[key], atol=1e-6)
+
+
+def test_with_one_tokenizer_a_chunk_is_a_token_whatever_it_says(learn, student) -> None:
+    """White space too, which goes with the first word where texts are aligned."""
+    encoder = row_encoder(student, None)
+    rows = tiny.as_sampled(student)
+    for row in rows:
+        parts = encoder.tokenizer([" ", row["completion"]], add_special_tokens=False)["input_ids"]
+        row["completion_ids"] = [*parts[0], *parts[1], encoder.tokenizer.eos_token_id]
+        row["rollout_logps"] = [-0.5] * len(row["completion_ids"])
+    n_tokens = sum(len(row["completion_ids"]) for row in rows)
+    assert learn(rows, by=student).metrics["alignment"]["n_chunks"] == n_tokens
+    losses = {"alm": 1.0}
+    run = learn(rows, by=student, losses=losses, alm={"debias": False})
+    assert run.metrics["alignment"]["n_chunks"] < n_tokens
 
 
 def test_beside_another_loss_chunks_are_as_they_are_cut() -> None:
@@ -206,20 +222,13 @@ def test_what_is_said_of_a_training() -> None:
 def learn(run_stage, scored, student, teacher, tmp_path):
     """Scores rows and trains on them as `change` makes them after that."""
 
-    def run(rows, change=lambda row: row, **settings):
-        made = TrainDistill(
-            stage="train_distill",
-            model="s",
-            teacher="t",
-            rows="r",
-            losses={"opd": 1.0},
-            max_steps=1,
-            **settings,
-        )
+    def run(rows, change=lambda row: row, by=teacher, **settings):
+        where = {"stage": "train_distill", "model": "s", "teacher": "t", "rows": "r"}
+        made = TrainDistill(**{**where, "losses": {"opd": 1.0}, "max_steps": 1, **settings})
         read = {name: value for name, value in settings.items() if name == "truncated"}
-        given = [change(row) for row in scored(rows, teacher, **read)]
-        models = {"s": student, "t": teacher}
-        return run_stage(made, {"r": given}, models=models, work_dir=tmp_path / "training")
+        given = [change(row) for row in scored(rows, by, **read)]
+        work = tmp_path / f"training {len(list(tmp_path.iterdir()))}"
+        return run_stage(made, {"r": given}, models={"s": student, "t": by}, work_dir=work)
 
     return run
 
