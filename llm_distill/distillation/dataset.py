@@ -75,7 +75,7 @@ class RowPreparation:
             teacher.ids[in_loss(teacher)], student.ids[index]
         ):
             raise UnusableRowError("teacher and student have different tokens for it")
-        if self.settings.losses.needing(Needs.CHUNKS):
+        if self.settings.losses.needing(Needs.CHUNKS | Needs.SPANS):
             example |= self._chunks(row, self.signal, teacher, student)
         return example
 

@@ -48,9 +48,12 @@ class Objective:
         if divergences:
             labelled = read[batch["labelled"]]
             found |= self.signal.divergences(labelled, head, batch, divergences)
+        spans = self.settings.span_losses()
+        if spans:
+            found |= self.signal.span_losses(read[batch["labelled"]], head, batch, spans)
         return found
 
 
 def counts(batch: Batch) -> torch.Tensor:
-    """int64 [2]: how many a batch has of each `MeanOf`, labelled tokens and chunks."""
-    return torch.tensor([len(batch[each.value]) for each in MeanOf])
+    """int64 [3]: how many a batch has of each `MeanOf`, labelled tokens, chunks and spans."""
+    return torch.tensor([len(batch.get(each.value, ())) for each in MeanOf])
