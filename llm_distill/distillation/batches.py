@@ -59,12 +59,13 @@ def collate(examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.T
 def spans(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
     """The S aligned chunks of a batch, as what they are on both sides; rows one after another.
 
-    examples: with the arrays of an `AlignedRow`, teacher_ids and teacher_in_loss.
+    examples: with the arrays of an `AlignedRow`, chunk_kinds, teacher_ids and teacher_in_loss.
 
     Returns:
         span_tokens: int64, indices of `labelled` in `collate`, span after span; span_sizes:
         int64 [S], tokens in each. teacher_span_tokens, teacher_span_sizes: likewise, as indices of
-        the teacher's tokens in the loss. teacher_targets: int64, these tokens.
+        the teacher's tokens in the loss. teacher_targets: int64, these tokens. span_kinds: int64
+        [S]; chunks whose tokens cannot be compared are left out (see `alignment.shared.Kind`).
     """
     parts: dict[str, list[NDArray[Any]]] = {}
     n_labelled = n_teacher = 0
@@ -72,9 +73,13 @@ def spans(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         labelled = np.flatnonzero(_is_labelled(example))
         in_loss = np.asarray(example["teacher_in_loss"], dtype=np.int64)
         found = {"teacher_targets": np.asarray(example["teacher_ids"], dtype=np.int64)[in_loss]}
+        kinds = np.asarray(example["chunk_kinds"], dtype=np.int64)
+        found["span_kinds"] = kinds[kinds >= 0]
         sides = ("", "student", labelled, n_labelled), ("teacher_", "teacher", in_loss, n_teacher)
         for name, side, places, before in sides:
-            first, last = (np.asarray(example[f"{side}_{end}"]) for end in ("first", "last"))
+            first, last = (
+                np.asarray(example[f"{side}_{end}"])[kinds >= 0] for end in ("first", "last")
+            )
             sizes = last - first + 1
             starts = np.repeat(np.searchsorted(places, first) - np.cumsum(sizes) + sizes, sizes)
             found[f"{name}span_tokens"] = starts + np.arange(sizes.sum()) + before

@@ -16,6 +16,7 @@ from llm_distill.distillation.alignment.aligned import DIFFERENT, aligned
 from llm_distill.distillation.alignment.chunks import TeacherChunks
 from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
 from llm_distill.distillation.alignment.report import AlignmentReport
+from llm_distill.distillation.alignment.shared import kinds
 from llm_distill.distillation.batches import Example
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.settings import DistillSettings
@@ -91,6 +92,8 @@ class RowPreparation:
         if not len(found.is_end):
             raise UnusableRowError("no chunk to compare")
         columns, compared = signal.of_chunks(row, teacher, found, len(student.ids))
+        if self.settings.losses.needing(Needs.SPANS) and self.teacher is not None:
+            columns["chunk_kinds"] = kinds(found, student, teacher, (self.student, self.teacher))
         self.report.add(compared, student)
         return columns
 

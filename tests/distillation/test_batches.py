@@ -56,19 +56,23 @@ def test_spans_are_listed_by_the_tokens_of_both_sides():
     """Numbered as the labelled tokens of the batch, and as the teacher's in the loss."""
     first = {  # chunks: 7 | 8 1; the teacher has them as 21 22 | 23, and 24 in none
         **EXAMPLES[0],
+        "chunk_kinds": [1, 0],
         **{"student_first": [2, 3], "student_last": [2, 4]},
         **{"teacher_first": [1, 3], "teacher_last": [2, 3]},
         **{"teacher_ids": [20, 21, 22, 23, 24], "teacher_in_loss": [1, 2, 3, 4]},
     }
     second = {  # one chunk: 3, whose token before is labelled as well
         **EXAMPLES[1],
-        **{"student_first": [2], "student_last": [2], "teacher_first": [3], "teacher_last": [4]},
+        "chunk_kinds": [-1, 0],  # the one before it is not compared
+        **{"student_first": [1, 2], "student_last": [1, 2]},
+        **{"teacher_first": [2, 3], "teacher_last": [2, 4]},
         **{"teacher_ids": [30, 31, 32, 33, 34], "teacher_in_loss": [2, 3, 4]},
     }
     found = {name: tensor.tolist() for name, tensor in spans([first, second]).items()}
     assert found == {
         "span_tokens": [0, 1, 2, 4],
         "span_sizes": [1, 2, 1],
+        "span_kinds": [1, 0, 0],
         "teacher_span_tokens": [0, 1, 2, 5, 6],
         "teacher_span_sizes": [2, 1, 2],
         "teacher_targets": [21, 22, 23, 24, 32, 33, 34],

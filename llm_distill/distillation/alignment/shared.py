@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import IntEnum
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,24 +15,85 @@ from llm_distill.methods.embedding_transfer import Pieces, pieces_of, tokens_by_
 from llm_distill.methods.shared_tokens import Pairs, SharedTokens, pairs_of, projection
 
 if TYPE_CHECKING:
-    from llm_distill.distillation.alignment.encoding import RowEncoder
+    from numpy.typing import NDArray
+
+    from llm_distill.distillation.alignment.aligned import AlignedRow
+    from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
+
+
+class Kind(IntEnum):
+    """How the tokens of a span are the same text on both sides.
+
+    Where a text begins, plain text has a space before it and a chat has none: student "␣Ann",
+    teacher "Ann". There the student's "␣Bob" is the teacher's "Bob". APART: other white space.
+    """
+
+    APART = -1
+    EQUAL = 0
+    STUDENT_SPACE = 1
+    TEACHER_SPACE = 2
+
+
+SPACES = {
+    Kind.EQUAL: (b"", b""),
+    Kind.STUDENT_SPACE: (b" ", b""),
+    Kind.TEACHER_SPACE: (b"", b" "),
+}
+"""What a token of either side begins with, before what both have."""
+
+
+def kinds(
+    found: AlignedRow, student: EncodedRow, teacher: EncodedRow, encoders: tuple[RowEncoder, ...]
+) -> NDArray[np.int64]:
+    """int64 [C]: the `Kind` of each chunk of a row. encoders: student's, teacher's."""
+    of_chunk = np.full(len(found.is_end), Kind.EQUAL, np.int64)
+    for ours, theirs in zip(student.contents, teacher.contents, strict=True):
+        at = np.searchsorted(found.student_first, ours.start)
+        if at == len(of_chunk) or found.is_end[at]:
+            continue
+        if found.student_first[at] != ours.start or found.teacher_first[at] != theirs.start:
+            continue
+        last = found.student_last[at], found.teacher_last[at]
+        texts = [
+            encoder.table.text(row.ids[content.start : end + 1])
+            for encoder, row, content, end in zip(
+                encoders, (student, teacher), (ours, theirs), last, strict=True
+            )
+        ]
+        spaces = [text[: len(text) - len(text.lstrip())] for text in texts]
+        is_kind = [kind for kind, pair in SPACES.items() if _differ(spaces, pair)]
+        of_chunk[at] = is_kind[0] if is_kind else Kind.APART
+    return of_chunk
+
+
+def _differ(spaces: list[bytes], pair: tuple[bytes, bytes]) -> bool:
+    return spaces[0] == spaces[1] if pair == (b"", b"") else tuple(spaces) == pair
 
 
 def shared_tokens(
-    student: RowEncoder, teacher: RowEncoder, sizes: tuple[int, int], *, projected: bool
+    student: RowEncoder,
+    teacher: RowEncoder,
+    sizes: tuple[int, int],
+    kind: int = Kind.EQUAL,
+    *,
+    projected: bool,
 ) -> SharedTokens:
     """Tokens of the same bytes, special tokens of the same name, and what ends a turn on each side.
 
-    sizes: how many tokens each model has an output for, student and teacher. projected: with what
-        stands for the student's other tokens.
+    sizes: how many tokens each model has an output for, student and teacher. kind: of the spans.
+    projected: with what stands for the student's other tokens.
     """
     n_student, n_teacher = (
         min(size, len(encoder.table.lengths))
         for size, encoder in zip(sizes, (student, teacher), strict=True)
     )
+    space, other_space = SPACES[Kind(kind)]
     ours, theirs = _by_bytes(student, n_student), _by_bytes(teacher, n_teacher)
-    same = _special(student, teacher, n_student, n_teacher)
-    pairs = pairs_of(ours, theirs, same)
+    pairs = pairs_of(
+        _after(space, ours),
+        _after(other_space, theirs),
+        _special(student, teacher, n_student, n_teacher),
+    )
     found = Pairs(
         torch.tensor(list(pairs), dtype=torch.int64),
         torch.tensor(list(pairs.values()), dtype=torch.int64),
@@ -41,10 +103,27 @@ def shared_tokens(
     if not projected:
         return SharedTokens(found)
     back = {to: token for token, to in pairs.items()}
+
+    def pieces(
+        of: RowEncoder, size: int, by: RowEncoder, known: Mapping[bytes, int], *spaces: bytes
+    ) -> Pieces:
+        """Each of a tokenizer's tokens in tokens of the other."""
+        table, partner = of.table, pairs if of is student else back
+        wanted: list[bytes | int | None] = []
+        for token in range(size):
+            text = table.text([token])
+            if table.is_special[token]:
+                wanted.append(partner.get(token))
+            elif text.startswith(spaces[0]) and len(text) > len(spaces[0]):
+                wanted.append(spaces[1] + text[len(spaces[0]) :])
+            else:
+                wanted.append(None)
+        return pieces_of(wanted, known, partial(segments, by.tokenizer, by.table))
+
     edges = projection(
         pairs,
-        _pieces(student, n_student, teacher, theirs, pairs),
-        _pieces(teacher, n_teacher, student, ours, back),
+        pieces(student, n_student, teacher, theirs, space, other_space),
+        pieces(teacher, n_teacher, student, ours, other_space, space),
     )
     return SharedTokens(found, edges)
 
@@ -52,6 +131,14 @@ def shared_tokens(
 def _by_bytes(encoder: RowEncoder, size: int) -> dict[bytes, int]:
     found = tokens_by_bytes(encoder.table, is_byte_token(encoder.tokenizer, encoder.table))
     return {content: token for content, token in found.items() if token < size}
+
+
+def _after(space: bytes, tokens: Mapping[bytes, int]) -> dict[bytes, int]:
+    """Those that begin with it and go on, by how they go on."""
+    n = len(space)
+    return {
+        text[n:]: token for text, token in tokens.items() if text.startswith(space) and text[n:]
+    }
 
 
 def _special(
@@ -73,19 +160,3 @@ def _end(encoder: RowEncoder) -> int:
     """What ends a turn; where there are several, as `PairEncoder` writes it."""
     own = encoder.tokenizer.eos_token_id
     return int(own) if own in encoder.pairs.ends else min(encoder.pairs.ends)
-
-
-def _pieces(
-    of: RowEncoder,
-    size: int,
-    by: RowEncoder,
-    known: Mapping[bytes, int],
-    partner: Mapping[int, int],
-) -> Pieces:
-    """Each of a tokenizer's tokens in tokens of the other."""
-    table = of.table
-    wanted: list[bytes | int | None] = [
-        partner.get(token) if table.is_special[token] else table.text([token])
-        for token in range(size)
-    ]
-    return pieces_of(wanted, known, partial(segments, by.tokenizer, by.table))

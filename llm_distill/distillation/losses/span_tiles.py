@@ -6,7 +6,8 @@ is computed again in the backward pass. The largest span bounds what is in memor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +21,21 @@ if TYPE_CHECKING:
     from llm_distill.distillation.losses.loss import Batch, SpanSums
     from llm_distill.methods.shared_tokens import SharedTokens
 
+    Shared = Callable[[int], SharedTokens]
+    """The tokens that both sides have, for spans of a kind; see `alignment.shared.Kind`."""
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """A side's tokens in spans, one span after another: what predicts each, and how many a span.
+
+    hidden: [N, H]. targets: int64 [N]. sizes: int64 [S].
+    """
+
+    hidden: torch.Tensor
+    targets: torch.Tensor
+    sizes: torch.Tensor
+
 
 def losses_of_spans(
     hidden: torch.Tensor,
@@ -27,45 +43,71 @@ def losses_of_spans(
     teacher_hidden: torch.Tensor,
     teacher_head: Head,
     batch: Batch,
-    shared: SharedTokens,
+    shared: Shared,
     losses: SpanSums,
 ) -> dict[str, torch.Tensor]:
     """Summed over the batch's spans; by the loss's name.
 
     hidden: [L, H], of the labelled tokens. teacher_hidden: [K, H of the teacher], of the teacher's
-    tokens in the loss. batch: with what `span_columns` lists. Models may have more rows in the
+    tokens in the loss. batch: with what `batches.spans` lists. Models may have more rows in the
     output layer than there are tokens: these do not count.
     """
-    own = batch["span_tokens"], batch["span_sizes"]
-    other = batch["teacher_span_tokens"], batch["teacher_span_sizes"]
-    targets = batch["targets"][batch["labelled"]], batch["teacher_targets"]
+    found = {name: hidden.sum() * 0.0 for name in losses}
+    targets = batch["targets"][batch["labelled"]]
+    for kind in batch["span_kinds"].unique().tolist():
+        is_kind = batch["span_kinds"] == kind
+        own, other = (
+            _chosen(batch[f"{side}span_tokens"], batch[f"{side}span_sizes"], is_kind)
+            for side in ("", "teacher_")
+        )
+        student = _Tokens(hidden[own[0]], targets[own[0]], own[1])
+        states = teacher_hidden[other[0]].to(teacher_head.weight.dtype)
+        teacher = _Tokens(states, batch["teacher_targets"][other[0]], other[1])
+        sums = _tiled(student, head, teacher, teacher_head, shared(kind), losses)
+        found = {name: value + sums[name] for name, value in found.items()}
+    return found
 
+
+def _chosen(
+    tokens: torch.Tensor, sizes: torch.Tensor, spans: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens and sizes of these spans, bool [S]."""
+    return tokens[spans.repeat_interleave(sizes)], sizes[spans]
+
+
+def _tiled(
+    student: _Tokens,
+    head: Head,
+    teacher: _Tokens,
+    teacher_head: Head,
+    shared: SharedTokens,
+    losses: SpanSums,
+) -> dict[str, torch.Tensor]:
     def side(of: Head, size: int, tile: Sequence[torch.Tensor]) -> Side:
-        states, follows, sizes = tile
-        return Side(of.logits(states)[:, :size], follows, sizes)
+        states, targets, sizes = tile
+        return Side(of.logits(states)[:, :size], targets, sizes)
 
     def of_tile(*tile: torch.Tensor) -> dict[str, torch.Tensor]:
         with torch.no_grad():
-            teacher = side(teacher_head, shared.same.n_teacher, tile[3:])
-        student = side(head, shared.same.n_student, tile[:3])
-        return {name: summed(teacher, student, shared) for name, summed in losses.items()}
+            theirs = side(teacher_head, shared.same.n_teacher, tile[3:])
+        ours = side(head, shared.same.n_student, tile[:3])
+        return {name: summed(theirs, ours, shared) for name, summed in losses.items()}
 
-    found = {name: hidden.sum() * 0.0 for name in losses}
-    for spans, tokens, others in _tiles(own[1], other[1], shared, hidden.device):
-        at, to = own[0][tokens], other[0][others]
-        tile = [hidden[at], targets[0][at], own[1][spans]]
-        tile += [teacher_hidden[to].to(teacher_head.weight.dtype), targets[1][to], other[1][spans]]
-        sums: Mapping[str, torch.Tensor] = checkpoint(of_tile, *tile, use_reentrant=False)
-        found = {name: found[name] + value for name, value in sums.items()}
+    found: dict[str, torch.Tensor] = {}
+    for spans, own, other in _tiles(student.sizes, teacher.sizes, shared):
+        tile = [student.hidden[own], student.targets[own], student.sizes[spans]]
+        tile += [teacher.hidden[other], teacher.targets[other], teacher.sizes[spans]]
+        sums = checkpoint(of_tile, *tile, use_reentrant=False)
+        found = {name: found.get(name, 0.0) + value for name, value in sums.items()}
     return found
 
 
 def _tiles(
-    sizes: torch.Tensor, others: torch.Tensor, shared: SharedTokens, device: torch.device
+    sizes: torch.Tensor, others: torch.Tensor, shared: SharedTokens
 ) -> list[tuple[slice, slice, slice]]:
     """Spans that follow each other, with their tokens on either side."""
     ours, theirs = ([0, *each.cumsum(0).tolist()] for each in (sizes, others))
-    limit = TILE["cpu" if device.type == "cpu" else "cuda"]
+    limit = TILE["cpu" if sizes.device.type == "cpu" else "cuda"]
     found, start = [], 0
     for end in range(1, len(ours)):
         following = min(end + 1, len(ours) - 1)

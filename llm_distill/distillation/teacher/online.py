@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
     from llm_distill.distillation.losses.alm import AlmSettings
     from llm_distill.distillation.losses.loss import Batch, Divergences, SpanSums
+    from llm_distill.distillation.losses.span_tiles import Shared
     from llm_distill.distillation.settings import DistillSettings
     from llm_distill.methods.shared_tokens import SharedTokens
     from llm_distill.rows.columns import Row
@@ -81,13 +83,13 @@ class OnlineTeacher:
 class OnlineBatches:
     """A `BatchSignal`: rows to a batch, with what the teacher says of them.
 
-    Distributions are those of the teacher's hidden states. shared: where a loss compares two
-    vocabularies.
+    Distributions are those of the teacher's hidden states. shared: for spans of a kind,
+    where a loss compares two vocabularies.
     """
 
     teacher: OnlineTeacher
     settings: DistillSettings
-    shared: SharedTokens | None = None
+    shared: Shared | None = None
 
     def collate(self, examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.Tensor]:
         scores, hidden = self.teacher.read(examples)
@@ -157,8 +159,13 @@ class TeacherInMemory:
         assert self.student is not None
         sizes = student.get_output_embeddings().weight.shape[0], len(head.weight)
         projected = bool(self.settings.losses.needing(Needs.PROJECTION))
-        shared = shared_tokens(self.student, self.encoder, sizes, projected=projected)
-        return OnlineBatches(teacher, self.settings, shared.to(head.weight.device))
+        of_kind = partial(shared_tokens, self.student, self.encoder, sizes, projected=projected)
+
+        @cache
+        def shared(kind: int) -> SharedTokens:
+            return of_kind(kind).to(head.weight.device)
+
+        return OnlineBatches(teacher, self.settings, shared)
 
 
 def _with_chunks(example: Example, scores: TokenScores, alm: AlmSettings) -> Example:

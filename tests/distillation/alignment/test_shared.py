@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from llm_distill.distillation.alignment.shared import shared_tokens
+from llm_distill.distillation.alignment.aligned import aligned
+from llm_distill.distillation.alignment.shared import Kind, kinds, shared_tokens
 from tests.distillation.encoders import bundled, byte_level, dummy_prefix, encoder
 
 
@@ -38,8 +40,6 @@ def test_tokens_are_the_same_by_their_bytes_whatever_they_are_called():
 
 
 def test_ends_of_other_names_are_paired():
-    from dataclasses import replace
-
     student, teacher = encoder(byte_level("a b")), encoder(byte_level("b c"))
     end = teacher.tokenizer.convert_tokens_to_ids("<|user|>")
     teacher = replace(teacher, pairs=replace(teacher.pairs, ends=frozenset({end})))
@@ -62,6 +62,42 @@ def test_what_stands_for_a_token_of_one_side():
     assert not any(teacher == "df" for _, teacher in found)
     sums = edges.weights.new_zeros(sizes[0]).index_add(0, edges.student, edges.weights)
     assert sums.tolist() == pytest.approx([1.0] * sizes[0])
+
+
+def test_where_a_text_begins_a_space_before_a_token_is_none_of_it():
+    student, teacher = encoder(byte_level("Ġ a", "Ġa b"), "text"), encoder(byte_level("a b"))
+    sizes = len(student.table.lengths), len(teacher.table.lengths)
+    found = shared_tokens(student, teacher, sizes, Kind.STUDENT_SPACE, projected=True)
+    pairs = pairs_by_name(student, teacher, found)
+    assert (pairs["Ġa"], pairs["Ġab"]) == ("a", "ab")
+    assert {"a", "b", "Ġ"}.isdisjoint(pairs)  # here, the teacher's a is the student's Ġa
+    assert pairs["<|end|>"] == "<|end|>"
+    edges = edges_by_name(student, teacher, found.edges)
+    assert edges["Ġab", "ab"] == 1
+    # The other way around, and where both have the space.
+    mirrored = shared_tokens(teacher, student, sizes[::-1], Kind.TEACHER_SPACE, projected=False)
+    assert pairs_by_name(teacher, student, mirrored) == {b: a for a, b in pairs.items()}
+    same = shared_tokens(student, teacher, sizes, Kind.EQUAL, projected=False)
+    assert pairs_by_name(student, teacher, same)["a"] == "a"
+
+
+def test_the_kind_of_each_chunk():
+    """Plain text begins with a space, after which a token may end; a chat does not."""
+    turns = [{"role": "user", "content": "b"}, {"role": "assistant", "content": "a b a"}]
+    text, split = encoder(byte_level("Ġ a"), "text"), encoder(byte_level("Ġ b"), "text")
+    chat = encoder(byte_level("Ġ b"), "chat")
+    expected = [
+        (text, chat, Kind.STUDENT_SPACE),
+        (split, chat, Kind.STUDENT_SPACE),
+        (chat, text, Kind.TEACHER_SPACE),
+        (text, split, Kind.EQUAL),
+        (chat, chat, Kind.EQUAL),
+    ]
+    for student, teacher, kind in expected:
+        rows = student.encode(turns), teacher.encode(turns)
+        found = kinds(aligned(rows[1], rows[0]), *rows, (student, teacher)).tolist()
+        assert found[0] == kind
+        assert set(found[1:]) == {Kind.EQUAL}
 
 
 def test_tokens_beyond_the_output_layer_do_not_count():

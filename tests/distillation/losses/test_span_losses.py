@@ -24,6 +24,7 @@ NEAR = {0: 4, 1: 0, 2: 1, 5: 8}
 SIZES = [1, 2, 1, 3, 1], [1, 1, 3, 2, 1]
 TARGETS = [2, 3, 5, 1, 0, 4, 4, 2], [1, 6, 2, 0, 7, 3, 3, 5]
 """The first span is a shared token; the last is one token on either side, which is none."""
+EDGE = torch.tensor([1]), torch.tensor([6]), torch.ones(1)
 NAMES = [loss.name for loss in ACROSS_VOCABULARIES]
 SETTINGS = DistillSettings(losses=dict.fromkeys(NAMES, 1.0), beta=BETA)
 SHARED = SharedTokens(
@@ -52,13 +53,14 @@ def case():
         "teacher_span_tokens": torch.arange(1, 9),
         "teacher_span_sizes": torch.tensor(SIZES[1]),
         "teacher_targets": torch.tensor([0, *TARGETS[1]]),
+        "span_kinds": torch.zeros(5, dtype=torch.int64),
     }
     batch["targets"][tokens + 1] = torch.tensor(TARGETS[0])
     return hidden, Head(weight), of_teacher, Head(other), batch
 
 
 def found(case, settings=SETTINGS):
-    return losses_of_spans(*case, SHARED, settings.span_losses())
+    return losses_of_spans(*case, lambda kind: SHARED, settings.span_losses())
 
 
 def spans(case):
@@ -101,9 +103,24 @@ def test_tiles_give_what_loops_give(name, tile, case, monkeypatch):
 def test_a_tile_holds_no_more_than_it_may(case, monkeypatch):
     monkeypatch.setattr(span_tiles, "TILE", {"cpu": 3 * V + 4 * W})
     sizes = torch.tensor(SIZES[0]), torch.tensor(SIZES[1])
-    tiles = span_tiles._tiles(*sizes, SHARED, torch.device("cpu"))
+    tiles = span_tiles._tiles(*sizes, SHARED)
     assert [(tile[0].start, tile[0].stop) for tile in tiles] == [(0, 2), (2, 3), (3, 5)]
     assert tiles[2][1:] == (slice(4, 8), slice(5, 8))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_spans_of_each_kind_have_shared_tokens_of_their_own(name, case):
+    """The first of a text, where one side has a space more, and the others."""
+    other = SharedTokens(Pairs(torch.tensor([1]), torch.tensor([6]), V, W), Edges(*EDGE))
+    case[-1]["span_kinds"][2] = 1
+    sums = losses_of_spans(*case, lambda kind: other if kind else SHARED, SETTINGS.span_losses())
+    alike, third = [*spans(case)], [*spans(case)][2]
+    del alike[2]
+    more = {"uld": (), "gold": ({1: 6}, BETA), "simct": ({1: 6},), "h_kl": ({1: 6},)}
+    more["p_kl"] = ({(1, 6): 1.0},)
+    expected = getattr(spans_by_hand, name)(*third, *more[name])
+    expected = expected + sum(by_hand(name, *span) for span in alike)
+    assert sums[name].item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_simct_of_logits(case):
@@ -138,9 +155,10 @@ def test_a_model_that_is_its_own_teacher_has_nothing_to_learn(case):
         "teacher_span_tokens": tokens,
         "teacher_span_sizes": torch.ones_like(tokens),
         "teacher_targets": batch["targets"][batch["labelled"]],
+        "span_kinds": torch.zeros_like(tokens),
     }
     own = hidden.detach(), Head(head.weight.detach())
-    values = losses_of_spans(hidden, head, *own, batch, shared, SETTINGS.span_losses())
+    values = losses_of_spans(hidden, head, *own, batch, lambda kind: shared, SETTINGS.span_losses())
     for value in values.values():
         assert value.item() == pytest.approx(0, abs=1e-8)
         for gradient in torch.autograd.grad(value, (hidden, head.weight), retain_graph=True):
