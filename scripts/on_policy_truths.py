@@ -50,7 +50,7 @@ def learned_to_return(*, from_own_texts: bool, n_steps: int = 32) -> float:
     """
     import torch
 
-    from llm_distill.distillation.losses.known import LOSSES
+    from llm_distill.distillation.losses.shared_vocabulary import REVERSE_KL
 
     untrained = float(np.log(UNTRAINED_RETURNS / (1 - UNTRAINED_RETURNS)))
     logit = torch.tensor([untrained], dtype=torch.float64, requires_grad=True)
@@ -64,7 +64,7 @@ def learned_to_return(*, from_own_texts: bool, n_steps: int = 32) -> float:
             else 0.0
         )
         optimizer.zero_grad()
-        (off * LOSSES["reverse_kl"].summed(teacher, student, None)).backward()
+        (off * REVERSE_KL.summed(teacher, student, None)).backward()
         optimizer.step()
     return float(logit.detach().sigmoid())
 
@@ -96,7 +96,9 @@ def fitted(loss: str, start: float = 2.0) -> Fit:
     """
     import torch
 
-    from llm_distill.distillation.losses.known import LOSSES
+    from llm_distill.distillation.losses.shared_vocabulary import FORWARD_KL, REVERSE_KL
+
+    losses = {each.name: each for each in (FORWARD_KL, REVERSE_KL)}
 
     x, teacher = torch.from_numpy(GRID), two_modes()
     mean = torch.tensor(start, dtype=torch.float64, requires_grad=True)
@@ -105,7 +107,7 @@ def fitted(loss: str, start: float = 2.0) -> Fit:
 
     def value() -> tuple[torch.Tensor, torch.Tensor]:
         student = (-(((x - mean) / log_deviation.exp()) ** 2) / 2).log_softmax(-1)[None]
-        return LOSSES[loss].summed(teacher, student, None), student
+        return losses[loss].summed(teacher, student, None), student
 
     for _ in range(800):
         optimizer.zero_grad()

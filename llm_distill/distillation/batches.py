@@ -61,14 +61,52 @@ def collate(examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.T
     return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
 
+def spans(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    """The S aligned chunks of a batch, as what they are on both sides; rows one after another.
+
+    examples: with the arrays of an `AlignedRow`, chunk_kinds, teacher_ids and teacher_in_loss.
+
+    Returns:
+        span_tokens: int64, indices of `labelled` in `collate`, span after span; span_sizes:
+        int64 [S], tokens in each. teacher_span_tokens, teacher_span_sizes: likewise, as indices of
+        the teacher's tokens in the loss. teacher_targets: int64, these tokens. span_kinds: int64
+        [S]; chunks whose tokens cannot be compared are left out (see `alignment.shared.Kind`).
+    """
+    parts: dict[str, list[NDArray[Any]]] = {}
+    n_labelled = n_teacher = 0
+    for example in examples:
+        labelled = np.flatnonzero(_is_labelled(example))
+        in_loss = np.asarray(example["teacher_in_loss"], dtype=np.int64)
+        found = {"teacher_targets": np.asarray(example["teacher_ids"], dtype=np.int64)[in_loss]}
+        kinds = np.asarray(example["chunk_kinds"], dtype=np.int64)
+        found["span_kinds"] = kinds[kinds >= 0]
+        sides = ("", "student", labelled, n_labelled), ("teacher_", "teacher", in_loss, n_teacher)
+        for name, side, places, before in sides:
+            first, last = (
+                np.asarray(example[f"{side}_{end}"])[kinds >= 0] for end in ("first", "last")
+            )
+            sizes = last - first + 1
+            starts = np.repeat(np.searchsorted(places, first) - np.cumsum(sizes) + sizes, sizes)
+            found[f"{name}span_tokens"] = starts + np.arange(sizes.sum()) + before
+            found[f"{name}span_sizes"] = sizes
+        n_labelled, n_teacher = n_labelled + len(labelled), n_teacher + len(in_loss)
+        for name, values in found.items():
+            parts.setdefault(name, []).append(values.astype(np.int64))
+    return {name: torch.from_numpy(np.concatenate(values)) for name, values in parts.items()}
+
+
+def _is_labelled(example: Example) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.asarray(example["labels"]) != NO_LOSS
+    found[0] = False  # nothing comes before it that could predict it
+    return found
+
+
 def _read(example: Example) -> dict[str, NDArray[Any]]:
     """What is read of a row; positions are its own, chunks are numbered from 0."""
     tokens = np.asarray(example["input_ids"], dtype=np.int64)
-    labels = np.asarray(example["labels"])
     chunk_of = np.asarray(example.get("chunk_of", np.full(len(tokens), -1)), dtype=np.int64)
     ends = np.asarray(example.get("chunk_ends", ()), dtype=np.int64)
-    is_labelled = labels != NO_LOSS
-    is_labelled[0] = False  # nothing comes before it that could predict it
+    is_labelled = _is_labelled(example)
     before = np.flatnonzero(is_labelled | (chunk_of >= 0)) - 1
     positions = np.union1d(before, ends[ends >= 0])
     follows = np.minimum(positions + 1, len(tokens) - 1)

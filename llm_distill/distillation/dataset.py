@@ -21,6 +21,7 @@ from llm_distill.distillation.alignment.aligned import (
 from llm_distill.distillation.alignment.chunks import TeacherChunks
 from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
 from llm_distill.distillation.alignment.report import AlignmentReport
+from llm_distill.distillation.alignment.shared import kinds
 from llm_distill.distillation.batches import Example
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.sampled import rollout_logps, sampled_ids
@@ -105,7 +106,7 @@ class RowPreparation:
             known = rollout_logps(row, self.student, student)
             self.n_unknown += bool(np.isnan(known).all())
             example["rollout_logps"] = known
-        if self.settings.losses.needing(Needs.CHUNKS):
+        if self.settings.losses.needing(Needs.CHUNKS | Needs.SPANS):
             example |= self._chunks(row, self.signal, teacher, student)
         return example
 
@@ -129,6 +130,8 @@ class RowPreparation:
         if student.contents and not len(found.is_end):
             raise UnusableRowError("no chunk to compare")
         columns, compared = signal.of_chunks(row, teacher, found, len(student.ids))
+        if self.settings.losses.needing(Needs.SPANS) and self.teacher is not None:
+            columns["chunk_kinds"] = kinds(found, student, teacher, (self.student, self.teacher))
         self.report.add(compared, student)
         if self.settings.losses.needing(Needs.SAMPLED):
             columns["chunk_is_token"] = np.full(len(compared.is_end), by_token is not None)

@@ -8,12 +8,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llm_distill.distillation.losses.alm import AlmSettings
 from llm_distill.distillation.losses.known import LOSSES
-from llm_distill.distillation.losses.loss import DistributionLoss, Loss, Needs
+from llm_distill.distillation.losses.loss import DistributionLoss, Loss, Needs, SpanLoss
 from llm_distill.distillation.losses.opd import OpdSettings
+from llm_distill.distillation.losses.simct import SimctSettings
 from llm_distill.stage import later_setting
 
 if TYPE_CHECKING:
-    from llm_distill.distillation.losses.loss import Divergences
+    from llm_distill.distillation.losses.loss import Divergences, SpanSums
+
+
+def _later_weight(description: str) -> Any:
+    return later_setting(None, description, gt=0, allow_inf_nan=False)
 
 
 class LossWeights(BaseModel):
@@ -22,6 +27,7 @@ class LossWeights(BaseModel):
     alm: the chunks' likelihoods, across tokenizers. sft: the cross entropy of the rows' tokens.
     forward_kl, reverse_kl, jsd: token by token, for models that share a tokenizer.
     opd: reverse KL on the tokens that the student sampled, across tokenizers.
+    uld, gold, p_kl, h_kl, simct: whole distributions across tokenizers, to be compared with alm.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,12 +50,18 @@ class LossWeights(BaseModel):
     jsd: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="the generalized Jensen-Shannon divergence"
     )
-    opd: float | None = later_setting(
-        None,
-        "of the reverse KL on tokens that the student sampled, across tokenizers",
-        gt=0,
-        allow_inf_nan=False,
+    opd: float | None = _later_weight(
+        "of the reverse KL on tokens that the student sampled, across tokenizers"
     )
+    uld: float | None = _later_weight(
+        "of whole distributions, sorted, across tokenizers; this and the next need online: true"
+    )
+    gold: float | None = _later_weight(
+        "GOLD's hybrid: tokens that both have as such, others as uld"
+    )
+    p_kl: float | None = _later_weight("X-Token's P-KL: projected on the teacher's vocabulary")
+    h_kl: float | None = _later_weight("X-Token's H-KL: near matches as such, others as uld")
+    simct: float | None = _later_weight("SimCT: shared tokens, and a longer piece as one more")
 
     @model_validator(mode="after")
     def _one_at_least(self) -> LossWeights:
@@ -79,7 +91,7 @@ class DistillSettings(BaseModel):
     losses: LossWeights = Field(
         LossWeights(alm=1.0, sft=1.0),
         description="the loss's components and their weights: alm, sft, forward_kl, reverse_kl, "
-        "jsd, opd; what is not named is left out",
+        "jsd, opd, uld, gold, p_kl, h_kl, simct; what is not named is left out",
     )
     combine: Literal["fixed", "grad_mag"] = Field(
         "fixed",
@@ -88,7 +100,10 @@ class DistillSettings(BaseModel):
         "more forward pass",
     )
     alm: AlmSettings = Field(AlmSettings(), description="of the loss alm")
-    beta: float = Field(0.5, gt=0, lt=1, description="of jsd: the teacher's share in the mixture")
+    beta: float = Field(
+        0.5, gt=0, lt=1, description="of jsd and gold: the teacher's share in the mixture"
+    )
+    simct: SimctSettings = later_setting(SimctSettings(), "of the loss simct")
 
     opd: OpdSettings = later_setting(OpdSettings(), "of the loss opd")
 
@@ -106,6 +121,11 @@ class DistillSettings(BaseModel):
         """The setting of the loss jsd, which is `beta` in pipelines."""
         return self.beta
 
+    @property
+    def gold(self) -> float:
+        """Likewise of the loss gold."""
+        return self.beta
+
     def of(self, loss: Loss) -> Any:
         """The loss's own settings, which stand under its name; None where it has none."""
         return getattr(self, loss.name, None)
@@ -114,6 +134,12 @@ class DistillSettings(BaseModel):
         """The losses from whole distributions, each with its settings already given."""
         losses = self.losses.named()
         found = [loss for loss in losses if isinstance(loss, DistributionLoss)]
+        return {loss.name: loss.with_settings(self.of(loss)) for loss in found}
+
+    def span_losses(self) -> SpanSums:
+        """The losses from distributions over spans, likewise."""
+        losses = self.losses.named()
+        found = [loss for loss in losses if isinstance(loss, SpanLoss)]
         return {loss.name: loss.with_settings(self.of(loss)) for loss in found}
 
     def from_teacher(self) -> list[str]:

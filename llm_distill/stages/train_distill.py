@@ -53,8 +53,9 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
     `alm` matches the student's likelihoods of pieces of text to the teacher's, even if their
     tokenizers differ. `sft` learns the text itself. `forward_kl`, `reverse_kl` and `jsd` compare
     whole distributions, so they need the same tokenizer on both sides, and either `online: true`
-    or rows with the teacher's likeliest tokens (all others are then one bucket). The loss is over
-    the completion, the assistant's messages, or a whole document. With `rollouts` the student
+    or rows with the teacher's likeliest tokens (all others are then one bucket). `uld`, `gold`,
+    `p_kl`, `h_kl` and `simct` compare them across tokenizers, and need `online: true`. The loss is
+    over the completion, the assistant's messages, or a whole document. With `rollouts` the student
     writes completions itself, anew in each step, and the teacher reads these.
 
     With `teachers` the rows are those of several: each is read as its own teacher's tokenizer cuts
@@ -127,6 +128,12 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         check_mixture(self.teachers, self.teacher_weights)
         if asking and self.teacher is None and self.teachers is None:
             raise ValueError(f"{', '.join(asking)} needs a teacher")
+        across = self.losses.needing(Needs.SPANS)
+        if across and not self.online:
+            raise ValueError(
+                f"losses: {', '.join(across)} compares the teacher's whole distributions, which no "
+                "stored scores hold; set online: true, or take alm, which needs one number a token"
+            )
         if self.teacher_prompt_template and (self.messages_column or self.text_column):
             raise ValueError("teacher_prompt_template needs rows with a prompt and a completion")
         if self.online == "adapter_off" and self.peft is None:
@@ -193,7 +200,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             context.warn(f"'{self.rows}' has no rows: model '{self.model}' is passed on untrained")
             return save_untrained(self, source, context, seed)
         student, teacher = self._encoders(context)
-        signal = self._signal(context, teacher)
+        signal = self._signal(context, teacher, student)
         several = self._several(context, student)
 
         def encoded(name: str) -> Dataset:
@@ -282,7 +289,9 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             )
         return teacher
 
-    def _signal(self, context: Context, teacher: RowEncoder | None) -> TeacherSignal | None:
+    def _signal(
+        self, context: Context, teacher: RowEncoder | None, student: RowEncoder
+    ) -> TeacherSignal | None:
         """Where the teacher's likelihoods come from; None if no loss needs them."""
         from llm_distill.distillation.teacher.identity import scored_by
         from llm_distill.distillation.teacher.online import TeacherInMemory
@@ -296,7 +305,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             n_tokens = len(teacher.table.lengths)
             return StoredScores(self.rows, self.teacher, scored_by(source), n_tokens, self)
         kind = OwnTeacher if self.online == "adapter_off" else TeacherInMemory
-        return kind(source, teacher, self)
+        return kind(source, teacher, self, student)
 
     def _several(
         self, context: Context, student: RowEncoder
@@ -363,7 +372,7 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             unknown = check_writers(n_unknown, len(dataset), self.opd)
             if unknown is not None:
                 context.warn(unknown)
-        if name == self.rows and self.losses.needing(Needs.CHUNKS):
+        if name == self.rows and self.losses.needing(Needs.CHUNKS | Needs.SPANS):
             aligned = Results(alignment=preparation.report.figures())
             context.metrics.update(aligned.to_metrics())
         if name == self.rows and by_teacher is not None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from llm_distill.distillation.batches import collate
+from llm_distill.distillation.batches import collate, spans
 from llm_distill.distillation.lm_head.head import Head
 from llm_distill.distillation.losses.objective import Objective, counts
 from llm_distill.distillation.settings import DistillSettings, LossWeights
@@ -44,20 +44,48 @@ def test_positions_and_what_is_read_there():
         "chunk_open": [True, False, True],
         "chunk_ends": [2, 0, 5],
     }
-    assert counts(collate(EXAMPLES, 0)).tolist() == [5, 3, 5]
+    assert counts(collate(EXAMPLES, 0)).tolist() == [5, 3, 5, 0]
 
 
 def test_what_the_student_wrote_is_labelled_and_not_the_row_s_own():
     batch = collate([{**EXAMPLES[0], "is_rollout": True}, EXAMPLES[1]], 0)
     assert batch["labelled"].tolist() == [0, 1, 2, 3, 4]
     assert batch["own"].tolist() == [3, 4]
-    assert counts(batch).tolist() == [5, 3, 2]
+    assert counts(batch).tolist() == [5, 3, 2, 0]
 
 
 def test_rows_without_chunks():
     batch = collate([{name: EXAMPLES[0][name] for name in ("input_ids", "labels")}], 0)
     assert batch["positions"].tolist() == [1, 2, 3]
-    assert counts(batch).tolist() == [3, 0, 3]
+    assert counts(batch).tolist() == [3, 0, 3, 0]
+
+
+def test_spans_are_listed_by_the_tokens_of_both_sides():
+    """Numbered as the labelled tokens of the batch, and as the teacher's in the loss."""
+    first = {  # chunks: 7 | 8 1; the teacher has them as 21 22 | 23, and 24 in none
+        **EXAMPLES[0],
+        "chunk_kinds": [1, 0],
+        **{"student_first": [2, 3], "student_last": [2, 4]},
+        **{"teacher_first": [1, 3], "teacher_last": [2, 3]},
+        **{"teacher_ids": [20, 21, 22, 23, 24], "teacher_in_loss": [1, 2, 3, 4]},
+    }
+    second = {  # one chunk: 3, whose token before is labelled as well
+        **EXAMPLES[1],
+        "chunk_kinds": [-1, 0],  # the one before it is not compared
+        **{"student_first": [1, 2], "student_last": [1, 2]},
+        **{"teacher_first": [2, 3], "teacher_last": [2, 4]},
+        **{"teacher_ids": [30, 31, 32, 33, 34], "teacher_in_loss": [2, 3, 4]},
+    }
+    found = {name: tensor.tolist() for name, tensor in spans([first, second]).items()}
+    assert found == {
+        "span_tokens": [0, 1, 2, 4],
+        "span_sizes": [1, 2, 1],
+        "span_kinds": [1, 0, 0],
+        "teacher_span_tokens": [0, 1, 2, 5, 6],
+        "teacher_span_sizes": [2, 1, 2],
+        "teacher_targets": [21, 22, 23, 24, 32, 33, 34],
+    }
+    assert counts(collate([first, second], 0) | spans([first, second])).tolist() == [5, 3, 5, 3]
 
 
 def objective(**losses: float) -> Objective:

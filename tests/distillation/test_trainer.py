@@ -19,7 +19,7 @@ def made(student, teacher, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("name", ["alm", "sft"])
+@pytest.mark.parametrize("name", ["alm", "sft", "uld", "gold", "p_kl", "h_kl", "simct"])
 def test_rows_of_different_lengths_do_not_disturb_each_other(name, made):
     """Teacher and student say of a row in a batch what they say of it alone."""
     built = made(DistillSettings(losses={name: 1.0}))

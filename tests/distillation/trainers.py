@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ def trainer(
         return turns_of(row, "completion", lambda row: row["prompt"])
 
     says = signal(teacher, of_teacher, settings)
+    if isinstance(says, TeacherInMemory):
+        says = replace(says, student=encoder)
     read = encoder, of_teacher, turns, turns, settings, says
     preparation, written = RowPreparation(*read), None
     if rollouts is not None:

@@ -3,7 +3,8 @@
 To add a loss:
 
 1. Write it in a file of its own beside this one, as a `TokenLoss` (from the likelihoods of the
-   rows' tokens) or a `DistributionLoss` (from whole next-token distributions).
+   rows' tokens), a `DistributionLoss` (from whole next-token distributions of one vocabulary) or a
+   `SpanLoss` (from those of two vocabularies over the same pieces of text).
 2. Name it in `known.LOSSES`.
 3. Give it a weight of the same name in `settings.LossWeights`. Declare it with
    `stage.later_setting`: a plain field would change the fingerprint of every `train_distill`, and
@@ -27,11 +28,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from llm_distill.methods.shared_tokens import SharedTokens
+    from llm_distill.methods.span_distributions import Side
+
     Batch = Mapping[str, torch.Tensor]
     Divergence = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     """The sum of a `DistributionLoss` whose settings are given already."""
     Divergences = Mapping[str, Divergence]
     """By the loss's name."""
+    SpanSum = Callable[[Side, Side, SharedTokens], torch.Tensor]
+    """The sum of a `SpanLoss`, likewise."""
+    SpanSums = Mapping[str, SpanSum]
 
 
 class Needs(Flag):
@@ -40,11 +47,15 @@ class Needs(Flag):
     CHUNKS: the likelihoods of aligned chunks, whatever the tokenizers. DISTRIBUTIONS: the next
     token's whole distribution, or its likeliest tokens', so both models must share a tokenizer.
     SAMPLED, with CHUNKS: the tokens as the student sampled them, and what it thought of them then.
+    SPANS: whole distributions at the tokens of aligned chunks, whatever the tokenizers, so a
+    teacher in memory. PROJECTION: with it, which teacher's tokens stand for a student's.
     """
 
     CHUNKS = auto()
     DISTRIBUTIONS = auto()
     SAMPLED = auto()
+    SPANS = auto()
+    PROJECTION = auto()
 
 
 class MeanOf(Enum):
@@ -53,6 +64,7 @@ class MeanOf(Enum):
     TOKENS = "labelled"
     CHUNKS = "chunk_logps"
     OWN_TOKENS = "own"
+    SPANS = "span_sizes"
 
 
 @dataclass(frozen=True)
@@ -111,4 +123,21 @@ class DistributionLoss:
         return lambda teacher, student: self.summed(teacher, student, settings)
 
 
-Loss = TokenLoss | DistributionLoss
+@dataclass(frozen=True)
+class SpanLoss:
+    """A loss from the distributions of teacher and student over S spans of text.
+
+    summed: over the spans, with its own settings; a scalar. It is given the teacher's side, the
+    student's, and which tokens they share.
+    """
+
+    name: str
+    summed: Callable[[Side, Side, SharedTokens, Any], torch.Tensor]
+    needs: Needs = Needs.SPANS
+    mean_of: MeanOf = MeanOf.SPANS
+
+    def with_settings(self, settings: Any) -> SpanSum:
+        return lambda teacher, student, shared: self.summed(teacher, student, shared, settings)
+
+
+Loss = TokenLoss | DistributionLoss | SpanLoss

@@ -53,6 +53,9 @@ class Objective:
         if divergences:
             labelled = read[batch["labelled"]]
             found |= self.signal.divergences(labelled, head, batch, divergences)
+        spans = self.settings.span_losses()
+        if spans:
+            found |= self.signal.span_losses(read[batch["labelled"]], head, batch, spans)
         return found
 
     def _watched(self, loss: TokenLoss, reading: TokenReading, batch: Batch) -> dict[str, Any]:
@@ -63,5 +66,5 @@ class Objective:
 
 
 def counts(batch: Batch) -> torch.Tensor:
-    """int64 [3]: how many a batch has of each `MeanOf`: labelled tokens, chunks, own tokens."""
-    return torch.tensor([len(batch[each.value]) for each in MeanOf])
+    """int64 [4]: how many a batch has of each `MeanOf`, in its order."""
+    return torch.tensor([len(batch.get(each.value, ())) for each in MeanOf])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,12 +12,14 @@ import torch
 
 from llm_distill.distillation.alignment.aligned import AlignedRow
 from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens, teacher_chunks
-from llm_distill.distillation.batches import Example, collate
+from llm_distill.distillation.alignment.shared import shared_tokens
+from llm_distill.distillation.batches import Example, collate, spans
 from llm_distill.distillation.dataset import chunk_columns
 from llm_distill.distillation.lm_head.head import Head
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
 from llm_distill.distillation.losses.divergence import divergences_from_logits
 from llm_distill.distillation.losses.loss import Needs
+from llm_distill.distillation.losses.span_tiles import losses_of_spans
 from llm_distill.distillation.teacher.scoring import in_loss, read
 from llm_distill.errors import ModelError
 from llm_distill.models.limits import check_ids
@@ -26,8 +29,10 @@ from llm_distill.training.launch import whole_on_each_process
 if TYPE_CHECKING:
     from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
     from llm_distill.distillation.losses.alm import AlmSettings
-    from llm_distill.distillation.losses.loss import Batch, Divergences
+    from llm_distill.distillation.losses.loss import Batch, Divergences, SpanSums
+    from llm_distill.distillation.losses.span_tiles import Shared
     from llm_distill.distillation.settings import DistillSettings
+    from llm_distill.methods.shared_tokens import SharedTokens
     from llm_distill.rows.columns import Row
 
 ALIGNMENT = ("teacher_first", "teacher_last", "student_first", "student_last", "is_end")
@@ -78,11 +83,13 @@ class OnlineTeacher:
 class OnlineBatches:
     """A `BatchSignal`: rows to a batch, with what the teacher says of them.
 
-    Distributions are those of the teacher's hidden states.
+    Distributions are those of the teacher's hidden states. shared: for spans of a kind,
+    where a loss compares two vocabularies.
     """
 
     teacher: OnlineTeacher
     settings: DistillSettings
+    shared: Shared | None = None
 
     def collate(self, examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.Tensor]:
         scores, hidden = self.teacher.read(examples)
@@ -90,7 +97,9 @@ class OnlineBatches:
             alm, pairs = self.settings.chunking(), zip(examples, scores, strict=True)
             examples = [_with_chunks(example, own, alm) for example, own in pairs]
         batch = collate(examples, pad_token_id)
-        needs_hidden = self.settings.losses.needing(Needs.DISTRIBUTIONS)
+        if self.settings.losses.needing(Needs.SPANS):
+            batch |= spans(examples)
+        needs_hidden = self.settings.losses.needing(Needs.DISTRIBUTIONS | Needs.SPANS)
         return batch | ({"teacher_hidden": hidden} if needs_hidden else {})
 
     def divergences(
@@ -103,17 +112,25 @@ class OnlineBatches:
         of_teacher = batch["teacher_hidden"], self.teacher.head
         return divergences_from_logits(hidden, head, *of_teacher, divergences)
 
+    def span_losses(
+        self, hidden: torch.Tensor, head: Head, batch: Batch, losses: SpanSums
+    ) -> dict[str, torch.Tensor]:
+        assert self.shared is not None
+        of_teacher = batch["teacher_hidden"], self.teacher.head
+        return losses_of_spans(hidden, head, *of_teacher, batch, self.shared, losses)
+
 
 @dataclass(frozen=True)
 class TeacherInMemory:
     """A `TeacherSignal`: a teacher that is loaded beside the student.
 
-    source, encoder: the teacher's.
+    source, encoder: the teacher's. student: the student's, where a loss compares two vocabularies.
     """
 
     source: ModelSource
     encoder: RowEncoder
     settings: DistillSettings
+    student: RowEncoder | None = None
     in_process: ClassVar[bool] = True
 
     def of_tokens(self, row: Row, teacher: EncodedRow) -> dict[str, Any]:
@@ -132,12 +149,23 @@ class TeacherInMemory:
         """
         with whole_on_each_process():
             model = load_model(self.source, device=str(device)).requires_grad_(False)
-        return self._batches(model, head_of(model))
+        return self._batches(model, head_of(model), student)
 
-    def _batches(self, model: Any, head: Head) -> OnlineBatches:
+    def _batches(self, model: Any, head: Head, student: Any) -> OnlineBatches:
         boundary_tokens = torch.from_numpy(self.encoder.boundary_tokens(len(head.weight)))
         teacher = OnlineTeacher(model, head, boundary_tokens.to(head.weight.device))
-        return OnlineBatches(teacher, self.settings)
+        if not self.settings.losses.needing(Needs.SPANS):
+            return OnlineBatches(teacher, self.settings)
+        assert self.student is not None
+        sizes = student.get_output_embeddings().weight.shape[0], len(head.weight)
+        projected = bool(self.settings.losses.needing(Needs.PROJECTION))
+        of_kind = partial(shared_tokens, self.student, self.encoder, sizes, projected=projected)
+
+        @cache
+        def shared(kind: int) -> SharedTokens:
+            return of_kind(kind).to(head.weight.device)
+
+        return OnlineBatches(teacher, self.settings, shared)
 
 
 def _with_chunks(example: Example, scores: TokenScores, alm: AlmSettings) -> Example:

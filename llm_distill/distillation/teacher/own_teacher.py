@@ -42,7 +42,7 @@ class OwnTeacher(TeacherInMemory):
         bias = None if head.bias is None else head.bias.to(device)
         head = replace(head, weight=head.weight.to(device), bias=bias)
         embedding = teacher.get_input_embeddings().to(device)
-        return self._batches(SelfTeacher(backbone_of(student), embedding), head)
+        return self._batches(SelfTeacher(backbone_of(student), embedding), head, student)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llm_distill.distillation.alignment.aligned import AlignedRow
     from llm_distill.distillation.alignment.encoding import EncodedRow
     from llm_distill.distillation.lm_head.head import Head
-    from llm_distill.distillation.losses.loss import Batch, Divergences
+    from llm_distill.distillation.losses.loss import Batch, Divergences, SpanSums
     from llm_distill.rows.columns import Row
 
 
@@ -80,6 +80,11 @@ class BatchSignal(Protocol):
         hidden: the student's, of the labelled tokens, [L, H]. head: the student's.
         """
 
+    def span_losses(
+        self, hidden: torch.Tensor, head: Head, batch: Batch, losses: SpanSums
+    ) -> dict[str, torch.Tensor]:
+        """The losses by distributions over spans, summed over these; otherwise as `divergences`."""
+
 
 class BatchesOfRows:
     """Nothing is added to a batch: the rows have all of it. Distributions are the likeliest tokens.
@@ -98,3 +103,8 @@ class BatchesOfRows:
         divergences: Divergences,
     ) -> dict[str, torch.Tensor]:
         return divergences_from_top(hidden, head, batch["top_ids"], batch["top_logps"], divergences)
+
+    def span_losses(
+        self, hidden: torch.Tensor, head: Head, batch: Batch, losses: SpanSums
+    ) -> dict[str, torch.Tensor]:
+        raise TypeError("rows hold no distributions over two vocabularies")

@@ -12,21 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llm_distill.distillation.alignment.encoding import bytes_of_tokens
+from llm_distill.distillation.alignment.segments import is_byte_token, segments
 from llm_distill.distillation.transfer.new_tokenizer import (
     byte_tokenizer,
     kept_tokens,
     tokenizer_with,
 )
 from llm_distill.errors import ModelError
-from llm_distill.methods.token_bytes import BYTE_PIECES, TokenBytes
+from llm_distill.methods.token_bytes import TokenBytes
 from llm_distill.models.sources import ModelSource, own_tokenizer
 from llm_distill.training.weights import Start, load_start, save_full
 
 if TYPE_CHECKING:
     from llm_distill.methods.embedding_transfer import Pieces
 
-ANCHOR = "\n"
-"""Stands before a text for tokenizers that put a space before whatever they are given."""
 NAMES_TOKENS = re.compile(r"\w+_token_id|(begin_)?suppress_tokens")
 """Settings of a config that hold ids of tokens."""
 INSIDE_CHARACTERS = slice(0x80, 0xC0)
@@ -81,8 +80,8 @@ class _Tokens:
         self.kept: dict[int, int] = {
             token["id"]: added[token["content"]] for token in kept_tokens(old)
         }
-        self.old_ids = tokens_by_bytes(old_table, _is_byte_token(old, old_table))
-        self.new_ids = tokens_by_bytes(new_table, _is_byte_token(new, new_table))
+        self.old_ids = tokens_by_bytes(old_table, is_byte_token(old, old_table))
+        self.new_ids = tokens_by_bytes(new_table, is_byte_token(new, new_table))
 
     def pieces(self, n_known: int) -> Pieces:
         """What each new token is made of, among the first `n_known` of the old ones."""
@@ -110,27 +109,7 @@ class _Tokens:
 
     def _segment(self, texts: Sequence[str]) -> list[list[int] | None]:
         """The old tokens of each text; None where the old tokenizer cannot write just that."""
-        if not texts:
-            return []
-        plain = self.old(list(texts), add_special_tokens=False)["input_ids"]
-        anchored = [ANCHOR + text for text in texts]
-        tails = self.old(anchored, add_special_tokens=False)["input_ids"]
-        lengths = self.old_table.lengths
-        found: list[list[int] | None] = []
-        for text, ids, after in zip(texts, plain, tails, strict=True):
-            content = text.encode()
-            ways = (ids, _last(after, len(content), lengths))
-            found.append(next((way for way in ways if self.old_table.text(way) == content), None))
-        return found
-
-
-def _last(ids: list[int], size: int, lengths: Any) -> list[int]:
-    """The last tokens that write at least `size` bytes."""
-    first = len(ids)
-    while size > 0 and first > 0:
-        first -= 1
-        size -= int(lengths[ids[first]])
-    return ids[first:]
+        return segments(self.old, self.old_table, texts)
 
 
 def _fast_tokenizer(source: ModelSource) -> Any:
@@ -141,12 +120,6 @@ def _fast_tokenizer(source: ModelSource) -> Any:
             f"({type(tokenizer).__name__}); take a model that has a tokenizer.json"
         )
     return tokenizer
-
-
-def _is_byte_token(tokenizer: Any, table: TokenBytes) -> list[bool]:
-    """Of each token whether it is SentencePiece's for a byte, such as <0x41>."""
-    names = tokenizer.convert_ids_to_tokens(list(range(len(table.is_special))))
-    return [name in BYTE_PIECES for name in names]
 
 
 def _check_bytes(pieces: Pieces, source: ModelSource) -> None:
