@@ -248,3 +248,28 @@ def late(span, after):
     for (_, token), logits in list(zip(span, after, strict=True))[1:]:
         factor = factor * logits.softmax(-1)[token].clamp(min=1e-8)
     return [factor * p for p in after[0].softmax(-1)]
+
+
+def test_a_student_that_says_just_what_its_teacher_says_is_punished_by_most():
+    """The text 15 is one token of the teacher, and two of the student, which are tokens of both.
+
+    Both are sure of it. ALM and ULD find no fault; the others compare the student's "1" with the
+    teacher's "1", which never comes alone. See docs/results/across-tokenizers.md.
+    """
+    ids = {"1": 0, "5": 1, "7": 2, "15": 3}
+    one, five, whole = (20.0 * (torch.arange(4) == ids[text]) for text in ("1", "5", "15"))
+    teacher, student = [(whole, ids["15"])], [(one[:3], ids["1"]), (five[:3], ids["5"])]
+    pairs = {i: i for i in range(3)}
+    edges = {(i, i): 1.0 for i in range(3)}
+    faults = {
+        "alm": sum(x.log_softmax(-1)[i] for x, i in student)
+        - sum(x.log_softmax(-1)[i] for x, i in teacher),
+        "uld": spans_by_hand.uld(teacher, student),
+        "gold": spans_by_hand.gold(teacher, student, pairs, BETA),
+        "p_kl": spans_by_hand.p_kl(teacher, student, edges),
+        "h_kl": spans_by_hand.h_kl(teacher, student, pairs),
+        "simct": spans_by_hand.simct(teacher, student, pairs),
+    }
+    found = {name for name, fault in faults.items() if abs(fault) > 0.1}
+    assert found == {"gold", "p_kl", "h_kl", "simct"}
+    assert max(abs(faults["alm"]), faults["uld"]) < 1e-6
