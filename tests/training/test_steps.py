@@ -48,3 +48,13 @@ def test_rows_that_cannot_be_shared_evenly_are_refused():
     assert StepRows(4, 3, together=True).processes() == [1, 2, 4]
     with pytest.raises(ValueError, match="cannot be shared evenly by 8"):
         StepRows(4, 3).on(8)
+
+
+def test_places_go_on_from_epoch_to_epoch():
+    """Of eleven rows, eight a step: two steps an epoch, whoever reads them."""
+    for processes in (1, 2):
+        shares = Shares(11, StepRows(4, 2).on(processes), processes)
+        for step, expected in enumerate(([0, 8], [8, 11], [11, 19], [19, 22])):
+            ranks = range(processes)
+            read = [p for rank in ranks for places in shares.places(step, rank) for p in places]
+            assert sorted(read) == list(range(*expected))
