@@ -8,7 +8,6 @@ out: a model directory, or an adapter directory
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
@@ -18,22 +17,13 @@ from llm_distill.distillation.rollouts.settings import RolloutSettings, check_ro
 from llm_distill.distillation.rows import RowText
 from llm_distill.distillation.sampled import sampled_ids
 from llm_distill.distillation.settings import DistillSettings
-from llm_distill.distillation.teachers import ByTeacher, Teachers, Weights, check_mixture
-from llm_distill.errors import ConfigError
-from llm_distill.evaluation.results import Results, shown
+from llm_distill.distillation.teachers import Teachers, Weights, check_mixture
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage, later_setting
 from llm_distill.training.settings import HeldOutSettings
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from llm_distill.distillation.alignment.encoding import RowEncoder
-    from llm_distill.distillation.dataset import RowPreparation
-    from llm_distill.distillation.rollouts.step import Rollouts
-    from llm_distill.distillation.teacher.signal import TeacherSignal
-    from llm_distill.distillation.teacher.stored import StoredScores
     from llm_distill.models.sources import ModelSource
     from llm_distill.training.data import Labelled
 
@@ -187,10 +177,11 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         columns = inputs[self.rows]
-        return self.offered(columns) | self._as_the_teacher_reads().offered(columns)
+        return self.offered(columns) | self.as_the_teacher_reads().offered(columns)
 
     def run(self, context: Context) -> ModelOutput:
         from llm_distill.distillation.losses.watching import warnings_of
+        from llm_distill.distillation.reading import Reading
         from llm_distill.training.launch import encoded_once
         from llm_distill.training.train import save_untrained, train_and_save
 
@@ -199,16 +190,11 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         if self.if_no_rows == "keep_model" and not len(context.rows(self.rows)):
             context.warn(f"'{self.rows}' has no rows: model '{self.model}' is passed on untrained")
             return save_untrained(self, source, context, seed)
-        student, teacher = self._encoders(context)
-        signal = self._signal(context, teacher, student)
-        several = self._several(context, student)
-
-        def encoded(name: str) -> Dataset:
-            return self._dataset(name, context, student, teacher, signal, several)
-
-        dataset = encoded_once(lambda: encoded(self.rows), context.work_dir)
-        rollouts = self._rollouts(context, student, teacher, signal, seed)
-        held_out = self.held_out(encoded, context.work_dir)
+        reading = Reading.of(self, context)
+        student, signal = reading.readers.student, reading.readers.signal
+        dataset = encoded_once(lambda: reading.dataset(self.rows), context.work_dir)
+        rollouts = reading.rollouts(seed)
+        held_out = self.held_out(reading.dataset, context.work_dir)
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
             from llm_distill.distillation.trainer import distill_trainer
@@ -251,193 +237,14 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
 
         return of
 
-    def _as_the_teacher_reads(self) -> RowText:
+    def as_the_teacher_reads(self) -> RowText:
         if self.teacher_prompt_template is None:
             return self
         return self.model_copy(update={"prompt_template": self.teacher_prompt_template})
 
-    def _encoders(self, context: Context) -> tuple[RowEncoder, RowEncoder | None]:
-        """The student's and, if a loss needs it, the teacher's.
-
-        Raises:
-            ConfigError: a loss needs the same tokenizer on both sides, and they differ.
-        """
-        from llm_distill.distillation.alignment.encoding import row_encoder
-
-        source = context.model(self.model)
-        turns = {"answers": self.answers, "thoughts": self.thoughts}
-        student = row_encoder(source, self.max_length, **turns)
-        if self.teacher is None or not self.from_teacher():
-            return student, None
-        return student, self._teachers_encoder(context, self.teacher, student)
-
-    def _teachers_encoder(self, context: Context, name: str, student: RowEncoder) -> RowEncoder:
-        """Raises:
-        ConfigError: see `_encoders`.
-        """
-        from llm_distill.distillation.alignment.encoding import row_encoder
-        from llm_distill.distillation.alignment.vocabularies import difference
-
-        turns = {"answers": self.answers, "thoughts": self.thoughts}
-        teacher = row_encoder(context.model(name), None, **turns)
-        shared = self.losses.needing(Needs.DISTRIBUTIONS)
-        how = difference(teacher.tokenizer, student.tokenizer) if shared else None
-        if how is not None:
-            raise ConfigError(
-                f"losses.{shared[0]} compares distributions over tokens, and the tokenizers of "
-                f"'{name}' and '{self.model}' differ: {how}; across tokenizers use alm"
-            )
-        return teacher
-
-    def _signal(
-        self, context: Context, teacher: RowEncoder | None, student: RowEncoder
-    ) -> TeacherSignal | None:
-        """Where the teacher's likelihoods come from; None if no loss needs them."""
-        from llm_distill.distillation.teacher.identity import scored_by
-        from llm_distill.distillation.teacher.online import TeacherInMemory
-        from llm_distill.distillation.teacher.own_teacher import OwnTeacher
-        from llm_distill.distillation.teacher.stored import StoredScores
-
-        if self.teacher is None or teacher is None:
-            return None
-        source = context.model(self.teacher)
-        if not self.online:
-            n_tokens = len(teacher.table.lengths)
-            return StoredScores(self.rows, self.teacher, scored_by(source), n_tokens, self)
-        kind = OwnTeacher if self.online == "adapter_off" else TeacherInMemory
-        return kind(source, teacher, self, student)
-
-    def _several(
-        self, context: Context, student: RowEncoder
-    ) -> dict[str, tuple[RowEncoder, StoredScores]]:
-        """Of `teachers`, by their names: how each reads, and what it says; a model once.
-
-        Raises:
-            ConfigError: see `_encoders`.
-        """
-        from llm_distill.distillation.teacher.identity import scored_by
-        from llm_distill.distillation.teacher.mixture import mixed_by, shares_of
-        from llm_distill.distillation.teacher.stored import StoredScores
-
-        if self.teachers is None or not self.from_teacher():
-            return {}
-        names: dict[str, list[str]] = {}
-        for name, model in self.teachers.items():
-            names.setdefault(scored_by(context.model(model)), []).append(name)
-        if self.teacher_weights is not None:  # whose teachers have one tokenizer
-            weights = shares_of(self.teacher_weights)
-            scorers = [(scored_by(context.model(m)), weights[n]) for n, m in self.teachers.items()]
-            names = {mixed_by(scorers): list(self.teachers)}
-        found = {}
-        for who, own in names.items():
-            model = self.teachers[own[0]]
-            teacher = self._teachers_encoder(context, model, student)
-            says = StoredScores(self.rows, model, who, len(teacher.table.lengths), self)
-            found[", ".join(own)] = teacher, says
-        return found
-
-    def _dataset(
-        self,
-        name: str,
-        context: Context,
-        student: RowEncoder,
-        teacher: RowEncoder | None,
-        signal: TeacherSignal | None,
-        several: Mapping[str, tuple[RowEncoder, StoredScores]],
-    ) -> Dataset:
-        """The training data; the metrics get how the texts align.
-
-        several: as `_several` gives it.
-        """
-        from llm_distill.distillation.dataset import prepared
-        from llm_distill.distillation.losses.opd import check_writers
-        from llm_distill.distillation.teacher.stored import StoredScores
-
-        is_scored = "teacher_logps" in context.rows(name).column_names
-        if self.online and self.from_teacher() and is_scored:
-            context.warn(
-                f"'{name}' has stored scores (teacher_logps), which online: "
-                f"{str(self.online).lower()} does not use: the teacher scores the rows anew; set "
-                "online: false to train on them"
-            )
-        if isinstance(signal, StoredScores):
-            signal = replace(signal, rows=name)  # for messages
-        preparation = self._preparation(name, student, teacher, signal)
-        by_teacher = _by_teacher(name, preparation, several)
-        rows = context.each_row(name)
-        dataset = prepared(rows, by_teacher or preparation, context.drop, name, self.max_dropped)
-        if self.rollouts is None:  # else this student writes them, in each step
-            read = [preparation, *(by_teacher.preparations.values() if by_teacher else ())]
-            n_unknown = sum(one.n_unknown for one in read)
-            unknown = check_writers(n_unknown, len(dataset), self.opd)
-            if unknown is not None:
-                context.warn(unknown)
-        if name == self.rows and self.losses.needing(Needs.CHUNKS | Needs.SPANS):
-            aligned = Results(alignment=preparation.report.figures())
-            context.metrics.update(aligned.to_metrics())
-        if name == self.rows and by_teacher is not None:
-            for title in by_teacher.without_rows():
-                context.warn(f"no row of '{name}' is trained on that the teacher '{title}' scored")
-            context.metrics.update(shown(by_teacher.figures()))
-        return dataset
-
-    def _preparation(
-        self,
-        name: str,
-        student: RowEncoder,
-        teacher: RowEncoder | None,
-        signal: TeacherSignal | None,
-    ) -> RowPreparation:
-        """Of the rows of `name`; those that are held out keep their own text."""
-        from llm_distill.distillation.dataset import RowPreparation
-        from llm_distill.distillation.rollouts.rows import RolloutRows
-
-        read = (self.turns(), self._as_the_teacher_reads().turns(), self, signal, self.tools())
-        if self.rollouts is None or teacher is None or name != self.rows:
-            return RowPreparation(student, teacher, *read, self.is_open)
-        return RolloutRows(
-            student,
-            teacher,
-            *read,
-            self._is_open_if_read,
-            rollouts=self.rollouts,
-            with_text=self.with_text,
-            has_text=self._has_text,
-        )
-
-    def _has_text(self, row: Row) -> bool:
+    def has_text(self, row: Row) -> bool:
+        """Whether a row's own completion is there, or need not be."""
         return not self._unread() or bool(row.get(self.messages_column or self.completion_column))
 
-    def _is_open_if_read(self, row: Row) -> bool:
+    def is_open_if_read(self, row: Row) -> bool:
         return not self._unread() and self.is_open(row)
-
-    def _rollouts(
-        self,
-        context: Context,
-        student: RowEncoder,
-        teacher: RowEncoder | None,
-        signal: TeacherSignal | None,
-        seed: int,
-    ) -> Rollouts | None:
-        from llm_distill.distillation.rollouts.rows import RolloutRows
-        from llm_distill.distillation.rollouts.step import Rollouts
-
-        preparation = self._preparation(self.rows, student, teacher, signal)
-        if self.rollouts is None or not isinstance(preparation, RolloutRows):
-            return None
-        rows = context.rows(self.rows)
-        return Rollouts(self.rollouts, rows, preparation, seed, self.max_dropped, context.warn)
-
-
-def _by_teacher(
-    name: str, one: RowPreparation, several: Mapping[str, tuple[RowEncoder, StoredScores]]
-) -> ByTeacher | None:
-    """The preparation of rows that several teachers scored, each as `one` with its own teacher."""
-    if not several:
-        return None
-    own = {
-        says.scored_by: replace(one, teacher=encoder, signal=replace(says, rows=name))
-        for encoder, says in several.values()
-    }
-    titles = {says.scored_by: title for title, (_, says) in several.items()}
-    return ByTeacher(name, own, titles, one.report)
