@@ -10,12 +10,14 @@ import torch
 from pydantic import ValidationError
 
 from llm_distill.distillation.alignment.encoding import row_encoder
+from llm_distill.distillation.reading import Reading
 from llm_distill.distillation.rollouts import step
 from llm_distill.distillation.rollouts.figures import check_length
 from llm_distill.distillation.rollouts.rows import Written
 from llm_distill.distillation.rollouts.settings import RolloutSettings
 from llm_distill.distillation.rollouts.writing import Writer
 from llm_distill.distillation.teacher.online import TeacherInMemory
+from llm_distill.distillation.teacher.opening import Readers
 from llm_distill.errors import DataError, ModelError
 from llm_distill.models.sources import ModelSource, load_model
 from llm_distill.paths import bundled_root
@@ -300,7 +302,8 @@ def of_text(world):
         kind = "alm" if teacher is None else "reverse_kl"
         one = stage(losses={kind: 1.0}, rollouts={**SHORT, **settings})
         student, other = row_encoder(of["s"], 256), row_encoder(of["t"], None)
-        preparation = one._preparation("r", student, other, TeacherInMemory(of["t"], other, one))
+        says = TeacherInMemory(of["t"], other, one, student)
+        preparation = Reading(one, None, Readers(student, other, says))._preparation("r")
         example = preparation.encode(rows[0])
         return example, preparation.of_text(rows[0], example, written), student, other
 
