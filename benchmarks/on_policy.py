@@ -1,7 +1,6 @@
 """On-policy distillation: `train_distill` with `rollouts` beside TRL's trainers, at equal tokens.
 
     python benchmarks/on_policy.py
-    python benchmarks/on_policy.py --shape data/models/SmolLM2-135M-Instruct --steps 3 --rows 4
 
 In the bundled world, on word problems, as plain text for all. One tokenizer: reverse KL on the
 student's own texts, beside `DistillationTrainer`. Across tokenizers: alm, beside GOLD (`bayesian`,
@@ -13,8 +12,6 @@ Every run is a process of its own, in the order ours, TRL, TRL, ours. Time and m
 loading the models to the saved student: seconds, seconds of the processor, and the highest
 resident memory above that of a process that has imported all libraries. Bars: at least 1.5 times
 as fast where likelihoods are stored, at most 0.8 of the memory, no worse an exam.
-
-With --shape time and memory alone, of a model that is its own teacher.
 """
 
 from __future__ import annotations
@@ -89,7 +86,6 @@ class Job:
     batch: int
     rate: float
     seed: int
-    shape: bool = False
 
 
 def ours(job: Job, rows: list[dict[str, str]]) -> int:
@@ -111,7 +107,7 @@ def ours(job: Job, rows: list[dict[str, str]]) -> int:
     teacher = ModelSource("teacher", job.teacher, prompt_format="text", dtype="float32")
     loss, _, is_stored = job.kind.partition(" ")
     settings = DistillSettings(losses={loss: 1.0})
-    encoders = row_encoder(student, 1024 if job.shape else 256), row_encoder(teacher, None)
+    encoders = row_encoder(student, 256), row_encoder(teacher, None)
 
     def turns(row: Any) -> Any:
         return turns_of(row, "completion", lambda row: row["prompt"])
@@ -319,13 +315,11 @@ def table(name: str, kinds: tuple[str, str], runs: dict[str, list[dict[str, floa
         for kind in kinds
     }
     a, b = (means[kind] for kind in kinds)
-    header = ["s", "s of processor", "peak MiB", "texts read by the teacher"]
-    keys = ["wall", "cpu", "peak", "calls"]
-    if "exam" in a:
-        header, keys = [*header, "exam %"], [*keys, "exam"]
+    header = ["s", "s of processor", "peak MiB", "texts read by the teacher", "exam %"]
+    keys = ["wall", "cpu", "peak", "calls", "exam"]
     lines = [(kind, *(f"{means[kind][key]:.1f}" for key in keys)) for kind in kinds]
     ratios = [f"{a[key] / b[key]:.2f}" if b[key] else "" for key in keys[:4]]
-    lines.append(("ratio", *ratios, *[f"{a['exam'] - b['exam']:+.1f}"] * ("exam" in a)))
+    lines.append(("ratio", *ratios, f"{a['exam'] - b['exam']:+.1f}"))
     print(f"\n{name}")
     show(("", *header), lines)
 
@@ -337,7 +331,6 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2.5e-4, help="of all, at its highest")
     parser.add_argument("--seeds", type=int, default=2, help="runs of each")
     parser.add_argument("--workspace", help="keeps the models that it begins with for a next time")
-    parser.add_argument("--shape", help="a model that is its own teacher; no exam")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
@@ -351,33 +344,24 @@ def main() -> None:
         print(f"{options.steps} steps of {options.rows} rows, at most {MOST} tokens a text")
         for name, (mine, theirs, is_same) in PAIRS.items():
             teacher = models["same_tokenizer" if is_same else "other_tokenizer"]
-            student = models["began"]
-            if options.shape:
-                if not is_same:
-                    continue
-                student = teacher = options.shape
             runs: dict[str, list[dict[str, float]]] = {mine: [], theirs: []}
             students: dict[str, str] = {}
             for seed in range(options.seeds):
                 for kind in (mine, theirs) if seed % 2 == 0 else (theirs, mine):
                     of = (scored if kind.endswith("stored") else rows), f"{folder}/{kind} {seed}"
-                    told = options.steps, options.rows, options.rate, seed, bool(options.shape)
-                    job = Job(kind, student, teacher, *of, *told)
+                    told = options.steps, options.rows, options.rate, seed
+                    job = Job(kind, models["began"], teacher, *of, *told)
                     runs[kind].append(in_a_process(job))
                     students[f"{'ours' if kind == mine else 'trl'}_{seed}"] = job.out
-            if not options.shape:
-                right = exam(folder, students)
-                for kind, found in runs.items():
-                    side = "ours" if kind == mine else "trl"
-                    for seed, run in enumerate(found):
-                        run["exam"] = right[f"{side}_{seed}"]
+            right = exam(folder, students)
+            for kind, found in runs.items():
+                side = "ours" if kind == mine else "trl"
+                for seed, run in enumerate(found):
+                    run["exam"] = right[f"{side}_{seed}"]
             table(name, (mine, theirs), runs)
-        if not options.shape:
-            scores = exam(folder, models)
-            print(
-                "\nbefore, and the teachers: "
-                + ", ".join(f"{k} {v:.1f} %" for k, v in scores.items())
-            )
+        scores = exam(folder, models)
+        said = ", ".join(f"{name} {score:.1f} %" for name, score in scores.items())
+        print(f"\nbefore, and the teachers: {said}")
 
 
 if __name__ == "__main__":
