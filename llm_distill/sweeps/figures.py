@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any, Literal
@@ -81,9 +81,10 @@ def read_baseline(texts: Sequence[str], file: SweepFile) -> Baseline:
         if not equals:
             if model is not None:
                 raise ConfigError(f"--baseline {text}: '{model}' is one already; name one model")
-            if text not in models:
+            named = _last_round(text, models)
+            if named not in models:
                 raise ConfigError(f"--baseline {text}: no such model; {nearest(text, models)}")
-            model = text
+            model = named
             continue
         if place not in file.places:
             raise ConfigError(
@@ -95,6 +96,16 @@ def read_baseline(texts: Sequence[str], file: SweepFile) -> Baseline:
             raise ConfigError(f"--baseline {text}: no run has this value; {nearest('', known)}")
         places[place] = value
     return Baseline(model, places)
+
+
+def _last_round(name: str, names: Iterable[str]) -> str:
+    """`x@last` as the file calls it is `x@3` where figures are, of three rounds."""
+    stem, at, which = name.partition("@")
+    if which != "last":
+        return name
+    found = (other.partition("@") for other in names)
+    rounds = [int(n) for other, _, n in found if other == stem and n.isdigit()]
+    return f"{stem}@{max(rounds)}" if rounds else name
 
 
 def check_baseline(texts: Sequence[str], names: Sequence[str], axes: Sequence[Axis]) -> None:
@@ -111,7 +122,7 @@ def check_baseline(texts: Sequence[str], names: Sequence[str], axes: Sequence[Ax
     places = {axis.place: axis for axis in axes}
     for text in texts:
         place, equals, _ = text.partition("=")
-        if not equals and text not in names:
+        if not equals and _last_round(text, names) not in names:
             raise ConfigError(f"--baseline {text}: no such model; {nearest(text, names)}")
         if equals and place not in places:
             raise ConfigError(

@@ -73,6 +73,13 @@ def test_a_baseline_is_a_model_a_setting_or_both(
     assert row.difference.value == pytest.approx(value)
 
 
+def test_the_last_round_is_named_as_the_file_names_it(file_of: FileOf) -> None:
+    file = file_of({(1, 1): {"taught@2": [1], "taught@10": [0], "other@11": [0]}})
+    assert read_baseline(["taught@last"], file).model == "taught@10"
+    with pytest.raises(ConfigError, match="no such model"):
+        read_baseline(["last@last"], file)
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
