@@ -100,7 +100,7 @@ def read_baseline(texts: Sequence[str], file: SweepFile) -> Baseline:
 
 def _last_round(name: str, names: Iterable[str]) -> str:
     """`x@last` as the file calls it is `x@3` where figures are, of three rounds."""
-    stem, at, which = name.partition("@")
+    stem, _, which = name.partition("@")
     if which != "last":
         return name
     found = (other.partition("@") for other in names)
