@@ -103,11 +103,11 @@ class RowPreparation:
         ):
             raise UnusableRowError("teacher and student have different tokens for it")
         if self.settings.losses.needing(Needs.SAMPLED):
-            known = rollout_logps(row, self.student, student)
-            self.n_unknown += bool(np.isnan(known).all())
-            example["rollout_logps"] = known
+            example["rollout_logps"] = rollout_logps(row, self.student, student)
         if self.settings.losses.needing(Needs.CHUNKS | Needs.SPANS):
             example |= self._chunks(row, self.signal, teacher, student)
+        if "rollout_logps" in example:  # of a row that is not left out
+            self.n_unknown += bool(np.isnan(example["rollout_logps"]).all())
         return example
 
     def _encoded(

@@ -162,6 +162,8 @@ class RowText(PromptedRow, TurnSettings):
     def with_text(self, row: Row, text: str) -> Row:
         """The row with another text as its completion, or as its conversation's last answer.
 
+        A conversation that waits for an answer gets it.
+
         Raises:
             UnusableRowError: there is no conversation.
         """
@@ -170,11 +172,9 @@ class RowText(PromptedRow, TurnSettings):
         from llm_distill.distillation.alignment.encoding import messages_of
 
         messages = messages_of(row, self.messages_column)
-        answers = [i for i, turn in enumerate(messages) if turn["role"] == "assistant"]
-        if not answers:
-            raise UnusableRowError("no assistant turn")
         answer: Message = {"role": "assistant", "content": text}
-        return {**row, self.messages_column: [*messages[: answers[-1]], answer]}
+        said = messages[:-1] if messages and messages[-1]["role"] == "assistant" else messages
+        return {**row, self.messages_column: [*said, answer]}
 
     def is_open(self, row: Row) -> bool:
         """Whether the row's last text goes on: its end is not in the loss.
@@ -187,6 +187,10 @@ class RowText(PromptedRow, TurnSettings):
         if self.truncated == "drop":
             raise UnusableRowError("cut by max_tokens")
         return True
+
+    def ends_what_was_cut(self, row: Row) -> bool:
+        """Whether it gives the row's last text an end that nobody wrote."""
+        return self.truncated == "close" and row.get("finish_reason") == "length"
 
     def tools(self) -> Callable[[Row], list[dict[str, Any]]]:
         """From a row to the tools that its conversation may call."""

@@ -142,10 +142,11 @@ def plan(
     """
     if resolver is None:
         resolver = planning(pipeline, workspace)
+    names = selection.stages(pipeline)  # first, as it knows what cannot be
     forced = selection.forced(pipeline)
     must_be_ready = selection.must_be_ready(pipeline)
     to_run: set[str] = set()
-    for name in selection.stages(pipeline):
+    for name in names:
         waiting = [n for n in upstream(pipeline.stages[name], pipeline.stages) if n in to_run]
         if waiting:
             to_run.add(name)

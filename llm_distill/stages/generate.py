@@ -114,6 +114,9 @@ class Generate(AskingStage):
     max_turns: int = later_setting(8, "the most turns of a conversation that are written", ge=1)
     n: int = Field(1, ge=1, description="how many candidates, for each row and template")
     sampling: SamplingSettings = Field(SamplingSettings(), description="how completions are drawn")
+    truncated: Literal["keep", "drop"] = later_setting(
+        "keep", "what is done with answers that max_tokens cut (`finish_reason: length`)"
+    )
     structured_output: StructuredOutput | None = Field(
         None, description="the form that every completion must have; not with kind: transformers"
     )
@@ -172,8 +175,8 @@ class Generate(AskingStage):
         found = [name for name, is_set in others.items() if is_set]
         if found:
             raise ValueError(
-                f"keep_tokens keeps a text that is what was sampled, token by token, which with "
-                f"{' and '.join(found)} it is not"
+                f"keep_tokens and {' and '.join(found)} exclude each other: the text is then not "
+                "what was sampled, token by token; leave out one of them"
             )
         if self.completion_column in TOKENS:
             raise ValueError(f"completion_column: keep_tokens fills '{self.completion_column}'")
@@ -250,6 +253,8 @@ class Generate(AskingStage):
             )
         note_seed(names)
         rows = self._rows(context, names)
+        if self.truncated == "drop":
+            rows = _whole(rows, context)
         if self.parse is not None:
             rows = self.parse.read_rows(rows, self.completion_column, context.drop)
         if self.verify is not None:
@@ -458,3 +463,12 @@ class Generate(AskingStage):
             return {}
         rows = context.rows(self.examples.rows)
         return by_task(row for row in rows if usable(row, EXAMPLE_TEXTS))
+
+
+def _whole(rows: Iterator[Row], context: Context) -> Iterator[Row]:
+    """Those that max_tokens did not cut."""
+    for row in rows:
+        if row["finish_reason"] == "length":
+            context.drop("cut by max_tokens")
+        else:
+            yield row

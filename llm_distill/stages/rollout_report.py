@@ -320,7 +320,7 @@ class RolloutReport(RowText, Stage):
                 f"{listed(tables)}"
             )
         cut, mass = judged.now.truncated, judged.now.shared_mass
-        if judged.first is None and self.max_truncated is not None and cut > self.max_truncated:
+        if self.max_truncated is not None and cut > self.max_truncated:
             instead = ", or leave cut texts open or out (truncated)"
             context.warn(
                 f"{judged.name}: {cut:.1%} of the texts are cut by max_tokens; raise it"

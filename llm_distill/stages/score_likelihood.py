@@ -374,7 +374,7 @@ class ScoreLikelihood(RowText, Stage):
 
         turns, tools = self.turns(), self.tools()
         refused: Counter[str] = Counter()
-        is_empty = True
+        is_empty, n_cut = True, 0
         for row in context.each_row(self.rows):
             is_routed = self.teachers is not None and not share.is_of_all
             if is_routed and row[self.teacher_column] not in share.names:
@@ -384,11 +384,18 @@ class ScoreLikelihood(RowText, Stage):
                 encoded = encoder.encode(turns(row), tools(row), is_open=is_open, sampled=ids)
             except UnusableRowError as error:
                 refused[str(error)] += 1
-                context.drop(str(error), 0 if share.is_again else 1)
+                # Rows that not all of a mixture's teachers score are counted at the end, once.
+                context.drop(str(error), 0 if share.is_again or share.is_of_all else 1)
                 note(1, 0)
                 continue
             is_empty = False
+            n_cut += self.ends_what_was_cut(row) and not encoded.is_sampled
             yield row, encoded
+        if n_cut and not share.is_again:
+            context.warn(
+                f"{n_cut} texts of '{self.rows}' were cut by max_tokens, and are read as if they "
+                "ended there; set truncated: open or drop, here and where they are trained on"
+            )
         if is_empty:
             why = ", ".join(f"{count} {reason}" for reason, count in refused.items())
             raise DataError(f"no row of {self._of(share)} can be scored: {why or 'it is empty'}")

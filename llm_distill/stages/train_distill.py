@@ -119,6 +119,11 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         if asking and self.teacher is None and self.teachers is None:
             raise ValueError(f"{', '.join(asking)} needs a teacher")
         across = self.losses.needing(Needs.SPANS)
+        if across and self.teachers is not None:
+            raise ValueError(
+                f"losses: {', '.join(across)} compares whole distributions, and teachers are those "
+                "of scored rows; name one teacher, with online: true, or take alm"
+            )
         if across and not self.online:
             raise ValueError(
                 f"losses: {', '.join(across)} compares the teacher's whole distributions, which no "
@@ -243,8 +248,8 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
         return self.model_copy(update={"prompt_template": self.teacher_prompt_template})
 
     def has_text(self, row: Row) -> bool:
-        """Whether a row's own completion is there, or need not be."""
-        return not self._unread() or bool(row.get(self.messages_column or self.completion_column))
+        """Whether a row's own completion is read."""
+        return not self._unread()
 
     def is_open_if_read(self, row: Row) -> bool:
         return not self._unread() and self.is_open(row)

@@ -410,6 +410,9 @@ def test_the_last_turn_of_a_conversation_is_answered(train, rows, student, twin,
     expected = encoder.pairs.conversation(given[0]["messages"])[-1][0]
     assert expected in [prompt for prompt, _ in texts[0]]
     assert len(expected) > 20
+    asked = [{**row, "messages": row["messages"][:3]} for row in given]  # nobody has answered yet
+    train(made, asked, chat)
+    assert expected in [prompt for prompt, _ in texts[-1]]
 
 
 def test_texts_that_grow_until_they_are_cut_stop_the_training(train, rows, monkeypatch):
@@ -445,6 +448,14 @@ def test_texts_that_grow_until_they_are_cut_stop_the_training(train, rows, monke
         ({"rollouts": {"share": 1.5}}, "less than or equal to 1"),
         ({"rollouts": {"max_tokens": 64}, "max_length": 64}, "leaves no token of max_length: 64"),
         ({"text_column": "text"}, "text_column has none"),
+        ({"losses": {"opd": 1.0}, "rollouts": {"share": 0.5}}, "rows keep their own; set share: 1"),
+        ({"losses": {"opd": 1.0}, "rollouts": {"temperature": 0}}, "rollouts.temperature: 0 they"),
+        ({"losses": {"opd": 1.0}, "rollouts": {"stop": ["x"]}}, "rollouts.stop they are not"),
+        (
+            {"losses": {"opd": 1.0}, "opd": {"reward_scale": 1.25}},
+            "reward_scale compares .* the student itself",
+        ),
+        ({"teacher": None, "teachers": {"a": "t"}, "online": False}, "name one teacher"),
         ({"messages_column": "messages"}, "set answers: last"),
         ({"rollouts": {"stop": [""]}}, "at least 1 character"),
         ({"launch": {"processes": 2, "strategy": "fsdp2"}}, "use ddp"),
@@ -453,6 +464,21 @@ def test_texts_that_grow_until_they_are_cut_stop_the_training(train, rows, monke
 def test_settings_that_do_not_go_together(settings, message):
     with pytest.raises(ValidationError, match=message):
         stage(**settings)
+
+
+def test_a_completion_that_is_not_read_may_be_anything(train, rows):
+    """Of other tokens, of none, or too long: the student answers in its place."""
+    odd = [
+        {"completion": "x " * 400},
+        {"completion": ""},
+        {"completion_ids": [5, 6], "written_with": "another tokenizer"},
+    ]
+    given = [{"completion_ids": None, "written_with": None, **row} for row in rows]
+    for row, other in zip(given, odd, strict=False):
+        row.update(other)
+    run = train(stage(losses={"opd": 1.0}, **ONE_STEP), given)
+    assert run.dropped == {}
+    assert run.warnings == []
 
 
 def test_rows_without_room_or_without_a_prompt_are_told(train, rows):

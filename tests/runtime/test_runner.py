@@ -118,6 +118,8 @@ def test_force_from_until(bench: MakeBench) -> None:
     assert toy.display.ran == []
     toy.run(start="answers")
     assert toy.display.ran == []
+    with pytest.raises(ConfigError, match="--from anwsers: no such stage; did you mean 'answers'"):
+        toy.plan(start="anwsers")
     with pytest.raises(ConfigError, match="--from trained comes after --until answers"):
         toy.run(start="trained", until="answers")
     with pytest.raises(ConfigError, match="--force anwsers: no such stage; did you mean 'answers'"):

@@ -179,6 +179,10 @@ def test_what_the_engine_fails_on_and_cuts_is_counted(run_stage: Run, plain: str
         (None, "prompt too long"), ("cut", None)
     ]  # fmt: skip
     assert run.metrics == {"requests": 2, "truncated": 1, "errors": 1}
+    whole = stage(plain, max_error_rate=0.5, truncated="drop")
+    run = run_stage(whole, {"rows": ROWS}, models=models, engines={"m": _Half})
+    assert [r["completion"] for r in run.rows] == [None]
+    assert run.dropped == {"cut by max_tokens": 1}
     with pytest.raises(DataError, match="prompt too long"):
         run_stage(stage(plain), {"rows": ROWS}, models=models, engines={"m": _Half})
 

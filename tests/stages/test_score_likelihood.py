@@ -435,3 +435,10 @@ def test_which_teachers_is_checked_with_the_settings() -> None:
             ScoreLikelihood(**base, **settings)  # type: ignore[arg-type]
     made = ScoreLikelihood(**base, teachers={"a": "m"})  # type: ignore[arg-type]
     assert made.required_columns() == {"rows": {"id", "prompt", "completion", "teacher"}}
+
+
+def test_texts_that_get_an_end_nobody_wrote_are_counted(score: Run) -> None:
+    rows = [{**row, "finish_reason": "length" if n < 2 else "stop"} for n, row in enumerate(ROWS)]
+    (said,) = score(rows).warnings
+    assert said.startswith("2 texts of 'rows' were cut by max_tokens")
+    assert score(rows, truncated="open").warnings == []

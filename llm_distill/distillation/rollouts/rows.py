@@ -89,7 +89,8 @@ class RolloutRows(RowPreparation):
         if self.has_text(row):
             example = super().encode(row)
         else:
-            example = self._prompt_alone(super().encode(self.with_text(row, STAND_IN)), row)
+            bare = self.with_text(_written_anew(row), STAND_IN)
+            example = self._prompt_alone(super().encode(bare), row)
         room = self.student.pairs.max_length - origin(example).n_given
         if self.rollouts.max_tokens > room:
             raise UnusableRowError("no room for rollouts.max_tokens after the prompt")

@@ -77,6 +77,11 @@ def check_rollouts(rollouts: RolloutSettings, stage: Any) -> None:
             "rollouts needs a loss from the teacher, such as losses: {alm: 1.0}: sft would learn "
             "what the student writes anyway"
         )
+    if stage.teachers is not None:
+        raise ValueError(
+            "rollouts are read by a teacher in memory, and teachers are those of scored rows; name "
+            "one teacher, with online: true"
+        )
     if not stage.online:
         raise ValueError(
             "rollouts are not written before the training, so scores that rows have stored are not "
@@ -87,11 +92,8 @@ def check_rollouts(rollouts: RolloutSettings, stage: Any) -> None:
             "losses.sft is of the rows' own completions, and with rollouts.share: 1 no row keeps "
             "its own; lower share, or leave sft out, as in losses: {alm: 1.0}"
         )
-    if rollouts.share < 1 and "opd" in stage.losses.weights():
-        raise ValueError(
-            "losses.opd is of texts that the student wrote, and with rollouts.share: "
-            f"{rollouts.share:g} rows keep their own; set share: 1, or take alm or reverse_kl"
-        )
+    if "opd" in stage.losses.weights():
+        _check_sampled(rollouts, stage)
     if stage.text_column is not None:
         raise ValueError("rollouts answer a prompt, and text_column has none")
     if stage.messages_column is not None and stage.answers != "last":
@@ -105,4 +107,23 @@ def check_rollouts(rollouts: RolloutSettings, stage: Any) -> None:
         raise ValueError(
             "rollouts are written by each process at its own pace, and launch.strategy divides the "
             "weights that they need; use ddp"
+        )
+
+
+def _check_sampled(rollouts: RolloutSettings, stage: Any) -> None:
+    if rollouts.share < 1:
+        raise ValueError(
+            "losses.opd is of texts that the student wrote, and with rollouts.share: "
+            f"{rollouts.share:g} rows keep their own; set share: 1, or take alm or reverse_kl"
+        )
+    if rollouts.temperature != 1 or rollouts.stop:
+        other = "stop" if rollouts.stop else f"temperature: {rollouts.temperature:g}"
+        raise ValueError(
+            "losses.opd is of tokens as the student samples them, which with "
+            f"rollouts.{other} they are not; leave it out, or take alm or reverse_kl"
+        )
+    if stage.opd.reward_scale != 1:
+        raise ValueError(
+            "opd.reward_scale compares with the policy that wrote the text, which with rollouts is "
+            "the student itself; leave it out"
         )

@@ -68,7 +68,7 @@ class Rollouts:
         seeds = [derive_seed(self.seed, "rollout", row["id"], step) for row in rows]
         texts = self._writer.write(model, prompts, seeds)
         reasons = self._preparation.report.dropped
-        before = reasons.total()
+        n_left_out = 0
         for (place, index), row, example, text in zip(chosen, rows, examples, texts, strict=True):
             counted = reasons.total()
             try:
@@ -77,7 +77,8 @@ class Rollouts:
                 if reasons.total() == counted:
                     reasons[str(error)] += 1
                 place[index] = self._preparation.without_text(row, example)
-        self.sums += figures.sums(texts, reasons.total() - before)
+            n_left_out += reasons.total() > counted  # a text may have two reasons
+        self.sums += figures.sums(texts, n_left_out)
         return found
 
     def point(self, total: torch.Tensor) -> dict[str, float]:
