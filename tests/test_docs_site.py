@@ -82,4 +82,4 @@ def test_a_new_page_comes_into_the_navigation() -> None:
     complete = docs_site.complete(nav)
     assert complete[1]["How to"][0] == "data.md"
     assert "engines.md" in complete[1]["How to"]
-    assert complete[2]["Results"][:2] == ["results/index.md", "results/alm.md"]
+    assert complete[2]["Results"][:2] == ["results/index.md", "results/across-tokenizers.md"]

@@ -52,7 +52,8 @@ class Reading:
             unknown = check_writers(n_unknown, len(dataset), stage.opd)
             if unknown is not None:
                 context.warn(unknown)
-        if name == stage.rows and stage.losses.needing(Needs.CHUNKS | Needs.SPANS):
+        has_text = stage.rollouts is None or stage.rollouts.share < 1
+        if name == stage.rows and has_text and stage.losses.needing(Needs.CHUNKS | Needs.SPANS):
             aligned = Results(alignment=preparation.report.figures())
             context.metrics.update(aligned.to_metrics())
         if name == stage.rows and by_teacher is not None:

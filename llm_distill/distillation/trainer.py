@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -74,7 +75,7 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
         self._totals: dict[str, float] = {}
         self._factors: dict[str, float] | None = None
         self._logged: dict[str, Any] = {}
-        self._n_steps = 0
+        self._steps: Counter[str] = Counter()  # that have something of each loss, since then
         self._watched = Watching(objective.settings)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -93,13 +94,14 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
             own = [batch for batch, n in zip(batches, self.own_rows, strict=True) if n]
             counted = sum(map(counts, own), torch.zeros(len(MeanOf), dtype=torch.int64))
             gathered = self.accelerator.gather(counted.to(self.args.device))
-            totals = gathered.view(-1, len(MeanOf)).sum(0).clamp(min=1).tolist()
+            totals = gathered.view(-1, len(MeanOf)).sum(0).tolist()
             n_of = dict(zip(MeanOf, totals, strict=True))
             losses = self._objective.settings.losses.named()
-            self._totals = {loss.name: n_of[loss.mean_of] for loss in losses}
-            self._totals[ROUTERS] = len(batches) * self.accelerator.num_processes
+            found = {loss.name: n_of[loss.mean_of] for loss in losses}
+            found[ROUTERS] = len(batches) * self.accelerator.num_processes
+            self._steps.update(name for name, n in found.items() if n)
+            self._totals = {name: max(1, n) for name, n in found.items()}
             self._batches, self._factors = batches, None
-            self._n_steps += 1
             self._watched.is_first = self.state.global_step == 0 and torch.is_grad_enabled()
         return batches, n_items
 
@@ -134,24 +136,27 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """See `HeldOut.evaluate`; what the training has yet to log is left alone."""
-        kept = self._batches, self._totals, self._factors, self._logged, self._n_steps
+        kept = self._batches, self._totals, self._factors, self._logged, self._steps
         watched = self._watched
-        self._logged, self._n_steps, self._watched = {}, 0, Watching(self._objective.settings)
+        self._logged, self._steps = {}, Counter()
+        self._watched = Watching(self._objective.settings)
         try:
             return super().evaluate(*args, **kwargs)
         finally:
-            self._batches, self._totals, self._factors, self._logged, self._n_steps = kept
+            self._batches, self._totals, self._factors, self._logged, self._steps = kept
             self._watched = watched
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """With each component beside the loss: its mean over the steps since the last point."""
-        if self._n_steps:
+        """With each component: its mean over the steps since the last point that have it."""
+        if self._steps:
             before = "eval_" if "eval_loss" in logs else ""
             for name, total in self._logged.items():
-                logs[before + name] = self.accelerator.reduce(total, "sum").item() / self._n_steps
+                if self._steps[name]:  # the same on all processes
+                    summed = self.accelerator.reduce(total, "sum").item()
+                    logs[before + name] = summed / self._steps[name]
             for name, value in self._watched.figures(self.accelerator).items():
                 logs[before + name] = value
-            self._logged, self._n_steps = {}, 0
+            self._logged, self._steps = {}, Counter()
         if self._rollouts is not None and "loss" in logs:
             total = self._rollouts.sums.to(self.args.device)
             found = self._rollouts.point(self.accelerator.reduce(total, "sum"))
