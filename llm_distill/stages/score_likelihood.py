@@ -384,8 +384,7 @@ class ScoreLikelihood(RowText, Stage):
                 encoded = encoder.encode(turns(row), tools(row), is_open=is_open, sampled=ids)
             except UnusableRowError as error:
                 refused[str(error)] += 1
-                # Rows that not all of a mixture's teachers score are counted at the end, once.
-                context.drop(str(error), 0 if share.is_again or share.is_of_all else 1)
+                context.drop(str(error), 0 if share.is_again else 1)
                 note(1, 0)
                 continue
             is_empty = False
