@@ -33,8 +33,8 @@ from memory import allocated_above, peak_above
 from process_reward import answers, random_llama
 from table import show
 
-from llm_distill.distillation.alignment.encoding import EncodedRow, row_encoder
-from llm_distill.distillation.teacher.scoring import Scores, TeacherScorer, batches, in_loss
+from llm_distill.distillation.alignment.encoding import EncodedRow, in_loss, row_encoder
+from llm_distill.distillation.teacher.scoring import Scores, TeacherScorer, batches
 from llm_distill.models.sources import DType, ModelSource, load_model
 from llm_distill.rows.columns import features
 from llm_distill.runtime.writer import DATA_FILE, write_rows

@@ -12,9 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from llm_distill.distillation.alignment.encoding import row_encoder
+from llm_distill.distillation.alignment.encoding import in_loss, row_encoder
 from llm_distill.distillation.compared import Spoken, Vocabularies, compared
-from llm_distill.distillation.teacher.scoring import TeacherScorer, in_loss
+from llm_distill.distillation.teacher.scoring import TeacherScorer
 from llm_distill.methods.rollouts import Shared
 from llm_distill.models.sources import ModelSource
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from llm_distill.distillation.alignment.aligned import AlignedRow, aligned
 from llm_distill.distillation.alignment.chunks import at_tokens
+from llm_distill.distillation.alignment.encoding import in_loss
 from llm_distill.distillation.teacher.identity import scored_text
-from llm_distill.distillation.teacher.scoring import in_loss
 from llm_distill.errors import DataError
 from llm_distill.methods.rollouts import Gap, Shared
 

@@ -19,14 +19,13 @@ from llm_distill.distillation.alignment.aligned import (
     token_by_token,
 )
 from llm_distill.distillation.alignment.chunks import TeacherChunks
-from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
+from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder, in_loss
 from llm_distill.distillation.alignment.report import AlignmentReport
 from llm_distill.distillation.alignment.shared import kinds
 from llm_distill.distillation.batches import Example
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.sampled import rollout_logps, sampled_ids
 from llm_distill.distillation.settings import DistillSettings
-from llm_distill.distillation.teacher.scoring import in_loss
 from llm_distill.errors import DataError
 from llm_distill.rows.columns import Row
 from llm_distill.rows.unusable import UnusableRowError

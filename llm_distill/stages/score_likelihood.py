@@ -328,7 +328,8 @@ class ScoreLikelihood(RowText, Stage):
         folder: Path,
         tally: Tally,
     ) -> Iterator[tuple[Row, EncodedRow, Scores]]:
-        from llm_distill.distillation.teacher.scoring import TeacherScorer, in_loss
+        from llm_distill.distillation.alignment.encoding import in_loss
+        from llm_distill.distillation.teacher.scoring import TeacherScorer
         from llm_distill.distillation.teacher.windows import Scorer, scored_rows
 
         opened: list[TeacherScorer] = []

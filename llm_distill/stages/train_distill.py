@@ -214,9 +214,8 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
 
     def labelled(self, source: ModelSource) -> Callable[[Row], list[Labelled]]:
         """See `training.data.Labelled`; of the student."""
-        from llm_distill.distillation.alignment.encoding import row_encoder
+        from llm_distill.distillation.alignment.encoding import in_loss, row_encoder
         from llm_distill.distillation.rollouts.rows import STAND_IN
-        from llm_distill.distillation.teacher.scoring import in_loss
         from llm_distill.models.sources import context_length
         from llm_distill.training.data import labelled
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from llm_distill.distillation.alignment.encoding import row_encoder
-from llm_distill.distillation.teacher.scoring import in_loss
+from llm_distill.distillation.alignment.encoding import in_loss, row_encoder
 from llm_distill.errors import DataError
 from llm_distill.evaluation.results import Results
 from llm_distill.models.sources import ModelSource

@@ -9,13 +9,12 @@ student [␣Ann, ␣is, ␣21, .]  [<end>]
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_distill.distillation.alignment.encoding import Content, EncodedRow
+from llm_distill.distillation.alignment.encoding import Content, EncodedRow, in_loss
 from llm_distill.methods.alignment import align, merge
 from llm_distill.rows.unusable import UnusableRowError
 
@@ -75,18 +74,13 @@ def token_by_token(teacher: EncodedRow, student: EncodedRow) -> AlignedRow | Non
 
     Both are of one vocabulary. `aligned` would join tokens of white space with those beside them.
     """
-    first, second = (_in_loss(row.contents) for row in (teacher, student))
+    first, second = in_loss(teacher), in_loss(student)
     if not np.array_equal(teacher.ids[first], student.ids[second]):
         return None
     ends = [content.end for content in student.contents if content.is_closed]
     n_bytes = sum(len(content.text) for content in student.contents)
     is_end = np.isin(second, ends)
     return AlignedRow(first, first, second, second, is_end, n_bytes, n_bytes)
-
-
-def _in_loss(contents: Sequence[Content]) -> NDArray[np.int64]:
-    spans = [np.arange(c.start, c.end + c.is_closed) for c in contents]
-    return np.concatenate([np.zeros(0, np.int64), *spans])
 
 
 def _chunks(a: Content, b: Content) -> tuple[NDArray[np.int64], int]:

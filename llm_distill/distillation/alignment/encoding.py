@@ -66,6 +66,12 @@ class EncodedRow:
     n_given: int = 0
 
 
+def in_loss(row: EncodedRow) -> NDArray[np.int64]:
+    """The index of every token that is in the loss, content by content with its end token."""
+    spans = [np.arange(c.start, c.end + c.is_closed) for c in row.contents]
+    return np.concatenate([np.zeros(0, np.int64), *spans])
+
+
 @dataclass(frozen=True)
 class RowEncoder:
     """Turns to token ids for one model, exactly as it is trained and asked elsewhere.

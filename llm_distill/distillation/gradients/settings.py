@@ -146,7 +146,7 @@ class StudentGradients(TrainingSettings, RowText):
 
         share: of the rows, at random, that the student is trained on.
         """
-        from llm_distill.distillation.teacher.scoring import in_loss
+        from llm_distill.distillation.alignment.encoding import in_loss
         from llm_distill.training.data import sft_example, token_dataset
         from llm_distill.training.warm_up import warm_up
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_distill.distillation.teacher.scoring import in_loss
+from llm_distill.distillation.alignment.encoding import in_loss
 from llm_distill.rows.columns import Row, task_of
 from llm_distill.rows.unusable import UnusableRowError
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llm_distill.distillation.alignment.encoding import EncodedRow
-from llm_distill.distillation.teacher.scoring import Scores, in_loss
+from llm_distill.distillation.alignment.encoding import EncodedRow, in_loss
+from llm_distill.distillation.teacher.scoring import Scores
 from llm_distill.engines.base import Score, ScoreRequest
 from llm_distill.errors import ModelError
 

@@ -12,6 +12,7 @@ import torch
 
 from llm_distill.distillation.alignment.aligned import AlignedRow
 from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens, teacher_chunks
+from llm_distill.distillation.alignment.encoding import in_loss
 from llm_distill.distillation.alignment.shared import shared_tokens
 from llm_distill.distillation.batches import Example, collate, spans
 from llm_distill.distillation.dataset import chunk_columns
@@ -20,7 +21,7 @@ from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
 from llm_distill.distillation.losses.divergence import divergences_from_logits
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.losses.span_tiles import losses_of_spans
-from llm_distill.distillation.teacher.scoring import in_loss, read
+from llm_distill.distillation.teacher.scoring import read
 from llm_distill.errors import ModelError
 from llm_distill.models.limits import check_ids
 from llm_distill.models.sources import ModelSource, load_model

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from llm_distill.distillation.alignment.encoding import in_loss
 from llm_distill.distillation.lm_head.head import head_logps, top_tokens
 from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
 from llm_distill.errors import ModelError
@@ -36,12 +37,6 @@ after token i.
 With top_k, flat, the likeliest of the first token first: teacher_top_ids int32 [n · k], and
 teacher_top_logps float32 [n · k].
 """
-
-
-def in_loss(row: EncodedRow) -> NDArray[np.int64]:
-    """The index of every token that is in the loss, content by content with its end token."""
-    spans = [np.arange(c.start, c.end + c.is_closed) for c in row.contents]
-    return np.concatenate([np.zeros(0, np.int64), *spans])
 
 
 class TeacherScorer:

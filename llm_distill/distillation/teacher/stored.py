@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens, teacher_chunks
+from llm_distill.distillation.alignment.encoding import in_loss
 from llm_distill.distillation.dataset import chunk_columns
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.teacher.identity import scored_text
-from llm_distill.distillation.teacher.scoring import in_loss
 from llm_distill.distillation.teacher.signal import BatchesOfRows
 from llm_distill.errors import DataError
 

@@ -11,11 +11,10 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from llm_distill.distillation.alignment.encoding import row_encoder, turns_of
+from llm_distill.distillation.alignment.encoding import in_loss, row_encoder, turns_of
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.distillation.teacher.online import OnlineTeacher, TeacherInMemory
 from llm_distill.distillation.teacher.own_teacher import OwnTeacher, adapters_off
-from llm_distill.distillation.teacher.scoring import in_loss
 from llm_distill.distillation.transfer.tokenizer_transfer import transfer_tokenizer
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource, load_model

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder, row_encoder
-from llm_distill.distillation.teacher.scoring import TeacherScorer, batches, in_loss
+from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder, in_loss, row_encoder
+from llm_distill.distillation.teacher.scoring import TeacherScorer, batches
 from llm_distill.engines.base import ScoreRequest
 from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.errors import ModelError

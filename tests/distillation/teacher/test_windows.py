@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llm_distill.distillation.alignment.encoding import Content, EncodedRow
+from llm_distill.distillation.alignment.encoding import Content, EncodedRow, in_loss
 from llm_distill.distillation.teacher import windows
-from llm_distill.distillation.teacher.scoring import in_loss
 from llm_distill.distillation.teacher.windows import scored_rows
 
 
