@@ -20,6 +20,7 @@ from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems, parts
 from llm_distill.pipeline.registry import find_stage, read_stage
 from llm_distill.pipeline.rounds import Block, Round, Rounds
+from llm_distill.pipeline.wording import classes_in
 from llm_distill.stage import references
 
 MOST_ROUNDS = 100
@@ -155,7 +156,21 @@ def _can_be_left_out(raw: Any, place: Place) -> bool:
     """Else the reference stays as it is written, and the graph's check says what to do."""
     kind = find_stage(str(raw.get("stage")))
     field = None if kind is None else kind.model_fields.get(str(place[0]))
-    return len(place) > 1 or (field is not None and not field.is_required())
+    if field is None:
+        return False
+    if len(place) == 1:
+        return not field.is_required()
+    if isinstance(place[-1], int):  # an item of a list, which others are left in
+        items = _at(raw, place[:-1])
+        return sum(item is not NOTHING for item in items) > 1
+    inner = (settings.model_fields.get(str(place[-1])) for settings in classes_in(field.annotation))
+    return any(setting is not None and not setting.is_required() for setting in inner)
+
+
+def _at(raw: Any, place: Place) -> Any:
+    for part in place:
+        raw = raw[part]
+    return raw
 
 
 def _without_nothing(raw: Any) -> Any:
