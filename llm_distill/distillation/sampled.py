@@ -12,12 +12,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
 from llm_distill.errors import DataError
 from llm_distill.rows.unusable import UnusableRowError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
@@ -87,6 +86,8 @@ def rollout_logps(row: Row, student: RowEncoder, encoded: EncodedRow) -> NDArray
         UnusableRowError: the row is not what the student sampled.
         DataError: the log-probabilities do not fit the tokens.
     """
+    import numpy as np
+
     found: NDArray[np.float32] = np.full(len(encoded.ids), np.nan, np.float32)
     ids, logps = row.get("completion_ids"), row.get("rollout_logps")
     if len(encoded.contents) > 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -20,6 +22,17 @@ def test_there_are_pipelines() -> None:
 def test_valid_in_every_profile(file: str) -> None:
     for profile in (None, *profile_names(file)):
         assert load_pipeline(file, profile=profile).stages
+
+
+def test_reading_them_all_loads_no_heavy_package() -> None:
+    code = (
+        "import sys; from llm_distill.pipeline.load import load_pipeline\n"
+        "for file in sys.argv[1:]: load_pipeline(file)\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'pyarrow', 'trl'} & set(sys.modules)\n"
+        "sys.exit(' '.join(sorted(heavy)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *FILES], capture_output=True, text=True)
+    assert done.stderr.strip() == ""
 
 
 SIZES = [file for file in FILES if "/arte_controls" in file]

@@ -11,6 +11,7 @@ from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens, te
 from llm_distill.distillation.alignment.encoding import in_loss
 from llm_distill.distillation.dataset import chunk_columns
 from llm_distill.distillation.losses.loss import Needs
+from llm_distill.distillation.sampled import MOST_ABOVE_ZERO
 from llm_distill.distillation.teacher.identity import scored_text
 from llm_distill.distillation.teacher.signal import BatchesOfRows
 from llm_distill.errors import DataError
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from llm_distill.distillation.batches import Example
     from llm_distill.distillation.settings import DistillSettings
     from llm_distill.rows.columns import Row
-
-MOST_ABOVE_ZERO = 1e-4
-"""A log-probability may be as far above 0 as rounding puts it."""
 
 
 @dataclass(frozen=True)
