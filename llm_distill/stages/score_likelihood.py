@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -47,7 +47,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Tally:
-    """What one teacher has scored. n_fresh, seconds: in forward passes of this run."""
+    """What one teacher has scored. n_fresh, seconds: in forward passes of this run.
+
+    refused: of a mixture's, by the rows' ids, why; another teacher may score them.
+    """
 
     who: str = ""
     n_rows: int = 0
@@ -55,6 +58,7 @@ class Tally:
     total: float = 0.0
     n_fresh: int = 0
     seconds: float = 0.0
+    refused: dict[str, str] = field(default_factory=dict)
 
     def figure(self, title: str) -> Figure:
         """The mean log-probability of a token; n is the number of rows."""
@@ -218,6 +222,9 @@ class ScoreLikelihood(RowText, Stage):
                     "them under models:"
                 )
             context.drop("not scored by every teacher", mixture.n_left)
+            refused = {name: why for tally in every for name, why in tally.refused.items()}
+            for why, count in mixture.nobodys(refused).items():
+                context.drop(why, count)
             context.metrics.update(n_rows=mixture.n_mixed, scored_by=self._mixed_by(tallies))
         figures = tuple(tally.figure(title) for title, tally in tallies.items())
         context.metrics.update(shown(FigureTable("log-probability of a token", figures)))
@@ -298,16 +305,17 @@ class ScoreLikelihood(RowText, Stage):
         share: Share,
         source: ModelSource,
         encoder: RowEncoder,
-        *_: Any,
+        folder: Path,
+        tally: Tally,
     ) -> Iterator[tuple[Row, EncodedRow, Scores]]:
         from llm_distill.distillation.teacher.engine_scores import engine_scores
 
-        pairs = self._encoded(context, share, encoder, lambda rows, tokens: None)
+        pairs = self._encoded(context, share, encoder, tally, lambda rows, tokens: None)
         ask = partial(context.score, share.model, total=share.n_rows)
         n_scored, first_failure = 0, ""
         for row, encoded, scores in engine_scores(pairs, ask, source.name, self.top_k):
             if isinstance(scores, str):
-                context.drop("the engine gives no score")
+                self._refuse(context, share, tally, row, "the engine gives no score")
                 if not first_failure:
                     first_failure = f"row '{row['id']}': {scores}"
                     context.warn(first_failure)
@@ -343,7 +351,7 @@ class ScoreLikelihood(RowText, Stage):
             return len(in_loss(encoded))
 
         with context.progress(f"score ({share.model})", share.n_rows) as bar:
-            pairs = self._encoded(context, share, encoder, bar.advance)
+            pairs = self._encoded(context, share, encoder, tally, bar.advance)
             yield from scored_rows(pairs, scorer, n_scores, folder, bar.advance)
         for one in opened:
             tally.n_fresh += one.n_tokens
@@ -364,6 +372,7 @@ class ScoreLikelihood(RowText, Stage):
         context: Context,
         share: Share,
         encoder: RowEncoder,
+        tally: Tally,
         note: Callable[[int, int], None],
     ) -> Iterator[tuple[Row, EncodedRow]]:
         """The teacher's rows that can be scored, with their tokens.
@@ -385,7 +394,7 @@ class ScoreLikelihood(RowText, Stage):
                 encoded = encoder.encode(turns(row), tools(row), is_open=is_open, sampled=ids)
             except UnusableRowError as error:
                 refused[str(error)] += 1
-                context.drop(str(error), 0 if share.is_again else 1)
+                self._refuse(context, share, tally, row, str(error))
                 note(1, 0)
                 continue
             is_empty = False
@@ -399,6 +408,13 @@ class ScoreLikelihood(RowText, Stage):
         if is_empty:
             why = ", ".join(f"{count} {reason}" for reason, count in refused.items())
             raise DataError(f"no row of {self._of(share)} can be scored: {why or 'it is empty'}")
+
+    def _refuse(self, context: Context, share: Share, tally: Tally, row: Row, reason: str) -> None:
+        """Count a row as dropped; of a mixture once all teachers have been asked."""
+        if share.is_of_all:
+            tally.refused[row["id"]] = reason
+        else:
+            context.drop(reason)
 
     def _of(self, share: Share) -> str:
         """The rows, for messages."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -176,6 +178,23 @@ def twins(tmp_path):
         tiny.save(folder, tiny_tokenizer(tiny.texts() * 3, 340), seed)
         found[name] = ModelSource(name, str(folder), prompt_format="text")
     return found
+
+
+@pytest.mark.parametrize("short", ["t", "u"])
+def test_a_row_that_one_of_a_mixture_cannot_read_is_dropped_once(run_stage, rows, twins, short):
+    """Whichever of them it is: the first, or the last."""
+    path = Path(twins[short].path) / "config.json"
+    name = '"max_position_embeddings": '
+    path.write_text(path.read_text().replace(f"{name}256", f"{name}100"))
+    long = [{**row, "id": f"long {row['id']}", "completion": "x" * 150} for row in rows[:3]]
+    bad = {"id": "bad", "prompt": "How?", "completion": ""}
+    weights = {"many": 1.0, "few": 3.0}
+    scoring = ScoreLikelihood(
+        stage="score_likelihood", rows="r", teachers=TEACHERS, device="cpu", teacher_weights=weights
+    )
+    run = run_stage(scoring, {"r": [bad, *long, *rows]}, models=twins)
+    assert [row["id"] for row in run.rows] == [row["id"] for row in rows]
+    assert run.dropped == {"empty completion": 1, "not scored by every teacher": 3}
 
 
 def test_a_student_learns_from_a_mixture_of_teachers(run_stage, train, rows, twins, student):

@@ -8,6 +8,7 @@ needs one tokenizer, since p of a piece of a word is nobody's where others cut t
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -45,6 +46,10 @@ class Mixture:
     def n_left(self) -> int:
         """Rows that some of the teachers scored, and others did not, or as other tokens."""
         return len(self._seen) - self.n_mixed
+
+    def nobodys(self, refused: Mapping[str, str]) -> Counter[str]:
+        """Of rows that a teacher refused, by their ids, the reasons where no other scored them."""
+        return Counter(reason for name, reason in refused.items() if name not in self._seen)
 
     def add(self, number: int, name: str, text: str, scores: Scores) -> Scores | None:
         """The row's mixture, once its last teacher is there.
