@@ -91,6 +91,7 @@ class Manifest(BaseModel, extra="ignore", frozen=True):
     completions: how many, by where they came from ("made", "reused").
     tokens_in, tokens_out: of the completions that were made.
     cost: what servers charged, in the currency of their price.
+    tokens_by_model: of all completions, made and reused, by the model's name in the pipeline.
     failed: answers that a server did not give after all attempts, and may give another time.
     texts: files beside the rows that are for people.
     paces: by what a bar said, such as `generate (teacher)`.
@@ -116,6 +117,7 @@ class Manifest(BaseModel, extra="ignore", frozen=True):
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float = 0.0
+    tokens_by_model: dict[str, int] = Field(default_factory=dict)
     failed: int = 0
     metrics: dict[str, Any] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -140,7 +142,11 @@ class Manifest(BaseModel, extra="ignore", frozen=True):
             ValueError: a figure is NaN or infinite.
         """
         raw = self.model_dump()
-        for later in ("failed", "paces"):  # as in all manifests from before there were these
+        for later in (
+            "failed",
+            "paces",
+            "tokens_by_model",
+        ):  # as in all manifests from before there were these
             if not raw[later]:
                 del raw[later]
         raw[_DIGEST] = manifest_digest(raw)

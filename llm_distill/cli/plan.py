@@ -57,6 +57,8 @@ def plan_command(
     else:
         out.print(_what_runs(found.decisions))
         n_to_run = len(found.sizes)
+        for ended in found.ended:
+            out.print(ended.told, markup=False)
         out.print(f"{n_to_run} to run, {len(found.decisions) - n_to_run} to reuse")
         if found.sizes:
             out.print(_what_it_takes(found))

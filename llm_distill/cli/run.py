@@ -162,6 +162,8 @@ def status_command(name: str | None, root: Path) -> None:
     profile = f", profile {record.profile}" if record.profile else ""
     out.print(f"{escape(record.described)} ({escape(f'{record.pipeline}{profile}')})")
     out.print(status_table(record))
+    for block, loop in record.loops.items():
+        out.print(loop.told(block), markup=False)
     out.print(in_all(record.totals()))
     for stage_name, stage in record.stages.items():
         if stage.state == "running":

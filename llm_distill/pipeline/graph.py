@@ -9,11 +9,12 @@ from typing import Any
 
 from llm_distill.engines.kinds import kinds_that_can
 from llm_distill.errors import ConfigError, nearest
+from llm_distill.pipeline.check_until import check_until
 from llm_distill.pipeline.names import Names
 from llm_distill.pipeline.outside import check_data, check_model, place_of
 from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems, parts
-from llm_distill.pipeline.rounds import Rounds
+from llm_distill.pipeline.rounds import End, Rounds
 from llm_distill.pipeline.schema import ModelConfig
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import COLUMNS, SEED
@@ -42,12 +43,19 @@ def dependants(name: str, stages: Mapping[str, Stage]) -> set[str]:
     return reached
 
 
-def without_unread(stages: Mapping[str, Stage]) -> dict[str, Stage]:
-    """Without the optional stages that no stage that is kept reads, in their order."""
+def without_unread(
+    stages: Mapping[str, Stage], ends: Mapping[tuple[str, str], End]
+) -> dict[str, Stage]:
+    """Without the optional stages that no stage that is kept reads, in their order.
+
+    ends: references that may come to mean any round.
+    """
     kept: set[str] = set()
     for name in reversed(list(stages)):  # what reads a stage comes after it
         if name in kept or not stages[name].optional:
             kept.update((name, *upstream(stages[name], stages)))
+            of_it = [end for (reader, _), end in ends.items() if reader == name]
+            kept.update(f"{end.stage}@{n}" for end in of_it for n in end.block.numbers)
     return {name: stage for name, stage in stages.items() if name in kept}
 
 
@@ -128,6 +136,7 @@ def check_graph(
             columns[name] = _check_columns(
                 name, complete[name], inputs, variables, rounds, problems
             )
+    check_until(rounds, stages, columns, model_names, problems)
     if not cycles:
         _check_engines(stages, models, problems)
     return complete

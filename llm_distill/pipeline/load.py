@@ -20,6 +20,7 @@ from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.registry import find_stage, read_stage, stage_names
 from llm_distill.pipeline.repeat import unroll
+from llm_distill.pipeline.rounds import Block, Rounds
 from llm_distill.pipeline.schema import Header, ModelConfig, PipelineConfig
 from llm_distill.pipeline.values import (
     apply_overrides,
@@ -86,7 +87,7 @@ def load_pipeline(
         check_trackers(header.report_to, stages, problems)
     problems.raise_if_any()
     assert header is not None
-    wanted = without_unread(stages)
+    wanted = without_unread(stages, rounds.ends)
     if not wanted:
         raise ConfigError(f"{path}: every stage is optional and none is read by another: none runs")
     return PipelineConfig(
@@ -103,7 +104,14 @@ def load_pipeline(
         unread=tuple(name for name in stages if name not in wanted),
         lines=lines,
         rounds=problems.rounds,
+        loops=_loops(rounds),
+        ends={at: end for at, end in rounds.ends.items() if at[0] in wanted},
     )
+
+
+def _loops(rounds: Rounds) -> tuple[Block, ...]:
+    blocks = {each.block.name: each.block for each in rounds.of.values()}
+    return tuple(block for block in blocks.values() if block.until is not None)
 
 
 def profile_names(file: str) -> list[str]:

@@ -17,9 +17,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llm_distill.pipeline.problems import Path as Place
-from llm_distill.pipeline.problems import Problems, parts
+from llm_distill.pipeline.problems import Problems, parts, spell
 from llm_distill.pipeline.registry import find_stage, read_stage
-from llm_distill.pipeline.rounds import Block, Round, Rounds
+from llm_distill.pipeline.rounds import Block, End, Round, Rounds
+from llm_distill.pipeline.until import Until
 from llm_distill.pipeline.wording import classes_in
 from llm_distill.stage import references
 
@@ -34,7 +35,10 @@ class Repeat(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    times: int = Field(ge=1, le=MOST_ROUNDS, description="how many rounds")
+    times: int = Field(
+        ge=1, le=MOST_ROUNDS, description="how many rounds; with `until`, at the most"
+    )
+    until: Until | None = Field(None, description="what ends the rounds before that")
     start: dict[str, str | None] = Field(
         {},
         description="what `stage@previous` is in the first round; null: nothing, the setting is "
@@ -80,7 +84,7 @@ def unroll(raw_stages: Any, problems: Problems) -> tuple[Any, Rounds]:
             flat.update(_unrolled(blocks[name], raw["repeat"], rounds, problems))
         elif name not in clashing:
             found = _references(raw) if "@" in str(raw) else []  # else it names no round
-            flat[name] = _written_out(name, raw, found, None, rounds)
+            flat[name] = _written_out(name, raw, found, None, rounds, problems)
     return flat, rounds
 
 
@@ -93,8 +97,10 @@ def _read_block(name: Any, raw: Any, taken: Iterable[Any], problems: Problems) -
     if not str(name).replace("_", "").isalnum():
         problems.add(place, "a repeat's name has letters, digits and underscores only")
     times: int | None = None
+    until: Until | None = None
     try:
-        times = RepeatEntry.model_validate(raw).repeat.times
+        valid = RepeatEntry.model_validate(raw).repeat
+        times, until = valid.times, valid.until
     except ValidationError as error:
         problems.add_validation(place, error, RepeatEntry, raw)
     inner = raw["repeat"] if isinstance(raw["repeat"], dict) else {}
@@ -112,7 +118,7 @@ def _read_block(name: Any, raw: Any, taken: Iterable[Any], problems: Problems) -
             if is_block(settings):
                 problems.add(at, "a repeat cannot be inside a repeat")
     texts = {k: v for k, v in start.items() if isinstance(k, str) and isinstance(v, str | None)}
-    return Block(str(name), tuple(known), times, texts)
+    return Block(str(name), tuple(known), times, texts, until)
 
 
 def _unrolled(block: Block, raw: Any, rounds: Rounds, problems: Problems) -> dict[str, Any]:
@@ -124,7 +130,12 @@ def _unrolled(block: Block, raw: Any, rounds: Rounds, problems: Problems) -> dic
             name, by = f"{stage}@{number}", Round(block, stage, number)
             rounds.of[name] = by
             problems.rounds[("stages", name)] = ("stages", block.name, "repeat", "stages", stage)
-            flat[name] = _written_out(name, raw_stages[stage], found[stage], by, rounds)
+            raw_stage = raw_stages[stage]
+            flat[name] = _written_out(name, raw_stage, found[stage], by, rounds, problems)
+    for stage, target in block.start.items():
+        if target is not None and rounds.may_not_be_there(target, None):
+            place = ("stages", block.name, "repeat", "start", stage)
+            problems.add(place, rounds.explain(target, "") or "")
     return flat
 
 
@@ -138,9 +149,15 @@ def _references(raw: Any) -> list[tuple[str, str]]:
 
 
 def _written_out(
-    name: str, raw: Any, found: Iterable[tuple[str, str]], by: Round | None, rounds: Rounds
+    name: str,
+    raw: Any,
+    found: Iterable[tuple[str, str]],
+    by: Round | None,
+    rounds: Rounds,
+    problems: Problems,
 ) -> Any:
     """The stage's settings with unrolled names."""
+    ends: dict[Place, End] = {}
     for place, reference in found:
         stage, _, which = reference.partition("@")
         value: Any = rounds.resolve(reference, by)
@@ -148,8 +165,30 @@ def _written_out(
             rounds.starts[name, place] = stage
             if by.block.start[stage] is None and _can_be_left_out(raw, parts(place)):
                 value = NOTHING
+        end = rounds.end(reference, by)
+        if end is not None and end.block.numbers == range(1, 2) and value in _beside(raw, place):
+            value = NOTHING  # the best and the last of one round
+        elif end is not None:
+            ends[parts(place)] = end
+        elif rounds.may_not_be_there(reference, by):
+            problems.add(("stages", name, *parts(place)), rounds.explain(reference, name) or "")
         raw = _with(raw, parts(place), value)
+    rounds.ends.update({(name, spell(_once_left_out(raw, p))): end for p, end in ends.items()})
     return _without_nothing(raw)
+
+
+def _beside(raw: Any, place: str) -> Iterable[Any]:
+    """The other items of the list that the place is in; nothing elsewhere."""
+    inner = parts(place)
+    return _at(raw, inner[:-1]) if isinstance(inner[-1], int) else ()
+
+
+def _once_left_out(raw: Any, place: Place) -> Place:
+    """The place without the items of its list that are NOTHING."""
+    if not isinstance(place[-1], int):
+        return place
+    before = _at(raw, place[:-1])[: place[-1]]
+    return (*place[:-1], place[-1] - sum(item is NOTHING for item in before))
 
 
 def _can_be_left_out(raw: Any, place: Place) -> bool:

@@ -1,14 +1,20 @@
-"""What names mean where stages are repeated: `x`, `x@previous`, `x@2`, `x@last`. Pure.
+"""What names mean where stages are repeated: `x`, `x@previous`, `x@2`, `x@last`, `x@best`. Pure.
 
-Stage `x` of a `repeat` is the stage `x@1` in its first round, `x@2` in its second, and so on.
+Stage `x` of a `repeat` is the stage `x@1` in its first round, `x@2` in its second, and so on. Of a
+`repeat` with `until`, which round is the last and which the best is known once it has ended; until
+then `x@last` stands for the last that there may be, and `x@best` for the first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from llm_distill.errors import counted, nearest
+from llm_distill.pipeline.until import Until
+
+Which = Literal["best", "last"]
 
 
 @dataclass(frozen=True)
@@ -18,16 +24,27 @@ class Block:
     stages: their names in the file. times: None if it is not valid in the file.
     start: by stage, what `@previous` means in the first round; None: nothing, and what names it is
         left out.
+    until: what ends it before its last round; None: nothing does.
     """
 
     name: str
     stages: tuple[str, ...]
     times: int | None
     start: Mapping[str, str | None]
+    until: Until | None = None
 
     @property
     def numbers(self) -> range:
         return range(1, (self.times or 1) + 1)
+
+    @property
+    def has_best(self) -> bool:
+        return self.until is not None and self.until.watch is not None
+
+    def has(self, stage: str) -> int | None:
+        """The round of one of its stages by its unrolled name, such as `x@2`; None of others."""
+        name, _, number = stage.partition("@")
+        return int(number) if name in self.stages and number.isdecimal() else None
 
 
 @dataclass(frozen=True)
@@ -40,17 +57,28 @@ class Round:
 
 
 @dataclass(frozen=True)
+class End:
+    """A reference to the best or last round of a `repeat` that may end before its last."""
+
+    block: Block
+    stage: str
+    which: Which
+
+
+@dataclass(frozen=True)
 class Rounds:
     """The repeated stages of a file.
 
     blocks: by the stage's name in the file. of: by the unrolled name.
     starts: by (unrolled stage, place such as `models[1]`), the name under a block's `start:` that
         resolves the reference there.
+    ends: by (unrolled stage, place), what is known once a block has ended.
     """
 
     blocks: dict[str, Block] = field(default_factory=dict)
     of: dict[str, Round] = field(default_factory=dict)
     starts: dict[tuple[str, str], str] = field(default_factory=dict)
+    ends: dict[tuple[str, str], End] = field(default_factory=dict)
 
     def resolve(self, reference: str, by: Round | None) -> str:
         """The unrolled name; the reference as it is where it means no round of anything."""
@@ -61,7 +89,7 @@ class Rounds:
         if by is None or by.block is not block:
             if which == "last" or (block.times is None and which.isdecimal()):
                 return f"{stage}@{block.numbers[-1]}"
-            return reference
+            return f"{stage}@1" if which == "best" and block.has_best else reference
         if not mark:
             return f"{stage}@{by.number}"
         if which != "previous":  # `explain` says that it is not allowed
@@ -69,6 +97,27 @@ class Rounds:
         if by.number > 1:
             return f"{stage}@{by.number - 1}"
         return self.start(block, stage) or reference
+
+    def end(self, reference: str, by: Round | None) -> End | None:
+        """What a reference means once a `repeat` has ended; None where it is known before."""
+        stage, _, which = reference.partition("@")
+        block = self.blocks.get(stage)
+        if by is not None and which == "previous" and by.number == 1 and block is by.block:
+            target = by.block.start.get(stage)
+            return None if target is None else self.end(target, None)
+        if block is None or block.until is None or (by is not None and by.block is block):
+            return None
+        if which == "last":
+            return End(block, stage, "last")
+        return End(block, stage, "best") if which == "best" and block.has_best else None
+
+    def may_not_be_there(self, reference: str, by: Round | None) -> bool:
+        """Whether it is a round, by its number, that `until` may pass over."""
+        stage, _, which = reference.partition("@")
+        block = self.blocks.get(stage)
+        if block is None or block.until is None or (by is not None and by.block is block):
+            return False
+        return which.isdecimal() and int(which) > 1 and int(which) in block.numbers
 
     def start(self, block: Block, stage: str) -> str | None:
         """What `stage@previous` means in the first round; None if the file does not say."""
@@ -108,9 +157,18 @@ class Rounds:
                 f"inside its repeat, '{stage}' is that of the same round and '{stage}@previous' "
                 "that of the round before; no other can be named"
             )
-        allowed = [*(f"{stage}@{number}" for number in block.numbers), f"{stage}@last"]
+        if which == "best":
+            return (
+                f"which round of '{block.name}' is the best is not known; name the stage of a "
+                "round that measures it: until: {watch: …} beside times:"
+            )
+        numbers = block.numbers if block.until is None else block.numbers[:1]
+        allowed = [*(f"{stage}@{number}" for number in numbers), f"{stage}@last"]
+        allowed += [f"{stage}@best"] if block.has_best else []
         if which == "previous":
             return f"'@previous' only has a meaning inside a repeat; {nearest('', allowed)}"
         rounds = counted(len(block.numbers), "round")
+        if block.until is not None and which.isdecimal() and int(which) in block.numbers:
+            return f"'{block.name}' may end before round {which} (until); {nearest('', allowed)}"
         what = f"'{stage}' has {rounds}" if mark else f"'{stage}' is in a repeat"
         return f"{what}; {nearest('', allowed)}"

@@ -16,6 +16,7 @@ from llm_distill.methods.seeds import derive_seed
 from llm_distill.models.attention import Attention
 from llm_distill.models.sources import DType, PromptFormat, SystemRole
 from llm_distill.pipeline.problems import Path, Problems
+from llm_distill.pipeline.rounds import Block, End
 from llm_distill.stage import Stage, execution_setting, later_setting
 from llm_distill.tracking import Tracker
 
@@ -88,6 +89,8 @@ class PipelineConfig:
     resolved: the merged and expanded file as plain values, with its `repeat`s not unrolled, for the
         run's record.
     lines, rounds: where its places are written; see `Problems`.
+    loops: each `repeat` that may end before its last round and has not yet.
+    ends: by (stage, place), the references that are settled once these have.
     """
 
     name: str
@@ -103,6 +106,8 @@ class PipelineConfig:
     assignments: tuple[str, ...] = ()
     lines: Mapping[Path, str] = field(default_factory=dict)
     rounds: Mapping[Path, Path] = field(default_factory=dict)
+    loops: tuple[Block, ...] = ()
+    ends: Mapping[tuple[str, str], End] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         profile = f", profile {self.profile}" if self.profile else ""

@@ -76,6 +76,18 @@ def courses(run: RunView) -> list[Drawing]:
     return found
 
 
+def rounds(run: RunView) -> list[Drawing]:
+    """What rounds have measured until they ended."""
+    return [
+        Drawing(
+            f"{block}: mean of {loop.watch}",
+            Curve("mean", {"": tuple(enumerate(loop.figures, start=1))}, "round"),
+        )
+        for block, loop in run.record.loops.items()
+        if len(loop.figures) > 1
+    ]
+
+
 def worst_places(run: RunView) -> list[tuple[str, Table]]:
     """(title, table) of where a teacher and a student differ most, for each stage that looked."""
     titles = ("row", "⟦the place⟧ in its text", "teacher's log p", "student's", "difference")

@@ -87,6 +87,7 @@ class StageContext:
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
     completions: Counter[Came] = field(default_factory=Counter)
+    tokens_by_model: Counter[str] = field(default_factory=Counter)
     cost: float = 0.0
     failed: int = 0
     rows_read: int = 0
@@ -144,6 +145,7 @@ class StageContext:
                 self.failed += completion.is_passing
                 self.n_prompt_tokens += completion.n_prompt_tokens * made
                 self.n_completion_tokens += completion.n_completion_tokens * made
+                self.tokens_by_model[model] += completion.n_completion_tokens
                 self.cost += completion.cost * made
                 bar.advance(1, completion.n_completion_tokens * made, self.cost, int(made))
 

@@ -81,20 +81,33 @@ class FinishedRun:
             ConfigError: the file in the run's folder is not valid here, which names what.
         """
         from llm_distill.pipeline.load import load_pipeline
+        from llm_distill.pipeline.settled import settled
 
-        return load_pipeline(str(self.record.directory / "pipeline.yaml"), has_run=True)
+        pipeline = load_pipeline(str(self.record.directory / "pipeline.yaml"), has_run=True)
+        for block in pipeline.loops:
+            if block.name in self.record.loops:
+                loop = self.record.loops[block.name]
+                pipeline = settled(pipeline, block, loop.last, loop.best)
+        return pipeline
 
     def stage(self, name: str) -> str:
-        """The stage's full name: of a stage of a `repeat`, `x` stands for its last round.
+        """The stage's full name: of a stage of a `repeat`, `x` stands for the last round that ran.
+
+        `x@best` and `x@last` are as in the pipeline's file.
 
         Raises:
             WorkspaceError: the run has no such stage.
         """
         if name in self.record.stages:
             return name
-        rounds = [each for each in self.record.stages if each.partition("@")[0] == name]
-        if rounds:
+        plain, _, which = name.partition("@")
+        rounds = [each for each in self.record.stages if each.partition("@")[0] == plain]
+        if rounds and which in ("", "last"):
             return max(rounds, key=lambda each: int(each.partition("@")[2]))
+        if rounds and which == "best":
+            for loop in self.record.loops.values():
+                if plain in loop.stages and loop.best is not None:
+                    return loop.means(name)
         hint = nearest(name, self.record.stages)
         raise WorkspaceError(f"run {self.record.name} has no stage '{name}'; {hint}")
 

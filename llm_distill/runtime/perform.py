@@ -59,6 +59,7 @@ def perform(stage: Stage, inputs: StageInputs, progress: MakeProgress) -> Done:
         "tokens_in": context.n_prompt_tokens,
         "tokens_out": context.n_completion_tokens,
         "cost": context.cost,
+        "tokens_by_model": context.tokens_by_model,
         "failed": context.failed,
         "metrics": context.metrics,
         "warnings": context.warnings,

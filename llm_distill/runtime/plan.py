@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from llm_distill.pipeline.graph import dependants, upstream
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.fingerprint import differences
+from llm_distill.runtime.loops import Ended, settle
 from llm_distill.runtime.resolve import Resolver
 
 
@@ -72,7 +73,9 @@ class Selection:
         return names[:end]
 
     def forced(self, pipeline: PipelineConfig) -> set[str]:
-        return {n for name in self.force for n in dependants(name, pipeline.stages)}
+        """Also what depends on them; a round that its repeat does not come to is nobody's."""
+        named = [name for name in self.force if name in pipeline.stages]
+        return {n for name in named for n in dependants(name, pipeline.stages)}
 
     def still_forced(self, pipeline: PipelineConfig, finished: Collection[str]) -> list[str]:
         """What to force so as to continue a run that has finished these stages."""
@@ -135,10 +138,12 @@ def plan(
     *,
     resolver: Resolver | None = None,
     read_files: bool = True,
+    ended: Callable[[Ended], None] = lambda found: None,
 ) -> Iterator[Decision]:
     """Each selected stage's decision, as `run` would take it now.
 
-    resolver: gets the artifacts that are reused. read_files: as `decide` takes it.
+    resolver: gets the artifacts that are reused, and its pipeline the ends of repeats that these
+    show. ended: is told of them. read_files: as `decide` takes it.
     """
     if resolver is None:
         resolver = planning(pipeline, workspace)
@@ -147,7 +152,11 @@ def plan(
     must_be_ready = selection.must_be_ready(pipeline)
     to_run: set[str] = set()
     for name in names:
+        pipeline = resolver.pipeline
+        if name not in pipeline.stages:
+            continue  # of a round that its repeat does not come to
         waiting = [n for n in upstream(pipeline.stages[name], pipeline.stages) if n in to_run]
+        waiting += {e.block.name: 0 for (by, _), e in pipeline.ends.items() if by == name}
         if waiting:
             to_run.add(name)
             yield Decision(name, "run", f"upstream {' and '.join(waiting)} will run")
@@ -164,6 +173,9 @@ def plan(
         )
         if decision.artifact is not None:
             resolver.ready[name] = decision.artifact
+            if (found := settle(name, resolver)) is not None:
+                ended(found)
+                forced = selection.forced(resolver.pipeline)
         else:
             to_run.add(name)
         yield decision

@@ -11,6 +11,7 @@ from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.disk import disk_explained
 from llm_distill.runtime.estimate import Estimate, estimates, sampled_prompts
 from llm_distill.runtime.hardware import this_machine
+from llm_distill.runtime.loops import Ended
 from llm_distill.runtime.needs import Needs, NeedsOf
 from llm_distill.runtime.plan import Decision, Selection, plan, planning
 from llm_distill.runtime.preflight import Preflight, preflight
@@ -18,12 +19,16 @@ from llm_distill.runtime.preflight import Preflight, preflight
 
 @dataclass(frozen=True)
 class Planned:
-    """What would be done. sizes, and the needs in `preflight`: of the stages that are to run."""
+    """What would be done. sizes, and the needs in `preflight`: of the stages that are to run.
+
+    ended: the repeats of which it is known after which round they end.
+    """
 
     pipeline: PipelineConfig
     decisions: Sequence[Decision]
     sizes: Mapping[str, Estimate]
     preflight: Preflight
+    ended: Sequence[Ended] = ()
 
     def needs(self, name: str) -> Needs:
         return self.preflight.needs.get(name, Needs())
@@ -53,6 +58,7 @@ class Planned:
         return {
             "stages": [self._stage_as_json(decision) for decision in self.decisions],
             "total": self.total(),
+            "ended": {each.block: each.loop.model_dump() for each in self.ended},
             "problems": list(self.preflight.listed(self.pipeline).found),
             "warnings": list(self.preflight.warnings),
         }
@@ -102,10 +108,12 @@ def planned(
     """
     resolver = planning(pipeline, workspace)
     with disk_explained(workspace.root):
-        decisions = list(plan(pipeline, workspace, selection, resolver=resolver))
+        ended: list[Ended] = []
+        found_so_far = plan(pipeline, workspace, selection, resolver=resolver, ended=ended.append)
+        decisions = list(found_so_far)
         folder_of = NeedsOf(pipeline, resolver.ready, this_machine()).folder
         prompts = sampled_prompts(decisions, resolver, folder_of)
         sizes = estimates(decisions, pipeline, workspace, prompts)
         must_be_ready = selection.must_be_ready(pipeline)
         found = preflight(decisions, resolver, workspace, must_be_ready, asks_servers=asks_servers)
-    return Planned(pipeline, decisions, sizes, found)
+    return Planned(pipeline, decisions, sizes, found, ended)

@@ -33,6 +33,7 @@ from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.disk import disk_explained, write_durably
 from llm_distill.runtime.liveness import Process, beating
 from llm_distill.runtime.logs import log_file
+from llm_distill.runtime.loops import Ended, LoopRecord
 from llm_distill.secrets import without_secrets
 
 log = logging.getLogger("llm_distill")
@@ -93,7 +94,8 @@ class RunRecord(BaseModel, extra="ignore"):
     assignments: list[str] = Field(default_factory=list)  # what `--set` set
     sweep: str | None = None  # of a run of one: the sweep's file
     started: float = Field(ge=0, lt=LAST_YEAR)
-    stages: dict[str, StageRecord]
+    stages: dict[str, StageRecord]  # without those of rounds that were passed over
+    loops: dict[str, LoopRecord] = Field(default_factory=dict)
 
     @classmethod
     def begin(
@@ -194,6 +196,13 @@ class RunRecord(BaseModel, extra="ignore"):
             seconds=round(seconds, 3),
             why=why,
         )
+        self.save()
+
+    def ended_loop(self, ended: Ended) -> None:
+        """Note after which round a `repeat` has ended, without the rounds after it."""
+        self.loops[ended.block] = ended.loop
+        for name in ended.passed:
+            self.stages.pop(name, None)
         self.save()
 
     def totals(self) -> Totals:

@@ -15,6 +15,7 @@ from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.artifact import Artifact, Workspace
 from llm_distill.runtime.disk import disk_explained
 from llm_distill.runtime.execute import Display, Run, execute
+from llm_distill.runtime.loops import settle
 from llm_distill.runtime.plan import Selection, decide, plan, planning
 from llm_distill.runtime.preflight import preflight
 from llm_distill.runtime.record import RunRecord, State
@@ -54,12 +55,15 @@ def run_pipeline(
     tracked = TrackedRun(pipeline.name, record.name, workspace.tracking)
     run = Run(resolver, workspace, record, display, Budget(max_cost), tracked)
     display.starts(record)
+    passed: set[str] = set()
     with (
         shown_by(display.progress),
         record.ended(),
         report_to(pipeline.report_to, tracked, display.says) as send,
     ):
         for step, name in enumerate(names, start=1):
+            if name in passed:
+                continue
             started = time.monotonic()
             try:
                 with record.logging(name):
@@ -74,12 +78,18 @@ def run_pipeline(
                     resolver.ready[name] = artifact
                     seconds = time.monotonic() - started
                     record.used(name, artifact, state, seconds, why)
+                ended = settle(name, resolver)
             except BaseException as error:
                 record.stopped(error, name)
                 raise
             display.ends(name, artifact, state, seconds)
             figures = stage_scalars(artifact.manifest, made=state == "done")
             send({f"{plain_name(name)}/{figure}": value for figure, value in figures.items()}, step)
+            if ended is not None:
+                passed.update(ended.passed)
+                forced = selection.forced(resolver.pipeline)
+                record.ended_loop(ended)
+                display.says(ended.told)
     record.state = "done"
     record.save()
     return record

@@ -81,7 +81,7 @@ def read_baseline(texts: Sequence[str], file: SweepFile) -> Baseline:
         if not equals:
             if model is not None:
                 raise ConfigError(f"--baseline {text}: '{model}' is one already; name one model")
-            named = _last_round(text, models)
+            named = text if text in models else _last_round(text, models)
             if named not in models:
                 raise ConfigError(f"--baseline {text}: no such model; {nearest(text, models)}")
             model = named
@@ -122,7 +122,8 @@ def check_baseline(texts: Sequence[str], names: Sequence[str], axes: Sequence[Ax
     places = {axis.place: axis for axis in axes}
     for text in texts:
         place, equals, _ = text.partition("=")
-        if not equals and _last_round(text, names) not in names:
+        named = text.removesuffix("@best") + "@1" if text.endswith("@best") else text
+        if not equals and _last_round(named, names) not in names:
             raise ConfigError(f"--baseline {text}: no such model; {nearest(text, names)}")
         if equals and place not in places:
             raise ConfigError(

@@ -19,6 +19,7 @@ from llm_distill.runtime.fingerprint import without_earlier_stages
 from llm_distill.runtime.pruned import find_pruned
 from llm_distill.runtime.record import RunRecord
 from llm_distill.sweeps.outcomes import Items, Measured, marks_of
+from llm_distill.sweeps.roles import named_by_role, of_record
 
 DIGEST_LENGTH = 16
 MOST_GROUPS = 200
@@ -70,7 +71,10 @@ def measure(record: RunRecord, workspace: Workspace) -> RunMeasured:
         known = artifact or pruned
         assert known is not None
         found.recipe[name] = without_earlier_stages(known.manifest.identity, record.stages)
-        _stage(name, known.manifest, artifact.path if artifact else None, found)
+        of_stage = RunMeasured(items=found.items)
+        _stage(name, known.manifest, artifact.path if artifact else None, of_stage)
+        found.figures += [n for f in of_stage.figures for n in named_by_role(f, name, record)]
+    found.recipe = of_record(found.recipe, record)
     return found
 
 

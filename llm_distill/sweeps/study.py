@@ -23,6 +23,7 @@ from llm_distill.sweeps.grid import Axis, Setting, described, settings_of
 from llm_distill.sweeps.measure import recipe_digest
 from llm_distill.sweeps.merge import why_apart
 from llm_distill.sweeps.outcomes import Outcome, SweepFile, read_sweep
+from llm_distill.sweeps.roles import of_pipeline
 
 SWEEP = "sweep.json"
 SHOWN_PROBLEMS = 10
@@ -139,6 +140,10 @@ class Study:
 
     def recipe(self, setting: Setting) -> dict[str, Any]:
         """What its runs have in common, whatever their seed; see `SweepFile.recipes`."""
+        return of_pipeline(self._of_stages(setting), self._checked[setting.key])
+
+    def _of_stages(self, setting: Setting) -> dict[str, Any]:
+        """The recipe of each stage, of those of a `repeat` in each round."""
         if setting.key not in self._recipes:
             pipeline = self._checked[setting.key]
             resolver = self.resolver(pipeline)
@@ -158,7 +163,7 @@ class Study:
     def lineage(self, combination: Combination) -> dict[str, str]:
         """For each stage a digest of all that its artifact depends on, known before it is made."""
         pipeline = self._checked[combination.setting.key]
-        recipe = self.recipe(combination.setting)
+        recipe = self._of_stages(combination.setting)
         found: dict[str, str] = {}
         for name, stage in pipeline.stages.items():
             inputs = {t: found[t] for _, t, _ in references(stage) if t in found}

@@ -1,0 +1,77 @@
+"""Whether what ends a `repeat` can be measured in its rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from llm_distill.errors import nearest
+from llm_distill.pipeline.problems import Path as Place
+from llm_distill.pipeline.problems import Problems
+from llm_distill.pipeline.rounds import Block, Rounds
+from llm_distill.stage import Columns, Stage, models_of
+
+ITEM = ("id", "parent_id")
+"""Columns that name the item of a figure, as `evaluate` and other stages write them."""
+
+
+def check_until(
+    rounds: Rounds,
+    stages: Mapping[str, Stage],
+    columns: Mapping[str, Columns],
+    models: Collection[str],
+    problems: Problems,
+) -> None:
+    """Note what `until` names that is not there or measures something else.
+
+    columns: by stage, as far as they are known. models: the names under `models:`.
+    """
+    blocks = {each.block.name: each.block for each in rounds.of.values()}
+    for block in blocks.values():
+        if block.until is None:
+            continue
+        place: Place = ("stages", block.name, "repeat", "until")
+        for model in block.until.tokens:
+            if model not in models:
+                hint = nearest(model, models)
+                problems.add((*place, "tokens", model), f"no model '{model}'; {hint}")
+        if block.until.watch is not None:
+            _check_watched(block, block.until.watch, stages, columns, place, problems)
+
+
+def _check_watched(
+    block: Block,
+    watch: str,
+    stages: Mapping[str, Stage],
+    columns: Mapping[str, Columns],
+    place: Place,
+    problems: Problems,
+) -> None:
+    assert block.until is not None
+    if watch not in block.stages:
+        message = f"no stage '{watch}' in this repeat; {nearest(watch, block.stages)}"
+        problems.add((*place, "watch"), message)
+        return
+    name = f"{watch}@1"
+    if name not in stages:
+        return  # its own settings are wrong
+    if stages[name].output != "rows":
+        problems.add((*place, "watch"), f"'{watch}' gives a model; name an exam of it")
+        return
+    asked = models_of(stages[name])
+    if asked and watched_model(block, stages[name], 1) is None:
+        problems.add(
+            (*place, "watch"),
+            f"'{watch}' measures {', '.join(asked)}, none of which its own round has trained; "
+            "rounds are compared by what each has trained",
+        )
+    there = columns.get(name)
+    if there is not None and block.until.column not in there:
+        hint = nearest(block.until.column, there)
+        problems.add(
+            (*place, "column"), f"'{watch}' gives no column '{block.until.column}'; {hint}"
+        )
+
+
+def watched_model(block: Block, stage: Stage, number: int) -> str | None:
+    """The first of the models that a stage of a round measures which the round has trained."""
+    return next((name for name in models_of(stage) if block.has(name) == number), None)
