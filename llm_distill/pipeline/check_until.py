@@ -34,7 +34,7 @@ def check_until(
             if model not in models:
                 hint = nearest(model, models)
                 problems.add((*place, "tokens", model), f"no model '{model}'; {hint}")
-        if block.until.watch is not None:
+        if block.until.watch:  # not of an `until` with mistakes
             _check_watched(block, block.until.watch, stages, columns, place, problems)
 
 

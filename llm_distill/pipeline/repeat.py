@@ -26,6 +26,8 @@ from llm_distill.stage import references
 
 MOST_ROUNDS = 100
 """More is taken for a typing mistake."""
+WRONG = Until.model_construct(watch="")
+"""In place of an `until` with mistakes, so that `@best` is not one as well."""
 NOTHING = object()
 """In place of a reference that `start: {stage: null}` leaves out."""
 
@@ -103,6 +105,7 @@ def _read_block(name: Any, raw: Any, taken: Iterable[Any], problems: Problems) -
         times, until = valid.times, valid.until
     except ValidationError as error:
         problems.add_validation(place, error, RepeatEntry, raw)
+        until = WRONG if isinstance(raw["repeat"], dict) and "until" in raw["repeat"] else None
     inner = raw["repeat"] if isinstance(raw["repeat"], dict) else {}
     stages = inner["stages"] if isinstance(inner.get("stages"), dict) else {}
     start = inner["start"] if isinstance(inner.get("start"), dict) else {}

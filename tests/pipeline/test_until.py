@@ -1,0 +1,125 @@
+"""`until` of a repeat: what it may name, what `@best` and `@last` mean, and every mistake once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from llm_distill.pipeline.schema import PipelineConfig
+from llm_distill.pipeline.settled import settled
+from llm_distill.stage import references
+
+Load = Callable[..., PipelineConfig]
+Failure = Callable[..., str]
+
+TOY = """\
+name: toy
+models:
+  teacher: {model_name_or_path: org/teacher}
+stages:
+  numbers: {stage: toy_rows}
+  rounds:
+    repeat:
+      times: 4
+      until: {watch: exam, no_gain: 2}
+      start: {trained: teacher}
+      stages:
+        answers: {stage: toy_map, rows: numbers}
+        trained: {stage: toy_train, model: trained@previous, rows: answers}
+        exam: {stage: toy_exam, rows: numbers, model: trained, right: [1, 2, 3, 4]}
+  best: {stage: toy_train, model: trained@best, rows: answers@1}
+  both: {stage: toy_map, rows: answers@last, also: [numbers, answers@best, answers@last]}
+  again:
+    repeat:
+      times: 2
+      start: {second: trained@best}
+      stages:
+        second: {stage: toy_train, model: second@previous, rows: numbers}
+"""
+
+
+def _named(pipeline: PipelineConfig) -> dict[str, list[str]]:
+    return {n: [target for _, target, _ in references(s)] for n, s in pipeline.stages.items()}
+
+
+def test_best_and_last_are_settled_once_it_is_known_which_they_are(load: Load) -> None:
+    pipeline = load(TOY)
+    (block,) = pipeline.loops
+    assert {place: (end.stage, end.which) for place, end in pipeline.ends.items()} == {
+        ("best", "model"): ("trained", "best"),
+        ("both", "rows"): ("answers", "last"),
+        ("both", "also[1]"): ("answers", "best"),
+        ("both", "also[2]"): ("answers", "last"),
+        ("second@1", "model"): ("trained", "best"),
+    }
+    found = settled(pipeline, block, last=3, best=2)
+    assert "trained@4" in pipeline.stages
+    assert [name for name in found.stages if name.startswith("trained")] == [
+        "trained@1",
+        "trained@2",
+        "trained@3",
+    ]
+    named = _named(found)
+    assert named["best"] == ["trained@2", "answers@1"]
+    assert named["both"] == ["answers@3", "numbers", "answers@2", "answers@3"]
+    assert named["second@1"] == ["trained@2", "numbers"]
+    assert named["second@2"] == ["second@1", "numbers"]
+    assert not found.loops
+    assert not found.ends
+
+
+def test_the_best_and_the_last_may_be_the_same_round(load: Load) -> None:
+    pipeline = load(TOY)
+    found = settled(pipeline, pipeline.loops[0], last=2, best=2)
+    assert _named(found)["both"] == ["answers@2", "numbers", "answers@2"]
+    one = load(TOY, assignments=["stages.rounds.repeat.times=1"])
+    assert _named(one)["both"] == ["answers@1", "numbers", "answers@1"]
+    assert _named(settled(one, one.loops[0], last=1, best=1))["both"] == _named(one)["both"]
+
+
+def test_an_optional_stage_is_kept_in_each_round_that_may_be_the_best(load: Load) -> None:
+    text = TOY.replace(
+        "        exam:", "        more: {stage: toy_map, rows: answers, optional: true}\n        exam:"
+    )
+    assert "more@2" not in load(text).stages
+    read = text.replace("rows: answers@last,", "rows: more@last,")
+    assert {f"more@{n}" for n in (1, 2, 3, 4)} <= set(load(read).stages)
+
+
+WATCH = "until: {watch: exam, no_gain: 2}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (WATCH, "until: {}", "stages.rounds.repeat.until: name what ends the rounds: watch (with no_gain, target), tokens, cost"),
+        (WATCH, "until: {no_gain: 2, cost: 1}", "repeat.until: no_gain: of what? name a stage of the round: watch"),
+        (WATCH, "until: {watch: exam, no_gain: 0}", "repeat.until.no_gain: should be greater than or equal to 1"),
+        (WATCH, "until: {wacth: exam, tokens: {teacher: 3}}", "repeat.until.wacth: unknown setting 'wacth'; did you mean 'watch'?"),
+        (WATCH, "until: {watch: exma, no_gain: 1}", "repeat.until.watch: no stage 'exma' in this repeat; did you mean 'exam'?"),
+        (WATCH, "until: {watch: trained, no_gain: 1}", "repeat.until.watch: 'trained' gives a model; name an exam of it"),
+        (WATCH, "until: {watch: answers, no_gain: 1}", "repeat.until.column: 'answers' gives no column 'is_correct'; "),
+        (WATCH, "until: {watch: exam, tokens: {techer: 5}}", "repeat.until.tokens.techer: no model 'techer'; did you mean 'teacher'?"),
+        ("rows: numbers, model: trained,", "rows: numbers, model: trained@previous,", "repeat.until.watch: 'exam' measures teacher, none of which its own round has trained"),
+        ("rows: answers@1}", "rows: answers@2}", "stages.best.rows: 'rounds' may end before round 2 (until); allowed: answers@1, answers@best, answers@last"),
+        ("second: trained@best", "second: trained@2", "stages.again.repeat.start.second: 'rounds' may end before round 2 (until)"),
+        ("model: trained@best", "model: trained@6", "stages.best.model: 'trained' has 4 rounds; allowed: trained@1, trained@best, trained@last"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_said_once_with_its_place(
+    failure: Failure, old: str, new: str, expected: str
+) -> None:
+    assert TOY.count(old) >= 1
+    message = failure(TOY.replace(old, new, 1))
+    assert expected in message
+    assert message.startswith("1 problem"), message
+
+
+def test_without_a_measure_there_is_no_best(failure: Failure, load: Load) -> None:
+    text = TOY.replace(WATCH, "until: {tokens: {teacher: 9}}")
+    message = failure(text)
+    assert "which round of 'rounds' is the best is not known; name the stage of a round" in message
+    load(text.replace("@best", "@last").replace("also: [numbers, answers@last, ", "also: ["))
+    fixed = TOY.replace(f"      {WATCH}\n", "").replace("again:\n    repeat", "again:\n    repeat")
+    assert "until: {watch: …} beside times:" in failure(fixed)
