@@ -40,6 +40,7 @@ def test_a_record_without_a_version_is_read_and_keeps_its_content(tmp_path: Path
         "settings_digest": None,
         "assignments": [],
         "sweep": None,
+        "loops": {},
         **FIRST,
         "stages": {"a": {**FIRST["stages"]["a"], "requests": 0, "cost": 0.0}},
     }
