@@ -146,6 +146,12 @@ class DistillSettings(BaseModel):
         """The losses that need a teacher."""
         return [loss.name for loss in self.losses.named() if loss.needs]
 
+    def comparing_tokens(self) -> list[str]:
+        """The losses that need one tokenizer on both sides."""
+        from llm_distill.distillation.losses.loss import Needs
+
+        return self.losses.needing(Needs.DISTRIBUTIONS)
+
     def debiases(self) -> bool:
         """Whether log p(boundary) is needed."""
         return self.losses.alm is not None and self.alm.debias

@@ -25,7 +25,7 @@ from llm_distill.runtime.impossible import Look, Problem
 from llm_distill.runtime.needs import Needs
 from llm_distill.runtime.plan import Decision
 from llm_distill.runtime.resolve import Resolver
-from llm_distill.runtime.unusable import unreadable, unserved
+from llm_distill.runtime.unusable import of_other_tokenizers, unreadable, unserved
 from llm_distill.runtime.writers import of_another_teacher
 from llm_distill.stage import models_of
 
@@ -112,6 +112,7 @@ def _found(
         *look.missing_disk(),
         *(look.missing_rows(rows) if counts_rows else ()),
         *unreadable(look),
+        *of_other_tokenizers(look),
     ]
     warnings = list(look.unlikely(rows)) if counts_rows else []
     warnings += of_another_teacher(pipeline, look.to_run)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from llm_distill.engines.settings import Found
-from llm_distill.errors import ModelError
+from llm_distill.errors import ConfigError, ModelError
 from llm_distill.models.readable import why_not_readable
 from llm_distill.pipeline.graph import base_model
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.impossible import Look, Problem
 from llm_distill.stage import Stage, references
+from llm_distill.stages.train_distill import TrainDistill
 from llm_distill.stages.transfer_tokenizer import TransferTokenizer
 from llm_distill.training.settings import TrainingSettings
 
@@ -41,6 +43,36 @@ def unreadable(look: Look) -> Iterator[Problem]:
         needs_template = config.prompt_format == "chat" and config.chat_template is None
         for message in why_not_readable(folder, needs_template):
             yield Problem(("models", base, "model_name_or_path"), message, ModelError)
+
+
+def of_other_tokenizers(look: Look) -> Iterator[Problem]:
+    """Losses over tokens that teacher and student do not share, as far as their files are here."""
+    from llm_distill.distillation.alignment.vocabularies import difference, refusal
+
+    for name, stage in look.stages():
+        if not isinstance(stage, TrainDistill) or stage.teacher == stage.model:
+            continue
+        losses = stage.comparing_tokens()
+        teachers = [stage.teacher] if stage.teacher else list((stage.teachers or {}).values())
+        own = _tokenizer(look, stage.model) if losses else None
+        for teacher in teachers if own is not None else ():
+            theirs = _tokenizer(look, teacher)
+            how = difference(theirs, own) if theirs is not None else None
+            if how is not None:
+                message = refusal(losses[0], teacher, stage.model, how)
+                yield Problem(("stages", name, "losses", losses[0]), message, ConfigError)
+
+
+def _tokenizer(look: Look, model: str) -> Any:
+    """Read from its file alone, within milliseconds; None where there is no such file."""
+    from tokenizers import Tokenizer
+
+    folder = look.of.folder(model)
+    file = folder / "tokenizer.json" if folder is not None else None
+    try:
+        return Tokenizer.from_file(str(file)) if file is not None and file.is_file() else None
+    except Exception:  # `unreadable` says it; the library has no class of its own
+        return None
 
 
 def served_models(pipeline: PipelineConfig, stages: Iterable[Stage]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -28,7 +29,7 @@ def test_a_clear_gain_resets_the_count_and_noise_does_not() -> None:
 def test_small_steps_in_one_direction_add_up() -> None:
     """Each is within the interval of the one before it; the fifth is beyond that of the first."""
     rounds = [_exam(n) for n in (10, 12, 13, 14, 15, 16)]
-    pairs = zip(rounds, rounds[1:], strict=False)
+    pairs = pairwise(rounds)
     small = [paired_bootstrap([*a.values()], [*b.values()]).low for a, b in pairs]
     assert all(low <= 0 for low in small)
     assert progressed(rounds).gained == 4  # 14 of 40 is beyond 10, and 16 is not beyond 14

@@ -80,7 +80,8 @@ def test_the_best_and_the_last_may_be_the_same_round(load: Load) -> None:
 
 def test_an_optional_stage_is_kept_in_each_round_that_may_be_the_best(load: Load) -> None:
     text = TOY.replace(
-        "        exam:", "        more: {stage: toy_map, rows: answers, optional: true}\n        exam:"
+        "        exam:",
+        "        more: {stage: toy_map, rows: answers, optional: true}\n        exam:",
     )
     assert "more@2" not in load(text).stages
     read = text.replace("rows: answers@last,", "rows: more@last,")

@@ -357,3 +357,38 @@ def test_an_input_that_is_known_to_be_empty(write, cli):
     assert "stages.student.rows: its input 'some' has no rows" in found.err
     allowed = "stages.student.if_no_rows=keep_model"
     assert cli("plan", file, *required, "--set", allowed).code == 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "teacher", "is_refused"),
+    [
+        ("reverse_kl", "tiny-teacher", True),
+        ("forward_kl", "tiny-student", False),
+        ("alm", "tiny-teacher", False),
+    ],
+)
+def test_a_loss_over_tokens_that_the_two_do_not_share(loss, teacher, is_refused, write, cli):
+    train = {
+        "stage": "train_distill",
+        "rows": "answers",
+        "model": "m",
+        "teacher": "t",
+        "online": True,
+        "prompt_template": "ask.jinja",
+        "losses": {loss: 1.0},
+    }
+    file = write(
+        {"answers": ASK, "trained": train}, m={}, t={"model_name_or_path": _beside(teacher)}
+    )
+    if not is_refused:
+        assert cli("plan", file).code == 0
+        return
+    message = " ".join(refused(cli, file).split())
+    assert (
+        f"stages.trained.losses.{loss}: losses.{loss} compares distributions over tokens" in message
+    )
+    assert "tokenizers of 't' and 'm' differ: the teacher's has" in message
+
+
+def _beside(name: str) -> str:
+    return str(Path(TINY).with_name(name))

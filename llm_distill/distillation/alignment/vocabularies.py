@@ -27,3 +27,11 @@ def difference(teacher: Any, student: Any) -> str | None:
                 f"token {index} is {by_id.get(index)!r} for the teacher, {token!r} for the student"
             )
     return "they have other ids"
+
+
+def refusal(loss: str, teacher: str, student: str, how: str) -> str:
+    """What is said where a loss compares tokens that are not the same. how: of `difference`."""
+    return (
+        f"losses.{loss} compares distributions over tokens, and the tokenizers of '{teacher}' and "
+        f"'{student}' differ: {how}; across tokenizers use alm"
+    )

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.distillation.alignment.encoding import RowEncoder, row_encoder
-from llm_distill.distillation.alignment.vocabularies import difference
-from llm_distill.distillation.losses.loss import Needs
+from llm_distill.distillation.alignment.vocabularies import difference, refusal
 from llm_distill.distillation.teacher.identity import scored_by
 from llm_distill.distillation.teacher.mixture import mixed_by, shares_of
 from llm_distill.distillation.teacher.online import TeacherInMemory
@@ -55,13 +54,10 @@ def _turns(stage: Any) -> dict[str, Any]:
 
 def _encoder(stage: Any, context: Context, name: str, student: RowEncoder) -> RowEncoder:
     teacher = row_encoder(context.model(name), None, **_turns(stage))
-    shared = stage.losses.needing(Needs.DISTRIBUTIONS)
+    shared = stage.comparing_tokens()
     how = difference(teacher.tokenizer, student.tokenizer) if shared else None
     if how is not None:
-        raise ConfigError(
-            f"losses.{shared[0]} compares distributions over tokens, and the tokenizers of "
-            f"'{name}' and '{stage.model}' differ: {how}; across tokenizers use alm"
-        )
+        raise ConfigError(refusal(shared[0], name, stage.model, how))
     return teacher
 
 
