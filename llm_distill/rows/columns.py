@@ -80,6 +80,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "weight_high": ("float64", "upper end of the 95 % interval of `weight`"),
     "question_ids": ("list[string]", "the questions that the row sums up"),
     "source": ("string", "the stage whose rows a mixture took it from"),
+    "round": ("int64", "the round of a `repeat` that a row in a mixture was made in"),
     "source_id": ("string", "the training question that was selected"),
     "reference_ids": ("list[string]", "the rows that were shown to the model as references"),
     "agreement": ("int64", "how many of a question's sampled answers are this one"),

@@ -1,8 +1,8 @@
 """Put the rows of several stages together, all of them or in proportions.
 
 in:  {"id": "a", "question": "…", "domain": "sums"} of `old`, {"id": "a", "question": "…"} of `new`
-out: {"id": "a-5d41402a", "question": "…", "domain": "sums", "source": "old"},
-     {"id": "a-7c9e11b3", "question": "…", "domain": null, "source": "new"}
+out: {"id": "a-5d41402a", "question": "…", "domain": "sums", "source": "old", "round": 1},
+     {"id": "a-7c9e11b3", "question": "…", "domain": null, "source": "new", "round": 2}
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 SOURCE = "source"
 """The column that says which stage a row comes from; also where parts are told apart by default."""
-NOT_CONTENT = ("id", SOURCE)
+ROUND = "round"
+"""Which round of a `repeat` made a row, where rows of rounds are mixed."""
+NOT_CONTENT = ("id", SOURCE, ROUND)
 MOST_DRAWN = 10**9
 """More is taken for a typing mistake."""
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -54,10 +56,11 @@ class Mix(Stage):
     """The rows of several stages one after the other, or `n` of them drawn part by part.
 
     A row gets the name of its stage as `source`, without a round, and null in columns that only
-    others have. Parts are the sources, or the values of the column `by`. With `weights` or
-    `weights_from` each part has its share of `n` rows (largest remainder), with `counts` its own
-    number, with `n` alone its share of all rows. A part with too few rows starts again: the copies
-    are called `id-copy-2` and so on.
+    others have; where stages of a `repeat` are among them, also the number of its round as `round`,
+    which a row keeps from mixture to mixture. Parts are the sources, or the values of the column
+    `by`. With `weights` or `weights_from` each part has its share of `n` rows (largest remainder),
+    with `counts` its own number, with `n` alone its share of all rows. A part with too few rows
+    starts again: the copies are called `id-copy-2` and so on.
 
     Which rows are drawn depends on their ids and the seed, not on their order. The same row twice
     (id and content) is one row, of the source whose name comes first; only where sources have
@@ -138,7 +141,7 @@ class Mix(Stage):
         return needed
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        found = {SOURCE}
+        found = set(self._told)
         for name in self.rows:
             columns = inputs[name]
             if columns is None:
@@ -153,8 +156,8 @@ class Mix(Stage):
         return self.n or (None if None in there else sum(filter(None, there)))
 
     def run(self, context: Context) -> RowsOutput:
-        types = union({name: context.rows(name).features for name in self.rows}, but=(SOURCE,))
-        columns = features((SOURCE,), like=types)
+        types = union({name: context.rows(name).features for name in self.rows}, but=self._told)
+        columns = features(self._told, like=types)
         there = self._read(context)
         if self._draws:
             context.drop(f"no {self.by}", sum(row.part is None for row in there if row.is_kept))
@@ -169,9 +172,19 @@ class Mix(Stage):
         self._show(context, there, times)
         return RowsOutput(self._rows(context, self._called(there, times), list(columns)), columns)
 
+    @property
+    def _told(self) -> tuple[str, ...]:
+        """The columns that say where a row comes from."""
+        return (SOURCE, ROUND) if any(map(_round, self.rows)) else (SOURCE,)
+
     def _each(self, context: Context) -> Iterator[Row]:
+        has_rounds = ROUND in self._told
         for name in self.rows:
-            yield from ({**row, SOURCE: _source(name)} for row in context.each_row(name))
+            told: Row = {SOURCE: _source(name)}
+            for row in context.each_row(name):
+                if has_rounds:
+                    told[ROUND] = row[ROUND] if row.get(ROUND) is not None else _round(name)
+                yield {**row, **told}
 
     def _read(self, context: Context) -> list[_There]:
         """Of each row what the draw needs to know."""
@@ -282,3 +295,8 @@ class Mix(Stage):
 def _source(name: str) -> str:
     """A stage's name without its round."""
     return name.partition("@")[0]
+
+
+def _round(name: str) -> int | None:
+    number = name.partition("@")[2]
+    return int(number) if number.isdecimal() else None

@@ -33,15 +33,29 @@ def ids(run: Any) -> list[str]:
 def test_all_of_them(run_stage: Run) -> None:
     a = rows("a", 2, task="t", parent_id="p")
     run = run_stage(stage("a", "b@3"), {"a": a, "b@3": rows("b", 1, domain="d", score=1)})
-    empty = {"task": None, "parent_id": None, "domain": None, "score": None}
+    empty = {"task": None, "parent_id": None, "domain": None, "score": None, "round": None}
+    last = {"id": "b0", "question": "b 0?", "domain": "d", "score": 1}
     assert run.rows == [
         *({**empty, **row, "source": "a"} for row in a),
-        {**empty, "id": "b0", "question": "b 0?", "domain": "d", "score": 1, "source": "b"},
+        {**empty, **last, "source": "b", "round": 3},
     ]
     assert run.warnings == []
     assert run.dropped == {}
     assert not stage("a", "b").is_seeded()
     assert stage("a", n=1).is_seeded()
+
+
+def test_a_row_keeps_the_round_that_made_it(run_stage: Run) -> None:
+    mixed = stage("new@3", "all@2")
+    before = [{**row, "round": number} for number, row in enumerate(rows("b", 2), start=1)]
+    run = run_stage(mixed, {"new@3": rows("a", 1), "all@2": before})
+    assert [(row["source"], row["round"]) for row in run.rows] == [
+        ("new", 3),
+        ("all", 1),
+        ("all", 2),
+    ]
+    assert "round" not in stage("a", "b").output_columns({"a": frozenset(), "b": frozenset()})
+    assert "round" in mixed.output_columns({"new@3": frozenset(), "all@2": frozenset()})
 
 
 def test_the_same_id_twice(run_stage: Run) -> None:
