@@ -1,0 +1,398 @@
+"""A teacher gives texts labels from a list with definitions.
+
+in:  {"id": "n1", "text": "The club won the cup after extra time."}
+out: {"id": "n1", "text": "The club won the cup after extra time.", "label": "sports",
+      "confidence": 0.97, "choices": ["arts", "sports"], "probabilities": [0.03, 0.97],
+      "error": null}
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from llm_distill.engines.asking_stage import AskingStage
+from llm_distill.engines.base import Completion, SamplingSettings, ScoreRequest, StructuredOutput
+from llm_distill.engines.requests import Job, make_job
+from llm_distill.errors import DataError, nearest
+from llm_distill.evaluation.results import Figure, FigureTable, shown
+from llm_distill.methods.error_budget import ErrorBudget
+from llm_distill.methods.labels import (
+    LabelEntry,
+    all_named_in,
+    as_variables,
+    cut_to,
+    likeliest,
+    likelihood_shares,
+    named_in,
+    plain,
+    read_labels,
+    shares,
+)
+from llm_distill.methods.seeds import derive_seed
+from llm_distill.methods.statistics import wilson_interval
+from llm_distill.paths import file_digests, find_resource
+from llm_distill.prompts import load_template
+from llm_distill.rows.columns import Row, features
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
+
+TEMPLATES = {False: "label/one.jinja", True: "label/several.jinja"}
+"""By whether a text may have several labels."""
+OWN = ("text", "labels", "abstain")
+"""What a template is given beside the row's columns and the constants."""
+
+
+@dataclass
+class _Told:
+    """What became of the rows. off_list: names that the teacher made up."""
+
+    labels: Counter[str] = field(default_factory=Counter)
+    unreadable: int = 0
+    abstained: int = 0
+    off_list: Counter[str] = field(default_factory=Counter)
+
+
+class Label(AskingStage):
+    """Asks a model for the label of each text, by a list of names and definitions.
+
+    How sure it is of a label comes from its likelihood (`confidence: likelihood`, one label a
+    text), or from how many of `n` answers say it (`samples`); a model's own word for it is not
+    asked for. Names of the list are compared whole, whatever their case. An answer that is not in
+    the list is none: the row has a null label and is counted.
+    """
+
+    stage: Literal["label"]
+    rows: Rows = Field(description="the stage whose rows have the texts")
+    model: Model = Field(description="the teacher")
+    labels: str = Field(
+        min_length=1,
+        description="a YAML file: a list of names, or of {name, definition, examples}",
+    )
+    text_column: str = Field("text", min_length=1, description="the column with the text")
+    max_words: int | None = Field(
+        None, ge=1, description="longer texts are cut after so many words; null: none is"
+    )
+    several: bool = Field(False, description="a text may have several labels, or none")
+    abstain: str | None = Field(
+        None, description="what the teacher answers where no label fits, such as other"
+    )
+    confidence: Literal["none", "samples", "likelihood"] = Field(
+        "none", description="where `confidence` and `probabilities` come from"
+    )
+    n: int = Field(1, ge=1, description="samples: answers that are drawn for each text")
+    constrain: bool = Field(
+        False,
+        description="nothing but a label of the list can be answered, with kind: vllm or a server "
+        "that can; other engines are asked in words",
+    )
+    template: str | None = Field(
+        None,
+        description="reads `text`, `labels` and `abstain`; null: label/one.jinja, or "
+        "label/several.jinja",
+    )
+    sampling: SamplingSettings = Field(
+        SamplingSettings(temperature=0, max_tokens=64), description="how answers are drawn"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.confidence == "samples":
+            if self.n < 2:
+                raise ValueError("confidence: samples needs n of 2 or more")
+            if self.sampling.temperature == 0:
+                raise ValueError(
+                    f"n: {self.n} at temperature 0 would be the same answer every time; set "
+                    "sampling: {temperature: …}"
+                )
+        elif self.n > 1:
+            raise ValueError("n: several answers are for confidence: samples")
+        if self.several and self.confidence == "likelihood":
+            raise ValueError(
+                "confidence: likelihood compares labels that exclude each other; with several take "
+                "samples"
+            )
+        if self.several and (self.abstain is not None or self.constrain):
+            name = "abstain" if self.abstain is not None else "constrain"
+            raise ValueError(f"{name} is for one label a text; with several a text may have none")
+        try:
+            names = [each.name for each in self.listed]
+        except DataError as error:
+            raise ValueError(f"labels: {error}") from error
+        if self.abstain is not None and plain(self.abstain) in map(plain, names):
+            raise ValueError(f"abstain: '{self.abstain}' is a label of the list")
+        return self
+
+    @cached_property
+    def listed(self) -> list[LabelEntry]:
+        """The labels of the file.
+
+        Raises:
+            DataError: it is not there or is no list of labels.
+        """
+        file = _find(self.labels)
+        try:
+            text = file.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{file} cannot be read as UTF-8 text: {error}") from error
+        return read_labels(text, str(file))
+
+    @property
+    def _names(self) -> list[str]:
+        """What can be answered."""
+        return [each.name for each in self.listed] + ([self.abstain] if self.abstain else [])
+
+    @property
+    def _template(self) -> str:
+        return self.template or TEMPLATES[self.several]
+
+    def asks(self, place: str) -> Literal["text", "likelihoods"] | None:
+        return "likelihoods" if self.confidence == "likelihood" else "text"
+
+    def source_digests(self) -> dict[str, str]:
+        return file_digests(_find(self.labels))
+
+    def most_asked(self, rows: Mapping[str, int | None]) -> Mapping[str, tuple[int, int]] | None:
+        n = rows[self.rows]
+        if n is None:
+            return None
+        if self.confidence == "likelihood":
+            return {self.model: (n * len(self._names), 0)}
+        return {self.model: (n * self.n, self.sampling.max_tokens)}
+
+    def required_columns(self) -> dict[str, set[str]]:
+        return {self.rows: {"id", self.text_column}}
+
+    def read_as_text(self) -> dict[str, set[str]]:
+        return {self.rows: {self.text_column}}
+
+    def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
+        return {self._template: self.offered(inputs[self.rows], *OWN)}
+
+    def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
+        columns = inputs[self.rows]
+        return None if columns is None else columns.union(self._added())
+
+    def is_seeded(self) -> bool:
+        return self.confidence != "likelihood" and self.sampling.temperature > 0
+
+    def _added(self) -> list[str]:
+        label = "labels" if self.several else "label"
+        return [label, "confidence", "choices", "probabilities", "error"]
+
+    def run(self, context: Context) -> RowsOutput:
+        like = context.rows(self.rows).features
+        return RowsOutput(self._rows(context), features(self._added(), like=like))
+
+    def _rows(self, context: Context) -> Iterator[Row]:
+        told = _Told()
+        n_rows = len(context.rows(self.rows))
+        if self.confidence == "likelihood":
+            budget = self.budget(n_rows * len(self._names))
+            found = self._by_likelihood(context, budget)
+        else:
+            budget = self.budget(n_rows * self.n)
+            found = self._by_answers(context, budget, told)
+        for row, given in found:
+            self._count(given, told)
+            yield {**row, **dict.fromkeys(self._added()), **given}
+        self._tell(context, told, n_rows)
+        context.metrics.update(**budget.figures())
+
+    # --- what it answers ---
+
+    def _by_answers(
+        self, context: Context, budget: ErrorBudget, told: _Told
+    ) -> Iterator[tuple[Row, Row]]:
+        total = self.n * len(context.rows(self.rows))
+        answers = self.ask(context, self.model, self._jobs(context), total, budget)
+        for row in context.each_row(self.rows):
+            said = [completion for _, completion in islice(answers, self.n)]
+            errors = [completion.error for completion in said if completion.error is not None]
+            if len(errors) == len(said):
+                yield row, {"error": errors[0]}
+            else:
+                yield row, self._read([c for c in said if c.error is None], told)
+        for _ in answers:  # lets the bar and the counts of the requests end
+            pass
+
+    def _read(self, said: list[Completion], told: _Told) -> Row:
+        return self._read_several(said, told) if self.several else self._read_one(said, told)
+
+    def _read_one(self, said: list[Completion], told: _Told) -> Row:
+        votes = []
+        for completion in said:
+            name = named_in(completion.text, self._names)
+            if name is None:
+                told.off_list[completion.text.strip()[:60] or "nothing"] += 1
+            else:
+                votes.append(name)
+        if not votes:
+            return {}
+        if self.confidence == "none":
+            return self._one(votes[0], None)
+        return self._one(None, shares(votes, self._names))
+
+    def _one(self, name: str | None, probabilities: list[float] | None) -> Row:
+        """name: as it was answered; None: the likeliest."""
+        sure = None
+        if probabilities is not None:
+            name, sure = likeliest(probabilities, self._names)
+        found: Row = {
+            "label": None if name == self.abstain else name,
+            "confidence": sure,
+            "choices": self._names,
+            "probabilities": probabilities,
+        }
+        return found
+
+    def _read_several(self, said: list[Completion], told: _Told) -> Row:
+        """A label is given where more than half of the answers name it."""
+        names = self._names
+        counts: Counter[str] = Counter()
+        for completion in said:
+            given, others = all_named_in(completion.text, names)
+            counts.update(given)
+            told.off_list.update(other[:60] for other in others)
+        probabilities = [counts[name] / len(said) for name in names]
+        given = [name for name, p in zip(names, probabilities, strict=True) if p > 0.5]
+        sure = min(max(p, 1 - p) for p in probabilities)
+        is_known = self.confidence == "samples"
+        return {
+            "labels": given,
+            "confidence": sure if is_known else None,
+            "choices": names,
+            "probabilities": probabilities if is_known else None,
+        }
+
+    def _jobs(self, context: Context) -> Iterator[Job[None]]:
+        template = load_template(self._template)
+        form = context.model(self.model).prompt_format
+        held = self.constrain and context.holds_structure(self.model)
+        choice = tuple(f"<label>{name}</label>" for name in self._names)
+        structure = StructuredOutput(choice=choice) if held else None
+        for row in context.each_row(self.rows):
+            for index in range(self.n):
+                seed = derive_seed(context.seed, self.model, row["id"], index)
+                values = self._values(row)
+                name = f"{row['id']}-{index}"
+                asked = template, values, form, self.sampling, seed, structure
+                yield make_job(name, None, *asked)[0]
+
+    def _values(self, row: Row) -> dict[str, Any]:
+        text = row[self.text_column]
+        if self.max_words is not None and text:
+            text = cut_to(text, self.max_words)
+        own = {"text": text, "labels": as_variables(self.listed), "abstain": self.abstain or False}
+        return {**self.values(row), **own}
+
+    # --- how likely it finds each ---
+
+    def _by_likelihood(self, context: Context, budget: ErrorBudget) -> Iterator[tuple[Row, Row]]:
+        names, rows = self._names, len(context.rows(self.rows))
+        waiting: list[tuple[Row, str | None]] = []
+        scores = context.score(
+            self.model, self._score_requests(context, waiting), total=rows * len(names)
+        )
+        logps: list[float] = []
+        failed: str | None = None
+        for _, score in scores:
+            yield from self._unscored(waiting, budget)
+            budget.count(score.id, score.error, False)
+            failed = failed or score.error
+            logps.append(sum(score.logprobs))
+            if len(logps) == len(names):
+                row, _ = waiting.pop(0)
+                found = self._one(None, likelihood_shares(logps)) if failed is None else {}
+                yield row, found | ({"error": failed} if failed is not None else {})
+                logps, failed = [], None
+        yield from self._unscored(waiting, budget)
+
+    def _unscored(
+        self, waiting: list[tuple[Row, str | None]], budget: ErrorBudget
+    ) -> Iterator[tuple[Row, Row]]:
+        """Rows at the head of the line of which nothing could be asked."""
+        while waiting and waiting[0][1] is not None:
+            row, error = waiting.pop(0)
+            budget.count(row["id"], error, False)
+            yield row, {"error": error}
+
+    def _score_requests(
+        self, context: Context, waiting: list[tuple[Row, str | None]]
+    ) -> Iterator[ScoreRequest]:
+        """For each row one a label; the rows wait in line for what is said of them."""
+        template = load_template(self._template)
+        form = context.model(self.model).prompt_format
+        opening = "" if form == "chat" else "\n"
+        for row in context.each_row(self.rows):
+            values = self._values(row)
+            job, _ = make_job(row["id"], None, template, values, form, self.sampling, 0)
+            waiting.append((row, job.error))
+            if job.request is not None:
+                for index, name in enumerate(self._names):
+                    text = f"{opening}<label>{name}</label>"
+                    yield ScoreRequest(f"{row['id']}-{index}", job.request.prompt, text)
+
+    # --- what is said of all of them ---
+
+    def _count(self, given: Row, told: _Told) -> None:
+        if given.get("error") is not None:
+            return
+        if self.several:
+            told.labels.update(given.get("labels") or ())
+        elif "choices" not in given:
+            told.unreadable += 1
+        elif given["label"] is None:
+            told.abstained += 1
+        else:
+            told.labels[given["label"]] += 1
+
+    def _tell(self, context: Context, told: _Told, n_rows: int) -> None:
+        names = [each.name for each in self.listed]
+        if n_rows and not told.labels:
+            raise DataError(
+                f"no row of '{self.rows}' got a label of the list: {told.unreadable} answers name "
+                f"none ({_most(told.off_list)}), {told.abstained} abstain; check the template"
+            )
+        never = [name for name in names if not told.labels[name]]
+        if never:
+            context.warn(f"no text has the label {', '.join(never)}")
+        if told.off_list:
+            context.warn(
+                f"{told.off_list.total()} answers name what is not in the list: "
+                f"{_most(told.off_list)}"
+            )
+        figures = []
+        for name in names:
+            found = wilson_interval(told.labels[name], n_rows)
+            figures.append(
+                Figure({"label": name}, found.value, found.low, found.high, n_rows, "share")
+            )
+        context.metrics.update(
+            abstained=told.abstained,
+            unreadable=told.unreadable,
+            labels=dict(told.labels.most_common()),
+            **shown(FigureTable("share of texts by label", tuple(figures))),
+        )
+
+
+def _most(off_list: Counter[str]) -> str:
+    return ", ".join(f"{name!r} {count}" for name, count in off_list.most_common(5)) or "none"
+
+
+def _find(path: str) -> Path:
+    file = find_resource(path)
+    if file is None or not file.is_file():
+        folder = find_resource(str(Path(path).parent))
+        there = folder.glob("*.y*ml") if folder is not None and folder.is_dir() else ()
+        names = [str(Path(path).parent / found.name) for found in there]
+        raise DataError(
+            f"no file '{path}'; {nearest(path, names).replace('allowed:', 'there are:')}"
+        )
+    return file

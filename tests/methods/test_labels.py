@@ -1,0 +1,106 @@
+"""Lists of labels, and what answers say of them."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from math import exp, log
+
+import pytest
+
+from llm_distill.errors import DataError
+from llm_distill.methods.labels import (
+    LabelEntry,
+    all_named_in,
+    cut_to,
+    likelihood_shares,
+    likeliest,
+    named_in,
+    plain,
+    read_labels,
+    shares,
+)
+
+NAMES = ["politics", "politics and law", "arts, culture", "C"]
+
+
+def test_a_list_of_names_or_of_definitions() -> None:
+    text = "- sports\n- {name: ' arts ', definition: Music and film, examples: [A new opera.]}\n"
+    assert read_labels(text, "x.yaml") == [
+        LabelEntry("sports"),
+        LabelEntry("arts", "Music and film", ("A new opera.",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{a: b}", "a list of two labels or more is needed"),
+        ("- a", "a list of two labels or more is needed"),
+        ("- a\n- b: [", "x.yaml is not valid YAML"),
+        ("- a\n- 3", "x.yaml, label 2: needs a name, as text (in quotes, if YAML takes it for"),
+        ("- a\n- yes", "x.yaml, label 2: needs a name, as text (in quotes, if YAML takes it for"),
+        ("- a\n- {name: b, defintion: x}", "x.yaml, label 2: unknown defintion; allowed: def"),
+        ("- a\n- {name: '...'}", "label 2: the name '...' has no letter"),
+        ("- a\n- 'b; c'", "label 2: the name 'b; c' has one of < > ; or a line break"),
+        ("- a\n- {name: b, examples: x}", "label 2: examples is a list of texts; found 'x'"),
+        ("- Arts\n- b\n- arts.", "'Arts' and 'arts.' are one name to whoever reads an answer"),
+        ("- a\n- a", "'a' and 'a' are one name"),
+    ],
+)
+def test_what_is_no_list_of_labels(text: str, says: str) -> None:
+    with pytest.raises(DataError) as error:
+        read_labels(text, "x.yaml")
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "label"),
+    [
+        ("<label>politics</label>", "politics"),
+        ("It may be <label>C</label>, but: <LABEL> Politics and  Law. </LABEL>", "politics and law"),
+        ("**politics**", "politics"),
+        ("Arts, culture.", "arts, culture"),
+        ("politics and", None),
+        ("politics and law and more", None),
+        ("it is politics", None),
+        ("<label></label>", None),
+        ("", None),
+        ("c", "C"),
+    ],
+)
+def test_a_label_is_named_whole(answer: str, label: str | None) -> None:
+    """One that another begins with is not taken for it, in whatever order the list is."""
+    assert {named_in(answer, order) for order in permutations(NAMES)} == {label}
+
+
+def test_several_labels_in_one_answer() -> None:
+    answer = "<label>c; arts, culture; sports;; C</label>"
+    assert all_named_in(answer, NAMES) == (["arts, culture", "C"], ["sports"])
+    assert all_named_in("<label></label>", NAMES) == ([], [])
+    assert all_named_in("politics\npolitics and law", NAMES) == (NAMES[:2], [])
+
+
+def test_shares_of_votes_and_of_likelihoods() -> None:
+    assert shares(["C", "politics", "C", "C"], NAMES) == [0.25, 0, 0, 0.75]
+    with pytest.raises(ValueError, match="at least one vote"):
+        shares([], NAMES)
+    logps = [-1.0, -2.5, -700.0]
+    whole = sum(map(exp, logps))
+    found = likelihood_shares(logps)
+    assert found == pytest.approx([exp(each) / whole for each in logps])
+    assert likelihood_shares([each - 5000 for each in logps]) == pytest.approx(found)
+    assert likelihood_shares([log(0.2), log(0.6)]) == pytest.approx([0.25, 0.75])
+    assert likeliest([0.4, 0.2, 0.4], ["a", "b", "c"]) == ("a", 0.4)
+
+
+def test_words_are_cut_and_white_space_kept() -> None:
+    text = "  one\n\ntwo\tthree  "
+    assert cut_to(text, 2) == "  one\n\ntwo"
+    assert cut_to(text, 3) == "  one\n\ntwo\tthree"
+    assert cut_to(text, 9) == "  one\n\ntwo\tthree"
+    assert cut_to("", 2) == ""
+
+
+def test_plain_names() -> None:
+    assert plain("`Sports`") == plain("sports.") == "sports"
+    assert plain("c++") == "c++"
