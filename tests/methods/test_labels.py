@@ -12,8 +12,8 @@ from llm_distill.methods.labels import (
     LabelEntry,
     all_named_in,
     cut_to,
-    likelihood_shares,
     likeliest,
+    likelihood_shares,
     named_in,
     plain,
     read_labels,
@@ -57,7 +57,10 @@ def test_what_is_no_list_of_labels(text: str, says: str) -> None:
     ("answer", "label"),
     [
         ("<label>politics</label>", "politics"),
-        ("It may be <label>C</label>, but: <LABEL> Politics and  Law. </LABEL>", "politics and law"),
+        (
+            "It may be <label>C</label>, but: <LABEL> Politics and  Law. </LABEL>",
+            "politics and law",
+        ),
         ("**politics**", "politics"),
         ("Arts, culture.", "arts, culture"),
         ("politics and", None),

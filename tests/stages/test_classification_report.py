@@ -1,0 +1,113 @@
+"""classification_report: tables by hand, and what cannot be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from llm_distill.errors import DataError
+from llm_distill.evaluation.results import Results
+from llm_distill.methods.classification import macro_f1, macro_f1_difference
+from llm_distill.stages.classification_report import ClassificationReport
+
+Run = Callable[..., Any]
+RIGHT = ["a", "a", "a", "b", "b", "c"]
+TEACHER = ["a", "a", "b", "b", None, "c"]
+STUDENT = ["a", "a", "a", "b", "a", "b"]
+
+
+def stage(*names: str, **settings: Any) -> ClassificationReport:
+    return ClassificationReport(stage="classification_report", rows=[*names], **settings)
+
+
+def rows(
+    labels: list[str | None], right: list[str | None] | None = None, **more: list[Any]
+) -> list[dict[str, Any]]:
+    made = [
+        {"id": f"t{i}", "label": label, "reference_answer": of}
+        for i, (label, of) in enumerate(zip(labels, right or RIGHT, strict=True))
+    ]
+    for name, values in more.items():
+        for row, value in zip(made, values, strict=True):
+            row[name] = value
+    return made
+
+
+def own(run: Any, title: str) -> list[tuple[dict[str, str], float]]:
+    (table,) = [t for t in Results.from_metrics(run.metrics).own if t.title == title]
+    return [(dict(figure.labels), figure.value) for figure in table.figures]
+
+
+def test_several_stages_over_the_same_items(run_stage: Run) -> None:
+    given = {"teacher": rows(TEACHER), "student": rows(STUDENT)[::-1]}
+    run = run_stage(stage("teacher", "student"), given)
+    assert run.rows[4] == {
+        "id": "t4-teacher",
+        "parent_id": "t4",
+        "model": "teacher",
+        "answer": None,
+        "reference_answer": "b",
+        "is_correct": False,
+    }
+    results = Results.from_metrics(run.metrics)
+    assert [(r.model, r.accuracy, r.parse_failures) for r in results.exam] == [
+        ("teacher", 4 / 6, 1),
+        ("student", 4 / 6, 0),
+    ]
+    (change,) = results.differences
+    assert (change.model, change.baseline, change.difference) == ("student", "teacher", 0)
+    macro = {of["model"]: value for of, value in own(run, "macro-F1")}
+    assert macro == {
+        "always a": pytest.approx(2 * 3 / 9 / 3),
+        "teacher": pytest.approx(macro_f1(RIGHT, TEACHER).value),
+        "student": pytest.approx(macro_f1(RIGHT, STUDENT).value),
+        "student − teacher": pytest.approx(macro_f1_difference(RIGHT, TEACHER, STUDENT).value),
+    }
+    confused = {(at["right label"], at["given"]): v for at, v in own(run, "teacher, confusions")}
+    assert confused["a", "b"] == 1
+    assert confused["b", "(none)"] == 1
+    assert len(confused) == 12
+    of_b = {at["of"]: v for at, v in own(run, "student, by label") if at["label"] == "b"}
+    assert of_b == {"precision": 0.5, "recall": 0.5, "F1": 0.5, "items": 2}
+
+
+def test_calibration_where_confidences_are_known(run_stage: Run) -> None:
+    sure = [0.9, 0.8, 0.6, 0.7, None, 0.5]
+    run = run_stage(stage("teacher"), {"teacher": rows(TEACHER, confidence=sure)})
+    ((labels, error),) = own(run, "expected calibration error")
+    assert labels == {"model": "teacher"}
+    assert error == pytest.approx((0.1 + 0.2 + 0.6 + 0.3 + 0.5) / 5)
+    assert "calibration, by confidence in %" in {
+        table.title for table in Results.from_metrics(run.metrics).own
+    }
+    plain = run_stage(stage("teacher"), {"teacher": rows(TEACHER)})
+    titles = [table.title for table in Results.from_metrics(plain.metrics).own]
+    assert titles == ["macro-F1", "teacher, by label", "teacher, confusions"]
+
+
+def test_rows_without_a_right_label_are_counted(run_stage: Run) -> None:
+    run = run_stage(stage("x"), {"x": rows(TEACHER, [*RIGHT[:5], None])})
+    assert run.dropped == {"no reference_answer": 1}
+    assert len(run.rows) == 5
+    with pytest.raises(DataError, match="no row of 'x' has a reference_answer"):
+        run_stage(stage("x"), {"x": rows(["a", "b"], [None, None])})
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (rows(TEACHER[:5], RIGHT[:5]), "'student' has no row t5, which 'teacher' has .1 such"),
+        (rows(TEACHER, [*RIGHT[:5], "a"]), "row t5 of 'student' has the right label 'a', and 'c'"),
+    ],
+)
+def test_other_items_are_refused(run_stage: Run, other: list[Any], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        run_stage(stage("teacher", "student"), {"teacher": rows(TEACHER), "student": other})
+
+
+def test_each_stage_once() -> None:
+    with pytest.raises(ValidationError, match="each stage can be named once"):
+        stage("x", "x")
