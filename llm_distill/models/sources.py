@@ -69,6 +69,8 @@ class ModelSource:
         return Path(self.path).is_dir()
 
 
+CLASSIFIES = "ForSequenceClassification"
+"""How transformers names models with one logit a class."""
 ASKS_FOR_DATE = "strftime_now"
 """What a chat template calls for the present date."""
 TEMPLATE_FILES = ("chat_template.jinja", "tokenizer_config.json")
@@ -133,7 +135,7 @@ def own_tokenizer(source: ModelSource, *, is_alone: bool = False) -> PreTrainedT
     if is_alone and source.is_local:
         check_has_tokenizer(Path(source.path))
     else:
-        _check(source)
+        check_source(source)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(
             source.path, revision=source.revision, trust_remote_code=False
@@ -168,13 +170,16 @@ def load_model(
             causal, or an adapter does not fit.
     """
     from transformers import AutoModel, AutoModelForCausalLM
-    from transformers.utils import logging as transformers_logging
 
-    _check(source)
-    transformers_logging.disable_progress_bar()  # one a file would tear ours
-    transformers_logging.disable_default_handler()  # what it reports goes into the stage's log
-    transformers_logging.enable_propagation()
+    check_source(source)
+    load_quietly()
     kind = AutoModelForCausalLM if with_head else AutoModel
+    named = getattr(_text_config(source), "architectures", None) or ()
+    if with_head and any(str(each).endswith(CLASSIFIES) for each in named):
+        raise ModelError(
+            f"model '{source.name}' ({source.path}) is a classifier, and writes nothing; ask it "
+            "with classify"
+        )
     way = attention(_text_config(source), source.attn_implementation, source.name)
     own: dict[str, Any] = {"attn_implementation": way} if way else {}
     if quantization is not None:
@@ -210,6 +215,15 @@ def load_model(
     if with_head:
         check_causal(loaded, source.name, source.path)
     return loaded
+
+
+def load_quietly() -> None:
+    """Keep transformers' bars out of the terminal; what it reports goes into the stage's log."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # one a file would tear ours
+    transformers_logging.disable_default_handler()
+    transformers_logging.enable_propagation()
 
 
 def _stay_trainable(model: Any) -> None:
@@ -370,7 +384,10 @@ def _text_config(source: ModelSource) -> Any:
     return config.get_text_config(decoder=True)
 
 
-def _check(source: ModelSource) -> None:
+def check_source(source: ModelSource) -> None:
+    """Raises:
+    ModelError: it is not there, or its files are not safe to load.
+    """
     if source.is_local:
         check_model_dir(Path(source.path))
         return

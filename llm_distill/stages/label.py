@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -21,26 +20,23 @@ from pydantic import Field, model_validator
 from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings, ScoreRequest, StructuredOutput
 from llm_distill.engines.requests import Job, make_job
-from llm_distill.errors import DataError, nearest
+from llm_distill.errors import DataError
 from llm_distill.evaluation.results import Figure, FigureTable, shown
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.labels import (
-    LabelEntry,
     all_named_in,
     as_variables,
     cut_to,
     likeliest,
     likelihood_shares,
     named_in,
-    plain,
-    read_labels,
     shares,
 )
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.statistics import wilson_interval
-from llm_distill.paths import file_digests, find_resource
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, features
+from llm_distill.rows.label_lists import LabelEntry, label_list_digests, listed_labels, plain
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 TEMPLATES = {False: "label/one.jinja", True: "label/several.jinja"}
@@ -131,17 +127,8 @@ class Label(AskingStage):
 
     @cached_property
     def listed(self) -> list[LabelEntry]:
-        """The labels of the file.
-
-        Raises:
-            DataError: it is not there or is no list of labels.
-        """
-        file = _find(self.labels)
-        try:
-            text = file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file} cannot be read as UTF-8 text: {error}") from error
-        return read_labels(text, str(file))
+        """The labels of the file."""
+        return listed_labels(self.labels)
 
     @property
     def _names(self) -> list[str]:
@@ -156,7 +143,7 @@ class Label(AskingStage):
         return "likelihoods" if self.confidence == "likelihood" else "text"
 
     def source_digests(self) -> dict[str, str]:
-        return file_digests(_find(self.labels))
+        return label_list_digests(self.labels)
 
     def most_asked(self, rows: Mapping[str, int | None]) -> Mapping[str, tuple[int, int]] | None:
         n = rows[self.rows]
@@ -384,15 +371,3 @@ class Label(AskingStage):
 
 def _most(off_list: Counter[str]) -> str:
     return ", ".join(f"{name!r} {count}" for name, count in off_list.most_common(5)) or "none"
-
-
-def _find(path: str) -> Path:
-    file = find_resource(path)
-    if file is None or not file.is_file():
-        folder = find_resource(str(Path(path).parent))
-        there = folder.glob("*.y*ml") if folder is not None and folder.is_dir() else ()
-        names = [str(Path(path).parent / found.name) for found in there]
-        raise DataError(
-            f"no file '{path}'; {nearest(path, names).replace('allowed:', 'there are:')}"
-        )
-    return file

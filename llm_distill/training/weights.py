@@ -156,6 +156,15 @@ def save_full(
     _only_safe(directory)
 
 
+def save_classifier(
+    model: Any, source: ModelSource, directory: Path, weights: Mapping[str, Any] | None = None
+) -> None:
+    """A model directory with the classes' names in its config. weights: as `save_full` takes it."""
+    model.save_pretrained(str(directory), state_dict=weights)
+    own_tokenizer(source).save_pretrained(str(directory))
+    _only_safe(directory)
+
+
 def save_adapter(
     peft_model: Any,
     source: ModelSource,

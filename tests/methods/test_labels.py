@@ -9,16 +9,14 @@ import pytest
 
 from llm_distill.errors import DataError
 from llm_distill.methods.labels import (
-    LabelEntry,
     all_named_in,
     cut_to,
     likeliest,
     likelihood_shares,
     named_in,
-    plain,
-    read_labels,
     shares,
 )
+from llm_distill.rows.label_lists import LabelEntry, plain, read_labels
 
 NAMES = ["politics", "politics and law", "arts, culture", "C"]
 

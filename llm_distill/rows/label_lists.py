@@ -1,0 +1,118 @@
+"""Lists of labels, in files that a user has written.
+
+[{name: sports, definition: "Matches, athletes, clubs"}, {name: arts, examples: [A new opera.]}]
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from llm_distill.errors import DataError, nearest
+from llm_distill.paths import file_digests, find_resource
+
+NOT_OF_A_NAME = re.compile(r"""^[\s"'`*_.,:;()\[\]-]+|[\s"'`*_.,:;()\[\]-]+$""")
+"""What models put around a label."""
+KEYS = {"name", "definition", "examples"}
+
+
+@dataclass(frozen=True)
+class LabelEntry:
+    """A label as the teacher is told of it."""
+
+    name: str
+    definition: str = ""
+    examples: tuple[str, ...] = ()
+
+
+def read_labels(text: str, place: str) -> list[LabelEntry]:
+    """Labels from YAML: names, or mappings with name, definition and examples.
+
+    Args:
+        text: The file's text.
+        place: Where it is, for messages.
+
+    Raises:
+        DataError: it is no such list, has fewer than two labels, or two of the same name.
+    """
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DataError(f"{place} is not valid YAML: {error}") from error
+    if not isinstance(raw, list) or len(raw) < 2:
+        raise DataError(
+            f"{place}: a list of two labels or more is needed: names, or {{name: …, definition: …}}"
+        )
+    labels = [_label(each, f"{place}, label {number}") for number, each in enumerate(raw, 1)]
+    seen: dict[str, str] = {}
+    for label in labels:
+        before = seen.setdefault(plain(label.name), label.name)
+        if before != label.name or sum(each.name == label.name for each in labels) > 1:
+            raise DataError(
+                f"{place}: '{before}' and '{label.name}' are one name to whoever reads an answer; "
+                "rename one"
+            )
+    return labels
+
+
+def _label(raw: Any, place: str) -> LabelEntry:
+    entry = {"name": raw} if isinstance(raw, str) else raw
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        said = " (in quotes, if YAML takes it for something else)" if raw is not None else ""
+        raise DataError(f"{place}: needs a name, as text{said}; found {raw!r}")
+    unknown = sorted(str(key) for key in entry.keys() - KEYS)
+    if unknown:
+        raise DataError(
+            f"{place}: unknown {', '.join(unknown)}; allowed: {', '.join(sorted(KEYS))}"
+        )
+    name, examples = entry["name"].strip(), entry.get("examples") or []
+    if not plain(name):
+        raise DataError(f"{place}: the name {entry['name']!r} has no letter")
+    if re.search(r"[<>\n;]", name):
+        raise DataError(f"{place}: the name {name!r} has one of < > ; or a line break")
+    if not isinstance(examples, list) or not all(isinstance(each, str) for each in examples):
+        raise DataError(f"{place}: examples is a list of texts; found {examples!r}")
+    return LabelEntry(name, str(entry.get("definition") or "").strip(), tuple(examples))
+
+
+def plain(name: str) -> str:
+    """As it is compared: case, white space, and quotes and stops around it do not matter.
+
+    >>> plain('**"Arts and  Culture".**') == plain("arts and culture")
+    True
+    """
+    return " ".join(NOT_OF_A_NAME.sub("", name).casefold().split())
+
+
+def listed_labels(path: str) -> list[LabelEntry]:
+    """The labels of a YAML file.
+
+    Raises:
+        DataError: it is not there or is no list of labels.
+    """
+    file = _find(path)
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} cannot be read as UTF-8 text: {error}") from error
+    return read_labels(text, str(file))
+
+
+def label_list_digests(path: str) -> dict[str, str]:
+    """For `Stage.source_digests`."""
+    return file_digests(_find(path))
+
+
+def _find(path: str) -> Path:
+    file = find_resource(path)
+    if file is None or not file.is_file():
+        folder = find_resource(str(Path(path).parent))
+        there = folder.glob("*.y*ml") if folder is not None and folder.is_dir() else ()
+        names = [str(Path(path).parent / found.name) for found in there]
+        hint = nearest(path, names).replace("allowed:", "there are:")
+        raise DataError(f"no file '{path}'; {hint}")
+    return file

@@ -1,0 +1,186 @@
+"""Train an encoder or a decoder to classify texts.
+
+in:  {"id": "n1", "text": "The club won the cup.", "label": "sports"}, or with `targets: soft`
+     {"id": "n1", "text": "…", "choices": ["arts", "sports"], "probabilities": [0.03, 0.97]}
+out: a model directory, with the classes' names in its config
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from llm_distill.errors import DataError
+from llm_distill.methods.class_targets import balanced_weights, hard_target, soft_target
+from llm_distill.methods.labels import likeliest
+from llm_distill.methods.seeds import derive_seed
+from llm_distill.rows.columns import Row
+from llm_distill.rows.label_lists import label_list_digests, listed_labels
+from llm_distill.rows.unusable import UnusableRowError
+from llm_distill.stage import (
+    Context,
+    Model,
+    ModelOutput,
+    Rows,
+    Stage,
+    execution_setting,
+)
+from llm_distill.training.settings import HeldOutSettings
+
+
+class TrainClassifier(HeldOutSettings, Stage):
+    """Trains a model with a classification head (transformers' Trainer), towards labels or a
+    teacher's probabilities.
+
+    The classes are those of a list (`labels`), or else those that occur, by name. With a `peft` the
+    head is trained whole, and the adapter is merged into the result, which is a whole model in any
+    case. Rows without a label, or without a weight above 0, are counted and left out; texts are cut
+    after `max_length` tokens.
+    """
+
+    output = "model"
+    always_seeded = True
+    without_effect = frozenset({"activation_offloading", "loss_type", "pad_to_multiple_of"})
+
+    stage: Literal["train_classifier"]
+    model: Model = Field(description="an encoder or a decoder, or a classifier, to start from")
+    rows: Rows = Field(description="the stage whose rows it is trained on")
+    text_column: str = Field("text", min_length=1, description="the column with the text")
+    label_column: str = Field("label", min_length=1, description="the column with the label")
+    labels: str | None = Field(
+        None, min_length=1, description="a YAML file with the classes; null: those that occur"
+    )
+    targets: Literal["hard", "soft"] = Field(
+        "hard", description="soft: the columns `choices` and `probabilities`, matched by name"
+    )
+    weight_column: str | None = Field(
+        None, description="how much a row counts in the loss, such as confidence"
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: each class counts alike, however many rows it has"
+    )
+    max_length: int = Field(512, ge=2, description="longer texts, in tokens, are cut")
+    on_collapse: Literal["stop", "warn", "ignore"] = execution_setting(
+        "ignore", "a classifier writes nothing, so it is not asked before and after"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_trained(self) -> Self:
+        if self.quantization is not None:
+            raise ValueError("quantization: the result is a whole model; leave it out")
+        if self.peft is not None and self.launch.is_sharded():
+            raise ValueError(
+                "launch.strategy: an adapter of a classifier is merged at the end, for which one "
+                "process needs all weights; take ddp, or train all weights"
+            )
+        if self.peft is not None and (self.peft.train_embeddings or self.peft.target_parameters):
+            raise ValueError("peft: train_embeddings and target_parameters are for language models")
+        if self.on_collapse != "ignore":
+            raise ValueError("on_collapse: a classifier writes nothing to be looked at")
+        return self
+
+    @model_validator(mode="after")
+    def _list_is_there(self) -> Self:
+        if self.labels is not None:
+            try:
+                listed_labels(self.labels)
+            except DataError as error:
+                raise ValueError(f"labels: {error}") from error
+        return self
+
+    def source_digests(self) -> dict[str, str]:
+        return {} if self.labels is None else label_list_digests(self.labels)
+
+    def required_columns(self) -> dict[str, set[str]]:
+        target = {self.label_column} if self.targets == "hard" else {"choices", "probabilities"}
+        columns = {"id", self.text_column, *target, *filter(None, [self.weight_column])}
+        return dict.fromkeys(self.all_rows(), columns)
+
+    def read_as_text(self) -> dict[str, set[str]]:
+        hard = {self.label_column} if self.targets == "hard" else set()
+        return {name: {self.text_column, *hard} for name in self.all_rows()}
+
+    def remedy(self, column: str) -> str | None:
+        if column in ("choices", "probabilities"):
+            return "label gives it with confidence: samples or likelihood; or set targets: hard"
+        return "label gives it; or name another (label_column)" if column == "label" else None
+
+    def run(self, context: Context) -> ModelOutput:
+        from llm_distill.models.classifiers import classifier_tokenizer, most_tokens
+        from llm_distill.training.classifier import train_and_save_classifier
+        from llm_distill.training.data import token_dataset
+        from llm_distill.training.launch import encoded_once
+
+        source = context.model(self.model)
+        tokenizer = classifier_tokenizer(source)
+        classes, balance = self._classes(context)
+        most = most_tokens(source, tokenizer, self.max_length)
+        encode = partial(self._example, tokenizer, most, classes, balance)
+
+        def encoded(name: str) -> Any:
+            return token_dataset(context.each_row(name), encode, context.drop, name)
+
+        dataset = encoded_once(lambda: encoded(self.rows), context.work_dir)
+        held_out = self.held_out(encoded, context.work_dir)
+        seed = derive_seed(context.seed, "train_classifier")
+        return train_and_save_classifier(
+            self, source, classes, dataset, held_out, tokenizer, context, seed
+        )
+
+    def _classes(self, context: Context) -> tuple[list[str], dict[str, float]]:
+        """The classes, and how much each counts."""
+        counts: Counter[str] = Counter()
+        others: Counter[str] = Counter()
+        for row in context.each_row(self.rows):
+            if self.targets == "soft" and row["choices"] and row["probabilities"]:
+                others.update(row["choices"])
+                counts[likeliest(row["probabilities"], row["choices"])[0]] += 1
+            elif self.targets == "hard" and row[self.label_column] is not None:
+                counts[row[self.label_column]] += 1
+        if self.labels is not None:
+            classes = [each.name for each in listed_labels(self.labels)]
+        else:
+            classes = sorted({*counts, *others})
+        if len(classes) < 2:
+            raise DataError(
+                f"the rows of '{self.rows}' have {len(classes)} label"
+                f"{'' if len(classes) == 1 else 's'}: {', '.join(classes) or 'none'}; a classifier "
+                "tells two or more apart"
+            )
+        empty = [name for name in classes if not counts[name]]
+        if empty:
+            context.warn(f"no row has the label {', '.join(empty)}: it is hardly ever predicted")
+        context.metrics["rows_by_class"] = {name: counts[name] for name in classes}
+        if self.class_weights == "none":
+            return classes, dict.fromkeys(classes, 1.0)
+        rows = [name for name in classes for _ in range(counts[name])]
+        return classes, dict.fromkeys(classes, 1.0) | balanced_weights(rows)
+
+    def _example(
+        self,
+        tokenizer: Any,
+        most: int,
+        classes: list[str],
+        balance: dict[str, float],
+        row: Row,
+    ) -> dict[str, Any]:
+        import numpy as np
+
+        from llm_distill.training.data import checked_weight
+
+        text = row[self.text_column]
+        if not text or not text.strip():
+            raise UnusableRowError("no text")
+        if self.targets == "hard":
+            target = hard_target(row[self.label_column], classes)
+        else:
+            target = soft_target(row["choices"], row["probabilities"], classes)
+        weight = 1.0 if self.weight_column is None else checked_weight(row[self.weight_column])
+        weight *= balance[likeliest(target, classes)[0]]
+        ids = tokenizer(text, truncation=True, max_length=most)["input_ids"]
+        if not ids:
+            raise UnusableRowError("no token")
+        return {"input_ids": ids, "target": np.asarray(target, dtype=np.float32), "weight": weight}

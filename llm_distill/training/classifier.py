@@ -1,0 +1,137 @@
+"""A classifier's trainer: cross entropy towards a share for each class, weighted by row."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import Trainer, TrainingArguments, set_seed
+
+from llm_distill.doing import doing
+from llm_distill.models.classifiers import load_classifier
+from llm_distill.stage import ModelOutput
+from llm_distill.tracking import sent
+from llm_distill.training.launch import is_main, is_sharded, use_one_device
+from llm_distill.training.loop import Guarded, out_of_memory_explained, run_trainer
+from llm_distill.training.settings import trainer_arguments
+from llm_distill.training.weights import save_classifier
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from llm_distill.models.sources import ModelSource
+    from llm_distill.stage import Context
+    from llm_distill.training.settings import TrainingSettings
+
+TARGET, WEIGHT = "target", "weight"
+
+
+class ClassifierTrainer(Guarded, Trainer):  # type: ignore[misc]
+    """Takes `input_ids` (int, [tokens]), `target` (float, [classes]) and `weight` (float) by row.
+
+    The loss of an optimizer step is Σ wᵢ H(qᵢ, pᵢ) / Σ wᵢ over its rows, with H the cross entropy
+    of the model's p from the target q: however the step is cut into batches and processes.
+    """
+
+    loss_is_scaled_for_ga = True  # it is divided by what the whole step has
+    _whole = 1.0
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        """The batches of a step, whose weights are summed here over all processes."""
+        batches, n_items = super().get_batch_samples(*args, **kwargs)
+        if batches:
+            own = [b[WEIGHT].sum() for b, n in zip(batches, self.own_rows, strict=True) if n]
+            total = torch.stack(own).sum() if own else torch.zeros((), dtype=torch.float64)
+            self._whole = self.accelerator.reduce(total.to(self.args.device), "sum").item()
+        return batches, n_items
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """A batch's share of the loss of its step."""
+        targets, weights = inputs.pop(TARGET), inputs.pop(WEIGHT)
+        logps = model(**inputs).logits.float().log_softmax(-1)
+        losses = -(targets * logps).sum(-1) * weights.to(logps.dtype)
+        share = losses.sum() / self._whole * bool(self.rows_here)
+        # DDP takes the mean of the processes' gradients, and this is a share of a sum.
+        return torch.as_tensor(share * self.accelerator.num_processes)
+
+
+def collate(rows: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """Rows as a batch, padded on the right."""
+    longest = max(len(row["input_ids"]) for row in rows)
+    ids = torch.full((len(rows), longest), pad_token_id)
+    mask = torch.zeros_like(ids)
+    for index, row in enumerate(rows):
+        n = len(row["input_ids"])
+        ids[index, :n] = torch.as_tensor(np.asarray(row["input_ids"]))
+        mask[index, :n] = 1
+    batch = {"input_ids": ids, "attention_mask": mask}
+    if TARGET in rows[0]:
+        targets = np.asarray([row[TARGET] for row in rows], dtype=np.float32)
+        weights = [float(row[WEIGHT]) for row in rows]
+        batch[TARGET] = torch.as_tensor(targets)
+        batch[WEIGHT] = torch.tensor(weights, dtype=torch.float64)
+    return batch
+
+
+def train_and_save_classifier(
+    settings: TrainingSettings,
+    source: ModelSource,
+    classes: Sequence[str],
+    dataset: Dataset,
+    held_out: Dataset | None,
+    tokenizer: Any,
+    context: Context,
+    seed: int,
+) -> ModelOutput:
+    """Train `source` with a head for these classes; the whole model lies in `work_dir/model` then.
+
+    Raises:
+        ModelError: see `load_classifier`, `run_trainer` and `out_of_memory_explained`.
+    """
+    with out_of_memory_explained(settings), sent(settings.report_to, context.tracked):
+        use_one_device()
+        given = trainer_arguments(settings, context, seed)
+        known = {field.name for field in dataclasses.fields(TrainingArguments)}
+        arguments = {name: value for name, value in given.items() if name in known}
+        set_seed(seed)  # the head begins at random
+        model = load_classifier(source, classes)
+        model.config.pad_token_id = tokenizer.pad_token_id
+        if settings.peft is not None:
+            model = _with_adapter(model, settings)
+        trainer = ClassifierTrainer(
+            model=model,
+            args=TrainingArguments(**arguments, remove_unused_columns=False),
+            train_dataset=dataset,
+            eval_dataset=held_out,
+            data_collator=partial(collate, pad_token_id=tokenizer.pad_token_id),
+            processing_class=tokenizer,
+        )
+        n_tokens = sum(len(chunk.flatten()) for chunk in dataset.data.column("input_ids").chunks)
+        context.metrics.update(n_rows=len(dataset), n_tokens=n_tokens, classes=list(classes))
+        run_trainer(trainer, context)
+        whole = trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded() else None
+        if is_main():
+            trained = trainer.accelerator.unwrap_model(trainer.model)
+            if settings.peft is not None:
+                trained = trained.merge_and_unload()
+            with doing("save the model"):
+                save_classifier(trained, source, context.work_dir / "model", whole)
+    return ModelOutput(context.work_dir / "model")
+
+
+def _with_adapter(model: Any, settings: TrainingSettings) -> Any:
+    """LoRA on the layers below the head, which is trained whole."""
+    from peft import LoraConfig, get_peft_model
+
+    assert settings.peft is not None
+    values = settings.peft.model_dump(exclude={"train_embeddings", "target_parameters"})
+    values["modules_to_save"] = list(values["modules_to_save"]) or None
+    if not isinstance(values["target_modules"], str):
+        values["target_modules"] = list(values["target_modules"])
+    return get_peft_model(model, LoraConfig(task_type="SEQ_CLS", **values))
