@@ -23,8 +23,9 @@ class Select(Stage):
     """Keeps n rows in total, or n for each value of a column, in their order.
 
     Rows with a null in one of `drop_where_null` are dropped first; with `highest`, so are those
-    without a score (null, NaN). Of equal scores, which may be of any unit and sign, a random row
-    wins. Too few rows are a warning, or an error if `strict`.
+    without a score (null, NaN), and with `at_least` those with a lower one. Of equal scores, which
+    may be of any unit and sign, a random row wins. Too few rows are a warning, or an error if
+    `strict`.
     """
 
     rows_may_be_empty = True
@@ -35,6 +36,9 @@ class Select(Stage):
     per: str | None = Field(None, description="a column; n rows for each of its values")
     order: Literal["first", "random", "highest"] = Field("first", description="which rows to keep")
     by: str = Field("score", description="with `highest`: the column to rank by")
+    at_least: float | None = later_setting(
+        None, "rows whose `by` is lower, or null, are dropped first, whatever the order"
+    )
     strict: bool = Field(False, description="fewer than n rows is an error, not a warning")
     min_share: float = later_setting(
         0.1,
@@ -57,9 +61,13 @@ class Select(Stage):
         return [("n", self.rows, self.n)] if self.strict else []
 
     def required_columns(self) -> dict[str, set[str]]:
-        ranked = {self.by} if self.order == "highest" else set()
+        ranked = {self.by} if self._reads_scores else set()
         grouped = {self.per} if self.per else set()
         return {self.rows: {"id", *ranked, *grouped, *self.drop_where_null}}
+
+    @property
+    def _reads_scores(self) -> bool:
+        return self.order == "highest" or self.at_least is not None
 
     def is_seeded(self) -> bool:
         return self.order != "first"
@@ -85,13 +93,18 @@ class Select(Stage):
     def _without_nulls(self, rows: Any, context: Context) -> list[int]:
         """Places of the rows with every column that they need; ranked ones need a score."""
         left = list(range(len(rows)))
-        ranked = (self.by,) if self.order == "highest" else ()
+        ranked = (self.by,) if self._reads_scores else ()
         for column in dict.fromkeys((*self.drop_where_null, *ranked)):
             values = self._scores(rows) if column in ranked else list(rows[column])
             whole = [index for index in left if values[index] is not None]
             context.drop(f"no {column}", len(left) - len(whole))
             left = whole
-        return left
+        if self.at_least is None:
+            return left
+        scores = self._scores(rows)
+        high = [index for index in left if (scores[index] or 0.0) >= self.at_least]
+        context.drop(f"{self.by} below {self.at_least:g}", len(left) - len(high))
+        return high
 
     def _scores(self, rows: Any) -> list[float | None]:
         pairs = zip(rows["id"], rows[self.by], strict=True)

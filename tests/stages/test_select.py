@@ -41,6 +41,15 @@ def test_highest_by_score(run_stage: Run) -> None:
     assert kept(run_stage(stage(n=6, order="highest"), {"rows": rows()})) == [0, 2, 3, 4, 6, 7]
 
 
+def test_only_rows_with_a_score_that_is_high_enough(run_stage: Run) -> None:
+    run = run_stage(stage(n=9, at_least=0.5), {"rows": rows()})
+    assert kept(run) == [2, 3, 4, 7]
+    assert run.dropped == {"no score": 2, "score below 0.5": 2}
+    best = run_stage(stage(n=1, per="task", order="highest", at_least=0.6), {"rows": rows()})
+    assert len(kept(best)) == 2
+    assert 7 in kept(best)
+
+
 def test_what_has_no_score_is_never_the_highest(run_stage: Run) -> None:
     run = run_stage(stage(n=7, order="highest"), {"rows": rows()})
     assert kept(run) == [0, 2, 3, 4, 6, 7]
