@@ -43,6 +43,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "evaluate": {"rows": "d", "models": ["m"], "template": TEMPLATE},
     "evaluate_lm_eval": {"models": ["m"], "tasks": ["x"]},
     "find_missing_skills": {"rows": "d", "skills": "e", "model": "m", "template": TEMPLATE},
+    "gate": {"exams": ["d"], "model": "m", "than": "n"},
     "generate": {"rows": "d", "model": "m", "template": TEMPLATE},
     "label_skills": {"rows": "d", "skills": "e", "model": "m", "template": TEMPLATE},
     "load_dataset": {"path": "data/word_problems"},
