@@ -49,7 +49,9 @@ GOOD: dict[str, dict[str, Any]] = {
     "load_dataset": {"path": "data/word_problems"},
     "merge_adapter": {"model": "m"},
     "mix": {"rows": ["d", "e"]},
+    "mixture_reweight": {"rows": "d"},
     "parse": {"rows": "d", "tags": {"answer": "ans"}},
+    "perplexity_gap": {"student_scores": "d", "teacher_scores": "e"},
     "push_to_hub": {"rows": "d", "repo_id": "a/b"},
     "score_gradient_similarity": {"rows": "d", "reference": "e", "model": "m", "warm_up": "e"},
     "revise_examples": {
