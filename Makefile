@@ -90,6 +90,7 @@ chat-templates: setup
 # Build the bundled data and models again from nothing, then check their figures.
 world: setup
 	$(BIN)/python scripts/make_word_problems.py
+	$(BIN)/python scripts/make_word_domains.py
 	$(BIN)/python scripts/train_tiny_models.py teacher
 	$(BIN)/python scripts/train_tiny_models.py student
 	$(BIN)/python scripts/check_world.py

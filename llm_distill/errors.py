@@ -26,6 +26,7 @@ EXIT_CODES = {
     5: "the workspace: not writable, full, damaged, or without what is needed",
     6: "the budget: the next request could cost more than --max-cost leaves",
     7: "the Hub: no token, refused, or out of reach",
+    8: "a gate: a model is not good enough to go on with",
     130: "stopped by Ctrl-C, by SIGTERM, or because the terminal was closed",
 }
 
@@ -81,6 +82,12 @@ class HubError(LLMDistillError):
     """The Hub refuses a push, or cannot be reached. What has been uploaded stays there."""
 
     exit_code = 7
+
+
+class GateError(LLMDistillError):
+    """A stage `gate` does not let a model pass. What was measured is in the message."""
+
+    exit_code = 8
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -29,7 +29,7 @@ from llm_distill.distillation.settings import DistillSettings
 from llm_distill.errors import DataError
 from llm_distill.rows.columns import Row
 from llm_distill.rows.unusable import UnusableRowError
-from llm_distill.training.data import NO_LOSS, token_dataset
+from llm_distill.training.data import NO_LOSS, Encode, token_dataset
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -150,8 +150,11 @@ def prepared(
     drop: Callable[[str], None],
     name: str,
     max_dropped: float,
+    encode: Encode | None = None,
 ) -> Dataset:
     """The training dataset, as numpy arrays.
+
+    encode: in place of the preparation's own, around which it is put.
 
     Raises:
         DataError: no row is left, the texts of too many differ, or the scores do not fit the rows.
@@ -162,7 +165,7 @@ def prepared(
         drop(reason)
 
     try:
-        dataset = token_dataset(rows, preparation.encode, counted, name)
+        dataset = token_dataset(rows, encode or preparation.encode, counted, name)
     except DataError as error:
         preparation.report.check(max_dropped, name)
         examples = preparation.report.examples

@@ -45,7 +45,9 @@ class Reading:
         preparation = self._preparation(name)
         by_teacher = _by_teacher(name, preparation, self.readers.several)
         rows = context.each_row(name)
-        dataset = prepared(rows, by_teacher or preparation, context.drop, name, stage.max_dropped)
+        reads = by_teacher or preparation
+        encode = stage.with_sample_weight(reads.encode, name)
+        dataset = prepared(rows, reads, context.drop, name, stage.max_dropped, encode)
         if stage.rollouts is None:  # else this student writes them, in each step
             read = [preparation, *(by_teacher.preparations.values() if by_teacher else ())]
             n_unknown = sum(one.n_unknown for one in read)

@@ -26,6 +26,9 @@ GATES: Mapping[str, Any] = {
     "max_error_rate": 1.0,
     "minimum": {},
     "min_count": 1,
+    **dict.fromkeys(
+        ("weights", "weights_from", "counts")
+    ),  # parts of a mixture: some are not there
 }
 """Settings that stop a run where there is too little."""
 

@@ -29,24 +29,32 @@ VOCABULARIES = (900, 600)
 END = "<|end|>"
 
 
-def entry(own: Mapping[str, Any], folder: Path, index: int) -> dict[str, Any]:
+def entry(
+    own: Mapping[str, Any], folder: Path, index: int, *, one_tokenizer: bool = False
+) -> dict[str, Any]:
     """The entry under `models:` of a model that is asked and trained.
+
+    one_tokenizer: all models of the file have the same.
 
     Raises:
         OSError: its folder cannot be written.
     """
-    place = str(make(folder, min(index, 1)))
+    place = str(make(folder, min(index, 1), one_tokenizer=one_tokenizer))
     prompt_format = own.get("prompt_format", "chat")
     engine = {"kind": "scripted", "function": ANSWERS}
     return {"model_name_or_path": place, "prompt_format": prompt_format, "engine": engine}
 
 
-def make(folder: Path, index: int) -> Path:
-    """A Llama of one layer with random weights and a tokenizer for the texts of a rehearsal."""
+def make(folder: Path, index: int, *, one_tokenizer: bool = False) -> Path:
+    """A Llama of one layer with random weights and a tokenizer for the texts of a rehearsal.
+
+    one_tokenizer: that of the first, whichever model it is.
+    """
     from transformers import LlamaForCausalLM
 
-    place = folder / f"model{index}"
-    return place if _is_there(place) else _save(place, LlamaForCausalLM, index, VOCABULARIES[index])
+    size = VOCABULARIES[0 if one_tokenizer else index]
+    place = folder / (f"model{index}-{size}" if one_tokenizer and index else f"model{index}")
+    return place if _is_there(place) else _save(place, LlamaForCausalLM, index, size)
 
 
 def make_reward(folder: Path, form: Mapping[str, Any]) -> Path:

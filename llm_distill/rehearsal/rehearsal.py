@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from llm_distill.distillation.losses.loss import Needs
 from llm_distill.errors import ConfigError, LLMDistillError
 from llm_distill.pipeline.graph import base_model, dependants
 from llm_distill.pipeline.schema import PipelineConfig
@@ -20,6 +21,7 @@ from llm_distill.rehearsal import datasets, models
 from llm_distill.rehearsal.columns import needed_columns
 from llm_distill.stage import Stage, references
 from llm_distill.stages.load_dataset import LoadDataset
+from llm_distill.stages.train_distill import TrainDistill
 
 NEED_THE_HUB = ("evaluate_lm_eval",)
 DEVICES = ("launch", "bf16", "quantization", "gradient_checkpointing", "report_to")
@@ -49,10 +51,12 @@ def write_rehearsal(
     if not values["stages"]:
         raise ConfigError(f"{pipeline.source}: every stage needs the Hub; nothing to rehearse")
     given = values.get("models") or {}
-    values["models"] = {
-        name: models.entry(own, folder, index) for index, (name, own) in enumerate(given.items())
-    }
     needed, checked = needed_columns(pipeline), _by_name(pipeline)
+    one = any(map(_compares_tokens, checked.values()))
+    values["models"] = {
+        name: models.entry(own, folder, index, one_tokenizer=one)
+        for index, (name, own) in enumerate(given.items())
+    }
     for name, own in each_stage(values["stages"]):
         stage = checked[name]
         if isinstance(stage, LoadDataset):
@@ -139,6 +143,11 @@ def _replace_models(
             entries[base_model(target, pipeline.stages)].pop("engine", None)
 
 
+def _compares_tokens(stage: Stage) -> bool:
+    """Whether teacher and student need the same tokenizer."""
+    return isinstance(stage, TrainDistill) and bool(stage.losses.needing(Needs.DISTRIBUTIONS))
+
+
 def _replace_devices(stage: Stage, own: dict[str, Any]) -> None:
     """A step's rows in one pass of one process: they are as many. A random model has no habits."""
     for setting in DEVICES:
@@ -153,6 +162,8 @@ def _replace_devices(stage: Stage, own: dict[str, Any]) -> None:
     own.update(dict.fromkeys(GUARDS.intersection(type(stage).model_fields)))
     if isinstance(own.get("judge"), dict):
         own["judge"].pop("labelled", None)  # a stand-in agrees with nobody
+    if stage.stage == "gate":
+        own.update(require="not_worse", tolerance=0.999)  # nor is one better than another
 
 
 def _plain(value: Any) -> Any:

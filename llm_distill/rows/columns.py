@@ -79,6 +79,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "missing_skills": ("list[string]", "the skills that a student has to strengthen"),
     "skill": ("string", "the one skill that the row is about"),
     "count": ("int64", "how often"),
+    "weights": ("list[float64]", "a domain's shares of the mixtures so far"),
     "weight_low": ("float64", "lower end of the 95 % interval of `weight`"),
     "weight_high": ("float64", "upper end of the 95 % interval of `weight`"),
     "question_ids": ("list[string]", "the questions that the row sums up"),

@@ -21,7 +21,7 @@ from llm_distill.distillation.teachers import Teachers, Weights, check_mixture
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Model, ModelOutput, Rows, Stage, later_setting
-from llm_distill.training.settings import HeldOutSettings
+from llm_distill.training.settings import SampledSettings
 
 if TYPE_CHECKING:
     from llm_distill.models.sources import ModelSource
@@ -37,7 +37,7 @@ REMEDIES = {
 }
 
 
-class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
+class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
     """Distillation by approximate likelihood matching (ALM, arXiv 2503.20083), and other losses.
 
     `alm` matches the student's likelihoods of pieces of text to the teacher's, even if their
@@ -167,7 +167,8 @@ class TrainDistill(HeldOutSettings, RowText, DistillSettings, Stage):
             columns |= SCORED
             columns |= {"teacher_log_pbs"} if self.debiases() else set()
             columns |= TOP if self.losses.needing(Needs.DISTRIBUTIONS) else set()
-        return {**dict.fromkeys(self.all_rows(), columns), self.rows: columns - self._unread()}
+        own = (columns - self._unread()) | self.sampled().get(self.rows, set())
+        return {**dict.fromkeys(self.all_rows(), columns), self.rows: own}
 
     def _unread(self) -> set[str]:
         """Columns that rows do not need, where the student answers them all itself."""

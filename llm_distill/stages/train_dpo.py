@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Context, Model, ModelOutput, Rows, Stage, later_setting
-from llm_distill.training.settings import PreferenceSettings
+from llm_distill.training.settings import PreferenceSettings, SampledSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,7 +44,7 @@ OF_A_PASS = frozenset({"aot", "aot_unpaired", "sft"})
 """Losses that sort the rows of a forward pass, or are a mean over its tokens."""
 
 
-class TrainDpo(PreferenceSettings, Stage):
+class TrainDpo(SampledSettings, PreferenceSettings, Stage):
     """Direct preference optimisation (TRL's DPOTrainer, arXiv 2305.18290).
 
     Equation 7: the mean of -log sigmoid(beta * (log p(chosen) / q(chosen) -
@@ -93,7 +93,8 @@ class TrainDpo(PreferenceSettings, Stage):
 
     def required_columns(self) -> dict[str, set[str]]:
         columns = {"id", "prompt", "chosen", "rejected"}
-        return dict.fromkeys(self.all_rows(), columns)
+        needed = dict.fromkeys(self.all_rows(), columns)
+        return {name: needed[name] | self.sampled().get(name, set()) for name in needed}
 
     def run(self, context: Context) -> ModelOutput:
         from llm_distill.training.data import dpo_example, token_dataset
@@ -108,7 +109,8 @@ class TrainDpo(PreferenceSettings, Stage):
             return dpo_example(encoder, row)
 
         def encoded(name: str) -> Dataset:
-            return token_dataset(context.rows(name), encode, context.drop, name)
+            of_row = self.with_sample_weight(encode, name)
+            return token_dataset(context.rows(name), of_row, context.drop, name)
 
         dataset = encoded_once(lambda: encoded(self.rows), context.work_dir)
         held_out = self.held_out(encoded, context.work_dir)

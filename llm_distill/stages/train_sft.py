@@ -26,7 +26,7 @@ from llm_distill.stage import (
     execution_setting,
     later_setting,
 )
-from llm_distill.training.settings import HeldOutSettings
+from llm_distill.training.settings import SampledSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from llm_distill.training.encoder import PairEncoder
 
 
-class TrainSft(HeldOutSettings, AnsweredRow, Stage):
+class TrainSft(SampledSettings, AnsweredRow, Stage):
     """Supervised fine-tuning (TRL's SFTTrainer), with the loss on what the assistant says only.
 
     A row is a prompt with a completion, or a conversation. The prompt is a column (text or turns),
@@ -76,16 +76,19 @@ class TrainSft(HeldOutSettings, AnsweredRow, Stage):
                 f"trainer_arguments: {', '.join(sorted(other))} does not go with weight_column, "
                 "which weighs the plain cross entropy"
             )
-        if self.packing and self.weight_column is not None:
-            raise ValueError(
-                "packing: a pack has no weight of its own, so it does not go with weight_column; "
-                "padding_free does"
-            )
+        if self.packing:
+            for name in ("weight_column", "sample_weight_column"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"packing: a pack has no weight of its own, so it does not go with {name}; "
+                        "padding_free does"
+                    )
         return self
 
     def required_columns(self) -> dict[str, set[str]]:
         columns = {"id", *self.text_columns(), *filter(None, [self.weight_column])}
-        return dict.fromkeys(self.all_rows(), columns)
+        needed = dict.fromkeys(self.all_rows(), columns)
+        return {name: needed[name] | self.sampled().get(name, set()) for name in needed}
 
     def read_as_text(self) -> dict[str, set[str]]:
         if self.messages_column is not None:
@@ -120,7 +123,8 @@ class TrainSft(HeldOutSettings, AnsweredRow, Stage):
             return [{**example, "weight": weight} for example in examples]
 
         def encoded(name: str) -> Dataset:
-            tokens = token_dataset(context.rows(name), encode, context.drop, name)
+            of_row = self.with_sample_weight(encode, name)
+            tokens = token_dataset(context.rows(name), of_row, context.drop, name)
             if not self.packing:
                 return tokens
             from llm_distill.training.packing import packed

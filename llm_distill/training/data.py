@@ -28,6 +28,12 @@ Labelled = list[tuple[str, bool, int]]
 """An example to be looked at: its text, cut where the loss begins and ends; whether the piece is in
 the loss, and its number of tokens."""
 
+Encode = Callable[[Row], Mapping[str, Any] | Sequence[Mapping[str, Any]]]
+"""What is made of a row: an example, or several."""
+
+SAMPLE_WEIGHT = "sample_weight"
+"""The column of examples that says how often each is drawn, against the others."""
+
 NO_LOSS = -100
 """The label that torch's cross entropy leaves out."""
 
@@ -54,7 +60,7 @@ def labelled_sft(encoder: PairEncoder, example: Mapping[str, Sequence[int]]) -> 
 
 
 def checked_weight(value: object) -> float:
-    """How much a row counts in the loss.
+    """How much a row counts in the loss, or how often it is drawn.
 
     Raises:
         UnusableRowError: it is not a finite number above 0; with 0 the row does not count.
@@ -68,6 +74,22 @@ def checked_weight(value: object) -> float:
     if value == 0:
         raise UnusableRowError("weight is 0")
     return float(value)
+
+
+def with_sample_weight(encode: Encode, column: str) -> Encode:
+    """`encode` with the row's weight in each example.
+
+    Raises (when it is called):
+        UnusableRowError: as `checked_weight`; with 0 the row is never drawn.
+    """
+
+    def weighted(row: Row) -> list[Mapping[str, Any]]:
+        examples = encode(row)  # first: it may number the rows that it has seen
+        weight = checked_weight(row[column])
+        several = [examples] if isinstance(examples, Mapping) else examples
+        return [{**example, SAMPLE_WEIGHT: weight} for example in several]
+
+    return weighted
 
 
 def sft_examples(turns: Sequence[EncodedTurn]) -> list[dict[str, list[int]]]:
@@ -138,7 +160,7 @@ MOST_ALTERED = 0.1
 
 def token_dataset(
     rows: Iterable[Row],
-    encode: Callable[[Row], Mapping[str, Any] | Sequence[Mapping[str, Any]]],
+    encode: Encode,
     drop: Callable[[str], None],
     name: str,
 ) -> Dataset:

@@ -23,10 +23,11 @@ from llm_distill.evaluation.results import shown
 from llm_distill.models.limits import n_rows
 from llm_distill.models.memory import is_out_of_memory
 from llm_distill.training.checkpoints import last_whole, seal
+from llm_distill.training.data import SAMPLE_WEIGHT
 from llm_distill.training.held_out import HeldOut
 from llm_distill.training.launch import is_main
 from llm_distill.training.moved import before_and_after, table, warning
-from llm_distill.training.steps import SharedBatches, Shares, StepRows
+from llm_distill.training.steps import SharedBatches, Shares, StepRows, WeightedOrder
 
 if TYPE_CHECKING:
     from llm_distill.stage import Context, Progress
@@ -78,6 +79,15 @@ class Guarded(HeldOut):
             plugin.mixed_precision_policy = replace(
                 policy, reduce_dtype=torch.float32, output_dtype=None
             )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Rows by their weights, where they have any."""
+        trainer: Any = self
+        own = trainer.train_dataset  # with the columns that no batch has
+        if SAMPLE_WEIGHT not in own.column_names:
+            return super()._get_train_sampler(train_dataset)  # type: ignore[misc]
+        weights = own.with_format(None)[SAMPLE_WEIGHT]
+        return WeightedOrder(list(weights), trainer.args.data_seed)
 
     def get_train_dataloader(self) -> Any:
         """The batches of this process."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from llm_distill.stage import Context
+    from llm_distill.training.data import Encode
 
 
 class LoraSettings(BaseModel):
@@ -342,6 +343,38 @@ class HeldOutSettings(LaunchedSettings):
                 "save_steps": self.eval_steps,
             }
         return found
+
+
+class SampledSettings(HeldOutSettings):
+    """Of a training whose rows may be drawn in proportion to a weight."""
+
+    sample_weight_column: str | None = later_setting(
+        None,
+        "rows are drawn with replacement, in proportion to this column, as many in each epoch as "
+        "there are; a row of weight 0 never is. null: each row once an epoch",
+    )
+
+    @model_validator(mode="after")
+    def _one_says_in_which_order(self) -> Self:
+        if self.sample_weight_column and "train_sampling_strategy" in self.trainer_arguments:
+            raise ValueError(
+                "trainer_arguments: train_sampling_strategy and sample_weight_column both say in "
+                "which order rows come; leave one of them out"
+            )
+        return self
+
+    def sampled(self) -> dict[str, set[str]]:
+        """By stage, the column that its rows need for it."""
+        rows: str = getattr(self, "rows")  # noqa: B009
+        return {rows: {self.sample_weight_column}} if self.sample_weight_column else {}
+
+    def with_sample_weight(self, encode: Encode, name: str) -> Encode:
+        """`encode`, which also gives each example of the rows that are trained the row's weight."""
+        from llm_distill.training.data import with_sample_weight
+
+        if self.sample_weight_column is None or name != getattr(self, "rows"):  # noqa: B009
+            return encode
+        return with_sample_weight(encode, self.sample_weight_column)
 
 
 class PreferenceSettings(HeldOutSettings, ThoughtSettings):

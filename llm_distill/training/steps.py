@@ -12,7 +12,7 @@ and so trains something else than one process does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -110,6 +110,36 @@ class Shares:
             begin = start + rank * each + min(rank, more)
             found.append(range(begin, begin + each + (rank < more)))
         return found
+
+
+class WeightedOrder:
+    """Rows drawn with replacement in proportion to their weights, as many an epoch as there are.
+
+    An epoch's draws depend on the seed and the epoch alone: they are the same on any number of
+    processes, and after a resume. accelerate sets the epoch of any sampler.
+
+    weights: of the rows, above 0; only their ratios matter.
+    """
+
+    def __init__(self, weights: Sequence[float], seed: int) -> None:
+        import numpy as np
+
+        scaled = np.asarray(weights, dtype=np.float64) / max(weights)
+        self._ends = np.cumsum(scaled)
+        self._seed, self._epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __iter__(self) -> Iterator[int]:
+        import numpy as np
+
+        random = np.random.default_rng((self._seed, self._epoch))
+        drawn = random.random(len(self)) * self._ends[-1]
+        yield from np.searchsorted(self._ends, drawn, side="right").tolist()
 
 
 class SharedBatches:

@@ -93,7 +93,8 @@ def test_artes_traps_in_the_shipped_files(file: str, profile: str | None) -> Non
 def scoring_of(name: str, stages: dict[str, Any]) -> Any:
     """The stage that scored these rows, on the way back through what their rows come from."""
     while name in stages and stages[name].stage != "score_likelihood":
-        name = getattr(stages[name], "rows", "")
+        rows = getattr(stages[name], "rows", "")
+        name = rows if isinstance(rows, str) else rows[0]  # of a mixture
     return stages.get(name)
 
 
@@ -144,3 +145,24 @@ def test_alm_and_its_controls_differ_in_their_loss_only(file: str) -> None:
     }
     exam = stages["exam"].model_dump(exclude={"models"})
     assert stages["controls"].model_dump(exclude={"models"}) == exam
+
+
+def test_ddk_and_its_controls_differ_in_shares_and_loss_only() -> None:
+    stages: dict[str, Any] = dict(load_pipeline("pipelines/ddk_controls.yaml").stages)
+    guesses: dict[str, Any] = dict(load_pipeline("pipelines/ddk_guesses.yaml").stages)
+    own = {"rows", "model", "losses"}
+    for number in (1, 2, 3):
+        ddk = stages[f"taught@{number}"]
+        for name in ("equal_kd", "equal_ce", "oracle", "by_loss"):
+            other = stages[f"{name}@{number}"]
+            assert ddk.model_dump(exclude=own) == other.model_dump(exclude=own), name
+            assert (ddk.losses == other.losses) == (name != "equal_ce")
+            assert other.model == ("started" if number == 1 else f"{name}@{number - 1}")
+            assert stages[ddk.rows].n == stages[other.rows].n == 128
+        kept = {"rows", "model"}
+        for of in (stages, guesses):
+            by_loss = of[f"by_loss@{number}"].model_dump(exclude=kept)
+            assert by_loss == of[f"taught@{number}"].model_dump(exclude=kept)
+    last = ["shares_ce_1", "shares_ce_2", "shares_ce"]
+    assert [stages[name].rows for name in last] == ["drawn@1", "drawn@2", "drawn@3"]
+    assert [stages[name].model for name in last] == ["started", *last[:2]]

@@ -16,6 +16,7 @@ from llm_distill.errors import ConfigError
 from llm_distill.paths import bundled_root
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.rehearsal.answers import answer
+from llm_distill.rehearsal.columns import needed_columns
 from llm_distill.rehearsal.datasets import of_the_hub, rows_of
 from llm_distill.rehearsal.questions import another_like, question, right_answer
 from llm_distill.rehearsal.rehearsal import write_rehearsal
@@ -225,3 +226,40 @@ def test_an_answer_has_the_form_that_is_asked_for() -> None:
     form = StructuredOutput(json_schema={"properties": {"reason": {}, "answer": {}}})
     structured = answer(Request("1", asked, SamplingSettings(), 3, structure=form))
     assert json.loads(structured).keys() == {"reason", "answer"}
+
+
+ONE_TOKENIZER = """
+name: one
+models:
+  teacher: {model_name_or_path: somebody/Teacher-14B}
+  student: {model_name_or_path: somebody/Student-2B}
+stages:
+  texts: {stage: load_dataset, path: somebody/texts, required: [text]}
+  more: {stage: mix, rows: [texts], n: 3}
+  taught:
+    stage: train_distill
+    model: student
+    teacher: teacher
+    online: true
+    rows: more
+    text_column: text
+    losses: {LOSSES}
+  exam: {stage: evaluate, rows: texts, models: [student, taught], template: arte/exam.jinja}
+  ship: {stage: gate, exams: [exam], model: taught, than: student, require: better}
+"""
+
+
+@pytest.mark.parametrize(("losses", "n"), [("sft: 1, forward_kl: 0.2", 1), ("alm: 1", 2)])
+def test_models_whose_distributions_are_compared_have_one_tokenizer(
+    losses: str, n: int, tmp_path: Path
+) -> None:
+    (tmp_path / "one.yaml").write_text(ONE_TOKENIZER.replace("LOSSES", losses))
+    pipeline = load_pipeline(str(tmp_path / "one.yaml"))
+    written, _ = write_rehearsal(pipeline, tmp_path, {"somebody/texts:train": 5})
+    found = yaml.safe_load(written.read_text())
+    folders = [Path(model["model_name_or_path"]) for model in found["models"].values()]
+    assert len(set(folders)) == 2
+    assert len({(folder / "tokenizer.json").read_text() for folder in folders}) == n
+    # What a mixture passes on is asked of the dataset, and a gate lets random models pass.
+    assert "text" in needed_columns(pipeline)["texts"]
+    assert found["stages"]["ship"]["require"] == "not_worse"

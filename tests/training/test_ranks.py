@@ -114,11 +114,12 @@ def wait_for(what, seconds=120):
 KINDS = {
     "sft": (TrainSft, {"peft": None}),
     "weighted": (TrainSft, {"peft": LORA, "weight_column": "weight"}),
+    "sampled": (TrainSft, {"peft": None, "sample_weight_column": "weight"}),
     "dpo": (TrainDpo, {"peft": LORA}),
     "full dpo": (TrainDpo, {"peft": None}),
     "kto": (TrainKto, {"peft": LORA}),
 }
-CASES = [(kind, "ddp") for kind in ("sft", "weighted", "dpo", "kto")]
+CASES = [(kind, "ddp") for kind in ("sft", "weighted", "sampled", "dpo", "kto")]
 CASES += [(kind, "fsdp2") for kind in ("sft", "dpo", "full dpo")]
 CASES += [("sft", "config")]
 

@@ -54,17 +54,26 @@ def cut_at(monkeypatch):
 def stages(peft):
     sft = TrainSft(stage="train_sft", peft=peft, **SETTINGS)
     dpo = TrainDpo(stage="train_dpo", peft=peft, **SETTINGS)
-    return {"sft": sft, "dpo": dpo}
+    by_weight = {**SETTINGS, "sample_weight_column": "weight"}
+    sampled = TrainSft(stage="train_sft", peft=peft, **by_weight)
+    return {"sft": sft, "dpo": dpo, "sampled": sampled}
 
 
 def pairs(rows):
     return [
-        {**row, "chosen": row["completion"], "rejected": "I do not know. " + row["prompt"][:9]}
-        for row in rows
+        {
+            **row,
+            "chosen": row["completion"],
+            "rejected": "I do not know. " + row["prompt"][:9],
+            "weight": 1.0 + n % 3,
+        }
+        for n, row in enumerate(rows)
     ]
 
 
-@pytest.mark.parametrize(("kind", "peft"), [("sft", None), ("sft", LORA), ("dpo", LORA)])
+@pytest.mark.parametrize(
+    ("kind", "peft"), [("sft", None), ("sft", LORA), ("dpo", LORA), ("sampled", None)]
+)
 @pytest.mark.parametrize("step", [5, 8])  # after checkpoint 3 (in an epoch) and 6 (between two)
 def test_resumed_is_the_same_as_never_cut(
     kind, peft, step, run_stage, rows, text_model, weights, cut_at, tmp_path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm_distill.training.steps import SharedBatches, Shares, StepRows
+from llm_distill.training.steps import SharedBatches, Shares, StepRows, WeightedOrder
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 7, 8, 11, 16, 23])
@@ -58,3 +58,33 @@ def test_places_go_on_from_epoch_to_epoch():
             ranks = range(processes)
             read = [p for rank in ranks for places in shares.places(step, rank) for p in places]
             assert sorted(read) == list(range(*expected))
+
+
+def test_rows_are_drawn_in_proportion_to_their_weights():
+    weights = [0.5, 4.0, 1e-300, 2.5, 3.0]
+    order, often = WeightedOrder(weights, 7), [0] * 5
+    for epoch in range(4000):
+        order.set_epoch(epoch)
+        drawn = list(order)
+        assert len(drawn) == len(order) == 5
+        for row in drawn:
+            often[row] += 1
+    n = 20_000
+    for count, weight in zip(often, weights, strict=True):
+        share = weight / 10
+        assert abs(count - n * share) <= 5 * (n * share * (1 - share)) ** 0.5
+
+
+def test_an_epochs_draws_depend_on_seed_and_epoch_alone():
+    weights = [1.0 + i % 3 for i in range(50)]
+    order = WeightedOrder(weights, 7)
+    first, again = list(order), list(order)
+    assert first == again
+    order.set_epoch(3)
+    third = list(order)
+    assert third != first
+    other = WeightedOrder([1000 * weight for weight in weights], 7)  # their ratios matter
+    other.set_epoch(3)
+    assert list(other) == third
+    assert list(WeightedOrder(weights, 8)) != first
+    assert list(WeightedOrder([1e308] * 50, 7)) == list(WeightedOrder([1.0] * 50, 7))

@@ -1,0 +1,155 @@
+"""gate: which model passes, what the message says, and what is no comparison."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from llm_distill.errors import DataError, GateError
+from llm_distill.evaluation.exam_results import ExamResults
+from llm_distill.evaluation.results import Results
+from llm_distill.stages.gate import Gate
+
+Run = Callable[..., Any]
+
+
+def exam(new: float, old: float, n: int = 100, shots: int = 0) -> list[dict[str, Any]]:
+    """`new` and `old` of the n items are answered rightly, each model's first ones."""
+    return [
+        {
+            "id": f"t{i}-{model}-{shots}-0",
+            "parent_id": f"t{i}",
+            "model": model,
+            "shots": shots,
+            "candidate_index": 0,
+            "question": f"{i}?",
+            "reference_answer": "4",
+            "answer": "4",
+            "is_correct": i < share * n,
+            "error": None,
+            "finish_reason": "stop",
+            "n_completion_tokens": 1,
+        }
+        for model, share in (("old", old), ("new", new), ("other", 0.5))
+        for i in range(n)
+    ]
+
+
+def gate(*exams: str, **settings: Any) -> Gate:
+    return Gate(stage="gate", exams=[*exams], model="new", than="old", **settings)
+
+
+@pytest.mark.parametrize(
+    ("new", "settings", "passes"),
+    [
+        (0.70, {}, True),
+        (0.69, {}, True),  # not shown to be worse
+        (0.50, {}, False),
+        (0.50, {"tolerance": 0.3}, True),
+        (0.50, {"tolerance": 0.1}, False),
+        (0.90, {}, True),
+        (0.70, {"require": "better"}, False),
+        (0.71, {"require": "better"}, False),
+        (0.90, {"require": "better"}, True),
+        (0.90, {"require": "better", "tolerance": 0.3}, False),
+    ],
+)
+def test_who_passes(run_stage: Run, new: float, settings: dict[str, Any], passes: bool) -> None:
+    given = {"exam": exam(new, 0.7)}
+    if passes:
+        (row,) = run_stage(gate("exam", **settings), given).rows
+        assert row["accuracy"] == pytest.approx(new)
+        assert row["than_accuracy"] == pytest.approx(0.7)
+    else:
+        with pytest.raises(GateError, match="'new' does not pass"):
+            run_stage(gate("exam", **settings), given)
+
+
+def test_rows_are_what_evaluate_found(run_stage: Run) -> None:
+    given = {"exam": exam(0.8, 0.7), "hard": [*exam(0.3, 0.3, 40), *exam(0.4, 0.3, 40, shots=3)]}
+    run = run_stage(gate("exam", "hard"), given)
+    assert [(row["id"], row["verdict"]) for row in run.rows] == [
+        ("exam, 0-shot", "better"),
+        ("hard, 0-shot", "undecided"),
+        ("hard, 3-shot", "better"),
+    ]
+    results = ExamResults()
+    for row in given["exam"]:
+        results.add(row)
+    theirs = next(d for d in results.measured().differences if d.model == "new")
+    row = run.rows[0]
+    assert [row["difference"], row["low"], row["high"], row["n_items"]] == [
+        theirs.difference,
+        theirs.low,
+        theirs.high,
+        theirs.n,
+    ]
+    (table,) = Results.from_metrics(run.metrics).own
+    assert table.columns == ("exam", "shots", "verdict", "new", "old", "difference")
+
+
+def test_one_exam_that_is_worse_is_enough(run_stage: Run) -> None:
+    with pytest.raises(GateError) as raised:
+        run_stage(gate("exam", "other"), {"exam": exam(0.9, 0.5), "other": exam(0.5, 0.7)})
+    lines = str(raised.value).split("\n")
+    assert lines[0] == (
+        "'new' does not pass: it is worse than 'old' in 1 of 2 exams (require: not_worse)"
+    )
+    assert lines[1].startswith("  exam, 0-shot: 90.0% against 50.0%, +40.0 points (+")
+    assert lines[1].endswith("100 items: better")
+    assert lines[2].endswith("100 items: worse — does not pass")
+    assert raised.value.exit_code == 8
+
+
+def test_what_is_no_comparison(run_stage: Run) -> None:
+    def change(**of_a_row: Any) -> list[dict[str, Any]]:
+        rows = exam(0.8, 0.7)
+        rows[105] |= of_a_row  # of `new`, item t5
+        return rows
+
+    for rows, message in (
+        (exam(0.8, 0.7)[:150], "'exam', 0-shot: 'new' did not answer 50 items, such as t50, t51"),
+        (exam(0.8, 0.7)[:100], "'new' did not take 'exam'; allowed: old"),
+        (exam(0.8, 0.7)[100:], "'old' did not take 'exam'; did you mean|allowed: new, other"),
+        (change(error="timeout"), "the engine of 'new' failed on 1 answer, which says nothing"),
+        (change(question="another?"), "what was asked is not the same in 1 item, such as t5"),
+        (change(is_correct=None), "row t5-new-0-0 of 'exam' is neither right nor wrong"),
+        (exam(1, 1, 1), "an interval needs two items"),
+    ):
+        with pytest.raises(DataError, match=message):
+            run_stage(gate("exam"), {"exam": rows})
+
+
+def test_settings_that_do_not_fit() -> None:
+    with pytest.raises(ValidationError, match="than: a model is not compared with itself"):
+        Gate(stage="gate", exams=["exam"], model="m", than="m")
+    with pytest.raises(ValidationError, match="exams: each can be named once"):
+        gate("exam", "exam")
+    for tolerance in (-0.1, 1, float("nan")):
+        with pytest.raises(ValidationError, match="tolerance"):
+            gate("exam", tolerance=tolerance)
+
+
+def test_the_exit_code(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "exam.jsonl").write_text("\n".join(map(json.dumps, exam(0.5, 0.7))))
+    (tmp_path / "p.yaml").write_text(
+        "name: p\n"
+        "models:\n"
+        '  new: {model_name_or_path: n, engine: {kind: scripted, function: "os.path:join"}}\n'
+        '  old: {model_name_or_path: o, engine: {kind: scripted, function: "os.path:join"}}\n'
+        "stages:\n"
+        "  exam: {stage: load_dataset, path: exam.jsonl, split: exam}\n"
+        "  ship: {stage: gate, exams: [exam], model: new, than: old}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    said = cli("run", "p.yaml", "--workspace", "w")
+    assert said.code == 8, said.err
+    assert "exam, 0-shot: 50.0% against 70.0%, -20.0 points (-28.0 to -13.0), 100" in said.err
+    said = cli("run", "p.yaml", "--workspace", "w", "--set", "stages.ship.tolerance=0.3")
+    assert said.code == 0, said.err
+    assert "undecided" in said.out
