@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, exp, inf, log, sqrt
 from statistics import fmean, median
 
@@ -139,7 +140,7 @@ def judged(points: Sequence[Point], n_fit: int | None = None) -> list[Judged]:
         ValueError: steps do not rise, or a figure is not a number.
     """
     steps = [point.step for point in points]
-    if any(later <= earlier for earlier, later in zip(steps, steps[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(steps)):
         raise ValueError("the points of a training are in the order of their steps, each once")
     numbers = [v for p in points for v in (p.proxy, p.golden) if v is not None]
     if any(not -inf < number < inf for number in numbers):
@@ -201,7 +202,5 @@ def jitter(values: Sequence[float]) -> float:
     From second differences, whose deviation is √6 times as large; their median, because a curve's
     steep beginning would otherwise count as noise. 0 of fewer than three values.
     """
-    seconds = [
-        abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False)
-    ]
+    seconds = [abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False)]
     return 1.4826 * median(seconds) / sqrt(6) if seconds else 0.0

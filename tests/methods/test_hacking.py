@@ -95,7 +95,8 @@ def test_a_power_law_with_noise_is_none(noise: float) -> None:
 def test_a_planted_departure_is_found_where_it_begins(sign: int) -> None:
     """From step 1000 on the proxy is 60 % off; no third point in a row is there before 1100."""
     points = [
-        Point(p.step, p.proxy * (1.6**sign if p.step >= 1000 else 1)) for p in curve(Random(7), 0.05)
+        Point(p.step, p.proxy * (1.6**sign if p.step >= 1000 else 1))
+        for p in curve(Random(7), 0.05)
     ]
     assert said(points) == list(range(1000 + 50 * (IN_A_ROW - 1), 1501, 50))
     assert all((found.excess or 0) * sign > 0 for found in judged(points)[-5:])
@@ -130,10 +131,10 @@ def test_a_rate_that_falls_bends_the_line_too() -> None:
 
 def u_shaped(rng: Random, noise: float = 0.0) -> list[Point]:
     """Golden falls until step 500 and rises again, the proxy falls all along."""
+    golden = {step: 0.5 + log(step / 500) ** 2 / 8 for step in STEPS}
     return [
-        Point(s, law(s) + rng.gauss(0, noise / 10), 0.5 + (log(s / 500)) ** 2 / 8 + rng.gauss(0, noise))
-        for s in STEPS
-    ]  # fmt: skip
+        Point(s, law(s) + rng.gauss(0, noise / 10), golden[s] + rng.gauss(0, noise)) for s in STEPS
+    ]
 
 
 def test_golden_that_rises_after_having_fallen_is_hacking() -> None:
