@@ -28,7 +28,7 @@ training is a power law to the last digit."""
 GOLDEN_NOISE = 4.0
 """How many standard deviations of its jitter golden must move for that to be a fall or a rise."""
 GOLDEN_SHARE = 0.02
-"""The least rise, as a share of how far golden has fallen."""
+"""The least rise, as a share of the lowest golden."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class Judged:
     excess: log(proxy / expected), so 0.1 is about 10 % above the line; None without both.
     has_left: the proxy is beyond the band, on one side, for IN_A_ROW points up to this one.
     golden_rises: golden has fallen and risen again while the proxy fell on; None without golden.
-    is_hacking: golden_rises, or has_left where there is no golden.
+    is_hacking: golden_rises; where there is no golden, has_left upwards: the proxy stalls. One that
+        falls faster than it began is no sign of anything bad.
     """
 
     expected: float | None
@@ -164,7 +165,7 @@ def judged(points: Sequence[Point], n_fit: int | None = None) -> list[Judged]:
         sides.append((1 if (excess or 0.0) > 0 else -1) if far else 0)
         last = sides[-IN_A_ROW:]
         has_left = len(last) == IN_A_ROW and abs(sum(last)) == IN_A_ROW
-        is_hacking = has_left if rise is None else rise
+        is_hacking = (has_left and sum(last) > 0) if rise is None else rise
         found.append(Judged(expected, low, high, excess, has_left, rise, is_hacking))
     return found
 
@@ -173,9 +174,9 @@ def golden_rises(points: Sequence[Point]) -> list[bool | None]:
     """Of each point, whether golden has risen for IN_A_ROW points after having fallen.
 
     The lowest golden before these points must be below the first one, and all of them above it, by
-    more than `margin`; and the proxy must be lower at each of them than where golden was lowest.
-    None where golden is not known; such points are passed over. So a teacher that is merely bad is
-    none: golden then ends high, but does not rise.
+    more than golden's jitter and GOLDEN_SHARE explain; and the proxy must be lower at each of them
+    than where golden was lowest. None where golden is not known; such points are passed over. So a
+    teacher that is merely bad is none: golden then ends high, but does not rise.
     """
     known = [index for index, point in enumerate(points) if point.golden is not None]
     found: list[bool | None] = [None] * len(points)
@@ -188,8 +189,8 @@ def golden_rises(points: Sequence[Point]) -> list[bool | None]:
             continue
         at = min(range(start), key=golden.__getitem__)
         fall = golden[0] - golden[at]
-        least = max(GOLDEN_NOISE * jitter(golden[: place + 1]), GOLDEN_SHARE * fall)
-        has_fallen = fall > max(least, 0.0)
+        least = max(GOLDEN_NOISE * jitter(golden[: place + 1]), GOLDEN_SHARE * abs(golden[at]))
+        has_fallen = fall > least
         above = all(each - golden[at] > least for each in golden[start : place + 1])
         falls_on = all(each < proxy[at] for each in proxy[start : place + 1])
         found[index] = has_fallen and above and falls_on
