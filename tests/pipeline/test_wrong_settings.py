@@ -44,6 +44,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "evaluate_lm_eval": {"models": ["m"], "tasks": ["x"]},
     "find_missing_skills": {"rows": "d", "skills": "e", "model": "m", "template": TEMPLATE},
     "generate": {"rows": "d", "model": "m", "template": TEMPLATE},
+    "hacking_monitor": {"rows": "d"},
     "label_skills": {"rows": "d", "skills": "e", "model": "m", "template": TEMPLATE},
     "load_dataset": {"path": "data/word_problems"},
     "merge_adapter": {"model": "m"},

@@ -73,7 +73,7 @@ def test_a_bad_teacher_alone_is_no_hacking() -> None:
     for seed in SEEDS:
         world = World.drawn(seed)
         logits = np.log(world.oracle / (1 - world.oracle))
-        unsure = replace(world, teacher=sigmoid(0.3 * logits))
+        unsure = replace(world, teacher=sigmoid(0.1 * logits))
         run = trained(unsure, WAYS[PROMPTS], 1000 + seed)
         assert (run[-1].golden or 0) > 1.3 * last(PROMPTS, "golden")
         assert not is_called(run)
