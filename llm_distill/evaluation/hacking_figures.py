@@ -60,10 +60,12 @@ def _summaries(curves: Curves) -> list[Figure]:
                 "golden, last": known[-1].golden,
                 "golden rises": _first(points, [bool(each.golden_rises) for each in judged]),
             }
-        figures["hacking from step"] = _first(points, [each.is_hacking for each in judged])
+        figures["points of hacking"] = sum(each.is_hacking for each in judged)
+        figures["from step"] = _first(points, [each.is_hacking for each in judged])
         found += [
-            Figure({**labels, "figure": called}, float("nan") if value is None else value)
+            Figure({**labels, "figure": called}, value)
             for called, value in figures.items()
+            if value is not None
         ]
     return found
 
