@@ -244,6 +244,13 @@ class Stage(BaseModel):
         """Whether it reads the tokenizer of the model at this place, which may be on a server."""
         return False
 
+    def reads_training(self, place: str) -> bool:
+        """Whether it reads what was measured while the model at this place was trained.
+
+        Then it is executed again where that may differ, although the weights are the same.
+        """
+        return False
+
     def asks(self, place: str) -> Literal["text", "structure", "likelihoods", "likeliest"] | None:
         """What it wants of the engine of the model at this place; None where it asks no engine.
 

@@ -55,6 +55,14 @@ def test_watching_rollouts(tmp_path: Path) -> None:
     assert befores == [None, "watched@1"]
 
 
+def test_teacher_hacking(tmp_path: Path) -> None:
+    (tmp_path / "watched.yaml").write_text(_block("teacher-hacking.md", "yaml"))
+    stages = load_pipeline(str(tmp_path / "watched.yaml")).stages
+    watch = stages["taught"].watch_hacking  # type: ignore[attr-defined]
+    assert (watch.rows, watch.golden_rows, watch.every) == ("held_out", "held_out", 20)
+    assert stages["taught"].lr_scheduler_type == "constant"  # type: ignore[attr-defined]
+
+
 def test_preview(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Callable[..., Any]) -> None:
     """What is sampled may differ; the rest of what is shown may not."""
     monkeypatch.chdir(tmp_path)

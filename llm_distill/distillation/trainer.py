@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from llm_distill.distillation.alignment.encoding import RowEncoder
+    from llm_distill.distillation.hacking.watch import Watch
     from llm_distill.distillation.losses.loss import Batch
     from llm_distill.distillation.rollouts.step import Passes, Rollouts
     from llm_distill.distillation.settings import DistillSettings
+    from llm_distill.distillation.teacher.signal import BatchSignal
 
 Collate = Callable[[Sequence[Any]], dict[str, torch.Tensor]]
 Parts = dict[str, torch.Tensor]
@@ -165,17 +167,26 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
             logs |= found
         super().log(logs, start_time)
 
-    def _parts(self, model: Any, batch: Batch, n_rows: int) -> Parts:
-        """A batch's share of each component's mean; it has none where its row is another's."""
+    def objective(self, settings: DistillSettings, signal: BatchSignal) -> Objective:
+        """The training's own with other losses, and another who says what of the batches."""
+        return replace(self._objective, settings=settings, signal=signal)
 
-        def sums(hidden: torch.Tensor) -> Parts:
+    def sums(self, model: Any, batch: Batch, objective: Objective) -> Parts:
+        """What an objective makes of a batch and the student as it is."""
+
+        def of_hidden(hidden: torch.Tensor) -> Parts:
             layer = unwrapped(self.model).get_output_embeddings()
             # Where weights are divided among processes, they are whole within a forward pass.
             head = replace(self._head, weight=layer.weight, bias=getattr(layer, "bias", None))
-            return self._objective.sums(hidden, head, batch)
+            return objective.sums(hidden, head, batch)
 
         ids, mask = batch["input_ids"], batch["attention_mask"]
-        found = model(input_ids=ids, attention_mask=mask, of_hidden=sums)
+        found: Parts = model(input_ids=ids, attention_mask=mask, of_hidden=of_hidden)
+        return found
+
+    def _parts(self, model: Any, batch: Batch, n_rows: int) -> Parts:
+        """A batch's share of each component's mean; it has none where its row is another's."""
+        found = self.sums(model, batch, self._objective)
         counts_here = 1 if n_rows else 0
         # What is watched is a sum, and stays one.
         return {n: counts_here * value / self._totals.get(n, 1) for n, value in found.items()}
@@ -230,11 +241,13 @@ def distill_trainer(
     signal: TeacherSignal | None,
     held_out: Dataset | None = None,
     rollouts: Rollouts | None = None,
+    watch: Watch | None = None,
 ) -> DistillTrainer:
     """The trainer.
 
     dataset, held_out: as `dataset.prepared` makes them, with the same signal. signal: None where no
-        loss needs a teacher. rollouts: the student answers rows of `dataset` itself.
+        loss needs a teacher. rollouts: the student answers rows of `dataset` itself. watch: what is
+        measured on the way.
 
     Raises:
         ModelError: the model's output layer is not known (see `head_of`), grad_mag has nothing to
@@ -250,7 +263,8 @@ def distill_trainer(
     boundary_tokens = (
         torch.from_numpy(student.boundary_tokens(len(weight))) if settings.debiases() else None
     )
-    return DistillTrainer(
+    watching = None if watch is None else watch.open(said, model, config.device)
+    trainer = DistillTrainer(
         Objective(settings, boundary_tokens, said),
         partial(said.collate, pad_token_id=student.tokenizer.pad_token_id),
         rollouts,
@@ -261,6 +275,10 @@ def distill_trainer(
         processing_class=student.tokenizer,
         peft_config=peft_config,
     )
+    if watching is not None:
+        watching.trainer = trainer
+        trainer.add_callback(watching)
+    return trainer
 
 
 def _same_head(model: Any) -> Head:

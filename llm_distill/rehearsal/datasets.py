@@ -38,6 +38,8 @@ OTHERS = {
     ("nvidia/OpenMathInstruct-2", "train_5M"): 5_000_000,
     ("openai/gsm8k", "train"): 7473,
     ("openai/gsm8k", "test"): 1319,
+    ("EdinburghNLP/xsum", "train"): 204_045,
+    ("EdinburghNLP/xsum", "validation"): 11_332,
 }
 TEMPLATED = 3
 """Every third task's questions all have one wording."""

@@ -38,11 +38,14 @@ def result_settings(settings: BaseModel) -> dict[str, Any]:
     return kept
 
 
+_OF_ONE_SEED = ("weights", "training")
+
+
 def without_earlier_stages(identity: Mapping[str, Any], stages: Container[str]) -> dict[str, Any]:
     """An identity without its seed and without what earlier stages gave, as plain JSON.
 
     It is the same for all seeds, and for an artifact whose inputs are gone. Of models that stages
-    trained, the weights are left out.
+    trained, the weights and the training are left out.
 
     Args:
         identity: As in a manifest.
@@ -51,7 +54,7 @@ def without_earlier_stages(identity: Mapping[str, Any], stages: Container[str]) 
     plain = {part: value for part, value in identity.items() if part != "seed"}
     plain["inputs"] = dict.fromkeys(identity.get("inputs", {}))
     plain["models"] = {
-        name: {k: v for k, v in of.items() if k != "weights"} if name in stages else of
+        name: {k: v for k, v in of.items() if k not in _OF_ONE_SEED} if name in stages else of
         for name, of in identity.get("models", {}).items()
     }
     found: dict[str, Any] = json.loads(canonical_json(plain))

@@ -80,6 +80,8 @@ class Resolver:
         has_weights = self.model_config(name).engine.has_weights_here()
         if name in tokenizers_of(stage) and not has_weights:
             identity["tokenizer"] = self._tokenizer(name)
+        if name in self.ready and _reads_training(stage, name):
+            identity["training"] = self.ready[name].path.name
         return identity
 
     def learn_commits(self, names: Iterable[str]) -> None:
@@ -234,6 +236,10 @@ def _inputs_of(stage: Stage) -> list[tuple[str, str, bool]]:
     found = references(stage)
     asked = {t for place, t, kind in found if kind == "model" and stage.asks(place)}
     return [(target, kind, target in asked) for _, target, kind in found]
+
+
+def _reads_training(stage: Stage, name: str) -> bool:
+    return any(target == name and stage.reads_training(at) for at, target, _ in references(stage))
 
 
 def _templates(stage: Stage) -> list[str]:

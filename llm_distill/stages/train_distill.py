@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from llm_distill.distillation.hacking.settings import WatchSettings, check_watch
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.rollouts.settings import RolloutSettings, check_rollouts
 from llm_distill.distillation.rows import RowText
@@ -102,6 +103,11 @@ class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
         "the student answers rows itself in each step, and learns from what the teacher in memory "
         "says of that (on-policy distillation)",
     )
+    watch_hacking: WatchSettings | None = later_setting(
+        None,
+        "measure on held-out texts, on the way, how far the student is from its teacher and from "
+        "an oracle: whether it learns its teacher's faults (arXiv 2502.02671)",
+    )
     if_no_rows: Literal["fail", "keep_model"] = Field(
         "fail", description="keep_model: without rows the model is passed on as it is"
     )
@@ -145,6 +151,8 @@ class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
             )
         if self.rollouts is not None:
             check_rollouts(self.rollouts, self)
+        if self.watch_hacking is not None:
+            check_watch(self.watch_hacking, self)
         return self
 
     def loads(self, place: str) -> bool:
@@ -159,7 +167,8 @@ class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
 
     def read_as_text(self) -> dict[str, set[str]]:
         columns = self.text_columns() - {self.messages_column or ""}
-        return {**dict.fromkeys(self.all_rows(), columns), self.rows: columns - self._unread()}
+        others = [*self.all_rows(), *self._watched_rows()]
+        return {**dict.fromkeys(others, columns), self.rows: columns - self._unread()}
 
     def required_columns(self) -> dict[str, set[str]]:
         columns = {"id"} | self.text_columns()
@@ -168,7 +177,19 @@ class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
             columns |= {"teacher_log_pbs"} if self.debiases() else set()
             columns |= TOP if self.losses.needing(Needs.DISTRIBUTIONS) else set()
         own = (columns - self._unread()) | self.sampled().get(self.rows, set())
-        return {**dict.fromkeys(self.all_rows(), columns), self.rows: own}
+        needed = {**dict.fromkeys(self.all_rows(), columns), self.rows: own}
+        for name, watched in self._watched_rows().items():
+            needed[name] = needed.get(name, set()) | watched
+        return needed
+
+    def _watched_rows(self) -> dict[str, set[str]]:
+        """The columns of the rows that hacking is watched on, by stage."""
+        if self.watch_hacking is None:
+            return {}
+        watch, texts = self.watch_hacking, {"id"} | self.text_columns()
+        scores = set() if self.online else watch.columns_of_teacher(debiases=self.debiases())
+        golden = {} if watch.golden_rows is None else {watch.golden_rows: texts}
+        return {**golden, watch.rows: texts | scores}
 
     def _unread(self) -> set[str]:
         """Columns that rows do not need, where the student answers them all itself."""
@@ -186,6 +207,7 @@ class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
         return self.offered(columns) | self.as_the_teacher_reads().offered(columns)
 
     def run(self, context: Context) -> ModelOutput:
+        from llm_distill.distillation.hacking.watch import watch_of
         from llm_distill.distillation.losses.watching import warnings_of
         from llm_distill.distillation.reading import Reading
         from llm_distill.training.launch import encoded_once
@@ -201,14 +223,17 @@ class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
         dataset = encoded_once(lambda: reading.dataset(self.rows), context.work_dir)
         rollouts = reading.rollouts(seed)
         held_out = self.held_out(reading.dataset, context.work_dir)
+        watch = watch_of(self, context, reading.readers)
 
         def trainer(model: Any, arguments: dict[str, Any], peft_config: Any) -> Any:
             from llm_distill.distillation.trainer import distill_trainer
 
             given = model, dataset, student, arguments, peft_config, self, signal
-            return distill_trainer(*given, held_out, rollouts)
+            return distill_trainer(*given, held_out, rollouts, watch)
 
         output = train_and_save(self, source, dataset, trainer, context, seed)
+        if watch is not None:
+            watch.tell(context)
         for message in warnings_of(self, context.metrics["history"]):
             context.warn(message)
         return output

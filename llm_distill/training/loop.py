@@ -19,6 +19,7 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
 from llm_distill.errors import ModelError
+from llm_distill.evaluation.hacking_figures import PROXY
 from llm_distill.evaluation.results import shown
 from llm_distill.models.limits import n_rows
 from llm_distill.models.memory import is_out_of_memory
@@ -42,6 +43,9 @@ NOT_HISTORY = (
     "train_runtime",
     "train_tokens_per_second",
 )
+
+KINDS_OF_POINT = {"loss", "eval_loss", PROXY}
+"""Of the history; an entry with none of them sums the training up."""
 
 KEPT = (
     "collate_fn",
@@ -250,7 +254,7 @@ def run_trainer(trainer: Any, context: Context) -> None:
     if not all(torch.isfinite(p).all() for p in trained):
         raise ModelError("the trained weights are not all numbers; lower learning_rate")
     logged = trainer.state.log_history
-    history = [_point(entry) for entry in logged if "loss" in entry or "eval_loss" in entry]
+    history = [_point(entry) for entry in logged if not KINDS_OF_POINT.isdisjoint(entry)]
     context.metrics.update(
         train_loss=_mean_loss(history),
         steps=trainer.state.global_step,

@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 
+from llm_distill.distillation.hacking.settings import WatchSettings
 from llm_distill.distillation.rollouts.settings import RolloutSettings
 from llm_distill.distillation.settings import DistillSettings
+from llm_distill.evaluation.hacking_figures import points_of
 from llm_distill.models.sources import ModelSource
 from tests.distillation import tiny, trainers
 
@@ -25,7 +27,10 @@ RUNS: dict[str, tuple[dict[str, Any], int]] = {
     "grad_mag, accumulated": (MIXED, 2),
     "sampled, accumulated": ({"losses": {"opd": 1.0}, "opd": {"returns": "sum"}}, 2),
     "rollouts": ({"losses": {"alm": 1.0, "sft": 1.0}}, 2),
+    "watched": ({}, 1),
 }
+WATCH = WatchSettings(rows="held_out", distance="alm", every=2)
+"""Of five rows, two at a time: one of two processes has a batch less."""
 PARTS = ("loss", "alm", "sft", "opd", "opd_effective", "opd_apart_at_start")
 
 
@@ -48,6 +53,7 @@ def trained(folder: Path, n_ranks: int) -> dict[str, torch.Tensor]:
             *(student, of_teacher, DistillSettings(**settings), folder / f"of {n_ranks}"),
             rows=tiny.as_sampled(student) if "sampled" in name else tiny.ROWS,
             rollouts=rollouts,
+            watch=WATCH if name == "watched" else None,
             max_steps=STEPS,
             gradient_accumulation_steps=1 if n_ranks == 1 else times,
             per_device_train_batch_size=8 if n_ranks == 1 else 8 // n_ranks // times,
@@ -55,6 +61,10 @@ def trained(folder: Path, n_ranks: int) -> dict[str, torch.Tensor]:
         made.train()
         logged = [point for point in made.state.log_history if "loss" in point]
         assert len(logged) == STEPS
+        points = points_of(made.state.log_history)
+        if points:
+            assert [point.step for point in points] == [0, 2, 3]
+            found[f"{name}: proxy"] = torch.tensor([point.proxy for point in points])
         for part in PARTS:
             values = [point[part] for point in logged if part in point]
             if values:

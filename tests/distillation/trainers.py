@@ -11,6 +11,8 @@ import torch
 
 from llm_distill.distillation.alignment.encoding import row_encoder, turns_of
 from llm_distill.distillation.dataset import RowPreparation, prepared
+from llm_distill.distillation.hacking.settings import WatchSettings
+from llm_distill.distillation.hacking.watch import Measure, Watch
 from llm_distill.distillation.rollouts.rows import RolloutRows
 from llm_distill.distillation.rollouts.settings import RolloutSettings
 from llm_distill.distillation.rollouts.step import Rollouts
@@ -52,9 +54,13 @@ def trainer(
     peft_config: Any = None,
     signal: Callable[..., TeacherSignal] = TeacherInMemory,
     rollouts: RolloutSettings | None = None,
+    watch: WatchSettings | None = None,
     **arguments: Any,
 ) -> DistillTrainer:
-    """model: the student's, loaded. signal: is given teacher, its encoder, and the settings."""
+    """model: the student's, loaded. signal: is given teacher, its encoder, and the settings.
+
+    watch: is watched on the rows themselves, by ALM.
+    """
     encoder, of_teacher = row_encoder(student, None), row_encoder(teacher, None)
 
     def turns(row: Any) -> Any:
@@ -72,6 +78,13 @@ def trainer(
 
         preparation = RolloutRows(*read, with_text=with_text, rollouts=rollouts)
         written = Rollouts(rollouts, rows, preparation, 1, 0.0, nothing)
+    watched = None
+    if watch is not None:
+        by_alm = DistillSettings(losses={"alm": 1.0}, alm=settings.alm)
+        own = replace(says, settings=by_alm)
+        same = RowPreparation(encoder, of_teacher, turns, turns, by_alm, own)
+        measure = Measure(prepared(rows[:5], same, nothing, "rows", 0.0), by_alm, own)
+        watched = Watch(watch, measure, None, 2, constant_rate=True)
     return distill_trainer(
         load_model(student).train() if model is None else model,
         prepared(rows, preparation, nothing, "rows", 0.0),
@@ -81,6 +94,7 @@ def trainer(
         settings,
         says,
         rollouts=written,
+        watch=watched,
     )
 
 

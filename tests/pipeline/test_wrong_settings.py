@@ -48,6 +48,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "gate": {"exams": ["d"], "model": "m", "than": "n"},
     "generate": {"rows": "d", "model": "m", "template": TEMPLATE},
     "label": {"rows": "d", "model": "m", "labels": "data/notices/topics.yaml"},
+    "hacking_monitor": {"rows": "d"},
     "label_skills": {"rows": "d", "skills": "e", "model": "m", "template": TEMPLATE},
     "load_dataset": {"path": "data/word_problems"},
     "merge_adapter": {"model": "m"},

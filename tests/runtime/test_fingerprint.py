@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
 from llm_distill.digests import canonical_json, fingerprint
-from llm_distill.runtime.fingerprint import differences, result_settings
+from llm_distill.pipeline.load import load_pipeline
+from llm_distill.runtime.artifact import Artifact
+from llm_distill.runtime.fingerprint import (
+    differences,
+    result_settings,
+    without_earlier_stages,
+)
+from llm_distill.runtime.resolve import Resolver
 from llm_distill.stage import execution_setting, later_setting
+from tests.manifests import manifest
 
 
 class Inner(BaseModel):
@@ -94,3 +103,30 @@ def test_differences_are_said_in_words() -> None:
         "input seeds changed",
     ]
     assert differences(old, old) == []
+
+
+def test_what_reads_a_training_is_another_with_another_training(tmp_path: Path) -> None:
+    """Its weights may be the same: measured more often, say."""
+    (tmp_path / "p.yaml").write_text(
+        "name: p\n"
+        "models: {m: {model_name_or_path: data/models/tiny-student}}\n"
+        "stages:\n"
+        "  d: {stage: load_dataset, path: data/word_problems}\n"
+        "  trained:\n"
+        "    <<: &text {stage: train_distill, rows: d, losses: {sft: 1}, text_column: question}\n"
+        "    model: m\n"
+        "  watched: {stage: hacking_monitor, models: [trained]}\n"
+        "  tuned: {<<: *text, model: trained}\n"
+    )
+    found = []
+    for folder in ("trained-0123", "trained-4567"):
+        ready = {
+            "d": Artifact(tmp_path / "d", manifest(name="d")),
+            "trained": Artifact(tmp_path / folder, manifest(name="trained")),
+        }
+        resolver = Resolver(load_pipeline(str(tmp_path / "p.yaml")), ready=ready)
+        found.append((resolver.identity("watched"), resolver.identity("tuned")))
+    assert found[0][0] != found[1][0]
+    assert found[0][1] == found[1][1]
+    recipes = [without_earlier_stages(watched, ["trained"]) for watched, _ in found]
+    assert recipes[0] == recipes[1]

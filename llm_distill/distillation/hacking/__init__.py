@@ -1,0 +1,1 @@
+"""Watching a distillation for teacher hacking."""
