@@ -11,9 +11,11 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import lcm
 from typing import Any, TypeVar
 
 from llm_distill.errors import DataError
+from llm_distill.methods.mixture import part_counts
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skills import canonical
 from llm_distill.rows.columns import Row, task_of
@@ -81,29 +83,22 @@ def tallied(rows: Iterable[Row], column: str) -> dict[Skill, Tally]:
 
 
 def largest_remainder(weights: Mapping[Key, Fraction | int], n: int, seed: int) -> dict[Key, int]:
-    """`n` things shared out by weight, in whole numbers that add up to `n` (Hamilton's method).
+    """`n` things shared out by weight, in whole numbers that add up to `n`.
 
-    Each gets its share rounded down; what is left goes one by one to the largest remainders. Of
-    equal remainders a random one comes first, by the seed and the key, in whatever order they come.
+    As `methods.mixture.part_counts`, but of equal remainders a random one comes first, by the seed
+    and the key: with many skills and few rows it must not be the same ones in each round.
 
     Args:
         weights: none below 0; those of weight 0 get nothing. If all are 0, nobody gets anything.
         n: how many.
-        seed: of this round, so that ties are not always for the same one.
+        seed: of this round.
     """
-    total = sum(map(Fraction, weights.values()))
-    if not total:
+    if not any(weights.values()):
         return dict.fromkeys(weights, 0)
-    exact = {key: Fraction(weight) * n / total for key, weight in weights.items()}
-    found = {key: int(share) for key, share in exact.items()}
-
-    def rank(key: Key) -> tuple[Fraction, int]:
-        return found[key] - exact[key], derive_seed(seed, "largest_remainder", repr(key))
-
-    left = n - sum(found.values())
-    for key in sorted((k for k in exact if exact[k] > 0), key=rank)[:left]:
-        found[key] += 1
-    return found
+    whole = lcm(*(Fraction(weight).denominator for weight in weights.values()))
+    names = {key: f"{derive_seed(seed, 'remainder', repr(key)):010d} {key!r}" for key in weights}
+    counts = part_counts({names[key]: int(weight * whole) for key, weight in weights.items()}, n)
+    return {key: counts[name] for key, name in names.items()}
 
 
 def at_random(skills: Iterable[Skill], n: int, seed: int) -> dict[Skill, int]:

@@ -85,10 +85,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "planned": ("int64", "how many it has asked for up to this round"),
     "action": ("string", "what the plan did to the skill's tree: explore, rest, fill"),
     "mistakes": ("string", "wrong answers, quoted"),
-    "student_accuracy": (
-        "float64",
-        "the share of a student's answers that are right",
-    ),
+    "student_accuracy": ("float64", "the share of a student's answers that are right"),
+    "source": ("string", "the stage whose rows a mixture took it from"),
     "source_id": ("string", "the training question that was selected"),
     "reference_ids": ("list[string]", "the rows that were shown to the model as references"),
     "agreement": ("int64", "how many of a question's sampled answers are this one"),
