@@ -15,10 +15,6 @@ class _Policy(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Budget(_Policy):
-    n: int = Field(ge=1, description="rows that a round's plan asks for, all skills together")
-
-
 class _Asking(_Policy):
     model: Model = Field(description="the teacher, which is asked")
     sampling: SamplingSettings = Field(
@@ -26,7 +22,7 @@ class _Asking(_Policy):
     )
 
 
-class OpenEnded(_Budget, _Asking):
+class OpenEnded(_Asking):
     """A teacher sees errors and writes specifications: what to practise, and why."""
 
     kind: Literal["open"] = Field(description="a teacher sees errors and says what is to be made")
@@ -39,19 +35,22 @@ class OpenEnded(_Budget, _Asking):
     n_specs: int = Field(10, ge=1, description="specifications that a request asks for at most")
 
 
-class SkillList(_Budget):
+class SkillList(_Policy):
     """Each skill gets rows by the student's errors in it."""
 
     kind: Literal["list"] = Field(description="rows by the errors in each skill")
+    min_wrong: int = Field(
+        1, ge=1, description="a skill with fewer wrong answers gets nothing: one may be a slip"
+    )
 
 
-class NoState(_Budget):
+class NoState(_Policy):
     """A control: each skill gets as many, whatever the student answered."""
 
     kind: Literal["no_state"] = Field(description="control: as many rows for each skill")
 
 
-class Random(_Budget):
+class Random(_Policy):
     """A control: each row is for a random skill, whatever the student answered."""
 
     kind: Literal["random"] = Field(description="control: a random skill for each row")

@@ -32,12 +32,14 @@ class PlanningStage(AskingStage):
         self,
         context: Context,
         policy: OpenEnded,
+        n: int,
         errors: Mapping[str, Row],
         before: Sequence[Row],
     ) -> list[Wanted]:
         """What the teacher says is to be made, with the budget shared out evenly.
 
         Args:
+            n: rows that the plan asks for.
             errors: the wrong answers, by the id of the item.
             before: the plan of the round before.
 
@@ -72,7 +74,7 @@ class PlanningStage(AskingStage):
                 f"<skill>…</skill>, with its <reason> before it ({counts['truncated']} were cut by "
                 f"max_tokens); {ASK_OTHERWISE}"
             )
-        shares = largest_remainder({each.at: 1 for each in wanted}, policy.n, seed)
+        shares = largest_remainder({each.at: 1 for each in wanted}, n, seed)
         return [replace(each, n=shares[each.at]) for each in wanted]
 
     def _open_jobs(

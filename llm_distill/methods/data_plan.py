@@ -140,11 +140,12 @@ def shown_errors(ids: Iterable[str], n_requests: int, n_shown: int, seed: int) -
 
 
 def made_by_skill(rows: Iterable[Row]) -> dict[Skill, int]:
-    """How many rows there are for each skill that rows were written for (`skill`)."""
+    """How many rows there are for what each was written for: its `subskill`, or else `skill`."""
     counts: dict[Skill, int] = defaultdict(int)
     for row in rows:
-        if row["skill"]:
-            counts[task_of(row), canonical(str(row["skill"]))] += 1
+        name = row.get("subskill") or row["skill"]
+        if name:
+            counts[task_of(row), canonical(str(name))] += 1
     return dict(counts)
 
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm_distill.engines.plan_policies import (
     NoState,
@@ -75,6 +75,9 @@ class PlanData(PlanningStage):
         "`tree` need the items only"
     )
     policy: Policy = Field(description="kind: open, list, tree, no_state or random")
+    n: int | None = Field(
+        None, ge=1, description="rows that the plan asks for in all; null for tree, see its limits"
+    )
     by: str = Field("skills", description="the column with an item's skills, or its one skill")
     before: Rows | None = Field(None, description="the plan of the round before")
     made: Rows | None = Field(
@@ -83,6 +86,17 @@ class PlanData(PlanningStage):
     n_mistakes: int = Field(
         3, ge=0, description="of `list`: wrong answers of a skill that its row quotes (`mistakes`)"
     )
+
+    @model_validator(mode="after")
+    def _has_a_budget(self) -> Self:
+        if isinstance(self.policy, SkillTree) and self.n is not None:
+            raise ValueError(
+                "n: a tree says by itself how many rows there are (new_rows, max_rows, max_step); "
+                "leave n out"
+            )
+        if not isinstance(self.policy, SkillTree) and self.n is None:
+            raise ValueError(f"n: say how many rows the plan of kind {self.policy.kind} asks for")
+        return self
 
     def required_columns(self) -> dict[str, set[str]]:
         own = {"list": {"is_correct"}, "open": {"is_correct", "question"}, "tree": {"question"}}
@@ -183,28 +197,35 @@ class PlanData(PlanningStage):
         answers: Sequence[Row],
         tallies: Mapping[Skill, Tally],
     ) -> list[Wanted]:
-        seed = derive_seed(context.seed, "plan_data")
+        seed, n = derive_seed(context.seed, "plan_data"), self.n or 0
         weights: dict[Skill, Fraction | int] = dict.fromkeys(tallies, 1)
         if isinstance(policy, Random):
-            weights = {**at_random(tallies, policy.n, seed)}  # its shares as they are
+            weights = {**at_random(tallies, n, seed)}  # its shares as they are
         elif isinstance(policy, SkillList):
-            weights = {key: found.errors for key, found in tallies.items()}
+            enough = {k for k, t in tallies.items() if t.n_wrong >= policy.min_wrong}
+            weights = {key: t.errors if key in enough else 0 for key, t in tallies.items()}
             self._look_at(context, answers)
-        shares = largest_remainder(weights, policy.n, seed)
+            if not enough and any(found.n_wrong for found in tallies.values()):
+                most = max(found.n_wrong for found in tallies.values())
+                context.warn(
+                    f"no skill has more than {most} wrong answers (min_wrong: {policy.min_wrong}): "
+                    "nothing is planned, there is no gap to teach"
+                )
+        shares = largest_remainder(weights, n, seed)
         ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
         if not isinstance(policy, SkillList):
             why = "as many for each skill" if isinstance(policy, NoState) else "drawn at random"
-            return [Wanted(*key, n, why) for key, n in ordered]
+            return [Wanted(*key, own, why) for key, own in ordered]
         wrong = {item_of(row): row for row in answers if row["is_correct"] is False}
         wanted = []
-        for key, n in ordered:
+        for key, own in ordered:
             found = tallies[key]
             ids = sorted(found.wrong_ids, key=lambda i: derive_seed(seed, *key, i))
             texts = [quoted(wrong[identity]) for identity in ids[: self.n_mistakes]]
             wanted.append(
                 Wanted(
                     *key,
-                    n,
+                    own,
                     f"{found.n_wrong} of {found.n_items} are wrong",
                     mistakes="\n\n".join(texts) or None,
                     question_ids=found.wrong_ids,
@@ -236,7 +257,7 @@ class PlanData(PlanningStage):
     ) -> list[Wanted]:
         errors = {item_of(row): row for row in answers if row["is_correct"] is False}
         if errors:
-            return self.specified(context, policy, errors, before)
+            return self.specified(context, policy, self.n or 0, errors, before)
         self._nothing_is_wrong(context, len(answers))
         return [  # they ask for nothing, and the next plan knows its round
             Wanted(task_of(row), row["skill"], 0, None, at=str(index))

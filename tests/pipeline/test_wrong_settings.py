@@ -40,6 +40,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "decontaminate": {"rows": "d", "against": ["e"]},
     "deduplicate": {"rows": "d"},
     "discover_skills": {"rows": "d", "model": "m", "template": TEMPLATE},
+    "drop_known": {"rows": "d", "model": "m", "template": TEMPLATE},
     "evaluate": {"rows": "d", "models": ["m"], "template": TEMPLATE},
     "evaluate_lm_eval": {"models": ["m"], "tasks": ["x"]},
     "find_missing_skills": {"rows": "d", "skills": "e", "model": "m", "template": TEMPLATE},
@@ -49,6 +50,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "merge_adapter": {"model": "m"},
     "mix": {"rows": ["d", "e"]},
     "parse": {"rows": "d", "tags": {"answer": "ans"}},
+    "plan_data": {"rows": "d", "policy": {"kind": "list"}, "n": 3},
     "push_to_hub": {"rows": "d", "repo_id": "a/b"},
     "score_gradient_similarity": {"rows": "d", "reference": "e", "model": "m", "warm_up": "e"},
     "revise_examples": {
