@@ -19,7 +19,7 @@ def stages(name: str, profile: str | None = None) -> dict[str, Any]:
 
 
 def upstream(found: dict[str, Any], name: str) -> set[str]:
-    """Every stage that a stage's rows come from; a plan and names of skills are no rows of theirs."""
+    """Every stage that a stage's rows come from, but for plans and names of skills."""
     seen: set[str] = set()
     waiting = [name]
     while waiting:
