@@ -19,6 +19,8 @@ from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, by_task, task_of
 from llm_distill.stage import Context
 
+NO_REASON = "no reason is given"
+"""In its place, so that a template which reads `reason` has one."""
 ASK_OTHERWISE = (
     "correct policy.template, or raise policy.sampling.max_tokens (`ask` shows what the model "
     "writes to a prompt); policy: {kind: list} plans without a teacher"
@@ -63,7 +65,7 @@ class PlanningStage(AskingStage):
                 context.drop("no specification")
             task, ids = task_of(errors[job.about[0]]), tuple(job.about)
             wanted += [
-                Wanted(task, name, 0, why, question_ids=ids, at=f"{job.id}/{index}")
+                Wanted(task, name, 0, why or NO_REASON, question_ids=ids, at=f"{job.id}/{index}")
                 for index, (name, why) in enumerate(good[: policy.n_specs])
             ]
         counts = budget.figures()

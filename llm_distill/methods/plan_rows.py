@@ -9,7 +9,7 @@ from typing import Any
 
 from llm_distill.methods.data_plan import Skill
 from llm_distill.methods.parsing import read_groups
-from llm_distill.methods.skills import canonical, read_labels, skill_id
+from llm_distill.methods.skills import read_labels, skill_id
 from llm_distill.rows.columns import Row, task_of
 
 COLUMNS = (
@@ -79,15 +79,22 @@ def numbered(wanted: Sequence[Wanted], before: Sequence[Mapping[str, Any]]) -> l
 
 
 def specifications(text: str) -> list[tuple[str, str | None]]:
-    """(skill, why) of each `<skill>` in an answer, with the `<reason>` before it.
+    """(skill, why) of each `<skill>` in an answer, with its `<reason>`: all before, or all after.
 
     Several names in one tag, separated by commas, are several specifications for one reason.
 
     >>> specifications("<reason>It adds.</reason> <skill>Taking away</skill>")
     [('taking_away', 'It adds.')]
     """
+    if 0 <= text.find("<skill>") < text.find("<reason>"):
+        parts = [part.partition("<reason>") for part in text.split("</reason>")]
+        return [
+            (name, reason.strip() or None)
+            for ahead, _, reason in parts
+            for name in read_labels(ahead) or ()
+        ]
     return [
-        (canonical(name), group["reason"])
+        (name, group["reason"])
         for group in read_groups(text, "skill", ["reason"])
         for name in read_labels(f"<skill>{group['skill']}</skill>") or ()
     ]

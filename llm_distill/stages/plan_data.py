@@ -208,8 +208,8 @@ class PlanData(PlanningStage):
             if not enough and any(found.n_wrong for found in tallies.values()):
                 most = max(found.n_wrong for found in tallies.values())
                 context.warn(
-                    f"no skill has more than {most} wrong answers (min_wrong: {policy.min_wrong}): "
-                    "nothing is planned, there is no gap to teach"
+                    f"the skill with the most wrong answers has {most} (min_wrong: "
+                    f"{policy.min_wrong}): nothing is planned, there is no gap to teach"
                 )
         shares = largest_remainder(weights, n, seed)
         ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0]))

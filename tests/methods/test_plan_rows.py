@@ -31,6 +31,10 @@ def test_rounds_and_counts_go_on() -> None:
 def test_specifications_are_read() -> None:
     said = "<reason>r1</reason><skill>Taking away</skill> and <skill>days, months</skill>"
     assert specifications(said) == [("taking_away", "r1"), ("days", None), ("months", None)]
+    after = "<skill>a</skill><skill>b</skill><reason>r1</reason> <skill>c</skill><reason>r2"
+    assert specifications(f"{after}</reason><skill>d</skill>") == [
+        ("a", "r1"), ("b", "r1"), ("c", "r2"), ("d", None)
+    ]  # fmt: skip
     # What the bundled teacher says of a right answer: no skill to strengthen.
     assert specifications("<reason>It is 7.</reason> <judge>correct</judge> <skill></skill>") == []
     assert specifications("no tags") == []
