@@ -237,6 +237,23 @@ def test_skills(tmp_path: Path) -> None:
     }
 
 
+def test_dataenvgym() -> None:
+    """The settings on the page are those of the shipped file, or such as the stages take."""
+    from llm_distill.pipeline.registry import find_stage
+
+    blocks = re.findall(r"```yaml\n(.*?)```", (DOCS / "dataenvgym.md").read_text(), re.DOTALL)
+    found = {name: raw for block in blocks for name, raw in yaml.safe_load(block).items()}
+    assert set(found) == {"plan", "written", "unknown"}
+    for raw in found.values():
+        kind = find_stage(raw["stage"])
+        assert kind is not None
+        kind.model_validate({**raw, "variables": {}})
+    shipped = yaml.safe_load((ROOT / "pipelines/dataenvgym_skill_list.yaml").read_text())
+    assert shipped["stages"]["rounds"]["repeat"]["stages"]["plan"] == found["plan"]
+    paper = yaml.safe_load((ROOT / "pipelines/dataenvgym_paper.yaml").read_text())
+    assert paper["stages"]["rounds"]["repeat"]["stages"]["written"] == found["written"]
+
+
 @pytest.mark.parametrize("page", PAGES_OF_NAMES)
 def test_what_a_page_names_exists(page: str) -> None:
     """Paths such as llm_distill/stage.py, and names such as `stages.generate.Generate.run`."""

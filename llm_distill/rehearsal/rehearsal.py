@@ -46,12 +46,13 @@ def write_rehearsal(
         ConfigError: a dataset's size is not known, or nothing is left; it names the stage.
     """
     values = _plain(pipeline.resolved)
-    left_out = _left_out(pipeline)
-    _remove(values["stages"], {*left_out, *pipeline.unread})
+    left_out, checked = _left_out(pipeline), _by_name(pipeline)
+    unread = {name.partition("@")[0] for name in pipeline.unread} - checked.keys()  # in any round
+    _remove(values["stages"], {*left_out, *unread})
     if not values["stages"]:
         raise ConfigError(f"{pipeline.source}: every stage needs the Hub; nothing to rehearse")
     given = values.get("models") or {}
-    needed, checked = needed_columns(pipeline), _by_name(pipeline)
+    needed = needed_columns(pipeline)
     one = any(map(_compares_tokens, checked.values()))
     values["models"] = {
         name: models.entry(own, folder, index, one_tokenizer=one)

@@ -114,6 +114,9 @@ class Generate(AskingStage):
     )
     max_turns: int = later_setting(8, "the most turns of a conversation that are written", ge=1)
     n: int = Field(1, ge=1, description="how many candidates, for each row and template")
+    n_column: str | None = later_setting(
+        None, "instead of n: a column that says how many, such as n of plan_data; 0: none"
+    )
     sampling: SamplingSettings = Field(SamplingSettings(), description="how completions are drawn")
     truncated: Literal["keep", "drop"] = later_setting(
         "keep", "what is done with answers that max_tokens cut (`finish_reason: length`)"
@@ -147,6 +150,12 @@ class Generate(AskingStage):
             if not re.fullmatch(r"\w+", name):  # it becomes a part of ids
                 raise ValueError(f"'{name}': letters, digits and underscores only")
         return value
+
+    @model_validator(mode="after")
+    def _one_count(self) -> Self:
+        if self.n_column is not None and self.n > 1:
+            raise ValueError("n and n_column exclude each other: the column says how many")
+        return self
 
     @field_validator("completion_column")
     @classmethod
@@ -200,7 +209,8 @@ class Generate(AskingStage):
         judged = self._judged_columns() - {*self._added(), *self._parsed()}
         if self._gives_question():  # what is renamed is needed by its name before
             judged = {name.removeprefix(SEED) for name in judged}
-        needed = {self.rows: {"id", *judged, *filter(None, [self.messages_column])}}
+        own = filter(None, [self.messages_column, self.n_column])
+        needed = {self.rows: {"id", *judged, *own}}
         if self.parse is not None:
             needed[self.rows] |= self.parse.dropped_columns(self._added())
         if self.examples is not None:
@@ -229,7 +239,9 @@ class Generate(AskingStage):
 
     def most_rows(self, rows: Mapping[str, int | None]) -> int | None:
         n = rows[self.rows]
-        return None if n is None else n * self.n * len(self._templates() or [None])
+        if n is None or self.n_column is not None:
+            return None
+        return n * self.n * len(self._templates() or [None])
 
     def most_asked(self, rows: Mapping[str, int | None]) -> Mapping[str, tuple[int, int]] | None:
         n = self.most_rows(rows)
@@ -299,7 +311,7 @@ class Generate(AskingStage):
         return (*ADDED, *strategy, *chat, *tokens, self.completion_column)
 
     def _rows(self, context: Context, names: Mapping[str, str]) -> Iterator[Row]:
-        total = len(context.rows(self.rows)) * len(self._templates()) * self.n
+        total = self._n_candidates(context) * len(self._templates())
         budget = self.budget(total)
         writer = writer_of(context.model(self.model)) if self.keep_tokens else {}
         if self.messages_column is not None:
@@ -310,6 +322,23 @@ class Generate(AskingStage):
         for job, completion in self.ask(context, self.model, self._jobs(context), total, budget):
             yield {**renamed(job.about, names), **self._answer(completion), **writer}
         context.metrics.update(budget.figures())
+
+    def _n_candidates(self, context: Context) -> int:
+        if self.n_column is None:
+            return len(context.rows(self.rows)) * self.n
+        return sum(map(self._times, context.each_row(self.rows)))
+
+    def _times(self, row: Row) -> int:
+        """How many candidates the row gets."""
+        if self.n_column is None:
+            return self.n
+        n = row[self.n_column]
+        if not isinstance(n, int) or n < 0:
+            raise DataError(
+                f"row {row['id']} of '{self.rows}': {self.n_column} is {n!r}, not a whole number "
+                "from 0 on; name the column that says how many candidates (n_column)"
+            )
+        return n
 
     def _answer(self, completion: Completion) -> Row:
         return {
@@ -356,7 +385,7 @@ class Generate(AskingStage):
     def _talks(self, context: Context, names: Mapping[str, str]) -> Iterator[Talk]:
         assert self.messages_column is not None
         for row in context.each_row(self.rows):
-            for index in range(self.n):
+            for index in range(self._times(row)):
                 about = renamed(self._about(row, "", index), names)
                 messages, tools = row[self.messages_column], row.get("tools")
                 yield talk_of(about, messages, tools, self.regenerate)
@@ -383,7 +412,7 @@ class Generate(AskingStage):
         pools = self._example_pools(context)
         for row in context.each_row(self.rows):
             for strategy, template in templates.items():
-                for index in range(self.n):
+                for index in range(self._times(row)):
                     job = self._job(context, row, strategy, template, index, pools)
                     yield with_tokens(job) if self.keep_tokens else job
 

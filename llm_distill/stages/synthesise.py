@@ -3,6 +3,7 @@
 in:  a profile {"id": "sums/addition", "task": "sums", "skill": "addition", "question_ids": ["v7"]}
      and references {"id": "t1", "task": "sums", "question": "2 + 2?",
      "rationale": "2 + 2 = 4. <ans>4</ans>", "skills": ["addition"]}
+     with n_column, instead of a profile the plan of plan_data
 out: {"id": "v7/addition/0/0", "parent_id": "v7", "task": "sums", "skill": "addition",
       "skills": ["addition"], "question": "3 + 5?", "reason": "…", "draft": "…",
       "reference_ids": ["t1"], "prompt": "…", "error": null}
@@ -12,10 +13,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings
@@ -33,9 +33,10 @@ from llm_distill.methods.skill_selection import (
     needs_of,
     shortfall,
 )
+from llm_distill.methods.skills import canonical
 from llm_distill.prompts import load_template
-from llm_distill.rows.columns import Row, features
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
+from llm_distill.rows.columns import Row, features, task_of
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
 TEXTS = ("question", "rationale")
 OWN = ("task", "skill", "examples", "n_questions")
@@ -54,6 +55,9 @@ class Synthesise(AskingStage):
     request is kept as a row with the reason in `error` and no question. If a skill has fewer than
     `n_references` solved questions, all of them are shown; one without any is not asked about, and
     counted. A profile without rows gives no rows: there is nothing to teach.
+
+    With `n_column`, each row of a plan gets as many questions as that column says, asked for
+    `n_questions` at a time; what is over is dropped. Its `subskill`, if it has one, is the skill.
     """
 
     always_seeded = True
@@ -70,12 +74,24 @@ class Synthesise(AskingStage):
     n_references: int = Field(3, ge=1, description="solved questions that are shown")
     n_questions: int = Field(2, ge=1, description="new questions that are asked for at a time")
     n: int = Field(1, ge=1, description="requests per need, each with references of its own")
+    n_column: str | None = later_setting(
+        None,
+        "of a plan (plan_data) in `profile`: the column with how many questions a row asks for",
+    )
     sampling: SamplingSettings = Field(
         SamplingSettings(max_tokens=1024), description="how completions are drawn"
     )
 
+    @model_validator(mode="after")
+    def _one_count(self) -> Self:
+        if self.n_column is not None and self.n > 1:
+            raise ValueError("n and n_column exclude each other: a plan says how many it wants")
+        return self
+
     def required_columns(self) -> dict[str, set[str]]:
-        needed = {self.profile: {"skill", "question_ids"}}
+        needed = {self.profile: {"id", "skill", "question_ids", *filter(None, [self.n_column])}}
+        if self.n_column is None:
+            needed[self.profile].discard("id")
         if self.questions is not None:
             needed[self.questions] = {"id", "question"}
         needed.setdefault(self.references, set()).update({"id", "skills", *TEXTS})
@@ -94,28 +110,38 @@ class Synthesise(AskingStage):
         return RowsOutput(self._rows(context), features(COLUMNS))
 
     def _rows(self, context: Context) -> Iterator[Row]:
-        needs = needs_of(context.each_row(self.profile))
+        profile = list(context.each_row(self.profile))
+        wanted = self._wanted(profile)
+        needs = list(wanted)
         judged = self.questions or self.profile
         texts = context.rows(self.questions)["question"] if self.questions else ()
-        ids = {need.question_id for need in needs}
+        ids = {identity for row in profile for identity in row["question_ids"] or ()}
         check_apart(context.each_row(self.references), self.references, ids, texts, judged)
         references = self._references(context)
         pools = ids_by_skill(references.values())
         self._report(context, needs, pools)
-        asked = [need for need in needs if (need.task, need.skill) in pools]
+        asked = {need: n for need, n in wanted.items() if (need.task, need.skill) in pools}
         if needs and not asked:
             raise DataError(
                 f"no solved row of '{self.references}' is labelled with a skill of "
                 f"'{self.profile}'; label and solve more training questions, with the skill list "
                 "that the profile was made with"
             )
-        total = len(asked) * self.n
+        total = sum(-(-n // self.n_questions) for n in asked.values())
         budget = self.budget(total)
         found: Counter[str] = Counter()
+        left = dict(asked)
         for job, completion in self.ask(
             context, self.model, self._jobs(context, asked, pools, references), total, budget
         ):
-            yield from self._read(context, job, completion, found)
+            for row in self._read(context, job, completion, found):
+                need = Need(task_of(row), row["skill"], row["parent_id"])
+                if self.n_column is not None and row["error"] is None:
+                    left[need] -= 1
+                if left[need] < 0:
+                    context.drop("more than planned")
+                else:
+                    yield row
         counts = budget.figures()
         context.metrics.update(
             **counts,
@@ -127,6 +153,22 @@ class Synthesise(AskingStage):
                 f"none of {total} answers of '{self.model}' has a <question>…</question> "
                 f"({counts['truncated']} were cut by max_tokens); check the template, or raise it"
             )
+
+    def _wanted(self, profile: Sequence[Row]) -> dict[Need, int]:
+        """How many questions each need gets: of a plan, a row is a need."""
+        if self.n_column is None:
+            return dict.fromkeys(needs_of(profile), self.n * self.n_questions)
+        wanted: dict[Need, int] = {}
+        for row in profile:
+            n, skill = row[self.n_column], canonical(str(row.get("subskill") or row["skill"] or ""))
+            if not isinstance(n, int) or n < 0 or not skill:
+                raise DataError(
+                    f"row {row['id']} of '{self.profile}': {self.n_column} is {n!r} and its skill "
+                    f"{row['skill']!r}; take the rows of plan_data, which have a number and a skill"
+                )
+            if n:
+                wanted[Need(task_of(row), skill, row["id"])] = n
+        return wanted
 
     def _references(self, context: Context) -> dict[str, Row]:
         """Usable references by id, one per question: the one with the first id."""
@@ -142,13 +184,16 @@ class Synthesise(AskingStage):
     def _jobs(
         self,
         context: Context,
-        needs: Sequence[Need],
+        needs: Mapping[Need, int],
         pools: Mapping[Skill, Sequence[str]],
         references: Mapping[str, Row],
     ) -> Iterator[Job[Row]]:
         template = load_template(self.template)
         prompt_format = context.model(self.model).prompt_format
-        for need, index in product(needs, range(self.n)):
+        requests = (
+            (need, index) for need, n in needs.items() for index in range(-(-n // self.n_questions))
+        )
+        for need, index in requests:
             # With the model's name: two models that are asked the same should write independently.
             parts = need.question_id, need.task, need.skill, index
             seed = derive_seed(context.seed, self.model, *parts)

@@ -44,6 +44,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "decontaminate": {"rows": "d", "against": ["e"]},
     "deduplicate": {"rows": "d"},
     "discover_skills": {"rows": "d", "model": "m", "template": TEMPLATE},
+    "drop_known": {"rows": "d", "model": "m", "template": TEMPLATE},
     "evaluate": {"rows": "d", "models": ["m"], "template": TEMPLATE},
     "evaluate_lm_eval": {"models": ["m"], "tasks": ["x"]},
     "find_missing_skills": {"rows": "d", "skills": "e", "model": "m", "template": TEMPLATE},
@@ -58,6 +59,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "mixture_reweight": {"rows": "d"},
     "parse": {"rows": "d", "tags": {"answer": "ans"}},
     "perplexity_gap": {"student_scores": "d", "teacher_scores": "e"},
+    "plan_data": {"rows": "d", "policy": {"kind": "list"}, "n": 3},
     "push_to_hub": {"rows": "d", "repo_id": "a/b"},
     "score_gradient_similarity": {"rows": "d", "reference": "e", "model": "m", "warm_up": "e"},
     "revise_examples": {

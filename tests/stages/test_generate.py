@@ -65,6 +65,24 @@ def test_n_candidates_a_row(run_stage: Run, plain: str) -> None:
     assert run.metrics == {"requests": 6, "truncated": 0, "errors": 0}
 
 
+def test_a_column_says_how_many_candidates_a_row_gets(run_stage: Run, plain: str) -> None:
+    rows = [{**ROWS[0], "n": 3}, {**ROWS[1], "n": 0}]
+    counted = stage(plain, n_column="n")
+    run = run_stage(counted, {"rows": rows}, {"m": lambda r: f"seen {r.seed}"})
+    assert [row["id"] for row in run.rows] == ["q1-0", "q1-1", "q1-2"]
+    same = run_stage(stage(plain, n=3), {"rows": rows[:1]}, {"m": lambda r: f"seen {r.seed}"})
+    assert run.rows == same.rows
+    talks = [{**ROWS[0], "messages": [{"role": "user", "content": "2?"}], "n": 2}]
+    again = run_stage(chat(n_column="n"), {"rows": talks}, {"m": lambda r: "4"})
+    assert [row["id"] for row in again.rows] == ["q1-0", "q1-1"]
+    with pytest.raises(DataError, match="row q2 of 'rows': n is None, not a whole number"):
+        run_stage(counted, {"rows": [{**ROWS[1], "n": None}]}, {"m": lambda r: ""})
+    assert counted.required_columns() == {"rows": {"id", "n"}}
+    assert (counted.most_rows({"rows": 5}), counted.most_asked({"rows": 5})) == (None, None)
+    with pytest.raises(ValidationError, match="n and n_column exclude each other"):
+        stage(plain, n=2, n_column="n")
+
+
 def test_what_is_thought_before_the_answer_is_a_column_of_its_own(
     run_stage: Run, plain: str
 ) -> None:

@@ -184,3 +184,49 @@ def test_constants_of_the_template(run_stage: Run) -> None:
     settings = stage().model_copy(update={"variables": {"task_description": "Count."}})
     run = run_stage(settings, data(), {"m": lambda r: TWO})
     assert run.rows[0]["prompt"].startswith("Count.")
+
+
+PLAN = [
+    {
+        "id": "2/s/sub",
+        "task": "s",
+        "skill": "sub",
+        "subskill": None,
+        "n": 5,
+        "question_ids": ["v1"],
+    },
+    {"id": "2/s/x/add", "task": "s", "skill": "x", "subskill": "add", "n": 1, "question_ids": []},
+    {"id": "2/s/mul", "task": "s", "skill": "mul", "subskill": None, "n": 0, "question_ids": []},
+]
+
+
+def test_a_plan_says_how_many_questions_each_row_gets(run_stage: Run) -> None:
+    planned = stage(n_column="n", questions="difficult")
+    given = data(profile=PLAN, difficult=[{"id": "v1", "question": "9 - 3?"}])
+    run = run_stage(planned, given, {"m": lambda r: TWO})
+    assert [(row["skill"], row["parent_id"]) for row in run.rows] == [
+        *[("sub", "2/s/sub")] * 5,  # of three requests for two each, one is over
+        ("add", "2/s/x/add"),  # the part, not the skill that it is of
+    ]
+    assert (run.metrics["requests"], run.dropped) == (4, {"more than planned": 2})
+    assert len({row["id"] for row in run.rows}) == 6
+    assert len({tuple(row["reference_ids"]) for row in run.rows[:5]}) == 3
+    turned = run_stage(planned, {**given, "profile": PLAN[::-1]}, {"m": lambda r: TWO})
+    assert sorted(r["id"] for r in turned.rows) == sorted(r["id"] for r in run.rows)
+
+
+def test_a_plan_without_rows_to_make_asks_nothing(run_stage: Run) -> None:
+    nothing = [{**row, "n": 0} for row in PLAN]
+    run = run_stage(stage(n_column="n"), data(profile=nothing), {"m": lambda r: TWO})
+    assert (run.rows, run.metrics["requests"]) == ([], 0)
+    unknown = [{**PLAN[0], "skill": "day"}]
+    with pytest.raises(DataError, match="no solved row of 'solved' is labelled with a skill"):
+        run_stage(stage(n_column="n"), data(profile=unknown), {"m": lambda r: TWO})
+    wrong = [{**PLAN[0], "id": "p", "n": None}]
+    with pytest.raises(DataError, match="row p of 'profile': n is None and its skill 'sub'; take"):
+        run_stage(stage(n_column="n"), data(profile=wrong), {"m": lambda r: TWO})
+    judged = [{**PLAN[0], "question_ids": ["sub1"]}]
+    with pytest.raises(DataError, match="which the student was judged on"):
+        run_stage(stage(n_column="n"), data(profile=judged), {"m": lambda r: TWO})
+    with pytest.raises(ValueError, match="n and n_column exclude each other"):
+        stage(n_column="n", n=2)
