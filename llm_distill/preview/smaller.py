@@ -202,10 +202,9 @@ def _asks_before(name: str, stages: Mapping[str, Stage]) -> bool:
 def _is_above(above: str, name: str, stages: Mapping[str, Stage]) -> bool:
     """Whether its rows are passed on to a stage, from `rows` to `rows`."""
     rows = getattr(stages[name], "rows", None)
-    return (
-        isinstance(rows, str)
-        and rows in stages
-        and (rows == above or _is_above(above, rows, stages))
+    named = [rows] if isinstance(rows, str) else rows or ()
+    return any(
+        each in stages and (each == above or _is_above(above, each, stages)) for each in named
     )
 
 

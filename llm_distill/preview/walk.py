@@ -128,7 +128,8 @@ class Walk:
         record.used(name, artifact, state, artifact.manifest.seconds, why)
         if name in self.order:
             written = self._written(name, stage, artifact, run)
-            rows = resolver.ready.get(getattr(stage, "rows", None) or "")
+            above = getattr(stage, "rows", None)  # a mixture has several
+            rows = resolver.ready.get(above) if isinstance(above, str) else None
             notes = self.smaller.notes.get(name, ())
             self.found.append(Walked(name, stage, notes, "", artifact, rows, written))
         return run

@@ -23,17 +23,18 @@ def needed_columns(pipeline: PipelineConfig) -> dict[str, dict[str, str]]:
         for target, columns in stage.required_columns().items():
             for column in columns:
                 needed[target][column] = _type(column, stage)
-        rows = getattr(stage, "rows", None)
-        if not isinstance(rows, str) or rows not in needed:
-            continue
+        rows = getattr(stage, "rows", None) or ()
         nothing: dict[str, Columns] = dict.fromkeys(rows_of(stage), frozenset())
-        for template, offered in stage.template_variables(nothing).items():
-            for column in load_template(template).variables - (offered or frozenset()):
-                needed[rows].setdefault(column, _type(column, stage))
-        given = stage.output_columns(nothing) if stage.output == "rows" else None
-        if given is not None:
-            passed_on = {k: v for k, v in needed[name].items() if k not in given}
-            needed[rows] |= passed_on
+        for above in {rows} if isinstance(rows, str) else set(rows):  # a mixture has several
+            if above not in needed:
+                continue
+            for template, offered in stage.template_variables(nothing).items():
+                for column in load_template(template).variables - (offered or frozenset()):
+                    needed[above].setdefault(column, _type(column, stage))
+            given = stage.output_columns(nothing) if stage.output == "rows" else None
+            if given is not None:
+                passed_on = {k: v for k, v in needed[name].items() if k not in given}
+                needed[above] |= passed_on
     return needed
 
 

@@ -79,6 +79,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "weight_low": ("float64", "lower end of the 95 % interval of `weight`"),
     "weight_high": ("float64", "upper end of the 95 % interval of `weight`"),
     "question_ids": ("list[string]", "the questions that the row sums up"),
+    "source": ("string", "the stage whose rows a mixture took it from"),
     "source_id": ("string", "the training question that was selected"),
     "reference_ids": ("list[string]", "the rows that were shown to the model as references"),
     "agreement": ("int64", "how many of a question's sampled answers are this one"),

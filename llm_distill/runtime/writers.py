@@ -54,5 +54,6 @@ def _writer_and_scorers(
             kept = above.parse.keep_text_as if above.parse is not None else None
             written = {above.completion_column, kept, above.messages_column} - {None}
             return (above.model if column in written else None), list(dict.fromkeys(scorers))
-        name = getattr(above, "rows", "")
+        rows = getattr(above, "rows", "")
+        name = rows if isinstance(rows, str) else ""  # a mixture's texts have several writers
     return None, scorers

@@ -47,6 +47,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "label_skills": {"rows": "d", "skills": "e", "model": "m", "template": TEMPLATE},
     "load_dataset": {"path": "data/word_problems"},
     "merge_adapter": {"model": "m"},
+    "mix": {"rows": ["d", "e"]},
     "parse": {"rows": "d", "tags": {"answer": "ans"}},
     "push_to_hub": {"rows": "d", "repo_id": "a/b"},
     "score_gradient_similarity": {"rows": "d", "reference": "e", "model": "m", "warm_up": "e"},

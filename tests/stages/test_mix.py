@@ -1,0 +1,223 @@
+"""mix: rows of several stages, all of them or in proportions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from llm_distill.errors import DataError
+from llm_distill.evaluation.results import Results
+from llm_distill.pipeline.load import load_pipeline
+from llm_distill.stages.mix import Mix
+
+Run = Callable[..., Any]
+
+
+def rows(of: str, n: int, **more: Any) -> list[dict[str, Any]]:
+    return [{"id": f"{of}{i}", "question": f"{of} {i}?", **more} for i in range(n)]
+
+
+def stage(*names: str, **settings: Any) -> Mix:
+    return Mix(stage="mix", rows=[*names], **settings)
+
+
+def ids(run: Any) -> list[str]:
+    return [row["id"] for row in run.rows]
+
+
+def test_all_of_them(run_stage: Run) -> None:
+    a = rows("a", 2, task="t", parent_id="p")
+    run = run_stage(stage("a", "b@3"), {"a": a, "b@3": rows("b", 1, domain="d", score=1)})
+    empty = {"task": None, "parent_id": None, "domain": None, "score": None}
+    assert run.rows == [
+        *({**empty, **row, "source": "a"} for row in a),
+        {**empty, "id": "b0", "question": "b 0?", "domain": "d", "score": 1, "source": "b"},
+    ]
+    assert run.warnings == []
+    assert run.dropped == {}
+    assert not stage("a", "b").is_seeded()
+    assert stage("a", n=1).is_seeded()
+
+
+def test_the_same_id_twice(run_stage: Run) -> None:
+    new = [{"id": "q", "answer": "1"}, {"id": "r", "answer": "1"}]
+    old = [{"id": "q", "answer": "2"}, {"id": "r", "answer": "1", "source": "of another mixture"}]
+    run = run_stage(stage("new", "all@1"), {"new": new, "all@1": old})
+    assert [(row["answer"], row["source"]) for row in run.rows] == [
+        ("1", "new"),
+        ("2", "all"),
+        ("1", "all"),
+    ]
+    assert [name[:2] for name in ids(run)] == ["q-", "q-", "r"]
+    assert run.dropped == {"the same row twice": 1}
+    assert run.metrics["renamed"] == 2
+    other = run_stage(stage("all@1", "new"), {"new": new[::-1], "all@1": old[::-1]})
+    assert sorted(map(str, other.rows)) == sorted(map(str, run.rows))
+
+
+def test_rounds_that_write_the_same_ids_again(run_stage: Run) -> None:
+    rounds = [[{"id": "q", "answer": answer}] for answer in "12134"]
+    collected: list[dict[str, Any]] = []
+    for new in rounds:
+        given = {"new": new, "all": collected} if collected else {"new": new}
+        collected = run_stage(stage(*given), given).rows
+    assert sorted(row["answer"] for row in collected) == ["1", "2", "3", "4"]
+    assert len({row["id"] for row in collected}) == 4
+
+
+def test_types(run_stage: Run) -> None:
+    a = [{"id": "a", "n": 1, "of": None, "messages": [{"role": "user", "content": "x"}]}]
+    b = [{"id": "b", "n": 0.5, "of": "x", "messages": [{"role": "user", "content": "y", "w": 1}]}]
+    run = run_stage(stage("a", "b"), {"a": a, "b": b})
+    assert [row["n"] for row in run.rows] == [1, 0.5]
+    assert [row["of"] for row in run.rows] == [None, "x"]
+    with pytest.raises(DataError, match="'n' is int64 in 'a' and string in 'c'; give one of them"):
+        run_stage(stage("a", "c"), {"a": a, "c": [{"id": "c", "n": "1"}]})
+
+
+def test_by_weights_of_sources(run_stage: Run) -> None:
+    given = {"a": rows("a", 30), "b": rows("b", 5)}
+    run = run_stage(stage("a", "b", n=20, weights={"a": 3, "b": 1}), given)
+    assert Counter(row["source"] for row in run.rows) == {"a": 15, "b": 5}
+    assert run.dropped == {"not drawn": 15}
+    turned = {name: of[::-1] for name, of in given.items()}
+    again = run_stage(stage("b", "a", n=20, weights={"b": 1, "a": 3}), turned)
+    assert sorted(ids(again)) == sorted(ids(run))
+    other = run_stage(stage("a", "b", n=20, weights={"a": 3, "b": 1}), given, seed=1)
+    assert sorted(ids(other)) != sorted(ids(run))
+    (table,) = Results.from_metrics(run.metrics).own
+    assert table.columns == ("source", "rows", "taken", "share")
+    assert table.cells == (("a", "30", "15", "75.0%"), ("b", "5", "5", "25.0%"))
+
+
+def test_sources_that_have_the_same_rows(run_stage: Run) -> None:
+    both = rows("r", 4)
+    given = {"all": [*both, *rows("s", 4)], "new": both}
+    assert len(run_stage(stage("all", "new"), given).rows) == 8
+    assert len(run_stage(stage("all", "new", n=8), given).rows) == 8
+    settings = {"n": 12, "weights": {"all": 2, "new": 1}}
+    run = run_stage(stage("all", "new", **settings), given)
+    assert Counter(row["source"] for row in run.rows) == {"all": 8, "new": 4}
+    of_new = {row["id"] for row in run.rows if row["source"] == "new"}
+    assert of_new == {f"r{i}-copy-2" for i in range(4)}
+    again = run_stage(stage("new", "all", **settings), given)
+    assert sorted(map(str, again.rows)) == sorted(map(str, run.rows))
+    assert run.warnings == []
+
+
+def test_a_part_that_is_exhausted(run_stage: Run) -> None:
+    given = {"a": rows("a", 30), "b": rows("b", 2, parent_id="p")}
+    halves = {"n": 10, "weights": {"a": 1, "b": 1}}
+    run = run_stage(stage("a", "b", **halves), given)
+    of_b = [row for row in run.rows if row["source"] == "b"]
+    assert len({row["id"] for row in of_b}) == 5
+    assert Counter(row["id"][:2] for row in of_b) in ({"b0": 3, "b1": 2}, {"b0": 2, "b1": 3})
+    assert {row["parent_id"] for row in of_b} == {"p"}
+    assert {"b0", "b1", "b0-copy-2", "b1-copy-2"} < {row["id"] for row in of_b}
+    assert run.warnings == [
+        "the part 'b' (source) has 2 rows, and 5 are wanted: it starts again, and a row comes up "
+        "to 3 times"
+    ]
+    with pytest.raises(DataError, match=r"'b' \(source\) has 2 rows, and 5 are wanted \(repeat: f"):
+        run_stage(stage("a", "b", repeat=False, **halves), given)
+    with pytest.raises(DataError, match="'b' .* has 0 rows, and 5 are wanted; see what"):
+        run_stage(stage("a", "b", **halves), {**given, "b": []})
+
+
+def test_by_a_column(run_stage: Run) -> None:
+    a = [*rows("a", 10, domain="x"), *rows("c", 10, domain="y"), *rows("e", 3, domain=None)]
+    given = {"a": a, "b": rows("b", 10, domain="y")}
+    run = run_stage(stage("a", "b", by="domain", n=9, weights={"x": 2, "y": 1}), given)
+    assert Counter(row["domain"] for row in run.rows) == {"x": 6, "y": 3}
+    assert run.dropped == {"no domain": 3, "not drawn": 21}
+    counts = run_stage(stage("a", "b", by="domain", counts={"x": 0, "y": 2}), given)
+    assert Counter(row["domain"] for row in counts.rows) == {"y": 2}
+    natural = run_stage(stage("a", "b", by="domain", n=6), given)
+    assert Counter(row["domain"] for row in natural.rows) == {"x": 2, "y": 4}
+    with pytest.raises(DataError, match=r"weights: no part 'z' \(domain\); allowed: x, y"):
+        run_stage(stage("a", by="domain", n=9, weights={"x": 2, "z": 1}), given)
+    with pytest.raises(DataError, match=r"counts: the part 'y' \(domain\) has none; 0 leaves it"):
+        run_stage(stage("a", by="domain", counts={"x": 2}), given)
+    with pytest.raises(DataError, match="'skills' holds several values"):
+        run_stage(stage("a", by="skills", n=1), {"a": rows("a", 1, skills=["x"])})
+
+
+def test_weights_of_a_stage(run_stage: Run) -> None:
+    given = {"a": [*rows("a", 9, task="x"), *rows("c", 9, task="y")]}
+    settings = {"by": "task", "n": 8, "weights_from": "w"}
+    weights = [{"id": "1", "task": "x", "weight": 0.75}, {"id": "2", "task": "y", "weight": 0.25}]
+    run = run_stage(stage("a", **settings), {**given, "w": weights})
+    assert Counter(row["task"] for row in run.rows) == {"x": 6, "y": 2}
+    named = [{"id": "x", "weight": 0}, {"id": "y", "weight": 2}]
+    assert {r["task"] for r in run_stage(stage("a", **settings), {**given, "w": named}).rows} == {
+        "y"
+    }
+    for bad, message in (
+        ([{"id": "x", "weight": None}, *named[1:]], "row x of 'w': weight is None"),
+        ([{"id": "x", "weight": -1.0}, *named[1:]], "weights_from: x: -1.0; a weight is a number"),
+        ([{"id": "x", "weight": float("nan")}, *named[1:]], "weights_from: x: nan"),
+        ([{"id": "x", "weight": 0}, {"id": "y", "weight": 0}], "every weight is 0"),
+        (named[1:], "the part 'x' .task. has none"),
+        ([{"id": "z", "task": "x", "weight": 1}, *named], "the part 'x' has a weight already"),
+    ):
+        with pytest.raises(DataError, match=message):
+            run_stage(stage("a", **settings), {**given, "w": bad})
+
+
+def test_a_round_that_found_nothing(run_stage: Run) -> None:
+    run = run_stage(stage("new", "all"), {"new": [], "all": rows("a", 2)})
+    assert ids(run) == ["a0", "a1"]
+    assert run_stage(stage("new"), {"new": []}).rows == []
+    assert run_stage(stage("new", n=3), {"new": []}).rows == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rows": []}, "rows"),
+        ({"rows": ["a", "a"]}, "rows: each stage can be named once"),
+        ({"weights": {"a": 1, "b": 1}}, "weights: say how many rows to draw"),
+        ({"weights_from": "w"}, "weights_from: say how many rows to draw"),
+        ({"counts": {"a": 1, "b": 1}, "n": 3}, "n: counts say how many"),
+        ({"counts": {"a": 1, "b": 1}, "weights": {"a": 1}}, "weights and counts: give one"),
+        ({"counts": {"a": 0, "b": 0}}, "counts: all are 0"),
+        ({"n": 3, "weights": {"a": 0, "b": 0}}, "weights: all are 0"),
+        ({"n": 3, "weights": {"a": 1, "b": -1}}, "greater than or equal to 0"),
+        ({"n": 3, "weights": {"a": 1, "b": float("nan")}}, "finite|greater"),
+        ({"n": 3, "weights": {"a": 1, "c": 1}}, r"weights: no part 'c' .source.; allowed: a, b"),
+        ({"n": 3, "weights": {"a": 1}}, r"weights: the part 'b' .source. has none; 0 leaves it"),
+    ],
+)
+def test_settings_that_do_not_fit(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Mix.model_validate({"stage": "mix", "rows": ["a", "b"], **settings})
+
+
+ROUNDS = """
+name: rounds
+stages:
+  seeds: {stage: load_dataset, path: data/word_problems, split: seeds}
+  rounds:
+    repeat:
+      times: 3
+      start: {all: null}
+      stages:
+        new: {stage: select, rows: seeds, n: 4, order: random}
+        all: {stage: mix, rows: [new, all@previous]}
+  halves: {stage: mix, rows: [new@1, new@last], n: 4}
+"""
+
+
+def test_in_rounds(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(ROUNDS)
+    stages = load_pipeline(str(tmp_path / "p.yaml")).stages
+    assert [getattr(stages[f"all@{n}"], "rows") for n in (1, 2, 3)] == [  # noqa: B009
+        ["new@1"],
+        ["new@2", "all@1"],
+        ["new@3", "all@2"],
+    ]
