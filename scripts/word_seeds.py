@@ -1,14 +1,15 @@
-"""Write seeds to choose among, one in ten of which nobody can answer: data/word_seeds/train.jsonl.
+"""Write seeds to choose among, one in ten of which nobody can answer: data/word_seeds.
 
     python scripts/word_seeds.py
 
 Each line:
 
     {"id": "seed-0009", "task": "word_problems", "question": "Ann has some pens and …",
-     "reference_answer": "7", "rationale": "1. Start with 3. … <ans>7</ans>", "skills": ["addition"],
-     "state": "unanswerable"}
+     "reference_answer": "7", "rationale": "1. Start with 3. … <ans>7</ans>",
+     "skills": ["addition"], "state": "unanswerable"}
 
-The seed fixes every byte, so a test can rebuild the file and compare.
+train.jsonl has them all, whole.jsonl those that can be answered. The seed fixes every byte, so a
+test can rebuild the files and compare.
 """
 
 from __future__ import annotations
@@ -69,6 +70,10 @@ def make_seeds(used: set[str], seed: int = SEED) -> list[dict[str, Any]]:
     return rows
 
 
+def splits(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    return {"train": rows, "whole": [row for row in rows if row["state"] == "answerable"]}
+
+
 def asked_elsewhere(data: Path) -> set[str]:
     """The questions of the world's other files."""
     lines = [
@@ -87,8 +92,9 @@ def main() -> None:
     args = parser.parse_args()
     rows = make_seeds(asked_elsewhere(Path("data")), args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "train.jsonl").write_text(as_jsonl(rows), encoding="utf-8")
-    print(f"train: {len(rows)} seeds")
+    for split, own in splits(rows).items():
+        (args.out / f"{split}.jsonl").write_text(as_jsonl(own), encoding="utf-8")
+        print(f"{split}: {len(own)} seeds")
 
 
 if __name__ == "__main__":

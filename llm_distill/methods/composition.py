@@ -60,7 +60,9 @@ def preferences(
     """
     ids = set(chosen)
     if not ids or not ids <= values.keys():
-        raise ValueError(f"{len(ids - values.keys())} of {len(ids)} chosen rows are not in the pool")
+        raise ValueError(
+            f"{len(ids - values.keys())} of {len(ids)} chosen rows are not in the pool"
+        )
     having: dict[str, set[str]] = {}
     for identity, own in values.items():
         for value in own:

@@ -66,8 +66,8 @@ def answer_entropy(answers: Sequence[str | None], kind: AnswerKind = "exact") ->
     """−Σ p·ln p in nats over the shares p of different answers, 0 to ln n.
 
     Over answers, not over tokens: two ways to one answer are one (the discrete semantic entropy of
-    Farquhar et al. 2024). From n samples it is too low, the more so the more answers there are: rank
-    with it, at one n. Unread answers as in `disagreement`.
+    Farquhar et al. 2024). From n samples it is too low, the more so the more answers there are, so
+    rank with it, at one n. Unread answers as in `disagreement`.
 
     Raises:
         ValueError: there are no answers.

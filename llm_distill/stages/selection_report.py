@@ -9,7 +9,7 @@ out: {"id": "round 1, skills, subtraction", "round": 1, "column": "skills", "val
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -35,14 +35,15 @@ class SelectionReport(Stage):
     One row a value: its share of the chosen (`precision`, with Wilson's interval) and of the pool,
     and how much of what the pool has was chosen (`recall`). `is_preferred`: as many random rows
     would have it so often in fewer than 5 of 100 choices, over all values of the column together
-    (one-sided exact test, Bonferroni). What is chosen is found in the pool by its `id`, `source_id` or
-    `parent_id`;
-    a row that was chosen twice counts once. Of a list, such as skills, each item is a value.
+    (one-sided exact test, Bonferroni). What is chosen is found in the pool by its `id`,
+    `source_id` or `parent_id`; a row that was chosen twice counts once. Of a list, such as skills,
+    each item is a value.
 
     In a `repeat`, `before: watched@previous` passes on the rounds before, so that the report draws
-    them.
+    them. Where nothing was chosen there is nothing to compare: the rounds before are passed on.
     """
 
+    rows_may_be_empty = True
     stage: Literal["selection_report"]
     rows: Rows = Field(description="the stage whose rows were chosen")
     pool: Rows = Field(description="the stage whose rows they were chosen from")
@@ -73,12 +74,14 @@ class SelectionReport(Stage):
         pool = {row["id"]: row for row in context.each_row(self.pool)}
         chosen = {self._id(row, pool) for row in context.each_row(self.rows)}
         rows, preferred = earlier, []
-        for column in self.by:
+        for column in self.by if chosen else ():
             found = preferences({i: _values(row[column]) for i, row in pool.items()}, chosen)
             if not found:
                 raise DataError(f"no row of '{self.pool}' has a value in '{column}'")
             rows = [*rows, *(_row(number, column, each) for each in found)]
             preferred += [each.value for each in found if each.is_preferred]
+        if not chosen:
+            context.warn(f"'{self.rows}' has no rows: nothing was chosen")
         tables = [_table(column, rows) for column in self.by]
         context.metrics.update(chosen=len(chosen), preferred=preferred, **shown(*tables))
         types = Features({name: Value(kind) for name, kind in COLUMNS.items()})
@@ -125,14 +128,13 @@ def _table(column: str, rows: Sequence[Mapping[str, Any]]) -> FigureTable:
     figures: list[Figure] = []
     for row in (row for row in rows if row["column"] == column):
         labels = {"round": str(row["round"]), "value": row["value"]}
-
-        def figure(called: str, value: float, *ends: float, of: Any = labels) -> Figure:
-            return Figure({**of, "figure": called}, value, *ends, kind="share")
-
-        figures += [
-            figure("of the pool", row["share_of_pool"]),
-            figure("of the chosen", row["precision"], row["precision_low"], row["precision_high"]),
-            figure("of its rows chosen", row["recall"]),
-        ]
+        ends = row["precision_low"], row["precision_high"]
+        for called, value, (low, high) in (
+            ("of the pool", row["share_of_pool"], (None, None)),
+            ("of the chosen", row["precision"], ends),
+            ("of its rows chosen", row["recall"], (None, None)),
+        ):
+            named = {**labels, "figure": called}
+            figures.append(Figure(named, value, low, high, kind="share"))
     title, drawn = f"chosen by {column}", ("of the chosen",)
     return FigureTable(title, tuple(figures), across="figure", over="round", drawn=drawn)

@@ -39,7 +39,7 @@ def test_the_tail_is_scipys() -> None:
 
 def test_planted_values_are_found_and_the_order_of_the_chosen_does_not_matter() -> None:
     pool = {f"r{i}": ["gap" if i % 8 == 0 else f"known {i % 7}"] for i in range(160)}
-    chosen = [i for i, own in pool.items() if own == ["gap"]][:10] + ["r1", "r2"]
+    chosen = [*[i for i, own in pool.items() if own == ["gap"]][:10], "r1", "r2"]
     found = preferences(pool, chosen)
     gap = next(each for each in found if each.value == "gap")
     assert (gap.n_pool, gap.n_chosen, gap.recall) == (20, 10, 0.5)

@@ -123,7 +123,7 @@ def test_a_majority_is_a_sum_of_equal_scores() -> None:
 def test_disagreement_and_entropy_of_every_combination_of_answers(n: int) -> None:
     """By their definitions, with the unread ones told apart by hand."""
     for answers in product(["1", "2", "3", None, ""], repeat=n):
-        named = [f"unread {i}" if not each else each for i, each in enumerate(answers)]
+        named = [each if each else f"unread {i}" for i, each in enumerate(answers)]
         shares = [count / n for count in Counter(named).values()]
         assert disagreement(answers) == pytest.approx(1 - max(shares))
         assert answer_entropy(answers) == pytest.approx(sum(-p * log(p) for p in shares))

@@ -83,3 +83,11 @@ def test_rows_of_another_pool_and_a_column_without_values_are_refused(run_stage:
     nothing = [{"id": "a", "state": None}]
     with pytest.raises(DataError, match="no row of 'pool' has a value in 'state'"):
         run_stage(stage(by=["state"]), {"pool": nothing, "chosen": nothing})
+
+
+def test_a_choice_of_nothing_passes_the_rounds_before_on(run_stage: Run) -> None:
+    first = run_stage(stage(), {"pool": POOL, "chosen": GAPS[:6]}).rows
+    run = run_stage(stage(before="before"), {"pool": POOL, "chosen": [], "before": first})
+    assert run.rows == first
+    assert run.warnings == ["'chosen' has no rows: nothing was chosen"]
+    assert stage().may_be_empty() == ("chosen",)

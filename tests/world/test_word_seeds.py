@@ -7,21 +7,25 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 from make_word_problems import as_jsonl
 from solve_word_problems import solve
 from word_problems import SKILLS
-from word_seeds import UNANSWERABLE, asked_elsewhere, make_seeds
+from word_seeds import UNANSWERABLE, asked_elsewhere, make_seeds, splits
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 FILE = DATA / "word_seeds/train.jsonl"
+SPLITS = splits(make_seeds(asked_elsewhere(DATA)))
 
 
 def read() -> list[dict[str, Any]]:
     return [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_generator_reproduces_the_committed_file() -> None:
-    assert FILE.read_text(encoding="utf-8") == as_jsonl(make_seeds(asked_elsewhere(DATA)))
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_generator_reproduces_the_committed_file(split: str) -> None:
+    file = FILE.with_name(f"{split}.jsonl")
+    assert file.read_text(encoding="utf-8") == as_jsonl(SPLITS[split])
 
 
 def test_no_question_is_asked_twice_or_in_another_file() -> None:
