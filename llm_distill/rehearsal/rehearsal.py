@@ -45,14 +45,16 @@ def write_rehearsal(
     """
     values = _plain(pipeline.resolved)
     left_out = _left_out(pipeline)
-    _remove(values["stages"], {*left_out, *pipeline.unread})
+    checked = _by_name(pipeline)
+    unread = {each.partition("@")[0] for each in pipeline.unread}
+    _remove(values["stages"], {*left_out, *unread.difference(checked)})  # of no round is it read
     if not values["stages"]:
         raise ConfigError(f"{pipeline.source}: every stage needs the Hub; nothing to rehearse")
     given = values.get("models") or {}
     values["models"] = {
         name: models.entry(own, folder, index) for index, (name, own) in enumerate(given.items())
     }
-    needed, checked = needed_columns(pipeline), _by_name(pipeline)
+    needed = needed_columns(pipeline)
     for name, own in each_stage(values["stages"]):
         stage = checked[name]
         if isinstance(stage, LoadDataset):

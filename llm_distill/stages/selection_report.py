@@ -43,7 +43,6 @@ class SelectionReport(Stage):
     them. Where nothing was chosen there is nothing to compare: the rounds before are passed on.
     """
 
-    rows_may_be_empty = True
     stage: Literal["selection_report"]
     rows: Rows = Field(description="the stage whose rows were chosen")
     pool: Rows = Field(description="the stage whose rows they were chosen from")
@@ -62,6 +61,9 @@ class SelectionReport(Stage):
         if self.before is not None:
             needed.setdefault(self.before, set()).update(COLUMNS)
         return needed
+
+    def may_be_empty(self) -> set[str]:
+        return {self.rows, *filter(None, [self.before])}
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         return frozenset(COLUMNS)

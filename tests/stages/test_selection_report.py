@@ -90,4 +90,7 @@ def test_a_choice_of_nothing_passes_the_rounds_before_on(run_stage: Run) -> None
     run = run_stage(stage(before="before"), {"pool": POOL, "chosen": [], "before": first})
     assert run.rows == first
     assert run.warnings == ["'chosen' has no rows: nothing was chosen"]
-    assert stage().may_be_empty() == ("chosen",)
+    nothing = run_stage(stage(), {"pool": POOL, "chosen": []}).rows
+    again = run_stage(stage(before="before"), {"pool": POOL, "chosen": [], "before": nothing})
+    assert nothing == again.rows == []
+    assert stage(before="before").may_be_empty() == {"chosen", "before"}
