@@ -99,6 +99,7 @@ world: setup
 	$(BIN)/python scripts/train_stat_models.py reward
 	$(BIN)/python scripts/check_stat_world.py
 	$(BIN)/python scripts/word_tasks.py
+	$(BIN)/python scripts/word_seeds.py
 	$(BIN)/python scripts/train_task_models.py teacher
 	$(BIN)/python scripts/train_task_models.py student
 	$(BIN)/python scripts/check_task_world.py

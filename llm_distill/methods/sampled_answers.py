@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import comb
+from math import comb, fsum, log
 from typing import Literal
 
 from llm_distill.methods.answers import AnswerKind, answers_equal
@@ -48,6 +48,40 @@ def answer_groups(answers: Sequence[str | None], kind: AnswerKind = "exact") -> 
         else:
             group.append(index)
     return groups
+
+
+def disagreement(answers: Sequence[str | None], kind: AnswerKind = "exact") -> float:
+    """1 − the share of the most common answer: 0 where all are equal, 1 − 1/n where all differ.
+
+    The variation ratio (Freeman 1965; Gal et al. 2017, arXiv 1703.02910). An answer that could not
+    be read (None, blank) is unlike any other.
+
+    Raises:
+        ValueError: there are no answers.
+    """
+    return 1 - max(_sizes(answers, kind)) / len(answers)
+
+
+def answer_entropy(answers: Sequence[str | None], kind: AnswerKind = "exact") -> float:
+    """−Σ p·ln p in nats over the shares p of different answers, 0 to ln n.
+
+    Over answers, not over tokens: two ways to one answer are one (the discrete semantic entropy of
+    Farquhar et al. 2024). From n samples it is too low, the more so the more answers there are, so
+    rank with it, at one n. Unread answers as in `disagreement`.
+
+    Raises:
+        ValueError: there are no answers.
+    """
+    shares = [size / len(answers) for size in _sizes(answers, kind)]
+    return max(0.0, -fsum(share * log(share) for share in shares))  # not -0.0
+
+
+def _sizes(answers: Sequence[str | None], kind: AnswerKind) -> list[int]:
+    """How many answers are each of the different ones; one for each that could not be read."""
+    if not answers:
+        raise ValueError("there are no answers to compare")
+    read = [len(group) for group in answer_groups(answers, kind)]
+    return [*read, *[1] * (len(answers) - sum(read))]
 
 
 def majority(answers: Sequence[str | None], kind: AnswerKind = "exact") -> int | None:

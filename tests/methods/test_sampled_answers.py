@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import combinations, product
+from itertools import combinations, permutations, product
+from math import log
 
 import pytest
 
 from llm_distill.methods.sampled_answers import (
+    answer_entropy,
     answer_groups,
     budgets,
     consensus,
+    disagreement,
     elected,
     majority,
     pass_at_k,
@@ -114,3 +117,39 @@ def test_a_majority_is_a_sum_of_equal_scores() -> None:
         for kind in ("exact", "math"):
             by_sum = elected(drawn, [0.5] * 4, "score_sum", kind)  # type: ignore[arg-type]
             assert by_sum == majority(drawn, kind)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_disagreement_and_entropy_of_every_combination_of_answers(n: int) -> None:
+    """By their definitions, with the unread ones told apart by hand."""
+    for answers in product(["1", "2", "3", None, ""], repeat=n):
+        named = [each if each else f"unread {i}" for i, each in enumerate(answers)]
+        shares = [count / n for count in Counter(named).values()]
+        assert disagreement(answers) == pytest.approx(1 - max(shares))
+        assert answer_entropy(answers) == pytest.approx(sum(-p * log(p) for p in shares))
+        assert 0 <= disagreement(answers) <= 1 - 1 / n
+        assert 0 <= answer_entropy(answers) <= log(n) + 1e-12
+
+
+def test_how_sure_a_student_is_does_not_depend_on_order_or_spelling() -> None:
+    answers = ["7", "8", " 7. ", "7"]
+    for order in permutations(answers):
+        assert disagreement(order) == 0.25
+        assert answer_entropy(order) == pytest.approx(log(4) - 0.75 * log(3))
+    assert disagreement(["1/2", "0.5"]) == 0.5
+    assert disagreement(["1/2", "0.5"], "math") == answer_entropy(["1/2", "0.5"], "math") == 0
+
+
+def test_the_entropy_of_many_samples_is_that_of_their_source() -> None:
+    from random import Random
+
+    drawn = Random(0).choices(["a", "b", "c"], [0.7, 0.2, 0.1], k=4000)
+    assert answer_entropy(drawn) == pytest.approx(0.8018, abs=0.02)  # −Σ p ln p
+    few = [Random(i).choices(["a", "b", "c"], [0.7, 0.2, 0.1], k=4) for i in range(500)]
+    assert sum(map(answer_entropy, few)) / 500 < 0.65  # too low from four
+
+
+def test_no_answers_at_all() -> None:
+    for figure in (disagreement, answer_entropy):
+        with pytest.raises(ValueError, match="no answers"):
+            figure([])

@@ -54,6 +54,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "hacking_monitor": {"rows": "d"},
     "label_skills": {"rows": "d", "skills": "e", "model": "m", "template": TEMPLATE},
     "load_dataset": {"path": "data/word_problems"},
+    "mastery_gate": {"rows": "d", "student": "m"},
     "merge_adapter": {"model": "m"},
     "mix": {"rows": ["d", "e"]},
     "mixture_reweight": {"rows": "d"},
@@ -61,6 +62,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "perplexity_gap": {"student_scores": "d", "teacher_scores": "e"},
     "plan_data": {"rows": "d", "policy": {"kind": "list"}, "n": 3},
     "push_to_hub": {"rows": "d", "repo_id": "a/b"},
+    "score_disagreement": {"rows": "d", "samples": "e"},
     "score_gradient_similarity": {"rows": "d", "reference": "e", "model": "m", "warm_up": "e"},
     "revise_examples": {
         "rows": "d",
@@ -80,6 +82,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "select_items": {"rows": "d", "predictions": ["e"]},
     "select_matched": {"rows": "d", "like": "e"},
     "select_similar": {"rows": "d", "questions": "e", "model": "a/b"},
+    "selection_report": {"rows": "d", "pool": "e", "by": ["a"]},
     "skill_profile": {"rows": "d"},
     "split": {"rows": "d", "parts": {"train": 0.5, "test": None}, "part": "train"},
     "synthesise": {"profile": "d", "references": "e", "model": "m", "template": TEMPLATE},

@@ -157,6 +157,26 @@ stages:
     assert limits == (None, None, None)
 
 
+def test_optional_stages_of_a_repeat_are_left_out_if_no_round_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "rounds.yaml").write_text("""
+name: rounds
+stages:
+  questions: {stage: load_dataset, path: data/word_problems, split: test}
+  rounds:
+    repeat:
+      times: 2
+      start: {kept: questions}
+      stages:
+        drawn: {stage: select, optional: true, rows: kept@previous, n: 50, order: random}
+        first: {stage: select, optional: true, rows: kept@previous, n: 50}
+        kept: {stage: select, rows: drawn, n: 20}
+        next_time: {stage: select, optional: true, rows: kept, n: 10}
+""")
+    written, _ = write_rehearsal(load_pipeline(str(tmp_path / "rounds.yaml")), tmp_path, {})
+    stages = ["questions", "drawn@1", "kept@1", "drawn@2", "kept@2"]
+    assert list(load_pipeline(str(written)).stages) == stages
+
+
 PAPERS = sorted(file.stem for file in (bundled_root() / "pipelines").glob("*_paper.yaml"))
 
 
