@@ -93,7 +93,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "mistakes": ("string", "wrong answers, quoted"),
     "student_accuracy": ("float64", "the share of a student's answers that are right"),
     "source": ("string", "the stage whose rows a mixture took it from"),
-    "round": ("int64", "the round of a `repeat` that a row in a mixture was made in"),
     "source_id": ("string", "the training question that was selected"),
     "reference_ids": ("list[string]", "the rows that were shown to the model as references"),
     "agreement": ("int64", "how many of a question's sampled answers are this one"),
