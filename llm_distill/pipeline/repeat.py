@@ -161,7 +161,7 @@ def _written_out(
 ) -> Any:
     """The stage's settings with unrolled names."""
     ends: dict[Place, End] = {}
-    for place, reference in found:
+    for place, reference in sorted(found, key=lambda each: _turn(rounds.end(each[1], by))):
         stage, _, which = reference.partition("@")
         value: Any = rounds.resolve(reference, by)
         if by is not None and which == "previous" and by.number == 1 and stage in by.block.start:
@@ -169,15 +169,32 @@ def _written_out(
             if by.block.start[stage] is None and _can_be_left_out(raw, parts(place)):
                 value = NOTHING
         end = rounds.end(reference, by)
-        if end is not None and end.block.numbers == range(1, 2) and value in _beside(raw, place):
-            value = NOTHING  # the best and the last of one round
-        elif end is not None:
+        if end is not None:
+            value = _stand_in(end, value, _beside(raw, place))
+        if end is not None and value is not NOTHING:
             ends[parts(place)] = end
         elif rounds.may_not_be_there(reference, by):
             problems.add(("stages", name, *parts(place)), rounds.explain(reference, name) or "")
         raw = _with(raw, parts(place), value)
     rounds.ends.update({(name, spell(_once_left_out(raw, p))): end for p, end in ends.items()})
     return _without_nothing(raw)
+
+
+def _turn(end: End | None) -> int:
+    """The best comes last, as any round that is not named yet can stand for it."""
+    return ("last", "best").index(end.which) + 1 if end is not None else 0
+
+
+def _stand_in(end: End, value: Any, beside: Iterable[Any]) -> Any:
+    """What stands for the best or the last: a round that the list does not name already.
+
+    NOTHING where the list names them all.
+    """
+    if value not in beside:
+        return value
+    others = (f"{end.stage}@{number}" for number in end.block.numbers)
+    free = (other for other in others if other not in beside)
+    return next(free, NOTHING) if end.which == "best" else NOTHING
 
 
 def _beside(raw: Any, place: str) -> Iterable[Any]:

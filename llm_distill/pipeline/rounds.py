@@ -2,7 +2,7 @@
 
 Stage `x` of a `repeat` is the stage `x@1` in its first round, `x@2` in its second, and so on. Of a
 `repeat` with `until`, which round is the last and which the best is known once it has ended; until
-then `x@last` stands for the last that there may be, and `x@best` for the first.
+then `x@last` stands for the last that there may be, and `x@best` for another.
 """
 
 from __future__ import annotations
@@ -36,6 +36,11 @@ class Block:
     @property
     def numbers(self) -> range:
         return range(1, (self.times or 1) + 1)
+
+    @property
+    def stands_for_best(self) -> int:
+        """Neither the first nor the last where there are others: all three may be named."""
+        return min(2, max(1, len(self.numbers) - 1))
 
     @property
     def has_best(self) -> bool:
@@ -89,7 +94,8 @@ class Rounds:
         if by is None or by.block is not block:
             if which == "last" or (block.times is None and which.isdecimal()):
                 return f"{stage}@{block.numbers[-1]}"
-            return f"{stage}@1" if which == "best" and block.has_best else reference
+            is_best = which == "best" and block.has_best
+            return f"{stage}@{block.stands_for_best}" if is_best else reference
         if not mark:
             return f"{stage}@{by.number}"
         if which != "previous":  # `explain` says that it is not allowed

@@ -30,7 +30,7 @@ def settled(pipeline: PipelineConfig, block: Block, last: int, best: int | None)
             if isinstance(at[-1], int):
                 lists[name, at[:-1]] = None
     for name, at in lists:  # the best and the last may be the same, which is named once
-        items = _at(stages[name], at)
+        items = at_place(stages[name], at)
         stages[name] = _with(stages[name], at, type(items)(dict.fromkeys(items)))
     return replace(
         pipeline,
@@ -45,7 +45,8 @@ def passed_over(pipeline: PipelineConfig, block: Block, last: int) -> list[str]:
     return [name for name in pipeline.stages if (block.has(name) or 0) > last]
 
 
-def _at(value: Any, place: Place) -> Any:
+def at_place(value: Any, place: Place) -> Any:
+    """What stands there in a stage's settings."""
     for part in place:
         value = getattr(value, str(part)) if isinstance(value, BaseModel) else value[part]
     return value
@@ -56,7 +57,7 @@ def _with(value: Any, place: Place, new: Any) -> Any:
     if not place:
         return new
     first, rest = place[0], place[1:]
-    inner = _with(_at(value, (first,)), rest, new)
+    inner = _with(at_place(value, (first,)), rest, new)
     if isinstance(value, BaseModel):
         return value.model_copy(update={str(first): inner})
     if isinstance(value, Mapping):

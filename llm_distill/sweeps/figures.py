@@ -122,6 +122,7 @@ def check_baseline(texts: Sequence[str], names: Sequence[str], axes: Sequence[Ax
     places = {axis.place: axis for axis in axes}
     for text in texts:
         place, equals, _ = text.partition("=")
+        # The best round is known in a run only; that there are rounds is known before.
         named = text.removesuffix("@best") + "@1" if text.endswith("@best") else text
         if not equals and _last_round(named, names) not in names:
             raise ConfigError(f"--baseline {text}: no such model; {nearest(text, names)}")

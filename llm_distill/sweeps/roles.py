@@ -13,10 +13,13 @@ from typing import Any
 
 from llm_distill.pipeline.problems import parts
 from llm_distill.pipeline.schema import PipelineConfig
+from llm_distill.pipeline.settled import at_place
 from llm_distill.runtime.record import RunRecord
 from llm_distill.sweeps.outcomes import Measured
 
 Recipe = dict[str, Any]
+Role = tuple[str, str]
+"""Such as `trained@best`, and the round that it is, or that stands for it before a run."""
 
 
 def of_record(recipe: Recipe, record: RunRecord) -> Recipe:
@@ -26,7 +29,8 @@ def of_record(recipe: Recipe, record: RunRecord) -> Recipe:
         found = {n: of for n, of in found.items() if not _is_later(n, loop.stages)}
         for stage, named in loop.named.items():
             if stage in found:
-                found[stage] = _as_written(found[stage], named, loop.means)
+                roles = {place: (role, loop.means(role)) for place, role in named.items()}
+                found[stage] = _as_written(found[stage], roles)
         found[block] = _of_block(loop.times, loop.until)
     return found
 
@@ -37,18 +41,15 @@ def of_pipeline(recipe: Recipe, pipeline: PipelineConfig) -> Recipe:
     for block in pipeline.loops:
         assert block.until is not None
         found = {n: of for n, of in found.items() if not _is_later(n, block.stages)}
-        named: dict[str, dict[str, str]] = defaultdict(dict)
+        named: dict[str, dict[str, Role]] = defaultdict(dict)
         for (stage, place), end in pipeline.ends.items():
             if end.block.name == block.name:
-                named[stage][place] = f"{end.stage}@{end.which}"
-        last = block.numbers[-1]
-        for stage, places in named.items():
-            found[stage] = _as_written(
-                found[stage],
-                places,
-                lambda name, last=last: name.replace("@best", "@1").replace("@last", f"@{last}"),
-            )
-        found[block.name] = _of_block(last, block.until.model_dump(mode="json"))
+                stands_for_it = at_place(pipeline.stages[stage], parts(place))
+                named[stage][place] = f"{end.stage}@{end.which}", stands_for_it
+        for stage, roles in named.items():
+            found[stage] = _as_written(found[stage], roles)
+        until = block.until.model_dump(mode="json")
+        found[block.name] = _of_block(block.numbers[-1], until)
     return found
 
 
@@ -75,22 +76,17 @@ def _of_block(times: int, until: Mapping[str, Any]) -> Recipe:
     return {"stage": "repeat", "settings": {"repeat": {"times": times, "until": dict(until)}}}
 
 
-def _as_written(identity: Recipe, named: Mapping[str, str], means: Any) -> Recipe:
-    """A stage's recipe with the roles in place of the rounds.
-
-    named: by place, such as `models[1]`. means: the round that a role has come to mean.
-    """
+def _as_written(identity: Recipe, roles: Mapping[str, Role]) -> Recipe:
+    """A stage's recipe with the roles in place of the rounds, by place such as `models[1]`."""
     settings = identity.get("settings", {})
-    for place, role in named.items():
-        settings = _with(settings, parts(place), role, means(role))
+    for place, (role, was) in roles.items():
+        settings = _with(settings, parts(place), role, was)
     found = {**identity, "settings": settings}
+    rounds = {was for _, was in roles.values()}
     for kind in ("inputs", "models"):
         of = dict(identity.get(kind, {}))
-        for role in named.values():
-            if means(role) in of:
-                of[role] = of[means(role)]
-        rounds = {means(role) for role in named.values()}
-        found[kind] = {name: value for name, value in of.items() if name not in rounds}
+        kept = {name: value for name, value in of.items() if name not in rounds}
+        found[kind] = kept | {role: of[was] for role, was in roles.values() if was in of}
     return found
 
 

@@ -78,6 +78,27 @@ def test_the_best_and_the_last_may_be_the_same_round(load: Load) -> None:
     assert _named(settled(one, one.loops[0], last=1, best=1))["both"] == _named(one)["both"]
 
 
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "named", ["best", "last", "best 1", "1 best", "best last", "last best", "best 1 last"]
+)
+def test_any_rounds_may_be_named_together(load: Load, times: int, named: str) -> None:
+    text = TOY.replace("also: [numbers, answers@best, answers@last]", "also: [numbers, NAMED]")
+    text = text.replace("NAMED", ", ".join(f"answers@{each}" for each in named.split()))
+    text = text.replace("rows: answers@last,", "rows: numbers,").replace(
+        "times: 4", f"times: {times}"
+    )
+    pipeline = load(text)
+    also = pipeline.stages["both"].also  # type: ignore[attr-defined]
+    assert len(also) == len(set(also))
+    for last in range(1, times + 1):
+        for best in range(1, last + 1):
+            found = settled(pipeline, pipeline.loops[0], last, best).stages["both"].also  # type: ignore[attr-defined]
+            wanted = {"best": best, "last": last, "1": 1}
+            assert {*found} == {"numbers", *(f"answers@{wanted[w]}" for w in named.split())}
+            assert len(found) == len({*found})
+
+
 def test_an_optional_stage_is_kept_in_each_round_that_may_be_the_best(load: Load) -> None:
     text = TOY.replace(
         "        exam:",
