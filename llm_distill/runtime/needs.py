@@ -235,6 +235,11 @@ class NeedsOf:
             teacher = self.size(stage.teacher)
             if teacher is not None:
                 held["teacher"] = teacher.bytes(self.dtype(stage.teacher))
+        watch = stage.watch_hacking if isinstance(stage, TrainDistill) else None
+        if watch is not None and watch.golden is not None:
+            oracle = self.size(watch.golden)
+            if oracle is not None:
+                held["oracle"] = oracle.bytes(self.dtype(watch.golden))
         is_sure = devices is not None and isinstance(launch.strategy, str)
         memory = Memory(held, devices or 1, kind, place, is_sure=is_sure)
         return Needs((memory,), found.saved, stage.save_total_limit * found.checkpoint)
