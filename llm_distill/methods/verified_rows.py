@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llm_distill.errors import DataError
 from llm_distill.methods.answers import AnswerKind, judge
+from llm_distill.methods.calculations import wrong_steps
 from llm_distill.methods.math_answers import TOLERANCE
 from llm_distill.methods.tool_answers import schema_problem
 from llm_distill.rows.columns import Row
@@ -34,6 +35,19 @@ class VerifySettings(BaseModel):
         json_schema_extra={"later": True},  # as `later_setting` of stages does
     )
     drop_wrong: bool = Field(False, description="pass on right answers only")
+    steps_column: str | None = Field(
+        None,
+        description="a rationale: also count its calculations (`3 + 4 = 7`) and the wrong ones",
+        json_schema_extra={"later": True},
+    )
+
+    def verdict_columns(self) -> tuple[str, ...]:
+        """What a row is given."""
+        return ("is_correct", *(("step_errors", "n_steps") if self.steps_column else ()))
+
+    def read_columns(self) -> set[str]:
+        """What a row needs."""
+        return {self.answer_column, self.reference_column, *filter(None, [self.steps_column])}
 
     def judged(
         self,
@@ -42,7 +56,9 @@ class VerifySettings(BaseModel):
         warn: Callable[[str], None],
         metrics: dict[str, Any],
     ) -> Iterator[Row]:
-        """The rows with `is_correct`.
+        """The rows with `is_correct`, and with `step_errors` and `n_steps` if asked for.
+
+        The steps that are counted are those of all rows with a reference, also of dropped ones.
 
         Args:
             rows: each with an answer and a reference.
@@ -52,6 +68,7 @@ class VerifySettings(BaseModel):
         """
         right = total = unreadable = against_schema = 0
         unusable: list[str] = []
+        steps = {True: [0, 0], False: [0, 0]}  # by `is_correct`: wrong ones, and all
         for row in rows:
             answer, reference = _text(row[self.answer_column]), _text(row[self.reference_column])
             if reference is None or judge(reference, reference, self.kind) is None:
@@ -67,8 +84,14 @@ class VerifySettings(BaseModel):
             total += 1
             right += is_correct
             unreadable += verdict is None
+            row = {**row, "is_correct": is_correct}
+            if self.steps_column is not None:
+                errors, n_steps = wrong_steps(_text(row[self.steps_column]) or "")
+                row |= {"step_errors": errors, "n_steps": n_steps}
+                steps[is_correct][0] += errors
+                steps[is_correct][1] += n_steps
             if is_correct or not self.drop_wrong:
-                yield {**row, "is_correct": is_correct}
+                yield row
             else:
                 drop("no answer" if verdict is None else "wrong answer")
         if unusable:
@@ -76,12 +99,14 @@ class VerifySettings(BaseModel):
                 f"{len(unusable)} rows have a '{self.reference_column}' that does not equal "
                 f"itself as {self.kind}, the first of them '{unusable[0]}'; they are dropped"
             )
+        counts = self.steps_column is not None
         metrics.update(
             n=total,
             accuracy=right / total if total else None,
             parse_failures=unreadable,
             unusable_references=len(unusable),
             **({"against_schema": against_schema} if self.kind == "tool_call" else {}),
+            **({"wrong_steps": {"right": steps[True], "wrong": steps[False]}} if counts else {}),
         )
 
     def _breaks_a_schema(self, row: Row, answer: str | None) -> bool:

@@ -69,6 +69,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "weight": ("float64", "how much the row counts: in a loss, or of a profile's skills"),
     "steps": ("list[string]", "a completion, cut into the steps of its reasoning"),
     "step_scores": ("list[float64]", "of each of `steps`, how likely it is right: 0 to 1"),
+    "step_errors": ("int64", "of the calculations that a rationale writes out, how many are wrong"),
+    "n_steps": ("int64", "how many calculations a rationale writes out"),
     "is_difficult": ("bool", "the student is not to be trusted with the question"),
     "difficulty_reason": ("string", "why `is_difficult`; null where it is not"),
     "judge": ("string", "correct or incorrect: what the teacher says of a student's answer"),

@@ -34,6 +34,7 @@ from llm_distill.engines.base import Completion, SamplingSettings, StructuredOut
 from llm_distill.engines.dialogues import Talk, talk_of
 from llm_distill.engines.requests import Job, example_turns, make_chat_job, make_job, render_prompt
 from llm_distill.errors import ConfigError, DataError
+from llm_distill.evaluation.step_figures import with_step_figures
 from llm_distill.methods.dialogue import Anew
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.examples import draw_examples, usable
@@ -258,7 +259,8 @@ class Generate(AskingStage):
         if self.parse is not None:
             rows = self.parse.read_rows(rows, self.completion_column, context.drop)
         if self.verify is not None:
-            rows = self.verify.judged(rows, context.drop, context.warn, context.metrics)
+            judged = self.verify.judged(rows, context.drop, context.warn, context.metrics)
+            rows = with_step_figures(judged, context.metrics)
         answered = features((*self._added(), *self._parsed()), like=renamed(given, names))
         if self.messages_column is not None:
             answered["messages"] = message_type(KEYS)
@@ -280,13 +282,11 @@ class Generate(AskingStage):
     def _dropped(self) -> Sequence[str]:
         return self.parse.drop_columns if self.parse is not None else ()
 
-    def _verdict(self) -> list[str]:
-        return ["is_correct"] if self.verify is not None else []
+    def _verdict(self) -> Sequence[str]:
+        return self.verify.verdict_columns() if self.verify is not None else ()
 
     def _judged_columns(self) -> set[str]:
-        if self.verify is None:
-            return set()
-        return {self.verify.answer_column, self.verify.reference_column}
+        return self.verify.read_columns() if self.verify is not None else set()
 
     def _templates(self) -> dict[str, str]:
         """By strategy; a single template has the empty name."""
