@@ -173,13 +173,13 @@ class Corrupt(Stage):
         """By question the places of a right and a wrong solution; None: gold stands in."""
         right: dict[str, int] = {}
         wrong: dict[str, tuple[float, int]] = {}
-        questions: dict[str, None] = {}
+        questions: dict[str, bool] = {}  # whether there is a gold solution
         sign = 1 if self.what == "outcome" else -1
         for index, row in enumerate(self.each_row(context)):
             question = row["parent_id"]
             if question is None:
                 raise DataError(f"row {row['id']} of '{self.rows}' has no parent_id, its question")
-            questions[question] = None
+            questions[question] = self.gold_column is not None and bool(row[self.gold_column])
             solution = row[self.solution_column]
             if row["is_correct"] is None or not solution:
                 context.drop("no solution, or none that was judged")
@@ -192,10 +192,10 @@ class Corrupt(Stage):
                 found = sign * errors / max(1, n_steps), index
                 wrong[question] = min(wrong.get(question, found), found)
         pairs: dict[str, tuple[int | None, int]] = {}
-        for question in questions:
+        for question, has_gold in questions.items():
             if question not in wrong:
                 context.drop("a question without a wrong solution")
-            elif question not in right and self.gold_column is None:
+            elif question not in right and not has_gold:
                 context.drop("a question without a right solution")
             else:
                 pairs[question] = right.get(question), wrong[question][1]

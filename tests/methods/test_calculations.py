@@ -74,7 +74,7 @@ def test_whatever_is_calculated_is_what_python_says() -> None:
                 f"Fraction({word})" if word == number else word for word in exact.split()
             )
         try:
-            expected = eval(exact)  # noqa: S307 - written above
+            expected = eval(exact)
         except ZeroDivisionError:
             assert calculated(side) is None
             continue
@@ -87,7 +87,8 @@ def test_each_wrong_result_is_counted_and_no_other() -> None:
         range(1, 4), range(1, 4), range(1, 4), *[range(-1, 2)] * 2
     ):
         middle = a + b + first
-        text = f"1. Start with {a}. 2. {a} + {b} = {middle}. 3. {middle} + {c} = {middle + c + second}."
+        last = middle + c + second
+        text = f"1. Start with {a}. 2. {a} + {b} = {middle}. 3. {middle} + {c} = {last}."
         assert wrong_steps(text) == ((first != 0) + (second != 0), 2)
 
 
