@@ -68,6 +68,19 @@ def new_questions(prompt: str, wanted: str, draw: random.Random) -> str:
     )
 
 
+def subtasks(prompt: str, wanted: str, draw: random.Random) -> str:
+    """Parts of a question, with solutions that calculate with what the parts give."""
+    found = []
+    for number in (1, 2):
+        given = draw.randint(3, 99)
+        text = f"Take {given} once. {another_like(prompt, draw)}"
+        target = right_answer(text) if draw.random() > UNREADABLE else ""
+        solution = f"{given} * 1 = {given}. <ans>{target}</ans>"
+        inner = f"<question>{text}</question><solution>{solution}</solution>"
+        found.append(f"<Subtask_{number}>{inner}<answer>{target}</answer></Subtask_{number}>")
+    return "\n".join(found)
+
+
 def judgement(prompt: str, wanted: str, draw: random.Random) -> str:
     """Skills of the list that an answer lacks."""
     judge = "correct" if draw.random() < 0.1 else "incorrect"
@@ -111,6 +124,7 @@ def reasons(prompt: str, wanted: str, draw: random.Random) -> str:
 
 WAYS: tuple[tuple[str, Callable[[str, str, random.Random], str]], ...] = (
     ("Question_1", drafts),
+    ("Subtask_1", subtasks),
     ("question", new_questions),
     ("judge", judgement),
     ("skill", labels),

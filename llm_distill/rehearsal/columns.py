@@ -54,7 +54,8 @@ def value(column: str, kind: str, text: str, draw: random.Random) -> Any:
         "prompt": text,
         "reference_answer": answer,
         "answer": answer,
-        "rationale": f"{words.capitalize()}. {solved}",
+        # As long as what stands in for a model writes, which some stages compare it with.
+        "rationale": f"{' '.join(WORDS[:12]).capitalize()}. {solved}",
         "completion": f"{words.capitalize()}. {solved}",
         "chosen": f"{words.capitalize()}. {solved}",
         "rejected": f"{words.capitalize()}. So it is 1. <ans>1</ans>",

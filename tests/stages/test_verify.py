@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from llm_distill.evaluation.results import Results
 from llm_distill.stages.verify import Verify
 
 Run = Callable[..., Any]
@@ -113,3 +114,43 @@ def test_a_failure_is_no_decision_to_call_nothing(run_stage: Run) -> None:
     given[0]["error"] = None
     run = run_stage(stage(kind="tool_call"), {"rows": given})
     assert [row["is_correct"] for row in run.rows] == [True, False]
+
+
+STEPS = [
+    {"id": "a", "answer": "9", "reference_answer": "9", "rationale": "3 + 4 = 7. 7 + 2 = 9."},
+    {"id": "b", "answer": "10", "reference_answer": "9", "rationale": "3 + 4 = 8. 8 + 2 = 10."},
+    {"id": "c", "answer": "9", "reference_answer": "9", "rationale": "I know it."},
+    {"id": "d", "answer": "5", "reference_answer": "9", "rationale": None},
+    {"id": "e", "answer": "9", "reference_answer": None, "rationale": "1 + 1 = 3."},
+]
+
+
+def test_wrong_steps_are_counted_by_whether_the_answer_is_right(run_stage: Run) -> None:
+    run = run_stage(stage(steps_column="rationale"), {"rows": STEPS})
+    assert [(row["id"], row["step_errors"], row["n_steps"]) for row in run.rows] == [
+        ("a", 0, 2), ("b", 1, 2), ("c", 0, 0), ("d", 0, 0)
+    ]  # fmt: skip
+    assert run.metrics["wrong_steps"] == {"right": [0, 2], "wrong": [1, 2]}
+    (table,) = Results.from_metrics(run.metrics).own
+    assert [(f.labels["answer"], f.value, f.n) for f in table.figures] == [
+        ("any", 0.25, 4), ("right", 0, 2), ("wrong", 0.5, 2)
+    ]  # fmt: skip
+
+
+def test_the_steps_of_what_is_dropped_count(run_stage: Run) -> None:
+    run = run_stage(stage(steps_column="rationale", drop_wrong=True), {"rows": STEPS})
+    assert [row["id"] for row in run.rows] == ["a", "c"]
+    assert run.metrics["wrong_steps"]["wrong"] == [1, 2]
+
+
+def test_columns_with_steps() -> None:
+    settings = stage(steps_column="way")
+    assert settings.required_columns() == {"rows": {"id", "answer", "reference_answer", "way"}}
+    assert settings.output_columns({"rows": frozenset({"id"})}) == {
+        "id", "is_correct", "step_errors", "n_steps"
+    }  # fmt: skip
+
+
+def test_without_a_step_there_is_no_table(run_stage: Run) -> None:
+    run = run_stage(stage(steps_column="rationale"), {"rows": STEPS[2:3]})
+    assert Results.from_metrics(run.metrics).own == ()
