@@ -163,6 +163,6 @@ def _agree(value: Fraction, written: str, result: Fraction) -> bool:
         return value == result
     if number["percent"] and value == 100 * result:  # `3 / 4 * 100 = 75%`
         return True
-    scale = 10 ** len(number["digits"].partition(".")[2]) * (100 if number["percent"] else 1)
+    scale: int = 10 ** len(number["digits"].partition(".")[2]) * (100 if number["percent"] else 1)
     is_rounded = scale > 1 and (value * scale).denominator > 1
     return is_rounded and abs(value - result) * scale < 1

@@ -92,6 +92,12 @@ def labels(prompt: str, wanted: str, draw: random.Random) -> str:
     return f"{_skills(prompt, draw)}<reason>It is so.</reason>"
 
 
+def verdict(prompt: str, wanted: str, draw: random.Random) -> str:
+    """Yes, as a rule."""
+    said = "no" if draw.random() < WRONG else "yes"
+    return f"<reason>It is so.</reason><verdict>{said}</verdict>"
+
+
 def grade(prompt: str, wanted: str, draw: random.Random) -> str:
     """A whole number of the scale that the prompt names."""
     scale = re.findall(r"from (\d+) to (\d+)", prompt)
@@ -128,6 +134,7 @@ WAYS: tuple[tuple[str, Callable[[str, str, random.Random], str]], ...] = (
     ("question", new_questions),
     ("judge", judgement),
     ("skill", labels),
+    ("verdict", verdict),
     ("grade", grade),
     ("winner", winner),
 )

@@ -170,3 +170,11 @@ def test_the_answer_is_the_last_place_and_no_part_of_a_number() -> None:
         "10",
     )
     assert with_wrong_answer("$1,299.50", "1,299.50", one_more) == ("$1300.50", "1300.50")
+
+
+def test_a_result_is_carried_on_once() -> None:
+    text = "2 + 2 = 4. 4 + 1 = 5. 4 * 5 = 20. <ans>20</ans>"  # the second 4 is the question's
+    assert with_wrong_steps(text, "20", [0], one_more) == (
+        "2 + 2 = 5. 5 + 1 = 6. 4 * 6 = 24. <ans>24</ans>",
+        "24",
+    )
