@@ -75,7 +75,8 @@ def subtasks(prompt: str, wanted: str, draw: random.Random) -> str:
         given = draw.randint(3, 99)
         text = f"Take {given} once. {another_like(prompt, draw)}"
         target = right_answer(text) if draw.random() > UNREADABLE else ""
-        solution = f"{given} * 1 = {given}. <ans>{target}</ans>"
+        words = " ".join(draw.choices(WORDS, k=12))  # as long as an answer of `reasons`
+        solution = f"{words.capitalize()}. {given} * 1 = {given}. <ans>{target}</ans>"
         inner = f"<question>{text}</question><solution>{solution}</solution>"
         found.append(f"<Subtask_{number}>{inner}<answer>{target}</answer></Subtask_{number}>")
     return "\n".join(found)

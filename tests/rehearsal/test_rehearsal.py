@@ -13,6 +13,8 @@ import yaml
 
 from llm_distill.engines.base import Request, SamplingSettings, StructuredOutput
 from llm_distill.errors import ConfigError
+from llm_distill.methods.parsing import read_blocks, read_tag
+from llm_distill.methods.subtasks import subtask_problem
 from llm_distill.paths import bundled_root
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.rehearsal.answers import answer
@@ -243,6 +245,16 @@ def test_an_answer_has_the_form_that_is_asked_for() -> None:
     )
     assert new.count("<question>") == 3
     assert another_like(asked, draw) != asked
+    parts = said(
+        f"Question: {asked}\n\nWrite each as <Subtask_1><question>...</question><solution>... "
+        "<ans>...</ans></solution><answer>...</answer></Subtask_1>."
+    )
+    for part in read_blocks(parts, r"Subtask_\d+"):
+        texts = [str(read_tag(part, tag)) for tag in ("question", "solution")]
+        limits = {"least_steps": 1, "most_share": 0.75, "known": (1,)}
+        assert subtask_problem(*texts, "", **limits) is None  # type: ignore[arg-type]
+    assert len(read_blocks(parts, r"Subtask_\d+")) == 2
+    assert read_tag(said(f"{asked}\n\nYes or no in <verdict>...</verdict>."), "verdict") == "yes"
     form = StructuredOutput(json_schema={"properties": {"reason": {}, "answer": {}}})
     structured = answer(Request("1", asked, SamplingSettings(), 3, structure=form))
     assert json.loads(structured).keys() == {"reason", "answer"}
