@@ -81,10 +81,12 @@ class Plan:
         total: The most that the run takes, in all.
         problems: What would stop it for certain.
         warnings: What makes it unlikely to succeed.
+        ended: For each `repeat` with `until` that has ended: its last and best round, and why.
     """
 
     stages: list[dict[str, Any]]
     total: dict[str, Any]
+    ended: dict[str, dict[str, Any]]
     problems: list[str]
     warnings: list[str]
 

@@ -115,7 +115,11 @@ def test_types_are_shown_in_words(
             ["rows", "model", "template"],
             ["variables", "max_error_rate"],
         ),
-        ("train_dpo", ["model", "rows"], ["eval_rows", "eval_steps", "load_best_model_at_end"]),
+        (
+            "train_dpo",
+            ["model", "rows"],
+            ["eval_rows", "eval_steps", "load_best_model_at_end", "sample_weight_column"],
+        ),
     ],
 )
 def test_what_must_be_given_comes_first_and_what_stages_share_last(

@@ -12,7 +12,11 @@ from transformers import AutoModelForCausalLM
 
 from llm_distill.models.size import saved_weights, size_of, weights_by_config
 
-MODELS = sorted(path.parent for path in Path("data/models").glob("tiny-*/config.json"))
+MODELS = sorted(
+    path.parent
+    for path in Path("data/models").glob("tiny-*/config.json")
+    if "ForCausalLM" in path.read_text()
+)
 
 LLAMA_3_8B = {
     "architectures": ["LlamaForCausalLM"],

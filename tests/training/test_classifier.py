@@ -299,7 +299,9 @@ def test_settings_that_do_not_fit(settings: dict[str, Any], says: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("own", [{}, {"peft": {"r": 4}}])
+@pytest.mark.parametrize(
+    "own", [{}, pytest.param({"peft": {"r": 4}}, marks=pytest.mark.exhaustive)]
+)
 def test_two_processes_train_what_one_does(
     encoder: ModelSource, tmp_path: Path, own: dict[str, Any]
 ) -> None:
