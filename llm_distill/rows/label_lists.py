@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from llm_distill.errors import DataError, nearest
-from llm_distill.paths import file_digests, find_resource
+from llm_distill.errors import DataError
+from llm_distill.rows.user_lists import list_text
 
 NOT_OF_A_NAME = re.compile(r"""^[\s"'`*_.,:;()\[\]-]+|[\s"'`*_.,:;()\[\]-]+$""")
 """What models put around a label."""
@@ -94,25 +93,4 @@ def listed_labels(path: str) -> list[LabelEntry]:
     Raises:
         DataError: it is not there or is no list of labels.
     """
-    file = _find(path)
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} cannot be read as UTF-8 text: {error}") from error
-    return read_labels(text, str(file))
-
-
-def label_list_digests(path: str) -> dict[str, str]:
-    """For `Stage.source_digests`."""
-    return file_digests(_find(path))
-
-
-def _find(path: str) -> Path:
-    file = find_resource(path)
-    if file is None or not file.is_file():
-        folder = find_resource(str(Path(path).parent))
-        there = folder.glob("*.y*ml") if folder is not None and folder.is_dir() else ()
-        names = [str(Path(path).parent / found.name) for found in there]
-        hint = nearest(path, names).replace("allowed:", "there are:")
-        raise DataError(f"no file '{path}'; {hint}")
-    return file
+    return read_labels(*list_text(path))

@@ -36,7 +36,8 @@ from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.statistics import wilson_interval
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, features
-from llm_distill.rows.label_lists import LabelEntry, label_list_digests, listed_labels, plain
+from llm_distill.rows.label_lists import LabelEntry, listed_labels, plain
+from llm_distill.rows.user_lists import list_digests
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 TEMPLATES = {False: "label/one.jinja", True: "label/several.jinja"}
@@ -143,7 +144,7 @@ class Label(AskingStage):
         return "likelihoods" if self.confidence == "likelihood" else "text"
 
     def source_digests(self) -> dict[str, str]:
-        return label_list_digests(self.labels)
+        return list_digests(self.labels)
 
     def most_asked(self, rows: Mapping[str, int | None]) -> Mapping[str, tuple[int, int]] | None:
         n = rows[self.rows]

@@ -8,16 +8,15 @@ out: {"id": "word_problems/addition", "task": "word_problems", "skill": "additio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
 
-from llm_distill.errors import DataError, nearest
+from llm_distill.errors import DataError
 from llm_distill.methods.skill_list import read_skill_list
 from llm_distill.methods.skills import skill_id
-from llm_distill.paths import file_digests, find_resource
 from llm_distill.rows.columns import features
+from llm_distill.rows.user_lists import list_digests, list_text
 from llm_distill.stage import Columns, Context, RowsOutput, Stage
 
 COLUMNS = ("id", "task", "skill", "count")
@@ -47,7 +46,7 @@ class LoadSkills(Stage):
         return frozenset(COLUMNS)
 
     def source_digests(self) -> dict[str, str]:
-        return file_digests(_find(self.path))
+        return list_digests(self.path)
 
     def run(self, context: Context) -> RowsOutput:
         rows = [
@@ -59,20 +58,4 @@ class LoadSkills(Stage):
 
 
 def _read(path: str) -> dict[str, list[str]]:
-    file = _find(path)
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} cannot be read as UTF-8 text: {error}") from error
-    return read_skill_list(text, str(file))
-
-
-def _find(path: str) -> Path:
-    file = find_resource(path)
-    if file is None or not file.is_file():
-        folder = find_resource(str(Path(path).parent))
-        there = folder.glob("*.y*ml") if folder is not None and folder.is_dir() else ()
-        names = [str(Path(path).parent / found.name) for found in there]
-        hint = nearest(path, names).replace("allowed:", "there are:")
-        raise DataError(f"no file '{path}'; {hint}")
-    return file
+    return read_skill_list(*list_text(path))

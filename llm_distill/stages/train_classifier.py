@@ -18,8 +18,9 @@ from llm_distill.methods.class_targets import balanced_weights, hard_target, sof
 from llm_distill.methods.labels import likeliest
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
-from llm_distill.rows.label_lists import label_list_digests, listed_labels
+from llm_distill.rows.label_lists import listed_labels
 from llm_distill.rows.unusable import UnusableRowError
+from llm_distill.rows.user_lists import list_digests
 from llm_distill.stage import (
     Context,
     Model,
@@ -92,7 +93,7 @@ class TrainClassifier(HeldOutSettings, Stage):
         return self
 
     def source_digests(self) -> dict[str, str]:
-        return {} if self.labels is None else label_list_digests(self.labels)
+        return {} if self.labels is None else list_digests(self.labels)
 
     def required_columns(self) -> dict[str, set[str]]:
         target = {self.label_column} if self.targets == "hard" else {"choices", "probabilities"}
