@@ -100,6 +100,9 @@ world: setup
 	$(BIN)/python scripts/check_stat_world.py
 	$(BIN)/python scripts/word_tasks.py
 	$(BIN)/python scripts/word_seeds.py
+	$(BIN)/python scripts/hard_tasks.py
+	$(BIN)/python scripts/notices.py
+	$(BIN)/python scripts/tiny_encoder.py
 	$(BIN)/python scripts/train_task_models.py teacher
 	$(BIN)/python scripts/train_task_models.py student
 	$(BIN)/python scripts/check_task_world.py

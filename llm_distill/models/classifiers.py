@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from llm_distill.doing import doing
 from llm_distill.errors import ModelError, first_line
+from llm_distill.models.attention import attention
 from llm_distill.models.memory import is_out_of_memory
 from llm_distill.models.sources import (
-    CLASSIFIES,
     check_source,
     context_length,
+    is_classifier,
     load_quietly,
     own_tokenizer,
 )
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
 
 HEADS = ("score", "classifier", "classification_head", "pre_classifier", "pooler")
 """What the layers of a head are called in transformers; a model without one gets them at random."""
-
-
-def is_classifier(config: Any) -> bool:
-    """Whether a config is of a model with such a head."""
-    return any(
-        str(name).endswith(CLASSIFIES) for name in getattr(config, "architectures", None) or ()
-    )
 
 
 def load_classifier(
@@ -57,6 +51,8 @@ def load_classifier(
     try:
         config: Any = AutoConfig.from_pretrained(source.path, **place)
         names = class_names(config) if is_classifier(config) else None
+        way = attention(config.get_text_config(), source.attn_implementation, source.name)
+        place |= {"attn_implementation": way} if way else {}
         if classes is None and names is None:
             raise ModelError(
                 f"model '{source.name}' ({source.path}) is no classifier; train one "

@@ -69,8 +69,6 @@ class ModelSource:
         return Path(self.path).is_dir()
 
 
-CLASSIFIES = "ForSequenceClassification"
-"""How transformers names models with one logit a class."""
 ASKS_FOR_DATE = "strftime_now"
 """What a chat template calls for the present date."""
 TEMPLATE_FILES = ("chat_template.jinja", "tokenizer_config.json")
@@ -174,8 +172,7 @@ def load_model(
     check_source(source)
     load_quietly()
     kind = AutoModelForCausalLM if with_head else AutoModel
-    named = getattr(_text_config(source), "architectures", None) or ()
-    if with_head and any(str(each).endswith(CLASSIFIES) for each in named):
+    if with_head and is_classifier(_text_config(source)):
         raise ModelError(
             f"model '{source.name}' ({source.path}) is a classifier, and writes nothing; ask it "
             "with classify"
@@ -215,6 +212,12 @@ def load_model(
     if with_head:
         check_causal(loaded, source.name, source.path)
     return loaded
+
+
+def is_classifier(config: Any) -> bool:
+    """Whether a config is of a model with one logit a class, which writes nothing."""
+    named = getattr(config, "architectures", None) or ()
+    return any(str(name).endswith("ForSequenceClassification") for name in named)
 
 
 def load_quietly() -> None:

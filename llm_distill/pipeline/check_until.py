@@ -10,9 +10,6 @@ from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.rounds import Block, Rounds
 from llm_distill.stage import Columns, Stage, models_of
 
-ITEM = ("id", "parent_id")
-"""Columns that name the item of a figure, as `evaluate` and other stages write them."""
-
 
 def check_until(
     rounds: Rounds,

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from llm_distill.pipeline.places import at_place, with_at_place
 from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems, parts, spell
 from llm_distill.pipeline.registry import find_stage, read_stage
@@ -175,7 +176,7 @@ def _written_out(
             ends[parts(place)] = end
         elif rounds.may_not_be_there(reference, by):
             problems.add(("stages", name, *parts(place)), rounds.explain(reference, name) or "")
-        raw = _with(raw, parts(place), value)
+        raw = with_at_place(raw, parts(place), value)
     rounds.ends.update({(name, spell(_once_left_out(raw, p))): end for p, end in ends.items()})
     return _without_nothing(raw)
 
@@ -200,14 +201,14 @@ def _stand_in(end: End, value: Any, beside: Iterable[Any]) -> Any:
 def _beside(raw: Any, place: str) -> Iterable[Any]:
     """The other items of the list that the place is in; nothing elsewhere."""
     inner = parts(place)
-    return _at(raw, inner[:-1]) if isinstance(inner[-1], int) else ()
+    return at_place(raw, inner[:-1]) if isinstance(inner[-1], int) else ()
 
 
 def _once_left_out(raw: Any, place: Place) -> Place:
     """The place without the items of its list that are NOTHING."""
     if not isinstance(place[-1], int):
         return place
-    before = _at(raw, place[:-1])[: place[-1]]
+    before = at_place(raw, place[:-1])[: place[-1]]
     return (*place[:-1], place[-1] - sum(item is NOTHING for item in before))
 
 
@@ -220,16 +221,10 @@ def _can_be_left_out(raw: Any, place: Place) -> bool:
     if len(place) == 1:
         return not field.is_required()
     if isinstance(place[-1], int):  # an item of a list, which others are left in
-        items = _at(raw, place[:-1])
+        items = at_place(raw, place[:-1])
         return sum(item is not NOTHING for item in items) > 1
     inner = (settings.model_fields.get(str(place[-1])) for settings in classes_in(field.annotation))
     return any(setting is not None and not setting.is_required() for setting in inner)
-
-
-def _at(raw: Any, place: Place) -> Any:
-    for part in place:
-        raw = raw[part]
-    return raw
 
 
 def _without_nothing(raw: Any) -> Any:
@@ -238,16 +233,4 @@ def _without_nothing(raw: Any) -> Any:
         return {name: _without_nothing(v) for name, v in raw.items() if v is not NOTHING}
     if isinstance(raw, list):
         return [_without_nothing(v) for v in raw if v is not NOTHING]
-    return raw
-
-
-def _with(raw: Any, place: Place, value: Any) -> Any:
-    """A copy with another value at a place; unchanged if there is no such place."""
-    if not place:
-        return value
-    first, *rest = place
-    if isinstance(raw, dict) and first in raw:
-        return {**raw, first: _with(raw[first], tuple(rest), value)}
-    if isinstance(raw, list):
-        return [_with(v, tuple(rest), value) if i == first else v for i, v in enumerate(raw)]
     return raw

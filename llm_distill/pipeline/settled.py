@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from pydantic import BaseModel
-
+from llm_distill.pipeline.places import at_place, with_at_place
 from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import parts
 from llm_distill.pipeline.rounds import Block
@@ -26,12 +23,12 @@ def settled(pipeline: PipelineConfig, block: Block, last: int, best: int | None)
         if end.block.name == block.name and name in stages:
             number = last if end.which == "last" or best is None else best
             at = parts(place)
-            stages[name] = _with(stages[name], at, f"{end.stage}@{number}")
+            stages[name] = with_at_place(stages[name], at, f"{end.stage}@{number}")
             if isinstance(at[-1], int):
                 lists[name, at[:-1]] = None
     for name, at in lists:  # the best and the last may be the same, which is named once
         items = at_place(stages[name], at)
-        stages[name] = _with(stages[name], at, type(items)(dict.fromkeys(items)))
+        stages[name] = with_at_place(stages[name], at, type(items)(dict.fromkeys(items)))
     return replace(
         pipeline,
         stages=stages,
@@ -43,23 +40,3 @@ def settled(pipeline: PipelineConfig, block: Block, last: int, best: int | None)
 def passed_over(pipeline: PipelineConfig, block: Block, last: int) -> list[str]:
     """The stages of the rounds after the last."""
     return [name for name in pipeline.stages if (block.has(name) or 0) > last]
-
-
-def at_place(value: Any, place: Place) -> Any:
-    """What stands there in a stage's settings."""
-    for part in place:
-        value = getattr(value, str(part)) if isinstance(value, BaseModel) else value[part]
-    return value
-
-
-def _with(value: Any, place: Place, new: Any) -> Any:
-    """A copy with another value at a place, whose settings are of the same kind as before."""
-    if not place:
-        return new
-    first, rest = place[0], place[1:]
-    inner = _with(at_place(value, (first,)), rest, new)
-    if isinstance(value, BaseModel):
-        return value.model_copy(update={str(first): inner})
-    if isinstance(value, Mapping):
-        return {**value, first: inner}
-    return type(value)(inner if index == first else item for index, item in enumerate(value))

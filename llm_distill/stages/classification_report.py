@@ -2,9 +2,9 @@
 
 in:  {"id": "n1", "label": "sports", "reference_answer": "arts", "confidence": 0.8} of `teacher`,
      {"id": "n1", "label": "arts", "reference_answer": "arts", "confidence": 0.9} of `student`
-out: {"id": "n1-teacher", "parent_id": "n1", "model": "teacher", "answer": "sports",
+out: {"id": "n1-teacher", "parent_id": "n1", "model": "teacher", "shots": 0, "answer": "sports",
       "reference_answer": "arts", "is_correct": false},
-     {"id": "n1-student", "parent_id": "n1", "model": "student", "answer": "arts", …}
+     {"id": "n1-student", "parent_id": "n1", "model": "student", "shots": 0, …}
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ from llm_distill.methods.statistics import mcnemar, paired_bootstrap, wilson_int
 from llm_distill.rows.columns import Row, features
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
-COLUMNS = ("id", "parent_id", "model", "answer", "reference_answer", "is_correct")
+COLUMNS = ("id", "parent_id", "model", "shots", "answer", "reference_answer", "is_correct")
 MOST_CLASSES = 30
 """More are no table to look at; F1 by class is left out of the terminal, confusions everywhere."""
 NOTHING = "(none)"
+SHOTS = 0
+"""A classifier is shown no examples; with this the rows are an exam's, for sweeps."""
 
 
 @dataclass
@@ -101,6 +103,7 @@ class ClassificationReport(Stage):
                     "id": f"{item}-{name}",
                     "parent_id": item,
                     "model": name,
+                    "shots": SHOTS,
                     "answer": given,
                     "reference_answer": right,
                     "is_correct": given == right,
@@ -146,6 +149,7 @@ def _results(references: Mapping[str, str], of: Mapping[str, _Labels]) -> Result
         unlabelled = sum(label is None for label in said)
         row = ExamRow(
             model=name,
+            shots=SHOTS,
             accuracy=found.value,
             low=found.low,
             high=found.high,
@@ -180,6 +184,7 @@ def _differences(hits: Mapping[str, list[bool]]) -> tuple[Difference, ...]:
             Difference(
                 model=name,
                 baseline=first,
+                shots=SHOTS,
                 difference=change.value,
                 low=change.low,
                 high=change.high,
@@ -195,7 +200,7 @@ def _tables(
     given: Mapping[str, list[str | None]],
     sure: Mapping[str, list[tuple[float, bool]]],
 ) -> Iterator[FigureTable]:
-    yield _macro(right, given)
+    yield from _macro(right, given)
     for name, said in given.items():
         yield _classes(name, right, said)
         if len({*right}) <= MOST_CLASSES:
@@ -204,19 +209,21 @@ def _tables(
         yield from _calibrated({name: pairs for name, pairs in sure.items() if pairs})
 
 
-def _macro(right: list[str], given: Mapping[str, list[str | None]]) -> FigureTable:
+def _macro(right: list[str], given: Mapping[str, list[str | None]]) -> Iterator[FigureTable]:
     first, n = next(iter(given)), len(right)
     most, _ = min(Counter(right).items(), key=lambda each: (-each[1], each[0]))
     constant: list[str | None] = [most] * n
-    figures = []
+    figures, changes = [], []
     for name, said in {f"always {most}": constant, **given}.items():
         found = macro_f1(right, said)
         figures.append(Figure({"model": name}, found.value, found.low, found.high, n, "share"))
         if name in given and name != first:
             found = macro_f1_difference(right, given[first], said)
-            label = {"model": f"{name} − {first}"}
-            figures.append(Figure(label, found.value, found.low, found.high, n, "points"))
-    return FigureTable("macro-F1", tuple(figures))
+            label = {"difference": f"{name} − {first}"}
+            changes.append(Figure(label, found.value, found.low, found.high, n, "points"))
+    yield FigureTable("macro-F1", tuple(figures))
+    if changes:
+        yield FigureTable("macro-F1, paired", tuple(changes))
 
 
 def _classes(name: str, right: list[str], said: list[str | None]) -> FigureTable:

@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from llm_distill.errors import DataError
-from llm_distill.evaluation.results import Figure, FigureTable, shown
+from llm_distill.evaluation.label_figures import label_shares
+from llm_distill.evaluation.results import shown
 from llm_distill.methods.labels import likeliest
-from llm_distill.methods.statistics import wilson_interval
 from llm_distill.models.sources import Device
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Context, Model, Rows, RowsOutput, Stage, execution_setting
@@ -103,12 +103,6 @@ class Classify(Stage):
 
     def _tell(self, context: Context, names: list[str], counts: Counter[str]) -> None:
         total = len(context.rows(self.rows))
-        figures = []
-        for name in names:
-            found = wilson_interval(counts[name], total) if total else None
-            if found is not None:
-                ends = found.low, found.high
-                figures.append(Figure({"label": name}, found.value, *ends, total, "share"))
         context.metrics.update(labels=dict(counts.most_common()), unread=total - counts.total())
-        if figures:
-            context.metrics.update(shown(FigureTable("share of texts by label", tuple(figures))))
+        if total:
+            context.metrics.update(shown(label_shares(counts, names, total)))

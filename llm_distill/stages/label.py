@@ -21,7 +21,8 @@ from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings, ScoreRequest, StructuredOutput
 from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError
-from llm_distill.evaluation.results import Figure, FigureTable, shown
+from llm_distill.evaluation.label_figures import label_shares
+from llm_distill.evaluation.results import shown
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.labels import (
     all_named_in,
@@ -33,7 +34,6 @@ from llm_distill.methods.labels import (
     shares,
 )
 from llm_distill.methods.seeds import derive_seed
-from llm_distill.methods.statistics import wilson_interval
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, features
 from llm_distill.rows.label_lists import LabelEntry, listed_labels, plain
@@ -356,17 +356,11 @@ class Label(AskingStage):
                 f"{told.off_list.total()} answers name what is not in the list: "
                 f"{_most(told.off_list)}"
             )
-        figures = []
-        for name in names:
-            found = wilson_interval(told.labels[name], n_rows)
-            figures.append(
-                Figure({"label": name}, found.value, found.low, found.high, n_rows, "share")
-            )
         context.metrics.update(
             abstained=told.abstained,
             unreadable=told.unreadable,
             labels=dict(told.labels.most_common()),
-            **shown(FigureTable("share of texts by label", tuple(figures))),
+            **(shown(label_shares(told.labels, names, n_rows)) if n_rows else {}),
         )
 
 

@@ -77,8 +77,8 @@ class TrainClassifier(HeldOutSettings, Stage):
                 "launch.strategy: an adapter of a classifier is merged at the end, for which one "
                 "process needs all weights; take ddp, or train all weights"
             )
-        if self.peft is not None and (self.peft.train_embeddings or self.peft.target_parameters):
-            raise ValueError("peft: train_embeddings and target_parameters are for language models")
+        if self.peft is not None and self.peft.train_embeddings:
+            raise ValueError("peft.train_embeddings is for language models")
         if self.on_collapse != "ignore":
             raise ValueError("on_collapse: a classifier writes nothing to be looked at")
         return self

@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llm_distill.pipeline.places import at_place
 from llm_distill.pipeline.problems import parts
 from llm_distill.pipeline.schema import PipelineConfig
-from llm_distill.pipeline.settled import at_place
 from llm_distill.runtime.record import RunRecord
 from llm_distill.sweeps.outcomes import Measured
 

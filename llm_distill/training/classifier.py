@@ -17,6 +17,7 @@ from llm_distill.stage import ModelOutput
 from llm_distill.tracking import sent
 from llm_distill.training.launch import is_main, is_sharded, use_one_device
 from llm_distill.training.loop import Guarded, out_of_memory_explained, run_trainer
+from llm_distill.training.lora import lora_config
 from llm_distill.training.settings import trainer_arguments
 from llm_distill.training.weights import save_classifier
 
@@ -102,8 +103,11 @@ def train_and_save_classifier(
         set_seed(seed)  # the head begins at random
         model = load_classifier(source, classes)
         model.config.pad_token_id = tokenizer.pad_token_id
-        if settings.peft is not None:
-            model = _with_adapter(model, settings)
+        adapter = lora_config(settings, model, "SEQ_CLS")
+        if adapter is not None:
+            from peft import get_peft_model
+
+            model = get_peft_model(model, adapter)
         trainer = ClassifierTrainer(
             model=model,
             args=TrainingArguments(**arguments, remove_unused_columns=False),
@@ -123,15 +127,3 @@ def train_and_save_classifier(
             with doing("save the model"):
                 save_classifier(trained, source, context.work_dir / "model", whole)
     return ModelOutput(context.work_dir / "model")
-
-
-def _with_adapter(model: Any, settings: TrainingSettings) -> Any:
-    """LoRA on the layers below the head, which is trained whole."""
-    from peft import LoraConfig, get_peft_model
-
-    assert settings.peft is not None
-    values = settings.peft.model_dump(exclude={"train_embeddings", "target_parameters"})
-    values["modules_to_save"] = list(values["modules_to_save"]) or None
-    if not isinstance(values["target_modules"], str):
-        values["target_modules"] = list(values["target_modules"])
-    return get_peft_model(model, LoraConfig(task_type="SEQ_CLS", **values))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from llm_distill.errors import ModelError
 
@@ -11,8 +11,14 @@ if TYPE_CHECKING:
     from llm_distill.training.settings import TrainingSettings
 
 
-def lora_config(settings: TrainingSettings, model: Any) -> Any:
-    """PEFT's LoraConfig for a model, or None for full fine-tuning."""
+Task = Literal["CAUSAL_LM", "SEQ_CLS"]
+
+
+def lora_config(settings: TrainingSettings, model: Any, task: Task = "CAUSAL_LM") -> Any:
+    """PEFT's LoraConfig for a model, or None for full fine-tuning.
+
+    task: PEFT's name; with SEQ_CLS a classifier's head is trained whole.
+    """
     if settings.peft is None:
         return None
     from peft import LoraConfig
@@ -31,7 +37,7 @@ def lora_config(settings: TrainingSettings, model: Any) -> Any:
     values["target_parameters"] = list(values["target_parameters"]) or None
     if not isinstance(values["target_modules"], str):
         values["target_modules"] = list(values["target_modules"])
-    config = LoraConfig(task_type="CAUSAL_LM", **values)
+    config = LoraConfig(task_type=task, **values)
     _check_not_on_the_output_layer(config, model)
     return config
 

@@ -48,6 +48,7 @@ def test_several_stages_over_the_same_items(run_stage: Run) -> None:
         "id": "t4-teacher",
         "parent_id": "t4",
         "model": "teacher",
+        "shots": 0,
         "answer": None,
         "reference_answer": "b",
         "is_correct": False,
@@ -64,8 +65,10 @@ def test_several_stages_over_the_same_items(run_stage: Run) -> None:
         "always a": pytest.approx(2 * 3 / 9 / 3),
         "teacher": pytest.approx(macro_f1(RIGHT, TEACHER).value),
         "student": pytest.approx(macro_f1(RIGHT, STUDENT).value),
-        "student − teacher": pytest.approx(macro_f1_difference(RIGHT, TEACHER, STUDENT).value),
     }
+    ((of, paired),) = own(run, "macro-F1, paired")
+    assert of == {"difference": "student − teacher"}
+    assert paired == pytest.approx(macro_f1_difference(RIGHT, TEACHER, STUDENT).value)
     confused = {(at["right label"], at["given"]): v for at, v in own(run, "teacher, confusions")}
     assert confused["a", "b"] == 1
     assert confused["b", "(none)"] == 1

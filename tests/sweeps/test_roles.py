@@ -16,26 +16,9 @@ from llm_distill.sweeps.measure import measure
 from llm_distill.sweeps.outcomes import Measured
 from llm_distill.sweeps.roles import named_by_role, of_pipeline
 from tests.runtime.conftest import Recorder
+from tests.runtime.test_until import TOY as ENDING
 
-TOY = """\
-name: toy
-seed: 3
-models:
-  teacher: {model_name_or_path: org/teacher, engine: {kind: scripted, function: "a:b"}}
-stages:
-  numbers: {stage: toy_rows, n: 12}
-  rounds:
-    repeat:
-      times: 5
-      until: {watch: exam, no_gain: 2}
-      start: {trained: teacher}
-      stages:
-        answers: {stage: toy_map, rows: numbers}
-        trained: {stage: toy_train, model: trained@previous, rows: answers}
-        exam: {stage: toy_exam, rows: numbers, model: trained, right: [5, 30, 31, 29, 40]}
-  best: {stage: toy_train, model: trained@best, rows: answers@last}
-  both: {stage: toy_map, rows: answers@last, also: [answers@best, numbers]}
-"""
+TOY = f"{ENDING}  both: {{stage: toy_map, rows: answers@last, also: [answers@best, numbers]}}\n"
 UNTIL = "stages.rounds.repeat.until"
 
 

@@ -289,7 +289,7 @@ def test_what_is_no_classifier_is_not_asked(
         ({"on_collapse": "stop"}, "a classifier writes nothing to be looked at"),
         ({"peft": {}, "quantization": {"bits": 4}}, "the result is a whole model"),
         ({"peft": {}, "launch": {"strategy": "fsdp2"}}, "take ddp, or train all weights"),
-        ({"peft": {"train_embeddings": True}}, "are for language models"),
+        ({"peft": {"train_embeddings": True}}, "is for language models"),
         ({"labels": "nowhere.yaml"}, "labels: no file 'nowhere.yaml'"),
     ],
 )
