@@ -10,13 +10,13 @@ from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.plan_policies import OpenEnded, SkillTree
 from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError
-from llm_distill.methods.data_plan import Skill, Tally, item_of, largest_remainder, shown_errors
+from llm_distill.methods.data_plan import Skill, Tally, largest_remainder, shown_errors
 from llm_distill.methods.plan_rows import Wanted, specifications
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skill_tree import Tree
 from llm_distill.methods.skills import read_labels, skill_id, what_is_wrong
 from llm_distill.prompts import load_template
-from llm_distill.rows.columns import Row, by_task, task_of
+from llm_distill.rows.columns import Row, by_task, item_of, task_of
 from llm_distill.stage import Context
 
 NO_REASON = "no reason is given"

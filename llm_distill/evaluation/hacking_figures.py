@@ -90,11 +90,11 @@ def _first(points: Sequence[Point], is_so: Sequence[bool]) -> int | None:
 
 
 def said_of(
-    points: Sequence[Point], judged: Sequence[Judged], *, constant_rate: bool, name: str = ""
+    points: Sequence[Point], judged: Sequence[Judged], *, constant_rate: bool | None, name: str = ""
 ) -> str | None:
     """What to say of a curve; None where nothing is called hacking.
 
-    constant_rate: whether the learning rate stayed as it was, as far as that is known.
+    constant_rate: whether the learning rate stayed as it was; None: that is not known.
     """
     at = next((index for index, each in enumerate(judged) if each.is_hacking), None)
     if at is None:
@@ -111,10 +111,14 @@ def said_of(
             "same ones again"
         )
     excess = judged[at].excess or 0.0
-    why_else = "" if constant_rate else (
-        " The learning rate is not constant, and a rate that falls bends the line as well: "
-        "lr_scheduler_type: constant tells the two apart."
-    )  # fmt: skip
+    falls = {
+        True: "",
+        False: " The learning rate is not constant, and a rate that falls bends the line as well: "
+        "lr_scheduler_type: constant tells the two apart.",
+        None: " If the learning rate fell meanwhile, that bends the line as well: a constant one "
+        "tells the two apart.",
+    }
+    why_else = falls[constant_rate]
     return (
         f"{whose}a sign of teacher hacking by step {point.step}: the distance from the teacher is "
         f"{abs(excess):.0%} {'above' if excess > 0 else 'below'} the power law of the first third "

@@ -18,7 +18,7 @@ from llm_distill.errors import DataError
 from llm_distill.methods.mixture import part_counts
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skills import canonical
-from llm_distill.rows.columns import Row, task_of
+from llm_distill.rows.columns import Row, item_of, task_of
 
 Skill = tuple[str, str]
 """Task and name: the same name in two tasks is two skills."""
@@ -40,11 +40,6 @@ class Tally:
     n_items: int
     wrong_ids: tuple[str, ...]
     ids: tuple[str, ...]
-
-
-def item_of(row: Row) -> str:
-    """The id of the item that a row answers: rows of an exam have ids of their own."""
-    return str(row["parent_id"] if "model" in row and row.get("parent_id") else row["id"])
 
 
 def skills_of(row: Row, column: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from llm_distill.methods.data_plan import Skill
 from llm_distill.methods.parsing import read_groups
 from llm_distill.methods.skills import read_labels, skill_id
-from llm_distill.rows.columns import Row, task_of
+from llm_distill.rows.columns import Row, round_after, task_of
 
 COLUMNS = (
     "id", "round", "task", "skill", "subskill", "n", "planned", "action", "reason", "mistakes",
@@ -39,11 +39,6 @@ class Wanted:
 def leaf_of(row: Mapping[str, Any]) -> Skill:
     """What a row of a plan wants new rows for: its subskill, or else its skill."""
     return task_of(row), str(row["subskill"] or row["skill"])
-
-
-def round_after(before: Sequence[Mapping[str, Any]]) -> int:
-    """The number of the round after a plan; 1 if there was none."""
-    return 1 + max((row["round"] for row in before), default=0)
 
 
 def planned_so_far(before: Sequence[Mapping[str, Any]]) -> Counter[Skill]:

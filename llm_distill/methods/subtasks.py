@@ -13,7 +13,10 @@ from fractions import Fraction
 from llm_distill.methods.calculations import NUMBER, calculated, calculations
 
 _POINTS_ELSEWHERE = re.compile(
-    r"\b(?:previous(?:ly)?|above|earlier|sub-?(?:task|problem|question)s?|step \d+|part \d+"
+    r"\b(?:previous(?:ly)?"
+    r"|(?:the|as|from|given|shown|found|calculated|computed) (?:above|earlier)"
+    r"|(?:above|earlier) (?:answer|result|value|calculation|task|problem|question|part|step)"
+    r"|sub-?(?:task|problem|question)s?|step \d+|part \d+"
     r"|(?:original|main|first|second|last) (?:task|problem|question|part|step)"
     r"|(?:question|task|problem) \d+)\b",
     re.IGNORECASE,

@@ -44,13 +44,15 @@ def dependants(name: str, stages: Mapping[str, Stage]) -> set[str]:
 
 
 def without_unread(
-    stages: Mapping[str, Stage], ends: Mapping[tuple[str, str], End]
+    stages: Mapping[str, Stage],
+    ends: Mapping[tuple[str, str], End],
+    watched: Iterable[str] = (),
 ) -> dict[str, Stage]:
     """Without the optional stages that no stage that is kept reads, in their order.
 
-    ends: references that may come to mean any round.
+    ends: references that may come to mean any round. watched: what repeats look at themselves.
     """
-    kept: set[str] = set()
+    kept = set(watched)
     for name in reversed(list(stages)):  # what reads a stage comes after it
         if name in kept or not stages[name].optional:
             kept.update((name, *upstream(stages[name], stages)))

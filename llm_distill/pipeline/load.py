@@ -87,7 +87,9 @@ def load_pipeline(
         check_trackers(header.report_to, stages, problems)
     problems.raise_if_any()
     assert header is not None
-    wanted = without_unread(stages, rounds.ends)
+    loops = _loops(rounds)
+    watched = (f"{b.until.watch}@{n}" for b in loops if b.until is not None for n in b.numbers)
+    wanted = without_unread(stages, rounds.ends, watched)
     if not wanted:
         raise ConfigError(f"{path}: every stage is optional and none is read by another: none runs")
     return PipelineConfig(
@@ -104,7 +106,7 @@ def load_pipeline(
         unread=tuple(name for name in stages if name not in wanted),
         lines=lines,
         rounds=problems.rounds,
-        loops=_loops(rounds),
+        loops=loops,
         ends={at: end for at, end in rounds.ends.items() if at[0] in wanted},
     )
 

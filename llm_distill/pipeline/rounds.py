@@ -69,6 +69,11 @@ class End:
     stage: str
     which: Which
 
+    @property
+    def role(self) -> str:
+        """As the file writes it."""
+        return f"{self.stage}@{self.which}"
+
 
 @dataclass(frozen=True)
 class Rounds:

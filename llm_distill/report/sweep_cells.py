@@ -35,7 +35,8 @@ def columns(rows: Sequence[Row]) -> tuple[list[str], list[str], list[tuple[str, 
         for name in dict.fromkeys(n for row in rows for n in row.labels)
         if name == "model" or len({row.labels.get(name) for row in rows}) > 1
     ]
-    right = ["value" if rows[0].kind == "number" else "accuracy", SEEDS, BOTH]
+    share = "share" if "table" in rows[0].labels else "accuracy"
+    right = ["value" if rows[0].kind == "number" else share, SEEDS, BOTH]
     differs = any(row.difference is not None for row in rows)
     against = dict.fromkeys(row.baseline for row in rows if row.baseline)
     if differs:

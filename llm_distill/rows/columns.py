@@ -77,7 +77,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "is_difficult": ("bool", "the student is not to be trusted with the question"),
     "difficulty_reason": ("string", "why `is_difficult`; null where it is not"),
     "judge": ("string", "correct or incorrect: what the teacher says of a student's answer"),
-    "reason": ("string", "why, in the teacher's words"),
+    "reason": ("string", "why: in the teacher's words, or what a plan goes by"),
     "missing_skills": ("list[string]", "the skills that a student has to strengthen"),
     "skill": ("string", "the one skill that the row is about"),
     "count": ("int64", "how often"),
@@ -194,6 +194,16 @@ def renamed(row: Mapping[str, Any], names: Mapping[str, str]) -> Row:
         return dict(row)
     gone = set(names.values())
     return {names.get(name, name): value for name, value in row.items() if name not in gone}
+
+
+def item_of(row: Row) -> str:
+    """The id of the item that a row answers: rows of an exam have ids of their own."""
+    return str(row["parent_id"] if "model" in row and row.get("parent_id") else row["id"])
+
+
+def round_after(before: Iterable[Mapping[str, Any]]) -> int:
+    """The number of the round after those of some rows; 1 if there are none."""
+    return 1 + max((row["round"] for row in before), default=0)
 
 
 def task_of(row: Mapping[str, Any]) -> str:

@@ -80,15 +80,25 @@ class FinishedRun:
         Raises:
             ConfigError: the file in the run's folder is not valid here, which names what.
         """
-        from llm_distill.pipeline.load import load_pipeline
         from llm_distill.pipeline.settled import settled
 
-        pipeline = load_pipeline(str(self.record.directory / "pipeline.yaml"), has_run=True)
+        pipeline = self.as_written
         for block in pipeline.loops:
             if block.name in self.record.loops:
                 loop = self.record.loops[block.name]
                 pipeline = settled(pipeline, block, loop.last, loop.best)
         return pipeline
+
+    @cached_property
+    def as_written(self) -> PipelineConfig:
+        """The pipeline before it was known after which round a `repeat` ends.
+
+        Raises:
+            ConfigError: as `pipeline`.
+        """
+        from llm_distill.pipeline.load import load_pipeline
+
+        return load_pipeline(str(self.record.directory / "pipeline.yaml"), has_run=True)
 
     def stage(self, name: str) -> str:
         """The stage's full name: of a stage of a `repeat`, `x` stands for the last round that ran.
@@ -105,9 +115,10 @@ class FinishedRun:
         if rounds and which in ("", "last"):
             return max(rounds, key=lambda each: int(each.partition("@")[2]))
         if rounds and which == "best":
-            for loop in self.record.loops.values():
-                if plain in loop.stages and loop.best is not None:
-                    return loop.means(name)
+            for block in self.as_written.loops:
+                loop = self.record.loops.get(block.name)
+                if plain in block.stages and loop is not None and loop.best is not None:
+                    return f"{plain}@{loop.best}"
         hint = nearest(name, self.record.stages)
         raise WorkspaceError(f"run {self.record.name} has no stage '{name}'; {hint}")
 

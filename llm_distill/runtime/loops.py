@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from llm_distill.errors import DataError, counted
+from llm_distill.hints import hint
 from llm_distill.methods.stopping import Progressed, is_spent, progressed
 from llm_distill.pipeline.check_until import watched_model
-from llm_distill.pipeline.rounds import Block
+from llm_distill.pipeline.rounds import Block, End
 from llm_distill.pipeline.settled import passed_over, settled
 from llm_distill.pipeline.until import Until
+from llm_distill.rows.columns import item_of
 from llm_distill.runtime.resolve import Resolver
 from llm_distill.runtime.writer import read_rows
 
@@ -29,8 +31,6 @@ class LoopRecord(BaseModel, extra="ignore"):
     times: the rounds that there could have been. last: its last. why: what ended it.
     best: the round with the highest figure; None where nothing is measured.
     watch: the stage that measures a round. figures: its mean in each round.
-    stages: of a round. named: by a stage outside, and there by place such as `models[1]`, what it
-        names, such as `trained@best`. until: the settings.
     """
 
     times: int
@@ -39,14 +39,10 @@ class LoopRecord(BaseModel, extra="ignore"):
     best: int | None = None
     watch: str | None = None
     figures: tuple[float, ...] = ()
-    stages: tuple[str, ...] = ()
-    named: dict[str, dict[str, str]] = Field(default_factory=dict)
-    until: dict[str, Any] = Field(default_factory=dict)
 
-    def means(self, name: str) -> str:
+    def means(self, end: End) -> str:
         """The round that `trained@best` or `trained@last` has come to mean."""
-        stage, _, which = name.partition("@")
-        return f"{stage}@{self.best if which == 'best' else self.last}"
+        return f"{end.stage}@{self.best if end.which == 'best' else self.last}"
 
     def told(self, block: str) -> str:
         """`rounds: ended after round 3 of 6: …; checked: 0.41, 0.52, 0.51, best in round 2`."""
@@ -112,19 +108,8 @@ def _ended(block: Block, number: int, resolver: Resolver) -> Ended | None:
         best=measured.best if measured is not None else None,
         watch=until.watch,
         figures=measured.means if measured is not None else (),
-        stages=block.stages,
-        named=_named(block, resolver),
-        until=until.model_dump(mode="json"),
     )
     return Ended(block.name, loop, tuple(passed_over(resolver.pipeline, block, number)))
-
-
-def _named(block: Block, resolver: Resolver) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = defaultdict(dict)
-    for (name, place), end in resolver.pipeline.ends.items():
-        if end.block.name == block.name:
-            found[name][place] = f"{end.stage}@{end.which}"
-    return found
 
 
 def _why(
@@ -183,16 +168,17 @@ def _figures(block: Block, until: Until, number: int, resolver: Resolver) -> dic
     values: dict[str, list[float]] = defaultdict(list)
     for row in read_rows(resolver.ready[name].path):
         if "model" not in row or row["model"] == model or model is None:
-            values[_item(row)].append(_figure(row, until.column, name))
+            values[item_of(row)].append(_figure(row, until.column, name))
     return {item: fmean(figures) for item, figures in values.items()}
 
 
-def _item(row: Mapping[str, Any]) -> str:
-    """`evaluate` has a row for each answer, whose item is its parent."""
-    return str(row["parent_id"] if "model" in row and row.get("parent_id") else row["id"])
-
-
 def _figure(row: Mapping[str, Any], column: str, name: str) -> float:
+    if row.get("error") is not None:
+        raise DataError(
+            f"until: row {row['id']} of '{name}' has no answer ({row['error']}), which says "
+            "nothing of what was trained; ask again "
+            f"({hint('run', '--retry-failed', of_file=True)}), or leave such items out"
+        )
     value = row.get(column)
     if isinstance(value, bool | int | float) and value == value:
         return float(value)

@@ -111,6 +111,7 @@ def planned(
         ended: list[Ended] = []
         found_so_far = plan(pipeline, workspace, selection, resolver=resolver, ended=ended.append)
         decisions = list(found_so_far)
+        pipeline = resolver.pipeline  # without the rounds that its repeats do not come to
         folder_of = NeedsOf(pipeline, resolver.ready, this_machine()).folder
         prompts = sampled_prompts(decisions, resolver, folder_of)
         sizes = estimates(decisions, pipeline, workspace, prompts)

@@ -167,6 +167,8 @@ class Corrupt(Stage):
             row = {**row, "id": question, "is_correct": question not in wrong}
             if right is None and question not in wrong:
                 row[self.solution_column] = row[self.gold_column or ""]
+                if "answer" in row:  # of the wrong one
+                    row["answer"] = row.get("reference_answer")
             yield row
 
     def _pairs(self, context: Context) -> dict[str, tuple[int | None, int]]:

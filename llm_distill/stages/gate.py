@@ -80,6 +80,8 @@ class Gate(Stage):
     def run(self, context: Context) -> RowsOutput:
         from datasets import Features, Value
 
+        if self.model == self.than:  # the best and the last round may be one
+            return self._with_itself(context)
         pairs: dict[tuple[str, int], Pair] = {}
         for exam in self.exams:
             for shots, answers in self._answers(context, exam).items():
@@ -97,6 +99,17 @@ class Gate(Stage):
         rows = [self._row(*place, pair) for place, pair in pairs.items()]
         return RowsOutput(rows, Features({name: Value(kind) for name, kind in TYPES.items()}))
 
+    def _with_itself(self, context: Context) -> RowsOutput:
+        from datasets import Features, Value
+
+        if self.require == "better":
+            raise GateError(
+                f"'{self.model}' does not pass: what it is compared with has come to be the same "
+                "model, and it is not better than itself (require: better)"
+            )
+        context.warn(f"'{self.model}' is compared with itself, so nothing is: it is not worse")
+        return RowsOutput([], Features({name: Value(kind) for name, kind in TYPES.items()}))
+
     def _answers(self, context: Context, exam: str) -> dict[int, dict[str, Answers]]:
         """By number of examples, of `model` and `than` what they answered by item.
 
@@ -110,7 +123,7 @@ class Gate(Stage):
             if row["model"] not in (self.model, self.than):
                 continue
             failed[row["model"]] += row["error"] is not None
-            if row["is_correct"] is None:
+            if row["error"] is None and row["is_correct"] is None:
                 raise DataError(
                     f"row {row['id']} of '{exam}' is neither right nor wrong (is_correct is null); "
                     "a gate compares accuracies, so its items need a reference_answer"
@@ -123,7 +136,8 @@ class Gate(Stage):
             if failed[name]:
                 raise DataError(
                     f"'{exam}': the engine of '{name}' failed on {counted(failed[name], 'answer')},"
-                    f" which says nothing of the model; ask again ({hint('run', '--force', exam)})"
+                    " which says nothing of the model; ask again "
+                    f"({hint('run', '--retry-failed', of_file=True)}), or leave such items out"
                 )
         return {
             shots: {

@@ -326,7 +326,8 @@ class Generate(AskingStage):
     def _n_candidates(self, context: Context) -> int:
         if self.n_column is None:
             return len(context.rows(self.rows)) * self.n
-        return sum(map(self._times, context.each_row(self.rows)))
+        counts = context.rows(self.rows).select_columns(["id", self.n_column])
+        return sum(self._times(row) for row in counts)
 
     def _times(self, row: Row) -> int:
         """How many candidates the row gets."""

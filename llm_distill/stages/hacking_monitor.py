@@ -19,7 +19,7 @@ from llm_distill.evaluation.hacking_figures import hacking_tables, points_of, sa
 from llm_distill.evaluation.results import Results, shown
 from llm_distill.manifest import read_manifest
 from llm_distill.methods.hacking import Judged, Point, judged
-from llm_distill.rows.columns import Row
+from llm_distill.rows.columns import Row, round_after
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage, execution_setting
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class HackingMonitor(Stage):
         tables = hacking_tables(curves)
         context.metrics.update(shown(*tables))
         messages = [
-            said_of(points, said, constant_rate=False, name=name)
+            said_of(points, said, constant_rate=None, name=name)
             for name, (points, said) in curves.items()
         ]
         for message in filter(None, messages):
@@ -178,7 +178,7 @@ def _measured(model: str, context: Context) -> list[Point]:
 
 def _continued(name: str, before: Sequence[Row], points: Sequence[Point]) -> list[Row]:
     """A round more of a curve; its start is where the round before ended."""
-    number = 1 + max((row["round"] for row in before), default=0)
+    number = round_after(before)
     done = max((row["step"] for row in before), default=0)
     new = [
         {

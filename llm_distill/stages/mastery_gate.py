@@ -56,7 +56,9 @@ class MasteryGate(Stage):
         None, description="the teacher, as the exam names it; null: as if it were always right"
     )
     prerequisites: dict[str, list[str]] = Field(
-        {}, description="by skill, the skills that it builds on; others build on none"
+        {},
+        description="by skill, the skills that it builds on, in each task that has both; others "
+        "build on none",
     )
     gap_weight: float = Field(
         0.5,
@@ -90,6 +92,7 @@ class MasteryGate(Stage):
         from datasets import Features, List, Value
 
         exams = self._exams(context)
+        self._check_names({s for task in exams[self.student].values() for s in _counts(task)})
         rows: list[Row] = []
         for task, of_student in exams[self.student].items():
             teacher = None if self.teacher is None else _counts(exams[self.teacher].get(task, []))
@@ -103,6 +106,15 @@ class MasteryGate(Stage):
 
     def _prerequisites(self) -> dict[str, list[str]]:
         return {canonical(s): [*map(canonical, own)] for s, own in self.prerequisites.items()}
+
+    def _check_names(self, known: set[str]) -> None:
+        named = self._prerequisites()
+        unknown = {*named, *(need for own in named.values() for need in own)} - known
+        if unknown:
+            raise DataError(
+                f"prerequisites: no item needs {', '.join(sorted(unknown))}; write them as the "
+                "exam's skills are"
+            )
 
     def _exams(self, context: Context) -> dict[str, dict[str, list[Item]]]:
         """By model and task, its items."""
@@ -136,12 +148,12 @@ class MasteryGate(Stage):
             without = sorted(student.keys() - teacher.keys())
             if without:
                 raise DataError(f"'{self.teacher}' has no item of {', '.join(without)}")
-        try:
-            found = mastery(student, teacher, self._prerequisites(), self.gap_weight)
-        except ValueError as error:
-            raise DataError(
-                f"prerequisites: {error}; write them as the exam's skills are"
-            ) from error
+        there = {
+            skill: [need for need in own if need in student]
+            for skill, own in self._prerequisites().items()
+            if skill in student
+        }
+        found = mastery(student, teacher, there, self.gap_weight)
         wrong = missed(items)
         rows = []
         for each in found:

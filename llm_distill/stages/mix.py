@@ -101,6 +101,12 @@ class Mix(Stage):
             raise ValueError("n: counts say how many rows there are; leave one of them out")
         if given and self.counts is None and self.n is None:
             raise ValueError(f"{given[0]}: say how many rows to draw (n), or give counts")
+        idle = [name for name in ("by", "repeat") if name in self.model_fields_set]
+        if idle and not self._draws:
+            raise ValueError(
+                f"{' and '.join(idle)}: all rows are taken, so there are no parts to draw; give n, "
+                "weights or counts"
+            )
         for name in ("weights", "counts"):
             wanted = getattr(self, name)
             if wanted is not None and not any(wanted.values()):
@@ -183,7 +189,13 @@ class Mix(Stage):
             told: Row = {SOURCE: _source(name)}
             for row in context.each_row(name):
                 if has_rounds:
-                    told[ROUND] = row[ROUND] if row.get(ROUND) is not None else _round(name)
+                    told[ROUND] = _round(name) if row.get(ROUND) is None else row[ROUND]
+                    if not isinstance(told[ROUND], int | None):
+                        raise DataError(
+                            f"row {row['id']} of '{name}': '{ROUND}' is {told[ROUND]!r}, and a "
+                            "mixture of rounds keeps their numbers there; give the column another "
+                            "name (columns of load_dataset)"
+                        )
                 yield {**row, **told}
 
     def _read(self, context: Context) -> list[_There]:
@@ -250,7 +262,7 @@ class Mix(Stage):
             where = f"row {row['id']} of '{self.weights_from}'"
             if part in found:
                 raise DataError(f"{where}: the part '{part}' has a weight already; give it one row")
-            if not isinstance(row["weight"], (int, float)):
+            if isinstance(row["weight"], bool) or not isinstance(row["weight"], (int, float)):
                 raise DataError(f"{where}: weight is {row['weight']!r}; a weight is a number")
             found[part] = row["weight"]
         return found

@@ -8,15 +8,17 @@ out: {"id": "sums", "domain": "sums", "round": 1, "weight": 0.62, "weights": [0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm_distill.errors import DataError
 from llm_distill.evaluation.results import Figure, FigureTable, shown
 from llm_distill.methods.domain_shares import SMOOTHING, first_shares, next_shares
-from llm_distill.rows.columns import Row, score_of
+from llm_distill.rows.columns import Row, round_after, score_of
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+
+TYPES = {"round": "int64", "weight": "float64", "weights": "list", "score": "float64"}
 
 
 class MixtureReweight(Stage):
@@ -39,6 +41,12 @@ class MixtureReweight(Stage):
         SMOOTHING, ge=0, le=1, description="α: 1 does not smooth, 0 gives equal shares"
     )
 
+    @model_validator(mode="after")
+    def _keeps_its_columns(self) -> Self:
+        if self.by in ("id", *TYPES):
+            raise ValueError(f"by: '{self.by}' is a column of the result; rename the domains'")
+        return self
+
     def required_columns(self) -> dict[str, set[str]]:
         needed = {self.rows: {"id", self.score}}
         if self.before is not None:
@@ -46,7 +54,7 @@ class MixtureReweight(Stage):
         return needed
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        return frozenset({"id", self.by, "round", "weight", "weights", "score"})
+        return frozenset({"id", self.by, *TYPES})
 
     def most_rows(self, rows: Mapping[str, int | None]) -> int | None:
         return rows[self.rows]
@@ -56,7 +64,7 @@ class MixtureReweight(Stage):
 
         lags = {row["id"]: self._lag(row) for row in context.each_row(self.rows)}
         earlier = list(context.each_row(self.before)) if self.before is not None else []
-        history = {row["id"]: list(row["weights"]) for row in earlier}
+        history = {row["id"]: list(row["weights"] or ()) for row in earlier}
         try:
             if earlier:
                 before = {row["id"]: row["weight"] for row in earlier}
@@ -65,7 +73,7 @@ class MixtureReweight(Stage):
                 shares = first_shares(lags)
         except ValueError as error:
             raise DataError(f"'{self.rows}': {error}") from error
-        number = 1 + max((row["round"] for row in earlier), default=0)
+        number = round_after(earlier)
         rows = [
             {
                 "id": domain,
@@ -79,8 +87,7 @@ class MixtureReweight(Stage):
         ]
         context.metrics.update(shown(self._table(rows)))
         types: dict[str, Any] = {"id": Value("string"), self.by: Value("string")}
-        types |= {"round": Value("int64"), "weight": Value("float64")}
-        types |= {"weights": List(Value("float64")), "score": Value("float64")}
+        types |= {n: List(Value("float64")) if t == "list" else Value(t) for n, t in TYPES.items()}
         return RowsOutput(rows, Features(types))
 
     def _lag(self, row: Row) -> float:

@@ -33,7 +33,6 @@ from llm_distill.methods.data_plan import (
     Skill,
     Tally,
     at_random,
-    item_of,
     largest_remainder,
     made_by_skill,
     of_one_student,
@@ -46,12 +45,11 @@ from llm_distill.methods.plan_rows import (
     numbered,
     planned_so_far,
     quoted,
-    round_after,
 )
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.skill_selection import skill_name
 from llm_distill.methods.skill_tree import Tree, grown, next_action
-from llm_distill.rows.columns import Row, features, task_of
+from llm_distill.rows.columns import Row, features, item_of, round_after, task_of
 from llm_distill.stage import Columns, Context, Rows, RowsOutput
 
 

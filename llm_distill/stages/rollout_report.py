@@ -20,7 +20,7 @@ from llm_distill.evaluation.result_rows import PlaceRow
 from llm_distill.evaluation.results import FigureTable, Results
 from llm_distill.evaluation.rollout_figures import listed, rollout_tables
 from llm_distill.methods.rollouts import Limits, Rollout, Watched, repeated, trouble, watched
-from llm_distill.rows.columns import Row
+from llm_distill.rows.columns import Row, round_after
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class RolloutReport(RowText, Stage):
 
     def _rows(self, context: Context) -> Iterator[Row]:
         earlier = list(context.each_row(self.before)) if self.before is not None else []
-        number = 1 + max((row["round"] for row in earlier), default=0)
+        number = round_after(earlier)
         groups, places = self._measured(context, number)
         if not groups:
             raise DataError(f"no row of '{self.rows}' holds a text: a model failed on each of them")

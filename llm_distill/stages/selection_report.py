@@ -17,7 +17,7 @@ from pydantic import Field
 from llm_distill.errors import DataError
 from llm_distill.evaluation.results import Figure, FigureTable, shown
 from llm_distill.methods.composition import Preference, preferences
-from llm_distill.rows.columns import Row
+from llm_distill.rows.columns import Row, round_after
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 COLUMNS = {
@@ -72,7 +72,7 @@ class SelectionReport(Stage):
         from datasets import Features, Value
 
         earlier = list(context.each_row(self.before)) if self.before is not None else []
-        number = 1 + max((row["round"] for row in earlier), default=0)
+        number = round_after(earlier)
         pool = {row["id"]: row for row in context.each_row(self.pool)}
         chosen = {self._id(row, pool) for row in context.each_row(self.rows)}
         rows, preferred = earlier, []

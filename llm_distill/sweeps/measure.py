@@ -16,10 +16,11 @@ from llm_distill.integrity import DamagedError
 from llm_distill.manifest import Manifest
 from llm_distill.runtime.artifact import Workspace
 from llm_distill.runtime.fingerprint import without_earlier_stages
+from llm_distill.runtime.finished import FinishedRun
 from llm_distill.runtime.pruned import find_pruned
 from llm_distill.runtime.record import RunRecord
 from llm_distill.sweeps.outcomes import Items, Measured, marks_of
-from llm_distill.sweeps.roles import named_by_role, of_record
+from llm_distill.sweeps.roles import in_a_run, named_by_role, roles_of, with_roles
 
 DIGEST_LENGTH = 16
 MOST_GROUPS = 200
@@ -59,6 +60,8 @@ def measure(record: RunRecord, workspace: Workspace) -> RunMeasured:
         WorkspaceError: something lies in an artifact that was made without it.
     """
     found = RunMeasured()
+    written = FinishedRun(record, workspace).as_written if record.loops else None
+    roles = roles_of(written, in_a_run(record)) if written is not None else {}
     for name, stage in record.stages.items():
         try:
             artifact = workspace.find(stage.artifact, read_files=False) if stage.artifact else None
@@ -73,8 +76,10 @@ def measure(record: RunRecord, workspace: Workspace) -> RunMeasured:
         found.recipe[name] = without_earlier_stages(known.manifest.identity, record.stages)
         of_stage = RunMeasured(items=found.items)
         _stage(name, known.manifest, artifact.path if artifact else None, of_stage)
-        found.figures += [n for f in of_stage.figures for n in named_by_role(f, name, record)]
-    found.recipe = of_record(found.recipe, record)
+        own = roles.get(name)
+        found.figures += [named for f in of_stage.figures for named in named_by_role(f, own)]
+    if written is not None:
+        found.recipe = with_roles(found.recipe, written, roles)
     return found
 
 

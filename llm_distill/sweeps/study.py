@@ -23,7 +23,7 @@ from llm_distill.sweeps.grid import Axis, Setting, described, settings_of
 from llm_distill.sweeps.measure import recipe_digest
 from llm_distill.sweeps.merge import why_apart
 from llm_distill.sweeps.outcomes import Outcome, SweepFile, read_sweep
-from llm_distill.sweeps.roles import of_pipeline
+from llm_distill.sweeps.roles import before_a_run, roles_of, with_roles
 
 SWEEP = "sweep.json"
 SHOWN_PROBLEMS = 10
@@ -140,7 +140,9 @@ class Study:
 
     def recipe(self, setting: Setting) -> dict[str, Any]:
         """What its runs have in common, whatever their seed; see `SweepFile.recipes`."""
-        return of_pipeline(self._of_stages(setting), self._checked[setting.key])
+        pipeline = self._checked[setting.key]
+        roles = roles_of(pipeline, before_a_run)
+        return with_roles(self._of_stages(setting), pipeline, roles)
 
     def _of_stages(self, setting: Setting) -> dict[str, Any]:
         """The recipe of each stage, of those of a `repeat` in each round."""

@@ -7,9 +7,9 @@ from llm_distill.methods.plan_rows import (
     numbered,
     planned_so_far,
     quoted,
-    round_after,
     specifications,
 )
+from llm_distill.rows.columns import round_after
 
 
 def test_rounds_and_counts_go_on() -> None:

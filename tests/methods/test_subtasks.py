@@ -43,3 +43,18 @@ def test_without_calculations_of_the_whole_its_share_is_not_known() -> None:
     question, steps = "Ann has 9 and loses 3.", "9 - 3 = 6."
     assert subtask_problem(question, steps, steps, **LIMITS) == "nearly the whole task"  # type: ignore[arg-type]
     assert subtask_problem(question, steps, "By thought.", **LIMITS) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("question", "problem"),
+    [
+        ("It is 3 degrees above 9. How warm is it?", None),
+        ("Ann came 3 hours earlier than at 9. When?", None),
+        ("Add 3 to 9, the result from earlier.", "not self-contained"),
+        ("Take the above 9 and add 3.", "not self-contained"),
+        ("Add 3 to the earlier result, 9.", "not self-contained"),
+        ("Ann has 9 after step 1 and finds 3.", "not self-contained"),
+    ],
+)
+def test_what_points_elsewhere(question: str, problem: str | None) -> None:
+    assert subtask_problem(question, "9 + 3 = 12.", "By thought.", **LIMITS) == problem  # type: ignore[arg-type]

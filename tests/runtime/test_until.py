@@ -116,6 +116,7 @@ def test_a_forced_round_and_what_comes_after_it(bench: MakeBench) -> None:
     ("setting", "says"),
     [
         ("other_items=true", "until: the rows of 'exam@2': rounds are compared by figures of"),
+        ("with_error=true", "row 1 of 'exam@1' has no answer .timeout.*FILE --retry-failed"),
         ("with_nulls=true", "row 0 of 'exam@1' has no number in is_correct: None; an answer"),
     ],
 )  # fmt: skip

@@ -87,6 +87,8 @@ def sampled(**of: list[tuple[str, bool]]) -> list[dict[str, Any]]:
             "parent_id": question,
             "rationale": text,
             "is_correct": right,
+            "reference_answer": "4",
+            "answer": text[-7],
             "gold": "1 + 1 = 2. 2 + 2 = 4. <ans>4</ans>",
         }
         for question, solutions in of.items()
@@ -126,6 +128,7 @@ def test_gold_stands_in_for_a_right_solution(run_stage: Run) -> None:
         assert [row["id"] for row in run.rows] == ["both", "wrong"]
         assert sum(not row["is_correct"] for row in run.rows) == 2 * rate
         assert all((row["rationale"] == RIGHT[0]) == row["is_correct"] for row in run.rows)
+        assert all((row["answer"] == "4") == row["is_correct"] for row in run.rows)
     nothing = [{**row, "gold": None} for row in CANDIDATES]
     assert [row["id"] for row in run_stage(stage(0, **gold), {"rows": nothing}).rows] == ["both"]
 

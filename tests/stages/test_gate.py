@@ -116,6 +116,10 @@ def test_what_is_no_comparison(run_stage: Run) -> None:
         (exam(0.8, 0.7)[:150], "'exam', 0-shot: 'new' did not answer 50 items, such as t50, t51"),
         (exam(0.8, 0.7)[:100], "'new' did not take 'exam'; allowed: old"),
         (exam(0.8, 0.7)[100:], "'old' did not take 'exam'; did you mean|allowed: new, other"),
+        (
+            change(error="timeout", is_correct=None),
+            "the engine of 'new' failed on 1 answer, .* --retry-failed",
+        ),
         (change(error="timeout"), "the engine of 'new' failed on 1 answer, which says nothing"),
         (change(question="another?"), "what was asked is not the same in 1 item, such as t5"),
         (change(is_correct=None), "row t5-new-0-0 of 'exam' is neither right nor wrong"),
@@ -123,6 +127,19 @@ def test_what_is_no_comparison(run_stage: Run) -> None:
     ):
         with pytest.raises(DataError, match=message):
             run_stage(gate("exam"), {"exam": rows})
+
+
+def test_the_best_round_may_have_come_to_be_the_last(run_stage: Run) -> None:
+    def same(require: str) -> Any:
+        # As they are once a `repeat` has ended.
+        settled = gate("exam", require=require).model_copy(update={"model": "old"})
+        return run_stage(settled, {"exam": exam(0.5, 0.5)})
+
+    run = same("not_worse")
+    assert run.rows == []
+    assert run.warnings == ["'old' is compared with itself, so nothing is: it is not worse"]
+    with pytest.raises(GateError, match="'old' does not pass: .* not better than itself"):
+        same("better")
 
 
 def test_settings_that_do_not_fit() -> None:

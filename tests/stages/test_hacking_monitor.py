@@ -79,7 +79,8 @@ def test_a_proxy_that_stalls_is_a_sign_and_says_what_else_it_may_be(monitor: Run
     assert hacked(run)[0] >= 1000
     [said] = run.warnings
     assert "a sign of teacher hacking" in said
-    assert "a rate that falls bends the line as well" in said
+    # Rows do not say what the rate was.
+    assert "If the learning rate fell meanwhile, that bends the line as well" in said
     with_golden = [{**row, "golden": 0.4 + row["proxy"]} for row in given]
     assert not hacked(monitor(with_golden))
 

@@ -79,6 +79,16 @@ def test_a_student_that_lacks_nothing_leaves_nothing_open(run_stage: Run) -> Non
     assert run.warnings == ["no skill is open: the student has mastered all that can be taught"]
 
 
+def test_each_task_has_the_order_of_its_own_skills(run_stage: Run) -> None:
+    shapes = [
+        {**row, "parent_id": f"x{row['parent_id']}", "task": "shapes"}
+        for row in exam("student", {"multiplication": 4, "area": 3})
+    ]
+    run = run_stage(stage(), {"exam": exam("student", RIGHT) + shapes})
+    opened = [row["id"] for row in run.rows if row["is_open"]]
+    assert opened == ["sums/multiplication", "shapes/area", "shapes/multiplication"]
+
+
 def test_requests_that_failed_are_no_answers(run_stage: Run) -> None:
     rows = exam("student", RIGHT)
     failed = [{**row, "id": f"{row['id']}x", "parent_id": "x", "error": "server"} for row in rows]

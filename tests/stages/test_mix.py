@@ -58,6 +58,12 @@ def test_a_row_keeps_the_round_that_made_it(run_stage: Run) -> None:
     assert "round" in mixed.output_columns({"new@3": frozenset(), "all@2": frozenset()})
 
 
+def test_a_round_that_is_no_number(run_stage: Run) -> None:
+    before = rows("b", 1, round="first")
+    with pytest.raises(DataError, match="row b0 of 'all@2': 'round' is 'first'"):
+        run_stage(stage("new@3", "all@2"), {"new@3": rows("a", 1), "all@2": before})
+
+
 def test_the_same_id_twice(run_stage: Run) -> None:
     new = [{"id": "q", "answer": "1"}, {"id": "r", "answer": "1"}]
     old = [{"id": "q", "answer": "2"}, {"id": "r", "answer": "1", "source": "of another mixture"}]
@@ -173,6 +179,7 @@ def test_weights_of_a_stage(run_stage: Run) -> None:
     }
     for bad, message in (
         ([{"id": "x", "weight": None}, *named[1:]], "row x of 'w': weight is None"),
+        ([{"id": "x", "weight": True}, {"id": "y", "weight": False}], "weight is True; a weight"),
         ([{"id": "x", "weight": -1.0}, *named[1:]], "weights_from: x: -1.0; a weight is a number"),
         ([{"id": "x", "weight": float("nan")}, *named[1:]], "weights_from: x: nan"),
         ([{"id": "x", "weight": 0}, {"id": "y", "weight": 0}], "every weight is 0"),
@@ -199,6 +206,8 @@ def test_a_round_that_found_nothing(run_stage: Run) -> None:
         ({"weights_from": "w"}, "weights_from: say how many rows to draw"),
         ({"counts": {"a": 1, "b": 1}, "n": 3}, "n: counts say how many"),
         ({"counts": {"a": 1, "b": 1}, "weights": {"a": 1}}, "weights and counts: give one"),
+        ({"by": "task"}, "by: all rows are taken, so there are no parts to draw"),
+        ({"repeat": False, "by": "task"}, "by and repeat: all rows are taken"),
         ({"counts": {"a": 0, "b": 0}}, "counts: all are 0"),
         ({"n": 3, "weights": {"a": 0, "b": 0}}, "weights: all are 0"),
         ({"n": 3, "weights": {"a": 1, "b": -1}}, "greater than or equal to 0"),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from llm_distill.errors import DataError
 from llm_distill.evaluation.results import Results
@@ -58,6 +59,8 @@ def test_mix_draws_by_it(run_stage: Run) -> None:
 
 
 def test_what_is_no_ratio(run_stage: Run) -> None:
+    with pytest.raises(ValidationError, match="by: 'weight' is a column of the result"):
+        stage(by="weight")
     with pytest.raises(DataError, match="row b of 'gap' has no finite score"):
         run_stage(stage(), {"gap": gaps(a=1, b=None)})
     first = run_stage(stage(), {"gap": gaps(a=1, b=1)}).rows

@@ -21,14 +21,17 @@ class ToyExam(Stage):
     right: tuple[int, ...]
     other_items: bool = False
     with_nulls: bool = False
+    with_error: bool = False
 
     def output_columns(self, inputs: Any) -> Columns:
-        return frozenset({"id", "is_correct"})
+        return frozenset({"id", "is_correct", "error"})
 
     def run(self, context: Context) -> RowsOutput:
         from datasets import Features, Value
 
-        types = Features({"id": Value("string"), "is_correct": Value("bool")})
+        types = Features(
+            {"id": Value("string"), "is_correct": Value("bool"), "error": Value("string")}
+        )
         return RowsOutput(self._rows(), types)
 
     def _rows(self) -> Iterator[Row]:
@@ -36,4 +39,5 @@ class ToyExam(Stage):
         for index in range(N_ITEMS):
             name = f"{number}-{index}" if self.other_items else str(index)
             right = None if self.with_nulls else index < self.right[number - 1]
-            yield {"id": name, "is_correct": right}
+            error = "timeout" if self.with_error and index == 1 else None
+            yield {"id": name, "is_correct": right, "error": error}
