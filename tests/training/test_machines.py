@@ -41,7 +41,7 @@ def test_a_rank_that_is_killed_on_a_machine_ends_the_stage_and_all_others(
     checkpoints = tmp_path / "cut" / "work" / "checkpoints"
     with ThreadPoolExecutor(1) as pool:
         training = pool.submit(train, stage, tmp_path / "cut", some_rows(rows), text_model)
-        wait_for(lambda: list(checkpoints.glob("checkpoint-*/digests.json")))
+        wait_for(lambda: list(checkpoints.glob("checkpoint-*/digests.json")), during=training)
         ranks_everywhere()[1].kill()
         with pytest.raises(ModelError, match=r"rank 1 of 2 was killed \(SIGKILL\)"):
             training.result()
@@ -58,7 +58,7 @@ def test_a_lost_machine_is_told(cluster, rows, text_model, tmp_path):
     checkpoints = tmp_path / "cut" / "work" / "checkpoints"
     with ThreadPoolExecutor(1) as pool:
         training = pool.submit(train, stage, tmp_path / "cut", some_rows(rows), text_model)
-        wait_for(lambda: list(checkpoints.glob("checkpoint-*/digests.json")))
+        wait_for(lambda: list(checkpoints.glob("checkpoint-*/digests.json")), during=training)
         cluster.remove_node(cluster.nodes[1])
         with pytest.raises(ModelError, match=r"a machine of the cluster was lost|rank . of 2"):
             training.result()

@@ -103,9 +103,13 @@ def ranks_everywhere() -> dict[int, psutil.Process]:
     return found
 
 
-def wait_for(what, seconds=120):
+def wait_for(what, seconds=300, during=None):
+    """What it gives once that is true; `during` is the future of what ought to make it so."""
     until = time.monotonic() + seconds
     while not (found := what()):
+        if during is not None and during.done():
+            during.result()  # its error says more
+            raise AssertionError("it ended before")
         assert time.monotonic() < until, "it did not come"
         time.sleep(0.05)
     return found
@@ -199,7 +203,7 @@ def test_a_killed_rank_ends_the_stage_and_the_next_run_resumes(
     checkpoints = tmp_path / "cut" / "work" / "checkpoints"
     with ThreadPoolExecutor(1) as pool:
         training = pool.submit(train, stage, tmp_path / "cut", some_rows(rows), text_model)
-        wait_for(lambda: list(checkpoints.glob("checkpoint-*/digests.json")))
+        wait_for(lambda: list(checkpoints.glob("checkpoint-*/digests.json")), during=training)
         ranks()[1].kill()
         with pytest.raises(
             ModelError, match=r"rank 1 of 2 was killed \(SIGKILL\).*lower per_device"
@@ -231,7 +235,10 @@ def test_no_rank_outlives_its_worker(rows, text_model, tmp_path):
     stage = TrainSft(**settings, launch={"processes": 2})
     with ThreadPoolExecutor(1) as pool:
         training = pool.submit(train, stage, tmp_path / "two", some_rows(rows), text_model)
-        wait_for(lambda: list((tmp_path / "two" / "work" / "checkpoints").glob("checkpoint-*")))
+        wait_for(
+            lambda: list((tmp_path / "two" / "work" / "checkpoints").glob("checkpoint-*")),
+            during=training,
+        )
         alive = ranks()
         alive[0].parent().kill()
         with pytest.raises(ModelError, match=r"its process was killed \(SIGKILL\)"):
