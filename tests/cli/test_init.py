@@ -198,7 +198,7 @@ def answer_of(prompt: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("with_answers", [True, False])
+@pytest.mark.parametrize("with_answers", [True, pytest.param(False, marks=pytest.mark.exhaustive)])
 def test_a_servers_right_answers_are_what_the_student_learns(
     with_answers: bool, folder: Path, server: Loopback
 ) -> None:
@@ -236,7 +236,9 @@ def test_free_text_is_graded(folder: Path, server: Loopback) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sft", "arte", "stat", "alm"])
+@pytest.mark.parametrize(
+    "method", ["sft", "stat", "alm", pytest.param("arte", marks=pytest.mark.exhaustive)]
+)
 def test_every_method_runs_as_it_stands_on_forty_rows(method: str, folder: Path) -> None:
     kind = "-stat" if method == "stat" else ""
     models = [f"--{each}=data/models/tiny{kind}-{each}" for each in ("teacher", "student")]

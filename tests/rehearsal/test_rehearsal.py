@@ -77,6 +77,7 @@ def rehearse(file: Path, *options: str) -> tuple[dict[str, dict[str, Any]], str,
     return {stage["stage"]: stage for stage in stages}, done.stderr, done.returncode
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_large_file_is_walked_with_every_count_as_written(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "kept"

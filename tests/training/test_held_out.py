@@ -162,7 +162,7 @@ def test_distilling_is_measured_too(run_stage, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("of", [TrainSft, TrainDpo])
+@pytest.mark.parametrize("of", [TrainSft, pytest.param(TrainDpo, marks=pytest.mark.exhaustive)])
 def test_two_processes_measure_what_one_does(of, rows, text_model, tmp_path):
     kind = f"train_{of.__name__[5:].lower()}"
     settings = {**SETTINGS, "stage": kind, "peft": {"r": 4}, "load_best_model_at_end": True}

@@ -32,6 +32,7 @@ def test_two_machines_train_what_one_process_does(cluster, rows, text_model, wei
     ]
 
 
+@pytest.mark.exhaustive
 def test_a_rank_that_is_killed_on_a_machine_ends_the_stage_and_all_others(
     cluster, rows, text_model, weights, tmp_path
 ):

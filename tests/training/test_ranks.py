@@ -123,9 +123,10 @@ KINDS = {
     "full dpo": (TrainDpo, {"peft": None}),
     "kto": (TrainKto, {"peft": LORA}),
 }
-CASES = [(kind, "ddp") for kind in ("sft", "weighted", "sampled", "dpo", "kto")]
-CASES += [(kind, "fsdp2") for kind in ("sft", "dpo", "full dpo")]
-CASES += [("sft", "config")]
+CASES = [("sft", "ddp"), ("weighted", "ddp"), ("dpo", "ddp"), ("full dpo", "fsdp2")]
+STRATEGIES = ["ddp", pytest.param("fsdp2", marks=pytest.mark.exhaustive)]
+SAME = [("sampled", "ddp"), ("kto", "ddp"), ("sft", "fsdp2"), ("dpo", "fsdp2"), ("sft", "config")]
+CASES += [pytest.param(*case, marks=pytest.mark.exhaustive) for case in SAME]
 
 
 @pytest.mark.slow
@@ -155,7 +156,7 @@ def test_two_processes_train_what_one_does(kind, strategy, rows, text_model, wei
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor does not multiply in bfloat16")
 def test_half_precision_is_the_trainings_own_under_a_launcher(strategy, rows, text_model, tmp_path):
     """It is used, and losses are not rounded to its three digits."""
@@ -173,7 +174,7 @@ def test_half_precision_is_the_trainings_own_under_a_launcher(strategy, rows, te
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_two_processes_distil_what_one_does(strategy, weights, tmp_path):
     teacher, student = tiny.make_teacher(tmp_path), tiny.make_student(tmp_path)
     own = {"teacher": "t", "online": True, "losses": {"alm": 1.0, "sft": 0.5}, "peft": None}
@@ -192,7 +193,7 @@ def test_two_processes_distil_what_one_does(strategy, weights, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_killed_rank_ends_the_stage_and_the_next_run_resumes(
     strategy, rows, text_model, weights, tmp_path
 ):

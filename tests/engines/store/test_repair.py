@@ -121,7 +121,7 @@ def test_of_broken_pages_only_their_own_rows_are_lost(tmp_path: Path, how: str, 
     assert most >= n - saved
 
 
-@pytest.mark.parametrize("n", [1500, 12_000])
+@pytest.mark.parametrize("n", [1500, pytest.param(12_000, marks=pytest.mark.exhaustive)])
 def test_without_the_head_and_all_pages_above_the_rows_no_row_is_lost(
     tmp_path: Path, n: int
 ) -> None:
