@@ -15,3 +15,11 @@ def label_shares(counts: Mapping[str, int], names: Sequence[str], n: int) -> Fig
         found = wilson_interval(counts.get(name, 0), n)
         figures.append(Figure({"label": name}, found.value, found.low, found.high, n, "share"))
     return FigureTable("share of texts by label", tuple(figures))
+
+
+def mean_probabilities(names: Sequence[str], means: Sequence[float]) -> FigureTable:
+    """How likely a teacher finds each label on the whole: what calibration divides by."""
+    figures = [
+        Figure({"label": name}, mean, kind="share") for name, mean in zip(names, means, strict=True)
+    ]
+    return FigureTable("mean probability before calibration", tuple(figures))

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import exp
+from statistics import fmean
 from typing import Any
 
 from llm_distill.rows.label_lists import LabelEntry, plain
@@ -61,6 +62,30 @@ def likelihood_shares(logps: Sequence[float]) -> list[float]:
     weights = [exp(logp - highest) for logp in logps]
     total = sum(weights)
     return [weight / total for weight in weights]
+
+
+def calibrated(
+    probabilities: Sequence[Sequence[float]],
+) -> tuple[list[list[float]], list[float]]:
+    """p(label | text) divided by its mean over the texts, made to add up to 1 (batch calibration).
+
+    It takes away that a model likes a label whatever the text says, without any right label (Zhou
+    et al., "Batch Calibration", arXiv 2309.17249). Where labels are far from equally frequent it
+    takes their frequencies away as well.
+
+    Args:
+        probabilities: [texts, labels], for each text with the sum 1.
+
+    Returns:
+        The same after calibration, and the means, [labels].
+    """
+    means = [fmean(of_label) for of_label in zip(*probabilities, strict=True)]
+    found = []
+    for of_text in probabilities:
+        ratios = [p / mean if mean else 0.0 for p, mean in zip(of_text, means, strict=True)]
+        total = sum(ratios)
+        found.append([ratio / total for ratio in ratios])
+    return found, means
 
 
 def likeliest(probabilities: Sequence[float], names: Sequence[str]) -> tuple[str, float]:

@@ -21,12 +21,13 @@ from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings, ScoreRequest, StructuredOutput
 from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError
-from llm_distill.evaluation.label_figures import label_shares
+from llm_distill.evaluation.label_figures import label_shares, mean_probabilities
 from llm_distill.evaluation.results import shown
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.labels import (
     all_named_in,
     as_variables,
+    calibrated,
     cut_to,
     likeliest,
     likelihood_shares,
@@ -48,12 +49,17 @@ OWN = ("text", "labels", "abstain")
 
 @dataclass
 class _Told:
-    """What became of the rows. off_list: names that the teacher made up."""
+    """What became of the rows.
+
+    off_list: names that the teacher made up. means: of each label the mean probability before
+    calibration, where there was one.
+    """
 
     labels: Counter[str] = field(default_factory=Counter)
     unreadable: int = 0
     abstained: int = 0
     off_list: Counter[str] = field(default_factory=Counter)
+    means: list[float] | None = None
 
 
 class Label(AskingStage):
@@ -83,6 +89,11 @@ class Label(AskingStage):
     confidence: Literal["none", "samples", "likelihood"] = Field(
         "none", description="where `confidence` and `probabilities` come from"
     )
+    calibrate: bool = Field(
+        False,
+        description="likelihood: divided by the label's mean over all texts, which takes away that "
+        "the teacher likes a label whatever the text; for labels that are about equally frequent",
+    )
     n: int = Field(1, ge=1, description="samples: answers that are drawn for each text")
     constrain: bool = Field(
         False,
@@ -110,6 +121,8 @@ class Label(AskingStage):
                 )
         elif self.n > 1:
             raise ValueError("n: several answers are for confidence: samples")
+        if self.calibrate and self.confidence != "likelihood":
+            raise ValueError("calibrate is for confidence: likelihood")
         if self.several and self.confidence == "likelihood":
             raise ValueError(
                 "confidence: likelihood compares labels that exclude each other; with several take "
@@ -184,6 +197,8 @@ class Label(AskingStage):
         if self.confidence == "likelihood":
             budget = self.budget(n_rows * len(self._names))
             found = self._by_likelihood(context, budget)
+            if self.calibrate:
+                found = self._calibrated(found, told)
         else:
             budget = self.budget(n_rows * self.n)
             found = self._by_answers(context, budget, told)
@@ -302,6 +317,19 @@ class Label(AskingStage):
                 logps, failed = [], None
         yield from self._unscored(waiting, budget)
 
+    def _calibrated(
+        self, found: Iterator[tuple[Row, Row]], told: _Told
+    ) -> Iterator[tuple[Row, Row]]:
+        rows = list(found)
+        known = [given["probabilities"] for _, given in rows if "probabilities" in given]
+        if not known:
+            yield from rows
+            return
+        probabilities, told.means = calibrated(known)
+        anew = iter(probabilities)
+        for row, given in rows:
+            yield row, self._one(None, next(anew)) if "probabilities" in given else given
+
     def _unscored(
         self, waiting: list[tuple[Row, str | None]], budget: ErrorBudget
     ) -> Iterator[tuple[Row, Row]]:
@@ -356,11 +384,14 @@ class Label(AskingStage):
                 f"{told.off_list.total()} answers name what is not in the list: "
                 f"{_most(told.off_list)}"
             )
+        tables = [label_shares(told.labels, names, n_rows)] if n_rows else []
+        if told.means is not None:
+            tables.append(mean_probabilities(self._names, told.means))
         context.metrics.update(
             abstained=told.abstained,
             unreadable=told.unreadable,
             labels=dict(told.labels.most_common()),
-            **(shown(label_shares(told.labels, names, n_rows)) if n_rows else {}),
+            **(shown(*tables) if n_rows else {}),
         )
 
 

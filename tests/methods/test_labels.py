@@ -10,6 +10,7 @@ import pytest
 from llm_distill.errors import DataError
 from llm_distill.methods.labels import (
     all_named_in,
+    calibrated,
     cut_to,
     likeliest,
     likelihood_shares,
@@ -79,6 +80,20 @@ def test_several_labels_in_one_answer() -> None:
     assert all_named_in(answer, NAMES) == (["arts, culture", "C"], ["sports"])
     assert all_named_in("<label></label>", NAMES) == ([], [])
     assert all_named_in("politics\npolitics and law", NAMES) == (NAMES[:2], [])
+
+
+def test_calibration_takes_away_what_is_the_same_in_all_texts() -> None:
+    true = [[0.8, 0.2], [0.2, 0.8], [0.6, 0.4], [0.4, 0.6]]
+    found, means = calibrated(true)
+    assert means == pytest.approx([0.5, 0.5])
+    assert found == [pytest.approx(each) for each in true]  # nothing is liked, nothing is changed
+    liked = [[9 * a / (9 * a + b), b / (9 * a + b)] for a, b in true]
+    assert [p > q for p, q in liked] == [True] * 4
+    anew, means = calibrated(liked)
+    assert means[0] > 0.8
+    assert [p > q for p, q in anew] == [p > q for p, q in true]
+    assert all(sum(each) == pytest.approx(1) for each in anew)
+    assert calibrated([[1.0, 0.0], [1.0, 0.0]])[0] == [[1.0, 0.0], [1.0, 0.0]]  # never thought of
 
 
 def test_shares_of_votes_and_of_likelihoods() -> None:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from llm_distill.engines.base import Completion, Request, Score
 from llm_distill.errors import DataError
+from llm_distill.evaluation.results import Results
 from llm_distill.stages.label import Label
 
 Run = Callable[..., Any]
@@ -139,6 +140,26 @@ def test_likelihoods_of_whole_labels(run_stage: Run, stage: Callable[..., Label]
     assert not made.is_seeded()
 
 
+def test_a_liking_for_a_label_is_taken_away(run_stage: Run, stage: Callable[..., Label]) -> None:
+    """The teacher says sports ten times too often, and is right but for that."""
+    asked = rows("0.03 0.1 0.01", "0.01 0.3 0.01", None, "0.01 0.1 0.03")
+    made = stage(confidence="likelihood", calibrate=True, max_error_rate=0.5)
+    plain = stage(confidence="likelihood", max_error_rate=0.5)
+    before = run_stage(plain, {"rows": asked}, engines={"teacher": Likelihoods})
+    assert [row["label"] for row in before.rows] == ["sports", "sports", None, "sports"]
+    run = run_stage(made, {"rows": asked}, engines={"teacher": Likelihoods})
+    assert [row["label"] for row in run.rows] == ["arts", "sports", None, "arts and crafts"]
+    assert "text is null or empty" in run.rows[2]["error"]
+    given = [row["probabilities"] for row in before.rows if row["probabilities"]]
+    means = [sum(column) / 3 for column in zip(*given, strict=True)]
+    for row, old in zip([row for row in run.rows if row["label"]], given, strict=True):
+        ratios = [p / mean for p, mean in zip(old, means, strict=True)]
+        assert row["probabilities"] == pytest.approx([r / sum(ratios) for r in ratios])
+        assert row["confidence"] == max(row["probabilities"])
+    table = Results.from_metrics(run.metrics).own[1]
+    assert [figure.value for figure in table.figures] == pytest.approx(means)
+
+
 @pytest.mark.parametrize("holds", [True, False])
 def test_constrained_where_the_engine_can(
     run_stage: Run, stage: Callable[..., Label], holds: bool
@@ -190,6 +211,7 @@ def test_a_teacher_that_names_no_label_stops_the_run(
         ({"confidence": "samples", "n": 1}, "needs n of 2 or more"),
         ({"confidence": "samples", "n": 3}, "the same answer every time"),
         ({"confidence": "likelihood", "several": True}, "with several take samples"),
+        ({"calibrate": True}, "calibrate is for confidence: likelihood"),
         ({"several": True, "abstain": "x"}, "abstain is for one label a text"),
         ({"abstain": "Sports"}, "abstain: 'Sports' is a label of the list"),
     ],

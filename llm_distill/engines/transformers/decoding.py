@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
-from llm_distill.engines.transformers.cache import is_all_roomy, roomy_cache
-from llm_distill.engines.transformers.shared_prefix import groups_by_prefix, prefix_length
+from llm_distill.engines.transformers.cache import roomy_cache
+from llm_distill.engines.transformers.shared_prefix import fill_shared, padded, positions
 from llm_distill.models.limits import n_rows
 from llm_distill.models.memory import is_out_of_memory
 
@@ -45,8 +45,11 @@ def decode_in_steps(
     cache = roomy_cache(model.config)
     # A layer with a recurrent state, of a hybrid model, may not know how.
     can_drop = all(hasattr(layer, "batch_select_indices") for layer in cache.layers)
-    input_ids, mask = _without_shared(model, prompts, pad, cache)
-    position_ids = _positions(mask)[:, -input_ids.shape[1] :]
+    lengths, mask = fill_shared(model, prompts, pad, cache)
+    rest = [tokens[length:] for tokens, length in zip(prompts, lengths, strict=True)]
+    input_ids, rest_mask = padded(rest, pad, model.device)
+    mask = torch.cat([mask, rest_mask], dim=1)
+    position_ids = positions(mask)[:, -input_ids.shape[1] :]
     rows = torch.arange(len(prompts))
     for step in range(most):
         output = model(
@@ -200,53 +203,3 @@ def _tried(decode: Decode, model: Any, pad: int, tokens: list[list[int]]) -> tor
             raise
         return None
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-
-
-def _without_shared(
-    model: Any, prompts: Sequence[list[int]], pad: int, cache: Any
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fill the cache with what groups of prompts share, computed once a group.
-
-    A layer with a sliding window or a state counts places, not positions: there nothing is shared.
-
-    Returns:
-        The ids of the rest of each prompt, [batch, longest rest], and the mask over prefix and
-        rest, [batch, longest prefix + longest rest].
-    """
-    device = model.device
-    groups = groups_by_prefix(prompts)
-    prefixes = [prefix_length([prompts[index] for index in group]) for group in groups]
-    if len(groups) == len(prompts) or not is_all_roomy(cache):
-        return _padded(prompts, pad, device)
-    group_of = torch.empty(len(prompts), dtype=torch.long, device=device)
-    for number, group in enumerate(groups):
-        group_of[torch.tensor(group)] = number
-    heads = [prompts[g[0]][:length] for g, length in zip(groups, prefixes, strict=True)]
-    input_ids, mask = _padded(heads, pad, device)
-    model(
-        input_ids=input_ids,
-        attention_mask=mask,
-        position_ids=_positions(mask),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    cache.batch_select_indices(group_of)
-    rest = [tokens[prefixes[group_of[i]] :] for i, tokens in enumerate(prompts)]
-    input_ids, rest_mask = _padded(rest, pad, device)
-    return input_ids, torch.cat([mask[group_of], rest_mask], dim=1)
-
-
-def _padded(
-    prompts: Sequence[list[int]], pad: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Left-padded ids and mask, both [batch, longest]."""
-    longest = max(len(tokens) for tokens in prompts)
-    ids = [[pad] * (longest - len(tokens)) + tokens for tokens in prompts]
-    ones = [[0] * (longest - len(tokens)) + [1] * len(tokens) for tokens in prompts]
-    return torch.tensor(ids, device=device), torch.tensor(ones, device=device)
-
-
-def _positions(mask: torch.Tensor) -> torch.Tensor:
-    """Each token's position among those that the mask keeps, [batch, length]."""
-    return (mask.cumsum(1) - 1).clamp(min=0)

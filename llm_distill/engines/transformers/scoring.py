@@ -11,6 +11,12 @@ from llm_distill.engines.base import ScoreRequest
 from llm_distill.engines.codec import ScoredTokens
 from llm_distill.engines.transformers.cache import roomy_cache
 from llm_distill.engines.transformers.decoding import is_close
+from llm_distill.engines.transformers.shared_prefix import (
+    fill_shared,
+    padded,
+    positions,
+    saved_by_sharing,
+)
 from llm_distill.models.limits import n_rows
 from llm_distill.models.memory import is_out_of_memory
 
@@ -22,27 +28,38 @@ Scored = tuple[tuple[float, ...], tuple[int, ...]]
 
 ScoreBatch = Callable[[Any, Sequence[ScoredTokens]], list[Scored]]
 
+LEAST_SAVED = 0.3
+"""Beginnings are shared where at least this share of the tokens need not be computed."""
+
 TRIED = (((5, 3, 8, 2, 9, 6), 4), ((4, 7, 1, 5), 3))
+ALIKE = (((5, 3, 8, 2, 9, 6), 4), ((5, 3, 8, 7, 1), 3), ((5, 3, 8, 2, 4), 4))
 """Rows that an architecture is tried with: tokens, and where the completion starts."""
 
 
 def fitting_score(model: Any) -> ScoreBatch:
-    """`score_batch` where it gives what plain forward passes do, else these."""
-    vocabulary = n_rows(model)
-    rows = [
-        ScoredTokens(ScoreRequest("", "", ""), [token % vocabulary for token in tokens], start)
-        for tokens, start in TRIED
-    ]
-    wanted = _joined(score_plainly(model, rows))
-    if not wanted.isfinite().all():  # whoever scores says so
+    """The first way that gives what plain forward passes do."""
+    tried = [_rows(model, rows) for rows in (TRIED, ALIKE)]
+    wanted = [_joined(score_plainly(model, rows)) for rows in tried]
+    if not all(logprobs.isfinite().all() for logprobs in wanted):  # whoever scores says so
         return score_batch
-    try:
-        found = _joined(score_batch(model, rows))
-    except Exception as error:  # an architecture's own: it does not take what it is given
-        if is_out_of_memory(error):
-            raise
-        return score_plainly
-    return score_batch if is_close(found, wanted, model.dtype) else score_plainly
+    for way in (score_sharing, score_batch):
+        try:
+            found = [_joined(way(model, rows)) for rows in tried]
+        except Exception as error:  # an architecture's own: it does not take what it is given
+            if is_out_of_memory(error):
+                raise
+            continue
+        if all(is_close(a, b, model.dtype) for a, b in zip(found, wanted, strict=True)):
+            return way
+    return score_plainly
+
+
+def _rows(model: Any, rows: Sequence[tuple[Sequence[int], int]]) -> list[ScoredTokens]:
+    vocabulary = n_rows(model)
+    return [
+        ScoredTokens(ScoreRequest("", "", ""), [token % vocabulary for token in tokens], start)
+        for tokens, start in rows
+    ]
 
 
 def _joined(scores: list[Scored]) -> torch.Tensor:
@@ -105,10 +122,58 @@ def score_batch(model: Any, batch: Sequence[ScoredTokens]) -> list[Scored]:
             if with_ranks:
                 ranks[:, start + 1 : end + 1] = ranks_of(logits, chosen).cpu()
     places = [slice(row.start, len(row.tokens)) for row in batch]
-    logprobs = [tuple(found[i, place].tolist()) for i, place in enumerate(places)]
-    most = [row.request.ranks for row in batch]
-    limited = [
-        tuple(ranks[i, place].clamp(max=most[i]).tolist()) if most[i] else ()
-        for i, place in enumerate(places)
+    return _scored(
+        batch,
+        [found[i, place] for i, place in enumerate(places)],
+        [ranks[i, place] for i, place in enumerate(places)],
+    )
+
+
+def score_sharing(model: Any, batch: Sequence[ScoredTokens]) -> list[Scored]:
+    """As `score_batch`, but what several prompts begin with goes through once.
+
+    As where each label of a list is scored after the same text. Where that saves little, or the
+    completions are long, it is `score_batch`.
+    """
+    prompts = [row.tokens[: row.start] for row in batch]
+    most = max(len(row.tokens) - row.start for row in batch)
+    vocabulary = model.config.get_text_config(decoder=True).vocab_size
+    saved = saved_by_sharing(prompts) / sum(len(row.tokens) for row in batch)
+    if not most or saved < LEAST_SAVED or len(batch) * most * vocabulary > MOST_LOGITS:
+        return score_batch(model, batch)
+    cache = roomy_cache(model.config)
+    lengths, mask = fill_shared(model, prompts, 0, cache)
+    # The last token predicts nothing that is asked for.
+    rest = [row.tokens[length:-1] for row, length in zip(batch, lengths, strict=True)]
+    input_ids, rest_mask = padded(rest, 0, model.device)
+    mask = torch.cat([mask, rest_mask], dim=1)
+    logits = model(
+        input_ids=input_ids,
+        attention_mask=mask,
+        position_ids=positions(mask)[:, -input_ids.shape[1] :],
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=most,
+    ).logits.float()
+    targets, _ = padded([row.tokens[row.start :] for row in batch], 0, model.device)
+    chosen = logits.gather(2, targets[:, :, None])[:, :, 0]
+    logprobs = (chosen - logits.logsumexp(2)).cpu()
+    ranks = ranks_of(logits, chosen).cpu() if any(row.request.ranks for row in batch) else targets
+    n = [len(row.tokens) - row.start for row in batch]  # they end on the right
+    return _scored(
+        batch,
+        [logprobs[i, most - length :] for i, length in enumerate(n)],
+        [ranks[i, most - length :] for i, length in enumerate(n)],
+    )
+
+
+def _scored(
+    batch: Sequence[ScoredTokens], logprobs: list[torch.Tensor], ranks: list[torch.Tensor]
+) -> list[Scored]:
+    return [
+        (
+            tuple(of_row.tolist()),
+            tuple(ranked.clamp(max=row.request.ranks).tolist()) if row.request.ranks else (),
+        )
+        for row, of_row, ranked in zip(batch, logprobs, ranks, strict=True)
     ]
-    return list(zip(logprobs, limited, strict=True))

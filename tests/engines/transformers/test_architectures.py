@@ -13,7 +13,7 @@ import torch
 from llm_distill.engines.base import Request, SamplingSettings, ScoreRequest
 from llm_distill.engines.transformers import decoding
 from llm_distill.engines.transformers.engine import TransformersEngine
-from llm_distill.engines.transformers.scoring import fitting_score, score_batch, score_plainly
+from llm_distill.engines.transformers.scoring import fitting_score, score_plainly, score_sharing
 from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource, load_model, load_tokenizer
@@ -123,7 +123,7 @@ def test_a_row_has_its_own_seed_stops_and_logprobs_by_generate_as_well(mamba: Mo
 
 def test_likelihoods_are_those_of_a_plain_pass(mamba: ModelSource, tiny: ModelSource) -> None:
     assert fitting_score(load_model(mamba)) is score_plainly
-    assert fitting_score(load_model(tiny)) is score_batch
+    assert fitting_score(load_model(tiny)) is score_sharing
     tokenizer: Any = load_tokenizer(mamba)
     (score,) = engine_for(mamba).score([ScoreRequest("a", PROMPTS[1], " apples and dogs")])
     ids = tokenizer(PROMPTS[1])["input_ids"]

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from llm_distill.engines.base import Score, ScoreRequest
+from llm_distill.engines.codec import ScoredTokens
 from llm_distill.engines.transformers import scoring
 from llm_distill.engines.transformers.engine import BATCHES_AHEAD, TransformersEngine
 from llm_distill.engines.transformers.settings import TransformersSettings
@@ -72,7 +73,7 @@ def test_scores_are_those_of_a_plain_forward_pass(
 
 
 @pytest.mark.parametrize("most_logits", [2**26, 1])
-@pytest.mark.parametrize("way", [scoring.score_batch, scoring.score_plainly])
+@pytest.mark.parametrize("way", [scoring.score_batch, scoring.score_plainly, scoring.score_sharing])
 def test_ranks_count_the_tokens_that_are_likelier(
     tiny: ModelSource, monkeypatch: pytest.MonkeyPatch, most_logits: int, way: Any
 ) -> None:
@@ -95,6 +96,49 @@ def test_ranks_count_the_tokens_that_are_likelier(
     assert max(seen) > 40
     assert 40 in seen
     assert min(seen) < 40
+
+
+LABELS = [" sports", " a", " politics and law, as in courts", ""]
+TEXTS = ["The club won the cup after extra time, and all the town was there.", "A short one."]
+
+
+def test_labels_of_a_text_are_scored_after_reading_it_once(tiny: ModelSource) -> None:
+    """Rows of two texts, and one that is like neither, in one batch of any order."""
+    asked = [
+        ScoreRequest(f"{i}/{j}", f"Which label fits? {text}\nAnswer:", label, ranks=30 * (j % 2))
+        for i, text in enumerate(TEXTS)
+        for j, label in enumerate(LABELS)
+    ]
+    asked.append(ScoreRequest("other", "ö", "e"))
+    random.Random(2).shuffle(asked)
+    given = scores(tiny, asked, len(asked))
+    for request in asked:
+        tokens, expected = brute_force(tiny, request)
+        score = given[request.id]
+        assert list(score.token_ids) == tokens
+        torch.testing.assert_close(torch.tensor(score.logprobs), expected, atol=1e-4, rtol=0)
+        assert len(score.ranks) == (len(tokens) if request.ranks else 0)
+
+
+def test_what_is_shared_goes_through_the_model_once(tiny: ModelSource) -> None:
+    model = load_model(tiny)
+    passed: list[int] = []
+    model.register_forward_pre_hook(
+        lambda _, args, given: passed.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    head = list(range(3, 53))
+    rows = [ScoredTokens(ScoreRequest("", "", ""), [*head, i, i + 1], 51) for i in range(10)]
+    found = scoring.score_sharing(model, rows)
+    assert sum(passed) == 50 + 10
+    passed.clear()
+    assert torch.tensor([of for of, _ in found]) == pytest.approx(
+        torch.tensor([of for of, _ in scoring.score_batch(model, rows)]), abs=1e-4
+    )
+    assert sum(passed) == 10 * 51
+    apart = [ScoredTokens(r.request, [i, *r.tokens], 52) for i, r in enumerate(rows)]
+    passed.clear()
+    scoring.score_sharing(model, apart)  # nothing is shared: as it was
+    assert sum(passed) == 10 * 52
 
 
 def test_ties_share_the_better_rank() -> None:

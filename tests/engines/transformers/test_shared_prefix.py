@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_distill.engines.base import Request, SamplingSettings
-from llm_distill.engines.transformers import decoding
+from llm_distill.engines.transformers import decoding, shared_prefix
 from llm_distill.engines.transformers.engine import TransformersEngine
 from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.engines.transformers.shared_prefix import groups_by_prefix, prefix_length, shared
@@ -103,7 +103,7 @@ def test_layers_with_a_window_get_each_prompt_whole(
     tiny: ModelSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = TransformersEngine(tiny, TransformersSettings(batch_size=16, device="cpu"))
-    monkeypatch.setattr(decoding, "is_all_roomy", lambda cache: False)
+    monkeypatch.setattr(shared_prefix, "is_all_roomy", lambda cache: False)
     computed = tokens_computed(engine, monkeypatch)
     whole = answers(engine, exams())
     n_passes = len(computed)
