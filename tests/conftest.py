@@ -22,6 +22,7 @@ from llm_distill.stage import ModelOutput, RowsOutput, Stage
 from llm_distill.tracking import TrackedRun
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of pytest's processes has a core of its own
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 sys.path.insert(0, str(Path(__file__).parent / "toy_stages"))  # like a third-party package
 
