@@ -25,9 +25,11 @@ from llm_distill.evaluation.label_figures import label_shares
 from llm_distill.evaluation.results import shown
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.labels import (
+    above,
     all_named_in,
     as_variables,
     cut_to,
+    least_sure,
     likeliest,
     likelihood_shares,
     named_in,
@@ -249,8 +251,8 @@ class Label(AskingStage):
             counts.update(given)
             told.off_list.update(other[:60] for other in others)
         probabilities = [counts[name] / len(said) for name in names]
-        given = [name for name, p in zip(names, probabilities, strict=True) if p > 0.5]
-        sure = min(max(p, 1 - p) for p in probabilities)
+        given = above(0.5, probabilities, names)
+        sure = least_sure(probabilities)
         is_known = self.confidence == "samples"
         return {
             "labels": given,
