@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -99,6 +99,7 @@ class Classify(Stage):
             gives_several,
             load_classifier,
             most_tokens,
+            text_ids,
         )
         from llm_distill.models.sources import choose_device
         from llm_distill.training.classifier import collate
@@ -120,7 +121,7 @@ class Classify(Stage):
         with context.progress(f"classify ({self.model})", total) as bar, torch.no_grad():
             left = context.each_row(self.rows)
             while rows := list(islice(left, self.batch_size)):
-                encoded = [self._ids(tokenizer, most, row) for row in rows]
+                encoded = [text_ids(tokenizer, most, row[self.text_column]) for row in rows]
                 read = [{"input_ids": ids} for ids in encoded if ids]
                 if read:
                     batch = collate(read, tokenizer.pad_token_id)
@@ -143,13 +144,6 @@ class Classify(Stage):
                 else merged([0.0] * len(names), names, self.merge_at)[0]
             )
             context.metrics.update(shown(label_shares(counts, whole, total)))
-
-    def _ids(self, tokenizer: Any, most: int, row: Row) -> list[int]:
-        text = row[self.text_column]
-        if not text or not text.strip():
-            return []
-        ids: list[int] = tokenizer(text, truncation=True, max_length=most)["input_ids"]
-        return ids
 
     def _told(self, names: list[str], said: list[float] | None, counts: Counter[str]) -> Row:
         if said is None:
