@@ -162,3 +162,27 @@ def test_one_label_and_several_are_not_mixed(run_stage: Run, encoder: ModelSourc
 def test_settings_that_do_not_fit(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         stage(**settings)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(encoder: ModelSource, tmp_path: Path) -> None:
+    """With gold labels in some rows only, and a last step of three rows for two to share."""
+    from safetensors.torch import load_file
+
+    from tests.training.test_ranks import train
+
+    rows = [{**row, "right": row["right"] if n % 3 else None} for n, row in enumerate(judged(11))]
+    own = {**PLD, "loss": "cross_entropy", "train_batch_size": 8, "per_device_train_batch_size": 4}
+    found = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        made = stage(launch={"processes": processes}, num_train_epochs=2, **own)
+        done = train(made, folder, rows, encoder)
+        losses = [point["loss"] for point in done.manifest["metrics"]["history"]]
+        found.append((losses, load_file(done.directory / "model.safetensors")))
+    (losses, whole), (others, shared) = found
+    assert losses == pytest.approx(others, abs=1e-5)
+    for name, weight in whole.items():
+        assert torch.allclose(weight, shared[name], atol=1e-4), name
