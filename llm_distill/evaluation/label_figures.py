@@ -1,11 +1,25 @@
-"""How often texts were given which label."""
+"""Tables on labels: how often texts were given which, and how well each is recognised."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from llm_distill.evaluation.results import Figure, FigureTable
+from llm_distill.methods.classification import (
+    ClassFigures,
+    by_class,
+    calibration,
+    confusions,
+    expected_calibration_error,
+    macro_f1,
+    macro_f1_difference,
+)
 from llm_distill.methods.statistics import wilson_interval
+
+MOST_CLASSES = 30
+"""More are no table to look at; F1 by class is left out of the terminal, confusions everywhere."""
+NOTHING = "(none)"
 
 
 def label_shares(counts: Mapping[str, int], names: Sequence[str], n: int) -> FigureTable:
@@ -23,3 +37,96 @@ def mean_probabilities(names: Sequence[str], means: Sequence[float]) -> FigureTa
         Figure({"label": name}, mean, kind="share") for name, mean in zip(names, means, strict=True)
     ]
     return FigureTable("mean probability before calibration", tuple(figures))
+
+
+def class_table(name: str, classes: Sequence[ClassFigures], *, is_detail: bool) -> FigureTable:
+    """Precision, recall and F1 of each class. is_detail: left out of the terminal."""
+    figures = []
+    for each in classes:
+        measures = {"precision": each.precision, "recall": each.recall, "F1": each.f1}
+        label = {"label": each.label}
+        figures += [
+            Figure({**label, "of": measure}, value, n=each.n, kind="share")
+            for measure, value in measures.items()
+            if value is not None
+        ]
+        figures.append(Figure({**label, "of": "items"}, each.n))
+    return FigureTable(f"{name}, by label", tuple(figures), is_detail=is_detail, across="of")
+
+
+def label_tables(
+    right: list[str],
+    given: Mapping[str, list[str | None]],
+    sure: Mapping[str, list[tuple[float, bool]]],
+) -> Iterator[FigureTable]:
+    """Macro-F1, F1 and confusions by class, calibration, for one label a text.
+
+    Args:
+        right: The right label of each item.
+        given: By stage what was said, None for nothing. The first is what others are compared with.
+        sure: By stage (confidence, right or not) of the items where the former is known.
+    """
+    yield from _macro(right, given)
+    for name, said in given.items():
+        many = len({*right}) > MOST_CLASSES
+        yield class_table(name, by_class(right, said), is_detail=many)
+        if len({*right}) <= MOST_CLASSES:
+            yield _confused(name, right, said)
+    if any(sure.values()):
+        yield from _calibrated({name: pairs for name, pairs in sure.items() if pairs})
+
+
+def _macro(right: list[str], given: Mapping[str, list[str | None]]) -> Iterator[FigureTable]:
+    first, n = next(iter(given)), len(right)
+    most, _ = min(Counter(right).items(), key=lambda each: (-each[1], each[0]))
+    constant: list[str | None] = [most] * n
+    figures, changes = [], []
+    for name, said in {f"always {most}": constant, **given}.items():
+        found = macro_f1(right, said)
+        figures.append(Figure({"model": name}, found.value, found.low, found.high, n, "share"))
+        if name in given and name != first:
+            found = macro_f1_difference(right, given[first], said)
+            label = {"difference": f"{name} − {first}"}
+            changes.append(Figure(label, found.value, found.low, found.high, n, "points"))
+    yield FigureTable("macro-F1", tuple(figures))
+    if changes:
+        yield FigureTable("macro-F1, paired", tuple(changes))
+
+
+def _confused(name: str, right: list[str], said: list[str | None]) -> FigureTable:
+    """The rows are the right labels, the columns what was given."""
+    counts = confusions(right, said)
+    given = sorted({label for label in said if label is not None})
+    columns = [*given, *([None] if None in said else [])]
+    figures = [
+        Figure({"right label": label, "given": other or NOTHING}, counts[label, other])
+        for label in sorted({*right})
+        for other in columns
+    ]
+    return FigureTable(f"{name}, confusions", tuple(figures), is_detail=True, across="given")
+
+
+def _calibrated(sure: Mapping[str, list[tuple[float, bool]]]) -> Iterator[FigureTable]:
+    errors, lines = [], []
+    for name, pairs in sure.items():
+        bins = calibration([p for p, _ in pairs], [hit for _, hit in pairs])
+        error = expected_calibration_error(bins)
+        errors.append(Figure({"model": name}, error, n=len(pairs), kind="share"))
+        for each in bins:
+            at = {"model": name, "confidence": str(round(100 * (each.low + each.high) / 2))}
+            found = wilson_interval(each.right, each.n)
+            ends = found.low, found.high
+            lines += [
+                Figure({**at, "of": "mean confidence"}, each.confidence, kind="share"),
+                Figure({**at, "of": "right"}, found.value, *ends, each.n, "share"),
+                Figure({**at, "of": "items"}, each.n),
+            ]
+    yield FigureTable("expected calibration error", tuple(errors))
+    yield FigureTable(
+        "calibration, by confidence in %",
+        tuple(lines),
+        is_detail=True,
+        across="of",
+        over="confidence",
+        drawn=("right",),
+    )

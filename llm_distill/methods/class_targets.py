@@ -1,4 +1,4 @@
-"""What a classifier is trained towards: for each class a share, of a label or a teacher. Pure."""
+"""What a classifier is trained towards: for each class a share, of labels or a teacher. Pure."""
 
 from __future__ import annotations
 
@@ -31,11 +31,7 @@ def soft_target(choices: object, probabilities: object, classes: Sequence[str]) 
     Raises:
         UnusableRowError: there are no probabilities, or none of a class.
     """
-    if not isinstance(choices, Sequence) or not isinstance(probabilities, Sequence):
-        raise UnusableRowError("no probabilities")
-    if len(choices) != len(probabilities):
-        raise UnusableRowError("as many choices as probabilities are needed")
-    found: Mapping[str, float] = dict(zip(choices, probabilities, strict=True))
+    found = _by_name(choices, probabilities)
     given = [found.get(name) or 0.0 for name in classes]
     if not all(isfinite(each) and each >= 0 for each in given):
         raise UnusableRowError("a probability that is none")
@@ -43,6 +39,45 @@ def soft_target(choices: object, probabilities: object, classes: Sequence[str]) 
     if total <= 0:
         raise UnusableRowError("no probability of a class")
     return [each / total for each in given]
+
+
+def several_hard_target(labels: object, classes: Sequence[str]) -> list[float]:
+    """1 for each of the labels, 0 for the others; a text may have none of them.
+
+    Raises:
+        UnusableRowError: there is no list, or a label is no class.
+    """
+    if not isinstance(labels, Sequence) or isinstance(labels, str):
+        raise UnusableRowError("no labels")
+    if not {*labels} <= {*classes}:
+        raise UnusableRowError("a label that is no class")
+    return [float(name in labels) for name in classes]
+
+
+def several_soft_target(
+    choices: object, probabilities: object, classes: Sequence[str]
+) -> list[float]:
+    """Each class's probability, by its name; they need not add up to 1.
+
+    Raises:
+        UnusableRowError: there are no probabilities, or a class has none.
+    """
+    found = _by_name(choices, probabilities)
+    given = [found.get(name) for name in classes]
+    known = [each for each in given if each is not None]
+    if len(known) < len(classes):
+        raise UnusableRowError("no probability of a class")
+    if not all(0 <= each <= 1 for each in known):
+        raise UnusableRowError("a probability that is none")
+    return known
+
+
+def _by_name(choices: object, probabilities: object) -> Mapping[str, float]:
+    if not isinstance(choices, Sequence) or not isinstance(probabilities, Sequence):
+        raise UnusableRowError("no probabilities")
+    if len(choices) != len(probabilities):
+        raise UnusableRowError("as many choices as probabilities are needed")
+    return dict(zip(choices, probabilities, strict=True))
 
 
 def balanced_weights(labels: Sequence[str]) -> dict[str, float]:

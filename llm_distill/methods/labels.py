@@ -94,6 +94,31 @@ def likeliest(probabilities: Sequence[float], names: Sequence[str]) -> tuple[str
     return names[best], probabilities[best]
 
 
+def above(threshold: float, probabilities: Sequence[float], names: Sequence[str]) -> list[str]:
+    """The names whose probability is above it, of labels that do not exclude each other."""
+    return [name for name, p in zip(names, probabilities, strict=True) if p > threshold]
+
+
+def least_sure(probabilities: Sequence[float]) -> float:
+    """How sure the least sure of several yes-or-no answers is: the minimum of max(p, 1 − p)."""
+    return min(max(p, 1 - p) for p in probabilities)
+
+
+def merged(
+    probabilities: Sequence[float], names: Sequence[str], mark: str
+) -> tuple[list[str], list[float]]:
+    """Classes whose names are the same up to the mark as one, with the sum of their probabilities.
+
+    >>> merged([0.3, 0.4, 0.3], ["arts/1", "sports", "arts/2"], "/")
+    (['arts', 'sports'], [0.6, 0.4])
+    """
+    sums: dict[str, float] = {}
+    for name, p in zip(names, probabilities, strict=True):
+        whole = name.partition(mark)[0]
+        sums[whole] = sums.get(whole, 0.0) + p
+    return list(sums), list(sums.values())
+
+
 def cut_to(text: str, n_words: int) -> str:
     """The first words of a text with the white space between them.
 

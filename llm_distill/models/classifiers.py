@@ -23,9 +23,16 @@ if TYPE_CHECKING:
 HEADS = ("score", "classifier", "classification_head", "pre_classifier", "pooler")
 """What the layers of a head are called in transformers; a model without one gets them at random."""
 
+ONE, SEVERAL = "single_label_classification", "multi_label_classification"
+"""transformers' names for how many labels a text has (`config.problem_type`)."""
+
 
 def load_classifier(
-    source: ModelSource, classes: Sequence[str] | None = None, *, device: str = "cpu"
+    source: ModelSource,
+    classes: Sequence[str] | None = None,
+    *,
+    several: bool = False,
+    device: str = "cpu",
 ) -> Any:
     """The model in float32 with its head.
 
@@ -33,6 +40,7 @@ def load_classifier(
         source: An encoder or decoder, or one that is a classifier already.
         classes: The names of the classes. A model that has others, or none, gets a new head,
             drawn by torch's seed. None: it must be a classifier.
+        several: With classes: whether a text may have several of them, which its config says then.
         device: Where its weights are put.
 
     Raises:
@@ -83,12 +91,18 @@ def load_classifier(
     if missing or (classes is None and loading["missing_keys"]):
         first = [*missing, *sorted(loading["missing_keys"])][0]
         raise ModelError(f"model '{source.name}' ({source.path}) has no weights for {first}")
-    model.config.problem_type = "single_label_classification"
+    if classes is not None:
+        model.config.problem_type = SEVERAL if several else ONE
     return model.to(device)
 
 
 def _is_of_a_head(name: str) -> bool:
     return any(part in HEADS for part in name.split("."))
+
+
+def gives_several(config: Any) -> bool:
+    """Whether the classes of a classifier do not exclude each other."""
+    return bool(config.problem_type == SEVERAL)
 
 
 def class_names(config: Any) -> list[str]:
@@ -114,3 +128,11 @@ def classifier_tokenizer(source: ModelSource) -> Any:
 def most_tokens(source: ModelSource, tokenizer: Any, max_length: int) -> int:
     """That a text may have: what is set, or what model or tokenizer take."""
     return int(min(max_length, context_length(source), tokenizer.model_max_length))
+
+
+def text_ids(tokenizer: Any, most: int, text: str | None) -> list[int]:
+    """A text's tokens, cut after the first `most`; none for a blank one."""
+    if not text or not text.strip():
+        return []
+    ids: list[int] = tokenizer(text, truncation=True, max_length=most)["input_ids"]
+    return ids

@@ -274,12 +274,17 @@ def _check_columns(
             if kind != "string" and not (kind == "messages" and stage.reads_conversations):
                 problems.add(
                     ("stages", name, *place_of(column, stage)),
-                    f"the column '{column}' holds {kind}, and is read as text",
+                    f"the column '{column}' holds {kind}, and is read as text"
+                    + ("; several: true reads lists" if _reads_lists(stage, kind) else ""),
                 )
     for template, offered in stage.template_variables(inputs).items():
         place = ("stages", name, *place_of(template, stage))
         _check_template(place, template, offered, problems, variables, stage)
     return stage.output_columns(inputs) if stage.output == "rows" else None
+
+
+def _reads_lists(stage: Stage, kind: str) -> bool:
+    return kind.startswith("list") and "several" in type(stage).model_fields
 
 
 def _what_to_do(column: str, there: Collection[str]) -> str:

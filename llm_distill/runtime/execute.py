@@ -201,6 +201,11 @@ def _check_columns(stage: Stage, resolver: Resolver) -> None:
         for column in sorted(set(needed)):
             is_read = stage.reads_conversations and _is_conversation(column, there[column])
             if _kind(there[column]) not in TEXT and not is_read:
+                if _is_list(there[column]) and "several" in type(stage).model_fields:
+                    raise DataError(
+                        f"the column '{column}' of its input '{target}' holds lists, and is read "
+                        "as one label a text; set several: true, or name a column of text"
+                    )
                 of_text = (name for name, kind in there.items() if _kind(kind) in TEXT)
                 raise DataError(
                     f"the column '{column}' of its input '{target}' holds {_kind(there[column])}, "
@@ -212,6 +217,10 @@ def _check_columns(stage: Stage, resolver: Resolver) -> None:
 def _is_conversation(column: str, feature: Any) -> bool:
     inner = feature.get("feature") if isinstance(feature, dict) else None
     return column in CONVERSATIONS and isinstance(inner, dict) and "role" in inner
+
+
+def _is_list(feature: Any) -> bool:
+    return isinstance(feature, dict) and feature.get("_type") in ("List", "LargeList", "Sequence")
 
 
 def _kind(feature: Any) -> str:

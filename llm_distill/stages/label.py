@@ -25,10 +25,12 @@ from llm_distill.evaluation.label_figures import label_shares, mean_probabilitie
 from llm_distill.evaluation.results import shown
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.labels import (
+    above,
     all_named_in,
     as_variables,
     calibrated,
     cut_to,
+    least_sure,
     likeliest,
     likelihood_shares,
     named_in,
@@ -264,8 +266,8 @@ class Label(AskingStage):
             counts.update(given)
             told.off_list.update(other[:60] for other in others)
         probabilities = [counts[name] / len(said) for name in names]
-        given = [name for name, p in zip(names, probabilities, strict=True) if p > 0.5]
-        sure = min(max(p, 1 - p) for p in probabilities)
+        given = above(0.5, probabilities, names)
+        sure = least_sure(probabilities)
         is_known = self.confidence == "samples"
         return {
             "labels": given,

@@ -1,7 +1,8 @@
 """Train an encoder or a decoder to classify texts.
 
 in:  {"id": "n1", "text": "The club won the cup.", "label": "sports"}, or with `targets: soft`
-     {"id": "n1", "text": "…", "choices": ["arts", "sports"], "probabilities": [0.03, 0.97]}
+     {"id": "n1", "text": "…", "choices": ["arts", "sports"], "probabilities": [0.03, 0.97]},
+     or with `several: true` {"id": "n1", "text": "…", "labels": ["arts", "sports"]}
 out: a model directory, with the classes' names in its config
 """
 
@@ -9,12 +10,12 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from llm_distill.errors import DataError
-from llm_distill.methods.class_targets import balanced_weights, hard_target, soft_target
+from llm_distill.methods.class_targets import balanced_weights
 from llm_distill.methods.labels import likeliest
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
@@ -28,15 +29,23 @@ from llm_distill.stage import (
     Rows,
     Stage,
     execution_setting,
+    later_setting,
 )
 from llm_distill.training.settings import HeldOutSettings
+
+if TYPE_CHECKING:
+    from llm_distill.training.class_rows import ClassRows
+
+LossName = Literal["cross_entropy", "pld", "logit_mse"]
+"""As `methods.class_losses.LossName`, whose file loads torch."""
 
 
 class TrainClassifier(HeldOutSettings, Stage):
     """Trains a model with a classification head (transformers' Trainer), towards labels or a
-    teacher's probabilities.
+    teacher's probabilities, or both (`gold_column`, `gold_weight`).
 
-    The classes are those of a list (`labels`), or else those that occur, by name. With a `peft` the
+    The classes are those of a list (`labels`), or else those that occur, by name. With `several` a
+    text may have any number of them, none too, and each is learned by itself. With a `peft` the
     head is trained whole, and the adapter is merged into the result, which is a whole model in any
     case. Rows without a label, or without a weight above 0, are counted and left out; texts are cut
     after `max_length` tokens.
@@ -50,12 +59,26 @@ class TrainClassifier(HeldOutSettings, Stage):
     model: Model = Field(description="an encoder or a decoder, or a classifier, to start from")
     rows: Rows = Field(description="the stage whose rows it is trained on")
     text_column: str = Field("text", min_length=1, description="the column with the text")
-    label_column: str = Field("label", min_length=1, description="the column with the label")
+    label_column: str = Field(
+        "label", min_length=1, description="the column with the label; with several `labels`, lists"
+    )
+    several: bool = later_setting(False, "a text may have several labels, or none")
     labels: str | None = Field(
         None, min_length=1, description="a YAML file with the classes; null: those that occur"
     )
     targets: Literal["hard", "soft"] = Field(
         "hard", description="soft: the columns `choices` and `probabilities`, matched by name"
+    )
+    loss: LossName = later_setting(
+        "cross_entropy",
+        "towards soft targets: cross_entropy; pld, the gold label first, then the teacher's order; "
+        "logit_mse, their logarithms",
+    )
+    gold_column: str | None = later_setting(
+        None, "the column with the right label, beside soft targets; null where it is not known"
+    )
+    gold_weight: float = later_setting(
+        0.0, "share of the loss that is cross entropy to the gold label", ge=0, le=1
     )
     weight_column: str | None = Field(
         None, description="how much a row counts in the loss, such as confidence"
@@ -67,6 +90,29 @@ class TrainClassifier(HeldOutSettings, Stage):
     on_collapse: Literal["stop", "warn", "ignore"] = execution_setting(
         "ignore", "a classifier writes nothing, so it is not asked before and after"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_of_labels(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("several") is True:
+            return {"label_column": "labels", **given}
+        return given
+
+    @model_validator(mode="after")
+    def _targets_fit(self) -> Self:
+        if self.several and (self.loss, self.class_weights) != ("cross_entropy", "none"):
+            raise ValueError("loss and class_weights are for one label a text; leave out several")
+        if self.several and self.gold_column is not None:
+            raise ValueError("gold_column is for one label a text; leave out several")
+        if self.loss == "pld" and self.gold_column is None:
+            raise ValueError("loss: pld ranks the right label first; name its column (gold_column)")
+        if self.gold_weight > 0 and self.gold_column is None:
+            raise ValueError("gold_weight: name the column with the right label (gold_column)")
+        if self.gold_column is not None and self.gold_weight == 0 and self.loss != "pld":
+            raise ValueError("gold_column changes nothing without gold_weight, or loss: pld")
+        if self.targets == "hard" and (self.gold_column or self.loss != "cross_entropy"):
+            raise ValueError("loss and gold_column go with a teacher's targets: soft")
+        return self
 
     @model_validator(mode="after")
     def _can_be_trained(self) -> Self:
@@ -97,29 +143,44 @@ class TrainClassifier(HeldOutSettings, Stage):
 
     def required_columns(self) -> dict[str, set[str]]:
         target = {self.label_column} if self.targets == "hard" else {"choices", "probabilities"}
-        columns = {"id", self.text_column, *target, *filter(None, [self.weight_column])}
+        own = filter(None, [self.weight_column, self.gold_column])
+        columns = {"id", self.text_column, *target, *own}
         return dict.fromkeys(self.all_rows(), columns)
 
     def read_as_text(self) -> dict[str, set[str]]:
-        hard = {self.label_column} if self.targets == "hard" else set()
-        return {name: {self.text_column, *hard} for name in self.all_rows()}
+        labels = {self.label_column} if self.targets == "hard" and not self.several else set()
+        labels |= {self.gold_column} if self.gold_column is not None else set()
+        return {name: {self.text_column, *labels} for name in self.all_rows()}
 
     def remedy(self, column: str) -> str | None:
         if column in ("choices", "probabilities"):
             return "label gives it with confidence: samples or likelihood; or set targets: hard"
+        if column == "labels":
+            return "label gives it with several: true; or leave several out"
         return "label gives it; or name another (label_column)" if column == "label" else None
 
     def run(self, context: Context) -> ModelOutput:
+        from llm_distill.methods.class_losses import ClassLoss
         from llm_distill.models.classifiers import classifier_tokenizer, most_tokens
+        from llm_distill.training.class_rows import ClassRows
         from llm_distill.training.classifier import train_and_save_classifier
         from llm_distill.training.data import token_dataset
         from llm_distill.training.launch import encoded_once
 
+        read = ClassRows(
+            soft=self.targets == "soft",
+            several=self.several,
+            label_column=self.label_column,
+            gold_column=self.gold_column,
+            needs_gold=self.loss == "pld",
+        )
+        for name in self.all_rows():
+            read.check(context.rows(name).features, name)
         source = context.model(self.model)
         tokenizer = classifier_tokenizer(source)
-        classes, balance = self._classes(context)
+        classes, balance = self._classes(context, read)
         most = most_tokens(source, tokenizer, self.max_length)
-        encode = partial(self._example, tokenizer, most, classes, balance)
+        encode = partial(self._example, read, tokenizer, most, classes, balance)
 
         def encoded(name: str) -> Any:
             return token_dataset(context.each_row(name), encode, context.drop, name)
@@ -128,19 +189,30 @@ class TrainClassifier(HeldOutSettings, Stage):
         held_out = self.held_out(encoded, context.work_dir)
         seed = derive_seed(context.seed, "train_classifier")
         return train_and_save_classifier(
-            self, source, classes, dataset, held_out, tokenizer, context, seed
+            self,
+            source,
+            classes,
+            ClassLoss(self.loss, self.gold_weight, self.several),
+            dataset,
+            held_out,
+            tokenizer,
+            context,
+            seed,
         )
 
-    def _classes(self, context: Context) -> tuple[list[str], dict[str, float]]:
+    def _classes(self, context: Context, read: ClassRows) -> tuple[list[str], dict[str, float]]:
         """The classes, and how much each counts."""
         counts: Counter[str] = Counter()
         others: Counter[str] = Counter()
+        without = 0
         for row in context.each_row(self.rows):
-            if self.targets == "soft" and row["choices"] and row["probabilities"]:
-                others.update(row["choices"])
-                counts[likeliest(row["probabilities"], row["choices"])[0]] += 1
-            elif self.targets == "hard" and row[self.label_column] is not None:
-                counts[row[self.label_column]] += 1
+            if self.targets == "soft":
+                others.update(row["choices"] or ())
+            given = read.counted(row)
+            counts.update(given or ())
+            without += given == []
+        if self.several:
+            context.metrics["rows_without_label"] = without
         if self.labels is not None:
             classes = [each.name for each in listed_labels(self.labels)]
         else:
@@ -162,6 +234,7 @@ class TrainClassifier(HeldOutSettings, Stage):
 
     def _example(
         self,
+        read: ClassRows,
         tokenizer: Any,
         most: int,
         classes: list[str],
@@ -175,13 +248,12 @@ class TrainClassifier(HeldOutSettings, Stage):
         text = row[self.text_column]
         if not text or not text.strip():
             raise UnusableRowError("no text")
-        if self.targets == "hard":
-            target = hard_target(row[self.label_column], classes)
-        else:
-            target = soft_target(row["choices"], row["probabilities"], classes)
+        target = read.target(row, classes)
         weight = 1.0 if self.weight_column is None else checked_weight(row[self.weight_column])
-        weight *= balance[likeliest(target, classes)[0]]
+        if not self.several:
+            weight *= balance[likeliest(target, classes)[0]]
         ids = tokenizer(text, truncation=True, max_length=most)["input_ids"]
         if not ids:
             raise UnusableRowError("no token")
-        return {"input_ids": ids, "target": np.asarray(target, dtype=np.float32), "weight": weight}
+        floats = np.asarray(target, dtype=np.float32)
+        return {"input_ids": ids, "target": floats, "weight": weight, **read.gold(row, classes)}

@@ -1,4 +1,4 @@
-"""A classifier's trainer: cross entropy towards a share for each class, weighted by row."""
+"""A classifier's trainer: a loss towards a share for each class, weighted by row."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from transformers import Trainer, TrainingArguments, set_seed
 
 from llm_distill.doing import doing
+from llm_distill.methods.class_losses import ClassLoss
 from llm_distill.models.classifiers import load_classifier
 from llm_distill.stage import ModelOutput
 from llm_distill.tracking import sent
@@ -28,16 +29,18 @@ if TYPE_CHECKING:
     from llm_distill.stage import Context
     from llm_distill.training.settings import TrainingSettings
 
-TARGET, WEIGHT = "target", "weight"
+TARGET, GOLD, WEIGHT = "target", "gold", "weight"
 
 
 class ClassifierTrainer(Guarded, Trainer):  # type: ignore[misc]
-    """Takes `input_ids` (int, [tokens]), `target` (float, [classes]) and `weight` (float) by row.
+    """Takes `input_ids` (int, [tokens]), `target` (float, [classes]) and `weight` (float) by row,
+    and `gold` (int) where the loss reads the gold label.
 
-    The loss of an optimizer step is Σ wᵢ H(qᵢ, pᵢ) / Σ wᵢ over its rows, with H the cross entropy
-    of the model's p from the target q: however the step is cut into batches and processes.
+    The loss of an optimizer step is Σ wᵢ ℓᵢ / Σ wᵢ over its rows, with ℓ that of `objective`:
+    however the step is cut into batches and processes.
     """
 
+    objective = ClassLoss()
     loss_is_scaled_for_ga = True  # it is divided by what the whole step has
     _whole = 1.0
 
@@ -55,8 +58,9 @@ class ClassifierTrainer(Guarded, Trainer):  # type: ignore[misc]
     ) -> torch.Tensor:
         """A batch's share of the loss of its step."""
         targets, weights = inputs.pop(TARGET), inputs.pop(WEIGHT)
-        logps = model(**inputs).logits.float().log_softmax(-1)
-        losses = -(targets * logps).sum(-1) * weights.to(logps.dtype)
+        gold = inputs.pop(GOLD, None)
+        losses = self.objective(model(**inputs).logits, targets, gold)
+        losses = losses * weights.to(losses.dtype)
         share = losses.sum() / self._whole * bool(self.rows_here)
         # DDP takes the mean of the processes' gradients, and this is a share of a sum.
         return torch.as_tensor(share * self.accelerator.num_processes)
@@ -77,6 +81,8 @@ def collate(rows: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[str, t
         weights = [float(row[WEIGHT]) for row in rows]
         batch[TARGET] = torch.as_tensor(targets)
         batch[WEIGHT] = torch.tensor(weights, dtype=torch.float64)
+    if GOLD in rows[0]:
+        batch[GOLD] = torch.tensor([int(row[GOLD]) for row in rows])
     return batch
 
 
@@ -84,6 +90,7 @@ def train_and_save_classifier(
     settings: TrainingSettings,
     source: ModelSource,
     classes: Sequence[str],
+    objective: ClassLoss,
     dataset: Dataset,
     held_out: Dataset | None,
     tokenizer: Any,
@@ -101,7 +108,7 @@ def train_and_save_classifier(
         known = {field.name for field in dataclasses.fields(TrainingArguments)}
         arguments = {name: value for name, value in given.items() if name in known}
         set_seed(seed)  # the head begins at random
-        model = load_classifier(source, classes)
+        model = load_classifier(source, classes, several=objective.several)
         model.config.pad_token_id = tokenizer.pad_token_id
         adapter = lora_config(settings, model, "SEQ_CLS")
         if adapter is not None:
@@ -116,6 +123,7 @@ def train_and_save_classifier(
             data_collator=partial(collate, pad_token_id=tokenizer.pad_token_id),
             processing_class=tokenizer,
         )
+        trainer.objective = objective
         n_tokens = sum(len(chunk.flatten()) for chunk in dataset.data.column("input_ids").chunks)
         context.metrics.update(n_rows=len(dataset), n_tokens=n_tokens, classes=list(classes))
         run_trainer(trainer, context)

@@ -84,6 +84,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "select_similar": {"rows": "d", "questions": "e", "model": "a/b"},
     "selection_report": {"rows": "d", "pool": "e", "by": ["a"]},
     "skill_profile": {"rows": "d"},
+    "split_labels": {"rows": "d", "model": "m"},
     "split": {"rows": "d", "parts": {"train": 0.5, "test": None}, "part": "train"},
     "synthesise": {"profile": "d", "references": "e", "model": "m", "template": TEMPLATE},
     "train_classifier": {"rows": "d", "model": "m"},

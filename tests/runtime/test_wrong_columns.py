@@ -51,6 +51,15 @@ def test_a_run_says_what_the_column_holds(
         toy.run()
 
 
+def test_lists_of_labels_are_read_where_that_is_said(bench: Any, tmp_path: Path) -> None:
+    """Before the run where the column's type is known by its name, or else when it is read."""
+    report = "{stage: classification_report, rows: [d], reference_column: prompt, label_column: %s}"
+    with pytest.raises(DataError, match="'tags' of its input 'd' holds lists, .* several: true"):
+        bench(pipeline(tmp_path, report % "tags")).run()
+    with pytest.raises(ConfigError, match="'labels' holds .*; several: true reads lists"):
+        bench(pipeline(tmp_path, report % "labels")).run()
+
+
 @pytest.mark.parametrize("stage", ["deduplicate, column", "decontaminate, column"])
 def test_a_column_without_a_value_is_one_of_text(bench: Any, tmp_path: Path, stage: str) -> None:
     toy = bench(pipeline(tmp_path, STAGES[stage].replace("COLUMN", "nothing")))

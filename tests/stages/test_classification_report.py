@@ -114,3 +114,45 @@ def test_other_items_are_refused(run_stage: Run, other: list[Any], says: str) ->
 def test_each_stage_once() -> None:
     with pytest.raises(ValidationError, match="each stage can be named once"):
         stage("x", "x")
+
+
+def of_sets(sets: list[Any], right: list[Any]) -> list[dict[str, Any]]:
+    return [
+        {"id": f"t{i}", "labels": labels, "reference_labels": of}
+        for i, (labels, of) in enumerate(zip(sets, right, strict=True))
+    ]
+
+
+def test_several_labels_a_text(run_stage: Run) -> None:
+    right = [["a"], ["b", "a"], [], ["c"]]
+    given = {
+        "teacher": of_sets([["a"], ["a", "b"], ["c"], None], right),
+        "student": of_sets([["a", "a"], ["a"], [], ["c"]], right)[::-1],
+    }
+    run = run_stage(stage("teacher", "student", several=True), given)
+    right_of = {row["id"]: row["is_correct"] for row in run.rows}
+    assert [right_of[f"t{i}-teacher"] for i in range(4)] == [True, True, False, False]
+    assert [right_of[f"t{i}-student"] for i in range(4)] == [True, False, True, True]
+    assert (run.rows[1]["answer"], run.rows[1]["reference_answer"]) == ("a; b", "a; b")
+    assert (run.rows[2]["reference_answer"], run.rows[3]["answer"]) == ("", None)
+    results = Results.from_metrics(run.metrics)
+    assert [(r.accuracy, r.parse_failures) for r in results.exam] == [(0.5, 1), (0.75, 0)]
+    assert results.differences[0].difference == 0.25
+    micro = {of["model"]: value for of, value in own(run, "micro-F1")}
+    assert micro == {
+        "always none": 0,
+        "teacher": pytest.approx(2 * 3 / (4 + 4)),
+        "student": pytest.approx(2 * 3 / (4 + 3)),
+    }
+    macro = {of["model"]: value for of, value in own(run, "macro-F1")}
+    assert macro["student"] == pytest.approx((1 + 0 + 1) / 3)
+    ((_, paired),) = own(run, "micro-F1, paired")
+    assert paired == pytest.approx(6 / 7 - 6 / 8)
+
+
+def test_one_label_and_several_are_not_mixed(run_stage: Run) -> None:
+    made = stage("x", several=True, label_column="label", reference_column="reference_answer")
+    with pytest.raises(DataError, match="is the text 'a', and several: true reads lists"):
+        run_stage(made, {"x": rows(TEACHER)})
+    with pytest.raises(DataError, match="no row of 'x' has a label in reference_labels"):
+        run_stage(stage("x", several=True), {"x": of_sets([["a"]], [[]])})
