@@ -3,7 +3,7 @@
 in:  {"id": "n1", "label": "sports", "reference_answer": "arts", "confidence": 0.8} of `teacher`,
      {"id": "n1", "label": "arts", "reference_answer": "arts", "confidence": 0.9} of `student`
 out: {"id": "n1-teacher", "parent_id": "n1", "model": "teacher", "shots": 0, "answer": "sports",
-      "reference_answer": "arts", "is_correct": false},
+      "reference_answer": "arts", "is_correct": false, "choices": null, "probabilities": null},
      {"id": "n1-student", "parent_id": "n1", "model": "student", "shots": 0, …}
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -31,7 +31,10 @@ from llm_distill.methods.statistics import mcnemar, paired_bootstrap, wilson_int
 from llm_distill.rows.columns import Row, features
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
-COLUMNS = ("id", "parent_id", "model", "shots", "answer", "reference_answer", "is_correct")
+COLUMNS = (
+    "id", "parent_id", "model", "shots", "answer", "reference_answer", "is_correct", "choices",
+    "probabilities",
+)  # fmt: skip
 MOST_CLASSES = 30
 """More are no table to look at; F1 by class is left out of the terminal, confusions everywhere."""
 NOTHING = "(none)"
@@ -45,6 +48,7 @@ class _Labels:
 
     given: dict[str, str | None] = field(default_factory=dict)
     sure: dict[str, float] = field(default_factory=dict)
+    likely: dict[str, tuple[list[str], list[float]]] = field(default_factory=dict)
 
 
 class ClassificationReport(Stage):
@@ -55,6 +59,8 @@ class ClassificationReport(Stage):
     `confidence`, the expected calibration error in ten bins. A null label is wrong. The label that
     is most frequent among the right ones is shown as a baseline.
     """
+
+    version: ClassVar[int] = 2
 
     stage: Literal["classification_report"]
     rows: list[Rows] = Field(
@@ -99,6 +105,7 @@ class ClassificationReport(Stage):
         for name, labels in of.items():
             for item, right in references.items():
                 given = labels.given[item]
+                choices, probabilities = labels.likely.get(item, (None, None))
                 yield {
                     "id": f"{item}-{name}",
                     "parent_id": item,
@@ -107,6 +114,8 @@ class ClassificationReport(Stage):
                     "answer": given,
                     "reference_answer": right,
                     "is_correct": given == right,
+                    "choices": choices,
+                    "probabilities": probabilities,
                 }
 
     def _read(self, context: Context, name: str, references: dict[str, str]) -> _Labels:
@@ -128,6 +137,8 @@ class ClassificationReport(Stage):
             found.given[item] = row[self.label_column]
             if row.get("confidence") is not None:
                 found.sure[item] = row["confidence"]
+            if row.get("choices") is not None and row.get("probabilities") is not None:
+                found.likely[item] = row["choices"], row["probabilities"]
         missing = [item for item in references if item not in found.given]
         if missing:
             raise DataError(
