@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llm_distill.methods.label_combination import Combination, How, chosen
-from llm_distill.methods.opinion_pools import at_temperature, log_loss
+from llm_distill.methods.opinion_pools import at_temperature, log_loss, stacked_weights
 from llm_distill.methods.teacher_labels import Held
 
 N, LABELS = 600, 4
@@ -69,8 +69,10 @@ def test_who_is_too_sure_outvotes_a_better_one_and_temperatures_put_it_right() -
     assert calibrated.temperatures["a"] == pytest.approx(1, rel=0.4)
     assert accuracy(calibrated, sure) >= alone(sure)[0] - 0.01
     both = chosen("mean", sure.teachers, "validated", "validated", sure)
-    loss, weighted = (log_loss(how.of_held(sure), sure.right) for how in (calibrated, both))
-    assert weighted < loss  # weights are chosen with the temperatures
+    at = both.temperatures
+    p = np.stack([at_temperature(each, at[name]) for name, each in zip("ab", sure.p, strict=True)])
+    assert [*both.weights.values()] == stacked_weights(p, sure.right, "mean")
+    assert log_loss(both.of_held(sure), sure.right) < log_loss(calibrated.of_held(sure), sure.right)
 
 
 def test_who_does_not_count_is_not_there() -> None:
