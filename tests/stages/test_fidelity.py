@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from llm_distill.engines.base import Request
 from llm_distill.errors import DataError
 from llm_distill.evaluation.results import Results
 from llm_distill.stages.classification_report import ClassificationReport
+from llm_distill.stages.evaluate import Evaluate
 from llm_distill.stages.fidelity import Fidelity
 
 Run = Callable[..., Any]
@@ -82,6 +85,30 @@ def test_a_classification_report_gives_probabilities_too(run_stage: Run) -> None
     broken = run_stage(report, {**rows, "own": bad}).rows
     with pytest.raises(DataError, match="'exam', teacher and own: .* add up to 1"):
         run_stage(stage(), {"exam": broken})
+
+
+def test_an_exam_of_models_that_write(run_stage: Run, tmp_path: Path) -> None:
+    """Planted: the teacher adds one too many to even numbers; one student too, one never does."""
+
+    def asked(request: Request) -> int:
+        assert not isinstance(request.prompt, str)
+        return int(request.prompt[0]["content"])
+
+    def says(off_by: Callable[[int], int]) -> Callable[[Request], str]:
+        return lambda request: f"<ans>{(n := asked(request)) + 1 + off_by(n)}</ans>"
+
+    rule = says(lambda n: int(n % 2 == 0))
+    answers = {"teacher": rule, "copy": rule, "own": says(lambda n: -int(n % 5 == 0))}
+    (tmp_path / "exam.jinja").write_text("{{ question }}")
+    models = {"models": list(answers), "template": str(tmp_path / "exam.jinja")}
+    evaluate = Evaluate.model_validate({"stage": "evaluate", "rows": "items", **models})
+    items = [{"id": f"i{n}", "question": str(n), "reference_answer": str(n + 1)} for n in range(20)]
+    run = run_stage(evaluate, {"items": items}, answers)
+    found = figures(run_stage(stage(), {"exam": run.rows}))
+    assert found["copy", "where the teacher is wrong"] == 1
+    assert found["own", "where the teacher is wrong"] == 0
+    assert found["own", "where the teacher is right"] == 8 / 10
+    assert found["own", "gain"] == pytest.approx(6 / 20)
 
 
 def test_answers_are_compared_by_their_kind(run_stage: Run) -> None:
