@@ -49,9 +49,9 @@ class CombineLabels(Stage):
     above 1 it is made less sure.
 
     The texts are those of the first stage. A text that a teacher did not label is combined from
-    the others, and counted; one that none labelled is dropped. A label without probabilities counts
-    as certain, in `mean` and `best`; the others refuse it. `agrees` says whether all teachers'
-    likeliest labels are the same.
+    the others, and counted; one without a label of any teacher that has a weight is dropped. A
+    label without probabilities counts as certain, in `mean` and `best`; the others refuse it.
+    `agrees` says whether all teachers' likeliest labels are the same.
     """
 
     stage: Literal["combine_labels"]
@@ -171,7 +171,7 @@ class CombineLabels(Stage):
             given.update([*said])
             together = how.of(said)
             if together is None:
-                context.drop("no teacher has a label")
+                context.drop("no label of a teacher that counts")
                 continue
             label, sure = likeliest(together, names)
             counts[label] += 1

@@ -129,7 +129,7 @@ def test_a_text_that_one_teacher_lacks_is_combined_from_the_others(run_stage: Ru
     assert run.rows[2]["probabilities"] == pytest.approx([0.2, 0.2, 0.6])
     assert [row["agrees"] for row in run.rows] == [False, None, None]
     assert {row["error"] for row in run.rows} == {None}
-    assert run.dropped == {"no teacher has a label": 1}
+    assert run.dropped == {"no label of a teacher that counts": 1}
     assert run.metrics["missing"] == {"one": 2, "two": 2}
     assert own(run, "teachers")["two", "texts labelled"] == 0.5
     assert run.warnings == [
