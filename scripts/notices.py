@@ -1,12 +1,13 @@
-"""Makes data/notices: short notices whose topic is known, and a teacher whose faults are known.
+"""Makes data/notices: short notices whose topic is known, and teachers whose faults are known.
 
     python scripts/notices.py            # writes data/notices
     python scripts/notices.py --seed 7 --out /tmp/notices
 
 A notice has words of one topic, or of two: then its topic is the one that most of its words were
 drawn for. So p(topic | text) is known exactly (`posterior`), and with it the best that any
-classifier can do. The teacher is that posterior, flattened by a temperature: it takes what
-is said of lawns for weather, always, and names any other topic now and then.
+classifier can do. A teacher is that posterior, flattened by a temperature: it takes one part of one
+topic for another topic, always, and names any other topic now and then. Which part it is differs
+from teacher to teacher; the third also overlooks half of the words.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -94,6 +96,33 @@ NOISE = 0.1
 SPLITS = {"train": 2000, "validation": 400, "test": 1000}
 
 
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher and its faults.
+
+    Attributes:
+        confused, noise, temperature: As above of the first.
+        reads: The share of the words that it sees.
+        order: How it lists the topics.
+        draws: What the seeds of its draws begin with: its faults are its own.
+    """
+
+    confused: tuple[str, int, str]
+    noise: float
+    temperature: float = TEMPERATURE
+    reads: float = 1.0
+    order: tuple[str, ...] = NAMES
+    draws: str = ""
+
+
+FIRST = Teacher(CONFUSED, NOISE)
+OTHERS = {
+    "second": Teacher(("museums", 2, "courts"), 0.1, order=tuple(sorted(NAMES)), draws="second "),
+    "third": Teacher(("rail", 0, "football"), 0.2, reads=0.5, order=NAMES[::-1], draws="third "),
+}
+"""Each in a folder of its own, with the same ids and texts."""
+
+
 @cache
 def _words() -> tuple[list[str], dict[str, int]]:
     words = dict.fromkeys(SHARED.split())
@@ -151,24 +180,27 @@ def posterior(text: str) -> Any:
     return weights / weights.sum()
 
 
-def taught(text: str) -> Any:
-    """What the teacher takes the chances to be."""
-    found = posterior(text) ** (1 / TEMPERATURE)
+def taught(text: str, teacher: Teacher = FIRST) -> Any:
+    """[topics]: what the teacher takes the chances to be."""
+    random = Random(teacher.draws + text)  # always the same for a text
+    words = text.split()
+    if teacher.reads < 1:
+        words = [word for word in words if random.random() < teacher.reads]
+    found = posterior(" ".join(words)) ** (1 / teacher.temperature)
     found = found / found.sum()
-    of, part, other = CONFUSED
+    of, part, other = teacher.confused
     first, second = NAMES.index(of), NAMES.index(other)
-    if {*TOPICS[of][2][part].split()}.intersection(text.split()):
+    if {*TOPICS[of][2][part].split()}.intersection(words):
         found[second] += found[first]
         found[first] = 0.0
-    random = Random(text)  # always the same for a text
-    if random.random() < NOISE:
+    if random.random() < teacher.noise:
         best = int(found.argmax())
         wrong = random.choice([index for index in range(len(NAMES)) if index != best])
         found[[best, wrong]] = found[[wrong, best]]
     return found
 
 
-def rows(split: str, n: int, seed: int) -> Iterator[dict[str, Any]]:
+def rows(split: str, n: int, seed: int, teacher: Teacher = FIRST) -> Iterator[dict[str, Any]]:
     random = Random(f"{split} {seed}")
     seen: set[str] = set()
     while len(seen) < n:
@@ -176,16 +208,24 @@ def rows(split: str, n: int, seed: int) -> Iterator[dict[str, Any]]:
         if text in seen:
             continue
         seen.add(text)
-        said = [round(float(p), 4) for p in taught(text)]
+        found = dict(zip(NAMES, taught(text, teacher), strict=True))
+        said = [round(float(found[name]), 4) for name in teacher.order]
         yield {
             "id": f"{split}-{len(seen):04}",
             "text": text,
             "reference_answer": topic,
-            "label": NAMES[int(np.argmax(said))],
+            "label": teacher.order[int(np.argmax(said))],
             "confidence": max(said),
-            "choices": list(NAMES),
+            "choices": list(teacher.order),
             "probabilities": said,
         }
+
+
+def write(file: Path, made: list[dict[str, Any]]) -> None:
+    right = sum(row["label"] == row["reference_answer"] for row in made)
+    print(f"{file}: its teacher is right in {right / len(made):.1%}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in made))
 
 
 def main() -> None:
@@ -193,15 +233,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("data/notices"))
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
     answers = []
     for split, n in SPLITS.items():
         made = list(rows(split, n, options.seed))
         best = sum(NAMES[int(posterior(r["text"]).argmax())] == r["reference_answer"] for r in made)
-        right = sum(r["label"] == r["reference_answer"] for r in made)
-        print(f"{split}: {n} notices, Bayes {best / n:.1%}, teacher {right / n:.1%}")
-        text = "".join(f"{json.dumps(row)}\n" for row in made)
-        (options.out / f"{split}.jsonl").write_text(text)
+        print(f"{split}: {n} notices, Bayes {best / n:.1%}")
+        write(options.out / f"{split}.jsonl", made)
+        for name, teacher in OTHERS.items():
+            write(
+                options.out / name / f"{split}.jsonl", list(rows(split, n, options.seed, teacher))
+            )
         answers += [
             {"contains": f"Text: {row['text']}\n", "completion": f"<label>{row['label']}</label>"}
             for row in made

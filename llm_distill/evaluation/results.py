@@ -55,7 +55,8 @@ class FigureTable:
         across: A label whose values are columns, so that a line holds several figures, each with
             its interval.
         over: A label with numbers, such as a round, over which the report draws the figures.
-        drawn: Which of them, by their value of `across`.
+        drawn: Which of them, by their value of `across`. Without `over` two of them, which the
+            report draws against each other, the first along and the second up, a point a line.
     """
 
     title: str

@@ -8,6 +8,7 @@ from typing import Any
 
 from llm_distill.stage import Stage
 from llm_distill.stages.generate import Generate
+from llm_distill.stages.mix import Mix
 from llm_distill.stages.split import Split
 
 CANDIDATES = 4
@@ -26,11 +27,10 @@ GATES: Mapping[str, Any] = {
     "max_error_rate": 1.0,
     "minimum": {},
     "min_count": 1,
-    **dict.fromkeys(
-        ("weights", "weights_from", "counts")
-    ),  # parts of a mixture: some are not there
 }
 """Settings that stop a run where there is too little."""
+OF_A_MIXTURE: Mapping[str, Any] = dict.fromkeys(("weights", "weights_from", "counts"))
+"""The same of `mix`: some parts are not there."""
 
 
 def cut(stage: Stage, n: int, asks_again: bool, said: list[str]) -> Stage:
@@ -46,7 +46,8 @@ def cut(stage: Stage, n: int, asks_again: bool, said: list[str]) -> Stage:
         if isinstance(now, int) and now > limit:
             changes[setting] = limit
             said.append(f"{setting}: {limit} in place of {now:,}")
-    for setting, value in GATES.items():
+    gates = {**GATES, **(OF_A_MIXTURE if isinstance(stage, Mix) else {})}
+    for setting, value in gates.items():
         now = getattr(stage, setting, value)
         if now != value:
             changes[setting] = value

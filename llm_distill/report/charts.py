@@ -153,7 +153,27 @@ class Curve:
         return Table((self.over, *(name or "value" for name in self.series)), tuple(rows))
 
 
-Chart = Shares | Intervals | Histogram | Curve
+@dataclass(frozen=True)
+class Scatter:
+    """A point for each name, one quantity against another, with the intervals of both."""
+
+    first_colour: ClassVar[int] = 1
+
+    along: str
+    up: str
+    points: Mapping[str, tuple[Figure, Figure]]
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        return tuple(self.points)
+
+    def table(self) -> Table:
+        """A row for each name."""
+        rows = ((name, str(x), str(y)) for name, (x, y) in self.points.items())
+        return Table(("", self.along, self.up), tuple(rows))
+
+
+Chart = Shares | Intervals | Histogram | Curve | Scatter
 
 
 @dataclass(frozen=True)

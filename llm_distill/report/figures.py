@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llm_distill.evaluation.result_rows import AnsweredPrompt, SkillRow, percent
+from llm_distill.evaluation.result_rows import AnsweredPrompt, Figure, SkillRow, percent
 from llm_distill.evaluation.results import FigureTable, told_later
-from llm_distill.report.charts import Curve, Drawing, Histogram, Shares, Table
+from llm_distill.report.charts import Curve, Drawing, Histogram, Scatter, Shares, Table
 from llm_distill.report.collect import RunView, StageView, read_rows
 
 MOST_DRAWN = 30
@@ -73,6 +73,29 @@ def courses(run: RunView) -> list[Drawing]:
             points = {name: tuple(sorted(line)) for name, line in lines.items() if len(line) > 1}
             if points:
                 found.append(Drawing(f"{stage}: {title}", Curve(title, points, own.over)))
+    return found
+
+
+def planes(run: RunView) -> list[Drawing]:
+    """Two of a stage's own figures against each other, a point for each line of its table."""
+    found = []
+    for stage, own in _own(run):
+        if own.over or len(own.drawn) != 2:
+            continue
+        lines: dict[str, dict[str, Figure]] = {}
+        for figure in own.figures:
+            others = (v for n, v in figure.labels.items() if n != own.across)
+            lines.setdefault(", ".join(others), {})[figure.labels.get(own.across, "")] = figure
+        along, up = own.drawn
+        points = {
+            name: (line[along], line[up])
+            for name, line in lines.items()
+            if along in line and up in line
+        }
+        if points:
+            note = "95 % intervals over items."
+            title = f"{stage}: {own.title}, {up} against {along}"
+            found.append(Drawing(title, Scatter(along, up, points), note))
     return found
 
 

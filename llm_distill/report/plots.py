@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from llm_distill.report.charts import Chart, Curve, Histogram, Intervals, Shares
+from llm_distill.report.charts import Chart, Curve, Histogram, Intervals, Scatter, Shares
 from llm_distill.report.svg import for_page
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def draw(chart: Chart, name: str, label: str) -> str:
             _intervals(axes, chart)
         elif isinstance(chart, Histogram):
             _histogram(axes, chart)
+        elif isinstance(chart, Scatter):
+            _scatter(axes, chart)
         else:
             _curve(axes, chart)
         file = io.BytesIO()
@@ -98,6 +100,8 @@ def _own_style(name: str) -> Iterator[None]:
 def _height(chart: Chart) -> float:
     if isinstance(chart, Intervals):
         return 0.55 + BAR * len(chart.values) * (len(chart.series) + 1)
+    if isinstance(chart, Scatter):
+        return 3.4
     if not isinstance(chart, Shares):
         return 2.3
     if _is_crowded(chart):
@@ -215,6 +219,33 @@ def _curve(axes: Axes, chart: Curve) -> None:
     axes.set_ylabel(chart.quantity)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.grid(axis="y")
+
+
+def _scatter(axes: Axes, chart: Scatter) -> None:
+    """Points with their names beside them; a line marks 0, where it is a difference."""
+    from matplotlib.ticker import FuncFormatter
+
+    for index, (name, (x, y)) in enumerate(chart.points.items()):
+        colour = _colour(chart, index)
+        if x.low is not None and x.high is not None:
+            axes.plot([x.low, x.high], [y.value, y.value], color=colour, linewidth=1)
+        if y.low is not None and y.high is not None:
+            axes.plot([x.value, x.value], [y.low, y.high], color=colour, linewidth=1)
+        axes.plot([x.value], [y.value], "o", color=colour, markersize=4.5)
+        at, beside = (x.value, y.value), (4, 3)
+        axes.annotate(_name(name), at, xytext=beside, textcoords="offset points", fontsize=8)
+    for axis, of in ((axes.xaxis, 0), (axes.yaxis, 1)):
+        kinds = {point[of].kind for point in chart.points.values()}
+        if kinds <= {"share", "points"}:
+            unit = "%" if kinds == {"share"} else ""
+            axis.set_major_formatter(FuncFormatter(lambda v, _, u=unit: f"{100 * v:.3g}{u}"))
+        if kinds <= {"points", "difference"}:
+            line = axes.axvline if of == 0 else axes.axhline
+            line(0, color=TEXT, linewidth=0.8)
+    axes.margins(0.1)
+    axes.set_xlabel(chart.along)
+    axes.set_ylabel(chart.up)
+    axes.grid()
 
 
 def _colour(chart: Chart, series: int) -> str:

@@ -66,6 +66,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "parse_failures": ("int64", "how many of the answers behind `score` could not be read"),
     "n_grades": ("int64", "how many grades of a judge `score` is a mean over"),
     "is_correct": ("bool", "the answer equals the reference"),
+    "teacher_answer": ("string", "what the teacher answered, beside a student's `answer`"),
+    "teacher_is_correct": ("bool", "the same of the teacher's answer"),
     "agrees": ("bool", "all annotators gave the same label; null with fewer than two labels"),
     "finish_reason": ("string", "stop, length or error"),
     "skills": ("list[string]", "what solving the question needs"),

@@ -3,7 +3,7 @@
 in:  {"id": "n1", "label": "sports", "reference_answer": "arts", "confidence": 0.8} of `teacher`,
      {"id": "n1", "label": "arts", "reference_answer": "arts", "confidence": 0.9} of `student`
 out: {"id": "n1-teacher", "parent_id": "n1", "model": "teacher", "shots": 0, "answer": "sports",
-      "reference_answer": "arts", "is_correct": false},
+      "reference_answer": "arts", "is_correct": false, "choices": null, "probabilities": null},
      {"id": "n1-student", "parent_id": "n1", "model": "student", "shots": 0, …}
 with `several: true`
 in:  {"id": "n1", "labels": ["arts"], "reference_labels": ["arts", "sports"]} of `student`
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -27,7 +27,10 @@ from llm_distill.methods.statistics import mcnemar, paired_bootstrap, wilson_int
 from llm_distill.rows.columns import Row, features
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage, later_setting
 
-COLUMNS = ("id", "parent_id", "model", "shots", "answer", "reference_answer", "is_correct")
+COLUMNS = (
+    "id", "parent_id", "model", "shots", "answer", "reference_answer", "is_correct", "choices",
+    "probabilities",
+)  # fmt: skip
 SHOTS = 0
 """A classifier is shown no examples; with this the rows are an exam's, for sweeps."""
 
@@ -42,6 +45,7 @@ class _Labels:
 
     given: dict[str, Label | None] = field(default_factory=dict)
     sure: dict[str, float] = field(default_factory=dict)
+    likely: dict[str, tuple[list[str], list[float]]] = field(default_factory=dict)
 
 
 class ClassificationReport(Stage):
@@ -55,6 +59,8 @@ class ClassificationReport(Stage):
     With `several`, where a text has any number of labels: subset accuracy (all of a text's labels,
     and no other), micro- and macro-F1 and F1 by label; neither confusions nor calibration.
     """
+
+    version: ClassVar[int] = 2
 
     stage: Literal["classification_report"]
     rows: list[Rows] = Field(
@@ -116,6 +122,7 @@ class ClassificationReport(Stage):
         for name, labels in of.items():
             for item, right in references.items():
                 given = labels.given[item]
+                choices, probabilities = labels.likely.get(item, (None, None))
                 yield {
                     "id": f"{item}-{name}",
                     "parent_id": item,
@@ -124,6 +131,8 @@ class ClassificationReport(Stage):
                     "answer": _text(given),
                     "reference_answer": _text(right),
                     "is_correct": given == right,
+                    "choices": choices,
+                    "probabilities": probabilities,
                 }
 
     def _read(self, context: Context, name: str, references: dict[str, Label]) -> _Labels:
@@ -145,6 +154,8 @@ class ClassificationReport(Stage):
             found.given[item] = self._label(row, self.label_column, name)
             if not self.several and row.get("confidence") is not None:
                 found.sure[item] = row["confidence"]
+            if row.get("choices") is not None and row.get("probabilities") is not None:
+                found.likely[item] = row["choices"], row["probabilities"]
         missing = [item for item in references if item not in found.given]
         if missing:
             raise DataError(

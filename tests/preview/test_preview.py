@@ -18,8 +18,11 @@ from llm_distill.cli import preview_rows
 from llm_distill.engines.base import Request
 from llm_distill.engines.scripted.engine import prompt_text
 from llm_distill.pipeline.load import load_pipeline
+from llm_distill.preview.counts import cut
 from llm_distill.preview.seen import SeenRow
 from llm_distill.preview.smaller import smaller
+from llm_distill.stages.combine_labels import CombineLabels
+from llm_distill.stages.mix import Mix
 from tests.engines.loopback import Call, Loopback, answer_to
 
 N_ROWS = 20
@@ -211,6 +214,16 @@ def test_examples_and_what_is_compared_with_are_of_more_rows(write: Any) -> None
     assert (stages["drafts"].rows, stages["drafts"].examples.rows) == ("rows", "rows_beside")
     assert stages["clean"].against == type(stages["clean"].against)(["rows_beside", "more"])
     assert stages["again"].n == 1  # candidates of candidates
+
+
+def test_weights_of_teachers_stay_and_those_of_a_mixture_go() -> None:
+    weights = {"rows": ["one", "two"], "weights": {"one": 1, "two": 3}}
+    mixed = Mix.model_validate({"stage": "mix", "n": 2, **weights})
+    together = CombineLabels.model_validate({"stage": "combine_labels", **weights})
+    said: list[str] = []
+    assert cut(together, 3, False, said) == together
+    assert said == []
+    assert cut(mixed, 3, False, said).weights is None
 
 
 def test_a_dataset_that_is_not_there_stops_it(write: Any, cli: Any) -> None:

@@ -12,7 +12,8 @@ from toy_measure import ToyMeasure
 
 from llm_distill.cli.tables import result_tables
 from llm_distill.evaluation.results import Figure, FigureTable, Results, shown
-from llm_distill.report.figures import distributions
+from llm_distill.report.charts import Scatter
+from llm_distill.report.figures import distributions, planes
 from llm_distill.report.page import render
 from llm_distill.runtime.scalars import metric_scalars
 from tests.report.runs import HOSTILE, Made
@@ -69,6 +70,26 @@ def test_own_figures_run_nothing_in_the_page(make_run: Callable[..., Made]) -> N
     metrics = shown(FigureTable(HOSTILE, (Figure({HOSTILE: HOSTILE}, 1.0),)))
     made.stage("measured", "toy_measure", ROWS, metrics=metrics)
     assert HOSTILE not in render(made.view)
+
+
+def test_two_figures_of_a_line_are_drawn_against_each_other(make_run: Callable[..., Made]) -> None:
+    def of(model: str, x: float, y: float | None) -> list[Figure]:
+        at = {"model": model}
+        second = [] if y is None else [Figure({**at, "of": "gain"}, y, kind="points")]
+        return [Figure({**at, "of": "agreement"}, x, kind="share"), *second]
+
+    figures = (*of("own", 0.8, 0.05), *of("copy", 1.0, 0.0), *of("half", 0.9, None))
+    table = FigureTable("beside t", figures, across="of", drawn=("agreement", "gain"))
+    made = make_run("")
+    made.stage("loyal", "fidelity", ROWS, metrics=shown(table))
+    (drawing,) = planes(made.view)
+    assert drawing.title == "loyal: beside t, gain against agreement"
+    assert isinstance(drawing.chart, Scatter)
+    assert {n: (x.value, y.value) for n, (x, y) in drawing.chart.points.items()} == {
+        "own": (0.8, 0.05),
+        "copy": (1.0, 0.0),
+    }
+    assert "gain against agreement" in render(made.view)
 
 
 def test_a_score_is_named_after_the_stage_that_wrote_it(make_run: Callable[..., Made]) -> None:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from llm_distill.evaluation.result_rows import Figure
-from llm_distill.report.charts import CURVE_ROWS, Curve, Histogram, Shares, spaced
+from llm_distill.report.charts import CURVE_ROWS, Curve, Histogram, Scatter, Shares, spaced
 from llm_distill.report.plots import IN_PAGE, draw
 
 
@@ -23,6 +23,23 @@ SHARES = Shares(
 CROWDED = Shares("skill", {g: {s: share(0.5) for s in "abcde"} for g in "vwxyz"})
 HISTOGRAM = Histogram.of("score", [("a", 0.25), ("b", 1.0), ("b", 0.25)])
 CURVE = Curve("loss", {"training": ((1, 2.0), (10, 1.0))})
+SCATTER = Scatter(
+    "agreement",
+    "gain",
+    {
+        "own": (share(0.8, 0.7, 0.9), Figure({}, 0.05, 0.01, 0.09, kind="points")),
+        "copy": (share(1.0), Figure({}, 0.0, kind="points")),
+    },
+)
+
+
+def test_a_scatter_as_a_table() -> None:
+    table = SCATTER.table()
+    assert table.columns == ("", "agreement", "gain")
+    assert table.rows == (
+        ("own", "80.0% (70.0% to 90.0%)", "+5.0 (+1.0 to +9.0)"),
+        ("copy", "100.0%", "+0.0"),
+    )
 
 
 def test_shares_as_a_table() -> None:
@@ -76,7 +93,7 @@ def test_a_long_curve_is_thinned_in_the_table_and_keeps_its_end() -> None:
     assert spaced(3, 5) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("chart", [SHARES, CROWDED, HISTOGRAM, CURVE])
+@pytest.mark.parametrize("chart", [SHARES, CROWDED, HISTOGRAM, CURVE, SCATTER])
 def test_a_picture_is_the_same_twice_and_takes_its_looks_from_the_page(chart: object) -> None:
     svg = draw(chart, "plot-1", "a < b")  # type: ignore[arg-type]
     assert svg == draw(chart, "plot-1", "a < b")  # type: ignore[arg-type]

@@ -52,6 +52,8 @@ def test_several_stages_over_the_same_items(run_stage: Run) -> None:
         "answer": None,
         "reference_answer": "b",
         "is_correct": False,
+        "choices": None,
+        "probabilities": None,
     }
     results = Results.from_metrics(run.metrics)
     assert [(r.model, r.accuracy, r.parse_failures) for r in results.exam] == [
@@ -86,6 +88,9 @@ def test_calibration_where_confidences_are_known(run_stage: Run) -> None:
     assert "calibration, by confidence in %" in {
         table.title for table in Results.from_metrics(run.metrics).own
     }
+    likely = {"choices": [["a", "b"]] * 6, "probabilities": [[0.4, 0.6]] * 6}
+    passed = run_stage(stage("teacher"), {"teacher": rows(TEACHER, **likely)}).rows[0]
+    assert (passed["choices"], passed["probabilities"]) == (["a", "b"], [0.4, 0.6])
     plain = run_stage(stage("teacher"), {"teacher": rows(TEACHER)})
     titles = [table.title for table in Results.from_metrics(plain.metrics).own]
     assert titles == ["macro-F1", "teacher, by label", "teacher, confusions"]

@@ -21,6 +21,20 @@ def test_the_files_are_what_the_program_makes() -> None:
         assert [json.loads(line) for line in lines[:5]] == list(made)
 
 
+@pytest.mark.parametrize("name", notices.OTHERS)
+def test_other_teachers_label_the_same_texts_in_an_order_of_their_own(name: str) -> None:
+    for split in notices.SPLITS:
+        first = [json.loads(line) for line in (DATA / f"{split}.jsonl").read_text().splitlines()]
+        other = [
+            json.loads(line) for line in (DATA / name / f"{split}.jsonl").read_text().splitlines()
+        ]
+        for column in ("id", "text", "reference_answer"):
+            assert [row[column] for row in other] == [row[column] for row in first]
+        assert other[:5] == list(notices.rows(split, 5, 0, notices.OTHERS[name]))
+        assert other[0]["choices"] != first[0]["choices"]
+        assert sorted(other[0]["choices"]) == sorted(first[0]["choices"])
+
+
 def test_no_text_is_in_two_splits() -> None:
     texts = [
         json.loads(line)["text"]
@@ -41,6 +55,29 @@ def test_the_posterior_by_drawing_texts() -> None:
         sure.append(found.max())
         wrong.append(notices.NAMES[int(found.argmax())] == topic)
     assert np.mean(wrong) == pytest.approx(np.mean(sure), abs=0.025)  # it is calibrated
+
+
+def test_the_faults_of_teachers_have_nothing_in_common() -> None:
+    """Each one's part is called the other topic by itself alone; their noise is independent."""
+    wrong: dict[str, list[bool]] = {}
+    teachers = {"first": notices.FIRST, **notices.OTHERS}
+    for name, teacher in teachers.items():
+        folder = DATA if name == "first" else DATA / name
+        rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+        wrong[name] = [row["label"] != row["reference_answer"] for row in rows]
+        for of, part, other in (each.confused for each in teachers.values()):
+            words = {*notices.TOPICS[of][2][part].split()}
+            about = [
+                row["label"] == other
+                for row in rows
+                if row["reference_answer"] == of and len(words & {*row["text"].split()}) > 1
+            ]
+            assert (np.mean(about) > 0.6) == ((of, part, other) == teacher.confused)
+    pair = np.asarray([wrong["first"], wrong["second"]])
+    texts = [json.loads(line)["text"] for line in (DATA / "train.jsonl").read_text().splitlines()]
+    easy = np.asarray([max(notices.posterior(text)) > 0.99 for text in texts[:400]])
+    both = pair[:, :400][:, easy]
+    assert both.all(0).mean() < 0.04  # of independent tenths and a few parts: 0.02
 
 
 def test_the_teachers_faults_are_those_that_are_planted() -> None:
