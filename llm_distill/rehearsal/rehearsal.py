@@ -22,6 +22,7 @@ from llm_distill.rehearsal.columns import needed_columns
 from llm_distill.stage import Stage, references
 from llm_distill.stages.load_dataset import LoadDataset
 from llm_distill.stages.train_distill import TrainDistill
+from llm_distill.stages.train_relations import TrainRelations
 
 NEED_THE_HUB = ("evaluate_lm_eval",)
 DEVICES = ("launch", "bf16", "quantization", "gradient_checkpointing", "report_to")
@@ -146,6 +147,8 @@ def _replace_models(
 
 def _compares_tokens(stage: Stage) -> bool:
     """Whether teacher and student need the same tokenizer."""
+    if isinstance(stage, TrainRelations):
+        return True
     return isinstance(stage, TrainDistill) and bool(stage.losses.needing(Needs.DISTRIBUTIONS))
 
 
