@@ -19,7 +19,7 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 def split_heads(states: torch.Tensor, n_heads: int) -> torch.Tensor:
-    """[B, T, W] to [B, n_heads, T, W / n_heads]: MiniLMv2's relation heads (2012.15828, §3.1).
+    """[B, T, W] to [B, n_heads, T, W / n_heads]: MiniLMv2's relation heads (2012.15828).
 
     With a model's own number of heads they are its heads.
 
@@ -58,8 +58,9 @@ def relation_divergence(
 ) -> torch.Tensor:
     """Σ KL(teacher's row ‖ student's row), over the rows that count, a mean over heads; a scalar.
 
-    MiniLM (2002.10957), equations 4 and 6, and MiniLMv2 (2012.15828), equations 4 and 5, before
-    their division by the number of rows.
+    MiniLM (2002.10957, self-attention distribution and value-relation transfer) and MiniLMv2
+    (2012.15828, relation distillation), before their division by the number of rows. That a
+    decoder's first row does not count is this project's.
 
     Args:
         teacher, student: with as many heads, of any width.
@@ -71,9 +72,8 @@ def relation_divergence(
     counted = rows_that_count(mask, causal=causal)
     n_texts, n_heads, length, _ = student[0].shape
     places = torch.arange(length, device=mask.device)
-    height = max(1, (tile or TILE["cpu" if mask.device.type == "cpu" else "cuda"]) // (
-        n_texts * n_heads * length
-    ))  # fmt: skip
+    most = tile or TILE["cpu" if mask.device.type == "cpu" else "cuda"]
+    height = max(1, most // (n_texts * n_heads * length))
 
     def of_rows(start: int, *given: torch.Tensor) -> torch.Tensor:
         rows = slice(start, start + height)
@@ -92,9 +92,5 @@ def relation_divergence(
     tensors = [states.detach() for states in teacher] + list(student)
     total = torch.zeros((), device=mask.device)
     for start in range(0, length, height):
-        total = total + (
-            of_rows(start, *tensors)
-            if height >= length
-            else torch.as_tensor(checkpoint(of_rows, start, *tensors, use_reentrant=False))
-        )
+        total = total + checkpoint(of_rows, start, *tensors, use_reentrant=False)
     return total

@@ -41,7 +41,7 @@ def load_whole(source: ModelSource) -> Any:
 def chosen_layers(model: Any, layers: Sequence[int], name: str) -> Any:
     """A model of some layers of another, in this order, and all else that it has.
 
-    As DistilBERT's student begins with every second layer of its teacher (1910.01108, section 3).
+    As DistilBERT's student begins with every second layer of its teacher (1910.01108).
 
     layers: counted from the input, from 1.
 

@@ -34,12 +34,12 @@ class RelationLoss:
 
 
 ATTENTION_RELATION = RelationLoss("attention_relation", "query", "key")
-"""MiniLM's, 2002.10957, equation 4: the rows by which the layer attends."""
+"""MiniLM's (2002.10957, self-attention distribution transfer): by which the layer attends."""
 QUERY_RELATION = RelationLoss("query_relation", "query", "query")
-"""MiniLMv2's, 2012.15828, equation 5; likewise the next."""
+"""MiniLMv2's (2012.15828); likewise the next."""
 KEY_RELATION = RelationLoss("key_relation", "key", "key")
 VALUE_RELATION = RelationLoss("value_relation", "value", "value")
-"""Of both: 2002.10957, equation 6."""
+"""Of both (2002.10957, self-attention value-relation transfer)."""
 LOSSES = {
     loss.name: loss for loss in (ATTENTION_RELATION, QUERY_RELATION, KEY_RELATION, VALUE_RELATION)
 }

@@ -56,6 +56,12 @@ def train_and_save_relations(
         check_dataset(dataset, above, teacher.name)
         objective = objective_of(settings, above, student, (teacher.name, source.name))
         left = train_what_is_reached(student, objective)
+        if objective.causal:
+            context.warn(
+                f"{left:,} parameters after the projections of layer {objective.at_student.layer} "
+                "stay as they are, and do not fit those before them: train the result on texts "
+                "(train_sft, train_distill) before it is asked"
+            )
         n_tokens = sum(len(chunk.flatten()) for chunk in dataset.data.column("input_ids").chunks)
         context.metrics.update(
             n_rows=len(dataset),

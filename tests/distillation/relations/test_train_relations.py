@@ -152,6 +152,8 @@ def test_it_learns_from_a_wider_and_deeper_teacher(
     assert ends
     assert still.issuperset(ends)
     assert run.metrics["untrained_parameters"] >= sum(before[name].numel() for name in ends)
+    assert [said for said in run.warnings if "before it is asked" in said] == run.warnings
+    assert len(run.warnings) == (student == "llama")
     if student == "llama":
         trained_model = ModelSource("m", str(run.model.directory), prompt_format="text")
         assert load_model(trained_model).config.architectures == ["LlamaForCausalLM"]
