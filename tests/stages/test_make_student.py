@@ -107,6 +107,19 @@ def test_the_head_of_a_classifier_is_not_kept(
     assert not any("classifier" in name for name in names)
 
 
+def test_an_encoder_without_a_pooler_is_whole(
+    models: Callable[..., ModelSource], tmp_path: Path
+) -> None:
+    """As masked language models are saved; what pools comes after the hidden states."""
+    from transformers import AutoConfig, BertForMaskedLM
+
+    source = models("bert")
+    BertForMaskedLM(AutoConfig.from_pretrained(source.path)).save_pretrained(tmp_path / "masked")
+    own_tokenizer(source).save_pretrained(tmp_path / "masked")
+    masked = ModelSource("m", str(tmp_path / "masked"), prompt_format="text")
+    assert type(load_whole(masked)).__name__ == "BertModel"
+
+
 @pytest.mark.parametrize(
     ("own", "says"),
     [
