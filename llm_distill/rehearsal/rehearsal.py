@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from llm_distill.distillation.losses.loss import Needs
+from llm_distill.distillation.relations.settings import RelationSettings
 from llm_distill.errors import ConfigError, LLMDistillError
 from llm_distill.pipeline.graph import base_model, dependants
 from llm_distill.pipeline.schema import PipelineConfig
@@ -21,7 +22,10 @@ from llm_distill.rehearsal import datasets, models
 from llm_distill.rehearsal.columns import needed_columns
 from llm_distill.stage import Stage, references
 from llm_distill.stages.load_dataset import LoadDataset
+from llm_distill.stages.make_student import MakeStudent
 from llm_distill.stages.train_distill import TrainDistill
+from llm_distill.stages.train_relations import TrainRelations
+from llm_distill.training.settings import HeldOutSettings
 
 NEED_THE_HUB = ("evaluate_lm_eval",)
 DEVICES = ("launch", "bf16", "quantization", "gradient_checkpointing", "report_to")
@@ -67,6 +71,7 @@ def write_rehearsal(
                 raise ConfigError(f"{pipeline.source}: stage '{name}': {error}") from error
         _replace_models(stage, own, values["models"], folder, pipeline)
         _replace_devices(stage, own)
+        _replace_layers(stage, own)
     for key in ("profiles", "report_to"):
         values.pop(key, None)
     file = folder / FILE
@@ -146,6 +151,8 @@ def _replace_models(
 
 def _compares_tokens(stage: Stage) -> bool:
     """Whether teacher and student need the same tokenizer."""
+    if isinstance(stage, TrainRelations):
+        return True
     return isinstance(stage, TrainDistill) and bool(stage.losses.needing(Needs.DISTRIBUTIONS))
 
 
@@ -165,6 +172,15 @@ def _replace_devices(stage: Stage, own: dict[str, Any]) -> None:
         own["judge"].pop("labelled", None)  # a stand-in agrees with nobody
     if stage.stage == "gate":
         own.update(require="not_worse", tolerance=0.999)  # nor is one better than another
+
+
+def _replace_layers(stage: Stage, own: dict[str, Any]) -> None:
+    """A stand-in has one layer, of a width of its own."""
+    if isinstance(stage, MakeStudent):
+        own.update(layers=[1] if stage.layers else None, config=None if stage.layers else {})
+    if isinstance(stage, TrainRelations):
+        for setting in RelationSettings.model_fields.keys() - HeldOutSettings.model_fields.keys():
+            own.pop(setting, None)
 
 
 def _plain(value: Any) -> Any:

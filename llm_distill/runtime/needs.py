@@ -30,6 +30,7 @@ from llm_distill.runtime.hardware import Hardware
 from llm_distill.stage import Stage, models_of, references
 from llm_distill.stages.merge_adapter import MergeAdapter
 from llm_distill.stages.train_distill import TrainDistill
+from llm_distill.stages.train_relations import TrainRelations
 from llm_distill.stages.transfer_tokenizer import TransferTokenizer
 from llm_distill.training.footprint import Footprint, footprint
 from llm_distill.training.launch import processes
@@ -235,6 +236,8 @@ class NeedsOf:
             teacher = self.size(stage.teacher)
             if teacher is not None:
                 held["teacher"] = teacher.bytes(self.dtype(stage.teacher))
+        if isinstance(stage, TrainRelations) and (above := self.size(stage.teacher)) is not None:
+            held["teacher"] = above.bytes("float32")
         watch = stage.watch_hacking if isinstance(stage, TrainDistill) else None
         if watch is not None and watch.golden is not None:
             oracle = self.size(watch.golden)

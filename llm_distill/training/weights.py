@@ -165,6 +165,11 @@ def save_classifier(
     _only_safe(directory)
 
 
+def save_encoder(model: Any, source: ModelSource, directory: Path) -> None:
+    """A model directory without a head of any kind."""
+    save_classifier(model, source, directory)
+
+
 def save_adapter(
     peft_model: Any,
     source: ModelSource,

@@ -192,6 +192,32 @@ def test_a_shipped_paper_file_can_be_rehearsed(name: str, tmp_path: Path, monkey
     assert load_pipeline(str(written)).stages
 
 
+def test_layers_that_a_stand_in_does_not_have_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "texts.jsonl").write_text('{"id": "a", "text": "one two"}\n')
+    (tmp_path / "relations.yaml").write_text(f"""
+name: p
+models: {{large: {{model_name_or_path: a/b, prompt_format: text}}}}
+stages:
+  texts: {{stage: load_dataset, path: {tmp_path / "texts.jsonl"}}}
+  begins: {{stage: make_student, model: large, layers: [4, 8]}}
+  drawn: {{stage: make_student, model: large, config: {{hidden_size: 384}}}}
+  related:
+    stage: train_relations
+    model: begins
+    teacher: large
+    rows: texts
+    losses: {{attention_relation: 1.0}}
+    teacher_layer: 21
+    relation_heads: 48
+""")
+    written, _ = write_rehearsal(load_pipeline(str(tmp_path / "relations.yaml")), tmp_path, {})
+    stages: dict[str, Any] = dict(load_pipeline(str(written)).stages)
+    assert stages["begins"].layers == (1,)
+    assert (stages["drawn"].layers, stages["drawn"].config) == (None, {})
+    assert (stages["related"].teacher_layer, stages["related"].relation_heads) == (-1, None)
+    assert stages["related"].losses.attention_relation is None
+
+
 def test_percentages_and_slices_choose_rows_that_are_their_own(tmp_path: Path) -> None:
     settings = {"path": "a/b", "name": ["x", "y"], "columns": {"question": "q"}}
 
