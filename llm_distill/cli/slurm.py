@@ -83,7 +83,8 @@ def script(
             "# A token in the home directory, which the nodes share, keeps others off the cluster.",
             "export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0",
             "ray get-auth-token --generate > /dev/null",
-            'head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
+            'nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")',
+            "head=${nodes%%$'\\n'*}",  # no pipe, which would end the job where it breaks early
             "port=$((20000 + SLURM_JOB_ID % 10000))",
             "",
             "# Starts Ray on every node, and the run on the first.",

@@ -17,14 +17,14 @@ class ErrorBudget:
 
     def __init__(self, max_error_rate: float, total: int) -> None:
         self._max_error_rate = max_error_rate
-        self._total = total
+        self.total = total
         self._first = ""
         self.failed = 0
         self._truncated = 0
 
     def figures(self) -> dict[str, int]:
         """The counts, for the manifest."""
-        return {"requests": self._total, "errors": self.failed, "truncated": self._truncated}
+        return {"requests": self.total, "errors": self.failed, "truncated": self._truncated}
 
     def count(self, identity: str, error: str | None, truncated: bool = False) -> None:
         """Record the outcome of one request; `error` is None if it succeeded.
@@ -37,8 +37,8 @@ class ErrorBudget:
             return
         self.failed += 1
         self._first = self._first or f"{identity}: {error}"
-        if self.failed > self._max_error_rate * self._total:
+        if self.failed > self._max_error_rate * self.total:
             raise DataError(
-                f"{self.failed} of {self._total} failed, more than max_error_rate: "
+                f"{self.failed} of {self.total} failed, more than max_error_rate: "
                 f"{self._max_error_rate} allows; first error: {self._first}"
             )

@@ -18,7 +18,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from llm_distill.engines.asking_stage import AskingStage
-from llm_distill.engines.base import Completion, SamplingSettings, ScoreRequest, StructuredOutput
+from llm_distill.engines.base import Completion, SamplingSettings, StructuredOutput
+from llm_distill.engines.label_scores import as_answer, label_logps
 from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError
 from llm_distill.evaluation.label_figures import label_shares, mean_probabilities
@@ -280,7 +281,7 @@ class Label(AskingStage):
         template = load_template(self._template)
         form = context.model(self.model).prompt_format
         held = self.constrain and context.holds_structure(self.model)
-        choice = tuple(f"<label>{name}</label>" for name in self._names)
+        choice = tuple(map(as_answer, self._names))
         structure = StructuredOutput(choice=choice) if held else None
         for row in context.each_row(self.rows):
             for index in range(self.n):
@@ -300,24 +301,16 @@ class Label(AskingStage):
     # --- how likely it finds each ---
 
     def _by_likelihood(self, context: Context, budget: ErrorBudget) -> Iterator[tuple[Row, Row]]:
-        names, rows = self._names, len(context.rows(self.rows))
-        waiting: list[tuple[Row, str | None]] = []
-        scores = context.score(
-            self.model, self._score_requests(context, waiting), total=rows * len(names)
-        )
-        logps: list[float] = []
-        failed: str | None = None
-        for _, score in scores:
-            yield from self._unscored(waiting, budget)
-            budget.count(score.id, score.error, False)
-            failed = failed or score.error
-            logps.append(sum(score.logprobs))
-            if len(logps) == len(names):
-                row, _ = waiting.pop(0)
-                found = self._one(None, likelihood_shares(logps)) if failed is None else {}
-                yield row, found | ({"error": failed} if failed is not None else {})
-                logps, failed = [], None
-        yield from self._unscored(waiting, budget)
+        jobs = self._likelihood_jobs(context)
+        for row, logps, error in label_logps(context, self.model, jobs, self._names, budget):
+            shared = None if logps is None else likelihood_shares(logps)
+            yield row, {"error": error} if shared is None else self._one(None, shared)
+
+    def _likelihood_jobs(self, context: Context) -> Iterator[Job[Row]]:
+        template = load_template(self._template)
+        form = context.model(self.model).prompt_format
+        for row in context.each_row(self.rows):
+            yield make_job(row["id"], row, template, self._values(row), form, self.sampling, 0)[0]
 
     def _calibrated(
         self, found: Iterator[tuple[Row, Row]], told: _Told
@@ -331,31 +324,6 @@ class Label(AskingStage):
         anew = iter(probabilities)
         for row, given in rows:
             yield row, self._one(None, next(anew)) if "probabilities" in given else given
-
-    def _unscored(
-        self, waiting: list[tuple[Row, str | None]], budget: ErrorBudget
-    ) -> Iterator[tuple[Row, Row]]:
-        """Rows at the head of the line of which nothing could be asked."""
-        while waiting and waiting[0][1] is not None:
-            row, error = waiting.pop(0)
-            budget.count(row["id"], error, False)
-            yield row, {"error": error}
-
-    def _score_requests(
-        self, context: Context, waiting: list[tuple[Row, str | None]]
-    ) -> Iterator[ScoreRequest]:
-        """For each row one a label; the rows wait in line for what is said of them."""
-        template = load_template(self._template)
-        form = context.model(self.model).prompt_format
-        opening = "" if form == "chat" else "\n"
-        for row in context.each_row(self.rows):
-            values = self._values(row)
-            job, _ = make_job(row["id"], None, template, values, form, self.sampling, 0)
-            waiting.append((row, job.error))
-            if job.request is not None:
-                for index, name in enumerate(self._names):
-                    text = f"{opening}<label>{name}</label>"
-                    yield ScoreRequest(f"{row['id']}-{index}", job.request.prompt, text)
 
     # --- what is said of all of them ---
 

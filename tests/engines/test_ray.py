@@ -85,11 +85,13 @@ def test_an_engines_error_is_the_users(cluster):
         opened.close()
 
 
+@pytest.mark.exhaustive
 def test_a_copy_that_cannot_be_opened_says_on_which_node(cluster):
     with pytest.raises(Exception, match=r"on node \d+.*no_such_function"):
         engine(cluster, function="no_such_function")
 
 
+@pytest.mark.exhaustive
 def test_a_cluster_without_room_is_told(cluster, monkeypatch):
     from llm_distill.engines.ray import engine as of_ray
 
@@ -98,6 +100,7 @@ def test_a_cluster_without_room_is_told(cluster, monkeypatch):
         engine(cluster, num_cpus=16)
 
 
+@pytest.mark.exhaustive
 def test_more_copies_come_as_there_is_room(cluster):
     opened = engine(cluster, replicas=[1, 6])  # room for four
     try:

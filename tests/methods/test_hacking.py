@@ -212,6 +212,7 @@ def alarms(golden: bool, noise: float, n: int, correlated: float = 0.0) -> float
     return found / 1000
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_false_alarms() -> None:
     """Of whole curves, not of points. The figures of docs/teacher-hacking.md."""

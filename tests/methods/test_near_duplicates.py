@@ -50,7 +50,16 @@ def brute_force(texts: list[str], threshold: float, n: int) -> list[int | None]:
     return found
 
 
-@pytest.mark.parametrize(("threshold", "n"), [(0.3, 2), (0.5, 3), (0.8, 3), (0.8, 1), (0.95, 2)])
+@pytest.mark.parametrize(
+    ("threshold", "n"),
+    [
+        (0.3, 2),
+        (0.8, 3),
+        (0.8, 1),
+        pytest.param(0.5, 3, marks=pytest.mark.exhaustive),
+        pytest.param(0.95, 2, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_minhash_finds_what_brute_force_finds(threshold: float, n: int) -> None:
     texts = corpus(300, seed=3)
     expected = brute_force(texts, threshold, n)
