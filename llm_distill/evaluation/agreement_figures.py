@@ -7,7 +7,8 @@ from functools import partial
 from itertools import combinations
 from typing import Any, Literal
 
-from llm_distill.evaluation.result_rows import AgreementRow, FigureName
+from llm_distill.evaluation.result_rows import AgreementRow, Figure, FigureName
+from llm_distill.evaluation.results import FigureTable
 from llm_distill.methods import agreement
 from llm_distill.methods.agreement import Label, Level
 from llm_distill.methods.statistics import Estimate, bootstrap
@@ -38,6 +39,35 @@ def label_figures(
     table = agreement.tabulate(*labels.values())
     alpha = agreement.estimate(partial(agreement.krippendorff_alpha, level=level), table)
     yield _figure("alpha", tuple(labels), alpha, agreement.labelled(table))
+
+
+def people_figures(
+    labels: Mapping[str, Sequence[Label | None]], people: Sequence[str], level: Level
+) -> tuple[AgreementRow, FigureTable | None]:
+    """The teacher's agreement with people beside theirs with each other, and the same by label.
+
+    Args:
+        labels: As in `label_figures`, the teacher's first.
+        people: Two annotators or more.
+        level: As there; only with nominal labels is there a table by label.
+    """
+    names = [next(iter(labels)), *people]
+    table = agreement.tabulate(*(labels[name] for name in names))
+    places = range(1, len(names))
+    found = agreement.estimate(partial(agreement.gap_to_people, people=places, level=level), table)
+    figure = _figure("gap_to_people", tuple(names), found, agreement.labelled(table))
+    return figure, _by_label(names[0], table, places) if level == "nominal" else None
+
+
+def _by_label(teacher: str, table: agreement.Table, people: Sequence[int]) -> FigureTable:
+    given = sorted({label for labels in table for label in labels if label is not None}, key=str)
+    figures = []
+    for label in given:
+        alphas = agreement.alphas_with_people(agreement.one_label(table, label), people)
+        for of, alpha in zip((f"{teacher} and people", "people"), alphas, strict=True):
+            if alpha is not None:
+                figures.append(Figure({"label": str(label), "alpha of": of}, alpha))
+    return FigureTable("agreement by label", tuple(figures), across="alpha of")
 
 
 def loyalty_figure(teacher: str, student: str, loyalties: Sequence[float]) -> AgreementRow:

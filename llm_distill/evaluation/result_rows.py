@@ -16,7 +16,9 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Kind = Literal["share", "points", "number", "difference"]
-FigureName = Literal["agreement", "kappa", "alpha", "label_loyalty", "probability_loyalty"]
+FigureName = Literal[
+    "agreement", "kappa", "alpha", "label_loyalty", "probability_loyalty", "gap_to_people"
+]
 T = TypeVar("T")
 
 MEAN_BY = "mean_by_"

@@ -7,9 +7,10 @@ one label per annotator, None if it gave none. So the order of the items cannot 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from itertools import permutations
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import combinations, permutations
 from math import isclose, log2, sqrt
+from statistics import fmean
 from typing import Literal
 
 from llm_distill.methods.statistics import Estimate
@@ -109,6 +110,46 @@ def krippendorff_alpha(table: Table, level: Level = "nominal") -> float | None:
     return 1 - (n - 1) * observed / expected
 
 
+def gap_to_people(table: Table, people: Sequence[int], level: Level = "nominal") -> float | None:
+    """Mean α of the first annotator with each of `people`, less their mean α with each other.
+
+    0: it agrees with them as they do among themselves; below: less. None where an α is undefined.
+
+    people: places of two or more annotators in the table's combinations, without 0.
+    """
+    with_it, among = alphas_with_people(table, people, level)
+    return None if with_it is None or among is None else with_it - among
+
+
+def alphas_with_people(
+    table: Table, people: Sequence[int], level: Level = "nominal"
+) -> tuple[float | None, float | None]:
+    """The two means of `gap_to_people`."""
+
+    def mean(pairs: Iterable[tuple[int, int]]) -> float | None:
+        found = [krippendorff_alpha(_of(table, pair), level) for pair in pairs]
+        known = [alpha for alpha in found if alpha is not None]
+        return fmean(known) if len(known) == len(found) else None
+
+    return mean((0, person) for person in people), mean(combinations(people, 2))
+
+
+def _of(table: Table, pair: tuple[int, int]) -> Table:
+    """The same for two of the annotators."""
+    found: Counter[tuple[Label | None, ...]] = Counter()
+    for labels, n in table.items():
+        found[labels[pair[0]], labels[pair[1]]] += n
+    return found
+
+
+def one_label(table: Table, label: Label) -> Table:
+    """Whether it is this label or another."""
+    found: Counter[tuple[Label | None, ...]] = Counter()
+    for labels, n in table.items():
+        found[tuple(None if given is None else str(given == label) for given in labels)] += n
+    return found
+
+
 def label_loyalty(table: Table) -> float | None:
     """The accuracy of the second annotator, a student, against the first, its teacher.
 
@@ -152,13 +193,13 @@ def estimate(figure: Callable[[Table], float | None], table: Table) -> Estimate 
     value = figure(table)
     if value is None:
         return None
-    combinations = sorted(table, key=repr)  # the same interval in whatever order the items came
-    counts = np.array([table[labels] for labels in combinations])
+    rows = sorted(table, key=repr)  # the same interval in whatever order the items came
+    counts = np.array([table[labels] for labels in rows])
     random = np.random.default_rng(0)
     values = []
     for _ in range(DRAWS):
         drawn = random.multinomial(counts.sum(), counts / counts.sum()).tolist()
-        chosen = {labels: n for labels, n in zip(combinations, drawn, strict=True) if n}
+        chosen = {labels: n for labels, n in zip(rows, drawn, strict=True) if n}
         values.append(figure(chosen))
     low, high = np.quantile([v for v in values if v is not None] or [value], (0.025, 0.975))
     return Estimate(value, float(low), float(high))

@@ -1,8 +1,8 @@
 """What stands in for a model that is asked: it writes what the prompt asks for, often rightly.
 
 It looks at nothing but the request. The prompt's last paragraph says what is wanted: new questions,
-names of skills, a judgement, a grade, or an answer with reasons, in the tags, the box or the JSON
-that it names. Where the request says in which form an answer must be, it has that.
+names of skills or a label, a judgement, a grade, or an answer with reasons, in the tags, the box or
+the JSON that it names. Where the request says in which form an answer must be, it has that.
 """
 
 from __future__ import annotations
@@ -93,6 +93,14 @@ def labels(prompt: str, wanted: str, draw: random.Random) -> str:
     return f"{_skills(prompt, draw)}<reason>It is so.</reason>"
 
 
+def label(prompt: str, wanted: str, draw: random.Random) -> str:
+    """One of the names that are listed with their definitions."""
+    listed = re.findall(r"^- (.+?)(?:: .*)?$", prompt, re.MULTILINE)
+    if draw.random() < UNREADABLE or not listed:
+        return "It is so."
+    return f"<label>{draw.choice(listed)}</label>"
+
+
 def verdict(prompt: str, wanted: str, draw: random.Random) -> str:
     """Yes, as a rule."""
     said = "no" if draw.random() < WRONG else "yes"
@@ -135,6 +143,7 @@ WAYS: tuple[tuple[str, Callable[[str, str, random.Random], str]], ...] = (
     ("question", new_questions),
     ("judge", judgement),
     ("skill", labels),
+    ("label", label),
     ("verdict", verdict),
     ("grade", grade),
     ("winner", winner),

@@ -170,6 +170,8 @@ def _replace_devices(stage: Stage, own: dict[str, Any]) -> None:
     own.update(dict.fromkeys(GUARDS.intersection(type(stage).model_fields)))
     if isinstance(own.get("judge"), dict):
         own["judge"].pop("labelled", None)  # a stand-in agrees with nobody
+    if stage.stage == "agreement":
+        own.pop("minimum", None)
     if stage.stage == "gate":
         own.update(require="not_worse", tolerance=0.999)  # nor is one better than another
 

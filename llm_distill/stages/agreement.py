@@ -22,12 +22,13 @@ from llm_distill.evaluation.agreement_figures import (
     line,
     loyalty_figure,
     name_of,
+    people_figures,
 )
 from llm_distill.evaluation.result_rows import FigureName
 from llm_distill.evaluation.results import Results
 from llm_distill.methods.agreement import Label, Level, labelled, probability_loyalty, tabulate
 from llm_distill.rows.columns import Row
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage, later_setting
 
 
 @dataclass
@@ -45,7 +46,9 @@ class Agreement(Stage):
     items that both labelled. For all together: Krippendorff's `alpha`. For the first, as a teacher,
     with each other, as its student: `label_loyalty`, where a missing label is a miss, and, with
     probabilities, `probability_loyalty` (1 − √JSD). Labels are compared as they are written.
-    With `minimum` the run fails if a figure is lower or undefined, and lists all figures.
+    With `people`: `gap_to_people`, the teacher's mean alpha with each of them less theirs with each
+    other, and the same by label. With `minimum` the run fails if a figure is lower or undefined,
+    and lists all figures.
     """
 
     former_settings: ClassVar[Mapping[str, Any]] = {
@@ -72,6 +75,11 @@ class Agreement(Stage):
         description="columns with the probabilities of an item's labels, one per annotator; with "
         "`label`, the single column with them",
     )
+    people: tuple[str, ...] = later_setting(
+        (),
+        "annotators that are people, two or more: `gap_to_people` is how much less the first, a "
+        "teacher, agrees with them than they with each other",
+    )
     level: Level = Field(
         "nominal", description="how alpha weighs differences; ordinal, interval need numbers"
     )
@@ -90,6 +98,14 @@ class Agreement(Stage):
             )
         if "probability_loyalty" in self.minimum and not self.probabilities:
             raise ValueError("minimum: probability_loyalty needs `probabilities`")
+        others = self.annotators[1:]
+        if self.people and (len({*self.people}) < 2 or not {*self.people} <= {*others}):
+            raise ValueError(
+                f"people: two or more of {', '.join(others)}, each once; the first annotator is "
+                "whom they are compared with"
+            )
+        if "gap_to_people" in self.minimum and not self.people:
+            raise ValueError("minimum: gap_to_people needs `people`")
         return self
 
     def required_columns(self) -> dict[str, set[str]]:
@@ -136,8 +152,13 @@ class Agreement(Stage):
         teacher, *students = self.annotators
         for student in students if self.probabilities else ():
             figures.append(loyalty_figure(teacher, student, _loyalties(items, teacher, student)))
+        by_label = None
+        if self.people:
+            gap, by_label = people_figures(labels, self.people, self.level)
+            figures.append(gap)
         missing = {name: given.count(None) for name, given in labels.items()}
-        measured = Results(agreement=tuple(figures)).to_metrics()
+        own = () if by_label is None else (by_label,)
+        measured = Results(agreement=tuple(figures), own=own).to_metrics()
         context.metrics.update(measured, n_items=len(items), missing=missing)
         for figure in figures:
             if figure.value is None:

@@ -160,6 +160,16 @@ stages:
     assert limits == (None, None, None)
 
 
+def test_a_stand_in_need_not_agree_with_people(tmp_path: Path) -> None:
+    written, _ = write_rehearsal(
+        load_pipeline("pipelines/classify_news_paper.yaml"),
+        tmp_path,
+        {"fancyzhx/ag_news": 120, "your-name/news-by-two-people": 20},
+    )
+    trusted: Any = load_pipeline(str(written)).stages["trusted"]
+    assert (trusted.people, trusted.minimum) == (("person_a", "person_b"), {})
+
+
 def test_optional_stages_of_a_repeat_are_left_out_if_no_round_reads_them(tmp_path: Path) -> None:
     (tmp_path / "rounds.yaml").write_text("""
 name: rounds
@@ -282,6 +292,9 @@ def test_an_answer_has_the_form_that_is_asked_for() -> None:
         assert subtask_problem(*texts, "", **limits) is None  # type: ignore[arg-type]
     assert len(read_blocks(parts, r"Subtask_\d+")) == 2
     assert read_tag(said(f"{asked}\n\nYes or no in <verdict>...</verdict>."), "verdict") == "yes"
+    topics = "- rain: Rain, of course\n- law, order: Courts\n\nText: It rained.\n\n"
+    given = said(f"Which fits?\n\n{topics}One label, between <label> and </label>.")
+    assert read_tag(given, "label") in ("rain", "law, order")
     form = StructuredOutput(json_schema={"properties": {"reason": {}, "answer": {}}})
     structured = answer(Request("1", asked, SamplingSettings(), 3, structure=form))
     assert json.loads(structured).keys() == {"reason", "answer"}

@@ -9,6 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from llm_distill.errors import DataError
+from llm_distill.evaluation.results import Results
+from llm_distill.methods.agreement import krippendorff_alpha, tabulate
 from llm_distill.stages.agreement import Agreement
 
 Run = Callable[..., Any]
@@ -155,3 +157,66 @@ def test_columns_before_a_run_are_those_of_a_run(run_stage: Run) -> None:
     assert stage(**IN_ROWS).required_columns() == {
         "rows": {"answer", "model", "parent_id", "shots"}
     }
+
+
+def sample(teacher: str, *people: str) -> list[dict[str, Any]]:
+    """Labels of a letter each."""
+    names = ["teacher", *(f"p{number}" for number in range(len(people)))]
+    return [
+        {"id": f"i{number}", **dict(zip(names, given, strict=True))}
+        for number, given in enumerate(zip(teacher, *people, strict=True))
+    ]
+
+
+def with_people(n: int, **settings: Any) -> Agreement:
+    people = [f"p{number}" for number in range(n)]
+    return stage(annotators=["teacher", *people], people=people, **settings)
+
+
+def test_a_teacher_is_compared_with_people_and_people_with_each_other(run_stage: Run) -> None:
+    given = "aabbccabcaab", "aabbccabcabb", "aabbccabccbb"
+    alphas = {
+        pair: krippendorff_alpha(tabulate(given[pair[0]], given[pair[1]]))
+        for pair in ((0, 1), (0, 2), (1, 2))
+    }
+    wanted = (alphas[0, 1] + alphas[0, 2]) / 2 - alphas[1, 2]
+    rows = sample(*given)
+    run = run_stage(with_people(2, minimum={"gap_to_people": -0.2}), {"rows": rows})
+    figure = next(f for f in run.metrics["agreement"] if f["figure"] == "gap_to_people")
+    assert figure["value"] == pytest.approx(wanted)
+    assert figure["low"] <= figure["value"] <= figure["high"]
+    with pytest.raises(DataError, match=r"gap_to_people of teacher, p0, p1 is -0.*, below -0.01"):
+        run_stage(with_people(2, minimum={"gap_to_people": -0.01}), {"rows": rows})
+
+
+def test_one_of_the_people_in_the_teachers_place_agrees_as_they_do(run_stage: Run) -> None:
+    people = "aabbccabcaab", "aabbccabcabb"
+    run = run_stage(with_people(2), {"rows": sample(people[0], *people)})
+    apart = krippendorff_alpha(tabulate(*people))
+    assert apart is not None
+    assert values(run)["gap_to_people"] == pytest.approx((1 + apart) / 2 - apart)
+
+
+def test_by_label_it_shows_where_the_teacher_is_alone(run_stage: Run) -> None:
+    """It calls each c an a, which people agree on; b is as they have it."""
+    run = run_stage(with_people(2), {"rows": sample("aaabbbaaa", "aaabbbccc", "aaabbbccc")})
+    (table,) = Results.from_metrics(run.metrics).own
+    found = {(f.labels["label"], f.labels["alpha of"]): f.value for f in table.figures}
+    assert found["b", "teacher and people"] == found["b", "people"] == 1
+    assert found["c", "people"] == 1
+    assert found["c", "teacher and people"] < 0
+    assert found["a", "teacher and people"] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"people": ["p0"]}, "people: two or more of p0, p1"),
+        ({"people": ["teacher", "p0"]}, "people: two or more of p0, p1"),
+        ({"people": ["p0", "p0"]}, "people: two or more of p0, p1, each once"),
+        ({"minimum": {"gap_to_people": 0}}, "gap_to_people needs `people`"),
+    ],
+)
+def test_people_are_two_of_the_others(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        stage(annotators=["teacher", "p0", "p1"], **settings)
