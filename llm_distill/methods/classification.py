@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,13 +47,20 @@ def by_class(references: Sequence[str], predictions: Sequence[str | None]) -> li
     pairs = list(zip(references, predictions, strict=True))
     of, said = Counter(references), Counter(p for p in predictions if p is not None)
     hits = Counter(r for r, p in pairs if r == p)
+    return from_counts(of, said, hits)
+
+
+def from_counts(
+    of: Mapping[str, int], said: Mapping[str, int], hits: Mapping[str, int]
+) -> list[ClassFigures]:
+    """By label how often it is right, is said, and both: the figures, in the order of names."""
     return [
         ClassFigures(
             name,
-            hits[name] / said[name] if said[name] else None,
-            hits[name] / of[name] if of[name] else None,
-            2 * hits[name] / (of[name] + said[name]),
-            of[name],
+            hits.get(name, 0) / said[name] if said.get(name) else None,
+            hits.get(name, 0) / of[name] if of.get(name) else None,
+            2 * hits.get(name, 0) / (of.get(name, 0) + said.get(name, 0)),
+            of.get(name, 0),
         )
         for name in sorted({*of, *said})
     ]

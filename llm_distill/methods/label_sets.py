@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm_distill.methods.classification import ClassFigures
+from llm_distill.methods.classification import ClassFigures, from_counts
 from llm_distill.methods.statistics import DRAWS, Estimate
 
 Labels = Collection[str]
@@ -29,16 +29,7 @@ def by_label(references: Sequence[Labels], predictions: Sequence[Labels]) -> lis
     of = Counter(name for right in references for name in {*right})
     said = Counter(name for given in predictions for name in {*given})
     hits = Counter(name for right, given in pairs for name in {*right} & {*given})
-    return [
-        ClassFigures(
-            name,
-            hits[name] / said[name] if said[name] else None,
-            hits[name] / of[name] if of[name] else None,
-            2 * hits[name] / (of[name] + said[name]),
-            of[name],
-        )
-        for name in sorted({*of, *said})
-    ]
+    return from_counts(of, said, hits)
 
 
 def set_figures(references: Sequence[Labels], predictions: Sequence[Labels]) -> SetFigures:

@@ -128,11 +128,3 @@ def classifier_tokenizer(source: ModelSource) -> Any:
 def most_tokens(source: ModelSource, tokenizer: Any, max_length: int) -> int:
     """That a text may have: what is set, or what model or tokenizer take."""
     return int(min(max_length, context_length(source), tokenizer.model_max_length))
-
-
-def text_ids(tokenizer: Any, most: int, text: str | None) -> list[int]:
-    """A text's tokens, cut after the first `most`; none for a blank one."""
-    if not text or not text.strip():
-        return []
-    ids: list[int] = tokenizer(text, truncation=True, max_length=most)["input_ids"]
-    return ids

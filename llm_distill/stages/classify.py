@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -93,47 +92,33 @@ class Classify(Stage):
     def _rows(self, context: Context) -> Iterator[Row]:
         import torch
 
-        from llm_distill.models.classifiers import (
-            class_names,
-            classifier_tokenizer,
-            gives_several,
-            load_classifier,
-            most_tokens,
-            text_ids,
-        )
         from llm_distill.models.sources import choose_device
-        from llm_distill.training.classifier import collate
+        from llm_distill.models.text_batches import open_classifier
 
-        source = context.model(self.model)
-        tokenizer = classifier_tokenizer(source)
-        most = most_tokens(source, tokenizer, self.max_length)
-        model = load_classifier(source, device=choose_device(self.device, "device")).eval()
-        if gives_several(model.config) != self.several:
-            how = "several labels" if gives_several(model.config) else "one label"
+        device = choose_device(self.device, "device")
+        reader = open_classifier(context.model(self.model), self.max_length, device)
+        if reader.several != self.several:
+            how = "several labels" if reader.several else "one label"
             raise DataError(
                 f"model '{self.model}' was trained to give a text {how}; set several: "
                 f"{str(not self.several).lower()}"
             )
-        names = class_names(model.config)
+        names = reader.classes
         counts: Counter[str] = Counter()
         unread = 0
         total = len(context.rows(self.rows))
         with context.progress(f"classify ({self.model})", total) as bar, torch.no_grad():
-            left = context.each_row(self.rows)
-            while rows := list(islice(left, self.batch_size)):
-                encoded = [text_ids(tokenizer, most, row[self.text_column]) for row in rows]
-                read = [{"input_ids": ids} for ids in encoded if ids]
-                if read:
-                    batch = collate(read, tokenizer.pad_token_id)
-                    inputs = {name: value.to(model.device) for name, value in batch.items()}
-                    logits = model(**inputs).logits.float()
+            rows = context.each_row(self.rows)
+            for batch, has_text, inputs in reader.batches(rows, self.text_column, self.batch_size):
+                said: Iterator[list[float]] = iter(())
+                if inputs is not None:
+                    logits = reader.model(**inputs).logits.float()
                     found = logits.sigmoid() if self.several else logits.softmax(-1)
-                    probabilities = found.tolist()
-                said = iter(probabilities if read else [])
-                for row, ids in zip(rows, encoded, strict=True):
-                    yield {**row, **self._told(names, next(said) if ids else None, counts)}
-                    unread += not ids
-                bar.advance(len(rows))
+                    said = iter(found.tolist())
+                for row, has in zip(batch, has_text, strict=True):
+                    yield {**row, **self._told(names, next(said) if has else None, counts)}
+                    unread += not has
+                bar.advance(len(batch))
         if total and unread == total:
             raise DataError(f"no row of '{self.rows}' has a text to classify")
         context.metrics.update(labels=dict(counts.most_common()), unread=unread)

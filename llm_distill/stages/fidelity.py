@@ -30,6 +30,9 @@ COLUMNS = (
 )  # fmt: skip
 Exam = dict[int, dict[str, dict[str, Row]]]
 """By number of worked examples, model and item, the row."""
+Pair = tuple[Row, Row, str | None]
+"""The teacher's row of an item, a student's, and the student's answer: in the teacher's spelling
+where it is the same."""
 
 
 class Fidelity(Stage):
@@ -81,28 +84,28 @@ class Fidelity(Stage):
                 )
             for name, own in answers.items():
                 items = self._same_items(taught, own, name)
-                pairs = [(taught[item], own[item]) for item in items]
+                pairs = [self._pair(taught[item], own[item]) for item in items]
                 found[name, shots] = self._measured(name, pairs)
                 yield from (self._row(name, *pair) for pair in pairs)
         context.metrics.update(shown(fidelity_table(self.teacher, found)))
 
-    def _measured(self, name: str, pairs: Sequence[tuple[Row, Row]]) -> dict[str, Measure]:
-        said = [(_said(taught, taught["answer"]), _said(own, self._as_the_teacher(taught, own)))
-                for taught, own in pairs]  # fmt: skip
+    def _measured(self, name: str, pairs: Sequence[Pair]) -> dict[str, Measure]:
+        said = [
+            (_said(taught, taught["answer"]), _said(own, answer)) for taught, own, answer in pairs
+        ]
         try:
             return fidelity([t for t, _ in said], [s for _, s in said])
         except ValueError as error:
             raise DataError(f"'{self.rows}', {self.teacher} and {name}: {error}") from error
 
-    def _as_the_teacher(self, taught: Row, own: Row) -> str | None:
-        """The student's answer, in the teacher's spelling where it is the same answer."""
+    def _pair(self, taught: Row, own: Row) -> Pair:
         answer: str | None = own["answer"]
         same = taught["answer"] is not None and answers_equal(
             answer, taught["answer"], self.answer_kind
         )
-        return taught["answer"] if same else answer
+        return taught, own, taught["answer"] if same else answer
 
-    def _row(self, name: str, taught: Row, own: Row) -> Row:
+    def _row(self, name: str, taught: Row, own: Row, answer: str | None) -> Row:
         both = taught["answer"] is not None and own["answer"] is not None
         return {
             "id": f"{own['parent_id']}-{name}-{own['shots']}",
@@ -114,7 +117,7 @@ class Fidelity(Stage):
             "is_correct": own["is_correct"],
             "teacher_answer": taught["answer"],
             "teacher_is_correct": taught["is_correct"],
-            "agrees": self._as_the_teacher(taught, own) == taught["answer"] if both else None,
+            "agrees": answer == taught["answer"] if both else None,
         }
 
     # --- the exam ---

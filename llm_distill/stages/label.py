@@ -201,7 +201,7 @@ class Label(AskingStage):
             budget = self.budget(n_rows * len(self._names))
             found = self._by_likelihood(context, budget)
             if self.calibrate:
-                found = self._calibrated(found, told)
+                found = self._calibrated(found, context, told)
         else:
             budget = self.budget(n_rows * self.n)
             found = self._by_answers(context, budget, told)
@@ -313,16 +313,14 @@ class Label(AskingStage):
             yield make_job(row["id"], row, template, self._values(row), form, self.sampling, 0)[0]
 
     def _calibrated(
-        self, found: Iterator[tuple[Row, Row]], told: _Told
+        self, found: Iterator[tuple[Row, Row]], context: Context, told: _Told
     ) -> Iterator[tuple[Row, Row]]:
-        rows = list(found)
-        known = [given["probabilities"] for _, given in rows if "probabilities" in given]
-        if not known:
-            yield from rows
-            return
-        probabilities, told.means = calibrated(known)
+        """The rows are read again rather than kept: only what was found of them is in memory."""
+        all_given = [given for _, given in found]
+        known = [given["probabilities"] for given in all_given if "probabilities" in given]
+        probabilities, told.means = calibrated(known) if known else ([], None)
         anew = iter(probabilities)
-        for row, given in rows:
+        for row, given in zip(context.each_row(self.rows), all_given, strict=True):
             yield row, self._one(None, next(anew)) if "probabilities" in given else given
 
     # --- what is said of all of them ---

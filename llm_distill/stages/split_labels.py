@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -112,22 +111,12 @@ class SplitLabels(Stage):
 
         from llm_distill.methods.subclasses import unread
         from llm_distill.models.class_embeddings import embedded, output_layer
-        from llm_distill.models.classifiers import (
-            class_names,
-            classifier_tokenizer,
-            gives_several,
-            load_classifier,
-            most_tokens,
-            text_ids,
-        )
         from llm_distill.models.sources import choose_device
-        from llm_distill.training.classifier import collate
+        from llm_distill.models.text_batches import open_classifier
 
-        source = context.model(self.model)
-        tokenizer = classifier_tokenizer(source)
-        most = most_tokens(source, tokenizer, self.max_length)
-        model = load_classifier(source, device=choose_device(self.device, "device")).eval()
-        if gives_several(model.config):
+        device = choose_device(self.device, "device")
+        reader = open_classifier(context.model(self.model), self.max_length, device)
+        if reader.several:
             raise DataError(
                 f"model '{self.model}' gives a text several labels; classes that are split exclude "
                 "each other"
@@ -137,27 +126,22 @@ class SplitLabels(Stage):
         probabilities, embeddings = [], []
         total = len(context.rows(self.rows))
         with context.progress(f"read ({self.model})", total) as bar, torch.no_grad():
-            left = context.each_row(self.rows)
-            while rows := list(islice(left, self.batch_size)):
-                ids = [text_ids(tokenizer, most, row[self.text_column]) for row in rows]
-                is_read += [bool(each) for each in ids]
+            rows = context.each_row(self.rows)
+            for batch, has_text, inputs in reader.batches(rows, self.text_column, self.batch_size):
+                is_read += has_text
                 labels += [
-                    row[self.label_column] for row, has in zip(rows, ids, strict=True) if has
+                    row[self.label_column] for row, has in zip(batch, has_text, strict=True) if has
                 ]
-                if any(ids):
-                    batch = collate(
-                        [{"input_ids": has} for has in ids if has], tokenizer.pad_token_id
-                    )
-                    on_device = {name: value.to(model.device) for name, value in batch.items()}
-                    logits, states = embedded(model, on_device)
+                if inputs is not None:
+                    logits, states = embedded(reader.model, inputs)
                     probabilities.append(logits.softmax(-1).cpu().numpy())
                     embeddings.append(states.cpu().numpy())
-                bar.advance(len(rows))
+                bar.advance(len(batch))
         if not labels:
             raise DataError(f"no row of '{self.rows}' has a text")
-        projection = unread(output_layer(model).weight.detach().cpu().numpy())
+        projection = unread(output_layer(reader.model).weight.detach().cpu().numpy())
         return _Teacher(
-            class_names(model.config),
+            reader.classes,
             labels,
             is_read,
             np.concatenate(probabilities),

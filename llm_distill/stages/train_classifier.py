@@ -243,17 +243,15 @@ class TrainClassifier(HeldOutSettings, Stage):
     ) -> dict[str, Any]:
         import numpy as np
 
+        from llm_distill.models.text_batches import text_ids
         from llm_distill.training.data import checked_weight
 
-        text = row[self.text_column]
-        if not text or not text.strip():
+        ids = text_ids(tokenizer, most, row[self.text_column])
+        if not ids:
             raise UnusableRowError("no text")
         target = read.target(row, classes)
         weight = 1.0 if self.weight_column is None else checked_weight(row[self.weight_column])
         if not self.several:
             weight *= balance[likeliest(target, classes)[0]]
-        ids = tokenizer(text, truncation=True, max_length=most)["input_ids"]
-        if not ids:
-            raise UnusableRowError("no token")
         floats = np.asarray(target, dtype=np.float32)
         return {"input_ids": ids, "target": floats, "weight": weight, **read.gold(row, classes)}

@@ -88,10 +88,11 @@ class TrainRelations(RelationSettings, Stage):
         )
 
     def _example(self, tokenizer: Any, most: int, row: Row) -> dict[str, Any]:
-        text = row[self.text_column]
-        if not text or not text.strip():
+        from llm_distill.models.text_batches import text_ids
+
+        ids = text_ids(tokenizer, most, row[self.text_column])
+        if not ids:
             raise UnusableRowError("no text")
-        ids = tokenizer(text, truncation=True, max_length=most)["input_ids"]
         if len(ids) < 2:
             raise UnusableRowError("one token, which has no relation to another")
         return {"input_ids": ids}

@@ -14,6 +14,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 from llm_distill.doing import doing
 from llm_distill.methods.class_losses import ClassLoss
 from llm_distill.models.classifiers import load_classifier
+from llm_distill.models.text_batches import right_padded
 from llm_distill.stage import ModelOutput
 from llm_distill.tracking import sent
 from llm_distill.training.launch import is_main, is_sharded, use_one_device
@@ -68,14 +69,7 @@ class ClassifierTrainer(Guarded, Trainer):  # type: ignore[misc]
 
 def collate(rows: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[str, torch.Tensor]:
     """Rows as a batch, padded on the right."""
-    longest = max(len(row["input_ids"]) for row in rows)
-    ids = torch.full((len(rows), longest), pad_token_id)
-    mask = torch.zeros_like(ids)
-    for index, row in enumerate(rows):
-        n = len(row["input_ids"])
-        ids[index, :n] = torch.as_tensor(np.asarray(row["input_ids"]))
-        mask[index, :n] = 1
-    batch = {"input_ids": ids, "attention_mask": mask}
+    batch = right_padded([row["input_ids"] for row in rows], pad_token_id)
     if TARGET in rows[0]:
         targets = np.asarray([row[TARGET] for row in rows], dtype=np.float32)
         weights = [float(row[WEIGHT]) for row in rows]
