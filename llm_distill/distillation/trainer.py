@@ -22,6 +22,7 @@ from llm_distill.distillation.rollouts.figures import check_length
 from llm_distill.distillation.teacher.signal import BatchesOfRows, TeacherSignal
 from llm_distill.errors import ModelError
 from llm_distill.methods.loss_weights import grad_mag_weights
+from llm_distill.models.layers import layer_stack
 from llm_distill.training.launch import is_main, is_sharded
 from llm_distill.training.loop import Guarded
 
@@ -322,11 +323,8 @@ def _last_layer(model: Any) -> list[torch.nn.Parameter]:
     Raises:
         ModelError: it has none.
     """
-    inner = unwrapped(model)
-    n_layers = inner.config.get_text_config(decoder=True).num_hidden_layers
-    stacks = [m for m in inner.modules() if isinstance(m, torch.nn.ModuleList)]
-    layers = [stack[-1] for stack in stacks if len(stack) == n_layers]
-    found = [p for p in layers[-1].parameters() if p.requires_grad] if layers else []
+    _, layers = layer_stack(unwrapped(model), "student")
+    found = [p for p in layers[-1].parameters() if p.requires_grad]
     if not found:
         raise ModelError(
             "combine: grad_mag measures the losses at the last decoder layer, and nothing in it is "

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.errors import ModelError, first_line
+from llm_distill.models.layers import layer_stack
 from llm_distill.models.sources import load_model
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def chosen_layers(model: Any, layers: Sequence[int], name: str) -> Any:
         raise ModelError(
             f"layers: {missing[0]}, but model '{name}' has {n_layers}; allowed: 1 to {n_layers}"
         )
-    place = _place(model, n_layers, name)
+    place, _ = layer_stack(model, name)
     made = type(model)(_shorter(model.config, [layer - 1 for layer in layers]))
     new = {f"{place}.{at}.": f"{place}.{layer - 1}." for at, layer in enumerate(layers)}
     weights = model.state_dict()
@@ -106,17 +107,6 @@ def _cut_lists(config: Any, kept: Sequence[int], n_layers: int) -> None:
     for key, value in vars(config).items():
         if "layer" in key and isinstance(value, list) and len(value) == n_layers:
             setattr(config, key, [value[index] for index in kept])
-
-
-def _place(model: Any, n_layers: int, name: str) -> str:
-    import torch
-
-    for place, module in model.named_modules():
-        if isinstance(module, torch.nn.ModuleList) and len(module) == n_layers:
-            return str(place)
-    raise ModelError(
-        f"model '{name}' ({type(model).__name__}) has no list of {n_layers} layers to choose from"
-    )
 
 
 def _renamed(name: str, new: Mapping[str, str]) -> str:

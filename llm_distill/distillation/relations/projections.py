@@ -11,6 +11,7 @@ import torch
 
 from llm_distill.errors import ModelError
 from llm_distill.methods.relations import relation_logps, split_heads
+from llm_distill.models.layers import layer_stack
 
 if TYPE_CHECKING:
     from llm_distill.distillation.relations.losses import Part
@@ -69,7 +70,7 @@ def projections(model: Any, layer: int, name: str, setting: str) -> Projections:
         ModelError: there is no such layer, or its projections are not found.
     """
     config = model.config.get_text_config(decoder=True)
-    stack = _stack(model, config.num_hidden_layers, name)
+    _, stack = layer_stack(model, name)
     number = layer if layer > 0 else len(stack) + 1 + layer
     if not 1 <= number <= len(stack):
         raise ModelError(
@@ -82,17 +83,6 @@ def projections(model: Any, layer: int, name: str, setting: str) -> Projections:
     head = width["query"] // n_queries
     n_heads = {part: columns // head for part, columns in width.items()}
     return Projections(name, number, modules, n_heads, width)
-
-
-def _stack(model: Any, n_layers: int, name: str) -> Any:
-    stacks = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList)]
-    found = [stack for stack in stacks if len(stack) == n_layers]
-    if not found:
-        raise ModelError(
-            f"model '{name}' ({type(model).__name__}) has no list of {n_layers} layers to look for "
-            "projections in; its architecture is not supported here"
-        )
-    return found[0]  # of a layer's own lists, which come later, one may be as long
 
 
 def _named(layer: Any, name: str) -> dict[Part, Any]:
