@@ -118,8 +118,17 @@ def _quantity_of(clause: str) -> str:
     return _last_number(clause) or clause
 
 
+def numbers(text: str) -> list[str]:
+    """All numbers of a text as they are written, dates and times as one each.
+
+    >>> numbers("From 9:30 on -3.5 of 1,200 m, or 1/2.")
+    ['9:30', '-3.5', '1,200', '1/2']
+    """
+    return [match[0].strip() for match in _NUMBER.finditer(text)]
+
+
 def _last_number(text: str) -> str | None:
-    found = [match[0].strip() for match in _NUMBER.finditer(text)]
+    found = numbers(text)
     return found[-1] if found else None
 
 

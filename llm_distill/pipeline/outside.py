@@ -70,4 +70,6 @@ def place_of(text: str, settings: BaseModel) -> Place:
         for key, inner in value.items() if isinstance(value, dict) else ():
             if inner == text:
                 return (field, key)
+            if isinstance(inner, BaseModel) and (inner_place := place_of(text, inner)):
+                return (field, key, *inner_place)
     return ()

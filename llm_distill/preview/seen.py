@@ -207,7 +207,8 @@ def plain(value: Any) -> str | None:
     if value is None or value == []:
         return None
     if is_conversation(value):
-        return "\n".join(f"{turn['role']}: {turn.get('content') or '(calls)'}" for turn in value)
+        said = ((turn.get("name") or turn["role"], turn.get("content")) for turn in value)
+        return "\n".join(f"{who}: {text or '(calls)'}" for who, text in said)
     if isinstance(value, str):
         return value
     if isinstance(value, float):

@@ -30,6 +30,8 @@ class LabelledText:
         thought: What the model thought before.
         error: Why there is no text.
         is_folded: It is shown on request.
+        tag: A word on it, such as the act of a turn.
+        side: Of a chat's turn: left or right.
     """
 
     label: str
@@ -40,6 +42,8 @@ class LabelledText:
     notes: tuple[str, ...] = ()
     thought: str | None = None
     is_folded: bool = False
+    tag: str = ""
+    side: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,10 @@ class SampleCard:
     sources: tuple[Place, ...] = ()
     n_columns: int = 0
 
+    @property
+    def is_chat(self) -> bool:
+        return any(entry.side for entry in self.entries)
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -77,15 +85,16 @@ class Sample:
 
 
 def said(name: str, value: Any, verdict: str = "") -> tuple[LabelledText, ...]:
-    """A value under its column's name; of a conversation each turn under its role."""
+    """A value under its column's name; of a conversation each turn under its speaker."""
     if not is_conversation(value):
         return (LabelledText(name, None if value is None else _plain(value), verdict),)
     turns: list[LabelledText] = []
     for turn in value:
+        who = turn.get("name") or turn["role"]
         if turn.get("reasoning_content"):
-            turns.append(LabelledText(f"{turn['role']}, thinking", turn["reasoning_content"]))
+            turns.append(LabelledText(f"{who}, thinking", turn["reasoning_content"]))
         words = [turn.get("content") or "", *map(_call, read_calls(turn))]
-        label = f"{turn['role']}, not trained" if turn.get("weight") == 0 else turn["role"]
+        label = f"{who}, not trained" if turn.get("weight") == 0 else who
         turns.append(LabelledText(label, "\n".join(filter(None, words)), verdict))
     return tuple(turns)
 

@@ -1,4 +1,4 @@
-"""Rows of a run for the report's browser: exam items, candidates, preference pairs, and others.
+"""Rows of a run for the report's browser: exam items, candidates, pairs, dialogues, and others.
 
 What a stage's rows are is told by the columns that it adds and not by the stage's kind, so that
 third-party stages are shown like ours. The rows that shown rows were made from are shown too, up to
@@ -13,6 +13,7 @@ from llm_distill.report.candidate_cards import CANDIDATES, PAIRS, candidates, pa
 from llm_distill.report.cards import MOST_CARDS, MOST_CHARACTERS, Sample, SampleCard, said
 from llm_distill.report.charts import spaced
 from llm_distill.report.collect import RunView, StageView, read_rows
+from llm_distill.report.dialogue_cards import DIALOGUES, dialogues
 from llm_distill.report.exam_cards import EXAM, exam_items
 from llm_distill.report.lineage import Lineage, Place
 
@@ -21,7 +22,7 @@ __all__ = ["MOST_CARDS", "MOST_CHARACTERS", "MOST_OTHER_ROWS", "Sample", "anchor
 MOST_OTHER_ROWS = 5
 MOST_ANCESTORS = 100
 """Rows of a stage that are shown because shown rows were made from them."""
-KINDS = (EXAM, CANDIDATES, PAIRS)
+KINDS = (EXAM, CANDIDATES, PAIRS, DIALOGUES)
 
 
 def samples(run: RunView) -> list[Sample]:
@@ -29,7 +30,7 @@ def samples(run: RunView) -> list[Sample]:
     columns = {stage.name: stage.columns for stage in run.stages}
     lineage = Lineage(run)
     wanted: dict[str, dict[str, None]] = {}  # ids of rows, by stage
-    found: tuple[list[Sample], ...] = ([], [], [], [])
+    found: tuple[list[Sample], ...] = tuple([] for _ in (*KINDS, None))
     for stage in reversed(run.stages):  # later ones say which rows they were made from
         if stage.directory is None or not stage.columns:
             continue
@@ -70,7 +71,9 @@ def _sample(
         return exam_items(stage, lineage, wanted)
     if kind == 1:
         return candidates(stage, run, lineage, wanted)
-    return pairs(stage, lineage, wanted) if kind == 2 else _others(stage, lineage, wanted)
+    if kind == 2:
+        return pairs(stage, lineage, wanted)
+    return dialogues(stage, lineage, wanted) if kind == 3 else _others(stage, lineage, wanted)
 
 
 def _others(stage: StageView, lineage: Lineage, wanted: Sequence[int]) -> Sample:

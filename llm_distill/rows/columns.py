@@ -123,6 +123,15 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "rollout_logps": ("list[float32]", "of each, its log-probability at temperature 1, uncut"),
     "written_by": ("string", "the model that sampled `completion_ids`, with a digest"),
     "written_with": ("string", "a digest of its vocabulary: who has the same reads the ids as is"),
+    "speakers": ("list[string]", "of a dialogue, who speaks each turn of `messages`"),
+    "acts": ("list[string]", "of each turn, the act that its speaker declares; null: none"),
+    "finish_reasons": ("list[string]", "of each turn, as finish_reason; null: it was given"),
+    "n_turns": ("int64", "how many turns of a dialogue were written, those given apart"),
+    "stop_reason": ("string", "why a dialogue ended"),
+    "success_turn": ("int64", "the pupil's first turn with the right answer, from 1; null: none"),
+    "telling_turn": ("int64", "the tutor's first turn that tells it; null: none"),
+    "before_is_correct": ("bool", "the pupil's answer before the dialogue is right"),
+    "after_is_correct": ("bool", "the same after it"),
     "scored_text": ("string", "a digest of what it read: the row's tokens, prompt and all"),
 }
 

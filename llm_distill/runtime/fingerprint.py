@@ -33,6 +33,9 @@ def result_settings(settings: BaseModel) -> dict[str, Any]:
             continue
         if isinstance(value, BaseModel):
             kept[name] = result_settings(value)
+        elif isinstance(value, dict) and any(isinstance(v, BaseModel) for v in value.values()):
+            kept[name] = {key: result_settings(inner) for key, inner in value.items()}
+            kept[f"{name} in order"] = list(value)  # which the JSON of a mapping does not tell
         else:
             kept.update(settings.model_dump(mode="json", include={name}))
     return kept
