@@ -18,7 +18,7 @@ from llm_distill.methods.parsed_rows import ParseSettings
 from llm_distill.methods.verified_rows import VerifySettings
 from llm_distill.preview.walk import Walked
 from llm_distill.rows.columns import SEED, Row
-from llm_distill.rows.messages import is_conversation
+from llm_distill.rows.messages import is_conversation, speaker_of
 from llm_distill.runtime.artifact import Artifact
 from llm_distill.runtime.writer import read_rows
 from llm_distill.stage import Stage
@@ -207,8 +207,7 @@ def plain(value: Any) -> str | None:
     if value is None or value == []:
         return None
     if is_conversation(value):
-        said = ((turn.get("name") or turn["role"], turn.get("content")) for turn in value)
-        return "\n".join(f"{who}: {text or '(calls)'}" for who, text in said)
+        return "\n".join(f"{speaker_of(t)}: {t.get('content') or '(calls)'}" for t in value)
     if isinstance(value, str):
         return value
     if isinstance(value, float):

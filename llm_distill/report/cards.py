@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llm_distill.report.charts import spaced
 from llm_distill.report.lineage import Place
 from llm_distill.rows.columns import Row
-from llm_distill.rows.messages import is_conversation, read_calls
+from llm_distill.rows.messages import is_conversation, read_calls, speaker_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -90,7 +90,7 @@ def said(name: str, value: Any, verdict: str = "") -> tuple[LabelledText, ...]:
         return (LabelledText(name, None if value is None else _plain(value), verdict),)
     turns: list[LabelledText] = []
     for turn in value:
-        who = turn.get("name") or turn["role"]
+        who = speaker_of(turn)
         if turn.get("reasoning_content"):
             turns.append(LabelledText(f"{who}, thinking", turn["reasoning_content"]))
         words = [turn.get("content") or "", *map(_call, read_calls(turn))]

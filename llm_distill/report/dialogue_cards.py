@@ -10,10 +10,10 @@ from llm_distill.report.collect import StageView, read_rows
 from llm_distill.report.lineage import Lineage
 from llm_distill.rows.columns import Row
 
-DIALOGUES = {"messages", "speakers", "acts", "stop_reason"}
+DIALOGUES = {"messages", "speakers", "acts", "finish_reasons", "n_turns", "stop_reason", "error"}
 MAIN = ("question", "reference_answer")
 """Columns that are shown before a dialogue; others are shown on request."""
-NOT_SHOWN = {"id", "finish_reasons", "n_turns", "error", *DIALOGUES}
+NOT_SHOWN = {"id", *DIALOGUES}
 ENDS = {
     "answered": "the right answer",
     "ended": "the words that end it",

@@ -74,6 +74,12 @@ def is_conversation(value: Any) -> bool:
     )
 
 
+def speaker_of(turn: Mapping[str, Any]) -> str:
+    """Who says it, for people: a speaker's name if there is one, else the role."""
+    has_name = turn["role"] in ("user", "assistant") and turn.get("name")
+    return str(turn["name"] if has_name else turn["role"])
+
+
 def last_answer(messages: Sequence[Message]) -> str | None:
     """What the assistant said last, without its thoughts; None where it said nothing."""
     answers = [turn for turn in messages if ROLES.get(str(turn.get("role"))) == "assistant"]
