@@ -87,6 +87,13 @@ GOOD: dict[str, dict[str, Any]] = {
     "select_similar": {"rows": "d", "questions": "e", "model": "a/b"},
     "selection_report": {"rows": "d", "pool": "e", "by": ["a"]},
     "skill_profile": {"rows": "d"},
+    "simulate_dialogue": {
+        "rows": "d",
+        "speakers": {
+            "a": {"model": "m", "template": TEMPLATE},
+            "b": {"model": "m", "template": TEMPLATE},
+        },
+    },
     "split_labels": {"rows": "d", "model": "m"},
     "split": {"rows": "d", "parts": {"train": 0.5, "test": None}, "part": "train"},
     "synthesise": {"profile": "d", "references": "e", "model": "m", "template": TEMPLATE},
@@ -97,6 +104,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "train_relations": {"model": "m", "teacher": "m", "rows": "d"},
     "train_sft": {"model": "m", "rows": "d"},
     "transfer_tokenizer": {"model": "m", "tokenizer": "m"},
+    "tutoring_report": {"dialogues": {"a": "d"}},
     "verify": {"rows": "d"},
     "vote": {"rows": "d"},
 }

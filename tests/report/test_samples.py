@@ -122,3 +122,52 @@ def test_pairs_of_conversations_are_shown(make_run: MakeRun) -> None:
         ("assistant", "Hello", "chosen"),
         ("assistant", "No", "rejected"),
     ]
+
+
+def test_a_dialogue_is_a_chat_of_its_speakers(make_run: MakeRun) -> None:
+    def turn(role: str, text: str, name: str) -> dict[str, str]:
+        return {"role": role, "content": text, "name": name}
+
+    row = {"id": "a", "question": "2 + 2?", "reference_answer": "4", "profile": "shy"}
+    talk = {
+        **row,
+        "messages": [
+            turn("user", "Five.", "pupil"),
+            turn("assistant", "Why?", "tutor"),
+            turn("user", "Fo", "pupil"),
+        ],
+        "speakers": ["pupil", "tutor", "pupil"],
+        "acts": [None, "probing", None],
+        "finish_reasons": [None, "stop", "length"],
+        "n_turns": 2,
+        "stop_reason": "turns",
+        "error": None,
+    }
+    made = make_run()
+    made.stage("rows", "load_dataset", [row])
+    failed = {"messages": [], "speakers": [], "acts": [], "finish_reasons": [], "n_turns": 0}
+    bad = {**talk, **failed, "id": "b", "stop_reason": "error", "error": "no reply"}
+    made.stage("talks", "simulate_dialogue", [talk, bad], ("rows",))
+    made.stage("kept", "select", [talk], ("talks",))
+    sample = _sample(made, "talks")
+    assert sample.title == "dialogues"
+    card, failed_card = sample.cards
+    assert [(e.label, e.tag, e.side, e.notes) for e in card.entries] == [
+        ("pupil", "", "left", ("given",)),
+        ("tutor", "probing", "right", ()),
+        ("pupil", "", "left", ("truncated",)),
+    ]
+    assert card.is_chat
+    assert [(text.label, text.is_folded) for text in card.head] == [
+        ("question", False),
+        ("reference_answer", False),
+        ("end", False),
+        ("profile", True),
+    ]
+    assert card.head[2].text == "turns: no turn is left, after 2 new turns"
+    assert (failed_card.entries, failed_card.head[2].error) == ((), "no reply")
+    assert dict(sample.filters) == {"turns": "ends: no turn is left", "error": "ends: an error"}
+    assert [card.marks for card in sample.cards] == [{"turns"}, {"error"}]
+    (kept,) = _sample(made, "kept").cards
+    assert [e.label for e in kept.entries if e.text == "Why?"] == ["tutor"]
+    render(made.view)
