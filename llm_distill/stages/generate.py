@@ -90,9 +90,9 @@ class Generate(AskingStage):
     as `seed_question`, `seed_reference_answer` and so on.
     Completions are stored, so changing either does not ask the model again.
 
-    With `system_column` each row has its own system message, such as `assign` gives; an empty text is
-    none. Its chat goes into `messages`, without worked examples, so that a student can be trained
-    with the system message; where there was none, `messages` has no such turn.
+    With `system_column` each row has its own system message, such as `assign` gives; an empty text
+    is none. Its chat goes into `messages`, without worked examples, so that a student can be
+    trained with the system message; where there was none, `messages` has no such turn.
 
     With `keep_tokens` a row also has what was sampled, for losses on sampled tokens (`opd` of
     `train_distill`): `completion_ids`, with the end token if the model wrote one, `rollout_logps`,
@@ -496,8 +496,9 @@ class Generate(AskingStage):
         """A system message, examples as turns, and then what the template asks."""
         if form == "text":
             raise ConfigError(
-                "system_template, system_column and examples.answer_template: model '{self.model}' has "
-                "prompt_format: text, which has no turns; leave it out for one with a chat template"
+                "system_template, system_column and examples.answer_template: model "
+                f"'{self.model}' has prompt_format: text, which has no turns; leave it out for one "
+                "with a chat template"
             )
         shown: Sequence[Row] = ()
         if self.examples is not None and self.examples.answer_template is not None:

@@ -1,4 +1,4 @@
-"""From `assign` through `generate` to tokens: a system message is trained with, and none is none."""
+"""From `assign` through `generate` to tokens: a system message, or none, is trained with."""
 
 from __future__ import annotations
 
