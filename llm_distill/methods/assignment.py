@@ -26,4 +26,4 @@ def assigned(weights: Mapping[str, float], seed: int, *parts: str | int) -> str:
         at -= weight
         if at < 0:
             return name
-    return next(reversed(weights))  # of sums that are rounded
+    return list(weights)[-1]  # of sums that are rounded

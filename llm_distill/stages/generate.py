@@ -170,7 +170,7 @@ class Generate(AskingStage):
     @field_validator("completion_column")
     @classmethod
     def _not_taken(cls, value: str) -> str:
-        if value in (*ADDED, "strategy"):
+        if value in (*ADDED, "strategy", "messages"):
             raise ValueError(f"'{value}' holds something else; choose another column")
         return value
 
@@ -321,8 +321,11 @@ class Generate(AskingStage):
 
     def _added(self) -> Sequence[str]:
         strategy = ("strategy",) if isinstance(self.template, dict) else ()
-        chat = ("messages", "tool_calls") if self.messages_column is not None else ()
-        chat = chat if self.system_column is None else ("messages",)
+        chat: tuple[str, ...] = ()
+        if self.messages_column is not None:
+            chat = ("messages", "tool_calls")
+        elif self.system_column is not None:
+            chat = ("messages",)
         tokens = TOKENS if self.keep_tokens else ()
         return (*ADDED, *strategy, *chat, *tokens, self.completion_column)
 
