@@ -91,8 +91,8 @@ class Generate(AskingStage):
     Completions are stored, so changing either does not ask the model again.
 
     With `system_column` each row has its own system message, such as `assign` gives; an empty text
-    is none. Its chat goes into `messages`, without worked examples, so that a student can be
-    trained with the system message; where there was none, `messages` has no such turn.
+    is none. Its chat goes into `messages`, without examples that were turns, so that a student can
+    be trained with the system message; where there was none, `messages` has no such turn.
 
     With `keep_tokens` a row also has what was sampled, for losses on sampled tokens (`opd` of
     `train_distill`): `completion_ids`, with the end token if the model wrote one, `rollout_logps`,
