@@ -23,7 +23,7 @@ from llm_distill.engines.requests import Job, make_job
 from llm_distill.engines.text_scores import TextScore, text_scores
 from llm_distill.errors import DataError
 from llm_distill.evaluation.results import shown
-from llm_distill.evaluation.tutoring_figures import utility_table
+from llm_distill.evaluation.intervention_figures import utility_table
 from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
 from llm_distill.methods.examples import draw_examples, usable
 from llm_distill.methods.intervention import probability

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llm_distill.errors import DataError
 from llm_distill.evaluation.results import shown
-from llm_distill.evaluation.tutoring_figures import budget_tables, correlation_table
+from llm_distill.evaluation.intervention_figures import budget_tables, correlation_table
 from llm_distill.methods.answers import AnswerKind, answers_equal
 from llm_distill.methods.intervention import (
     BUDGETS,
