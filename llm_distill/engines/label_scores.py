@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from llm_distill.engines.base import ScoreRequest
 from llm_distill.engines.requests import Job
+from llm_distill.engines.text_scores import text_scores
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Context
@@ -27,32 +27,7 @@ def label_logps(
 
     budget: of as many answers as there are rows times labels.
     """
-    waiting: list[Job[Row]] = []
     opening = "" if context.model(model).prompt_format == "chat" else "\n"
-
-    def requests() -> Iterator[ScoreRequest]:
-        for job in jobs:
-            waiting.append(job)
-            if job.request is not None:
-                for index, name in enumerate(names):
-                    text = opening + as_answer(name)
-                    yield ScoreRequest(f"{job.id}-{index}", job.request.prompt, text)
-
-    def unasked() -> Iterator[tuple[Row, None, str | None]]:
-        """Those at the head of the line of which nothing could be asked."""
-        while waiting and waiting[0].request is None:
-            job = waiting.pop(0)
-            budget.count(job.id, job.error, False)
-            yield job.about, None, job.error
-
-    logps: list[float] = []
-    failed: str | None = None
-    for _, score in context.score(model, requests(), total=budget.total):
-        yield from unasked()
-        budget.count(score.id, score.error, False)
-        failed = failed or score.error
-        logps.append(sum(score.logprobs))
-        if len(logps) == len(names):
-            yield waiting.pop(0).about, logps if failed is None else None, failed
-            logps, failed = [], None
-    yield from unasked()
+    texts = [opening + as_answer(name) for name in names]
+    for row, scores, error in text_scores(context, model, jobs, lambda row: texts, budget):
+        yield row, None if scores is None else [score.logp for score in scores], error

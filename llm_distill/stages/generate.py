@@ -10,6 +10,9 @@ out: {"id": "q1-0", "parent_id": "q1", "candidate_index": 0, "prompt": null, "co
       "messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}],
       "tool_calls": null, "reasoning": null, "finish_reason": "stop", "error": null}
 
+with system_column also: {"messages": [{"role": "system", "content": "Think step by step."},
+      {"role": "user", "content": "…"}, {"role": "assistant", "content": "… <ans>4</ans>"}]}
+
 with keep_tokens also: {"completion_ids": [41, 7, 2], "rollout_logps": [-0.4, -0.1, -0.02],
       "written_by": "tiny-student 9c1e04b7aa31", "written_with": "5d20c1f3be77"}
 """
@@ -87,6 +90,10 @@ class Generate(AskingStage):
     as `seed_question`, `seed_reference_answer` and so on.
     Completions are stored, so changing either does not ask the model again.
 
+    With `system_column` each row has its own system message, such as `assign` gives; an empty text
+    is none. Its chat goes into `messages`, without examples that were turns, so that a student can
+    be trained with the system message; where there was none, `messages` has no such turn.
+
     With `keep_tokens` a row also has what was sampled, for losses on sampled tokens (`opd` of
     `train_distill`): `completion_ids`, with the end token if the model wrote one, `rollout_logps`,
     the log-probability of each under the model itself (at temperature 1, before top_p and top_k),
@@ -105,6 +112,9 @@ class Generate(AskingStage):
     )
     system_template: str | None = later_setting(
         None, "a template of a system message, which comes first in the chat"
+    )
+    system_column: str | None = later_setting(
+        None, "instead: a column with each row's own; an empty text is none. Gives `messages`"
     )
     messages_column: str | None = later_setting(
         None, "instead of a template: a conversation; a last turn of the assistant is replaced"
@@ -160,7 +170,7 @@ class Generate(AskingStage):
     @field_validator("completion_column")
     @classmethod
     def _not_taken(cls, value: str) -> str:
-        if value in (*ADDED, "strategy"):
+        if value in (*ADDED, "strategy", "messages"):
             raise ValueError(f"'{value}' holds something else; choose another column")
         return value
 
@@ -168,8 +178,13 @@ class Generate(AskingStage):
     def _one_form(self) -> Self:
         if (self.template is None) == (self.messages_column is None):
             raise ValueError("give one of template and messages_column")
-        if self.messages_column is not None and (self.examples or self.system_template):
-            raise ValueError("examples and system_template go with a template, not with messages")
+        system = self.system_template or self.system_column
+        if self.messages_column is not None and (self.examples or system):
+            raise ValueError(
+                "examples, system_template and system_column go with a template, not with messages"
+            )
+        if self.system_template is not None and self.system_column is not None:
+            raise ValueError("give one of system_template and system_column")
         return self
 
     @model_validator(mode="after")
@@ -209,7 +224,7 @@ class Generate(AskingStage):
         judged = self._judged_columns() - {*self._added(), *self._parsed()}
         if self._gives_question():  # what is renamed is needed by its name before
             judged = {name.removeprefix(SEED) for name in judged}
-        own = filter(None, [self.messages_column, self.n_column])
+        own = filter(None, [self.messages_column, self.system_column, self.n_column])
         needed = {self.rows: {"id", *judged, *own}}
         if self.parse is not None:
             needed[self.rows] |= self.parse.dropped_columns(self._added())
@@ -274,7 +289,7 @@ class Generate(AskingStage):
             judged = self.verify.judged(rows, context.drop, context.warn, context.metrics)
             rows = with_step_figures(judged, context.metrics)
         answered = features((*self._added(), *self._parsed()), like=renamed(given, names))
-        if self.messages_column is not None:
+        if "messages" in self._added():
             answered["messages"] = message_type(KEYS)
             answered["prompt"] = features(["error"])["error"]
         for name in self._dropped():
@@ -306,7 +321,11 @@ class Generate(AskingStage):
 
     def _added(self) -> Sequence[str]:
         strategy = ("strategy",) if isinstance(self.template, dict) else ()
-        chat = ("messages", "tool_calls") if self.messages_column is not None else ()
+        chat: tuple[str, ...] = ()
+        if self.messages_column is not None:
+            chat = ("messages", "tool_calls")
+        elif self.system_column is not None:
+            chat = ("messages",)
         tokens = TOKENS if self.keep_tokens else ()
         return (*ADDED, *strategy, *chat, *tokens, self.completion_column)
 
@@ -320,7 +339,10 @@ class Generate(AskingStage):
             context.metrics.update(budget.figures())
             return
         for job, completion in self.ask(context, self.model, self._jobs(context), total, budget):
-            yield {**renamed(job.about, names), **self._answer(completion), **writer}
+            row = {**renamed(job.about, names), **self._answer(completion), **writer}
+            if self.system_column is not None:
+                row["messages"] = self._chat(row, job.about[self.system_column], completion)
+            yield row
         context.metrics.update(budget.figures())
 
     def _n_candidates(self, context: Context) -> int:
@@ -349,6 +371,17 @@ class Generate(AskingStage):
             "finish_reason": completion.finish_reason,
             "error": completion.error,
         }
+
+    def _chat(self, row: Row, system: str | None, completion: Completion) -> list[Message] | None:
+        """What was asked and answered as turns; None where nothing was answered."""
+        if completion.error is not None:
+            return None
+        said: list[Message] = [{"role": "system", "content": system}] if _is_there(system) else []
+        said.append({"role": "user", "content": row["prompt"]})
+        answer: Message = {"role": "assistant", "content": completion.text.strip()}
+        if completion.reasoning is not None:
+            answer["reasoning_content"] = completion.reasoning
+        return [*said, answer]
 
     def _continued(
         self, context: Context, names: Mapping[str, str], total: int, budget: ErrorBudget
@@ -458,7 +491,7 @@ class Generate(AskingStage):
     def _has_turns(self) -> bool:
         """Whether a template's prompt is not all of the chat."""
         shown = self.examples is not None and self.examples.answer_template is not None
-        return shown or self.system_template is not None
+        return shown or self.system_template is not None or self.system_column is not None
 
     def _chat_job(
         self, about: Row, template: Template, values: dict[str, Any], form: str, seed: int
@@ -466,8 +499,9 @@ class Generate(AskingStage):
         """A system message, examples as turns, and then what the template asks."""
         if form == "text":
             raise ConfigError(
-                f"system_template and examples.answer_template: model '{self.model}' has "
-                "prompt_format: text, which has no turns; leave it out for one with a chat template"
+                "system_template, system_column and examples.answer_template: model "
+                f"'{self.model}' has prompt_format: text, which has no turns; leave it out for one "
+                "with a chat template"
             )
         shown: Sequence[Row] = ()
         if self.examples is not None and self.examples.answer_template is not None:
@@ -476,8 +510,8 @@ class Generate(AskingStage):
         messages: list[Message] = []
         about["prompt"] = None
         try:
-            if self.system_template is not None:
-                system = render_prompt(load_template(self.system_template), values)
+            system = self._system(about, values)
+            if system is not None:
                 messages.append({"role": "system", "content": system})
             for example in shown:
                 messages += example_turns(template, answer, {**values, **example})
@@ -488,11 +522,31 @@ class Generate(AskingStage):
         structure = self.structured_output
         return make_chat_job(about["id"], about, messages, self.sampling, seed, structure)
 
+    def _system(self, row: Row, values: Mapping[str, Any]) -> str | None:
+        """The system message; None for no such turn.
+
+        Raises:
+            DataError: the template has nothing to render, or the column is null: only an empty text
+                says that there is to be none.
+        """
+        if self.system_template is not None:
+            return render_prompt(load_template(self.system_template), values)
+        if self.system_column is None:
+            return None
+        text = row[self.system_column]
+        if text is None:
+            raise DataError(f"{self.system_column} is null; an empty text is no system message")
+        return str(text) if _is_there(text) else None
+
     def _example_pools(self, context: Context) -> dict[str, list[Row]]:
         if self.examples is None:
             return {}
         rows = context.rows(self.examples.rows)
         return by_task(row for row in rows if usable(row, EXAMPLE_TEXTS))
+
+
+def _is_there(text: Any) -> bool:
+    return bool(str(text if text is not None else "").strip())
 
 
 def _whole(rows: Iterator[Row], context: Context) -> Iterator[Row]:

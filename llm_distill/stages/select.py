@@ -1,4 +1,4 @@
-"""Keep n rows: the first, random ones, or those with the highest score.
+"""Keep n rows: the first, random ones, or those with the highest or lowest score.
 
 in:  {"id": "a", "score": 0.2}, {"id": "b", "score": 0.9}
 out: {"id": "b", "score": 0.9}
@@ -22,10 +22,10 @@ from llm_distill.stage import Context, Rows, RowsOutput, Stage, later_setting
 class Select(Stage):
     """Keeps n rows in total, or n for each value of a column, in their order.
 
-    Rows with a null in one of `drop_where_null` are dropped first; with `highest`, so are those
-    without a score (null, NaN), and with `at_least` those with a lower one. Of equal scores, which
-    may be of any unit and sign, a random row wins. Too few rows are a warning, or an error if
-    `strict`.
+    Rows with a null in one of `drop_where_null` are dropped first; with `highest` and `lowest`, so
+    are those without a score (null, NaN), and with `at_least` those with a lower one. Of equal
+    scores, which may be of any unit and sign, a random row wins. Too few rows are a warning, or an
+    error if `strict`.
     """
 
     rows_may_be_empty = True
@@ -34,8 +34,10 @@ class Select(Stage):
     rows: Rows = Field(description="the stage whose rows are read")
     n: int = Field(ge=1, description="how many rows to keep")
     per: str | None = Field(None, description="a column; n rows for each of its values")
-    order: Literal["first", "random", "highest"] = Field("first", description="which rows to keep")
-    by: str = Field("score", description="with `highest`: the column to rank by")
+    order: Literal["first", "random", "highest", "lowest"] = Field(
+        "first", description="which rows to keep"
+    )
+    by: str = Field("score", description="with `highest` and `lowest`: the column to rank by")
     at_least: float | None = later_setting(
         None, "rows whose `by` is lower, or null, are dropped first, whatever the order"
     )
@@ -67,7 +69,7 @@ class Select(Stage):
 
     @property
     def _reads_scores(self) -> bool:
-        return self.order == "highest" or self.at_least is not None
+        return self.order in ("highest", "lowest") or self.at_least is not None
 
     def is_seeded(self) -> bool:
         return self.order != "first"
@@ -119,7 +121,8 @@ class Select(Stage):
         if self.order == "random":
             return [(0.0, number) for number in drawn]
         # Of equals not the first: candidates are often ordered by strategy.
-        scores = [-(score or 0.0) for score in self._scores(rows)]  # a null is not chosen anyway
+        sign = -1.0 if self.order == "highest" else 1.0
+        scores = [sign * (score or 0.0) for score in self._scores(rows)]  # null is never chosen
         return list(zip(scores, drawn, strict=True))
 
     def _check_share(self, found: int, wanted: int) -> None:

@@ -443,6 +443,11 @@ def test_a_system_message_and_examples_as_turns(
         ({}, "give one of template and messages_column"),
         ({"template": "a.jinja", "messages_column": "m"}, "give one of template"),
         ({"messages_column": "m", "system_template": "a.jinja"}, "go with a template"),
+        ({"messages_column": "m", "system_column": "s"}, "go with a template"),
+        (
+            {"template": "a.jinja", "system_template": "b.jinja", "system_column": "s"},
+            "give one of system_template and system_column",
+        ),
     ],
 )
 def test_a_template_or_a_conversation(settings: dict[str, Any], message: str) -> None:

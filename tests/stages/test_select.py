@@ -41,6 +41,19 @@ def test_highest_by_score(run_stage: Run) -> None:
     assert kept(run_stage(stage(n=6, order="highest"), {"rows": rows()})) == [0, 2, 3, 4, 6, 7]
 
 
+def test_lowest_by_score(run_stage: Run) -> None:
+    assert kept(run_stage(stage(n=2, order="lowest"), {"rows": rows()})) == [0, 6]
+    run = run_stage(stage(n=2, order="lowest", at_least=0.0), {"rows": rows()})
+    assert kept(run) == [0, 3]
+    assert stage(n=2, order="lowest").is_seeded()  # of equals a random one
+    each = [kept(run_stage(stage(n=4, order="lowest"), {"rows": rows()}, seed=s)) for s in (1, 2)]
+    assert each == [[0, 3, 6, 7]] * 2
+    drawn = {
+        kept(run_stage(stage(n=5, order="lowest"), {"rows": rows()}, seed=s))[1] for s in range(9)
+    }
+    assert drawn == {2, 3}  # r2 and r4 have one score
+
+
 def test_only_rows_with_a_score_that_is_high_enough(run_stage: Run) -> None:
     run = run_stage(stage(n=9, at_least=0.5), {"rows": rows()})
     assert kept(run) == [2, 3, 4, 7]
