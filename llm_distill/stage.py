@@ -371,7 +371,8 @@ def references(
 ) -> list[tuple[str, str, Literal["rows", "model"]]]:
     """Every reference of a stage: (place such as `models[1]`, name, kind), in field order.
 
-    Of references by name the place is such as `teachers.math`.
+    Of references by name the place is such as `teachers.math`, and of settings by name such as
+    `judges.strict.model`.
 
     Args:
         settings: the stage, or settings inside it.
@@ -383,6 +384,9 @@ def references(
         kind = _reference_kind((info.annotation, *info.metadata))
         if isinstance(value, BaseModel):
             found.extend(references(value, f"{place}."))
+        elif isinstance(value, Mapping) and any(isinstance(v, BaseModel) for v in value.values()):
+            for key, inner in value.items():
+                found.extend(references(inner, f"{place}.{key}."))
         elif kind is not None and isinstance(value, str):
             found.append((place, value, kind))
         elif kind is not None and isinstance(value, Mapping):
