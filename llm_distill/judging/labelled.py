@@ -13,7 +13,7 @@ from llm_distill.evaluation.result_rows import AgreementRow
 from llm_distill.judging.answers import Answer, comparisons, grades
 from llm_distill.judging.judge import Judge
 from llm_distill.judging.scale import Scale
-from llm_distill.judging.settings import PAIR, JudgeSettings
+from llm_distill.judging.settings import PAIR, JudgeSettings, LabelledSettings
 from llm_distill.methods.agreement import Label
 from llm_distill.methods.answers import extract_answer
 from llm_distill.methods.examples import question_key

@@ -19,7 +19,7 @@ def with_references(stage: Stage, renamed: Mapping[str, str]) -> Stage:
 
 
 def with_reference(stage: Stage, place: str, name: str) -> Stage:
-    """The stage with another name at a place such as `models[1]`, `teachers.math`, `judges.one.model`."""
+    """The stage with another name at a place such as `models[1]` or `judges.strict.model`."""
     changed: Stage = _with(stage, parts(place), name)
     return changed
 
