@@ -42,6 +42,46 @@ def label_figures(
     yield _figure("alpha", tuple(labels), alpha, agreement.labelled(table))
 
 
+def agreement_table(
+    title: str, labels: Mapping[str, Sequence[Label | None]], graded: bool = False
+) -> FigureTable:
+    """Agreement of each two annotators and of all, with intervals; what is undefined is left out.
+
+    Args:
+        title: What they agree on.
+        labels: As in `label_figures`.
+        graded: Labels are grades: kappa is weighted, and alpha is ordinal as well.
+    """
+    rows: list[tuple[str, tuple[str, ...], Estimate | None, int]] = []
+    for pair in combinations(labels, 2):
+        table = agreement.tabulate(*(labels[name] for name in pair))
+        both = agreement.labelled(table)
+        kappa = agreement.weighted_kappa if graded else agreement.cohen_kappa
+        share = agreement.estimate(agreement.percentage_agreement, table)
+        rows.append(("agreement", pair, share, both))
+        found = agreement.estimate(kappa, table)
+        rows.append(("weighted kappa" if graded else "kappa", pair, found, both))
+    table = agreement.tabulate(*labels.values())
+    levels: tuple[Level, ...] = ("nominal", "ordinal") if graded else ("nominal",)
+    for level in levels if len(labels) > 1 else ():
+        alpha = agreement.estimate(partial(agreement.krippendorff_alpha, level=level), table)
+        name = "alpha, ordinal" if level == "ordinal" else "alpha"
+        rows.append((name, tuple(labels), alpha, agreement.labelled(table)))
+    figures = (
+        Figure(
+            {"figure": what, "of": ", ".join(of)},
+            found.value,
+            found.low,
+            found.high,
+            n,
+            "share" if what == "agreement" else "number",
+        )
+        for what, of, found, n in rows
+        if found is not None
+    )
+    return FigureTable(title, tuple(figures))
+
+
 def people_figures(
     labels: Mapping[str, Sequence[Label | None]], people: Sequence[str], level: Level
 ) -> tuple[AgreementRow, FigureTable | None]:
