@@ -47,8 +47,14 @@ def json_schema(codebook: Codebook) -> dict[str, Any]:
 
 
 def empty_form(codebook: Codebook) -> str:
-    """How an answer looks, for a prompt: `{"mistake": "…", "faults": ["…"]}`."""
-    shape = {each.name: ["…"] if each.several else "…" for each in codebook}
+    """How an answer looks, for a prompt: `{"mistake": "guess|misread", "faults": ["rude", "…"]}`.
+
+    Small models copy a form of dots, and leave out the JSON where there is none.
+    """
+    shape = {
+        each.name: [*each.names[:1], "…"] if each.several else "|".join(each.names)
+        for each in codebook
+    }
     return json.dumps(shape, ensure_ascii=False)
 
 

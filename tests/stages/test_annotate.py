@@ -85,7 +85,7 @@ def test_one_annotator_gives_columns(run_stage: Run) -> None:
     assert "annotations" not in run.rows[0]
     assert "Tutor: What is 7 × 8?\n\nPupil: 54! (guess)" in "".join(seen)
     assert "- misread: Overlooks what the question says\n" in seen[0]
-    assert '{"mistake": "…", "remedy": "…"}' in seen[0]
+    assert '{"mistake": "guess|misread|careless", "remedy": "ask|tell"}' in seen[0]
     shares = figures(run, "mistake, share of rows by label")
     assert shares["guess",]["value"] == pytest.approx(1 / 3)
     assert set(made.output_columns({"rows": frozenset({"id", "messages"})}) or ()) == {*run.rows[0]}
