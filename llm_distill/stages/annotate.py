@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 ALONE = "annotator"
 """What a single one is called in messages and for its seed."""
+FEWEST_ALIKE = 8
+"""Rows with one and the same label before that is said."""
 
 
 class Annotator(BaseModel):
@@ -369,6 +371,8 @@ class Annotate(AskingStage):
                     f"{counts.total()} of {n_asked} answers of '{name}' have no label of "
                     f"'{column}': {_most(counts)}"
                 )
+        for note in self._constant(said):
+            context.warn(note)
         unread: Counter[str] = Counter()
         for (_, column), counts in told.unread.items():
             unread[column] += counts.total()
@@ -380,6 +384,17 @@ class Annotate(AskingStage):
         context.metrics.update(
             unreadable=dict(unread), ties=ties, **budget.figures(), **shown(*tables)
         )
+
+    def _constant(self, said: Mapping[str, Sequence[Reply[Form]]]) -> Iterator[str]:
+        """A small model may take what stands first in the list, whatever the row says."""
+        for name, replies in said.items():
+            for each in self.fields:
+                given = [str(label) for reply in replies if (label := _of(reply, each.name))]
+                if len(given) >= FEWEST_ALIKE and len({*given}) == 1:
+                    yield (
+                        f"'{name}' says {given[0]} of '{each.name}' in all {len(given)} rows: look "
+                        "whether it reads them"
+                    )
 
     def _shares(self, decided: Mapping[str, Sequence[Said | None]]) -> Iterator[FigureTable]:
         for each in self.fields:

@@ -98,7 +98,7 @@ def test_the_schema_allows_what_is_read_and_the_form_shows_it() -> None:
     assert schema["properties"]["mistake"] == {"type": "string", "enum": MISTAKE.names}
     assert schema["properties"]["faults"]["items"]["enum"] == ["rude", "too long"]
     assert schema["required"] == ["mistake", "faults"]
-    assert empty_form(BOOK) == '{"mistake": "guess|guess again|none", "faults": ["rude", "…"]}'
+    assert empty_form(BOOK) == '{"mistake": "guess|guess again|none", "faults": ["…"]}'
     assert read_form(empty_form(BOOK), BOOK) is None
 
 

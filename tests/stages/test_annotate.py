@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from llm_distill.engines.base import Request
-from llm_distill.errors import DataError
+from llm_distill.errors import ConfigError, DataError
+from llm_distill.pipeline.load import load_pipeline
 from llm_distill.rows.columns import Row
 from llm_distill.stage import models_of
+from llm_distill.stages.agreement import Agreement
 from llm_distill.stages.annotate import Annotate
+from llm_distill.stages.judge import Judge
 
 Run = Callable[..., Any]
 Answer = Callable[[Request], str]
@@ -115,6 +120,9 @@ def test_agreement_finds_the_planted_error_rates(run_stage: Run) -> None:
     assert set(run.rows[0]["annotations"]) == {*annotators}
     assert run.rows[0]["annotations"]["exact"] == {"mistake": "guess", "remedy": "ask"}
     assert not figures(run, "agreement on remedy").get(("kappa", "exact, good"))  # undefined
+    constant = "'exact' says ask of 'remedy' in all 600 rows: look whether it reads them"
+    assert constant in run.warnings
+    assert not any("of 'mistake' in all" in warning for warning in run.warnings)
 
 
 def test_ties_are_null_and_counted(run_stage: Run) -> None:
@@ -252,3 +260,21 @@ def test_what_is_asked_is_bounded() -> None:
     assert made.most_asked({"rows": 10}) == {"big": (20, 256)}
     assert made.most_asked({"rows": None}) is None
     assert models_of(made) == ["big", "big"]
+
+
+def test_the_examples_of_the_page_are_valid(tmp_path: Path) -> None:
+    pages = Path(__file__).parents[2] / "docs"
+    whole, gate = re.findall(r"```yaml\n(.*?)```", (pages / "annotating.md").read_text(), re.DOTALL)
+    (tmp_path / "talks.jsonl").write_text(json.dumps(talks(1)[0]))
+    file = tmp_path / "decisions.yaml"
+    file.write_text(whole.replace("talks.jsonl", str(tmp_path / "talks.jsonl")))
+    stages = load_pipeline(str(file)).stages
+    assert stages["decisions"].fields[2].several  # type: ignore[attr-defined]
+    file.write_text(file.read_text().replace("{model: other}", "{model: othr}"))
+    with pytest.raises(ConfigError, match=r"(?s)annotators.second.model.*did you mean 'other'"):
+        load_pipeline(str(file))
+    assert Agreement(**yaml.safe_load(gate)["reliable"]).by == "category"
+    found = re.findall(r"```yaml\n(feedback:.*?)```", (pages / "judging.md").read_text(), re.DOTALL)
+    (tmp_path / "mine.jinja").write_text("{{ criterion.name }} {{ answer }}")
+    both = yaml.safe_load(found[0].replace("mine.jinja", str(tmp_path / "mine.jinja")))
+    assert [Judge(**raw).mode for raw in both.values()] == ["grade", "pairwise"]

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from llm_distill.engines.base import Request
 from llm_distill.errors import DataError
+from llm_distill.preview.references import with_references
 from llm_distill.rows.columns import Row
-from llm_distill.stage import models_of
+from llm_distill.stage import models_of, references
 from llm_distill.stages.judge import Judge
 
 Run = Callable[..., Any]
@@ -425,3 +426,15 @@ def test_what_is_asked_is_bounded_and_models_are_found(tmp_path: Path) -> None:
     assert set(made.template_variables({"rows": None})) == {"judge/pair.jinja", str(own)}
     alone = pairwise(template=str(own))
     assert alone.required_columns() == {"rows": {"id", "answer_a", "answer_b"}}
+
+
+def test_models_of_judges_have_a_place_and_another_name_can_be_set() -> None:
+    made = stage(judges={"one": {"model": "big"}, "two": {"model": "small"}})
+    assert references(made) == [
+        ("rows", "rows", "rows"),
+        ("judges.one.model", "big", "model"),
+        ("judges.two.model", "small", "model"),
+    ]
+    other = with_references(made, {"small": "smaller", "rows": "fewer"})
+    assert (models_of(other), other.rows) == (["big", "smaller"], "fewer")  # type: ignore[attr-defined]
+    assert models_of(made) == ["big", "small"]
