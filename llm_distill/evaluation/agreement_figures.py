@@ -11,6 +11,7 @@ from llm_distill.evaluation.result_rows import AgreementRow, Figure, FigureName
 from llm_distill.evaluation.results import FigureTable
 from llm_distill.methods import agreement
 from llm_distill.methods.agreement import Label, Level
+from llm_distill.methods.category_gate import CategoryKappas
 from llm_distill.methods.statistics import Estimate, bootstrap
 
 Name = FigureName | Literal["weighted_kappa"]
@@ -39,6 +40,46 @@ def label_figures(
     table = agreement.tabulate(*labels.values())
     alpha = agreement.estimate(partial(agreement.krippendorff_alpha, level=level), table)
     yield _figure("alpha", tuple(labels), alpha, agreement.labelled(table))
+
+
+def agreement_table(
+    title: str, labels: Mapping[str, Sequence[Label | None]], graded: bool = False
+) -> FigureTable:
+    """Agreement of each two annotators and of all, with intervals; what is undefined is left out.
+
+    Args:
+        title: What they agree on.
+        labels: As in `label_figures`.
+        graded: Labels are grades: kappa is weighted, and alpha is ordinal as well.
+    """
+    rows: list[tuple[str, tuple[str, ...], Estimate | None, int]] = []
+    for pair in combinations(labels, 2):
+        table = agreement.tabulate(*(labels[name] for name in pair))
+        both = agreement.labelled(table)
+        kappa = agreement.weighted_kappa if graded else agreement.cohen_kappa
+        share = agreement.estimate(agreement.percentage_agreement, table)
+        rows.append(("agreement", pair, share, both))
+        found = agreement.estimate(kappa, table)
+        rows.append(("weighted kappa" if graded else "kappa", pair, found, both))
+    table = agreement.tabulate(*labels.values())
+    levels: tuple[Level, ...] = ("nominal", "ordinal") if graded else ("nominal",)
+    for level in levels if len(labels) > 1 else ():
+        alpha = agreement.estimate(partial(agreement.krippendorff_alpha, level=level), table)
+        name = "alpha, ordinal" if level == "ordinal" else "alpha"
+        rows.append((name, tuple(labels), alpha, agreement.labelled(table)))
+    figures = (
+        Figure(
+            {"figure": what, "of": ", ".join(of)},
+            found.value,
+            found.low,
+            found.high,
+            n,
+            "share" if what == "agreement" else "number",
+        )
+        for what, of, found, n in rows
+        if found is not None
+    )
+    return FigureTable(title, tuple(figures))
 
 
 def people_figures(
@@ -104,6 +145,54 @@ def judge_figures(
             both,
         ),
     ]
+
+
+def category_table(
+    found: Mapping[str, CategoryKappas], above_people: float, above_model: float
+) -> FigureTable:
+    """Each category's kappas with their intervals, a line a category, and whether it passes."""
+    figures = []
+    for name, kappas in found.items():
+        label = {"category": name}
+        pairs = (("people with each other", kappas.people), ("model with people", kappas.model))
+        for of, kappa in pairs:
+            if kappa is not None:
+                ends = kappa.low, kappa.high
+                figures.append(Figure({**label, "of": of}, kappa.value, *ends, kappas.n))
+        figures.append(Figure({**label, "of": "items"}, kappas.n))
+        figures.append(Figure({**label, "of": "of them positive"}, kappas.n_positive))
+        passes = kappas.passes(above_people, above_model)
+        figures.append(Figure({**label, "of": "passes"}, float(passes)))
+    title = f"kappa by category; its lower ends have to be above {above_people:g}, {above_model:g}"
+    return FigureTable(title, tuple(figures), across="of")
+
+
+def category_notes(name: str, kappas: CategoryKappas) -> Iterator[str]:
+    """What to know before a category's kappas are believed."""
+    if kappas.people is None or kappas.model is None:
+        yield f"category '{name}': a kappa is undefined, since two gave every item the same label"
+    elif kappas.is_wide:
+        yield (
+            f"category '{name}': {kappas.n_positive} of {kappas.n} items are positive, so its "
+            f"kappas are known roughly: {category_line(name, kappas)}"
+        )
+    if kappas.undefined > 0:
+        yield (
+            f"category '{name}': a kappa is undefined in {kappas.undefined:.1%} of the bootstrap's "
+            "draws, in which all labels are the same; they count as kappas of 0"
+        )
+
+
+def category_line(name: str, kappas: CategoryKappas) -> str:
+    """`setup: people 0.950 (0.742 to 0.982), model 0.850 (0.660 to 0.931), n 289, 11 positive`."""
+
+    def of(kappa: Estimate | None) -> str:
+        if kappa is None:
+            return "undefined"
+        return f"{kappa.value:.3f} ({kappa.low:.3f} to {kappa.high:.3f})"
+
+    counts = f"n {kappas.n:,}, {kappas.n_positive:,} positive"
+    return f"{name}: people {of(kappas.people)}, model {of(kappas.model)}, {counts}"
 
 
 def below(figures: Sequence[AgreementRow], minimum: Mapping[Any, float]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import Literal
 
@@ -17,6 +17,9 @@ from llm_distill.methods.statistics import Estimate, bootstrap, rank_correlation
 Outcome = Literal["won", "tied", "lost"]
 WORTH: dict[Outcome, float] = {"won": 1.0, "tied": 0.5, "lost": 0.0}
 POSITION: dict[Winner, float] = {"a": 1.0, "b": -1.0, "tie": 0.0}
+
+GRADING = "correlation of grade and length"
+WINNING = "correlation of winning and being longer"
 
 FIGURES = {"agreement": "agreement", "kappa": "kappa", "weighted_kappa": "weighted kappa"}
 
@@ -46,7 +49,7 @@ class GradeResults:
 
     def biases(self) -> Iterator[Figure]:
         """How the grade goes with the length."""
-        yield from _correlation("correlation of grade and length", self._lengths)
+        yield from length_correlation(GRADING, self._lengths.values())
 
 
 class PairResults:
@@ -57,7 +60,7 @@ class PairResults:
         self._worth = ItemValues()
         self._outcomes: dict[Sitting, list[Outcome]] = defaultdict(list)
         self._inconsistent: dict[Sitting, int] = defaultdict(int)
-        self._places: dict[str, list[float]] = defaultdict(list)
+        self._said: dict[str, list[Winner]] = defaultdict(list)
         self._lengths: dict[str, list[tuple[float, float]]] = defaultdict(list)
 
     def add(
@@ -80,7 +83,7 @@ class PairResults:
             longer_by: Characters that the model's answer has more than the baseline's.
         """
         self._worth.add(*sitting, item, None if outcome is None else WORTH[outcome])
-        self._places[item].extend(POSITION[winner] for winner in said)
+        self._said[item].extend(said)
         if outcome is not None:
             self._outcomes[sitting].append(outcome)
             self._inconsistent[sitting] += is_inconsistent
@@ -112,12 +115,8 @@ class PairResults:
 
     def biases(self) -> Iterator[Figure]:
         """How often the judge prefers what stands first, and how winning goes with the length."""
-        means = [fmean(signs) for signs in self._places.values() if signs]
-        if means:
-            found = bootstrap(means)
-            labels = {"figure": "position bias: first chosen − second chosen"}
-            yield Figure(labels, found.value, found.low, found.high, len(means), "points")
-        yield from _correlation("correlation of winning and being longer", self._lengths)
+        yield from position_bias(self._said.values())
+        yield from length_correlation(WINNING, self._lengths.values())
 
 
 def judge_table(
@@ -148,10 +147,26 @@ def judge_table(
     return FigureTable("the judge", (*figures, *biases, *counted))
 
 
-def _correlation(what: str, lengths: dict[str, list[tuple[float, float]]]) -> Iterator[Figure]:
-    found = rank_correlation(list(lengths.values()))
+def position_bias(said: Iterable[Sequence[Winner]]) -> Iterator[Figure]:
+    """How much more often a judge chooses what stands first, over all its replies.
+
+    said: of each item its replies, `a` for the answer that stood first.
+    """
+    means = [fmean(POSITION[winner] for winner in of_item) for of_item in said if of_item]
+    if means:
+        found = bootstrap(means)
+        labels = {"figure": "position bias: first chosen − second chosen"}
+        yield Figure(labels, found.value, found.low, found.high, len(means), "points")
+
+
+def length_correlation(
+    what: str, of_items: Iterable[Sequence[tuple[float, float]]]
+) -> Iterator[Figure]:
+    """How a verdict goes with the length. of_items: of each item pairs of both."""
+    groups = list(of_items)
+    found = rank_correlation(groups)
     if found is not None:
-        yield Figure({"figure": what}, found.value, found.low, found.high, len(lengths))
+        yield Figure({"figure": what}, found.value, found.low, found.high, len(groups))
 
 
 def _present(*tables: FigureTable) -> tuple[FigureTable, ...]:

@@ -35,10 +35,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Graded:
-    """grade: None where none can be read. reply: None where the judge was not asked, or failed."""
+    """grade: None where none can be read. reply: None where the judge was not asked, or failed.
+
+    error: why it failed.
+    """
 
     grade: float | None
     reply: str | None
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,16 @@ class Compared:
     Attributes:
         said: The readable replies; each with `a` for the answer that stood first.
         replies: The texts; none where the judge was not asked.
+        swapped: What it said of the pair the other way round, `a` for the first of the pair; None
+            where it was not asked, or that cannot be read.
+        error: Why a request failed.
     """
 
     winner: Winner | None
     said: tuple[Winner, ...] = ()
     replies: tuple[str, ...] = ()
+    swapped: Winner | None = None
+    error: str | None = None
 
     @property
     def is_inconsistent(self) -> bool:
@@ -81,7 +90,7 @@ def grades(judge: Judge, scale: Scale, answers: Sequence[Answer]) -> Iterator[Gr
             yield Graded(float(scale.lowest), None)
         else:
             reply = next(replies)
-            yield Graded(reply.verdict, reply.text)
+            yield Graded(reply.verdict, reply.text, reply.error)
     _end(replies)
 
 
@@ -117,7 +126,8 @@ def _compared(first: Reply[Winner], swapped: Reply[Winner]) -> Compared:
     said = tuple(verdict for verdict in both if verdict is not None)
     texts = tuple(reply.text for reply in (first, swapped) if reply.text is not None)
     winner = of_two(*said) if len(said) == 2 else None
-    return Compared(winner, said, texts)
+    turned = None if swapped.verdict is None else swap(swapped.verdict)
+    return Compared(winner, said, texts, turned, first.error or swapped.error)
 
 
 def _read(completion: Completion) -> Winner | None:

@@ -13,6 +13,7 @@ from llm_distill.evaluation.results import FigureTable
 from llm_distill.judging.answers import Answer, Compared, comparisons, grades
 from llm_distill.judging.judge import Ask, Judge
 from llm_distill.judging.labelled import Labelled, agreement, read_sample
+from llm_distill.judging.panel_figures import unreadable
 from llm_distill.judging.settings import JudgeSettings
 from llm_distill.methods.answers import extract_answer
 from llm_distill.methods.grades import Winner
@@ -66,10 +67,7 @@ class ExamJudge:
         assert self._results is not None
         judge = self.judge
         if judge.unreadable:
-            warn(
-                f"{judge.unreadable} of {judge.asked} replies of the judge '{judge.name}' have no "
-                f"{judge.wanted}; what they are about is left out of its figures"
-            )
+            warn(unreadable(judge))
         counts = {
             "replies": judge.asked,
             "unreadable replies": judge.unreadable,

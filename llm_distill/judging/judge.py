@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from llm_distill.engines.base import Completion, SamplingSettings
+from llm_distill.engines.base import Completion, SamplingSettings, StructuredOutput
 from llm_distill.engines.requests import Job, make_job
 from llm_distill.errors import DataError, quoted
 from llm_distill.methods.seeds import derive_seed
@@ -38,22 +38,29 @@ class Shown:
 
 @dataclass(frozen=True)
 class Reply(Generic[Verdict]):
-    """A judge's reply. verdict: None where none can be read; text: None where it gave none."""
+    """A judge's reply.
+
+    verdict: None where none can be read. text: None where it gave none, and why is in `error`.
+    """
 
     verdict: Verdict | None
     text: str | None
+    error: str | None = None
 
 
 @dataclass
 class Judge:
-    """A model that is asked for verdicts.
+    """A model that is asked for verdicts: of an exam's judge, a stage's, or an annotator.
 
     Attributes:
-        name: The model's, in the pipeline.
+        name: The model's in the pipeline, or the judge's own.
         wanted: What a reply has to have, in words.
         seed: The pipeline's.
         ask: Gives the completions of jobs in their order, told how many they are.
         variables: Constants for the template.
+        structure: The form that its replies are held to; None where it is asked in words.
+        role: What it is, in messages.
+        sampling_at: Where its `sampling` is set, in messages.
         asked, unreadable, failed: How many replies there were, and of them without a verdict;
             and requests without a reply.
     """
@@ -66,6 +73,9 @@ class Judge:
     seed: int
     ask: Ask
     variables: Mapping[str, Any]
+    structure: StructuredOutput | None = None
+    role: str = "judge"
+    sampling_at: str = "judge.sampling"
     asked: int = 0
     unreadable: int = 0
     failed: int = 0
@@ -82,7 +92,7 @@ class Judge:
         for _, completion in self.ask(map(self._job, shown), len(shown)):
             if completion.error is not None:
                 self.failed += 1
-                yield Reply(None, None)
+                yield Reply(None, None, completion.error)
                 continue
             verdict = read(completion)
             self._count(completion, verdict is not None)
@@ -93,9 +103,8 @@ class Judge:
     def _job(self, shown: Shown) -> Job[None]:
         values = {**shown.item, **self.variables, **shown.answers}
         seed = derive_seed(self.seed, self.name, shown.id)
-        return make_job(
-            shown.id, None, self.template, values, self.prompt_format, self.sampling, seed
-        )[0]
+        asked = self.template, values, self.prompt_format, self.sampling, seed, self.structure
+        return make_job(shown.id, None, *asked)[0]
 
     def _count(self, completion: Completion, is_readable: bool) -> None:
         self.asked += 1
@@ -109,8 +118,8 @@ class Judge:
     def _ignores_the_form(self) -> DataError:
         listed = "\n".join(f"  {text}" for text in self._first)
         return DataError(
-            f"{self.unreadable} of {self.asked} replies of the judge '{self.name}' have no "
+            f"{self.unreadable} of {self.asked} replies of the {self.role} '{self.name}' have no "
             f"{self.wanted}, so its verdicts would mean nothing. The first of them are\n{listed}\n"
             f"Ask for the form in {self.template.name}, give replies that are cut more room with "
-            "judge.sampling: {temperature: 0, max_tokens: …}, or take another judge"
+            f"{self.sampling_at}: {{temperature: 0, max_tokens: …}}, or take another {self.role}"
         )

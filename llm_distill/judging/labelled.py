@@ -12,6 +12,7 @@ from llm_distill.evaluation.agreement_figures import below, judge_figures, line
 from llm_distill.evaluation.result_rows import AgreementRow
 from llm_distill.judging.answers import Answer, comparisons, grades
 from llm_distill.judging.judge import Judge
+from llm_distill.judging.scale import Scale
 from llm_distill.judging.settings import PAIR, JudgeSettings, LabelledSettings
 from llm_distill.methods.agreement import Label
 from llm_distill.methods.answers import extract_answer
@@ -100,7 +101,10 @@ def agreement(
     )
     kappa = figures[-1]
     if below([kappa], {kappa.figure: labelled.min_agreement}):
-        raise DataError(_too_little(sample, given, figures, judge, labelled))
+        ids = [each.answers[0].id for each in sample]
+        place = f"'{labelled.column}' of '{labelled.rows}'"
+        apart = zip(ids, people, given, strict=True)
+        raise too_little(judge, place, labelled.min_agreement, figures, apart)
     return figures
 
 
@@ -115,22 +119,31 @@ def _verdicts(
         yield from (each.grade for each in grades(judge, settings.graded_on, answers))
 
 
-def _too_little(
-    sample: Sequence[Labelled],
-    given: Sequence[Label | None],
-    figures: Sequence[AgreementRow],
+def too_little(
     judge: Judge,
-    labelled: LabelledSettings,
-) -> str:
+    people: str,
+    wanted: float,
+    figures: Sequence[AgreementRow],
+    labels: Iterable[tuple[str, Label | None, Label | None]],
+) -> DataError:
+    """What a judge that does not pass its gate is told.
+
+    Args:
+        judge: Did not pass.
+        people: Where people's labels are, such as `'grade' of 'people'`.
+        wanted: The lowest agreement.
+        figures: All that was measured.
+        labels: Of each row its id, people's label and the judge's.
+    """
     listed = "\n".join(f"  {line(figure)}" for figure in figures)
     apart = [
-        f"  {each.answers[0].id}: people {_spell(each.label)}, judge {_spell(verdict)}"
-        for each, verdict in zip(sample, given, strict=True)
-        if each.label != verdict
+        f"  {identity}: people {_spell(label)}, judge {_spell(verdict)}"
+        for identity, label, verdict in labels
+        if label != verdict
     ]
-    return (
-        f"the judge '{judge.name}' agrees too little with '{labelled.column}' of "
-        f"'{labelled.rows}', so nothing was judged (min_agreement: {labelled.min_agreement})\n"
+    return DataError(
+        f"the judge '{judge.name}' agrees too little with {people}, so nothing was judged "
+        f"(min_agreement: {wanted})\n"
         f"{listed}\nThey differ in\n" + "\n".join(apart[:MOST_SHOWN]) + f"\nThe judge's rubric is "
         f"{judge.template.name}; change it, or take another judge"
     )
@@ -176,14 +189,28 @@ def _text(row: Row, name: str) -> str:
 
 
 def _label(row: Row, settings: JudgeSettings) -> Label | None:
-    """What people said; None where they said nothing."""
     labelled = settings.labelled
     assert labelled is not None
-    value = row[labelled.column]
+    where = f"judge.labelled: row {row['id']} of '{labelled.rows}': '{labelled.column}' is"
+    scale = None if settings.is_pairwise else settings.graded_on
+    return given_label(row[labelled.column], where, scale, "judge.scale")
+
+
+def given_label(value: Any, where: str, scale: Scale | None, setting: str) -> Label | None:
+    """What people said, as a judge says it; None where they said nothing.
+
+    Args:
+        value: A grade on the scale; or of two answers a, b or tie.
+        where: What it is, for messages.
+        scale: None for pairs.
+        setting: Where the scale is set, for messages.
+
+    Raises:
+        DataError: it is neither.
+    """
     if value is None or value != value or not str(value).strip():
         return None
-    where = f"judge.labelled: row {row['id']} of '{labelled.rows}': '{labelled.column}' is"
-    if settings.is_pairwise:
+    if scale is None:
         winner = str(value).strip().casefold()
         if winner not in ("a", "b", "tie"):
             raise DataError(f"{where} {quoted(value)}; it must be a, b or tie")
@@ -192,10 +219,10 @@ def _label(row: Row, settings: JudgeSettings) -> Label | None:
         grade = float(value)
     except (TypeError, ValueError):
         grade = math.nan
-    if not settings.scale[0] <= grade <= settings.scale[1]:
+    if not scale.lowest <= grade <= scale.highest:
         raise DataError(
-            f"{where} {quoted(value)}; it must be a grade from {settings.graded_on}, or set "
-            "judge.scale to the scale that people used"
+            f"{where} {quoted(value)}; it must be a grade from {scale}, or set "
+            f"{setting} to the scale that people used"
         )
     return grade
 

@@ -17,6 +17,36 @@ TEMPLATES = {"grade": "judge/answer.jinja", "pairwise": "judge/pair.jinja"}
 PAIR = ("answer_a", "answer_b")
 
 
+def check_scale(scale: tuple[int, int]) -> None:
+    """Whether grades go up.
+
+    Raises:
+        ValueError: they do not.
+    """
+    lowest, highest = scale
+    if not 0 <= lowest < highest <= 100:
+        raise ValueError(
+            f"scale: [{lowest}, {highest}]: a scale goes from a lower to a higher grade, "
+            "within 0 to 100"
+        )
+
+
+def check_shows_answers(rubric: str, is_pairwise: bool) -> None:
+    """Whether a judge is shown what it judges.
+
+    Raises:
+        ValueError: the template `rubric` does not read the answer, or both.
+    """
+    with suppress(ConfigError):  # not there or not readable: the check of templates says so
+        read = load_template(rubric).variables
+        if is_pairwise and not read.issuperset(PAIR):
+            raise ValueError(
+                f"template {rubric} does not show both answers; it must read {' and '.join(PAIR)}"
+            )
+        if not is_pairwise and read.isdisjoint(("answer", "completion")):
+            raise ValueError(f"template {rubric} does not show the answer; it must read `answer`")
+
+
 class LabelledSettings(BaseModel):
     """Answers that people have judged, with which the judge has to agree."""
 
@@ -81,28 +111,10 @@ class JudgeSettings(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        lowest, highest = self.scale
-        if not 0 <= lowest < highest <= 100:
-            raise ValueError(
-                f"scale: [{lowest}, {highest}]: a scale goes from a lower to a higher grade, "
-                "within 0 to 100"
-            )
+        check_scale(self.scale)
         if self.is_pairwise and "scale" in self.model_fields_set:
             raise ValueError("scale goes with mode: grade; a pair has no grades")
         if self.baseline is not None and not self.is_pairwise:
             raise ValueError("baseline goes with mode: pairwise")
-        self._shows_the_answer()
+        check_shows_answers(self.rubric, self.is_pairwise)
         return self
-
-    def _shows_the_answer(self) -> None:
-        with suppress(ConfigError):  # not there or not readable: the check of templates says so
-            read = load_template(self.rubric).variables
-            if self.is_pairwise and not read.issuperset(PAIR):
-                raise ValueError(
-                    f"template {self.rubric} does not show both answers; it must read "
-                    f"{' and '.join(PAIR)}"
-                )
-            if not self.is_pairwise and read.isdisjoint(("answer", "completion")):
-                raise ValueError(
-                    f"template {self.rubric} does not show the answer; it must read `answer`"
-                )

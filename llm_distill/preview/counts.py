@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from llm_distill.stage import Stage
+from llm_distill.stages.agreement import Agreement
 from llm_distill.stages.generate import Generate
+from llm_distill.stages.judge import Judge
 from llm_distill.stages.mix import Mix
 from llm_distill.stages.split import Split
 
@@ -31,6 +33,10 @@ GATES: Mapping[str, Any] = {
 """Settings that stop a run where there is too little."""
 OF_A_MIXTURE: Mapping[str, Any] = dict.fromkeys(("weights", "weights_from", "counts"))
 """The same of `mix`: some parts are not there."""
+OF_A_JUDGE: Mapping[str, Any] = {"min_agreement": None}
+"""The same of `judge`; elsewhere such a setting is a count."""
+OF_CATEGORIES: Mapping[str, Any] = {"on_failure": "drop"}
+"""The same of `agreement`."""
 
 
 def cut(stage: Stage, n: int, asks_again: bool, said: list[str]) -> Stage:
@@ -46,7 +52,7 @@ def cut(stage: Stage, n: int, asks_again: bool, said: list[str]) -> Stage:
         if isinstance(now, int) and now > limit:
             changes[setting] = limit
             said.append(f"{setting}: {limit} in place of {now:,}")
-    gates = {**GATES, **(OF_A_MIXTURE if isinstance(stage, Mix) else {})}
+    gates = {**GATES, **_gates_of(stage)}
     for setting, value in gates.items():
         now = getattr(stage, setting, value)
         if now != value:
@@ -55,6 +61,14 @@ def cut(stage: Stage, n: int, asks_again: bool, said: list[str]) -> Stage:
                 shown = json.dumps(value), json.dumps(now, default=str)
                 said.append(f"{setting}: {shown[0]} in place of {shown[1]}: the sample is small")
     return stage.model_copy(update=changes) if changes else stage
+
+
+def _gates_of(stage: Stage) -> Mapping[str, Any]:
+    if isinstance(stage, Mix):
+        return OF_A_MIXTURE
+    if isinstance(stage, Judge):
+        return OF_A_JUDGE
+    return OF_CATEGORIES if isinstance(stage, Agreement) else {}
 
 
 def divided(stage: Split) -> Split:

@@ -19,7 +19,7 @@ def with_references(stage: Stage, renamed: Mapping[str, str]) -> Stage:
 
 
 def with_reference(stage: Stage, place: str, name: str) -> Stage:
-    """The stage with another name at a place such as `models[1]` or `teachers.math`."""
+    """The stage with another name at a place such as `models[1]` or `judges.strict.model`."""
     changed: Stage = _with(stage, parts(place), name)
     return changed
 
@@ -30,6 +30,7 @@ def _with(settings: Any, place: Place, name: str) -> Any:
         changed = [name if index == first else each for index, each in enumerate(settings)]
         return type(settings)(dict.fromkeys(changed))
     if isinstance(settings, dict):
-        return {**settings, first: name}
+        changed_one = _with(settings[first], tuple(rest), name) if rest else name
+        return {**settings, first: changed_one}
     inner = getattr(settings, first)
     return settings.model_copy(update={first: _with(inner, tuple(rest), name) if rest else name})

@@ -172,6 +172,9 @@ def _replace_devices(stage: Stage, own: dict[str, Any]) -> None:
         own["judge"].pop("labelled", None)  # a stand-in agrees with nobody
     if stage.stage == "agreement":
         own.pop("minimum", None)
+        own.pop("on_failure", None)
+    if stage.stage == "judge":
+        own.pop("min_agreement", None)
     if stage.stage == "gate":
         own.update(require="not_worse", tolerance=0.999)  # nor is one better than another
 

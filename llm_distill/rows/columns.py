@@ -57,6 +57,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "judge_grade": ("float64", "the grade that a judge gives; null where it cannot be read"),
     "judge_outcome": ("string", "won, tied or lost against the baseline's answer; null: neither"),
     "judge_replies": ("list[string]", "what the judge wrote"),
+    "verdict": ("string", "a, b or tie: which of two texts of the row judges find better"),
+    "verdict_swapped": ("string", "the same by the replies for which they had changed places"),
     "strategy": ("string", "the name of the template that asked for the row"),
     "candidate_index": ("int64", "which of the n candidates of its parent this is, from 0"),
     "score": ("float64", "the higher the better; the stage says what it measures"),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,14 +47,34 @@ def read_labels(text: str, place: str) -> list[LabelEntry]:
         raise DataError(
             f"{place}: a list of two labels or more is needed: names, or {{name: …, definition: …}}"
         )
+    return checked_labels(raw, place)
+
+
+def checked_labels(raw: Sequence[Any], place: str) -> list[LabelEntry]:
+    """Labels from what stands in YAML, that can be told apart.
+
+    Args:
+        raw: Names, or mappings with name, definition and examples.
+        place: Where they are, for messages.
+
+    Raises:
+        DataError: one is no label, or two have the same name or the same definition.
+    """
     labels = [_label(each, f"{place}, label {number}") for number, each in enumerate(raw, 1)]
     seen: dict[str, str] = {}
+    meant: dict[str, str] = {}
     for label in labels:
         before = seen.setdefault(plain(label.name), label.name)
         if before != label.name or sum(each.name == label.name for each in labels) > 1:
             raise DataError(
                 f"{place}: '{before}' and '{label.name}' are one name to whoever reads an answer; "
                 "rename one"
+            )
+        means = plain(label.definition)
+        if means and meant.setdefault(means, label.name) != label.name:
+            raise DataError(
+                f"{place}: '{meant[means]}' and '{label.name}' have the same definition, so nobody "
+                "can tell them apart; write what differs, or leave one out"
             )
     return labels
 

@@ -3,6 +3,11 @@
 in:  {"id": "t1-teacher-0", "parent_id": "t1", "model": "teacher", "answer": "4"} and
      {"id": "t1-student-0", "parent_id": "t1", "model": "student", "answer": "5"}
 out: {"id": "t1", "teacher": "4", "student": "5", "agrees": false}
+
+With `by: category`, whether each category of yes-or-no labels can be relied on:
+in:  {"id": "c1-setup", "category": "setup", "model": "yes", "h1": "yes", "h2": "no"}
+out: {"id": "setup", "passes": false, "kappa_hh": 0.95, "kappa_hm": 0.85, "low_hh": 0.75,
+      "low_hm": 0.68, "n": 289, "n_positive": 11}
 """
 
 from __future__ import annotations
@@ -13,11 +18,14 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llm_distill.errors import DataError, nearest
 from llm_distill.evaluation.agreement_figures import (
     below,
+    category_line,
+    category_notes,
+    category_table,
     label_figures,
     line,
     loyalty_figure,
@@ -25,10 +33,26 @@ from llm_distill.evaluation.agreement_figures import (
     people_figures,
 )
 from llm_distill.evaluation.result_rows import FigureName
-from llm_distill.evaluation.results import Results
+from llm_distill.evaluation.results import Results, shown
 from llm_distill.methods.agreement import Label, Level, labelled, probability_loyalty, tabulate
+from llm_distill.methods.category_gate import CategoryKappas, category_kappas
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage, later_setting
+
+OF_CATEGORY = {
+    "id": "string", "passes": "bool", "kappa_hh": "float64", "kappa_hm": "float64",
+    "low_hh": "float64", "low_hm": "float64", "n": "int64", "n_positive": "int64",
+}  # fmt: skip
+"""The columns of a row of a category, with their types."""
+
+
+class LowerBounds(BaseModel):
+    """What the lower ends of a category's intervals have to be above."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kappa_hh: float = Field(0.8, ge=-1, lt=1, description="of people with each other")
+    kappa_hm: float = Field(0.6, ge=-1, lt=1, description="of the model with people")
 
 
 @dataclass
@@ -49,6 +73,11 @@ class Agreement(Stage):
     With `people`: `gap_to_people`, the teacher's mean alpha with each of them less theirs with each
     other, and the same by label. With `minimum` the run fails if a figure is lower or undefined,
     and lists all figures.
+
+    With `by`, each category of yes-or-no labels is a figure of its own: `kappa_hh` of people with
+    each other and `kappa_hm` of the first annotator with them. It passes where the lower ends of
+    both 95 % intervals are above `lower_bounds`. Items on which a prompt was chosen (`chosen_on`)
+    are left out: on those the model agrees better than it will.
     """
 
     former_settings: ClassVar[Mapping[str, Any]] = {
@@ -86,6 +115,24 @@ class Agreement(Stage):
     minimum: dict[FigureName, float] = Field(
         {}, description="the lowest figures with which the run continues, such as kappa: 0.6"
     )
+    by: str | None = later_setting(
+        None,
+        "the column with the category of yes-or-no labels; a row for each category, with whether "
+        "it passes",
+        min_length=1,
+    )
+    positive: str = later_setting("yes", "with `by`: the label that says yes, whatever its case")
+    lower_bounds: LowerBounds = later_setting(
+        LowerBounds(), "with `by`: what the lower ends of the kappas have to be above"
+    )
+    on_failure: Literal["drop", "stop"] = later_setting(
+        "drop",
+        "with `by`: drop: a category that does not pass is marked, and counted as dropped; stop: "
+        "the run ends",
+    )
+    chosen_on: Rows | None = later_setting(
+        None, "with `by`: the rows on which a prompt was chosen; these items are left out"
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -106,19 +153,42 @@ class Agreement(Stage):
             )
         if "gap_to_people" in self.minimum and not self.people:
             raise ValueError("minimum: gap_to_people needs `people`")
+        self._check_categories()
         return self
+
+    def _check_categories(self) -> None:
+        if self.by is None:
+            own = ("positive", "lower_bounds", "on_failure", "chosen_on")
+            alone = [name for name in own if name in self.model_fields_set]
+            if alone:
+                raise ValueError(f"{', '.join(alone)}: goes with `by`, the column of the category")
+            return
+        if not self.people:
+            raise ValueError("by: name two or more of the annotators as `people`")
+        if self.minimum or self.probabilities or self.level != "nominal":
+            raise ValueError(
+                "by: categories of yes and no have `lower_bounds`; remove minimum, probabilities "
+                "and level"
+            )
 
     def required_columns(self) -> dict[str, set[str]]:
         own = {"id", *self.annotators}
         labels = own if self.label is None else {self.label, "model", "parent_id"}
-        return {self.rows: {*labels, *self.probabilities, *self.where}}
+        category = {self.by} if self.by is not None else set()
+        needed = {self.rows: {*labels, *self.probabilities, *self.where, *category}}
+        if self.chosen_on is not None:
+            needed.setdefault(self.chosen_on, set()).add("id")
+        return needed
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        return frozenset({"id", *self.annotators, "agrees"})
+        return frozenset({"id", *self.annotators, "agrees"} if self.by is None else OF_CATEGORY)
 
     def run(self, context: Context) -> RowsOutput:
         from datasets import Features, Value
 
+        if self.by is not None:
+            types = Features({name: Value(kind) for name, kind in OF_CATEGORY.items()})
+            return RowsOutput(self._categories(context, self.by), types)
         theirs = context.rows(self.rows).features
         labels = {name: theirs[self.label or name] for name in self.annotators}
         features = Features({"id": Value("string"), **labels, "agrees": Value("bool")})
@@ -168,6 +238,103 @@ class Agreement(Stage):
         if too_low:  # lists all figures, since nothing of the stage is kept
             listed = "\n".join(f"  {line(figure)}" for figure in figures)
             raise DataError(f"{'; '.join(too_low)}; the figures are\n{listed}")
+
+    # --- by category ---
+
+    def _categories(self, context: Context, by: str) -> Iterator[Row]:
+        found = {
+            category: self._kappas(category, items, context)
+            for category, items in self._by_category(context, by).items()
+        }
+        if not any(kappas.n_positive for kappas in found.values()):
+            raise DataError(
+                f"no item of any category has the label '{self.positive}' by one of "
+                f"{', '.join(self.people)}; set `positive` to what says yes"
+            )
+        wanted = self.lower_bounds
+        bounds = wanted.kappa_hh, wanted.kappa_hm
+        context.metrics.update(shown(category_table(found, *bounds)))
+        failed = [name for name, kappas in found.items() if not kappas.passes(*bounds)]
+        for name, kappas in found.items():
+            for note in category_notes(name, kappas):
+                context.warn(note)
+        if failed and self.on_failure == "stop":
+            listed = "\n".join(f"  {category_line(name, found[name])}" for name in failed)
+            raise DataError(
+                f"{len(failed)} of the {len(found)} categories of '{self.rows}' "
+                f"cannot be relied on (lower_bounds: kappa_hh {bounds[0]:g}, "
+                f"kappa_hm {bounds[1]:g}):\n{listed}"
+            )
+        context.drop("category does not pass", len(failed))
+        for name, kappas in found.items():
+            people, model = kappas.people, kappas.model
+            yield {
+                "id": name,
+                "passes": kappas.passes(*bounds),
+                "kappa_hh": people and people.value,
+                "kappa_hm": model and model.value,
+                "low_hh": people and people.low,
+                "low_hm": model and model.low,
+                "n": kappas.n,
+                "n_positive": kappas.n_positive,
+            }
+
+    def _by_category(self, context: Context, by: str) -> dict[str, list[Item]]:
+        """The items of each category, without those that a prompt was chosen on."""
+        chosen: set[str] = set()
+        if self.chosen_on is not None:
+            chosen = {self._item_of(row) for row in context.each_row(self.chosen_on)}
+        categories: dict[str, list[Item]] = {}
+        of_item: dict[str, str] = {}
+        left_out: set[str] = set()
+        for row in context.each_row(self.rows):
+            key = self._item_of(row)
+            if row[by] is None or not str(row[by]).strip():
+                raise DataError(f"row {row['id']} of '{self.rows}' has no '{by}'")
+            category = str(row[by])
+            if of_item.setdefault(key, category) != category:
+                raise DataError(
+                    f"item {key} of '{self.rows}' is of '{of_item[key]}' and of '{category}'; an "
+                    "item is one text with one category, so its id has to name both"
+                )
+            if not chosen.isdisjoint((key, str(row.get("parent_id")))):
+                left_out.add(key)
+        for key, item in self._items(context).items():
+            if key not in left_out:
+                categories.setdefault(of_item[key], []).append(item)
+        context.drop("a prompt was chosen on it", len(left_out))
+        if not categories:
+            raise DataError(
+                f"no item of '{self.rows}' is left: a prompt was chosen on all of them (chosen_on)"
+            )
+        return categories
+
+    def _item_of(self, row: Row) -> str:
+        in_rows = self.label is not None and row.get("parent_id") is not None
+        return str(row["parent_id"] if in_rows else row["id"])
+
+    def _kappas(self, category: str, items: list[Item], context: Context) -> CategoryKappas:
+        """Of the items that the model and all people have labelled."""
+        names = (self.annotators[0], *self.people)
+        labels = [
+            [self._label(item.labels.get(name), category) for name in names] for item in items
+        ]
+        whole = [given for given in labels if None not in given]
+        context.drop("without a label of each annotator", len(labels) - len(whole))
+        yes = self.positive.strip().casefold()
+        different = {str(label).strip().casefold() for given in whole for label in given}
+        if len(different - {yes}) > 1:
+            raise DataError(
+                f"category '{category}' has the labels {', '.join(sorted(different))}: with `by` "
+                f"there are two, and '{self.positive}' is yes"
+            )
+        if not whole:
+            raise DataError(f"no item of category '{category}' has a label of each annotator")
+        said = [[str(label).strip().casefold() == yes for label in given] for given in whole]
+        model, *people = zip(*said, strict=True)
+        return category_kappas(model, people)
+
+    # --- the labels ---
 
     def _items(self, context: Context) -> dict[str, Item]:
         items: dict[str, Item] = {}

@@ -226,3 +226,10 @@ def test_settings_that_do_not_fit(
 def test_a_list_that_is_not_there() -> None:
     with pytest.raises(ValidationError, match=r"labels: no file 'topics\.yaml'"):
         Label(stage="label", rows="rows", model="teacher", labels="topics.yaml")
+
+
+def test_two_labels_that_mean_the_same_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "same.yaml"
+    file.write_text("- {name: arts, definition: Music}\n- {name: films, definition: ' music.'}\n")
+    with pytest.raises(ValidationError, match="'arts' and 'films' have the same definition"):
+        Label(stage="label", rows="rows", model="teacher", labels=str(file))
