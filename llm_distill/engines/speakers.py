@@ -29,7 +29,12 @@ class Speaker(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: Model = Field(description="the model that speaks")
+    model: Model | None = Field(None, description="the model that speaks")
+    says: str | None = Field(
+        None,
+        description="instead of a model: a template of what it says, such as a tutor that always "
+        "tells the answer, as a control",
+    )
     template: str | None = Field(
         None,
         description="what it is asked for its next turn: reads the row, `turns` (speaker, text and "
@@ -58,6 +63,14 @@ class Speaker(BaseModel):
 
     @model_validator(mode="after")
     def _is_asked_something(self) -> Self:
+        if (self.model is None) == (self.says is None):
+            raise ValueError("give one of model and says")
+        if self.says is not None:
+            idle = ("template", "system_template", "chat", "sampling")
+            given = [name for name in idle if name in self.model_fields_set]
+            if given:
+                raise ValueError(f"{' and '.join(given)}: says needs no model, so nobody is asked")
+            return self
         if self.template is None and not self.chat:
             raise ValueError("template is missing: what it is asked (or set chat: true)")
         if self.template is None and self.system_template is None:
@@ -198,7 +211,7 @@ class Asked:
 
         turns: what the speaker has heard. row: what the templates read, turns and name apart.
         """
-        values = {**row, "turns": as_values(turns, self.name), "speaker": self.name}
+        values = self._values(turns, row)
         identity = f"{talk.row['id']}-{self.number}"
         messages: list[Message] = []
         try:
@@ -216,3 +229,16 @@ class Asked:
             act_tag = self.speaker.act_tag
             messages = merged([*messages, *as_chat(turns, self.name, act_tag, n_speakers)])
         return Job(identity, talk, Request(identity, messages, self.sampling, seed))
+
+    def said(self, talk: Talk, turns: Sequence[Turn], row: Mapping[str, Any]) -> Completion:
+        """What a speaker without a model says; it costs nothing."""
+        identity = f"{talk.row['id']}-{self.number}"
+        assert self.speaker.says is not None
+        try:
+            text = render_prompt(load_template(self.speaker.says), self._values(turns, row))
+        except DataError as error:
+            return Completion(identity, "", "error", error=str(error))
+        return Completion(identity, text, "stop")
+
+    def _values(self, turns: Sequence[Turn], row: Mapping[str, Any]) -> dict[str, Any]:
+        return {**row, "turns": as_values(turns, self.name), "speaker": self.name}

@@ -15,7 +15,7 @@ from llm_distill.methods.classification import (
     macro_f1,
     macro_f1_difference,
 )
-from llm_distill.methods.statistics import wilson_interval
+from llm_distill.methods.statistics import paired_bootstrap, wilson_interval
 
 MOST_CLASSES = 30
 """More are no table to look at; F1 by class is left out of the terminal, confusions everywhere."""
@@ -74,6 +74,38 @@ def label_tables(
             yield _confused(name, right, said)
     if any(sure.values()):
         yield from _calibrated({name: pairs for name, pairs in sure.items() if pairs})
+
+
+def group_tables(
+    column: str, groups: Sequence[str], hits: Mapping[str, Sequence[bool]]
+) -> Iterator[FigureTable]:
+    """Accuracies for each value of a column, and paired differences from the first.
+
+    Args:
+        groups: The value of each item, (N,).
+        hits: By stage whether each item's label is right, (N,).
+    """
+    first = next(iter(hits))
+    figures, changes = [], []
+    for group in sorted({*groups}):
+        of = {
+            name: [hit for hit, its in zip(said, groups, strict=True) if its == group]
+            for name, said in hits.items()
+        }
+        for name, chosen in of.items():
+            found = wilson_interval(sum(chosen), len(chosen))
+            ends = found.low, found.high
+            figures.append(
+                Figure({column: group, "model": name}, found.value, *ends, len(chosen), "share")
+            )
+            if name != first:
+                change = paired_bootstrap(of[first], chosen)
+                label = {column: group, "difference": f"{name} − {first}"}
+                ends = change.low, change.high
+                changes.append(Figure(label, change.value, *ends, len(chosen), "points"))
+    yield FigureTable(f"accuracy by {column}", tuple(figures))
+    if changes:
+        yield FigureTable(f"accuracy by {column}, paired", tuple(changes))
 
 
 def _macro(right: list[str], given: Mapping[str, list[str | None]]) -> Iterator[FigureTable]:

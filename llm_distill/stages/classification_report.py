@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from llm_distill.errors import DataError
-from llm_distill.evaluation.label_figures import label_tables
+from llm_distill.evaluation.label_figures import group_tables, label_tables
 from llm_distill.evaluation.label_set_figures import LabelSet, label_set_tables, written
 from llm_distill.evaluation.result_rows import Difference, ExamRow
 from llm_distill.evaluation.results import Results
@@ -56,6 +56,8 @@ class ClassificationReport(Stage):
     `confidence`, the expected calibration error in ten bins. A null label is wrong. The label that
     is most frequent among the right ones is shown as a baseline.
 
+    With `by`, accuracies and differences by the first stage's values of a column.
+
     With `several`, where a text has any number of labels: subset accuracy (all of a text's labels,
     and no other), micro- and macro-F1 and F1 by label; neither confusions nor calibration.
     """
@@ -75,6 +77,7 @@ class ClassificationReport(Stage):
         description="the column with the right label; with several `reference_labels`, lists",
     )
     several: bool = later_setting(False, "a text may have several labels, or none")
+    by: list[str] = later_setting([], "columns; accuracies for each of their values")
 
     @model_validator(mode="before")
     @classmethod
@@ -90,7 +93,9 @@ class ClassificationReport(Stage):
         return self
 
     def required_columns(self) -> dict[str, set[str]]:
-        return {name: {"id", self.label_column, self.reference_column} for name in self.rows}
+        own = {"id", self.label_column, self.reference_column}
+        needed = dict.fromkeys(self.rows, own)
+        return {**needed, self.rows[0]: own | {*self.by}}
 
     def read_as_text(self) -> dict[str, set[str]]:
         labels = set() if self.several else {self.label_column, self.reference_column}
@@ -111,14 +116,15 @@ class ClassificationReport(Stage):
 
     def _rows(self, context: Context) -> Iterator[Row]:
         references: dict[str, Label] = {}
+        groups: dict[str, dict[str, str]] = {}
         of: dict[str, _Labels] = {}
         for name in self.rows:
-            of[name] = self._read(context, name, references)
+            of[name] = self._read(context, name, references, groups)
         if not references:
             raise DataError(f"no row of '{self.rows[0]}' has a {self.reference_column}")
         if self.several and not any(references.values()):
             raise DataError(f"no row of '{self.rows[0]}' has a label in {self.reference_column}")
-        context.metrics.update(_results(references, of).to_metrics())
+        context.metrics.update(_results(references, of, self._by(groups)).to_metrics())
         for name, labels in of.items():
             for item, right in references.items():
                 given = labels.given[item]
@@ -135,8 +141,18 @@ class ClassificationReport(Stage):
                     "probabilities": probabilities,
                 }
 
-    def _read(self, context: Context, name: str, references: dict[str, Label]) -> _Labels:
-        """references: filled by the first stage; the others must have the same."""
+    def _by(self, groups: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+        """By column, the group of each item, in the order of the items."""
+        return {column: [each[column] for each in groups.values()] for column in self.by}
+
+    def _read(
+        self,
+        context: Context,
+        name: str,
+        references: dict[str, Label],
+        groups: dict[str, dict[str, str]],
+    ) -> _Labels:
+        """references, groups: filled by the first stage; the others' labels must be the same."""
         found, is_first = _Labels(), name == self.rows[0]
         for row in context.each_row(name):
             item, right = row["id"], self._label(row, self.reference_column, name)
@@ -145,6 +161,7 @@ class ClassificationReport(Stage):
                 continue
             if is_first:
                 references[item] = right
+                groups[item] = {column: str(row[column]) for column in self.by}
             elif references.get(item) != right:
                 raise DataError(
                     f"row {item} of '{name}' has the right label {_text(right)!r}, and "
@@ -180,7 +197,9 @@ def _text(label: Label | None) -> str | None:
     return written(label) if isinstance(label, frozenset) else label
 
 
-def _results(references: Mapping[str, Label], of: Mapping[str, _Labels]) -> Results:
+def _results(
+    references: Mapping[str, Label], of: Mapping[str, _Labels], by: Mapping[str, list[str]]
+) -> Results:
     right: list[Any] = list(references.values())
     given: dict[str, list[Any]] = {
         name: [labels.given[item] for item in references] for name, labels in of.items()
@@ -206,7 +225,10 @@ def _results(references: Mapping[str, Label], of: Mapping[str, _Labels]) -> Resu
         tables = label_set_tables(right, given)
     else:
         tables = label_tables(right, given, {n: _sure(n, of, references, hits) for n in of})
-    return Results(exam=tuple(exam), differences=_differences(hits), own=tuple(tables))
+    grouped = [
+        table for column, groups in by.items() for table in group_tables(column, groups, hits)
+    ]
+    return Results(exam=tuple(exam), differences=_differences(hits), own=(*tables, *grouped))
 
 
 def _sure(

@@ -94,7 +94,12 @@ class SimulateDialogue(AskingStage):
             if name not in self.speakers:
                 raise ValueError(f"{place}: no speaker '{name}'; {nearest(name, self.speakers)}")
         first, speaker = next(iter(self.speakers.items()))
-        if not self.opening and speaker.template is None:
+        for place, name in [(f"{name}.speaker", each.speaker) for name, each in self._questions()]:
+            if self.speakers[name].model is None:
+                raise ValueError(f"{place}: '{name}' has no model that could be asked")
+        if all(each.model is None for each in self.speakers.values()):
+            raise ValueError("speakers: none of them has a model")
+        if not self.opening and speaker.template is None and speaker.says is None:
             raise ValueError(
                 f"speakers.{first}: it begins, and there is nothing that it could answer; give it "
                 "a template, or give an opening"
@@ -128,18 +133,23 @@ class SimulateDialogue(AskingStage):
         asked += [(self.speakers[each.speaker], each.sampling) for _, each in self._questions()]
         found: dict[str, tuple[int, int]] = {}
         for speaker, sampling in asked:
+            if speaker.model is None:
+                continue
             count, tokens = found.get(speaker.model, (0, 0))
             most = (sampling or speaker.sampling).max_tokens
             found[speaker.model] = count + n, max(tokens, most)
         return found
 
     def is_seeded(self) -> bool:
-        own = [speaker.sampling for speaker in self.speakers.values()]
+        models = [each for each in self.speakers.values() if each.model is not None]
+        own = [speaker.sampling for speaker in models]
         own += [each.sampling for _, each in self._questions() if each.sampling is not None]
         return any(sampling.temperature > 0 for sampling in own)
 
     def run(self, context: Context) -> RowsOutput:
         for name, speaker in self.speakers.items():
+            if speaker.model is None:
+                continue
             is_text = context.model(speaker.model).prompt_format == "text"
             if is_text and (speaker.chat or speaker.system_template):
                 raise ConfigError(
@@ -162,8 +172,8 @@ class SimulateDialogue(AskingStage):
             n_asked += self._ask_alone(context, "before", self.before, talks, budget)
         for number, name in enumerate(self._order()):
             waiting = [talk for talk in talks if talk.stop_reason is None]
-            n_asked += len(waiting)
             speaker = self.speakers[name]
+            n_asked += len(waiting) if speaker.model is not None else 0
             asked = Asked(name, speaker, number, speaker.template, speaker.sampling, speaker.chat)
             rules = [rule for rule in self.stop if rule.speaker == name]
             for talk, completion in self._asked(context, asked, waiting, budget):
@@ -192,7 +202,7 @@ class SimulateDialogue(AskingStage):
         own = [
             name
             for each in self.speakers.values()
-            for name in (each.system_template, each.template)
+            for name in (each.system_template, each.template, each.says)
         ]
         return [*filter(None, own), *(each.template for _, each in self._questions())]
 
@@ -237,6 +247,13 @@ class SimulateDialogue(AskingStage):
         self, context: Context, asked: Asked, talks: list[Talk], budget: ErrorBudget
     ) -> Iterator[tuple[Talk, Completion]]:
         model = asked.speaker.model
+        if model is None:
+            for talk in talks:
+                said = asked.said(talk, talk.turns, self.values(talk.row))
+                if said.error is not None:
+                    budget.count(str(talk.row["id"]), said.error)
+                yield talk, said
+            return
         form = context.model(model).prompt_format
 
         def jobs() -> Iterator[Job[Talk]]:

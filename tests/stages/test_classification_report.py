@@ -161,3 +161,17 @@ def test_one_label_and_several_are_not_mixed(run_stage: Run) -> None:
         run_stage(made, {"x": rows(TEACHER)})
     with pytest.raises(DataError, match="no row of 'x' has a label in reference_labels"):
         run_stage(stage("x", several=True), {"x": of_sets([["a"]], [[]])})
+
+
+def test_by_the_values_of_a_column(run_stage: Run) -> None:
+    kinds = ["x", "x", "x", "x", "y", "y"]
+    given = {"teacher": rows(TEACHER, kind=kinds), "student": rows(STUDENT)[::-1]}
+    run = run_stage(stage("teacher", "student", by=["kind"]), given)
+    assert own(run, "accuracy by kind") == [
+        ({"kind": "x", "model": "teacher"}, 3 / 4),
+        ({"kind": "x", "model": "student"}, 1.0),
+        ({"kind": "y", "model": "teacher"}, 1 / 2),
+        ({"kind": "y", "model": "student"}, 0.0),
+    ]
+    assert [value for _, value in own(run, "accuracy by kind, paired")] == [1 / 4, -1 / 2]
+    assert "kind" in stage("teacher", "student", by=["kind"]).required_columns()["teacher"]

@@ -307,6 +307,23 @@ class Broken(FakeEngine):
             yield completion
 
 
+def test_a_speaker_without_a_model_says_its_template(
+    run_stage: Run, prompt: str, write: Callable[[str, str], str]
+) -> None:
+    tells_it = write("tell.jinja", "{{ speaker }}: it is {{ reference_answer }}.")
+    student = {"model": "s", "template": prompt}
+    talk = stage(prompt, speakers={"tutor": {"says": tells_it}, "student": student})
+    run = run_stage(talk, {"rows": ROWS}, {"s": learns})
+    for row, given in zip(run.rows, ROWS, strict=True):
+        assert row["messages"][2]["content"] == f"tutor: it is {given['reference_answer']}."
+        assert row["finish_reasons"][2] == "stop"
+    assert run.metrics["requests"] == sum((row["n_turns"] + 1) // 2 for row in run.rows)
+    assert not talk.is_seeded() or talk.speakers["student"].sampling.temperature > 0
+    asked_most = talk.most_asked({"rows": 3})
+    assert asked_most is not None
+    assert set(asked_most) == {"s"}
+
+
 def test_an_engines_error_ends_one_dialogue(run_stage: Run, prompt: str) -> None:
     engines = {
         "t": lambda: Broken(thinks_again, "q2-2"),
@@ -440,6 +457,16 @@ def test_a_run_that_was_killed_in_the_middle_asks_nothing_twice(
             "speakers.tutor: it begins, and there is nothing that it could answer",
         ),
         ({"tutor": {"act_tag": "a b"}}, "should match pattern"),
+        ({"tutor": {"says": "s"}}, "give one of model and says"),
+        ({"speakers": {"a": {"says": "s", "template": "x"}, "b": {"says": "s"}}}, "template: says"),
+        ({"speakers": {"tutor": {"says": "s"}, "student": {"says": "s"}}}, "none of them has a"),
+        (
+            {
+                "speakers": {"tutor": {"says": "s"}, "student": {"model": "s", "template": "x"}},
+                "after": {"speaker": "tutor", "template": "y"},
+            },
+            "after.speaker: 'tutor' has no model",
+        ),
     ],
 )
 def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
