@@ -77,6 +77,35 @@ Planted on purpose:
 }
 
 
+TUTORING_FACTS = {
+    "tutor": """The tutor of the world of pupils (`data/tutoring`), to be used through its chat
+template with the templates of `prompts/pupils`. It names a pupil's mistake, grades its work, says
+what a pupil will answer from what it answered before (with and without help), explains a question
+without its answer, carries out a remedy that it is given, and reads statements in their context.
+
+Planted on purpose: as a tutor by itself it tells the answer in nearly half of its turns and hints
+at random; asked what it would do, it names the remedy "recount" where another one would help in
+three of ten cases; declaring what it does, it takes hint and solution by chance.""",
+    "pupil": """The pupil of the world of pupils (`data/tutoring`), to be used through its chat
+template with `pupils/pupil.jinja`, `pupils/exam.jinja` and `pupils/exam_helped.jinja`, which give
+it its mistake or its gaps.
+
+Planted on purpose: it puts its mistake right in nine of ten cases after the one remedy that helps
+against it and in one of twenty after another; it repeats an answer that it is told; it is right
+where it lacks nothing, hardly ever where it lacks the skill, and mostly so after an explanation,
+unless its profile says that help does not help; a misleading explanation makes it wrong.""",
+}
+
+
+def tutoring_card(
+    kind: str, command: str, recipe: Mapping[str, Any], digests: Mapping[str, str], seconds: float
+) -> str:
+    phases = (f"{t / 1e6:g}M tokens at a peak rate of {rate:g}" for t, rate, _ in recipe["phases"])
+    made = f"the weights of `{recipe['start']}`; answers only,\n  {', then '.join(phases)}"
+    facts, check = TUTORING_FACTS[kind], "check_tutoring_world"
+    return _card(f"tiny-{kind}", facts, command, made, digests, seconds, check, "tutoring")
+
+
 def task_card(
     kind: str, command: str, recipe: Mapping[str, Any], digests: Mapping[str, str], seconds: float
 ) -> str:

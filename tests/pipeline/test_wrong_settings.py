@@ -34,6 +34,7 @@ ENGINES: dict[str, dict[str, Any]] = {
 TEMPLATE = "arte/exam.jinja"
 GOOD: dict[str, dict[str, Any]] = {
     "agreement": {"rows": "d", "annotators": ["a", "b"]},
+    "annotate": {"rows": "d", "model": "m", "codebook": {"mistake": {"a": "b", "c": "d"}}},
     "assess": {"rows": "d", "model": "m", "difficulty": {"by": "gold"}, "template": TEMPLATE},
     "assign": {"rows": "d", "column": "c", "variants": {"a": {"text": "b"}, "c": {"text": ""}}},
     "build_preferences": {"rows": "d", "kinds": ["rationale"], "rationale_template": TEMPLATE},
@@ -54,6 +55,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "gate": {"exams": ["d"], "model": "m", "than": "n"},
     "generate": {"rows": "d", "model": "m", "template": TEMPLATE},
     "intervention_utility": {"rows": "d", "model": "m", "demonstrations": "e"},
+    "judge": {"rows": "d", "model": "m", "answers": ["a"]},
     "label": {"rows": "d", "model": "m", "labels": "data/notices/topics.yaml"},
     "hacking_monitor": {"rows": "d"},
     "label_skills": {"rows": "d", "skills": "e", "model": "m", "template": TEMPLATE},
