@@ -106,3 +106,8 @@ world: setup
 	$(BIN)/python scripts/train_task_models.py teacher
 	$(BIN)/python scripts/train_task_models.py student
 	$(BIN)/python scripts/check_task_world.py
+	$(BIN)/python scripts/tutoring_data.py
+	$(BIN)/python scripts/frames.py
+	$(BIN)/python scripts/train_tutoring_models.py tutor
+	$(BIN)/python scripts/train_tutoring_models.py pupil
+	$(BIN)/python scripts/check_tutoring_world.py
