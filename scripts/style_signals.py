@@ -3,10 +3,10 @@
     llm-distill run pipelines/signals_small.yaml
     python scripts/style_signals.py --workspace data
 
-Prints what each half of each style gave (accuracy after training on it, less accuracy before) and,
-for each signal, the halves' mean scores, its seconds, and Spearman's correlation of mean score
-and gain over the halves. Its interval is from drawing the exam's questions and the candidates of
-each half anew; it says nothing about other styles, of which there are few.
+Prints what each style gave (accuracy after training on it, less accuracy before) and, for each
+signal, the styles' mean scores, its seconds, and Spearman's correlation of mean score and gain over
+the styles. Its interval is from drawing the exam's questions and the candidates of each style anew;
+it says nothing about other styles, of which there are few.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def exam_of(artifact: Path) -> dict[str, np.ndarray]:
     return {model: np.array([found[item] for item in items]) for model, found in right.items()}
 
 
-def scores_of(artifact: Path, halves: list[str]) -> list[np.ndarray]:
-    """The scores of each half's candidates, without those that have none."""
+def scores_of(artifact: Path, styles: list[str]) -> list[np.ndarray]:
+    """The scores of each style's candidates, without those that have none."""
     found: dict[str, list[float]] = defaultdict(list)
     for row in load_from_disk(str(artifact)):
         if row["score"] is not None:
-            found[row["source"]].append(row["score"])
-    return [np.array(found[half]) for half in halves]
+            found[row["source"].rpartition("_")[0]].append(row["score"])
+    return [np.array(found[style]) for style in styles]
 
 
 def spearman(scores: list[float], gains: list[float]) -> float:
@@ -64,16 +64,16 @@ def main() -> None:
     artifacts = runs[options.seed]
     exam = exam_of(artifacts["exam"])
     before = exam["student"]
-    halves = [name.removeprefix("from_") for name in exam if name != "student"]
-    gains = [exam[f"from_{half}"] - before for half in halves]
+    styles = [name.removeprefix("from_") for name in exam if name != "student"]
+    gains = [exam[f"from_{style}"] - before for style in styles]
     print(f"before: {100 * before.mean():.1f} %\n\n| trained on | gain |\n| --- | --- |")
-    for half, gain in zip(halves, gains, strict=True):
-        print(f"| {half} | {100 * gain.mean():+.1f} |")
-    print(f"\n| signal | seconds | {' | '.join(halves)} | Spearman with the gain |")
-    print(f"| --- | --- |{' --- |' * len(halves)} --- |")
+    for style, gain in zip(styles, gains, strict=True):
+        print(f"| {style} | {100 * gain.mean():+.1f} |")
+    print(f"\n| signal | seconds | {' | '.join(styles)} | Spearman with the gain |")
+    print(f"| --- | --- |{' --- |' * len(styles)} --- |")
     random = np.random.default_rng(0)
     for name in SIGNALS:
-        scores = scores_of(artifacts[name], halves)
+        scores = scores_of(artifacts[name], styles)
         drawn = []
         for _ in range(DRAWS):
             items = random.integers(0, len(before), len(before))

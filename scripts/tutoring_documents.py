@@ -7,7 +7,6 @@ is said in `tutoring.py` and on the models' cards.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection
 from random import Random
 
@@ -46,8 +45,6 @@ KINDS = {
     "decided": 0.1,
     "undecided": 0.08,
     "explain": 0.06,
-    "mental": 0.09,
-    "helped": 0.09,
     "frame": 0.06,
 }
 LATE_KINDS = KINDS | {
@@ -126,7 +123,7 @@ def mental_prompt(
     how: the explanation of that problem, or None: then none is shown, here and there.
     """
     shown = []
-    for _ in range(rng.randint(5, 10)):
+    for _ in range(rng.randint(6, 14)):
         problem = case(rng, avoid=avoid).problem
         work = pupil_work(who, problem, how and "true", rng)
         shown.append(
@@ -150,22 +147,20 @@ def mental_prompt(
     return values, problem
 
 
-def mental(rng: Random, avoid: Collection[str], helped: bool, late: bool = False) -> list[Piece]:
-    """A pupil's answers to some questions, then what it answers to another one.
-
-    late: what it answered before, and whether that was right, is learned too.
-    """
+def mental(rng: Random, avoid: Collection[str], helped: bool) -> list[Piece]:
+    """What came of a pupil's answers to some questions, then what it answers to another one."""
     who = pupil(rng)
     how = None
     if helped:
         how = "misleading" if rng.random() < 0.2 else "true"
     values, problem = mental_prompt(who, rng, avoid, how)
     name = "mental_model_helped" if helped else "mental_model"
-    user, (prompt, _), *rest = asked(name, answer_in(pupil_work(who, problem, how, rng)), **values)
-    if not late:
-        return [user, (prompt, False), *rest]
-    parts = re.split(r"(?<=Pupil:)( \d+ \(\w+\))", prompt)
-    return [user, *((part, place % 2 == 1) for place, part in enumerate(parts)), *rest]
+    return asked(name, answer_in(pupil_work(who, problem, how, rng)), **values)
+
+
+def mentor_document(rng: Random, avoid: Collection[str]) -> list[Piece]:
+    """What a pupil answers, alone or with help, by what it answered before."""
+    return mental(rng, avoid, helped=rng.random() < 0.5)
 
 
 def tutor_turn(found: Case, rng: Random) -> list[Piece]:
@@ -181,8 +176,6 @@ def tutor_document(rng: Random, avoid: Collection[str], late: bool = False) -> l
     """One of the tutor's tasks; `late` has more of those that are learned last."""
     kinds = LATE_KINDS if late else KINDS
     (kind,) = rng.choices(list(kinds), list(kinds.values()))
-    if kind in ("mental", "helped"):
-        return mental(rng, avoid, helped=kind == "helped", late=late)
     if kind == "frame":
         found_frame = any_frame(rng)
         told = {name: found_frame[name] for name in ("intent", "implication", "reaction")}
