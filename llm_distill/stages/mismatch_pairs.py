@@ -194,8 +194,8 @@ def _counted(counts: Counter[str]) -> str:
 def _is_blank(prompt: Any) -> bool:
     """Also of a conversation in which nobody speaks before the expert."""
     if not is_conversation(prompt):
-        return not (prompt or "").strip()
-    return len(prompt) - (prompt[-1].get("role") == "assistant") < 1
+        return not str(prompt or "").strip()
+    return len(prompt) == 1 and bool(prompt[0].get("role") == "assistant")
 
 
 def _text(value: Any) -> str:
