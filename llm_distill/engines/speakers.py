@@ -86,13 +86,15 @@ class Opening(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     speaker: str = Field(description="who says it")
-    text: str | None = Field(None, min_length=1, description="what, the same in each dialogue")
+    text: str | None = Field(None, description="what, the same in each dialogue")
     column: str | None = Field(None, description="or the column with what is said")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.text is None) == (self.column is None):
             raise ValueError("give one of text and column")
+        if self.text is not None and not self.text.strip():
+            raise ValueError("text is blank: nothing is said")
         return self
 
 

@@ -171,7 +171,8 @@ def category_notes(name: str, kappas: CategoryKappas) -> Iterator[str]:
     """What to know before a category's kappas are believed."""
     if kappas.people is None or kappas.model is None:
         yield f"category '{name}': a kappa is undefined, since two gave every item the same label"
-    elif kappas.is_wide:
+        return
+    if kappas.is_wide:
         yield (
             f"category '{name}': {kappas.n_positive} of {kappas.n} items are positive, so its "
             f"kappas are known roughly: {category_line(name, kappas)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from llm_distill.evaluation.results import Figure, FigureTable
+from llm_distill.evaluation.results import Figure, FigureTable, name_of_all
 from llm_distill.methods.paired_perplexity import Continued, gap, perplexity, win
 from llm_distill.methods.statistics import Estimate, bootstrap, paired_bootstrap
 
@@ -24,9 +24,9 @@ def paired_tables(
         groups: by item, its group.
     """
     values = sorted(set(groups.values()))
-    parts: list[tuple[dict[str, str], str | None]] = (
-        [({by: "all"}, None), *(({by: value}, value) for value in values)] if by else [({}, None)]
-    )
+    parts: list[tuple[dict[str, str], str | None]] = [({}, None)]
+    if by:
+        parts = [({by: name_of_all(values)}, None), *(({by: value}, value) for value in values)]
     figures, differences = [], []
     (_, first), *_ = found.items()
     for labels, value in parts:

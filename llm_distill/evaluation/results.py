@@ -9,7 +9,7 @@ any change to those that render them:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -30,7 +30,7 @@ from llm_distill.evaluation.result_rows import (
     written,
 )
 
-__all__ = ["Breakdown", "Figure", "FigureTable", "Results", "shown"]
+__all__ = ["Breakdown", "Figure", "FigureTable", "Results", "name_of_all", "shown"]
 
 T = TypeVar("T")
 
@@ -276,6 +276,18 @@ def told_later(of_stages: Sequence[Results]) -> list[frozenset[str]]:
 def shown(*tables: FigureTable) -> dict[str, Any]:
     """Plain JSON for a stage to add to its metrics, so that these tables are shown."""
     return Results(own=tables).to_metrics()
+
+
+def name_of_all(groups: Collection[str]) -> str:
+    """What all items together are called beside their groups, of which none is called so.
+
+    >>> name_of_all(["a", "b"]), name_of_all(["a", "all"])
+    ('all', '(all)')
+    """
+    name = "all"
+    while name in groups:
+        name = f"({name})"
+    return name
 
 
 def _rows(kind: type[T], value: Any, column: str = "") -> tuple[T, ...]:

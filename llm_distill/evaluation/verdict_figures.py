@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from llm_distill.evaluation.judge_results import WORTH, Outcome
-from llm_distill.evaluation.results import Figure, FigureTable
+from llm_distill.evaluation.results import Figure, FigureTable, name_of_all
 from llm_distill.methods import agreement
 from llm_distill.methods.agreement import Label
 from llm_distill.methods.grades import Winner
@@ -16,8 +16,6 @@ from llm_distill.methods.verdicts import root_mean_square
 By = Mapping[str, Sequence[Label | None]]
 """Of each judge its verdict on each item, in the same order; None where there is none."""
 OUTCOMES: dict[Winner, Outcome] = {"a": "won", "tie": "tied", "b": "lost"}
-ALL = ""
-"""The group of all items."""
 
 
 def grade_table(title: str, grades: By, groups: Sequence[str] | None) -> FigureTable:
@@ -120,10 +118,10 @@ def _against(
 def _lines(by: By, groups: Sequence[str] | None) -> Iterator[tuple[str, str, Sequence[int]]]:
     """Each judge with all items, and then with those of each group."""
     for name, verdicts in by.items():
-        yield name, ALL, range(len(verdicts))
+        yield name, name_of_all(groups or ()), range(len(verdicts))
         for group in sorted({*(groups or ())}):
             yield name, group, [place for place, of in enumerate(groups or ()) if of == group]
 
 
 def _labels(name: str, group: str, groups: Sequence[str] | None) -> dict[str, str]:
-    return {"judge": name} if groups is None else {"judge": name, "group": group or "all"}
+    return {"judge": name} if groups is None else {"judge": name, "group": group}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from llm_distill.methods.written_json import objects, spelled
+from llm_distill.rows.thoughts import split_thoughts
 
 UNREADABLE, MISSING = "unreadable", "missing"
 OF_FORM = (UNREADABLE, MISSING)
@@ -22,9 +23,9 @@ def fields_of(text: str, names: Sequence[str]) -> dict[str, str | None] | None:
     """The fields of the first JSON object in a text that has any of them; None without an object.
 
     A field that is not there, null or blank is None. JSON is read as leniently as `parse` reads it:
-    a comma too many does not make a turn unreadable.
+    a comma too many does not make a turn unreadable. What a model thinks before is not its turn.
     """
-    found = list(objects(text))
+    found = list(objects(split_thoughts(text)[1]))
     if not found:
         return None
     of = next((each for each in found if any(name in each for name in names)), found[0])

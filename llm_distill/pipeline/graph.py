@@ -268,6 +268,14 @@ def _check_columns(
                 f"'{rounds.written(target, name)}' gives no column '{column}'; "
                 f"{stage.remedy(column) or _what_to_do(column, there or ())}",
             )
+    for target, new in stage.new_columns().items():
+        for column in sorted(set(new) & (inputs.get(target) or set())):
+            field = next(f for f, t, _ in references(stage) if t == target)
+            problems.add(
+                ("stages", name, *parts(field)),
+                f"'{rounds.written(target, name)}' gives '{column}' already, and it would be lost; "
+                f"choose another name, such as own_{column}",
+            )
     for columns in stage.read_as_text().values():
         for column in sorted(columns):
             kind = COLUMNS.get(column, ("string",))[0]

@@ -196,6 +196,13 @@ def _check_columns(stage: Stage, resolver: Resolver) -> None:
                 f"its input '{target}' has no column '{column}'; "
                 f"{stage.remedy(column) or nearest(column, there)}"
             )
+    for target, new in stage.new_columns().items():
+        there = resolver.ready[target].manifest.features or {}
+        for column in sorted(set(new) & set(there)):
+            raise DataError(
+                f"its input '{target}' has a column '{column}' already, and it would be lost; "
+                f"choose another name, such as own_{column}"
+            )
     for target, needed in stage.read_as_text().items():
         there = resolver.ready[target].manifest.features or {}
         for column in sorted(set(needed)):

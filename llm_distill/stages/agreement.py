@@ -287,7 +287,7 @@ class Agreement(Stage):
         categories: dict[str, list[Item]] = {}
         of_item: dict[str, str] = {}
         left_out: set[str] = set()
-        for row in context.each_row(self.rows):
+        for row in self._chosen_rows(context):
             key = self._item_of(row)
             if row[by] is None or not str(row[by]).strip():
                 raise DataError(f"row {row['id']} of '{self.rows}' has no '{by}'")
@@ -359,11 +359,15 @@ class Agreement(Stage):
                 )
         return items
 
+    def _chosen_rows(self, context: Context) -> Iterator[Row]:
+        """Those with the values of `where`."""
+        for row in context.each_row(self.rows):
+            if all(row[column] == value for column, value in self.where.items()):
+                yield row
+
     def _labelled(self, context: Context) -> Iterator[tuple[str, str, Any, list[float] | None]]:
         """Item, annotator, label and probabilities, of each label in the rows."""
-        for row in context.each_row(self.rows):
-            if any(row[column] != value for column, value in self.where.items()):
-                continue
+        for row in self._chosen_rows(context):
             if self.label is not None:
                 probabilities = row[self.probabilities[0]] if self.probabilities else None
                 yield str(row["parent_id"]), str(row["model"]), row[self.label], probabilities

@@ -198,6 +198,9 @@ class Annotate(AskingStage):
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", *([self.text_column] if self._reads_text else [])}}
 
+    def new_columns(self) -> dict[str, set[str]]:
+        return {self.rows: {each.name for each in self.fields}}
+
     def read_as_text(self) -> dict[str, set[str]]:
         return {self.rows: {self.text_column} if self._reads_text else set()}
 
@@ -219,12 +222,6 @@ class Annotate(AskingStage):
 
     def run(self, context: Context) -> RowsOutput:
         theirs = context.rows(self.rows).features
-        taken = [each.name for each in self.fields if each.name in theirs]
-        if taken:
-            raise DataError(
-                f"codebook: the rows of '{self.rows}' have {', '.join(taken)} already, by somebody "
-                f"else; rename the field, such as own_{taken[0]}"
-            )
         return RowsOutput(self._rows(context), self._features(theirs))
 
     def _features(self, theirs: Features) -> Features:

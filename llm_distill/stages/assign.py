@@ -16,7 +16,7 @@ from llm_distill.errors import DataError
 from llm_distill.evaluation.results import Figure, FigureTable, shown
 from llm_distill.methods.assignment import assigned
 from llm_distill.methods.statistics import wilson_interval
-from llm_distill.rows.columns import Row, features
+from llm_distill.rows.columns import COLUMNS, Row, features
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
 VARIANT = "variant"
@@ -83,6 +83,11 @@ class Assign(Stage):
     def _not_taken(cls, value: str) -> str:
         if value in ("id", VARIANT):
             raise ValueError(f"'{value}' holds something else; choose another column")
+        kind = COLUMNS.get(value, ("string",))[0]
+        if kind != "string":
+            raise ValueError(
+                f"'{value}' holds {kind}, and a variant is text; choose another column"
+            )
         return value
 
     def required_columns(self) -> dict[str, set[str]]:

@@ -21,9 +21,9 @@ from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings
 from llm_distill.engines.requests import Job, make_job
 from llm_distill.engines.text_scores import TextScore, text_scores
-from llm_distill.errors import DataError
-from llm_distill.evaluation.results import shown
+from llm_distill.errors import DataError, quoted
 from llm_distill.evaluation.intervention_figures import utility_table
+from llm_distill.evaluation.results import shown
 from llm_distill.methods.answers import AnswerKind, answers_equal, extract_answer
 from llm_distill.methods.examples import draw_examples, usable
 from llm_distill.methods.intervention import probability
@@ -159,13 +159,25 @@ class InterventionUtility(AskingStage):
         return RowsOutput(self._rows(context), features(ADDED, like=like))
 
     def _rows(self, context: Context) -> Iterator[Row]:
+        for row in context.each_row(self.rows):  # before anything is paid for
+            self._is_right(row)
         told: list[Row] = []
         found = self._by_likelihood(context) if self.n_samples is None else self._sampled(context)
         for row, given in found:
             kept = {name: given.get(name) for name in ADDED}
-            told.append({**kept, "is_right": row.get(self.correct_column or "")})
+            told.append({**kept, "is_right": self._is_right(row)})
             yield {**row, **kept}
         self._tell(context, told)
+
+    def _is_right(self, row: Row) -> bool | None:
+        """Whether the student is right without help, where that is known."""
+        value = None if self.correct_column is None else row[self.correct_column]
+        if value not in (True, False, None):  # 1 and 0 are equal to these
+            raise DataError(
+                f"row {row['id']} of '{self.rows}': {self.correct_column} is {quoted(value)}, "
+                "neither true nor false"
+            )
+        return None if value is None else bool(value)
 
     # --- what is asked ---
 
@@ -216,6 +228,10 @@ class InterventionUtility(AskingStage):
     def _pools(self, context: Context) -> dict[str, list[Row]]:
         rows = list(context.each_row(self.demonstrations))
         good = [row for row in rows if usable(row, SHOWN)]
+        if not good:
+            raise DataError(
+                f"no demonstration of '{self.demonstrations}' has all of {', '.join(SHOWN)}"
+            )
         if len(good) < len(rows):
             context.warn(
                 f"{len(rows) - len(good)} of {len(rows)} demonstrations of '{self.demonstrations}' "

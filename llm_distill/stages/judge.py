@@ -10,35 +10,31 @@ out: {"id": "t1", …, "verdict": "b", "verdict_swapped": "b", "judgements": {"o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import SamplingSettings
-from llm_distill.errors import ConfigError, DataError
+from llm_distill.errors import ConfigError
 from llm_distill.evaluation.results import shown
 from llm_distill.judging import judge as judging
-from llm_distill.judging.answers import Answer, Compared, Graded
-from llm_distill.judging.labelled import given_label
 from llm_distill.judging.panel import Gate, comparing, grading
-from llm_distill.judging.panel_figures import ALL, PanelFigures, label_of, unreadable
+from llm_distill.judging.panel_figures import ALL, PanelFigures, unreadable
+from llm_distill.judging.row_cases import GRADE, RowCases
+from llm_distill.judging.row_verdicts import compared_columns, graded_columns, why_none
 from llm_distill.judging.scale import Scale
 from llm_distill.judging.settings import PAIR, TEMPLATES, check_scale, check_shows_answers
 from llm_distill.methods.agreement import Label
 from llm_distill.methods.error_budget import ErrorBudget
-from llm_distill.methods.verdicts import mean_grade, most_say
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, features
-from llm_distill.rows.conversation_text import as_text
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
 
 if TYPE_CHECKING:
     from datasets import Features
 
-GRADE = "grade"
-"""What a grade is called where no criterion is named."""
 BY_CRITERION = "judge/criterion.jinja"
 Columned = str | dict[str, str]
 
@@ -260,7 +256,8 @@ class Judge(AskingStage):
         return features(["judge_replies", "error"], like=Features(found))
 
     def _rows(self, context: Context) -> Iterator[Row]:
-        gate, cases, known = self._gate(context), self._cases(context), self._truth(context)
+        gate, known = self._gate(context), self._truth(context)
+        cases = self._read.cases(context.each_row(self.rows), context.warn)
         n_rows = len(context.rows(self.rows))
         budget = self.budget(n_rows * self._requests * len(self._judges))
         found: dict[str, list[Any]] = {}
@@ -275,11 +272,14 @@ class Judge(AskingStage):
                 texts = [case[0] for case in cases]
                 scale = Scale(*self.scale)
                 found[name] = list(grading(judge, scale, texts).verdicts(len(cases), ids, gate))
-        row_of = self._compared if self._is_pairwise else self._graded
         step = len(self._criteria)
         for place, row in enumerate(context.each_row(self.rows)):
             of_row = {name: of[place * step : (place + 1) * step] for name, of in found.items()}
-            yield {**row, **row_of(of_row), "error": row.get("error") or self._error(of_row)}
+            if self._is_pairwise:
+                columns = compared_columns({name: each for name, (each,) in of_row.items()})
+            else:
+                columns = graded_columns(self._criteria, of_row)
+            yield {**row, **columns, "error": row.get("error") or why_none(of_row)}
         groups = None
         if self.by is not None:
             groups = [str(row[self.by]) for row in context.each_row(self.rows)]
@@ -292,63 +292,21 @@ class Judge(AskingStage):
 
     # --- what they are asked ---
 
-    def _cases(self, context: Context) -> list[tuple[Answer, ...]]:
-        """The answer to grade, once for each criterion; or the two to compare."""
-        return [
-            self._case(row, criterion)
-            for row in context.each_row(self.rows)
-            for criterion in self._criteria
-        ]
-
-    def _case(self, row: Row, criterion: str) -> tuple[Answer, ...]:
-        identity = str(row["id"])
-        try:
-            question = as_text(row.get(self.question_column), self.roles, identity)
-        except DataError:
-            question = ""  # no prompt can be made of it, which is said of the row
-        reference = str(row.get("reference_answer") or "").strip()
-        item: dict[str, Any] = {
-            **row,
-            "question": question,
-            "references": [reference] if reference else [],
-            "criterion": {"name": criterion, "definition": self.criteria.get(criterion, "")},
-        }
-        if not self._is_pairwise:
-            text = str(row[self._answers[0]] or "")
-            name = f"{identity}-{criterion}" if self.criteria else identity
-            return (Answer(name, item, text),)
-        first, second = self._two(row)
-        return Answer(identity, item, first), Answer(identity, item, second)
-
-    def _two(self, row: Row) -> tuple[str, str]:
-        if len(self._answers) == 2:
-            first, second = (str(row[name] or "") for name in self._answers)
-            return first, second
-        listed = row[self._answers[0]]
-        if not isinstance(listed, list) or len(listed) != 2:
-            raise DataError(
-                f"row {row['id']} of '{self.rows}': '{self._answers[0]}' has to be a list of two "
-                "texts; or name two columns in `answers`"
-            )
-        return str(listed[0] or ""), str(listed[1] or "")
+    @property
+    def _read(self) -> RowCases:
+        return RowCases(
+            stage=self.rows,
+            answers=self._answers,
+            question=self.question_column,
+            roles=self.roles,
+            criteria=self.criteria,
+            scale=self._scale,
+        )
 
     def _said(self, context: Context, given: Columned | None) -> list[Label | None] | None:
         """Of each case what a column says; None without the column."""
         columns = self._columns_of(given)
-        if not columns:
-            return None
-        return [
-            given_label(
-                row[columns[criterion]],
-                f"row {row['id']} of '{self.rows}': '{columns[criterion]}' is",
-                self._scale,
-                "scale",
-            )
-            if criterion in columns
-            else None
-            for row in context.each_row(self.rows)
-            for criterion in self._criteria
-        ]
+        return self._read.known(context.each_row(self.rows), columns) if columns else None
 
     def _truth(self, context: Context) -> dict[str, list[Label | None]]:
         """What verdicts are compared with, of each case."""
@@ -356,6 +314,9 @@ class Judge(AskingStage):
             "people": self._said(context, self.people),
             "truth": self._said(context, self.truth),
         }
+        for name, labels in known.items():
+            if labels is not None and not any(label is not None for label in labels):
+                context.warn(f"{name}: no row of '{self.rows}' has a label; nothing is compared")
         return {name: labels for name, labels in known.items() if labels is not None}
 
     def _gate(self, context: Context) -> Gate | None:
@@ -384,42 +345,3 @@ class Judge(AskingStage):
             variables=self.variables,
             sampling_at="sampling",
         )
-
-    # --- the columns ---
-
-    def _graded(self, of_row: Mapping[str, Sequence[Graded]]) -> Row:
-        by_judge = {
-            name: dict(zip(self._criteria, (each.grade for each in found), strict=True))
-            for name, found in of_row.items()
-        }
-        scores = {
-            criterion: mean_grade([grades[criterion] for grades in by_judge.values()])
-            for criterion in self._criteria
-        }
-        replies = [each.reply for found in of_row.values() for each in found]
-        return {
-            "scores": scores,
-            "judgements": by_judge,
-            "judge_replies": [reply for reply in replies if reply is not None],
-        }
-
-    def _compared(self, of_row: Mapping[str, Sequence[Compared]]) -> Row:
-        by_judge = {name: found[0] for name, found in of_row.items()}
-        return {
-            "verdict": most_say([each.winner for each in by_judge.values()]),
-            "verdict_swapped": most_say([each.swapped for each in by_judge.values()]),
-            "judgements": {
-                name: {"verdict": each.winner, "swapped": each.swapped}
-                for name, each in by_judge.items()
-            },
-            "judge_replies": [reply for each in by_judge.values() for reply in each.replies],
-        }
-
-    def _error(self, of_row: Mapping[str, Sequence[Graded | Compared]]) -> str | None:
-        """Why nobody's verdict is there, of a criterion at least."""
-        said = list(zip(*of_row.values(), strict=True))
-        without = [of for of in said if all(label_of(each) is None for each in of)]
-        if not without:
-            return None
-        failed = [each.error for of in without for each in of if each.error is not None]
-        return failed[0] if failed else "no verdict of a judge can be read"

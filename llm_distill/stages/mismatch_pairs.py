@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -39,6 +39,7 @@ class MismatchPairs(Stage):
     A conversation as the prompt ends before the expert's turn, and gives conversations.
     """
 
+    reads_conversations: ClassVar[bool] = True
     stage: Literal["mismatch_pairs"]
     rows: Rows = Field(description="the stage whose rows have the expert's turns")
     own: Rows = Field(description="the student's turns, of a `generate` over these rows")
@@ -82,6 +83,11 @@ class MismatchPairs(Stage):
         needed.setdefault(self.own, set()).update(own)
         return needed
 
+    def read_as_text(self) -> dict[str, set[str]]:
+        needed = {self.rows: {self.prompt_column, self.text_column}}
+        needed.setdefault(self.own, set()).add(self.own_text_column)
+        return needed
+
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         return frozenset(COLUMNS)
 
@@ -101,6 +107,7 @@ class MismatchPairs(Stage):
         kinds: Counter[str] = Counter()
         differ: Counter[str] = Counter()
         pairs: Counter[str] = Counter()
+        left_out: Counter[str] = Counter()
         for row in context.each_row(self.own):
             expert = experts.get(row[self.parent_column])
             if expert is None:
@@ -109,8 +116,10 @@ class MismatchPairs(Stage):
                     f"'{row[self.parent_column]}' is no id of '{self.rows}'; name the stage that "
                     "the student was asked about"
                 )
-            found = self._compared(expert, row, context)
-            if found is None:
+            found = self._compared(expert, row)
+            if isinstance(found, str):
+                left_out[found] += 1
+                context.drop(found)
                 continue
             kind = found[0] if found else AGREES
             kinds[kind] += 1
@@ -122,19 +131,25 @@ class MismatchPairs(Stage):
             else:
                 pairs[kind] += 1
                 yield self._pair(expert, row, found)
+        if not pairs:
+            raise DataError(
+                f"no turn of '{self.own}' makes a pair. Compared with the expert's: "
+                f"{_counted(kinds)}; not compared: {_counted(left_out)}. "
+                f"The fields are {', '.join(self.fields)}"
+            )
         self._tell(context, kinds, differ, pairs)
 
-    def _compared(self, expert: Row, own: Row, context: Context) -> list[str] | None:
-        """What differs; None where nothing can be compared, which is counted."""
+    def _compared(self, expert: Row, own: Row) -> list[str] | str:
+        """What differs; or why nothing can be compared."""
+        if _is_blank(expert[self.prompt_column]):
+            return f"no {self.prompt_column}"
         wanted = fields_of(_text(expert[self.text_column]), self.fields)
         if wanted is None or None in wanted.values():
             what = "cannot be read" if wanted is None else "lacks a field"
-            context.drop(f"the expert's turn {what}")
-            return None
+            return f"the expert's turn {what}"
         text = _text(own[self.own_text_column])
         if own.get("error") or not text.strip():
-            context.drop("the student has no turn")
-            return None
+            return "the student has no turn"
         return mismatches(wanted, fields_of(text, self.fields), self.fields)
 
     def _pair(self, expert: Row, own: Row, found: Sequence[str]) -> Row:
@@ -144,8 +159,6 @@ class MismatchPairs(Stage):
             if prompt[-1].get("role") == "assistant":
                 prompt = prompt[:-1]
             sides = [[{"role": "assistant", "content": text}] for text in sides]
-        if not prompt:
-            raise DataError(f"row {expert['id']} of '{self.rows}' has no {self.prompt_column}")
         return {
             "id": f"mismatch-{own['id']}",
             "parent_id": expert["id"],
@@ -159,16 +172,7 @@ class MismatchPairs(Stage):
     def _tell(
         self, context: Context, kinds: Counter[str], differ: Counter[str], pairs: Counter[str]
     ) -> None:
-        """Raises:
-        DataError: there are no pairs.
-        """
         n = kinds.total()
-        if not pairs:
-            counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none"
-            raise DataError(
-                f"no turn of '{self.own}' makes a pair. Compared with the expert's: {counted}; "
-                f"dropped before: see the counts. The fields are {', '.join(self.fields)}"
-            )
         figures = []
         for name in (UNREADABLE, MISSING, *self.fields, AGREES):
             for called, counts in (("first mismatch", kinds), ("any mismatch", differ)):
@@ -181,6 +185,17 @@ class MismatchPairs(Stage):
         context.metrics.update(
             compared=n, pairs=dict(pairs), mismatches=dict(differ), **shown(table)
         )
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items()) or "none"
+
+
+def _is_blank(prompt: Any) -> bool:
+    """Also of a conversation in which nobody speaks before the expert."""
+    if not is_conversation(prompt):
+        return not str(prompt or "").strip()
+    return len(prompt) == 1 and bool(prompt[0].get("role") == "assistant")
 
 
 def _text(value: Any) -> str:

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from llm_distill.engines.base import Request, SamplingSettings
 from llm_distill.engines.requests import Job
 from llm_distill.engines.text_scores import TextScore, text_scores
-from llm_distill.errors import ConfigError, DataError
+from llm_distill.errors import ConfigError, DataError, quoted
 from llm_distill.evaluation.perplexity_figures import paired_tables
 from llm_distill.evaluation.results import shown
 from llm_distill.methods.error_budget import ErrorBudget
@@ -122,6 +122,13 @@ class PairedPerplexity(Stage):
         form = context.model(model).prompt_format
         for row in context.each_row(self.rows):
             prompt, error = row["prompt"], None
+            for name in TEXTS:
+                if row[name] is not None and not isinstance(row[name], str):
+                    raise DataError(
+                        f"row {row['id']} of '{self.rows}': {name} is {quoted(row[name])}, and has "
+                        "to be text; have load_dataset write numbers as text with columns: "
+                        f"{{NAME: {name}}}"
+                    )
             empty = [name for name in ("prompt", *TEXTS) if not row[name] or _is_blank(row[name])]
             if empty:
                 error = f"{', '.join(empty)} is null or empty"

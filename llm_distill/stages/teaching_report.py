@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llm_distill.errors import DataError
-from llm_distill.evaluation.results import shown
 from llm_distill.evaluation.intervention_figures import budget_tables, correlation_table
+from llm_distill.evaluation.results import shown
 from llm_distill.methods.answers import AnswerKind, answers_equal
 from llm_distill.methods.intervention import (
     BUDGETS,
@@ -93,8 +93,9 @@ class TeachingReport(Stage):
         taken = [name for name in OWN if name in self.rankings]
         if taken:
             raise ValueError(f"rankings: {taken[0]} is always there; choose another name")
-        if len(set(self.budgets)) < len(self.budgets):
-            raise ValueError("budgets: each can be named once")
+        # As they are written in the rows' ids.
+        if len({f"{budget:g}" for budget in self.budgets}) < len(self.budgets):
+            raise ValueError("budgets: each can be named once, and differ in six digits")
         return self
 
     def required_columns(self) -> dict[str, set[str]]:

@@ -11,7 +11,7 @@ with columns before and after also: {"before_is_correct": False, "after_is_corre
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -121,13 +121,16 @@ class TutoringReport(Stage):
                 context.drop("the dialogue failed")
             elif not str(row[self.reference_column] or "").strip():
                 context.drop(f"no {self.reference_column}")
+            elif row[self.item_column] is None:  # all of them would be one item
+                context.drop(f"no {self.item_column}")
             else:
                 n_usable += 1
                 yield row
         if not n_usable:
+            needed = " or ".join(dict.fromkeys((self.reference_column, self.item_column)))
             raise DataError(
-                f"dialogues.{name}: every dialogue of '{stage}' failed or has no "
-                f"{self.reference_column}, so there is nothing to measure"
+                f"dialogues.{name}: every dialogue of '{stage}' failed or has no {needed}, so "
+                "there is nothing to measure"
             )
         for setting in ("tutor", "student"):
             if (speaker := getattr(self, setting)) not in there:
@@ -167,8 +170,9 @@ class TutoringReport(Stage):
         reading = self.telling_in if speaker == self.tutor else "final"
         return says_answer(text, reference, self.answer_kind, reading, ended)
 
-    def _is_right(self, reply: str | None, reference: str) -> bool | None:
-        return None if reply is None else says_answer(reply, reference, self.answer_kind)
+    def _is_right(self, reply: Any, reference: str) -> bool | None:
+        """reply: of a dialogue that was not held here also a number."""
+        return None if reply is None else says_answer(str(reply), reference, self.answer_kind)
 
 
 def _new_turns(row: Row) -> list[tuple[str, tuple[str, str]]]:

@@ -115,3 +115,21 @@ def test_only_who_reads_conversations_takes_one(bench: Any, tmp_path: Path, stag
     else:
         with pytest.raises(DataError, match="the column 'completion' of its input 'd' holds"):
             toy.run()
+
+
+def test_a_codebook_does_not_write_over_columns_of_somebody_else(
+    bench: Any, tmp_path: Path
+) -> None:
+    """Said before the run where the columns are known, or else as soon as they are read."""
+    lines = [json.dumps({**row, "mistake": "by an expert"}) for row in ROWS[:2]]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    data = f"{{stage: load_dataset, path: {tmp_path / 'rows.jsonl'}}}"
+    codebook = "{mistake: {guess: x, misread: y}}"
+    for first in ("d: " + data, f"e: {data}\n  d: {{stage: select, rows: e, n: 2}}"):
+        toy = bench(
+            "name: p\nmodels: {m: {model_name_or_path: data/models/tiny-student}}\n"
+            f"stages:\n  {first}\n"
+            f"  x: {{stage: annotate, rows: d, model: m, text_column: question, codebook: {codebook}}}\n"
+        )
+        with pytest.raises((ConfigError, DataError), match="'mistake' already, .* own_mistake"):
+            toy.run()

@@ -181,3 +181,10 @@ def test_without_by_it_is_the_same_work_as_before(run_stage: Run) -> None:
     assert before.output_columns({"rows": frozenset()}) == {"id", "a", "b", "agrees"}
     run = run_stage(gate(), {"rows": comments("setup", 0.9, 0.8, 60, 0.3)})
     assert gate().output_columns({"rows": frozenset()}) == {*run.rows[0]}
+
+
+def test_rows_that_are_not_chosen_need_no_category(run_stage: Run) -> None:
+    rows = [{**row, "shots": 0} for row in comments("setup", 0.9, 0.9, 40, 0.5)]
+    other = {**rows[0], "id": "other", "category": None, "shots": 1}
+    run = run_stage(gate(where={"shots": 0}), {"rows": [*rows, other]})
+    assert [row["n"] for row in run.rows] == [40]

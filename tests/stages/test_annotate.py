@@ -219,12 +219,6 @@ def test_the_template_may_read_columns_in_place_of_a_text(run_stage: Run, tmp_pa
     assert [row["mistake"] for row in run.rows] == MISTAKES
 
 
-def test_columns_of_somebody_else_are_not_written_over(run_stage: Run) -> None:
-    rows = [{**row, "mistake": "by an expert"} for row in talks(2)]
-    with pytest.raises(DataError, match="have mistake already, by somebody else; .* own_mistake"):
-        run_stage(stage(), {"rows": rows}, {"teacher": errs(0)})
-
-
 def test_a_codebook_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "book.yaml"
     file.write_text("mistake: {guess: x, misread: y}\n")

@@ -80,3 +80,9 @@ def test_settings() -> None:
     ):
         with pytest.raises(ValidationError, match=said):
             stage(**wrong)
+
+
+@pytest.mark.parametrize("column", ["score", "messages"])
+def test_a_column_of_text_is_written(column: str) -> None:
+    with pytest.raises(ValidationError, match=f"'{column}' holds .*, and a"):
+        Assign(stage="assign", rows="rows", column=column, variants={"a": {"text": "x"}})

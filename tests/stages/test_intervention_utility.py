@@ -215,3 +215,12 @@ def test_settings() -> None:
             stage(**wrong)
     assert stage().asks("model") == "likelihoods"
     assert stage().most_asked({"rows": 3, "shown": 9}) == {"teacher": (6, 0)}
+
+
+def test_what_the_student_gets_right_is_true_or_false(run_stage: Run) -> None:
+    rows = [{**row, "right": "false"} for row in items("x", 1, "taking")]
+    with pytest.raises(DataError, match="right is 'false', neither true nor false"):
+        run_on(run_stage, rows, items("s", 1, "taking"), correct_column="right")
+    shown = [{**row, "answer_with": None} for row in items("s", 1, "taking")]
+    with pytest.raises(DataError, match="no demonstration of 'shown' has all of question"):
+        run_on(run_stage, items("x", 1, "taking"), shown)

@@ -209,7 +209,8 @@ def test_empty_texts_get_the_lowest_grade_and_what_cannot_be_read_none(run_stage
     ]  # fmt: skip
     assert "question is null or empty" in run.rows[4]["error"]
     assert "r3" not in asked
-    assert run.warnings[0].startswith("1 of 3 replies of the judge 'judge' have no grade from 1")
+    assert run.warnings[0].startswith("1 of 5 rows have no text in answer, and get the lowest")
+    assert run.warnings[1].startswith("1 of 3 replies of the judge 'judge' have no grade from 1")
 
 
 def test_a_judge_that_ignores_the_form_is_not_paid_for_long(run_stage: Run) -> None:
@@ -438,3 +439,25 @@ def test_models_of_judges_have_a_place_and_another_name_can_be_set() -> None:
     other = with_references(made, {"small": "smaller", "rows": "fewer"})
     assert (models_of(other), other.rows) == (["big", "smaller"], "fewer")  # type: ignore[attr-defined]
     assert models_of(made) == ["big", "small"]
+
+
+def test_a_number_is_a_text_and_no_text_at_all_is_an_error(run_stage: Run) -> None:
+    rows = [{"id": "a", "question": "3 - 3?", "answer": 0}]
+    run = run_stage(stage(), {"rows": rows}, {"judge": lambda request: "<grade>4</grade>"})
+    assert run.rows[0]["scores"] == {"grade": 4.0}
+    nothing = [{**rows[0], "answer": None}, {**rows[0], "id": "b", "answer": None}]
+    with pytest.raises(DataError, match="no row of 'rows' has a text in answer, so there is"):
+        run_stage(stage(), {"rows": nothing}, {"judge": lambda request: "<grade>4</grade>"})
+
+
+def test_a_group_may_be_called_as_all_are_and_people_may_say_nothing(run_stage: Run) -> None:
+    rows = [
+        {"id": str(n), "question": "?", "answer": str(n), "kind": "all", "people": None}
+        for n in range(2)
+    ]
+    run = run_stage(
+        stage(by="kind", people="people"), {"rows": rows}, {"judge": lambda r: "<grade>4</grade>"}
+    )
+    groups = [row["labels"]["group"] for row in run.metrics["figures"][0]["rows"]]
+    assert groups == ["(all)", "all"]
+    assert run.warnings == ["people: no row of 'rows' has a label; nothing is compared"]

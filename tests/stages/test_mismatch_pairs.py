@@ -121,3 +121,15 @@ def test_what_stops_it(run_stage: Run) -> None:
     ):
         with pytest.raises(ValidationError, match=said):
             stage(**wrong)
+
+
+def test_thoughts_are_no_turn_and_a_blank_prompt_makes_no_pair(run_stage: Run) -> None:
+    rows = world()
+    thought = f"<think>{turn('wrong', 'solve')}</think>{turn('wrong', 'hint')}"
+    rows["students"][5]["completion"] = thought  # its expert solves
+    rows["experts"][8]["prompt"] = " "
+    run = run_stage(stage(), rows)
+    assert {row["id"] for row in run.rows if row["kind"] == "action"} >= {"mismatch-d5-0"}
+    assert run.dropped["no prompt"] == 1
+    with pytest.raises(DataError, match="not compared: 12 the expert's turn lacks a field"):
+        run_stage(stage(fields=["state"]), world())

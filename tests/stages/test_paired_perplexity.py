@@ -158,3 +158,13 @@ def test_settings() -> None:
         stage(models=["a", "a"])
     with pytest.raises(ValidationError, match="is a column of the result"):
         stage(by="model")
+
+
+def test_numbers_are_no_texts(run_stage: Run) -> None:
+    wrong = [{**row, "other": 12} for row in rows(1)]
+    with pytest.raises(DataError, match="of 'rows': other is 12, and has to be text; have load"):
+        run_stage(
+            PairedPerplexity(stage="paired_perplexity", rows="rows", models=["a"]),
+            {"rows": wrong},
+            engines={"a": lambda: Model(0.5)},
+        )

@@ -442,6 +442,7 @@ def test_a_run_that_was_killed_in_the_middle_asks_nothing_twice(
             r"opening\[0\].speaker: no speaker 'tutr'; did you mean 'tutor'",
         ),
         ({"opening": [{"speaker": "tutor"}]}, "give one of text and column"),
+        ({"opening": [{"speaker": "tutor", "text": " "}]}, "text is blank: nothing is said"),
         ({"opening": [{"speaker": "tutor", "text": "a", "column": "b"}]}, "give one of text and"),
         (
             {"stop": [{"speaker": "pupil", "says": "Bye"}]},

@@ -138,3 +138,5 @@ def test_what_cannot_be_reported(run_stage: Run) -> None:
         stage(rankings={"oracle": {"by": "utility"}})
     with pytest.raises(ValidationError, match="each can be named once"):
         stage(budgets=[0.2, 0.2])
+    with pytest.raises(ValidationError, match="differ in six digits"):
+        stage(budgets=[0.2, 0.20000001])

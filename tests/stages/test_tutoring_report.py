@@ -190,3 +190,11 @@ def test_how_far_the_curve_goes(run_stage: Run, hold: Hold) -> None:
     for settings, last in ({}, 3), ({"max_k": 2}, 2), ({"max_k": 5}, 5):
         curve = figures(run_stage(report("t", **settings), rows), "tutoring by turns")
         assert max(int(k) for _, k, _ in curve) == last
+
+
+def test_answers_before_may_be_numbers_and_items_are_named(run_stage: Run, hold: Hold) -> None:
+    talks = [{**row, "before": 5, "about": None} for row in hold("knows_the_remedy", "learns")]
+    run = run_stage(report("helps"), {"helps": talks})
+    assert {row["before_is_correct"] for row in run.rows} <= {True, False}
+    with pytest.raises(DataError, match="failed or has no reference_answer or about"):
+        run_stage(report("helps", item_column="about"), {"helps": talks})
