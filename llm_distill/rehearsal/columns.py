@@ -60,6 +60,8 @@ def value(column: str, kind: str, text: str, draw: random.Random) -> Any:
         "chosen": f"{words.capitalize()}. {solved}",
         "rejected": f"{words.capitalize()}. So it is 1. <ans>1</ans>",
         "tools": "[]",
+        # Of a dialogue so far, with both names that data have for who speaks.
+        "turns": [{"speaker": "student", "user": "student", "text": solved, "act": None}],
     }
     turns = [{"role": "user", "content": text}, {"role": "assistant", "content": solved}]
     by_type: Mapping[str, Any] = {

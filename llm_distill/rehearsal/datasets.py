@@ -40,6 +40,11 @@ OTHERS = {
     ("openai/gsm8k", "test"): 1319,
     ("EdinburghNLP/xsum", "train"): 204_045,
     ("EdinburghNLP/xsum", "validation"): 11_332,
+    ("eth-nlped/mathdial", "train"): 2262,
+    ("eth-nlped/mathdial", "test"): 599,
+    ("rose-e-wang/bridge", "train"): 419,
+    ("rose-e-wang/bridge", "validation"): 71,
+    ("rose-e-wang/bridge", "test"): 210,
 }
 TEMPLATED = 3
 """Every third task's questions all have one wording."""
