@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,10 @@ from llm_distill.prompts import load_template
 from llm_distill.rehearsal.questions import WORDS, question, right_answer
 from llm_distill.rows.columns import COLUMNS
 from llm_distill.stage import Columns, Stage, rows_of
+from llm_distill.stages.mismatch_pairs import MismatchPairs
+
+DECLARED = "declares:"
+"""Begins the type of a text that is JSON; the keys follow."""
 
 
 def needed_columns(pipeline: PipelineConfig) -> dict[str, dict[str, str]]:
@@ -41,6 +46,8 @@ def needed_columns(pipeline: PipelineConfig) -> dict[str, dict[str, str]]:
 def _type(column: str, stage: Stage) -> str:
     if column == getattr(stage, "messages_column", None):
         return "messages"
+    if isinstance(stage, MismatchPairs) and column == stage.text_column:
+        return DECLARED + ",".join(stage.fields)
     return COLUMNS.get(column, ("string", ""))[0]
 
 
@@ -75,6 +82,10 @@ def value(column: str, kind: str, text: str, draw: random.Random) -> Any:
     }
     if kind == "string":
         return by_column.get(column, words)
+    if kind.startswith(DECLARED):
+        return json.dumps(dict.fromkeys(kind.removeprefix(DECLARED).split(","), answer))
+    if column == "choices":
+        return [answer, *words.split()]  # the answer is one of them
     if kind not in by_type:
         return None
     return by_type[kind]
