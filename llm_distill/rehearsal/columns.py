@@ -94,11 +94,15 @@ def value(column: str, kind: str, text: str, draw: random.Random) -> Any:
 def row(columns: Mapping[str, tuple[str, str]], templated: bool, options: bool, of: str) -> Any:
     """A record of a dataset. columns: its own name of each, to ours and the type.
 
-    of: what it is drawn by; another one with the same has the same question.
+    of: what it is drawn by; another one with the same has the same question. It is the row's id
+    where the dataset has a column for that.
     """
     draw = random.Random(of)
     text = question(draw, templated, options)
-    found = {theirs: value(ours, kind, text, draw) for theirs, (ours, kind) in columns.items()}
+    found = {
+        theirs: of if ours == "id" else value(ours, kind, text, draw)
+        for theirs, (ours, kind) in columns.items()
+    }
     if "solution" in found and columns["solution"][0] == "reference_answer":
         found["solution"] = f"So it is \\boxed{{{found['solution']}}}."
     return found

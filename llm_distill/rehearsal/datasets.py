@@ -160,6 +160,7 @@ def _columns(stage: LoadDataset, needed: Mapping[str, str]) -> dict[str, tuple[s
     given = {"id", *(ours for ours, _ in shaped.values())}
     if stage.task is not None or isinstance(stage.name, tuple):
         given.add("task")
+    given -= stage.columns.keys()
     own = {stage.columns.get(ours, ours): (ours, kind) for ours, kind in types.items()}
     found = {theirs: column for theirs, column in own.items() if column[0] not in given} | shaped
     return found or {"question": ("question", "string")}
