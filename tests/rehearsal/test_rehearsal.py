@@ -210,6 +210,14 @@ def test_a_datasets_own_ids_are_there_and_differ(tmp_path: Path) -> None:
     assert len({row["c_id"] for row in rows}) == 5
 
 
+def test_json_whose_values_are_labels_has_one_of_them() -> None:
+    prompt = 'Say it.\n\nReply with JSON:\n{"mistake": "guess|right-idea", "text": "…"}'
+    request = Request("a", prompt, SamplingSettings(), 1)
+    said = json.loads(answer(request))
+    assert said.keys() == {"mistake", "text"}
+    assert said["mistake"] in ("guess", "right-idea")
+
+
 PAPERS = sorted(file.stem for file in (bundled_root() / "pipelines").glob("*_paper.yaml"))
 
 
