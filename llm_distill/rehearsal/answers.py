@@ -23,6 +23,8 @@ WRONG, UNREADABLE = 0.25, 0.05
 SKILLS = tuple(f"{first} {second}" for first in WORDS[:8] for second in WORDS[8:14])
 TAG = re.compile(r"<(\w+)>")
 KEY = re.compile(r'"(\w+)"')
+OF_SEVERAL = re.compile(r'"(\w+)": "([^"|]+\|[^"]+)"')
+"""A key whose value is one of the labels that stand there."""
 REASONS = re.compile("reason|rationale|think|thought|expla|step|draft|work|plan")
 """In the names of tags that hold a way and not an answer."""
 INLINE = re.compile(r"(?:at most of|does it need:) ([^<>\n?]+?)(?:, as <|\?\s)")
@@ -41,7 +43,13 @@ def answer(request: Request) -> str:
         if sign in tags:
             return write(prompt, wanted, draw)
     if "JSON" in wanted and (keys := dict.fromkeys(KEY.findall(wanted))):
-        return json.dumps({key: _value(prompt, draw, key) for key in keys})
+        listed = {key: labels.split("|") for key, labels in OF_SEVERAL.findall(wanted)}
+        return json.dumps(
+            {
+                key: draw.choice(listed[key]) if key in listed else _value(prompt, draw, key)
+                for key in keys
+            }
+        )
     if '"Question:"' in wanted:
         text = another_like(prompt, draw)
         return f"Question: {text}\nAnswer: {right_answer(text)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,10 @@ from llm_distill.prompts import load_template
 from llm_distill.rehearsal.questions import WORDS, question, right_answer
 from llm_distill.rows.columns import COLUMNS
 from llm_distill.stage import Columns, Stage, rows_of
+from llm_distill.stages.mismatch_pairs import MismatchPairs
+
+DECLARED = "declares:"
+"""Begins the type of a text that is JSON; the keys follow."""
 
 
 def needed_columns(pipeline: PipelineConfig) -> dict[str, dict[str, str]]:
@@ -41,6 +46,8 @@ def needed_columns(pipeline: PipelineConfig) -> dict[str, dict[str, str]]:
 def _type(column: str, stage: Stage) -> str:
     if column == getattr(stage, "messages_column", None):
         return "messages"
+    if isinstance(stage, MismatchPairs) and column == stage.text_column:
+        return DECLARED + ",".join(stage.fields)
     return COLUMNS.get(column, ("string", ""))[0]
 
 
@@ -60,6 +67,8 @@ def value(column: str, kind: str, text: str, draw: random.Random) -> Any:
         "chosen": f"{words.capitalize()}. {solved}",
         "rejected": f"{words.capitalize()}. So it is 1. <ans>1</ans>",
         "tools": "[]",
+        # Of a dialogue so far, with both names that data have for who speaks.
+        "turns": [{"speaker": "student", "user": "student", "text": solved, "act": None}],
     }
     turns = [{"role": "user", "content": text}, {"role": "assistant", "content": solved}]
     by_type: Mapping[str, Any] = {
@@ -73,6 +82,10 @@ def value(column: str, kind: str, text: str, draw: random.Random) -> Any:
     }
     if kind == "string":
         return by_column.get(column, words)
+    if kind.startswith(DECLARED):
+        return json.dumps(dict.fromkeys(kind.removeprefix(DECLARED).split(","), answer))
+    if column == "choices":
+        return [answer, *words.split()]  # the answer is one of them
     if kind not in by_type:
         return None
     return by_type[kind]
@@ -81,11 +94,15 @@ def value(column: str, kind: str, text: str, draw: random.Random) -> Any:
 def row(columns: Mapping[str, tuple[str, str]], templated: bool, options: bool, of: str) -> Any:
     """A record of a dataset. columns: its own name of each, to ours and the type.
 
-    of: what it is drawn by; another one with the same has the same question.
+    of: what it is drawn by; another one with the same has the same question. It is the row's id
+    where the dataset has a column for that.
     """
     draw = random.Random(of)
     text = question(draw, templated, options)
-    found = {theirs: value(ours, kind, text, draw) for theirs, (ours, kind) in columns.items()}
+    found = {
+        theirs: of if ours == "id" else value(ours, kind, text, draw)
+        for theirs, (ours, kind) in columns.items()
+    }
     if "solution" in found and columns["solution"][0] == "reference_answer":
         found["solution"] = f"So it is \\boxed{{{found['solution']}}}."
     return found

@@ -40,6 +40,11 @@ OTHERS = {
     ("openai/gsm8k", "test"): 1319,
     ("EdinburghNLP/xsum", "train"): 204_045,
     ("EdinburghNLP/xsum", "validation"): 11_332,
+    ("eth-nlped/mathdial", "train"): 2262,
+    ("eth-nlped/mathdial", "test"): 599,
+    ("rose-e-wang/bridge", "train"): 419,
+    ("rose-e-wang/bridge", "validation"): 71,
+    ("rose-e-wang/bridge", "test"): 210,
 }
 TEMPLATED = 3
 """Every third task's questions all have one wording."""
@@ -155,6 +160,7 @@ def _columns(stage: LoadDataset, needed: Mapping[str, str]) -> dict[str, tuple[s
     given = {"id", *(ours for ours, _ in shaped.values())}
     if stage.task is not None or isinstance(stage.name, tuple):
         given.add("task")
+    given -= stage.columns.keys()
     own = {stage.columns.get(ours, ours): (ours, kind) for ours, kind in types.items()}
     found = {theirs: column for theirs, column in own.items() if column[0] not in given} | shaped
     return found or {"question": ("question", "string")}

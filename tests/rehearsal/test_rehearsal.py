@@ -18,7 +18,7 @@ from llm_distill.methods.subtasks import subtask_problem
 from llm_distill.paths import bundled_root
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.rehearsal.answers import answer
-from llm_distill.rehearsal.columns import needed_columns
+from llm_distill.rehearsal.columns import needed_columns, value
 from llm_distill.rehearsal.datasets import of_the_hub, rows_of
 from llm_distill.rehearsal.questions import another_like, question, right_answer
 from llm_distill.rehearsal.rehearsal import write_rehearsal
@@ -188,6 +188,34 @@ stages:
     written, _ = write_rehearsal(load_pipeline(str(tmp_path / "rounds.yaml")), tmp_path, {})
     stages = ["questions", "drawn@1", "kept@1", "drawn@2", "kept@2"]
     assert list(load_pipeline(str(written)).stages) == stages
+
+
+def test_values_that_stages_of_tutors_can_read() -> None:
+    text = question(random.Random(1), False, False)
+    right = right_answer(text)
+    turns = value("turns", "string", text, random.Random(2))
+    assert [turn["speaker"] for turn in turns] == ["student"]
+    assert turns[0]["user"] == "student"
+    assert right in value("choices", "list[string]", text, random.Random(2))
+    pipeline = load_pipeline("pipelines/pedagogical_alignment_paper.yaml")
+    kind = needed_columns(pipeline)["more_lessons"]["completion"]
+    declared = json.loads(value("completion", kind, text, random.Random(2)))
+    assert declared == dict.fromkeys(("evaluation", "action", "state"), right)
+
+
+def test_a_datasets_own_ids_are_there_and_differ(tmp_path: Path) -> None:
+    stage = LoadDataset(stage="load_dataset", path="a/b", columns={"id": "c_id"}, split="test")
+    of_the_hub(stage, tmp_path, {"question": "string"}, {"a/b": 5})
+    rows = [json.loads(line) for line in (tmp_path / "test.jsonl").read_text().splitlines()]
+    assert len({row["c_id"] for row in rows}) == 5
+
+
+def test_json_whose_values_are_labels_has_one_of_them() -> None:
+    prompt = 'Say it.\n\nReply with JSON:\n{"mistake": "guess|right-idea", "text": "…"}'
+    request = Request("a", prompt, SamplingSettings(), 1)
+    said = json.loads(answer(request))
+    assert said.keys() == {"mistake", "text"}
+    assert said["mistake"] in ("guess", "right-idea")
 
 
 PAPERS = sorted(file.stem for file in (bundled_root() / "pipelines").glob("*_paper.yaml"))
