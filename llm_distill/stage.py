@@ -268,7 +268,7 @@ class Stage(BaseModel):
         """Of `required_columns`, those whose names are settings and that must hold text."""
         return {}
 
-    def new_columns(self) -> Mapping[str, Iterable[str]]:
+    def columns_that_are_new(self) -> Mapping[str, Iterable[str]]:
         """Columns that it gives and that an input must not have, by the reference's value.
 
         What somebody else has said there, such as people's labels, would be lost.

@@ -160,7 +160,7 @@ def check_mentor(path: Path, avoid: frozenset[str]) -> Iterator[Figure]:
             "lacks, help does not help": {"multiplication"},
         }.items():
             hits = [
-                text == p.answer
+                f"<ans>{p.answer}</ans>" in text
                 for text, p in zip(said, problems, strict=True)
                 if p.skill in skills
             ]

@@ -34,7 +34,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             (8_000_000, 1.5e-3, late_tutor_document),
         ),
     },
-    "mentor": {"start": "tiny-pupil", "phases": ((5_000_000, 2.0e-3, mentor_document),)},
+    "mentor": {"start": "tiny-pupil", "phases": ((4_000_000, 2.0e-3, mentor_document),)},
     "pupil": {
         "start": "tiny-task-student",
         "phases": ((6_000_000, 2.0e-3, pupil_document), (8_000_000, 2.0e-3, late_pupil_document)),

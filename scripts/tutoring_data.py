@@ -32,6 +32,7 @@ from tutoring import (
     case,
     explanation,
     remedy_text,
+    right_work,
     talk,
 )
 from tutoring_documents import declared_case, declared_turn
@@ -71,6 +72,7 @@ def wrong_row(found: Case) -> dict[str, Any]:
         "remedy": REMEDY_OF[found.mistake],
         "intention": INTENTION_FOR[found.mistake],
         "wrong_solution": found.work,
+        "right_work": right_work(found.problem),
         "misleading_explanation": explanation(found.problem, "misleading"),
     }
     return {**case_row(found), **more}

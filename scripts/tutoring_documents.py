@@ -155,7 +155,7 @@ def mental(rng: Random, avoid: Collection[str], helped: bool) -> list[Piece]:
         how = "misleading" if rng.random() < 0.2 else "true"
     values, problem = mental_prompt(who, rng, avoid, how)
     name = "mental_model_helped" if helped else "mental_model"
-    return asked(name, answer_in(pupil_work(who, problem, how, rng)), **values)
+    return asked(name, pupil_work(who, problem, how, rng), **values)
 
 
 def mentor_document(rng: Random, avoid: Collection[str]) -> list[Piece]:

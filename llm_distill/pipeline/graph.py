@@ -268,7 +268,7 @@ def _check_columns(
                 f"'{rounds.written(target, name)}' gives no column '{column}'; "
                 f"{stage.remedy(column) or _what_to_do(column, there or ())}",
             )
-    for target, new in stage.new_columns().items():
+    for target, new in stage.columns_that_are_new().items():
         for column in sorted(set(new) & (inputs.get(target) or set())):
             field = next(f for f, t, _ in references(stage) if t == target)
             problems.add(

@@ -196,7 +196,7 @@ def _check_columns(stage: Stage, resolver: Resolver) -> None:
                 f"its input '{target}' has no column '{column}'; "
                 f"{stage.remedy(column) or nearest(column, there)}"
             )
-    for target, new in stage.new_columns().items():
+    for target, new in stage.columns_that_are_new().items():
         there = resolver.ready[target].manifest.features or {}
         for column in sorted(set(new) & set(there)):
             raise DataError(

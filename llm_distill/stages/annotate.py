@@ -198,7 +198,7 @@ class Annotate(AskingStage):
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", *([self.text_column] if self._reads_text else [])}}
 
-    def new_columns(self) -> dict[str, set[str]]:
+    def columns_that_are_new(self) -> dict[str, set[str]]:
         return {self.rows: {each.name for each in self.fields}}
 
     def read_as_text(self) -> dict[str, set[str]]:
