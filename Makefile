@@ -110,5 +110,4 @@ world: setup
 	$(BIN)/python scripts/frames.py
 	$(BIN)/python scripts/train_tutoring_models.py tutor
 	$(BIN)/python scripts/train_tutoring_models.py pupil
-	$(BIN)/python scripts/train_tutoring_models.py mentor
 	$(BIN)/python scripts/check_tutoring_world.py

@@ -38,7 +38,7 @@ from tutoring import (
     remedy_in,
     remedy_text,
 )
-from tutoring_documents import WORKS, mental_prompt
+from tutoring_documents import WORKS
 
 Loaded = tuple[Any, Any]
 N = 160
@@ -141,35 +141,6 @@ def in_talk(found: Case, text: str | None = None) -> dict[str, Any]:
     return {**asked_about(found), "reference_answer": found.problem.answer, "turns": turns}
 
 
-def check_mentor(path: Path, avoid: frozenset[str]) -> Iterator[Figure]:
-    """How often the predicted answer is the right one, by what the pupil has and lacks."""
-    loaded = load(path)
-    who = Pupil(("subtraction", "multiplication"), ("multiplication",))
-    for helped in (False, True):
-        rng = Random(4)
-        prompts, problems = [], []
-        for _ in range(N):
-            values, problem = mental_prompt(who, rng, avoid, "true" if helped else None)
-            prompts.append(values)
-            problems.append(problem)
-        name = "mental_model_helped" if helped else "mental_model"
-        said = ask(loaded, name, prompts)
-        for kind, skills in {
-            "has": set(SKILLS_HERE) - {*who.lacks},
-            "lacks, help helps": {"subtraction"},
-            "lacks, help does not help": {"multiplication"},
-        }.items():
-            hits = [
-                f"<ans>{p.answer}</ans>" in text
-                for text, p in zip(said, problems, strict=True)
-                if p.skill in skills
-            ]
-            right = kind == "has" or (helped and "does not" not in kind)
-            limits = (0.6, 1.0) if right else (0.0, 0.5)
-            how = "with help" if helped else "alone"
-            yield Figure("mentor", f"predicted right {how}, {kind}", share(hits), *limits)
-
-
 def check_pupil(path: Path, avoid: frozenset[str]) -> Iterator[Figure]:
     loaded, rng = load(path), Random(5)
 
@@ -215,13 +186,13 @@ def check_pupil(path: Path, avoid: frozenset[str]) -> Iterator[Figure]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the models of the tutors' world.")
-    parser.add_argument("--only", choices=("tutor", "pupil", "mentor"))
+    parser.add_argument("--only", choices=("tutor", "pupil"))
     parser.add_argument("--write-cards", action="store_true")
     args = parser.parse_args()
     worlds = ("word_problems", "word_tasks", "tutoring")
     avoid = frozenset[str]().union(*map(bundled_questions, worlds))
     figures: list[Figure] = []
-    checks = {"tutor": check_tutor, "pupil": check_pupil, "mentor": check_mentor}
+    checks = {"tutor": check_tutor, "pupil": check_pupil}
     for kind, check in checks.items():
         if args.only in (None, kind):
             path = ROOT / f"data/models/tiny-{kind}"

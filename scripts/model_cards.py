@@ -83,15 +83,11 @@ template with the templates of `prompts/pupils`. It names a pupil's mistake, gra
 explains a question without its answer, carries out a remedy that it is given, and reads statements
 in their context. It does not see wrong results: where operation and numbers are right it takes the
 pupil's result for its own. Earlier phases of its training read other wordings of `annotate` and
-`grade`, and documents of the mental models, which have a model of their own now (`tiny-mentor`).
+`grade`, and a pupil's answers with the next one to be foretold, which it did not learn.
 
 Planted on purpose: as a tutor by itself it tells the answer in nearly half of its turns and hints
 at random; asked what it would do, it names the remedy "recount" where another one would help in
 three of ten cases; declaring what it does, it takes hint and solution by chance.""",
-    "mentor": """A model of pupils (`data/tutoring`), to be used through its chat template with
-`pupils/mental_model.jinja` and `pupils/mental_model_helped.jinja`: it is shown in which skills a
-pupil was right and wrong, alone or with help, and says what it answers to another question. It
-started from the weights of the pupil.""",
     "pupil": """The pupil of the world of pupils (`data/tutoring`), to be used through its chat
 template with `pupils/pupil.jinja`, `pupils/exam.jinja` and `pupils/exam_helped.jinja`, which give
 it its mistake or its gaps.

@@ -2,7 +2,6 @@
 
     python scripts/train_tutoring_models.py tutor
     python scripts/train_tutoring_models.py pupil
-    python scripts/train_tutoring_models.py mentor     # from the pupil
 
 What they read is made by `tutoring_documents.py`, never about a question of a bundled split.
 `check_tutoring_world.py` measures what they learned, and puts the figures in the cards.
@@ -20,7 +19,7 @@ from model_cards import tutoring_card
 from tiny_training import parameter_count, publish, train
 from train_tiny_models import ROOT, bundled_questions, template
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from tutoring_documents import mentor_document, pupil_document, tutor_document
+from tutoring_documents import pupil_document, tutor_document
 
 late_pupil_document = partial(pupil_document, late=True)
 late_tutor_document = partial(tutor_document, late=True)
@@ -34,7 +33,6 @@ RECIPES: dict[str, dict[str, Any]] = {
             (8_000_000, 1.5e-3, late_tutor_document),
         ),
     },
-    "mentor": {"start": "tiny-pupil", "phases": ((4_000_000, 2.0e-3, mentor_document),)},
     "pupil": {
         "start": "tiny-task-student",
         "phases": ((6_000_000, 2.0e-3, pupil_document), (8_000_000, 2.0e-3, late_pupil_document)),
@@ -45,7 +43,6 @@ TEMPLATES = {
         *("act", "annotate", "decided", "declared", "explain", "frame", "grade"),
         *("tutor", "undecided"),
     ),
-    "mentor": ("mental_model", "mental_model_helped"),
     "pupil": ("exam", "exam_helped", "pupil"),
 }
 

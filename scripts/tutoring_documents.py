@@ -20,8 +20,6 @@ from tutoring import (
     REMEDIES,
     REMEDY_OF,
     Case,
-    Pupil,
-    answer_in,
     case,
     explanation,
     pupil,
@@ -31,7 +29,6 @@ from tutoring import (
     talk,
     turn_text,
 )
-from word_problems import Problem
 
 WORKS = (*MISTAKES, "none")
 LATE_WORKS = ("none", "none", "result", "result", "numbers", "numbers", "operation", "guess")
@@ -113,54 +110,6 @@ def undecided_text(found: Case, rng: Random) -> str:
     if kind == "right":
         return remedy_text(REMEDY_OF[found.mistake], found)
     return turn_text("focus" if kind == "any" else kind, found, rng)
-
-
-def mental_prompt(
-    who: Pupil, rng: Random, avoid: Collection[str], how: str | None
-) -> tuple[dict[str, object], Problem]:
-    """What a template shows of a pupil's answers to some questions, and the problem it asks about.
-
-    how: the explanation of that problem, or None: then none is shown, here and there.
-    """
-    shown = []
-    for _ in range(rng.randint(6, 14)):
-        problem = case(rng, avoid=avoid).problem
-        work = pupil_work(who, problem, how and "true", rng)
-        shown.append(
-            {
-                "skills": [problem.skill],
-                "question": problem.question,
-                "explanation": explanation(problem),
-                "reference_answer": problem.answer,
-                "answer_without": answer_in(work),
-                "answer_with": answer_in(work),
-            }
-        )
-    problem = case(rng, avoid=avoid).problem
-    values: dict[str, object] = {
-        "skills": [problem.skill],
-        "question": problem.question,
-        "demonstrations": shown,
-    }
-    if how is not None:
-        values["explanation"] = explanation(problem, how)
-    return values, problem
-
-
-def mental(rng: Random, avoid: Collection[str], helped: bool) -> list[Piece]:
-    """What came of a pupil's answers to some questions, then what it answers to another one."""
-    who = pupil(rng)
-    how = None
-    if helped:
-        how = "misleading" if rng.random() < 0.2 else "true"
-    values, problem = mental_prompt(who, rng, avoid, how)
-    name = "mental_model_helped" if helped else "mental_model"
-    return asked(name, pupil_work(who, problem, how, rng), **values)
-
-
-def mentor_document(rng: Random, avoid: Collection[str]) -> list[Piece]:
-    """What a pupil answers, alone or with help, by what it answered before."""
-    return mental(rng, avoid, helped=rng.random() < 0.5)
 
 
 def tutor_turn(found: Case, rng: Random) -> list[Piece]:

@@ -41,7 +41,7 @@ from tutoring import (
     turn_text,
 )
 from tutoring_data import SEED, SIZES, make_splits
-from tutoring_documents import mentor_document, pupil_document, tutor_document
+from tutoring_documents import pupil_document, tutor_document
 
 from llm_distill.prompts import load_template
 
@@ -160,7 +160,7 @@ def test_a_statement_turns_with_its_context() -> None:
     assert not train & set(by_statement)
 
 
-@pytest.mark.parametrize("kind", ["tutor", "pupil", "mentor"])
+@pytest.mark.parametrize("kind", ["tutor", "pupil"])
 def test_a_model_s_templates_are_those_that_it_was_trained_on(kind: str) -> None:
     text = (ROOT / f"data/models/tiny-{kind}/README.md").read_text(encoding="utf-8")
     recorded = yaml.safe_load(text.split("---\n")[1])["template_digests"]
@@ -177,7 +177,7 @@ def test_a_model_s_templates_are_those_that_it_was_trained_on(kind: str) -> None
 def test_no_document_is_about_a_held_out_question() -> None:
     held_out = frozenset(c.problem.question for c in CASES)
     rng = Random(0)
-    for document in (tutor_document, pupil_document, mentor_document):
+    for document in (tutor_document, pupil_document):
         for _ in range(60):
             text = "".join(piece for piece, _ in document(rng, held_out))
             assert not any(f"Question: {question}" in text for question in held_out)
@@ -190,3 +190,28 @@ def test_declared_turns_follow_the_rule() -> None:
         assert declared["evaluation"] == row["misconception"]
         assert sum(turn["speaker"] == "pupil" for turn in row["turns"]) == row["n_tries"]
         assert answer_in(row["turns"][0]["text"]) != row["reference_answer"]
+
+
+def test_mental_models_take_a_pupil_for_what_it_has_shown() -> None:
+    def shown(skill: str, alone: str, helped: str) -> dict[str, object]:
+        answers = {"reference_answer": "7", "answer_without": alone, "answer_with": helped}
+        return {"skills": [skill], "question": "?", "explanation": "!", **answers}
+
+    demonstrations = [
+        shown("addition", "7", "7"),
+        shown("subtraction", "9", "7"),
+        shown("division", "9", "9"),
+        shown("subtraction", "8", "7"),
+    ]
+    values = {"demonstrations": demonstrations, "question": "Q", "explanation": "E"}
+    who = Pupil(("subtraction", "division"), ("division",))
+    asked = {"profile": Pupil(who.lacks, ()).profile, "question": "Q", "explanation": "E"}
+    helped = {**asked, "profile": who.profile}
+    for name, exam, values_of_exam in (
+        ("mental_model", "exam", asked),
+        ("mental_model_helped", "exam_helped", helped),
+    ):
+        found = load_template(f"pupils/{name}.jinja").render(values)
+        assert found == load_template(f"pupils/{exam}.jinja").render(values_of_exam)
+    nothing = load_template("pupils/mental_model.jinja").render({**values, "demonstrations": []})
+    assert "lacks nothing." in nothing
