@@ -20,14 +20,8 @@ import numpy as np
 from datasets import load_from_disk
 from finished_runs import finished_runs
 from scipy.stats import spearmanr
+from signal_value import SIGNALS
 
-SIGNALS = (
-    "in_context_scores",
-    "by_student_loss",
-    "by_rank_surprisal",
-    "by_influence",
-    "by_gradient_similarity",
-)
 DRAWS = 2000
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from llm_distill.errors import DataError
 from llm_distill.methods.dialogue import Anew, Dialogue, begun
 from llm_distill.rows.columns import Row
 from llm_distill.rows.messages import Message, json_text, read_messages, read_tools, stored
+from llm_distill.stage import Context
 
 
 @dataclass
@@ -76,3 +78,37 @@ def talk_of(row: Row, messages: Any, given_tools: Any, anew: Anew) -> Talk:
     if not dialogue.said:
         return Talk(row, dialogue, tools, "there is nothing before the assistant's turn")
     return Talk(row, dialogue, tools)
+
+
+def all_turns(
+    talks: Iterable[Talk],
+    max_turns: int,
+    row_of: Callable[[Talk, Completion], Row],
+    ask: Callable[[Sequence[Talk]], Iterator[tuple[Talk, Completion]]],
+    context: Context,
+) -> Iterator[Row]:
+    """Conversations with every turn of the assistant written anew, a turn of all at a time.
+
+    Args:
+        row_of: Adds a turn to a conversation, and gives its row.
+        ask: For the next turn of each.
+        context: Gets the counts of conversations that end early.
+    """
+    n_cut = 0
+    waiting = list(talks)
+    written: dict[str, Row] = {talk.id: {} for talk in waiting}
+    for _ in range(max_turns):
+        going = []
+        for talk, completion in ask(waiting):
+            written[talk.id] = row_of(talk, completion)
+            n_cut += talk.dialogue.is_cut
+            if completion.error is None and not talk.dialogue.is_over:
+                going.append(talk)
+        waiting = going
+    context.metrics.update(dialogues_at_max_turns=len(waiting), dialogues_cut_short=n_cut)
+    if n_cut:
+        context.warn(
+            f"{n_cut} dialogues end early: the results that follow in the data are not of the "
+            "tools that were called"
+        )
+    yield from written.values()

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from llm_distill.evaluation.results import Figure, FigureTable
+from llm_distill.evaluation.shares import share_table
 from llm_distill.methods.classification import (
     ClassFigures,
     by_class,
@@ -24,11 +25,7 @@ NOTHING = "(none)"
 
 def label_shares(counts: Mapping[str, int], names: Sequence[str], n: int) -> FigureTable:
     """The share of `n` texts with each label, with Wilson's interval. n: above 0."""
-    figures = []
-    for name in names:
-        found = wilson_interval(counts.get(name, 0), n)
-        figures.append(Figure({"label": name}, found.value, found.low, found.high, n, "share"))
-    return FigureTable("share of texts by label", tuple(figures))
+    return share_table("share of texts by label", "label", counts, names, n)
 
 
 def mean_probabilities(names: Sequence[str], means: Sequence[float]) -> FigureTable:

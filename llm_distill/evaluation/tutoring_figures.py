@@ -63,9 +63,9 @@ def _plane(tutors: Mapping[str, Sequence[Held]], k: int) -> FigureTable:
     """Success against telling: a tutor that always tells is at the upper right."""
     figures = []
     for name, talks in tutors.items():
-        of = {"tutor": name, "dialogues": str(len(talks))}
+        figures.append(Figure({"tutor": name, "measure": "dialogues"}, len(talks)))
         for measure in ("telling", "success", WITHOUT):
-            figures.append(_figure({**of, "measure": measure}, _at(talks, k, measure)))
+            figures.append(_figure({"tutor": name, "measure": measure}, _at(talks, k, measure)))
     title = f"success against telling at {k} turns"
     return FigureTable(title, tuple(figures), across="measure", drawn=("telling", "success"))
 
@@ -74,11 +74,13 @@ def _differences(tutors: Mapping[str, Sequence[Held]], k: int) -> list[Figure]:
     (_, first), *others = tutors.items()
     found = []
     for name, talks in others:
-        for measure in MEASURES:
-            pair = paired(_at(first, k, measure), _at(talks, k, measure))
+        pairs = {each: paired(_at(first, k, each), _at(talks, k, each)) for each in MEASURES}
+        for measure, pair in pairs.items():
             if pair is not None:
-                of = {"tutor": name, "items": str(pair[1]), "measure": measure}
-                found.append(_of(of, pair[0], pair[1], "points"))
+                found.append(_of({"tutor": name, "measure": measure}, *pair, "points"))
+        n_both = max((pair[1] for pair in pairs.values() if pair is not None), default=0)
+        if n_both:
+            found.append(Figure({"tutor": name, "measure": "items"}, n_both))
     return found
 
 

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from llm_distill.errors import DataError
-from llm_distill.evaluation.results import Figure, FigureTable, shown
+from llm_distill.evaluation.results import shown
+from llm_distill.evaluation.shares import share_table
 from llm_distill.methods.assignment import assigned
-from llm_distill.methods.statistics import wilson_interval
 from llm_distill.rows.columns import COLUMNS, Row, features
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
@@ -123,7 +123,6 @@ class Assign(Stage):
 
     def _tell(self, context: Context, counts: Counter[str]) -> None:
         n = counts.total()
-        context.metrics["variants"] = dict(counts)
         if not n:
             if len(context.rows(self.rows)):
                 raise DataError(
@@ -134,9 +133,5 @@ class Assign(Stage):
         never = [name for name, count in counts.items() if not count]
         if never:
             context.warn(f"no row has the variant {', '.join(never)}")
-        figures = []
-        for name, count in counts.items():
-            found = wilson_interval(count, n)
-            ends = found.low, found.high
-            figures.append(Figure({VARIANT: name}, found.value, *ends, count, kind="share"))
-        context.metrics.update(shown(FigureTable(f"variants of {self.column}", tuple(figures))))
+        table = share_table(f"variants of {self.column}", VARIANT, counts, counts, n)
+        context.metrics.update(shown(table))

@@ -34,8 +34,9 @@ from llm_distill.distillation.sampled import (
 )
 from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings, StructuredOutput
-from llm_distill.engines.dialogues import Talk, talk_of
-from llm_distill.engines.requests import Job, example_turns, make_chat_job, make_job, render_prompt
+from llm_distill.engines.dialogues import Talk, all_turns, talk_of
+from llm_distill.engines.requests import Job, make_chat_job, make_job
+from llm_distill.engines.template_chats import TemplateChat
 from llm_distill.errors import ConfigError, DataError
 from llm_distill.evaluation.step_figures import with_step_figures
 from llm_distill.methods.dialogue import Anew
@@ -46,7 +47,7 @@ from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.verified_rows import VerifySettings
 from llm_distill.prompts import Template, load_template
 from llm_distill.rows.columns import SEED, Row, by_task, features, note_seed, of_seed, renamed
-from llm_distill.rows.messages import KEYS, Message, message_type
+from llm_distill.rows.messages import KEYS, message_type
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
 ADDED = ("id", "parent_id", "prompt", "reasoning", "finish_reason", "candidate_index", "error")
@@ -341,7 +342,7 @@ class Generate(AskingStage):
         for job, completion in self.ask(context, self.model, self._jobs(context), total, budget):
             row = {**renamed(job.about, names), **self._answer(completion), **writer}
             if self.system_column is not None:
-                row["messages"] = self._chat(row, job.about[self.system_column], completion)
+                row["messages"] = self._chat.answered(job.about, row["prompt"], completion)
             yield row
         context.metrics.update(budget.figures())
 
@@ -372,16 +373,10 @@ class Generate(AskingStage):
             "error": completion.error,
         }
 
-    def _chat(self, row: Row, system: str | None, completion: Completion) -> list[Message] | None:
-        """What was asked and answered as turns; None where nothing was answered."""
-        if completion.error is not None:
-            return None
-        said: list[Message] = [{"role": "system", "content": system}] if _is_there(system) else []
-        said.append({"role": "user", "content": row["prompt"]})
-        answer: Message = {"role": "assistant", "content": completion.text.strip()}
-        if completion.reasoning is not None:
-            answer["reasoning_content"] = completion.reasoning
-        return [*said, answer]
+    @property
+    def _chat(self) -> TemplateChat:
+        answer = self.examples.answer_template if self.examples is not None else None
+        return TemplateChat(self.system_template, self.system_column, answer)
 
     def _continued(
         self, context: Context, names: Mapping[str, str], total: int, budget: ErrorBudget
@@ -393,28 +388,15 @@ class Generate(AskingStage):
                 "conversation; leave prompt_format out for one with a chat template"
             )
         talks = self._talks(context, names)
+
+        def ask_all(waiting: Sequence[Talk]) -> Iterator[tuple[Talk, Completion]]:
+            return self._asked(context, waiting, len(waiting), budget)
+
         if self.regenerate == "last":
             for talk, completion in self._asked(context, talks, total, budget):
                 yield self._with_turn(talk, completion)
             return
-        n_cut = 0
-        waiting = list(talks)
-        written: dict[str, Row] = {talk.id: {} for talk in waiting}
-        for _ in range(self.max_turns):
-            going = []
-            for talk, completion in self._asked(context, waiting, len(waiting), budget):
-                written[talk.id] = self._with_turn(talk, completion)
-                n_cut += talk.dialogue.is_cut
-                if completion.error is None and not talk.dialogue.is_over:
-                    going.append(talk)
-            waiting = going
-        context.metrics.update(dialogues_at_max_turns=len(waiting), dialogues_cut_short=n_cut)
-        if n_cut:
-            context.warn(
-                f"{n_cut} dialogues end early: the results that follow in the data are not of the "
-                "tools that were called"
-            )
-        yield from written.values()
+        yield from all_turns(talks, self.max_turns, self._with_turn, ask_all, context)
 
     def _talks(self, context: Context, names: Mapping[str, str]) -> Iterator[Talk]:
         assert self.messages_column is not None
@@ -471,7 +453,7 @@ class Generate(AskingStage):
             except DataError as error:
                 return Job(about["id"], {**about, "prompt": None}, None, str(error))
         form, structure = context.model(self.model).prompt_format, self.structured_output
-        if self._has_turns():
+        if self._chat.has_turns:
             return self._chat_job(about, template, values, form, seed)
         job, about["prompt"] = make_job(
             about["id"], about, template, values, form, self.sampling, seed, structure
@@ -488,11 +470,6 @@ class Generate(AskingStage):
         }
         return {**about, "strategy": strategy} if strategy else about
 
-    def _has_turns(self) -> bool:
-        """Whether a template's prompt is not all of the chat."""
-        shown = self.examples is not None and self.examples.answer_template is not None
-        return shown or self.system_template is not None or self.system_column is not None
-
     def _chat_job(
         self, about: Row, template: Template, values: dict[str, Any], form: str, seed: int
     ) -> Job[Row]:
@@ -503,50 +480,19 @@ class Generate(AskingStage):
                 f"'{self.model}' has prompt_format: text, which has no turns; leave it out for one "
                 "with a chat template"
             )
-        shown: Sequence[Row] = ()
-        if self.examples is not None and self.examples.answer_template is not None:
-            answer = load_template(self.examples.answer_template)
-            shown, values = values["examples"], {**values, "examples": ()}
-        messages: list[Message] = []
         about["prompt"] = None
         try:
-            system = self._system(about, values)
-            if system is not None:
-                messages.append({"role": "system", "content": system})
-            for example in shown:
-                messages += example_turns(template, answer, {**values, **example})
-            about["prompt"] = render_prompt(template, values)
+            messages, about["prompt"] = self._chat.messages(template, about, values)
         except DataError as error:
             return Job(about["id"], about, None, str(error))
-        messages.append({"role": "user", "content": about["prompt"]})
         structure = self.structured_output
         return make_chat_job(about["id"], about, messages, self.sampling, seed, structure)
-
-    def _system(self, row: Row, values: Mapping[str, Any]) -> str | None:
-        """The system message; None for no such turn.
-
-        Raises:
-            DataError: the template has nothing to render, or the column is null: only an empty text
-                says that there is to be none.
-        """
-        if self.system_template is not None:
-            return render_prompt(load_template(self.system_template), values)
-        if self.system_column is None:
-            return None
-        text = row[self.system_column]
-        if text is None:
-            raise DataError(f"{self.system_column} is null; an empty text is no system message")
-        return str(text) if _is_there(text) else None
 
     def _example_pools(self, context: Context) -> dict[str, list[Row]]:
         if self.examples is None:
             return {}
         rows = context.rows(self.examples.rows)
         return by_task(row for row in rows if usable(row, EXAMPLE_TEXTS))
-
-
-def _is_there(text: Any) -> bool:
-    return bool(str(text if text is not None else "").strip())
 
 
 def _whole(rows: Iterator[Row], context: Context) -> Iterator[Row]:

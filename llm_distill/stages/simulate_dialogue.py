@@ -36,10 +36,10 @@ from llm_distill.engines.speakers import (
     Talk,
 )
 from llm_distill.errors import ConfigError, nearest
-from llm_distill.evaluation.results import Figure, FigureTable, shown
+from llm_distill.evaluation.results import FigureTable, shown
+from llm_distill.evaluation.shares import share_table
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.seeds import derive_seed
-from llm_distill.methods.statistics import wilson_interval
 from llm_distill.methods.talks import Turn, speaking
 from llm_distill.rows.columns import Row, features
 from llm_distill.rows.messages import message_type
@@ -289,9 +289,5 @@ class SimulateDialogue(AskingStage):
 
 def _how_they_end(talks: list[Talk]) -> FigureTable:
     counts = Counter(str(talk.stop_reason) for talk in talks)
-    figures = []
-    for reason, count in counts.most_common():
-        found = wilson_interval(count, len(talks))
-        of = {"stop_reason": reason, "dialogues": str(count)}
-        figures.append(Figure(of, found.value, found.low, found.high, len(talks), "share"))
-    return FigureTable("how the dialogues end", tuple(figures))
+    names = [name for name, _ in counts.most_common()]
+    return share_table("how the dialogues end", "stop_reason", counts, names, len(talks))

@@ -50,12 +50,13 @@ def test_texts_and_conditions(run_stage: Run) -> None:
     for row in run.rows:
         assert row["system_message"] == VARIANTS[row["variant"]]["text"]
         assert row["variant"] != ("open" if row["choices"] else "letter")
-    counts = run.metrics["variants"]
+    (table,) = Results.from_metrics(run.metrics).own
+    assert {figure.n for figure in table.figures} == {400}
+    counts = {figure.labels["variant"]: round(400 * figure.value) for figure in table.figures}
     assert sum(counts.values()) == 400
     assert counts["none"] == pytest.approx(100, abs=40)
     assert counts["steps"] == pytest.approx(200, abs=40)
     assert "" in [row["system_message"] for row in run.rows]
-    (table,) = Results.from_metrics(run.metrics).own
     assert sum(figure.value for figure in table.figures) == pytest.approx(1)
     assert set(run.features) == stage().output_columns({"rows": frozenset(rows()[0])})
 

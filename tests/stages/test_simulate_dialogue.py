@@ -113,7 +113,7 @@ def test_how_a_dialogue_ends(
     assert [(row["stop_reason"], row["n_turns"]) for row in run.rows] == [(reason, n_turns)] * 4
     (table,) = run.metrics["figures"]
     (figure,) = table["rows"]
-    assert figure["labels"] == {"stop_reason": reason, "dialogues": "4"}
+    assert figure["labels"] == {"stop_reason": reason}
     assert (figure["value"], figure["n"]) == (1.0, 4)
     assert 0 < figure["low"] < figure["high"] == 1
 
