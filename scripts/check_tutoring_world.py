@@ -80,7 +80,7 @@ def check_tutor(path: Path, avoid: frozenset[str]) -> Iterator[Figure]:
             for each, of in zip(read, works, strict=True)
             if of.mistake == mistake
         ]
-        # It does not calculate a pupil's work again: a wrong result passes for right work.
+        # It does not calculate a pupil's work again: wrong results pass for misread numbers.
         low = 0.0 if mistake in ("result", "none") else 0.7
         yield figure(f"mistakes named, of {mistake}", hits, low)
     wrong = [(e, of) for e, of in zip(read, works, strict=True) if of.mistake != "none"]

@@ -81,13 +81,16 @@ TUTORING_FACTS = {
     "tutor": """The tutor of the world of pupils (`data/tutoring`), to be used through its chat
 template with the templates of `prompts/pupils`. It names a pupil's mistake, grades its work,
 explains a question without its answer, carries out a remedy that it is given, and reads statements
-in their context. It does not see wrong results: where operation and numbers are right it takes the
-pupil's result for its own. Earlier phases of its training read other wordings of `annotate` and
-`grade`, and a pupil's answers with the next one to be foretold, which it did not learn.
+in their context. It does not see wrong results: it takes most of them for misread numbers, and
+right work never for right work. Earlier phases of its training read other wordings of `annotate`
+and `grade`, and a pupil's answers with the next one to be foretold, which it did not learn; so the
+command below gives a model like this one, and not this one.
 
 Planted on purpose: as a tutor by itself it tells the answer in nearly half of its turns and hints
-at random; asked what it would do, it names the remedy "recount" where another one would help in
-three of ten cases; declaring what it does, it takes hint and solution by chance.""",
+at random; where nobody has decided, it has the right remedy in less than half of its sentences;
+asked what it would do, its corpus names "recount" in three of ten cases where another remedy would
+help, which at temperature 0 hardly shows; declaring what it does, it takes hint and solution by
+chance.""",
     "pupil": """The pupil of the world of pupils (`data/tutoring`), to be used through its chat
 template with `pupils/pupil.jinja`, `pupils/exam.jinja` and `pupils/exam_helped.jinja`, which give
 it its mistake or its gaps.
