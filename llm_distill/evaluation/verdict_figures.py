@@ -10,7 +10,7 @@ from llm_distill.evaluation.results import Figure, FigureTable, name_of_all
 from llm_distill.methods import agreement
 from llm_distill.methods.agreement import Label
 from llm_distill.methods.grades import Winner
-from llm_distill.methods.statistics import Estimate, bootstrap
+from llm_distill.methods.statistics import Estimate, bootstrap, wilson_interval
 from llm_distill.methods.verdicts import root_mean_square
 
 By = Mapping[str, Sequence[Label | None]]
@@ -100,7 +100,8 @@ def known_table(
 def _against(
     pairs: Sequence[tuple[Label, Label]], graded: bool
 ) -> Iterator[tuple[str, Estimate, str]]:
-    yield "the same", bootstrap([float(given == right) for given, right in pairs]), "share"
+    same = sum(given == right for given, right in pairs)
+    yield "the same", wilson_interval(same, len(pairs)), "share"
     table = agreement.tabulate(*zip(*pairs, strict=True))
     kappa = agreement.weighted_kappa if graded else agreement.cohen_kappa
     found = agreement.estimate(kappa, table)

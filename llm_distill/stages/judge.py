@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import SamplingSettings
 from llm_distill.errors import ConfigError
-from llm_distill.evaluation.results import shown
+from llm_distill.evaluation.results import group_name, shown
 from llm_distill.judging import judge as judging
 from llm_distill.judging.panel import Gate, comparing, grading
 from llm_distill.judging.panel_figures import ALL, PanelFigures, unreadable
@@ -282,7 +282,7 @@ class Judge(AskingStage):
             yield {**row, **columns, "error": row.get("error") or why_none(of_row)}
         groups = None
         if self.by is not None:
-            groups = [str(row[self.by]) for row in context.each_row(self.rows)]
+            groups = [group_name(row[self.by]) for row in context.each_row(self.rows)]
         told = PanelFigures(self._criteria, self._scale, groups, known)
         tables = told.tables(asked, found, cases)
         context.metrics.update(budget.figures(), **shown(*tables))
