@@ -181,8 +181,12 @@ class Annotate(AskingStage):
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", *([self.text_column] if self._reads_text else [])}}
 
-    def columns_that_are_new(self) -> dict[str, set[str]]:
-        return {self.rows: {each.name for each in self.fields}}
+    def columns_that_are_new(self) -> dict[str, dict[str, str]]:
+        names = [each.name for each in self.fields]
+        new = {name: f"choose another name, such as own_{name}" for name in names}
+        if self.annotators:
+            new["annotations"] = "let one `annotate` have all annotators, and all fields"
+        return {self.rows: new}
 
     def read_as_text(self) -> dict[str, set[str]]:
         return {self.rows: {self.text_column} if self._reads_text else set()}
@@ -233,7 +237,7 @@ class Annotate(AskingStage):
             found = self._decided(replies)
             for each in self.fields:
                 decided[each.name].append(found[each.name])
-            yield {**row, **found}
+            yield {**row, **found, "error": found["error"] or row.get("error")}
         figures = AnnotationFigures(self.fields, said, self._voters, decided)
         figures.check()
         for note in figures.notes():
