@@ -268,10 +268,11 @@ class Stage(BaseModel):
         """Of `required_columns`, those whose names are settings and that must hold text."""
         return {}
 
-    def columns_that_are_new(self) -> Mapping[str, Iterable[str]]:
-        """Columns that it gives and that an input must not have, by the reference's value.
+    def columns_that_are_new(self) -> Mapping[str, Mapping[str, str]]:
+        """Columns that it gives and that an input must not have, each with what to do then.
 
-        What somebody else has said there, such as people's labels, would be lost.
+        By the reference's value, as `required_columns`. What somebody else has said there, such as
+        people's labels, would be lost.
         """
         return {}
 

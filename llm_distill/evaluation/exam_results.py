@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from llm_distill.evaluation.result_rows import Difference, ExamRow
-from llm_distill.evaluation.results import Breakdown, Results
+from llm_distill.evaluation.results import Breakdown, Results, group_name
 from llm_distill.methods.answers import AnswerKind
 from llm_distill.methods.sampled_answers import budgets, majority, pass_at_k
 from llm_distill.methods.statistics import bootstrap, mcnemar, paired_bootstrap, wilson_interval
@@ -75,7 +75,7 @@ class ExamResults:
         for column, groups in self._groups.items():
             value = row[column]
             for name in value if isinstance(value, list) else [value]:
-                groups[str(name)][row["parent_id"]] = None
+                groups[group_name(name)][row["parent_id"]] = None
 
     def measured(self) -> Results:
         """A row for each sitting, each model's difference from the first, and both by column."""

@@ -16,6 +16,8 @@ from llm_distill.methods.statistics import Estimate, bootstrap, rank_correlation
 
 Outcome = Literal["won", "tied", "lost"]
 WORTH: dict[Outcome, float] = {"won": 1.0, "tied": 0.5, "lost": 0.0}
+OUTCOMES: dict[Winner, Outcome] = {"a": "won", "tie": "tied", "b": "lost"}
+"""Of the first of two answers."""
 POSITION: dict[Winner, float] = {"a": 1.0, "b": -1.0, "tie": 0.0}
 
 GRADING = "correlation of grade and length"

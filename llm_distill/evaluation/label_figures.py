@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from llm_distill.evaluation.results import Figure, FigureTable
+from llm_distill.evaluation.results import Figure, FigureTable, group_name
 from llm_distill.evaluation.shares import share_table
 from llm_distill.methods.classification import (
     ClassFigures,
@@ -20,7 +20,6 @@ from llm_distill.methods.statistics import paired_bootstrap, wilson_interval
 
 MOST_CLASSES = 30
 """More are no table to look at; F1 by class is left out of the terminal, confusions everywhere."""
-NOTHING = "(none)"
 
 
 def label_shares(counts: Mapping[str, int], names: Sequence[str], n: int) -> FigureTable:
@@ -128,7 +127,7 @@ def _confused(name: str, right: list[str], said: list[str | None]) -> FigureTabl
     given = sorted({label for label in said if label is not None})
     columns = [*given, *([None] if None in said else [])]
     figures = [
-        Figure({"right label": label, "given": other or NOTHING}, counts[label, other])
+        Figure({"right label": label, "given": group_name(other)}, counts[label, other])
         for label in sorted({*right})
         for other in columns
     ]

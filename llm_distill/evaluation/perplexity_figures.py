@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from llm_distill.evaluation.result_rows import Kind
 from llm_distill.evaluation.results import Figure, FigureTable, name_of_all
 from llm_distill.methods.paired_perplexity import Continued, gap, perplexity, win
 from llm_distill.methods.statistics import Estimate, bootstrap, paired_bootstrap
@@ -50,9 +51,9 @@ def _of_model(
 ) -> list[Figure]:
     n = len(pairs)
 
-    def figure(of: str, found: Estimate, kind: str = "number") -> Figure:
+    def figure(of: str, found: Estimate, kind: Kind = "number") -> Figure:
         ends = found.low, found.high
-        return Figure({**labels, "of": of}, found.value, *ends, n, kind=kind)  # type: ignore[arg-type]
+        return Figure({**labels, "of": of}, found.value, *ends, n, kind=kind)
 
     return [
         figure("preferred", perplexity([pair[0] for pair in pairs])),

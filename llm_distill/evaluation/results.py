@@ -30,7 +30,7 @@ from llm_distill.evaluation.result_rows import (
     written,
 )
 
-__all__ = ["Breakdown", "Figure", "FigureTable", "Results", "name_of_all", "shown"]
+__all__ = ["Breakdown", "Figure", "FigureTable", "Results", "group_name", "name_of_all", "shown"]
 
 T = TypeVar("T")
 
@@ -276,6 +276,16 @@ def told_later(of_stages: Sequence[Results]) -> list[frozenset[str]]:
 def shown(*tables: FigureTable) -> dict[str, Any]:
     """Plain JSON for a stage to add to its metrics, so that these tables are shown."""
     return Results(own=tables).to_metrics()
+
+
+def group_name(value: Any) -> str:
+    """What the group of items with this value of a column is called.
+
+    >>> group_name("addition"), group_name(3), group_name(None), group_name(" ")
+    ('addition', '3', '(none)', '(none)')
+    """
+    is_missing = value is None or value != value or not str(value).strip()
+    return "(none)" if is_missing else str(value)
 
 
 def name_of_all(groups: Collection[str]) -> str:

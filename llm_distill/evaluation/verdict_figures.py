@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from llm_distill.evaluation.judge_results import WORTH, Outcome
+from llm_distill.evaluation.judge_results import OUTCOMES, WORTH
+from llm_distill.evaluation.result_rows import Kind
 from llm_distill.evaluation.results import Figure, FigureTable, name_of_all
 from llm_distill.methods import agreement
 from llm_distill.methods.agreement import Label
-from llm_distill.methods.grades import Winner
-from llm_distill.methods.statistics import Estimate, bootstrap
+from llm_distill.methods.statistics import Estimate, bootstrap, wilson_interval
 from llm_distill.methods.verdicts import root_mean_square
 
 By = Mapping[str, Sequence[Label | None]]
 """Of each judge its verdict on each item, in the same order; None where there is none."""
-OUTCOMES: dict[Winner, Outcome] = {"a": "won", "tie": "tied", "b": "lost"}
 
 
 def grade_table(title: str, grades: By, groups: Sequence[str] | None) -> FigureTable:
@@ -91,16 +90,15 @@ def known_table(
         labels = _labels(name, group, groups)
         for what, found, kind in _against(pairs, graded) if pairs else ():
             ends = found.low, found.high
-            figures.append(
-                Figure({**labels, "figure": what}, found.value, *ends, len(pairs), kind)  # type: ignore[arg-type]
-            )
+            figures.append(Figure({**labels, "figure": what}, found.value, *ends, len(pairs), kind))
     return FigureTable(title, tuple(figures), across="figure")
 
 
 def _against(
     pairs: Sequence[tuple[Label, Label]], graded: bool
-) -> Iterator[tuple[str, Estimate, str]]:
-    yield "the same", bootstrap([float(given == right) for given, right in pairs]), "share"
+) -> Iterator[tuple[str, Estimate, Kind]]:
+    same = sum(given == right for given, right in pairs)
+    yield "the same", wilson_interval(same, len(pairs)), "share"
     table = agreement.tabulate(*zip(*pairs, strict=True))
     kappa = agreement.weighted_kappa if graded else agreement.cohen_kappa
     found = agreement.estimate(kappa, table)

@@ -9,6 +9,7 @@ from typing import Any
 from llm_distill.engines.base import Completion
 from llm_distill.judging.judge import Judge, Reply, Shown
 from llm_distill.judging.scale import Scale
+from llm_distill.methods.agreement import Label
 from llm_distill.methods.grades import Winner, of_two, read_winner, swap
 
 
@@ -67,6 +68,11 @@ class Compared:
     def is_inconsistent(self) -> bool:
         """Whether the judge contradicts itself once the answers have changed places."""
         return len(self.said) == 2 and self.said[0] != swap(self.said[1])
+
+
+def label_of(found: Graded | Compared) -> Label | None:
+    """A verdict as people could have said it; None where it cannot be read."""
+    return found.winner if isinstance(found, Compared) else found.grade
 
 
 def grades(judge: Judge, scale: Scale, answers: Sequence[Answer]) -> Iterator[Graded]:

@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from llm_distill.evaluation.judge_results import GradeResults, Outcome, PairResults, judge_table
+from llm_distill.evaluation.judge_results import (
+    OUTCOMES,
+    GradeResults,
+    Outcome,
+    PairResults,
+    judge_table,
+)
 from llm_distill.evaluation.result_rows import AgreementRow
 from llm_distill.evaluation.results import FigureTable
 from llm_distill.judging.answers import Answer, Compared, comparisons, grades
@@ -16,7 +22,6 @@ from llm_distill.judging.labelled import Labelled, agreement, read_sample
 from llm_distill.judging.panel_figures import unreadable
 from llm_distill.judging.settings import JudgeSettings
 from llm_distill.methods.answers import extract_answer
-from llm_distill.methods.grades import Winner
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row
 from llm_distill.rows.thoughts import split_thoughts
@@ -27,8 +32,6 @@ COLUMNS = {
     "pairwise": ("judge_outcome", "judge_replies"),
 }
 """Those that rows get, by mode."""
-
-OUTCOMES: dict[Winner, Outcome] = {"a": "won", "b": "lost", "tie": "tied"}
 
 
 @dataclass
@@ -68,12 +71,7 @@ class ExamJudge:
         judge = self.judge
         if judge.unreadable:
             warn(unreadable(judge))
-        counts = {
-            "replies": judge.asked,
-            "unreadable replies": judge.unreadable,
-            "failed requests": judge.failed,
-            **self._counts,
-        }
+        counts = {**judge.counts(), **self._counts}
         of_judge = judge_table(self._agreed, self._results.biases(), counts)
         return (*self._results.tables(), of_judge)
 

@@ -100,6 +100,14 @@ class Judge:
         if 2 * self.unreadable > self.asked:
             raise self._ignores_the_form()
 
+    def counts(self) -> dict[str, int]:
+        """What it was asked, in words."""
+        return {
+            "replies": self.asked,
+            "unreadable replies": self.unreadable,
+            "failed requests": self.failed,
+        }
+
     def _job(self, shown: Shown) -> Job[None]:
         values = {**shown.item, **self.variables, **shown.answers}
         seed = derive_seed(self.seed, self.name, shown.id)

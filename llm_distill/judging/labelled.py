@@ -94,18 +94,11 @@ def agreement(
     """
     labelled = settings.labelled
     assert labelled is not None
-    given = list(_verdicts(sample, judge, settings))
-    people = [each.label for each in sample]
-    figures = judge_figures(
-        (labelled.column, judge.name), people, given, weighted=not settings.is_pairwise
-    )
-    kappa = figures[-1]
-    if below([kappa], {kappa.figure: labelled.min_agreement}):
-        ids = [each.answers[0].id for each in sample]
-        place = f"'{labelled.column}' of '{labelled.rows}'"
-        apart = zip(ids, people, given, strict=True)
-        raise too_little(judge, place, labelled.min_agreement, figures, apart)
-    return figures
+    given = _verdicts(sample, judge, settings)
+    labels = [
+        (each.answers[0].id, each.label, said) for each, said in zip(sample, given, strict=True)
+    ]
+    return held_to(labels, judge, labelled.column, labelled.rows, labelled.min_agreement)
 
 
 def _verdicts(
@@ -119,31 +112,40 @@ def _verdicts(
         yield from (each.grade for each in grades(judge, settings.graded_on, answers))
 
 
-def too_little(
+def held_to(
+    labels: Sequence[tuple[str, Label | None, Label | None]],
     judge: Judge,
-    people: str,
+    column: str,
+    rows: str,
     wanted: float,
-    figures: Sequence[AgreementRow],
-    labels: Iterable[tuple[str, Label | None, Label | None]],
-) -> DataError:
-    """What a judge that does not pass its gate is told.
+) -> list[AgreementRow]:
+    """How far a judge agrees with people, as its gate.
 
     Args:
-        judge: Did not pass.
-        people: Where people's labels are, such as `'grade' of 'people'`.
-        wanted: The lowest agreement.
-        figures: All that was measured.
-        labels: Of each row its id, people's label and the judge's.
+        labels: Of each row its id, people's label, a number if it is a grade, and the judge's.
+        judge: Has given them.
+        column: Where people's are.
+        rows: The stage with that column.
+        wanted: The lowest kappa, of grades weighted.
+
+    Raises:
+        DataError: It is lower.
     """
+    _, people, given = zip(*labels, strict=True)
+    weighted = any(isinstance(label, float) for label in people)
+    figures = judge_figures((column, judge.name), people, given, weighted)
+    kappa = figures[-1]
+    if not below([kappa], {kappa.figure: wanted}):
+        return figures
     listed = "\n".join(f"  {line(figure)}" for figure in figures)
     apart = [
         f"  {identity}: people {_spell(label)}, judge {_spell(verdict)}"
         for identity, label, verdict in labels
         if label != verdict
     ]
-    return DataError(
-        f"the judge '{judge.name}' agrees too little with {people}, so nothing was judged "
-        f"(min_agreement: {wanted})\n"
+    raise DataError(
+        f"the judge '{judge.name}' agrees too little with '{column}' of '{rows}', so nothing was "
+        f"judged (min_agreement: {wanted})\n"
         f"{listed}\nThey differ in\n" + "\n".join(apart[:MOST_SHOWN]) + f"\nThe judge's rubric is "
         f"{judge.template.name}; change it, or take another judge"
     )

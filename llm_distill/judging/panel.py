@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from llm_distill.errors import DataError, counted
-from llm_distill.evaluation.agreement_figures import below, judge_figures
-from llm_distill.judging.answers import Answer, Compared, Graded, comparisons, grades
+from llm_distill.judging.answers import Answer, Compared, Graded, comparisons, grades, label_of
 from llm_distill.judging.judge import Judge
-from llm_distill.judging.labelled import FEWEST, too_little
+from llm_distill.judging.labelled import FEWEST, held_to
 from llm_distill.judging.scale import Scale
 from llm_distill.methods.agreement import Label
 
@@ -63,14 +62,10 @@ class Gate:
 
 @dataclass
 class Panelist(Generic[Found]):
-    """A judge, and what it says of the cases.
-
-    ask: Gives its verdicts on some cases. label: Of a verdict what people could have said.
-    """
+    """A judge, and what it says of the cases. ask: Gives its verdicts on some of them."""
 
     judge: Judge
     ask: Callable[[Sequence[int]], Iterator[Found]]
-    label: Callable[[Found], Label | None]
     _found: dict[int, Found] = field(default_factory=dict)
 
     def verdicts(self, n: int, ids: Sequence[str], gate: Gate | None) -> list[Found]:
@@ -91,16 +86,11 @@ class Panelist(Generic[Found]):
             self._found.update(zip(places, self.ask(places), strict=True))
 
     def _check(self, column: str, ids: Sequence[str], gate: Gate) -> None:
-        places = gate.of(column)
-        people = [gate.people[place] for place in places]
-        given = [self.label(self._found[place]) for place in places]
-        weighted = any(isinstance(label, float) for label in people)
-        figures = judge_figures((column, self.judge.name), people, given, weighted)
-        kappa = figures[-1]
-        if below([kappa], {kappa.figure: gate.wanted}):
-            apart = zip((ids[place] for place in places), people, given, strict=True)
-            where = f"'{column}' of '{gate.rows}'"
-            raise too_little(self.judge, where, gate.wanted, figures, apart)
+        labels = [
+            (ids[place], gate.people[place], label_of(self._found[place]))
+            for place in gate.of(column)
+        ]
+        held_to(labels, self.judge, column, gate.rows, gate.wanted)
 
 
 def grading(judge: Judge, scale: Scale, cases: Sequence[Answer]) -> Panelist[Graded]:
@@ -108,7 +98,6 @@ def grading(judge: Judge, scale: Scale, cases: Sequence[Answer]) -> Panelist[Gra
     return Panelist(
         judge,
         lambda places: grades(judge, scale, [cases[place] for place in places]),
-        lambda found: found.grade,
     )
 
 
@@ -117,5 +106,4 @@ def comparing(judge: Judge, cases: Sequence[tuple[Answer, Answer]]) -> Panelist[
     return Panelist(
         judge,
         lambda places: comparisons(judge, [cases[place] for place in places]),
-        lambda found: found.winner,
     )

@@ -9,6 +9,7 @@ from typing import Any
 from llm_distill.evaluation.agreement_figures import agreement_table
 from llm_distill.evaluation.judge_results import (
     GRADING,
+    OUTCOMES,
     WINNING,
     WORTH,
     judge_table,
@@ -17,20 +18,19 @@ from llm_distill.evaluation.judge_results import (
 )
 from llm_distill.evaluation.results import FigureTable
 from llm_distill.evaluation.verdict_figures import (
-    OUTCOMES,
     By,
     grade_table,
     known_table,
     winner_table,
 )
-from llm_distill.judging.answers import Answer, Compared, Graded
+from llm_distill.judging.answers import Compared, Graded, label_of
 from llm_distill.judging.judge import Judge
+from llm_distill.judging.row_cases import Case
 from llm_distill.judging.scale import Scale
 from llm_distill.methods.agreement import Label
 from llm_distill.methods.verdicts import mean_grade, most_say
 
 ALL = "all judges"
-Case = tuple[Answer, ...]
 
 
 @dataclass(frozen=True)
@@ -98,16 +98,13 @@ class PanelFigures:
             yield agreement_table(f"{name}: agreement", annotators, graded=graded)
 
     def _of_judge(self, judge: Judge, found: Sequence[Any], cases: Sequence[Case]) -> FigureTable:
-        counts = {
-            "replies": judge.asked,
-            "unreadable replies": judge.unreadable,
-            "failed requests": judge.failed,
-        }
         lengths = [_length(case, each) for case, each in zip(cases, found, strict=True)]
         known = [[pair] for pair in lengths if pair is not None]
         places = position_bias([each.said for each in found]) if self.scale is None else iter(())
         biases = [*places, *length_correlation(GRADING if self.scale else WINNING, known)]
-        return replace(judge_table((), iter(biases), counts), title=f"the judge {judge.name}")
+        return replace(
+            judge_table((), iter(biases), judge.counts()), title=f"the judge {judge.name}"
+        )
 
 
 def unreadable(judge: Judge) -> str:
@@ -116,11 +113,6 @@ def unreadable(judge: Judge) -> str:
         f"{judge.unreadable} of {judge.asked} replies of the judge '{judge.name}' have no "
         f"{judge.wanted}; what they are about is left out of its figures"
     )
-
-
-def label_of(found: Graded | Compared) -> Label | None:
-    """A verdict as people could have said it; None where it cannot be read."""
-    return found.winner if isinstance(found, Compared) else found.grade
 
 
 def _contradicts(found: Compared) -> bool | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from llm_distill.judging.answers import Compared, Graded
-from llm_distill.judging.panel_figures import label_of
+from llm_distill.judging.answers import Compared, Graded, label_of
 from llm_distill.methods.verdicts import mean_grade, most_say
 from llm_distill.rows.columns import Row
 

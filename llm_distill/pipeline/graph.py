@@ -269,12 +269,12 @@ def _check_columns(
                 f"{stage.remedy(column) or _what_to_do(column, there or ())}",
             )
     for target, new in stage.columns_that_are_new().items():
-        for column in sorted(set(new) & (inputs.get(target) or set())):
+        for column in sorted(new.keys() & (inputs.get(target) or set())):
             field = next(f for f, t, _ in references(stage) if t == target)
             problems.add(
                 ("stages", name, *parts(field)),
                 f"'{rounds.written(target, name)}' gives '{column}' already, and it would be lost; "
-                f"choose another name, such as own_{column}",
+                f"{new[column]}",
             )
     for columns in stage.read_as_text().values():
         for column in sorted(columns):

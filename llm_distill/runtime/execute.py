@@ -198,10 +198,10 @@ def _check_columns(stage: Stage, resolver: Resolver) -> None:
             )
     for target, new in stage.columns_that_are_new().items():
         there = resolver.ready[target].manifest.features or {}
-        for column in sorted(set(new) & set(there)):
+        for column in sorted(new.keys() & set(there)):
             raise DataError(
                 f"its input '{target}' has a column '{column}' already, and it would be lost; "
-                f"choose another name, such as own_{column}"
+                f"{new[column]}"
             )
     for target, needed in stage.read_as_text().items():
         there = resolver.ready[target].manifest.features or {}

@@ -12,15 +12,12 @@ out: {"id": "setup", "passes": false, "kappa_hh": 0.95, "kappa_hm": 0.85, "low_h
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import zip_longest
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from llm_distill.errors import DataError, nearest
+from llm_distill.errors import DataError
 from llm_distill.evaluation.agreement_figures import (
     below,
     category_line,
@@ -32,9 +29,10 @@ from llm_distill.evaluation.agreement_figures import (
     name_of,
     people_figures,
 )
+from llm_distill.evaluation.labelled_items import Item, LabelledRows, loyalties
 from llm_distill.evaluation.result_rows import FigureName
 from llm_distill.evaluation.results import Results, shown
-from llm_distill.methods.agreement import Label, Level, labelled, probability_loyalty, tabulate
+from llm_distill.methods.agreement import Label, Level, labelled, tabulate
 from llm_distill.methods.category_gate import CategoryKappas, category_kappas
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage, later_setting
@@ -53,14 +51,6 @@ class LowerBounds(BaseModel):
 
     kappa_hh: float = Field(0.8, ge=-1, lt=1, description="of people with each other")
     kappa_hm: float = Field(0.6, ge=-1, lt=1, description="of the model with people")
-
-
-@dataclass
-class Item:
-    """The label that each annotator gave to an item, and its probabilities of all labels."""
-
-    labels: dict[str, Any] = field(default_factory=dict)
-    probabilities: dict[str, list[float] | None] = field(default_factory=dict)
 
 
 class Agreement(Stage):
@@ -194,11 +184,23 @@ class Agreement(Stage):
         features = Features({"id": Value("string"), **labels, "agrees": Value("bool")})
         return RowsOutput(self._rows(context), features)
 
+    @property
+    def _read(self) -> LabelledRows:
+        return LabelledRows(
+            stage=self.rows,
+            annotators=self.annotators,
+            label=self.label,
+            probabilities=self.probabilities,
+            where=self.where,
+            level=self.level,
+        )
+
     def _rows(self, context: Context) -> Iterator[Row]:
-        items = self._items(context)
+        read = self._read
+        items = read.items(context.each_row(self.rows))
         labels: dict[str, list[Label | None]] = {name: [] for name in self.annotators}
         for key, item in items.items():
-            given = [self._label(item.labels.get(name), key) for name in self.annotators]
+            given = [read.label_of(item.labels.get(name), key) for name in self.annotators]
             for name, label in zip(self.annotators, given, strict=True):
                 labels[name].append(label)
             different = {label for label in given if label is not None}
@@ -221,7 +223,7 @@ class Agreement(Stage):
         figures = list(label_figures(labels, self.level))
         teacher, *students = self.annotators
         for student in students if self.probabilities else ():
-            figures.append(loyalty_figure(teacher, student, _loyalties(items, teacher, student)))
+            figures.append(loyalty_figure(teacher, student, loyalties(items, teacher, student)))
         by_label = None
         if self.people:
             gap, by_label = people_figures(labels, self.people, self.level)
@@ -281,14 +283,15 @@ class Agreement(Stage):
 
     def _by_category(self, context: Context, by: str) -> dict[str, list[Item]]:
         """The items of each category, without those that a prompt was chosen on."""
+        read = self._read
         chosen: set[str] = set()
         if self.chosen_on is not None:
-            chosen = {self._item_of(row) for row in context.each_row(self.chosen_on)}
+            chosen = {read.item_of(row) for row in context.each_row(self.chosen_on)}
         categories: dict[str, list[Item]] = {}
         of_item: dict[str, str] = {}
         left_out: set[str] = set()
-        for row in self._chosen_rows(context):
-            key = self._item_of(row)
+        for row in read.chosen(context.each_row(self.rows)):
+            key = read.item_of(row)
             if row[by] is None or not str(row[by]).strip():
                 raise DataError(f"row {row['id']} of '{self.rows}' has no '{by}'")
             category = str(row[by])
@@ -299,7 +302,7 @@ class Agreement(Stage):
                 )
             if not chosen.isdisjoint((key, str(row.get("parent_id")))):
                 left_out.add(key)
-        for key, item in self._items(context).items():
+        for key, item in read.items(context.each_row(self.rows)).items():
             if key not in left_out:
                 categories.setdefault(of_item[key], []).append(item)
         context.drop("a prompt was chosen on it", len(left_out))
@@ -309,15 +312,11 @@ class Agreement(Stage):
             )
         return categories
 
-    def _item_of(self, row: Row) -> str:
-        in_rows = self.label is not None and row.get("parent_id") is not None
-        return str(row["parent_id"] if in_rows else row["id"])
-
     def _kappas(self, category: str, items: list[Item], context: Context) -> CategoryKappas:
         """Of the items that the model and all people have labelled."""
-        names = (self.annotators[0], *self.people)
+        read, names = self._read, (self.annotators[0], *self.people)
         labels = [
-            [self._label(item.labels.get(name), category) for name in names] for item in items
+            [read.label_of(item.labels.get(name), category) for name in names] for item in items
         ]
         whole = [given for given in labels if None not in given]
         context.drop("without a label of each annotator", len(labels) - len(whole))
@@ -333,76 +332,3 @@ class Agreement(Stage):
         said = [[str(label).strip().casefold() == yes for label in given] for given in whole]
         model, *people = zip(*said, strict=True)
         return category_kappas(model, people)
-
-    # --- the labels ---
-
-    def _items(self, context: Context) -> dict[str, Item]:
-        items: dict[str, Item] = {}
-        there: set[str] = set()
-        for key, name, label, probabilities in self._labelled(context):
-            there.add(name)
-            if name not in self.annotators:
-                continue
-            item = items.setdefault(key, Item())
-            if name in item.labels:
-                raise DataError(
-                    f"'{name}' has two rows of item {key} in '{self.rows}'; choose one with "
-                    "`where`, such as where: {shots: 0}"
-                )
-            item.labels[name], item.probabilities[name] = label, probabilities
-        if not there:
-            raise DataError(f"where: no row of '{self.rows}' has {self.where}")
-        for name in self.annotators:
-            if name not in there:
-                raise DataError(
-                    f"'{self.rows}' has no row with model: {name}; {nearest(name, there)}"
-                )
-        return items
-
-    def _chosen_rows(self, context: Context) -> Iterator[Row]:
-        """Those with the values of `where`."""
-        for row in context.each_row(self.rows):
-            if all(row[column] == value for column, value in self.where.items()):
-                yield row
-
-    def _labelled(self, context: Context) -> Iterator[tuple[str, str, Any, list[float] | None]]:
-        """Item, annotator, label and probabilities, of each label in the rows."""
-        for row in self._chosen_rows(context):
-            if self.label is not None:
-                probabilities = row[self.probabilities[0]] if self.probabilities else None
-                yield str(row["parent_id"]), str(row["model"]), row[self.label], probabilities
-                continue
-            for name, column in zip_longest(self.annotators, self.probabilities):
-                yield row["id"], name, row[name], row[column] if column is not None else None
-
-    def _label(self, value: Any, key: str) -> Label | None:
-        """The value to compare; None if it is missing: null, blank text, NaN."""
-        if value is None or value != value or (isinstance(value, str) and not value.strip()):
-            return None
-        if not isinstance(value, str | int | float):
-            raise DataError(f"item {key}: a label is text or a number, not {value!r}")
-        if self.level == "nominal":
-            return value
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise DataError(
-                f"item {key}: the label {value!r} is not a number, as level: {self.level} needs; "
-                "level: nominal takes any"
-            )
-        return number
-
-
-def _loyalties(items: Mapping[str, Item], teacher: str, student: str) -> list[float]:
-    """The loyalty of each item for which both have probabilities."""
-    found = []
-    for key, item in items.items():
-        p, q = item.probabilities.get(teacher), item.probabilities.get(student)
-        if p is not None and q is not None:
-            try:
-                found.append(probability_loyalty(p, q))
-            except ValueError as error:
-                raise DataError(f"item {key}, {teacher} and {student}: {error}") from error
-    return found

@@ -8,8 +8,7 @@ With several annotators also {"annotations": {"one": {"mistake": "guess", "remed
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -19,9 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings, StructuredOutput
 from llm_distill.errors import ConfigError, DataError
-from llm_distill.evaluation.agreement_figures import agreement_table
-from llm_distill.evaluation.label_figures import label_shares
-from llm_distill.evaluation.results import FigureTable, shown
+from llm_distill.evaluation.results import shown
+from llm_distill.judging.annotation_figures import AnnotationFigures, said_of
 from llm_distill.judging.judge import Judge, Reply, Shown
 from llm_distill.methods.codebook import (
     Form,
@@ -32,7 +30,6 @@ from llm_distill.methods.codebook import (
     majority,
     random_form,
     read_form,
-    yes_or_no,
 )
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.seeds import derive_seed
@@ -48,8 +45,6 @@ if TYPE_CHECKING:
 
 ALONE = "annotator"
 """What a single one is called in messages and for its seed."""
-FEWEST_ALIKE = 8
-"""Rows with one and the same label before that is said."""
 
 
 class Annotator(BaseModel):
@@ -70,18 +65,6 @@ class Annotator(BaseModel):
         if self.random and self.template is not None:
             raise ValueError("template: an annotator that draws at random reads none")
         return self
-
-
-@dataclass
-class _Told:
-    """What became of the answers.
-
-    unread: by annotator and field, what stands in place of a label. ties: by field.
-    """
-
-    unread: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
-    ties: Counter[str] = field(default_factory=Counter)
-    failed: Counter[str] = field(default_factory=Counter)
 
 
 class Annotate(AskingStage):
@@ -198,8 +181,12 @@ class Annotate(AskingStage):
     def required_columns(self) -> dict[str, set[str]]:
         return {self.rows: {"id", *([self.text_column] if self._reads_text else [])}}
 
-    def columns_that_are_new(self) -> dict[str, set[str]]:
-        return {self.rows: {each.name for each in self.fields}}
+    def columns_that_are_new(self) -> dict[str, dict[str, str]]:
+        names = [each.name for each in self.fields]
+        new = {name: f"choose another name, such as own_{name}" for name in names}
+        if self.annotators:
+            new["annotations"] = "let one `annotate` have all annotators, and all fields"
+        return {self.rows: new}
 
     def read_as_text(self) -> dict[str, set[str]]:
         return {self.rows: {self.text_column} if self._reads_text else set()}
@@ -239,39 +226,37 @@ class Annotate(AskingStage):
     def _rows(self, context: Context) -> Iterator[Row]:
         n_asked = sum(not each.random for each in self._annotators.values())
         n_rows = len(context.rows(self.rows))
-        budget, told = self.budget(max(1, n_rows * n_asked)), _Told()
+        budget = self.budget(max(1, n_rows * n_asked))
         said = {
-            name: list(self._said(context, name, annotator, budget, told))
+            name: self._said(context, name, annotator, budget)
             for name, annotator in self._annotators.items()
         }
         decided: dict[str, list[Said | None]] = defaultdict(list)
         for place, row in enumerate(context.each_row(self.rows)):
             replies = {name: of[place] for name, of in said.items()}
-            found = self._decided(replies, told)
+            found = self._decided(replies)
             for each in self.fields:
                 decided[each.name].append(found[each.name])
-            yield {**row, **found}
-        self._tell(context, said, decided, told, budget)
+            yield {**row, **found, "error": found["error"] or row.get("error")}
+        figures = AnnotationFigures(self.fields, said, self._voters, decided)
+        figures.check()
+        for note in figures.notes():
+            context.warn(note)
+        counts = {"unreadable": figures.unreadable(), "ties": figures.ties()}
+        context.metrics.update(counts, **budget.figures(), **shown(*figures.tables()))
 
     # --- one annotator ---
 
     def _said(
-        self, context: Context, name: str, annotator: Annotator, budget: ErrorBudget, told: _Told
-    ) -> Iterator[Reply[Form]]:
+        self, context: Context, name: str, annotator: Annotator, budget: ErrorBudget
+    ) -> list[Reply[Form]]:
         """Its form for each row."""
+        rows = context.each_row(self.rows)
         if annotator.random:
-            for row in context.each_row(self.rows):
-                seed = derive_seed(context.seed, name, row["id"])
-                yield Reply(random_form(self.fields, seed), "")
-            return
-        shown_rows = [
-            Shown(str(row["id"]), row, self._own_values(row)) for row in context.each_row(self.rows)
-        ]
-        judge = self._judge(context, name, annotator, budget)
-        for reply in judge.replies(shown_rows, self._read):
-            self._count(name, reply, told)
-            yield reply
-        told.failed[name] = judge.failed
+            seeds = (derive_seed(context.seed, name, row["id"]) for row in rows)
+            return [Reply(random_form(self.fields, seed), "") for seed in seeds]
+        asked = [Shown(str(row["id"]), row, self._own_values(row)) for row in rows]
+        return list(self._judge(context, name, annotator, budget).replies(asked, self._read))
 
     def _judge(
         self, context: Context, name: str, annotator: Annotator, budget: ErrorBudget
@@ -304,29 +289,18 @@ class Annotate(AskingStage):
     def _read(self, completion: Completion) -> Form | None:
         return read_form(completion.text, self.fields)
 
-    def _count(self, name: str, reply: Reply[Form], told: _Told) -> None:
-        if reply.text is None:
-            return
-        for each in self.fields:
-            counts = told.unread.setdefault((name, each.name), Counter())
-            if reply.verdict is None:
-                counts["no JSON with it"] += 1
-            elif each.name in reply.verdict.unread:
-                counts[reply.verdict.unread[each.name]] += 1
-
     # --- all of them ---
 
-    def _decided(self, replies: Mapping[str, Reply[Form]], told: _Told) -> Row:
+    def _decided(self, replies: Mapping[str, Reply[Form]]) -> Row:
         """The columns of a row."""
         found: Row = {}
         for each in self.fields:
-            given = [_of(replies[name], each.name) for name in self._voters]
+            given = [said_of(replies[name], each.name) for name in self._voters]
             known = [said for said in given if said is not None]
             found[each.name] = majority(known, each)
-            told.ties[each.name] += bool(known) and found[each.name] is None
         if self.annotators:
             found["annotations"] = {
-                name: {each.name: _of(reply, each.name) for each in self.fields}
+                name: {each.name: said_of(reply, each.name) for each in self.fields}
                 for name, reply in replies.items()
             }
         return {**found, "error": self._error(replies)}
@@ -337,7 +311,7 @@ class Annotate(AskingStage):
         without = [
             each.name
             for each in self.fields
-            if all(_of(reply, each.name) is None for reply in voters)
+            if all(said_of(reply, each.name) is None for reply in voters)
         ]
         if not without:
             return None
@@ -347,78 +321,3 @@ class Annotate(AskingStage):
             return failed or "no JSON with labels of the codebook"
         said = {name: next(form.unread[name] for form in forms) for name in without}
         return "; ".join(f"{name}: {value!r} is no label" for name, value in said.items())
-
-    def _tell(
-        self,
-        context: Context,
-        said: Mapping[str, Sequence[Reply[Form]]],
-        decided: Mapping[str, Sequence[Said | None]],
-        told: _Told,
-        budget: ErrorBudget,
-    ) -> None:
-        for (name, column), counts in told.unread.items():
-            n_asked = len(said[name]) - told.failed[name]
-            if counts.total() == n_asked > 0:
-                raise DataError(
-                    f"no answer of '{name}' has a label of '{column}' ({_most(counts)}); "
-                    f"check the template, or the codebook"
-                )
-            if counts:
-                context.warn(
-                    f"{counts.total()} of {n_asked} answers of '{name}' have no label of "
-                    f"'{column}': {_most(counts)}"
-                )
-        for note in self._constant(said):
-            context.warn(note)
-        unread: Counter[str] = Counter()
-        for (_, column), counts in told.unread.items():
-            unread[column] += counts.total()
-        ties = {name: count for name, count in told.ties.items() if count}
-        if ties:
-            listed = ", ".join(f"{name} {count}" for name, count in ties.items())
-            context.warn(f"annotators disagree evenly, and the field is null: {listed}")
-        tables = [*self._shares(decided), *self._agreements(said)]
-        context.metrics.update(
-            unreadable=dict(unread), ties=ties, **budget.figures(), **shown(*tables)
-        )
-
-    def _constant(self, said: Mapping[str, Sequence[Reply[Form]]]) -> Iterator[str]:
-        """A small model may take what stands first in the list, whatever the row says."""
-        for name, replies in said.items():
-            for each in self.fields:
-                given = [str(label) for reply in replies if (label := _of(reply, each.name))]
-                if len(given) >= FEWEST_ALIKE and len({*given}) == 1:
-                    yield (
-                        f"'{name}' says {given[0]} of '{each.name}' in all {len(given)} rows: look "
-                        "whether it reads them"
-                    )
-
-    def _shares(self, decided: Mapping[str, Sequence[Said | None]]) -> Iterator[FigureTable]:
-        for each in self.fields:
-            known = [said for said in decided[each.name] if said is not None]
-            counts = Counter(
-                name for said in known for name in (said if isinstance(said, list) else [said])
-            )
-            if known:
-                table = label_shares(counts, each.names, len(known))
-                yield replace(table, title=f"{each.name}, share of rows by label")
-
-    def _agreements(self, said: Mapping[str, Sequence[Reply[Form]]]) -> Iterator[FigureTable]:
-        for each in self.fields if len(said) > 1 else ():
-            compared: dict[str, dict[str, list[str | None]]] = defaultdict(dict)
-            for name, replies in said.items():
-                given = [_of(reply, each.name) for reply in replies]
-                for title, labels in yes_or_no(given, each).items():
-                    compared[title][name] = labels
-            for title, labels_of in compared.items():
-                table = agreement_table(f"agreement on {title}", labels_of)
-                if table.figures:
-                    yield table
-
-
-def _of(reply: Reply[Form], column: str) -> Said | None:
-    return None if reply.verdict is None else reply.verdict.labels.get(column)
-
-
-def _most(counts: Counter[str]) -> str:
-    return ", ".join(f"{value!r} {count}" for value, count in counts.most_common(5))

@@ -22,7 +22,7 @@ from llm_distill.errors import DataError
 from llm_distill.evaluation.label_figures import group_tables, label_tables
 from llm_distill.evaluation.label_set_figures import LabelSet, label_set_tables, written
 from llm_distill.evaluation.result_rows import Difference, ExamRow
-from llm_distill.evaluation.results import Results
+from llm_distill.evaluation.results import Results, group_name
 from llm_distill.methods.statistics import mcnemar, paired_bootstrap, wilson_interval
 from llm_distill.rows.columns import Row, features
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage, later_setting
@@ -161,7 +161,7 @@ class ClassificationReport(Stage):
                 continue
             if is_first:
                 references[item] = right
-                groups[item] = {column: str(row[column]) for column in self.by}
+                groups[item] = {column: group_name(row[column]) for column in self.by}
             elif references.get(item) != right:
                 raise DataError(
                     f"row {item} of '{name}' has the right label {_text(right)!r}, and "

@@ -10,7 +10,7 @@ out: {"id": "t1", …, "verdict": "b", "verdict_swapped": "b", "judgements": {"o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import SamplingSettings
 from llm_distill.errors import ConfigError
-from llm_distill.evaluation.results import shown
+from llm_distill.evaluation.results import group_name, shown
 from llm_distill.judging import judge as judging
 from llm_distill.judging.panel import Gate, comparing, grading
 from llm_distill.judging.panel_figures import ALL, PanelFigures, unreadable
@@ -256,7 +256,8 @@ class Judge(AskingStage):
         return features(["judge_replies", "error"], like=Features(found))
 
     def _rows(self, context: Context) -> Iterator[Row]:
-        gate, known = self._gate(context), self._truth(context)
+        known = self._truth(context)
+        gate = self._gate(context, known.get("people"))
         cases = self._read.cases(context.each_row(self.rows), context.warn)
         n_rows = len(context.rows(self.rows))
         budget = self.budget(n_rows * self._requests * len(self._judges))
@@ -282,7 +283,7 @@ class Judge(AskingStage):
             yield {**row, **columns, "error": row.get("error") or why_none(of_row)}
         groups = None
         if self.by is not None:
-            groups = [str(row[self.by]) for row in context.each_row(self.rows)]
+            groups = [group_name(row[self.by]) for row in context.each_row(self.rows)]
         told = PanelFigures(self._criteria, self._scale, groups, known)
         tables = told.tables(asked, found, cases)
         context.metrics.update(budget.figures(), **shown(*tables))
@@ -319,8 +320,7 @@ class Judge(AskingStage):
                 context.warn(f"{name}: no row of '{self.rows}' has a label; nothing is compared")
         return {name: labels for name, labels in known.items() if labels is not None}
 
-    def _gate(self, context: Context) -> Gate | None:
-        people = self._said(context, self.people)
+    def _gate(self, context: Context, people: Sequence[Label | None] | None) -> Gate | None:
         if self.min_agreement is None or people is None:
             return None
         columns = self._columns_of(self.people)

@@ -18,7 +18,7 @@ from llm_distill.engines.requests import Job
 from llm_distill.engines.text_scores import TextScore, text_scores
 from llm_distill.errors import ConfigError, DataError, quoted
 from llm_distill.evaluation.perplexity_figures import paired_tables
-from llm_distill.evaluation.results import shown
+from llm_distill.evaluation.results import group_name, shown
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.paired_perplexity import Continued, gap
 from llm_distill.prompts import as_messages, continuation
@@ -112,7 +112,7 @@ class PairedPerplexity(Stage):
                 about = {"id": f"{row['id']}-{model}", "parent_id": row["id"], "model": model}
                 if self.by is not None:
                     about[self.by] = row[self.by]
-                    groups[row["id"]] = str(row[self.by])
+                    groups[row["id"]] = group_name(row[self.by])
                 yield {**about, **given, "error": error}
             if not found[model]:
                 raise DataError(f"no row of '{self.rows}' could be scored by '{model}'")

@@ -49,6 +49,14 @@ def test_a_row_counts_for_each_of_its_skills() -> None:
     assert (result["mean_by_skills"], result["mean_by_task"]) == (0.75, 0.5)
 
 
+def test_items_without_a_value_are_a_group() -> None:
+    results = ExamResults(["task"])
+    results.add(prediction("a", "m", True, task="x"))
+    results.add(prediction("b", "m", False, task=None))
+    table = results.measured().to_metrics()["by_task"]
+    assert [(row["task"], row["accuracy"]) for row in table] == [("x", 1.0), ("(none)", 0.0)]
+
+
 def test_each_model_is_compared_with_the_first_item_by_item() -> None:
     results = ExamResults()
     for model, right in (("old", {0, 1}), ("between", set(range(8))), ("new", {0, 1, 2, 3, 4})):

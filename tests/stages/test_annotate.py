@@ -177,6 +177,46 @@ def test_an_annotator_that_ignores_the_form_is_not_paid_for_long(run_stage: Run)
         run_stage(stage(), {"rows": talks(6)}, never)
 
 
+def test_why_an_earlier_field_is_null_is_kept(run_stage: Run) -> None:
+    before = "tone: 'loud' is no label"
+    rows = [{**row, "error": before} for row in talks(2)]
+    answers = {"teacher": lambda r: errs(0)(r) if r.id == "t0" else '{"remedy": "ask"}'}
+    run = run_stage(stage(), {"rows": rows}, answers)
+    assert [row["error"] for row in run.rows] == [before, "mistake: 'nothing' is no label"]
+
+
+def test_what_is_in_the_rows_already_is_not_written_over(tmp_path: Path) -> None:
+    """A field by whoever labelled it, and what the annotators of a stage before have said."""
+    (tmp_path / "talks.jsonl").write_text(json.dumps({**talks(1)[0], "mistake": "guess"}))
+    two = {"one": {"model": "m"}, "control": {"random": True}}
+    tone = {"tone": {"cold": "x", "warm": "y"}}
+    first = {"stage": "annotate", "rows": "talks", "codebook": tone, "annotators": two}
+    raw = {
+        "name": "chain",
+        "models": {"m": {"model_name_or_path": "a/b"}},
+        "stages": {
+            "talks": {"stage": "load_dataset", "path": str(tmp_path / "talks.jsonl")},
+            "first": first,
+            "second": {**first, "rows": "first", "codebook": BOOK},
+        },
+    }  # fmt: skip
+    file = tmp_path / "chain.yaml"
+    file.write_text(yaml.safe_dump(raw, sort_keys=False))
+    with pytest.raises(ConfigError) as error:
+        load_pipeline(str(file))
+    said = str(error.value)
+    lost = "'first' gives 'annotations' already, and it would be lost; let one `annotate` have all"
+    assert lost in said
+    assert "gives 'mistake' already, and it would be lost; choose another name, such as own" in said
+    raw["stages"]["second"] |= {"codebook": {"own_mistake": BOOK["mistake"]}, "annotators": {}}
+    raw["stages"]["second"]["model"] = "m"  # one annotator keeps them
+    file.write_text(yaml.safe_dump(raw, sort_keys=False))
+    stages = load_pipeline(str(file)).stages
+    assert "annotations" in (
+        stages["second"].output_columns({"first": frozenset({"annotations"})}) or ()
+    )
+
+
 def test_the_control_needs_no_model_and_is_the_same_again(run_stage: Run) -> None:
     alone = stage(annotators={"control": {"random": True}})
     assert (alone.is_seeded(), alone.most_asked({"rows": 9}), models_of(alone)) == (True, {}, [])

@@ -175,3 +175,6 @@ def test_by_the_values_of_a_column(run_stage: Run) -> None:
     ]
     assert [value for _, value in own(run, "accuracy by kind, paired")] == [1 / 4, -1 / 2]
     assert "kind" in stage("teacher", "student", by=["kind"]).required_columns()["teacher"]
+    given["teacher"] = rows(TEACHER, kind=[None if kind == "y" else kind for kind in kinds])
+    run = run_stage(stage("teacher", "student", by=["kind"]), given)
+    assert ({"kind": "(none)", "model": "teacher"}, 1 / 2) in own(run, "accuracy by kind")

@@ -121,6 +121,7 @@ def test_leniency_and_noise_are_told_apart(run_stage: Run) -> None:
     found = figures(run, "grade, 1 to 5: against truth")
     assert found["exact", "RMSE"]["value"] == 0.0
     assert found["exact", "the same"]["value"] == 1.0
+    assert 0.98 < found["exact", "the same"]["low"] < 1.0  # no miss in 400 is not none ever
     lenient = found["lenient", "mean error"]
     assert lenient["low"] < 0.8 < lenient["high"]
     assert lenient["value"] == pytest.approx(0.8)
@@ -155,6 +156,9 @@ def test_figures_by_group_find_where_a_judge_is_blind(run_stage: Run) -> None:
     assert same == {"all": pytest.approx(44 / 60), "x": 1.0, "y": 1.0, "z": 0.2}
     assert found["judge", "z", "RMSE"]["value"] == pytest.approx(6**0.5)
     assert figures(run, "grade, 1 to 5")["judge", "z"]["value"] == 5.0
+    without = [{**row, "planted": None} if row["planted"] == "z" else row for row in graded(60)]
+    run = run_stage(made, {"rows": without}, {"judge": blind})
+    assert figures(run, "grade, 1 to 5")["judge", "(none)"]["value"] == 5.0
 
 
 def test_a_judge_of_lengths_is_shown_as_one(run_stage: Run) -> None:

@@ -87,6 +87,13 @@ def test_a_model_that_learns_to_give_hints(run_stage: Run) -> None:
     assert changed["after", "a", "nats a token less"].n == 3
 
 
+def test_rows_without_a_value_are_a_group(run_stage: Run) -> None:
+    given = [{**row, "action": None if row["action"] == "b" else "a"} for row in rows()]
+    run = run_on(run_stage, given, by="action")
+    assert run.rows[-1]["action"] is None
+    assert figures(run, "perplexity")["after", "(none)", "preferred"].n == 3
+
+
 def test_rows_that_cannot_be_scored_are_kept(run_stage: Run) -> None:
     given = rows()
     given[0]["other"] = "Fail here"
