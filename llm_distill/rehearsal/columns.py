@@ -12,10 +12,13 @@ from llm_distill.prompts import load_template
 from llm_distill.rehearsal.questions import WORDS, question, right_answer
 from llm_distill.rows.columns import COLUMNS
 from llm_distill.stage import Columns, Stage, rows_of
+from llm_distill.stages.judge import Judge
 from llm_distill.stages.mismatch_pairs import MismatchPairs
 
 DECLARED = "declares:"
 """Begins the type of a text that is JSON; the keys follow."""
+GRADE = "grade:"
+"""Begins the type of a whole number; the lowest and the highest follow."""
 
 
 def needed_columns(pipeline: PipelineConfig) -> dict[str, dict[str, str]]:
@@ -48,6 +51,14 @@ def _type(column: str, stage: Stage) -> str:
         return "messages"
     if isinstance(stage, MismatchPairs) and column == stage.text_column:
         return DECLARED + ",".join(stage.fields)
+    if isinstance(stage, Judge) and column in stage.labels():
+        low, high = stage.scale
+        return "winner" if stage.mode == "pairwise" else f"{GRADE}{low},{high}"
+    return type_of(column)
+
+
+def type_of(column: str) -> str:
+    """Of a column that no stage says more of."""
     return COLUMNS.get(column, ("string", ""))[0]
 
 
@@ -79,7 +90,10 @@ def value(column: str, kind: str, text: str, draw: random.Random) -> Any:
         "float64": draw.random(),
         "list[string]": words.split(),
         "string": words,
+        "winner": draw.choice(("a", "b", "tie")),
     }
+    if kind.startswith(GRADE):
+        return draw.randint(*map(int, kind.removeprefix(GRADE).split(",")))
     if kind == "string":
         return by_column.get(column, words)
     if kind.startswith(DECLARED):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from llm_distill.errors import ConfigError
-from llm_distill.rehearsal.columns import row
+from llm_distill.rehearsal.columns import row, type_of
 from llm_distill.rehearsal.questions import asked_for_code, right_answer
 from llm_distill.rows.records import split_and_slice
 from llm_distill.stage import Context, Progress, RowsOutput
@@ -155,7 +155,7 @@ def _with_answers(output: RowsOutput) -> Iterator[dict[str, Any]]:
 
 def _columns(stage: LoadDataset, needed: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """By the dataset's own name of a column: ours, and the type."""
-    types = {ours: needed.get(ours, "string") for ours in stage.columns} | dict(needed)
+    types = {ours: type_of(ours) for ours in stage.columns} | dict(needed)
     shaped = SHAPES.get(stage.format, {})
     given = {"id", *(ours for ours, _ in shaped.values())}
     if stage.task is not None or isinstance(stage.name, tuple):

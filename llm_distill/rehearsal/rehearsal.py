@@ -1,13 +1,15 @@
 """A pipeline file in which everything that costs is replaced, and every count is as written.
 
 Kept: stages, rows and their order, counts, quantiles, batch sizes, steps, filters, templates.
-Replaced: models (`models`), datasets (`datasets`). Left out: devices, precision, and stages that
-need the Hub itself or change something outside the workspace.
+Replaced: models (`models`), datasets (`datasets`). Left out: devices, precision, stages that need
+the Hub itself or change something outside the workspace, and likelihoods under a trained model that
+also writes texts: what stands in for it writes by a script, which has none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,8 @@ WEIGHTS = "_weights"
 FILE = "rehearsal.yaml"
 GUARDS = {"max_truncated", "max_repetition", "max_growth", "min_shared"}
 """Of what a student writes; a stand-in writes anything."""
+MOST_AT_ONCE = 32
+"""Rows in one pass: long ones by the hundred take more memory than a laptop has."""
 
 
 def write_rehearsal(
@@ -99,11 +103,25 @@ def _by_name(pipeline: PipelineConfig) -> dict[str, Stage]:
 def _left_out(pipeline: PipelineConfig) -> list[str]:
     """Stages that cannot be rehearsed, and what reads them; names as they are written."""
     found: dict[str, None] = {}
+    bases = {
+        base_model(target, pipeline.stages)
+        for stage in pipeline.stages.values()
+        for target in _asked(stage, "text")
+    }
     for name, stage in pipeline.stages.items():
-        if stage.stage in NEED_THE_HUB or stage.is_repeated:
-            reached = dependants(name, pipeline.stages)
+        trained = [each for each in _asked(stage, "likelihoods") if each in pipeline.stages]
+        has_none = any(base_model(each, pipeline.stages) in bases for each in trained)
+        reached = dependants(name, pipeline.stages)
+        is_last = reached == {name}  # where more follows, texts are random and not likelihoods
+        if stage.stage in NEED_THE_HUB or stage.is_repeated or (has_none and is_last):
             found |= {each.partition("@")[0]: None for each in pipeline.stages if each in reached}
     return list(found)
+
+
+def _asked(stage: Stage, what: str) -> list[str]:
+    """The models that a stage asks for text or likelihoods."""
+    found = [(place, target) for place, target, kind in references(stage) if kind == "model"]
+    return [target for place, target in found if stage.asks(place) == what]
 
 
 def _remove(stages: dict[str, Any], names: set[str]) -> None:
@@ -157,14 +175,17 @@ def _compares_tokens(stage: Stage) -> bool:
 
 
 def _replace_devices(stage: Stage, own: dict[str, Any]) -> None:
-    """A step's rows in one pass of one process: they are as many. A random model has no habits."""
+    """A step has as many rows, of one process. A random model has no habits."""
     for setting in DEVICES:
         own.pop(setting, None)
     for argument in DEVICE_ARGUMENTS:
         (own.get("trainer_arguments") or {}).pop(argument, None)
     if "gradient_accumulation_steps" in own:
-        passes = own.pop("gradient_accumulation_steps")
-        own["per_device_train_batch_size"] = passes * own.get("per_device_train_batch_size", 8)
+        rows = own.pop("gradient_accumulation_steps") * own.get("per_device_train_batch_size", 8)
+        at_once = rows if rows <= MOST_AT_ONCE else gcd(rows, MOST_AT_ONCE)
+        own["per_device_train_batch_size"] = at_once
+        if at_once < rows:
+            own["gradient_accumulation_steps"] = rows // at_once
     if "on_collapse" in type(stage).model_fields:
         own["on_collapse"] = "ignore"
     own.update(dict.fromkeys(GUARDS.intersection(type(stage).model_fields)))

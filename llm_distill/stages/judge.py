@@ -198,9 +198,12 @@ class Judge(AskingStage):
 
     def required_columns(self) -> dict[str, set[str]]:
         asked = [self.question_column] if self._reads_question() else []
-        known = [*self._columns_of(self.people).values(), *self._columns_of(self.truth).values()]
         grouped = [] if self.by is None else [self.by]
-        return {self.rows: {"id", *self._answers, *asked, *known, *grouped}}
+        return {self.rows: {"id", *self._answers, *asked, *self.labels(), *grouped}}
+
+    def labels(self) -> set[str]:
+        """The columns with verdicts that are known: people's, and the truth."""
+        return {*self._columns_of(self.people).values(), *self._columns_of(self.truth).values()}
 
     def read_as_text(self) -> dict[str, set[str]]:
         return {self.rows: {self.question_column} if self._reads_question() else set()}

@@ -363,3 +363,31 @@ def test_models_whose_distributions_are_compared_have_one_tokenizer(
     # What a mixture passes on is asked of the dataset, and a gate lets random models pass.
     assert "text" in needed_columns(pipeline)["texts"]
     assert found["stages"]["ship"]["require"] == "not_worse"
+
+
+def test_columns_are_of_the_type_that_a_stage_reads(tmp_path: Path) -> None:
+    pipeline = load_pipeline("pipelines/judge_work_paper.yaml")
+    kind = needed_columns(pipeline)["work"]["grade"]
+    text = question(random.Random(1), False, False)
+    assert {value("grade", kind, text, random.Random(n)) for n in range(60)} == {0, 1, 2, 3, 4}
+    of_the_hub(
+        LoadDataset(stage="load_dataset", path="a/b", columns={"choices": "options"}),
+        tmp_path, {}, {"a/b": 1},
+    )  # fmt: skip
+    assert isinstance(json.loads((tmp_path / "train.jsonl").read_text())["options"], list)
+
+
+def test_rows_of_a_step_are_as_many_in_passes_that_fit(tmp_path: Path) -> None:
+    told = {"Open-Orca/OpenOrca": 20}
+    written, _ = write_rehearsal(load_pipeline("pipelines/orca_paper.yaml"), tmp_path, told)
+    training: Any = load_pipeline(str(written)).stages["explained_first"]
+    assert training.per_device_train_batch_size == 32
+    assert training.gradient_accumulation_steps == 4
+
+
+def test_likelihoods_of_a_model_that_writes_by_a_script_are_left_out(tmp_path: Path) -> None:
+    pipeline = load_pipeline("pipelines/pedagogical_alignment_paper.yaml")
+    written, left_out = write_rehearsal(pipeline, tmp_path, {"your-name/tutorbot-bio": 20})
+    assert left_out == ["hint_or_solution"]
+    rehearsed = load_pipeline(str(written))
+    assert all(model.engine.kind == "scripted" for model in rehearsed.models.values())
