@@ -40,7 +40,8 @@ FILE = "rehearsal.yaml"
 GUARDS = {"max_truncated", "max_repetition", "max_growth", "min_shared"}
 """Of what a student writes; a stand-in writes anything."""
 MOST_AT_ONCE = 32
-"""Rows in one pass: long ones by the hundred take more memory than a laptop has."""
+"""Rows in one pass: long ones by the hundred take more memory than a laptop has. Packed ones stay as
+they are written: those of a pass are one sequence."""
 
 
 def write_rehearsal(
@@ -180,7 +181,7 @@ def _replace_devices(stage: Stage, own: dict[str, Any]) -> None:
         own.pop(setting, None)
     for argument in DEVICE_ARGUMENTS:
         (own.get("trainer_arguments") or {}).pop(argument, None)
-    if "gradient_accumulation_steps" in own:
+    if "gradient_accumulation_steps" in own and not own.get("packing"):
         rows = own.pop("gradient_accumulation_steps") * own.get("per_device_train_batch_size", 8)
         at_once = rows if rows <= MOST_AT_ONCE else gcd(rows, MOST_AT_ONCE)
         own["per_device_train_batch_size"] = at_once

@@ -378,11 +378,21 @@ def test_columns_are_of_the_type_that_a_stage_reads(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_step_are_as_many_in_passes_that_fit(tmp_path: Path) -> None:
-    told = {"Open-Orca/OpenOrca": 20}
-    written, _ = write_rehearsal(load_pipeline("pipelines/orca_paper.yaml"), tmp_path, told)
-    training: Any = load_pipeline(str(written)).stages["explained_first"]
-    assert training.per_device_train_batch_size == 32
-    assert training.gradient_accumulation_steps == 4
+    orca = load_pipeline("pipelines/orca_paper.yaml")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    written, _ = write_rehearsal(orca, tmp_path / "a", {"Open-Orca/OpenOrca": 20})
+    packed: Any = load_pipeline(str(written)).stages["explained_first"]
+    assert (packed.per_device_train_batch_size, packed.gradient_accumulation_steps) == (2, 64)
+
+    long_rows = ["stages.explained_first.packing=false"]
+    written, _ = write_rehearsal(
+        load_pipeline("pipelines/orca_paper.yaml", assignments=long_rows),
+        tmp_path / "b",
+        {"Open-Orca/OpenOrca": 20},
+    )
+    plain: Any = load_pipeline(str(written)).stages["explained_first"]
+    assert (plain.per_device_train_batch_size, plain.gradient_accumulation_steps) == (32, 4)
 
 
 def test_likelihoods_of_a_model_that_writes_by_a_script_are_left_out(tmp_path: Path) -> None:
