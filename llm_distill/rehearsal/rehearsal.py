@@ -40,8 +40,8 @@ FILE = "rehearsal.yaml"
 GUARDS = {"max_truncated", "max_repetition", "max_growth", "min_shared"}
 """Of what a student writes; a stand-in writes anything."""
 MOST_AT_ONCE = 32
-"""Rows in one pass: long ones by the hundred take more memory than a laptop has. Packed ones stay as
-they are written: those of a pass are one sequence."""
+"""Rows in one pass: long ones by the hundred take more memory than a laptop has. Packed ones stay
+as they are written: those of a pass are one sequence."""
 
 
 def write_rehearsal(
