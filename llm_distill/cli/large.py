@@ -32,6 +32,12 @@ def rehearse(
             metavar="DATASET=N",
         ),
     ] = None,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Each training takes this many steps, and not as many as it is written to.", min=1
+        ),
+    ] = None,
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -48,7 +54,7 @@ def rehearse(
     from llm_distill.cli.rehearse import rehearse_command
 
     given = file, profile, assignments or []
-    rehearse_command(*given, rows=rows or [], folder=folder, as_json=as_json)
+    rehearse_command(*given, rows=rows or [], max_steps=max_steps, folder=folder, as_json=as_json)
 
 
 def slurm(

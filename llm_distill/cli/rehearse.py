@@ -59,6 +59,7 @@ def rehearse_command(
     assignments: Sequence[str],
     *,
     rows: Sequence[str],
+    max_steps: int | None,
     folder: Path | None,
     as_json: bool = False,
 ) -> None:
@@ -74,14 +75,16 @@ def rehearse_command(
     out = Console(stderr=True, highlight=False, soft_wrap=True) if as_json else console()
     with _kept_in(folder) as place:
         with disk_explained(place), showing(out), doing("write the stand-ins"):
-            written, left_out = write_rehearsal(pipeline, place, told)
+            written, left_out = write_rehearsal(pipeline, place, told, max_steps)
         given = Given(file, profile, assignments)  # of what is thrown away nothing can be shown
         if folder is not None:
             given = Given(str(written), workspace=str(place / "workspace"))
         given.remember()
         out.print(f"[bold]{pipeline.name}[/bold], rehearsed: {escape(str(written))}")
-        if left_out:
-            out.print(f"left out, as they need the Hub: {', '.join(left_out)}", markup=False)
+        for why, names in left_out.items():
+            out.print(f"left out, as they need {why}: {', '.join(names)}", markup=False)
+        if max_steps is not None:
+            out.print(f"each training takes {max_steps} steps (--max-steps)", markup=False)
         workspace, display = Workspace(place / "workspace"), TerminalDisplay(out)
         try:
             with display:
@@ -91,7 +94,8 @@ def rehearse_command(
                 walked = list(_walked(display.record, workspace))
                 if as_json:
                     stages = [asdict(each) for each in walked]
-                    print(json.dumps({"stages": stages, "left_out": left_out}, indent=1))
+                    found = {"stages": stages, "left_out": left_out, "max_steps": max_steps}
+                    print(json.dumps(found, indent=1))
                 else:
                     out.print(_table(walked))
 

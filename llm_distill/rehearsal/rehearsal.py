@@ -45,11 +45,15 @@ as they are written: those of a pass are one sequence."""
 
 
 def write_rehearsal(
-    pipeline: PipelineConfig, folder: Path, told: Mapping[str, int]
-) -> tuple[Path, list[str]]:
-    """The file, in `folder` with all that it reads, and the stages that it leaves out.
+    pipeline: PipelineConfig,
+    folder: Path,
+    told: Mapping[str, int],
+    max_steps: int | None = None,
+) -> tuple[Path, dict[str, list[str]]]:
+    """The file, in `folder` with all that it reads, and the stages left out, by what they need.
 
-    told: rows of datasets, see `datasets.rows_of`.
+    told: rows of datasets, see `datasets.rows_of`. max_steps: of each training, if
+    not its own.
 
     Raises:
         ConfigError: a dataset's size is not known, or nothing is left; it names the stage.
@@ -57,7 +61,7 @@ def write_rehearsal(
     values = _plain(pipeline.resolved)
     left_out, checked = _left_out(pipeline), _by_name(pipeline)
     unread = {name.partition("@")[0] for name in pipeline.unread} - checked.keys()  # in any round
-    _remove(values["stages"], {*left_out, *unread})
+    _remove(values["stages"], {*(name for names in left_out.values() for name in names), *unread})
     if not values["stages"]:
         raise ConfigError(f"{pipeline.source}: every stage needs the Hub; nothing to rehearse")
     given = values.get("models") or {}
@@ -77,6 +81,8 @@ def write_rehearsal(
         _replace_models(stage, own, values["models"], folder, pipeline)
         _replace_devices(stage, own)
         _replace_layers(stage, own)
+        if max_steps is not None and "max_steps" in type(stage).model_fields:
+            own["max_steps"] = max_steps
     for key in ("profiles", "report_to"):
         values.pop(key, None)
     file = folder / FILE
@@ -101,9 +107,9 @@ def _by_name(pipeline: PipelineConfig) -> dict[str, Stage]:
     return found
 
 
-def _left_out(pipeline: PipelineConfig) -> list[str]:
-    """Stages that cannot be rehearsed, and what reads them; names as they are written."""
-    found: dict[str, None] = {}
+def _left_out(pipeline: PipelineConfig) -> dict[str, list[str]]:
+    """Stages that cannot be rehearsed, and what reads them, by what they need; as written."""
+    found: dict[str, str] = {}
     bases = {
         base_model(target, pipeline.stages)
         for stage in pipeline.stages.values()
@@ -111,12 +117,21 @@ def _left_out(pipeline: PipelineConfig) -> list[str]:
     }
     for name, stage in pipeline.stages.items():
         trained = [each for each in _asked(stage, "likelihoods") if each in pipeline.stages]
-        has_none = any(base_model(each, pipeline.stages) in bases for each in trained)
         reached = dependants(name, pipeline.stages)
-        is_last = reached == {name}  # where more follows, texts are random and not likelihoods
-        if stage.stage in NEED_THE_HUB or stage.is_repeated or (has_none and is_last):
-            found |= {each.partition("@")[0]: None for each in pipeline.stages if each in reached}
-    return list(found)
+        why = None
+        if stage.stage in NEED_THE_HUB or stage.is_repeated:
+            why = "the Hub"
+        elif reached == {name} and any(
+            base_model(each, pipeline.stages) in bases for each in trained
+        ):
+            why = "likelihoods of what writes by a script"  # where more follows, texts are random
+        if why is not None:
+            found = dict.fromkeys((each.partition("@")[0] for each in reached), why) | found
+    names = dict.fromkeys(name.partition("@")[0] for name in pipeline.stages)  # in their order
+    return {
+        why: [name for name in names if found.get(name) == why]
+        for why in dict.fromkeys(found.values())
+    }
 
 
 def _asked(stage: Stage, what: str) -> list[str]:
