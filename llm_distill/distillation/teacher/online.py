@@ -96,7 +96,7 @@ class OnlineBatches:
         scores, hidden = self.teacher.read(examples)
         if self.settings.losses.needing(Needs.CHUNKS):
             alm, pairs = self.settings.chunking(), zip(examples, scores, strict=True)
-            examples = [_with_chunks(example, own, alm) for example, own in pairs]
+            examples = [with_chunks(example, own, alm) for example, own in pairs]
         batch = collate(examples, pad_token_id)
         if self.settings.losses.needing(Needs.SPANS):
             batch |= spans(examples)
@@ -169,7 +169,7 @@ class TeacherInMemory:
         return OnlineBatches(teacher, self.settings, shared)
 
 
-def _with_chunks(example: Example, scores: TokenScores, alm: AlmSettings) -> Example:
+def with_chunks(example: Example, scores: TokenScores, alm: AlmSettings) -> Example:
     """The example as it would be with these scores stored."""
     arrays: dict[str, Any] = {name: np.asarray(example[name]) for name in ALIGNMENT}
     chunks = teacher_chunks(AlignedRow(**arrays, n_bytes=0, n_bytes_kept=0), scores, alm)
