@@ -21,7 +21,7 @@ from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
 from llm_distill.distillation.losses.divergence import divergences_from_logits
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.losses.span_tiles import losses_of_spans
-from llm_distill.distillation.teacher.scoring import read
+from llm_distill.distillation.teacher.scoring import read, what_to_do
 from llm_distill.errors import ModelError
 from llm_distill.models.limits import check_ids
 from llm_distill.models.sources import ModelSource, load_model
@@ -66,10 +66,11 @@ class OnlineTeacher:
         largest = max(int(ids.max()) for ids, _ in tokens)
         check_ids(largest, len(self.head.weight), "teacher", "the rows")
         *found, hidden = read(backbone_of(self.model), self.head, self.boundary_tokens, tokens)
-        if not all(values.isfinite().all() for values in found):
+        bad = torch.cat([values[~values.isfinite()].flatten() for values in found])
+        if len(bad):
             raise ModelError(
-                "the teacher in memory computes likelihoods that are not finite; try another dtype "
-                "for it"
+                f"the teacher in memory computes a log-probability of {bad[0].item():g}; "
+                f"{what_to_do(bad.float().cpu().numpy())}"
             )
         per_row = np.cumsum([len(index) for _, index in tokens])[:-1]
         of_rows = (np.split(values.float().cpu().numpy(), per_row) for values in found)
