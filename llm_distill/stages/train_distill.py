@@ -170,6 +170,13 @@ class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
         """Of a teacher whose scores are stored, or that is asked, the tokenizer is read alone."""
         return not self.reads_tokenizer(place) or self.online in (True, "adapter_off")
 
+    def if_served(self, place: str) -> str | None:
+        if place != "teacher" or self.online is not True:
+            return None
+        if self.rollouts is not None:
+            return "online: engine asks it about each step's texts (losses alm and opd)"
+        return "let score_likelihood ask it once (scorer: engine), and leave online out"
+
     def reads_tokenizer(self, place: str) -> bool:
         return place.partition(".")[0] in ("teacher", "teachers")
 
