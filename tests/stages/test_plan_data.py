@@ -191,11 +191,16 @@ def test_a_skill_that_a_round_does_not_name_is_not_forgotten(run_stage: Run) -> 
     assert [(r["skill"], r["n"], r["planned"]) for r in three] == [("day", 6, 9), ("sub", 0, 9)]
     assert {row["round"] for row in three} == {3}
     assert len({row["id"] for row in three}) == 2
+
     # Nor one that no item of this round's exam is about.
-    grown = run_stage(stage(TREE), {"exam": answers(GAPS)}, {"t": named("a", "b")}).rows
+    def parts(request: Request) -> str:
+        (skill,) = {s for s in SKILLS if f"need the skill {s}:" in str(request.prompt)}
+        return f"<skill>{skill} a</skill><skill>{skill} b</skill>"
+
+    grown = run_stage(stage(TREE), {"exam": answers(GAPS)}, {"t": parts}).rows
     few = [row for row in answers(GAPS) if row["skills"] == ["sub"]]
     later = stage(TREE, before="plan")
-    left = run_stage(later, {"exam": few, "plan": grown}, {"t": named("a", "b")}).rows
+    left = run_stage(later, {"exam": few, "plan": grown}, {"t": parts}).rows
     before, after = (
         {(r["skill"], r["subskill"]): r for r in rows if r["skill"] != "sub"}
         for rows in (grown, left)
