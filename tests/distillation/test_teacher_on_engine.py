@@ -84,14 +84,17 @@ def rows() -> list[dict[str, Any]]:
 def train(run_stage, tmp_path, server):
     """Runs a stage whose teacher is on the server; or in memory, with `online: true`."""
 
-    def run(made: TrainDistill, rows, *, budget=None, work_dir=None, served=SERVED, **engine):
+    def run(
+        made: TrainDistill, rows, *, budget=None, work_dir=None, served=SERVED, held=None, **engine
+    ):
         def opened() -> OpenAIEngine:
             settings = OpenAISettings(kind="openai", base_url=server.url, timeout=20, **engine)
             return OpenAIEngine(settings, served, Budget(budget))
 
         folder = work_dir or tmp_path / f"run {len(list(tmp_path.iterdir()))}"
         models = {"s": STUDENT, "t": served if made.online == "engine" else TEACHER}
-        return run_stage(made, {"r": rows}, models=models, engines={"t": opened}, work_dir=folder)
+        given = {"r": rows, **({"e": held} if held else {})}
+        return run_stage(made, given, models=models, engines={"t": opened}, work_dir=folder)
 
     return run
 
@@ -135,6 +138,20 @@ def test_accumulation_does_not_change_the_result(train, rows):
     one, other = (run.metrics["history"] for run in found)
     for name in ("loss", "opd", "grad_norm"):
         assert [p[name] for p in one] == pytest.approx([p[name] for p in other], rel=1e-3)
+
+
+def test_rows_that_are_held_out_are_asked_about_as_they_are(train, rows, server):
+    held = [{**row, "id": f"e{row['id']}"} for row in rows[:3]]
+    settings = {"losses": {"alm": 1.0}, "eval_rows": "e", "max_steps": 1}
+    served, here = (
+        train(stage(online=online, **settings), rows, held=held) for online in ("engine", True)
+    )
+    before, also = (
+        [point["eval_loss"] for point in run.metrics["history"] if "eval_loss" in point]
+        for run in (served, here)
+    )
+    assert before
+    assert before == pytest.approx(also, abs=1e-5)
 
 
 class Cut(BaseException):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from llm_distill.distillation.batches import Example
@@ -94,18 +93,18 @@ class Rollouts:
         if self.teacher is None:
             return passes
         examples = [example for each in passes for example in each]
-        rows = [self.rows[origin(example).row] for example in examples]
-        said = self.teacher.scored(examples, [row["id"] for row in rows], step)
-        found, reasons = [], self._preparation.report.dropped
-        for example, row, scored in zip(examples, rows, said, strict=True):
-            if scored is None:
+        names = [self._name(example) for example in examples]
+        found, has_scores = self.teacher.scored(examples, names, step)
+        for example, is_scored in zip(examples, has_scores, strict=True):
+            if not is_scored:
+                self._preparation.report.dropped["the teacher's engine gives no score"] += 1
                 self.sums[-1] += bool(example.get("is_rollout"))
-                reasons["the teacher's engine gives no score"] += 1
-                bare = self._preparation.without_text(row, example)
-                scored = self.teacher.compared(bare, np.zeros(0))
-            found.append(scored)
         left = iter(found)
         return [[next(left) for _ in each] for each in passes]
+
+    def _name(self, example: Example) -> str:
+        """Of its row, for messages."""
+        return str(self.rows[origin(example).row]["id"]) if "origin" in example else "held out"
 
     def point(self, total: torch.Tensor) -> dict[str, float]:
         """The figures since the last point, of the sums of all processes; counts anew."""

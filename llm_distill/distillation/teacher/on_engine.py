@@ -20,6 +20,7 @@ from llm_distill.distillation.teacher.online import ALIGNMENT, with_chunks
 from llm_distill.distillation.teacher.signal import BatchesOfRows
 from llm_distill.engines.base import Score, ScoreRequest
 from llm_distill.errors import ModelError
+from llm_distill.training.data import NO_LOSS
 from llm_distill.training.launch import is_main, world_size
 
 if TYPE_CHECKING:
@@ -93,8 +94,10 @@ class TeacherOnEngine:
 
     def scored(
         self, examples: Sequence[Example], names: Sequence[str], step: int
-    ) -> list[Example | None]:
-        """The examples with what the teacher says of them; None where it says nothing.
+    ) -> tuple[list[Example], list[bool]]:
+        """The examples with what the teacher says of them, and of which it says something.
+
+        Those of which it says nothing have no token in the loss.
 
         names: of their rows, for messages. step: counted from 0, likewise.
 
@@ -102,13 +105,16 @@ class TeacherOnEngine:
             ModelError: the engine fails, gives no likelihoods of any text, or computes NaN.
         """
         texts = [(np.asarray(e["teacher_ids"]), np.asarray(e["teacher_in_loss"])) for e in examples]
-        found: list[Example | None] = []
         said = self._of_all(texts, names, step)
-        for example, logps in zip(examples, said, strict=True):
-            found.append(None if isinstance(logps, str) else self.compared(example, logps))
-        return found
+        found = [
+            self._compared(_silent(example), np.zeros(0))
+            if isinstance(logps, str)
+            else self._compared(example, logps)
+            for example, logps in zip(examples, said, strict=True)
+        ]
+        return found, [not isinstance(logps, str) for logps in said]
 
-    def compared(self, example: Example, logps: NDArray[np.floating]) -> Example:
+    def _compared(self, example: Example, logps: NDArray[np.floating]) -> Example:
         """The example with these log-probabilities of the teacher's tokens in the loss."""
         ids, index = np.asarray(example["teacher_ids"]), np.asarray(example["teacher_in_loss"])
         scores = TokenScores(at_tokens(len(ids), index, logps), None)
@@ -170,3 +176,11 @@ class TeacherOnEngine:
                 f"nothing; {first_failure}"
             )
         return found
+
+
+def _silent(example: Example) -> Example:
+    """The example with no token in the loss."""
+    of_loss = (*ALIGNMENT, "teacher_in_loss", "chunk_is_token")
+    none = {name: np.asarray(example[name])[:0] for name in of_loss if name in example}
+    labels = np.full(len(example["input_ids"]), NO_LOSS, np.int32)
+    return {**example, "labels": labels, **none}
