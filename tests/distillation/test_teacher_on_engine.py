@@ -206,7 +206,7 @@ AFTER_THE_PROBE = 4  # a text, its ids, and the ids of what is asked first
 def test_a_server_that_fails_later_stops_it_in_one_message(train, rows, server, answering):
     server.answer = Odd(answering, refuse(503), AFTER_THE_PROBE + 7)
     with pytest.raises(ModelError) as raised:
-        train(stage(losses={"alm": 1.0}), rows, max_retries=1)
+        train(stage(losses={"alm": 1.0}), rows, max_attempts=1)
     said = str(raised.value)
     assert "teacher 't' gives no likelihoods of a text (step 2, row '" in said
     assert "goes on from its last checkpoint" in said
@@ -270,7 +270,9 @@ def test_a_server_without_prompt_logprobs_is_found_before_the_training(
 
 
 def test_texts_that_the_server_cuts_are_told(train, rows, server):
-    server.answer = ScoringServer(TEACHER, cut=60)  # the probe is shorter
+    server.answer = ScoringServer(TEACHER, cut=50)  # the probe has 45 tokens
+    for row in rows:
+        row["prompt"] = "Think of it. " * 12 + row["prompt"]
     with pytest.raises(ModelError, match=r"of any text; step 1.* it cuts texts"):
         train(stage(losses={"alm": 1.0}), rows)
 
