@@ -116,7 +116,7 @@ def test_copies_are_read_without_all_the_others(
         return each_row(self, reference)
 
     monkeypatch.setattr(StageContext, "each_row", counting)
-    nested = {"messages": [{"role": "user", "content": "x"}], "n": 1}
+    nested = {"messages": [{"role": "user", "content": "x"}], "score": 1}
     given = {"a": rows("a", 30), "b": rows("b", 5, **nested)}
     run = run_stage(stage("a", "b", n=80, weights={"a": 1, "b": 1}), given)
     assert n_read == {"a": 2, "b": 2}
