@@ -69,7 +69,7 @@ def gap_of(texts: Sequence[ScoredText], unit: Unit) -> Gap:
         ValueError: there are no texts or units, or a perplexity is no number.
     """
     sizes = [text.sizes(unit) for text in texts]
-    n_student, n_teacher = (sum(side) for side in zip(*sizes, strict=True)) if sizes else (0, 0)
+    n_student, n_teacher = sum(ours for ours, _ in sizes), sum(theirs for _, theirs in sizes)
     if not n_student or not n_teacher:
         raise ValueError(f"its texts have no {unit}")
     student = sum(text.student for text in texts) / n_student
@@ -79,7 +79,8 @@ def gap_of(texts: Sequence[ScoredText], unit: Unit) -> Gap:
             f"-log p is {student:g} a {unit} for the student and {teacher:g} for the teacher, "
             "whose perplexity is no number"
         )
-    low = high = None
+    low: float | None = None
+    high: float | None = None
     if len(texts) > 1 and all(ours == theirs > 0 for ours, theirs in sizes):
         pairs = [(t.student - t.teacher, n) for t, (n, _) in zip(texts, sizes, strict=True)]
         interval = ratio_of_sums(pairs)

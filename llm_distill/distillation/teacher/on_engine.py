@@ -7,7 +7,7 @@ the training, the first asks for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -150,7 +150,9 @@ class TeacherOnEngine:
             score_request(f"{place} {names[place]}", *texts[place], top_k=0) for place in asked
         ]
         first_failure = ""
-        scores = self.ask(requests, total=len(requests)) if requests else ()
+        scores: Iterable[tuple[ScoreRequest, Score]] = ()
+        if requests:
+            scores = self.ask(requests, total=len(requests))
         for place, (_, score) in zip(asked, scores, strict=True):
             of = f"step {step + 1}, row '{names[place]}'"
             if score.is_passing:
