@@ -240,6 +240,10 @@ class Stage(BaseModel):
         """Whether it loads the model at this place in its settings itself, so needs its weights."""
         return self.output == "model" or self.needs_weights
 
+    def if_served(self, place: str) -> str | None:
+        """What to do where it would load the model at this place, and that is on a server."""
+        return None
+
     def reads_tokenizer(self, place: str) -> bool:
         """Whether it reads the tokenizer of the model at this place, which may be on a server."""
         return False

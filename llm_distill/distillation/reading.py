@@ -11,6 +11,7 @@ from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.losses.opd import check_writers
 from llm_distill.distillation.rollouts.rows import RolloutRows
 from llm_distill.distillation.rollouts.step import Rollouts
+from llm_distill.distillation.teacher.on_engine import TeacherOnEngine
 from llm_distill.distillation.teacher.opening import Readers, readers
 from llm_distill.distillation.teacher.stored import StoredScores
 from llm_distill.distillation.teachers import ByTeacher
@@ -70,7 +71,10 @@ class Reading:
         if not isinstance(preparation, RolloutRows):
             return None
         rows, warn = self.context.rows(stage.rows), self.context.warn
-        return Rollouts(stage.rollouts, rows, preparation, seed, stage.max_dropped, warn)
+        given = rows, preparation, seed, stage.max_dropped, warn
+        signal = self.readers.signal
+        asked = signal if isinstance(signal, TeacherOnEngine) else None
+        return Rollouts(stage.rollouts, *given, asked)
 
     def _say_if_scored(self, name: str) -> None:
         stage = self.stage

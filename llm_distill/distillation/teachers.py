@@ -58,6 +58,14 @@ def check_mixture(teachers: Mapping[str, str] | None, weights: Mapping[str, floa
         )
 
 
+def mixed_tokenizers(first: str, other: str, how: str) -> str:
+    """What is said where the teachers of a mixture cut texts differently. how: in words."""
+    return (
+        f"teacher_weights: the tokenizers of '{first}' and '{other}' differ: {how}; a mixture "
+        "needs one tokenizer; with several, let each row name its teacher (teacher_column)"
+    )
+
+
 @dataclass(frozen=True)
 class Share:
     """The rows of one teacher. names: what rows call it; one model may have several.

@@ -110,12 +110,13 @@ class DistillTrainer(Guarded, SFTTrainer):  # type: ignore[misc]
 
     def _with_rollouts(self, rollouts: Rollouts, passes: Passes) -> list[Batch]:
         """The batches of a step; rows that are held out keep their own text."""
+        step = self.state.global_step
         if passes and torch.is_grad_enabled():
             assert self._shares is not None
-            step = self.state.global_step
             places = self._shares.places(step, self.args.process_index)
             with self.accelerator.autocast():
                 passes = rollouts.of_step(self.model, passes, places, step)
+        passes = rollouts.with_scores(passes, step)
         return [self._collate(examples) for examples in passes]
 
     def compute_loss(

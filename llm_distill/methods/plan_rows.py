@@ -49,6 +49,21 @@ def planned_so_far(before: Sequence[Mapping[str, Any]]) -> Counter[Skill]:
     return found
 
 
+def kept(wanted: Sequence[Wanted], before: Sequence[Mapping[str, Any]]) -> list[Wanted]:
+    """What earlier plans named and this one does not, each once: it asks for nothing.
+
+    A later plan goes on from it: how many were planned, and how a tree has grown. Without it a
+    skill that one round passed over would begin anew.
+    """
+    named = {(w.task, w.skill, w.subskill) for w in wanted}
+    found: dict[tuple[str, str, str | None], Wanted] = {}
+    for row in before:
+        task, skill, part = key = task_of(row), row["skill"], row["subskill"]
+        if key not in named and key not in found:
+            found[key] = Wanted(task, skill, 0, None, part, row["action"], at=part or "")
+    return list(found.values())
+
+
 def numbered(wanted: Sequence[Wanted], before: Sequence[Mapping[str, Any]]) -> list[Row]:
     """The plan's rows. `planned` of those about the same is the same: theirs of all rounds."""
     number = round_after(before)

@@ -41,6 +41,24 @@ def returns(rewards: torch.Tensor, row_of: torch.Tensor) -> torch.Tensor:
     return _until_here(rewards.flip(0), row_of.flip(0)).flip(0)
 
 
+def mean_returns(rewards: torch.Tensor, row_of: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+    """Each chunk's reward, with the mean a token of all later ones of its row: [C].
+
+    r_k + Σ_{j > k} r_j / Σ_{j > k} n_j: MiniLLM's length normalisation (arXiv 2306.08543, section
+    2.2), which divides what follows a token by the number of tokens that follow. In `returns` an
+    early token answers for as many rewards as the text is long, most of them negative, so that
+    short texts pay. row_of: as there. sizes: [C], the student's tokens in each chunk, n_j.
+    """
+    later = returns(rewards, row_of) - rewards
+    n_later = (returns(sizes.double(), row_of) - sizes).to(rewards.dtype)
+    return rewards + torch.where(n_later > 0, later / n_later.clamp(min=1), 0.0)
+
+
+def sizes_of_chunks(chunk_of: torch.Tensor, n_chunks: int) -> torch.Tensor:
+    """How many tokens each chunk has, int64 [C]; chunk_of: [N], −1 for none."""
+    return torch.bincount(chunk_of[chunk_of >= 0], minlength=n_chunks)
+
+
 def rows_of_chunks(row_of: torch.Tensor, chunk_of: torch.Tensor, n_chunks: int) -> torch.Tensor:
     """The row of each chunk, [C], from those of its tokens, [N]; chunk_of: −1 for none."""
     found = row_of.new_zeros(n_chunks + 1)

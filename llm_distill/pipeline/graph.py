@@ -122,7 +122,8 @@ def check_graph(
             problems.add(("stages", name), f"stages refer to each other in a circle: {circle}")
         for place, target, kind in references(stage):
             loads = stage.loads(place)
-            message = names.misfit(target, kind, name, needs_weights=loads)
+            instead = stage.if_served(place) if kind == "model" else None
+            message = names.misfit(target, kind, name, needs_weights=loads, if_served=instead)
             is_said = target in cycle or (name, place) in bad_starts
             if message is not None and not is_said:
                 problems.add(("stages", name, *parts(place)), message)

@@ -36,11 +36,13 @@ class Names:
         *,
         needs_weights: bool = False,
         at_start: bool = False,
+        if_served: str | None = None,
     ) -> str | None:
         """Why `target` cannot be named where stage `name` needs `kind`.
 
         needs_weights: the stage loads it itself, so that it cannot be behind a server.
         at_start: it is named under `start:` of the repeat whose first stage is `name`.
+        if_served: what to do where it is behind one, in place of naming another model.
         """
         is_model = target in self.model_names
         is_kind = target not in self.stages or self.stages[target].output == kind
@@ -55,7 +57,7 @@ class Names:
             if kind == "model":
                 kind_of_engine = self.models[target].engine.kind
                 why = f"is on a server (engine kind {kind_of_engine}): no weights to load"
-                return f"'{target}' {why}; {hint}"
+                return f"'{target}' {why}; {if_served or hint}"
             return f"'{target}' is a model; rows are needed here; {hint}"
         if target not in self._line:
             if at_start and here is not None and self.rounds.blocks.get(target) is here.block:

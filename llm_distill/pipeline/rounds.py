@@ -151,6 +151,11 @@ class Rounds:
         block, here = self.blocks.get(stage), self.of.get(by)
         own = here.block if here is not None else None
         if which == "previous" and own is not None:
+            if stage in own.start:  # which names nothing, or it would be there
+                return (
+                    f"'{reference}' is nothing in the first round (start: {{{stage}: null}}), and "
+                    f"this cannot be left out; let start say what is there: {{{stage}: NAME}}"
+                )
             if stage in own.stages:
                 return (
                     f"no round comes before the first; say what '{reference}' is there: "

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from llm_distill.distillation.hacking.settings import mixed_up
+from llm_distill.distillation.teachers import mixed_tokenizers
 from llm_distill.engines.settings import Found
 from llm_distill.errors import ConfigError, ModelError
 from llm_distill.models.readable import why_not_readable
@@ -14,6 +17,7 @@ from llm_distill.pipeline.graph import base_model
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.runtime.impossible import Look, Problem
 from llm_distill.stage import Stage, references
+from llm_distill.stages.score_likelihood import ScoreLikelihood
 from llm_distill.stages.train_distill import TrainDistill
 from llm_distill.stages.transfer_tokenizer import TransferTokenizer
 from llm_distill.training.settings import TrainingSettings
@@ -46,21 +50,49 @@ def unreadable(look: Look) -> Iterator[Problem]:
 
 
 def of_other_tokenizers(look: Look) -> Iterator[Problem]:
-    """Losses over tokens that teacher and student do not share, as far as their files are here."""
+    """What compares tokens that two models do not share, as far as their files are here."""
     from llm_distill.distillation.alignment.vocabularies import difference, refusal
 
     for name, stage in look.stages():
-        if not isinstance(stage, TrainDistill) or stage.teacher == stage.model:
+        if isinstance(stage, ScoreLikelihood):
+            yield from _of_a_mixture(look, name, stage)
+        if not isinstance(stage, TrainDistill):
             continue
-        losses = stage.comparing_tokens()
+        losses, watch = stage.comparing_tokens(), stage.watch_hacking
         teachers = [stage.teacher] if stage.teacher else list((stage.teachers or {}).values())
-        own = _tokenizer(look, stage.model) if losses else None
-        for teacher in teachers if own is not None else ():
-            theirs = _tokenizer(look, teacher)
+        compared = [
+            (teacher, ("losses", losses[0]), partial(refusal, losses[0], teacher, stage.model))
+            for teacher in (teachers if losses else ())
+        ]
+        if watch is not None and watch.distance != "alm":
+            place = ("watch_hacking", "distance")
+            watched = {*filter(None, (stage.teacher if not losses else None, watch.golden))}
+            compared += [
+                (each, place, partial(mixed_up, watch.distance, each, stage.model))
+                for each in sorted(watched)
+            ]
+        own = _tokenizer(look, stage.model) if compared else None
+        for teacher, where, message in compared if own is not None else ():
+            theirs = _tokenizer(look, teacher) if teacher != stage.model else None
             how = difference(theirs, own) if theirs is not None else None
             if how is not None:
-                message = refusal(losses[0], teacher, stage.model, how)
-                yield Problem(("stages", name, "losses", losses[0]), message, ConfigError)
+                yield Problem(("stages", name, *where), message(how), ConfigError)
+
+
+def _of_a_mixture(look: Look, name: str, stage: ScoreLikelihood) -> Iterator[Problem]:
+    """Teachers whose scores cannot be mixed token by token."""
+    from llm_distill.distillation.alignment.vocabularies import difference
+
+    if stage.teachers is None or stage.teacher_weights is None:
+        return
+    first, *others = ((own, _tokenizer(look, model)) for own, model in stage.teachers.items())
+    for other, tokenizer in others:
+        if first[1] is None or tokenizer is None:
+            continue
+        how = difference(first[1], tokenizer)
+        if how is not None:
+            message = mixed_tokenizers(first[0], other, how)
+            yield Problem(("stages", name, "teacher_weights"), message, ConfigError)
 
 
 def _tokenizer(look: Look, model: str) -> Any:

@@ -33,6 +33,8 @@ SOURCE = "source"
 ROUND = "round"
 """Which round of a `repeat` made a row, where rows of rounds are mixed."""
 NOT_CONTENT = ("id", SOURCE, ROUND)
+COPIES_AT_ONCE = 1000
+"""Of rows that come again, how many are in memory."""
 MOST_DRAWN = 10**9
 """More is taken for a typing mistake."""
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -184,19 +186,26 @@ class Mix(Stage):
         return (SOURCE, ROUND) if any(map(_round, self.rows)) else (SOURCE,)
 
     def _each(self, context: Context) -> Iterator[Row]:
-        has_rounds = ROUND in self._told
         for name in self.rows:
-            told: Row = {SOURCE: _source(name)}
             for row in context.each_row(name):
-                if has_rounds:
-                    told[ROUND] = _round(name) if row.get(ROUND) is None else row[ROUND]
-                    if not isinstance(told[ROUND], int | None):
-                        raise DataError(
-                            f"row {row['id']} of '{name}': '{ROUND}' is {told[ROUND]!r}, and a "
-                            "mixture of rounds keeps their numbers there; give the column another "
-                            "name (columns of load_dataset)"
-                        )
-                yield {**row, **told}
+                yield self._told_of(row, name)
+
+    def _told_of(self, row: Row, name: str) -> Row:
+        """The row of the stage `name`, with where it comes from.
+
+        Raises:
+            DataError: it has a round that is no number.
+        """
+        told: Row = {SOURCE: _source(name)}
+        if ROUND in self._told:
+            told[ROUND] = _round(name) if row.get(ROUND) is None else row[ROUND]
+            if not isinstance(told[ROUND], int | None):
+                raise DataError(
+                    f"row {row['id']} of '{name}': '{ROUND}' is {told[ROUND]!r}, and a "
+                    "mixture of rounds keeps their numbers there; give the column another "
+                    "name (columns of load_dataset)"
+                )
+        return {**row, **told}
 
     def _read(self, context: Context) -> list[_There]:
         """Of each row what the draw needs to know."""
@@ -298,10 +307,28 @@ class Mix(Stage):
 
     def _rows(self, context: Context, names: list[list[str]], columns: list[str]) -> Iterator[Row]:
         """Each row once, then all that come twice again, so that copies are not neighbours."""
-        for again in range(max(map(len, names), default=0)):
-            for called, row in zip(names, self._each(context), strict=True):
-                if again < len(called):
-                    yield {name: row.get(name) for name in columns} | {"id": called[again]}
+        for called, row in zip(names, self._each(context), strict=True):
+            if called:
+                yield {name: row.get(name) for name in columns} | {"id": called[0]}
+        for again in range(1, max(map(len, names), default=0)):
+            for called, row in self._again(context, names, again):
+                yield {name: row.get(name) for name in columns} | {"id": called[again]}
+
+    def _again(
+        self, context: Context, names: list[list[str]], again: int
+    ) -> Iterator[tuple[list[str], Row]]:
+        """The rows that have a copy of this number, which alone are read; with their names."""
+        start = 0
+        for name in self.rows:
+            rows = context.rows(name)
+            own, start = names[start : start + len(rows)], start + len(rows)
+            places = [place for place, called in enumerate(own) if len(called) > again]
+            for first in range(0, len(places), COPIES_AT_ONCE):
+                few = places[first : first + COPIES_AT_ONCE]
+                read = rows[few]
+                for index, place in enumerate(few):
+                    row = {column: values[index] for column, values in read.items()}
+                    yield own[place], self._told_of(row, name)
 
 
 def _source(name: str) -> str:

@@ -10,36 +10,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
-from math import exp, isfinite
+from math import isfinite
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from llm_distill.errors import DataError, counted, nearest
 from llm_distill.evaluation.results import Figure, FigureTable, shown
-from llm_distill.methods.statistics import Estimate, ratio_of_sums
+from llm_distill.methods.perplexity_gap import ScoredText, Unit, common_unit, gap_of
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
-Unit = Literal["token", "byte"]
 TYPES = {
     "student_ppl": "float64", "teacher_ppl": "float64", "score": "float64", "low": "float64",
     "high": "float64", "n_items": "int64", "n_units": "int64", "unit": "string",
 }  # fmt: skip
-MOST_NLL = 700.0
-"""exp() of more is no number."""
-
-
-@dataclass(frozen=True)
-class _Text:
-    """What both models say of a text: summed -log p in nats, tokens of either, and its bytes."""
-
-    student: float
-    teacher: float
-    n_tokens: int
-    n_teacher_tokens: int
-    n_bytes: int
 
 
 class PerplexityGap(Stage):
@@ -92,13 +77,14 @@ class PerplexityGap(Stage):
         from datasets import Features, Value
 
         domains = self._texts(context)
-        unit = self.unit or self._unit(domains)
+        every = [text for texts in domains.values() for text in texts]
+        unit = self.unit or common_unit(every)
         rows = [self._row(name, texts, unit) for name, texts in sorted(domains.items())]
         context.metrics.update(shown(self._table(rows)))
         types = {"id": "string", self.by: "string", **TYPES}
         return RowsOutput(rows, Features({name: Value(kind) for name, kind in types.items()}))
 
-    def _texts(self, context: Context) -> dict[str, list[_Text]]:
+    def _texts(self, context: Context) -> dict[str, list[ScoredText]]:
         """By domain the texts that both have scored.
 
         Raises:
@@ -108,7 +94,7 @@ class PerplexityGap(Stage):
             row["id"]: _sum_of(row, self.teacher_scores)
             for row in context.each_row(self.teacher_scores)
         }
-        found: dict[str, list[_Text]] = defaultdict(list)
+        found: dict[str, list[ScoredText]] = defaultdict(list)
         wanted: set[str] = set()
         for row in context.each_row(self.student_scores):
             if row[self.by] is None:
@@ -120,7 +106,7 @@ class PerplexityGap(Stage):
                 context.drop("not scored by the teacher")
                 continue
             student, n_bytes = _sum_of(row, self.student_scores), self._n_bytes(row)
-            text = _Text(student[0], teacher[0], student[1], teacher[1], n_bytes)
+            text = ScoredText(student[0], teacher[0], student[1], teacher[1], n_bytes)
             found[str(row[self.by])].append(text)
         context.drop("not scored by the student", len(of_teacher))
         if self.rows is not None:
@@ -145,46 +131,26 @@ class PerplexityGap(Stage):
             )
         return len(text.encode())
 
-    def _unit(self, domains: Mapping[str, list[_Text]]) -> Unit:
-        every = (text for texts in domains.values() for text in texts)
-        return "token" if all(t.n_tokens == t.n_teacher_tokens for t in every) else "byte"
-
-    def _row(self, domain: str, texts: list[_Text], unit: Unit) -> Row:
+    def _row(self, domain: str, texts: list[ScoredText], unit: Unit) -> Row:
         """Raises:
         DataError: perplexities that are no numbers.
         """
-        if unit == "byte":
-            sizes = [(text.n_bytes, text.n_bytes) for text in texts]
-        else:
-            sizes = [(text.n_tokens, text.n_teacher_tokens) for text in texts]
-        n_student, n_teacher = (sum(side) for side in zip(*sizes, strict=True))
-        student = sum(text.student for text in texts) / n_student
-        teacher = sum(text.teacher for text in texts) / n_teacher
-        if not max(abs(student), abs(teacher), abs(student - teacher)) < MOST_NLL:
-            raise DataError(
-                f"{self.by} {domain}: -log p is {student:g} a {unit} for the student and "
-                f"{teacher:g} for the teacher, whose perplexity is no number: look at the scores"
-            )
-        gap = self._interval(texts, sizes) if len(texts) > 1 else None
+        try:
+            found = gap_of(texts, unit)
+        except ValueError as error:
+            raise DataError(f"{self.by} {domain}: {error}: look at the scores") from error
         return {
             "id": domain,
             self.by: domain,
-            "student_ppl": exp(student),
-            "teacher_ppl": exp(teacher),
-            "score": exp(student - teacher),
-            "low": None if gap is None else exp(gap.low),
-            "high": None if gap is None else exp(gap.high),
+            "student_ppl": found.student,
+            "teacher_ppl": found.teacher,
+            "score": found.ratio,
+            "low": found.low,
+            "high": found.high,
             "n_items": len(texts),
-            "n_units": n_student,
+            "n_units": found.n_units,
             "unit": unit,
         }
-
-    def _interval(self, texts: list[_Text], sizes: list[tuple[int, int]]) -> Estimate | None:
-        """Of log ρ over texts, which are drawn whole; where both have as many units of each."""
-        if any(ours != theirs for ours, theirs in sizes):
-            return None
-        pairs = zip(texts, sizes, strict=True)
-        return ratio_of_sums([(text.student - text.teacher, n) for text, (n, _) in pairs])
 
     def _table(self, rows: list[Row]) -> FigureTable:
         figures = []

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -41,6 +41,7 @@ from llm_distill.methods.data_plan import (
 from llm_distill.methods.plan_rows import (
     COLUMNS,
     Wanted,
+    kept,
     leaf_of,
     numbered,
     planned_so_far,
@@ -61,11 +62,13 @@ class PlanData(PlanningStage):
     them without a look at scores, as the authors' code does. `no_state` and `random` are controls.
     Whole numbers come from the largest remainders, so a plan adds up to `n`.
 
-    A row with `n: 0` asks for nothing; it is kept, since the next plan goes on from it. Without an
+    A row with `n: 0` asks for nothing; it is kept, since the next plan goes on from it, and so is
+    every skill of the plan before that this one does not name. Without an
     error, `list` and `open` plan nothing, with a warning. With `made`, a skill whose rows were all
     lost on the way (the teacher's answers were wrong, or did not agree) is told.
     """
 
+    version: ClassVar[int] = 2
     always_seeded = True
     stage: Literal["plan_data"]
     rows: Rows = Field(
@@ -159,7 +162,7 @@ class PlanData(PlanningStage):
         else:
             wanted = self._by_skill(context, policy, answers, tallies)
         self._say_what_was_lost(context, before, made)
-        rows = numbered(wanted, before)
+        rows = numbered([*wanted, *kept(wanted, before)], before)
         looks = tallies if policy.kind in ("list", "open") else {}
         context.metrics.update(
             round=round_after(before),
@@ -257,10 +260,7 @@ class PlanData(PlanningStage):
         if errors:
             return self.specified(context, policy, self.n or 0, errors, before)
         self._nothing_is_wrong(context, len(answers))
-        return [  # they ask for nothing, and the next plan knows its round
-            Wanted(task_of(row), row["skill"], 0, None, at=str(index))
-            for index, row in enumerate(before)
-        ]
+        return []  # what was planned before is kept, so that the next plan knows its round
 
     def _tree(
         self,

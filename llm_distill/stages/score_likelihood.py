@@ -22,7 +22,14 @@ from pydantic import Field, model_validator
 
 from llm_distill.distillation.rows import RowText
 from llm_distill.distillation.sampled import sampled_ids
-from llm_distill.distillation.teachers import Share, Teachers, Weights, check_mixture, shares
+from llm_distill.distillation.teachers import (
+    Share,
+    Teachers,
+    Weights,
+    check_mixture,
+    mixed_tokenizers,
+    shares,
+)
 from llm_distill.errors import ConfigError, DataError, ModelError
 from llm_distill.evaluation.results import Figure, FigureTable, shown
 from llm_distill.models.sources import Device, context_length
@@ -267,11 +274,7 @@ class ScoreLikelihood(RowText, Stage):
             other = load_tokenizer(context.model(model).readable, is_alone=True)
             how = difference(tokenizer, other)
             if how is not None:
-                raise ConfigError(
-                    f"teacher_weights: the tokenizers of '{first[0]}' and '{name}' differ: {how}; "
-                    "a mixture needs one tokenizer; with several, let each row name its teacher "
-                    "(teacher_column)"
-                )
+                raise ConfigError(mixed_tokenizers(first[0], name, how))
         weights = shares_of(self.teacher_weights)
         return Mixture([weights[name] for name in self.teachers])
 

@@ -14,7 +14,11 @@ from pydantic import Field, model_validator
 
 from llm_distill.distillation.hacking.settings import WatchSettings, check_watch
 from llm_distill.distillation.losses.loss import Needs
-from llm_distill.distillation.rollouts.settings import RolloutSettings, check_rollouts
+from llm_distill.distillation.rollouts.settings import (
+    RolloutSettings,
+    check_engine,
+    check_rollouts,
+)
 from llm_distill.distillation.rows import RowText
 from llm_distill.distillation.sampled import sampled_ids
 from llm_distill.distillation.settings import DistillSettings
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
 
 SCORED = {"teacher_logps", "scored_by", "scored_text"}
 TOP = {"teacher_top_ids", "teacher_top_logps"}
+WRITTEN = {"completion_ids", "rollout_logps", "written_with"}
+WRITTEN_BY = "losses.opd is of texts that this student wrote: generate gives it with keep_tokens"
+UNWEIGHTED = "opd: {clip_ratio: null} takes texts as if the student had just written them"
 REMEDIES = {
     **dict.fromkeys(SCORED, "score_likelihood gives it; or set online: true"),
     **dict.fromkeys(TOP, "score_likelihood gives it with top_k; or set online: true"),
@@ -85,11 +92,13 @@ class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
         None,
         description="the prompt that the rows were scored under; null: the student's",
     )
-    online: bool | Literal["adapter_off"] = Field(
+    online: bool | Literal["adapter_off", "engine"] = Field(
         False,
         description="true: keep the teacher in memory and score each batch; no stored scores. "
         "adapter_off: self-distillation: the teacher is the student without its adapter, as it "
-        "was before transfer_tokenizer, so that its layers are in memory once",
+        "was before transfer_tokenizer, so that its layers are in memory once. engine: with "
+        "rollouts, ask the teacher's engine, on a server say, for the likelihoods of each step's "
+        "texts; for alm without debiasing, and opd",
     )
     max_dropped: float = Field(
         0.2,
@@ -100,8 +109,8 @@ class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
     )
     rollouts: RolloutSettings | None = later_setting(
         None,
-        "the student answers rows itself in each step, and learns from what the teacher in memory "
-        "says of that (on-policy distillation)",
+        "the student answers rows itself in each step, and learns from what the teacher, in memory "
+        "or asked by its engine, says of that (on-policy distillation)",
     )
     watch_hacking: WatchSettings | None = later_setting(
         None,
@@ -139,6 +148,8 @@ class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
             raise ValueError("teacher_prompt_template needs rows with a prompt and a completion")
         if self.online == "adapter_off" and self.peft is None:
             raise ValueError("online: adapter_off needs peft: there is no adapter to turn off")
+        if self.online == "engine":
+            check_engine(self)
         if self.launch.is_sharded() and self.online == "adapter_off":
             raise ValueError(
                 "online: adapter_off reads the student's own layers, which launch.strategy divides "
@@ -156,14 +167,21 @@ class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
         return self
 
     def loads(self, place: str) -> bool:
-        """Of a teacher whose scores are stored the tokenizer is read alone."""
-        return not self.reads_tokenizer(place) or bool(self.online)
+        """Of a teacher whose scores are stored, or that is asked, the tokenizer is read alone."""
+        return not self.reads_tokenizer(place) or self.online in (True, "adapter_off")
+
+    def if_served(self, place: str) -> str | None:
+        if place != "teacher" or self.online is not True:
+            return None
+        if self.rollouts is not None:
+            return "online: engine asks it about each step's texts (losses alm and opd)"
+        return "let score_likelihood ask it once (scorer: engine), and leave online out"
 
     def reads_tokenizer(self, place: str) -> bool:
         return place.partition(".")[0] in ("teacher", "teachers")
 
-    def asks(self, place: str) -> None:
-        return None
+    def asks(self, place: str) -> Literal["likelihoods"] | None:
+        return "likelihoods" if self.online == "engine" and place == "teacher" else None
 
     def read_as_text(self) -> dict[str, set[str]]:
         columns = self.text_columns() - {self.messages_column or ""}
@@ -177,10 +195,16 @@ class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
             columns |= {"teacher_log_pbs"} if self.debiases() else set()
             columns |= TOP if self.losses.needing(Needs.DISTRIBUTIONS) else set()
         own = (columns - self._unread()) | self.sampled().get(self.rows, set())
+        own |= WRITTEN if self._weighs_by_writer() else set()
         needed = {**dict.fromkeys(self.all_rows(), columns), self.rows: own}
         for name, watched in self._watched_rows().items():
             needed[name] = needed.get(name, set()) | watched
         return needed
+
+    def _weighs_by_writer(self) -> bool:
+        """Whether it matters how likely the rows' tokens were when they were sampled."""
+        opd = self.opd if self.losses.opd is not None and self.rollouts is None else None
+        return opd is not None and (opd.clip_ratio is not None or opd.reward_scale != 1)
 
     def _watched_rows(self) -> dict[str, set[str]]:
         """The columns of the rows that hacking is watched on, by stage."""
@@ -197,6 +221,8 @@ class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
         return {self.completion_column, "finish_reason"} if answers_all else set()
 
     def remedy(self, column: str) -> str | None:
+        if column in WRITTEN:
+            return WRITTEN_BY if self.opd.reward_scale != 1 else f"{WRITTEN_BY}; or {UNWEIGHTED}"
         return REMEDIES.get(column)
 
     def may_be_empty(self) -> set[str]:

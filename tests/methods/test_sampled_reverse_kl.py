@@ -12,9 +12,11 @@ from llm_distill.methods.sampled_reverse_kl import (
     effective_share,
     first_tokens_answer,
     importance_ratios,
+    mean_returns,
     position_weights,
     returns,
     rows_of_chunks,
+    sizes_of_chunks,
     spread_over_tokens,
     token_advantages,
 )
@@ -110,6 +112,29 @@ def test_a_chunk_alone_gives_what_a_loop_over_chunks_does() -> None:
             reward = (theirs - mine).detach()  # type: ignore[union-attr]
             total = total - q.sum().exp().detach() * reward * mine
     assert torch.allclose(found, gradient(student, total), atol=1e-12)
+
+
+def test_mean_returns_are_those_of_loops_and_do_not_grow_with_the_text() -> None:
+    chunk_of = torch.tensor([0, 0, 1, -1, 2, 2, 2, 3, 4, 5])
+    row_of = torch.tensor([0, 0, 0, 1, 1, 1])
+    rewards = torch.tensor([-1.0, 2.0, -3.0, 0.5, -2.0, 4.0], dtype=torch.float64)
+    sizes = sizes_of_chunks(chunk_of, 6)
+    assert sizes.tolist() == [2, 1, 3, 1, 1, 1]
+    wanted = []
+    for k, own in enumerate(rewards.tolist()):
+        later = [j for j in range(k + 1, 6) if row_of[j] == row_of[k]]
+        total, n = sum(rewards[j].item() for j in later), sum(sizes[j].item() for j in later)
+        wanted.append(own + (total / n if n else 0.0))
+    assert mean_returns(rewards, row_of, sizes).tolist() == pytest.approx(wanted)
+    # A text whose tokens are all as bad: the first answers for 2, however many follow.
+    for n in (2, 50):
+        alike = torch.full((n,), -1.0), torch.zeros(n, dtype=torch.int64)
+        found = mean_returns(*alike, torch.ones(n, dtype=torch.int64))
+        assert found.tolist() == [-2.0] * (n - 1) + [-1.0]
+        assert returns(*alike)[0] == -n
+    # Several texts at once are each by itself.
+    first = mean_returns(rewards[:3], row_of[:3], sizes[:3])
+    assert torch.equal(mean_returns(rewards, row_of, sizes)[:3], first)
 
 
 def test_with_one_tokenizer_it_is_the_reverse_kl_of_each_step() -> None:

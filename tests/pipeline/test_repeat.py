@@ -102,14 +102,18 @@ def test_the_first_round_may_have_nothing_before_it(load: Load, failure: Failure
     # What a stage cannot do without has to be there.
     message = failure(text.replace("          rows: numbers\n", "          rows: kept@previous\n"))
     assert message.startswith("1 problem")
-    assert "answers.rows: no round comes before the first; say what 'kept@previous' is" in message
+    nothing = (
+        "'kept@previous' is nothing in the first round (start: {kept: null}), and this cannot be "
+        "left out; let start say what is there: {kept: NAME}"
+    )
+    assert f"answers.rows: {nothing}" in message
     for stage, where in (
         ("generate, model: teacher, template: t.jinja, rows: numbers, examples: {rows: kept@previous, n: 1}", "examples.rows"),
         ("decontaminate, rows: numbers, against: [kept@previous]", "against[0]"),
     ):  # fmt: skip
         more = f"      stages:\n        odd: {{stage: {stage}}}\n"
         message = failure(text.replace("      stages:\n", more))
-        assert f"odd.{where}: no round comes before the first" in message
+        assert f"odd.{where}: {nothing}" in message
     message = failure(text.replace("kept: null", "knpt: null"))
     assert "no stage 'knpt' in this repeat; did you mean 'kept'?" in message
 

@@ -390,5 +390,35 @@ def test_a_loss_over_tokens_that_the_two_do_not_share(loss, teacher, is_refused,
     assert "tokenizers of 't' and 'm' differ: the teacher's has" in message
 
 
+def test_what_else_compares_tokens_that_two_do_not_share(write, cli):
+    """A mixture of teachers, and what is watched on the way; each at its own place."""
+    score = {
+        "stage": "score_likelihood",
+        "rows": "answers",
+        "teachers": {"one": "m", "other": "t"},
+        "teacher_weights": {"one": 1, "other": 1},
+        "prompt_template": "ask.jinja",
+    }
+    train = {
+        "stage": "train_distill",
+        "rows": "answers",
+        "model": "m",
+        "teacher": "t",
+        "online": True,
+        "prompt_template": "ask.jinja",
+        "losses": {"alm": 1.0},
+        "watch_hacking": {"rows": "held", "golden": "m"},
+    }
+    stages = {"answers": ASK, "held": ASK, "scored": score, "trained": train}
+    other = {"model_name_or_path": _beside("tiny-teacher")}
+    message = " ".join(refused(cli, write(stages, m={}, t=other)).split())
+    assert "stages.scored.teacher_weights: teacher_weights: the tokenizers of 'one' and" in message
+    assert "stages.trained.watch_hacking.distance: watch_hacking.distance: forward_kl" in message
+    train["watch_hacking"]["distance"] = "alm"
+    del train["watch_hacking"]["golden"]
+    twin = {"model_name_or_path": _beside("tiny-student")}
+    assert cli("plan", write(stages, m={}, t=twin)).code == 0
+
+
 def _beside(name: str) -> str:
     return str(Path(TINY).with_name(name))

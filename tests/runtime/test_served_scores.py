@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llm_distill.errors import ConfigError
 from llm_distill.manifest import Manifest, read_manifest
 from llm_distill.models.sources import ModelSource
+from llm_distill.pipeline.load import load_pipeline
 from llm_distill.runtime.record import RunRecord
 from tests.engines.loopback import Loopback, refuse
 from tests.engines.scoring_server import ScoringServer
@@ -96,6 +98,65 @@ def test_a_student_learns_from_a_teacher_on_a_server(
     again = toy.run(force=("scores",))
     assert manifest_of(toy, again, "scores").completions == {"reused": 12}
     assert len(server.calls) == asked
+
+
+LOOP = (
+    PIPELINE.partition("  scores: &scores")[0]
+    + """\
+  taught:
+    stage: train_distill
+    model: student
+    teacher: teacher
+    rows: problems
+    prompt_template: arte/exam.jinja
+    variables: {task_description: Solve the word problem.}
+    completion_column: reference_answer
+    online: engine
+    rollouts: {max_tokens: 16}
+    losses: {opd: 1.0}
+    per_device_train_batch_size: 2
+    gradient_accumulation_steps: 2
+    max_steps: 2
+"""
+)
+
+
+@pytest.mark.slow
+def test_a_teacher_on_a_server_is_asked_in_each_step_and_its_cost_is_counted(
+    bench: Callable[[str], Any], server: Loopback
+) -> None:
+    toy = bench(LOOP.replace("URL", server.url))
+    record = toy.run()
+    manifest = manifest_of(toy, record, "taught")
+    assert manifest.metrics["steps"] == 2
+    assert manifest.cost > 0
+    assert manifest.completions == {"made": 8 + 1}  # the texts of both steps, and one before them
+    asked = len(server.calls)
+    assert asked == 8 + 1 + 2
+    again = manifest_of(toy, toy.run(force=("taught",)), "taught")  # writes the same texts
+    assert again.completions == {"reused": 9}
+    assert again.content_digest == manifest.content_digest
+    assert (again.cost, len(server.calls)) == (0, asked)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("online: engine", "online: true"), "online: engine asks it about each step's texts"),
+        (
+            ("online: engine\n    rollouts: {max_tokens: 16}", "online: true"),
+            r"score_likelihood ask it once \(scorer: engine\)",
+        ),
+        (("kind: openai, base_url: URL, model: served-model, price: {input: 1, output: 1}",
+          "kind: scripted, answers: answers.jsonl"), "likelihoods"),
+    ],
+)  # fmt: skip
+def test_a_teacher_that_cannot_be_in_memory_or_asked_is_told(
+    change: tuple[str, str], message: str, bench: Callable[[str], Any]
+) -> None:
+    assert change[0] in LOOP
+    with pytest.raises(ConfigError, match=rf"taught\.teacher: 'teacher' .*{message}"):
+        load_pipeline(str(bench(LOOP.replace(*change).replace("URL", "http://x/v1")).file))
 
 
 def test_another_tokenizer_makes_other_scores(bench: Callable[[str], Any]) -> None:

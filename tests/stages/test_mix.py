@@ -100,6 +100,35 @@ def test_types(run_stage: Run) -> None:
         run_stage(stage("a", "c"), {"a": a, "c": [{"id": "c", "n": "1"}]})
 
 
+def test_copies_are_read_without_all_the_others(
+    run_stage: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sources are read twice, once for the draw; and the same rows come in the same order."""
+    from llm_distill.runtime.context import StageContext
+    from llm_distill.stages import mix
+
+    monkeypatch.setattr(mix, "COPIES_AT_ONCE", 2)
+    n_read: Counter[str] = Counter()
+    each_row = StageContext.each_row
+
+    def counting(self: Any, reference: str) -> Any:
+        n_read[reference] += 1
+        return each_row(self, reference)
+
+    monkeypatch.setattr(StageContext, "each_row", counting)
+    nested = {"messages": [{"role": "user", "content": "x"}], "score": 1}
+    given = {"a": rows("a", 30), "b": rows("b", 5, **nested)}
+    run = run_stage(stage("a", "b", n=80, weights={"a": 1, "b": 1}), given)
+    assert n_read == {"a": 2, "b": 2}
+    of_b = [row for row in run.rows if row["source"] == "b"]
+    firsts = {row["id"]: row for row in of_b[:5]}
+    assert len(of_b) == 40
+    for place, row in enumerate(of_b):
+        first = of_b[place % 5]
+        assert row == {**firsts[first["id"]], "id": row["id"]}
+        assert row["id"] == first["id"] + (f"-copy-{place // 5 + 1}" if place >= 5 else "")
+
+
 def test_by_weights_of_sources(run_stage: Run) -> None:
     given = {"a": rows("a", 30), "b": rows("b", 5)}
     run = run_stage(stage("a", "b", n=20, weights={"a": 3, "b": 1}), given)

@@ -165,13 +165,50 @@ def test_open_plans_are_what_the_teacher_specifies(run_stage: Run) -> None:
     assert len(prompts) == 4
     assert all(prompt.count("The right answer:") == 3 for prompt in prompts)
     assert all("- mul: 20" in prompt and "2 specifications" in prompt for prompt in prompts)
-    assert set(planned(run.rows)) <= GAPS
+    asked = [row for row in run.rows if row["n"]]
+    assert {row["skill"] for row in asked} <= GAPS
     assert sum(planned(run.rows).values()) == 20
     first = run.rows[0]
     assert first["id"].startswith("2/s/")
     assert first["reason"] == f"It fails {first['skill']}."
     assert len(first["question_ids"]) == 3
-    assert run.metrics["specifications"] == len(run.rows)
+    assert run.metrics["specifications"] == len(asked)
+
+
+def test_a_skill_that_a_round_does_not_name_is_not_forgotten(run_stage: Run) -> None:
+    """What was planned for it counts on, whatever the policy; it asks for nothing meanwhile."""
+
+    def named(*names: str) -> Any:
+        return lambda request: "".join(f"<skill>{name}</skill>" for name in names)
+
+    settings = stage({**OPEN, "n_requests": 1}, n=6)
+    one = run_stage(settings, {"exam": answers(GAPS)}, {"t": named("sub", "day")}).rows
+    goes_on = settings.model_copy(update={"before": "plan"})
+    given = {"exam": answers({"sub"}), "plan": one}
+    two = run_stage(goes_on, given, {"t": named("sub")}).rows
+    assert [(r["skill"], r["n"], r["planned"]) for r in two] == [("sub", 6, 9), ("day", 0, 3)]
+    three = run_stage(goes_on, {"exam": answers(GAPS), "plan": two}, {"t": named("day")}).rows
+    assert [(r["skill"], r["n"], r["planned"]) for r in three] == [("day", 6, 9), ("sub", 0, 9)]
+    assert {row["round"] for row in three} == {3}
+    assert len({row["id"] for row in three}) == 2
+
+    # Nor one that no item of this round's exam is about.
+    def parts(request: Request) -> str:
+        (skill,) = {s for s in SKILLS if f"need the skill {s}:" in str(request.prompt)}
+        return f"<skill>{skill} a</skill><skill>{skill} b</skill>"
+
+    grown = run_stage(stage(TREE), {"exam": answers(GAPS)}, {"t": parts}).rows
+    few = [row for row in answers(GAPS) if row["skills"] == ["sub"]]
+    later = stage(TREE, before="plan")
+    left = run_stage(later, {"exam": few, "plan": grown}, {"t": parts}).rows
+    before, after = (
+        {(r["skill"], r["subskill"]): r for r in rows if r["skill"] != "sub"}
+        for rows in (grown, left)
+    )
+    assert before.keys() == after.keys()
+    for key, row in after.items():
+        assert row["n"] == 0
+        assert (row["planned"], row["action"]) == (before[key]["planned"], before[key]["action"])
 
 
 def test_a_template_may_read_the_one_error(run_stage: Run) -> None:

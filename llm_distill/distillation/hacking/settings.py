@@ -60,6 +60,15 @@ class WatchSettings(BaseModel):
         return SCORES | ({"teacher_log_pbs"} if debiases else set())
 
 
+def mixed_up(distance: str, name: str, student: str, how: str) -> str:
+    """What is said where tokens are compared that are not the same. how: they differ, in words."""
+    return (
+        f"watch_hacking.distance: {distance} compares distributions over tokens, and the "
+        f"tokenizers of '{name}' and '{student}' differ: {how}; take distance: alm, or as an "
+        "oracle its texts (golden_rows)"
+    )
+
+
 def check_watch(watch: WatchSettings, stage: Any) -> None:
     """stage: a `train_distill`.
 

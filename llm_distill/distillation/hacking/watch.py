@@ -17,6 +17,7 @@ from transformers import Trainer, TrainerCallback
 from llm_distill.distillation.alignment.encoding import row_encoder
 from llm_distill.distillation.alignment.vocabularies import difference
 from llm_distill.distillation.dataset import RowPreparation, prepared
+from llm_distill.distillation.hacking.settings import mixed_up
 from llm_distill.distillation.losses.known import LOSSES
 from llm_distill.distillation.losses.loss import MeanOf, Needs
 from llm_distill.distillation.losses.objective import counts
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     from llm_distill.distillation.teacher.opening import Readers
     from llm_distill.distillation.teacher.signal import BatchSignal, TeacherSignal
     from llm_distill.stage import Context
-
-MIXED_UP = "watch_hacking.distance: {} compares distributions over tokens, and the tokenizers of "
 
 
 @dataclass(frozen=True)
@@ -240,8 +239,5 @@ def _reader(stage: Any, context: Context, name: str, student: RowEncoder) -> Row
     if LOSSES[distance].needs & Needs.DISTRIBUTIONS:
         how = difference(reader.tokenizer, student.tokenizer)
         if how is not None:
-            raise ConfigError(
-                f"{MIXED_UP.format(distance)}'{name}' and '{stage.model}' differ: {how}; take "
-                "distance: alm, or as an oracle its texts (golden_rows)"
-            )
+            raise ConfigError(mixed_up(distance, name, stage.model, how))
     return reader

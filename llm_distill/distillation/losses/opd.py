@@ -37,10 +37,12 @@ class OpdSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    returns: Literal["chunk", "sum"] = Field(
+    returns: Literal["chunk", "sum", "mean"] = Field(
         "chunk",
         description="what a token answers for: its own chunk (with one tokenizer: itself); sum: "
-        "also all that follows, which is the whole text's reverse KL, with far more variance",
+        "also all that follows, which is the whole text's reverse KL, with far more variance; "
+        "mean: its own chunk and the mean a token of what follows, so that a long text is not "
+        "worse for being long (MiniLLM, arXiv 2306.08543)",
     )
     credit: Literal["sampled", "spread"] = Field(
         "sampled",
@@ -74,10 +76,10 @@ class OpdSettings(BaseModel):
 
     @model_validator(mode="after")
     def _can_be(self) -> OpdSettings:
-        if self.credit == "spread" and self.returns == "sum":
+        if self.credit == "spread" and self.returns != "chunk":
             raise ValueError(
-                "credit: spread divides a chunk's own reward, and with returns: sum a token "
-                "answers for more than that; use credit: sampled"
+                f"credit: spread divides a chunk's own reward, and with returns: {self.returns} a "
+                "token answers for more than that; use credit: sampled"
             )
         low, high = self.clip_ratio or (1.0, 1.0)
         if not (0 <= low <= 1 <= high < math.inf):
@@ -131,10 +133,15 @@ def _factors(
     rewards = kl.chunk_rewards(teacher, own, scaled, settings.reward_scale)
     if settings.credit == "spread":
         advantages = kl.spread_over_tokens(rewards, logps, own, chunk_of)
-    elif settings.returns == "sum":
+    elif settings.returns in ("sum", "mean"):
         answers = kl.first_tokens_answer(chunk_of, batch["positions"], batch["chunk_is_token"])
         row_of_chunk = kl.rows_of_chunks(row_of, chunk_of, len(teacher))
-        advantages = kl.token_advantages(kl.returns(rewards, row_of_chunk), chunk_of, answers)
+        if settings.returns == "sum":
+            values = kl.returns(rewards, row_of_chunk)
+        else:
+            sizes = kl.sizes_of_chunks(chunk_of, len(teacher))
+            values = kl.mean_returns(rewards, row_of_chunk, sizes)
+        advantages = kl.token_advantages(values, chunk_of, answers)
     else:
         advantages = kl.token_advantages(rewards, chunk_of)
     if settings.clip_advantage is not None:

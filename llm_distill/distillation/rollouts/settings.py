@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from llm_distill.distillation.losses.loss import Needs
 from llm_distill.stage import execution_setting
 
 
@@ -85,7 +86,7 @@ def check_rollouts(rollouts: RolloutSettings, stage: Any) -> None:
     if not stage.online:
         raise ValueError(
             "rollouts are not written before the training, so scores that rows have stored are not "
-            "theirs: set online: true"
+            "theirs: set online: true, or online: engine for a teacher on a server"
         )
     if rollouts.share == 1 and "sft" in stage.losses.weights():
         raise ValueError(
@@ -107,6 +108,36 @@ def check_rollouts(rollouts: RolloutSettings, stage: Any) -> None:
         raise ValueError(
             "rollouts are written by each process at its own pace, and launch.strategy divides the "
             "weights that they need; use ddp"
+        )
+
+
+def check_engine(stage: Any) -> None:
+    """stage: a `train_distill` whose teacher is asked by its engine in each step.
+
+    Raises:
+        ValueError: its other settings need more than an engine gives, or ask in vain.
+    """
+    if stage.rollouts is None:
+        raise ValueError(
+            "online: engine is for texts that are new in each step (rollouts); these rows have "
+            "theirs: let score_likelihood ask once (scorer: engine), and leave online out"
+        )
+    whole = stage.losses.needing(Needs.DISTRIBUTIONS | Needs.SPANS)
+    if whole:
+        raise ValueError(
+            f"losses: {', '.join(whole)} compares the teacher's whole distributions, and online: "
+            "engine gives one log-probability a token; take alm or opd, or online: true with the "
+            "teacher in memory"
+        )
+    if stage.debiases():
+        raise ValueError(
+            "alm.debias needs how likely a word ends after a token, which online: engine does not "
+            "give; set alm.debias: false"
+        )
+    if stage.watch_hacking is not None:
+        raise ValueError(
+            "watch_hacking measures with a teacher in memory or with stored scores, and online: "
+            "engine has neither; use online: true, or rounds of score_likelihood (scorer: engine)"
         )
 
 

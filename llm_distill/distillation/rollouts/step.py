@@ -19,6 +19,8 @@ from llm_distill.rows.unusable import UnusableRowError
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from llm_distill.distillation.teacher.on_engine import TeacherOnEngine
+
 Passes = list[list[Example]]
 """The examples of each forward pass of a step."""
 
@@ -28,7 +30,8 @@ class Rollouts:
     """Puts texts of the student into the examples of a step.
 
     rows: what `preparation` made examples of. seed: of the stage. max_left_out: the share of texts
-        that cannot be compared with the teacher's, above which `warn` says why.
+        that cannot be compared with the teacher's, above which `warn` says why. teacher: one that
+        is asked about all texts of a step.
     """
 
     settings: RolloutSettings
@@ -37,6 +40,7 @@ class Rollouts:
     seed: int
     max_left_out: float
     warn: Callable[[str], None]
+    teacher: TeacherOnEngine | None = None
     sums: torch.Tensor = field(default_factory=figures.nothing_written)
     _has_warned: bool = False
 
@@ -80,6 +84,27 @@ class Rollouts:
             n_left_out += reasons.total() > counted  # a text may have two reasons
         self.sums += figures.sums(texts, n_left_out)
         return found
+
+    def with_scores(self, passes: Passes, step: int) -> Passes:
+        """The passes with what a teacher on an engine says of their texts; others as they are.
+
+        A text of which it says nothing counts for nothing.
+        """
+        if self.teacher is None:
+            return passes
+        examples = [example for each in passes for example in each]
+        names = [self._name(example) for example in examples]
+        found, has_scores = self.teacher.scored(examples, names, step)
+        for example, is_scored in zip(examples, has_scores, strict=True):
+            if not is_scored:
+                self._preparation.report.dropped["the teacher's engine gives no score"] += 1
+                self.sums[-1] += bool(example.get("is_rollout"))
+        left = iter(found)
+        return [[next(left) for _ in each] for each in passes]
+
+    def _name(self, example: Example) -> str:
+        """Of its row, for messages."""
+        return str(self.rows[origin(example).row]["id"]) if "origin" in example else "held out"
 
     def point(self, total: torch.Tensor) -> dict[str, float]:
         """The figures since the last point, of the sums of all processes; counts anew."""

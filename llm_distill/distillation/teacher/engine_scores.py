@@ -19,6 +19,8 @@ from llm_distill.engines.base import Score, ScoreRequest
 from llm_distill.errors import ModelError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from llm_distill.rows.columns import Row
 
 Ask = Callable[[Iterable[ScoreRequest]], Iterator[tuple[ScoreRequest, Score]]]
@@ -40,31 +42,51 @@ def engine_scores(
     def requests() -> Iterator[ScoreRequest]:
         for row, encoded in pairs:
             waiting.append((row, encoded))
-            places, ids = in_loss(encoded), encoded.ids.tolist()
-            first, last = places[0], places[-1]
-            scored = ids[first : last + 1]
-            yield ScoreRequest(row["id"], ids[:first], scored, top_k=top_k or 0)
+            yield score_request(row["id"], encoded.ids, in_loss(encoded), top_k or 0)
 
     for _, score in ask(requests()):
         row, encoded = waiting.popleft()
         if score.error is not None:
             yield row, encoded, score.error
             continue
-        places = in_loss(encoded)
-        within = places - places[0]
-        logps = np.asarray(score.logprobs, np.float32)[within]
-        if np.isneginf(logps).any():  # as of a template that the model was never shown
-            yield row, encoded, "the model gives one of its tokens no probability at all"
+        logps = token_logps(score, in_loss(encoded), name, row["id"])
+        if isinstance(logps, str):
+            yield row, encoded, logps
             continue
-        bad = [logp for logp in logps.tolist() if not math.isfinite(logp)]
-        if bad:
-            raise ModelError(
-                f"model '{name}' computes {bad[0]} for row '{row['id']}'; try another dtype for it"
-            )
         scores: Scores = {"teacher_logps": logps}
         if top_k:
+            places = in_loss(encoded)
+            within = places - places[0]
             ids = np.asarray(score.top_ids, np.int32).reshape(-1, top_k)
             top = np.asarray(score.top_logprobs, np.float32).reshape(-1, top_k)
             scores["teacher_top_ids"] = ids[within].ravel()
             scores["teacher_top_logps"] = top[within].ravel()
         yield row, encoded, scores
+
+
+def score_request(
+    identity: str, ids: NDArray[np.int32], places: NDArray[np.int64], top_k: int = 0
+) -> ScoreRequest:
+    """What asks for the likelihoods of the tokens at `places`, which ascend, of a text's `ids`."""
+    first, last = int(places[0]), int(places[-1])
+    tokens = ids.tolist()
+    return ScoreRequest(identity, tokens[:first], tokens[first : last + 1], top_k=top_k)
+
+
+def token_logps(
+    score: Score, places: NDArray[np.int64], name: str, row: str
+) -> NDArray[np.float32] | str:
+    """The log-probability of each token at `places`, as `score_request` asked; or why not.
+
+    Raises:
+        ModelError: one is not a number. name, row: of the model and the text, for the message.
+    """
+    logps = np.asarray(score.logprobs, np.float32)[places - places[0]]
+    if np.isneginf(logps).any():  # as of a template that the model was never shown
+        return "the model gives one of its tokens no probability at all"
+    bad = [logp for logp in logps.tolist() if not math.isfinite(logp)]
+    if bad:
+        raise ModelError(
+            f"model '{name}' computes {bad[0]} for row '{row}'; try another dtype for it"
+        )
+    return logps

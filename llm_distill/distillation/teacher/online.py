@@ -21,7 +21,7 @@ from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
 from llm_distill.distillation.losses.divergence import divergences_from_logits
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.losses.span_tiles import losses_of_spans
-from llm_distill.distillation.teacher.scoring import read
+from llm_distill.distillation.teacher.scoring import read, what_to_do
 from llm_distill.errors import ModelError
 from llm_distill.models.limits import check_ids
 from llm_distill.models.sources import ModelSource, load_model
@@ -66,10 +66,11 @@ class OnlineTeacher:
         largest = max(int(ids.max()) for ids, _ in tokens)
         check_ids(largest, len(self.head.weight), "teacher", "the rows")
         *found, hidden = read(backbone_of(self.model), self.head, self.boundary_tokens, tokens)
-        if not all(values.isfinite().all() for values in found):
+        bad = torch.cat([values[~values.isfinite()].flatten() for values in found])
+        if len(bad):
             raise ModelError(
-                "the teacher in memory computes likelihoods that are not finite; try another dtype "
-                "for it"
+                f"the teacher in memory computes a log-probability of {bad[0].item():g}; "
+                f"{what_to_do(bad.float().cpu().numpy())}"
             )
         per_row = np.cumsum([len(index) for _, index in tokens])[:-1]
         of_rows = (np.split(values.float().cpu().numpy(), per_row) for values in found)
@@ -96,7 +97,7 @@ class OnlineBatches:
         scores, hidden = self.teacher.read(examples)
         if self.settings.losses.needing(Needs.CHUNKS):
             alm, pairs = self.settings.chunking(), zip(examples, scores, strict=True)
-            examples = [_with_chunks(example, own, alm) for example, own in pairs]
+            examples = [with_chunks(example, own, alm) for example, own in pairs]
         batch = collate(examples, pad_token_id)
         if self.settings.losses.needing(Needs.SPANS):
             batch |= spans(examples)
@@ -169,7 +170,7 @@ class TeacherInMemory:
         return OnlineBatches(teacher, self.settings, shared)
 
 
-def _with_chunks(example: Example, scores: TokenScores, alm: AlmSettings) -> Example:
+def with_chunks(example: Example, scores: TokenScores, alm: AlmSettings) -> Example:
     """The example as it would be with these scores stored."""
     arrays: dict[str, Any] = {name: np.asarray(example[name]) for name in ALIGNMENT}
     chunks = teacher_chunks(AlignedRow(**arrays, n_bytes=0, n_bytes_kept=0), scores, alm)

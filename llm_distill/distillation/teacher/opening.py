@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.distillation.alignment.encoding import RowEncoder, row_encoder
 from llm_distill.distillation.alignment.vocabularies import difference, refusal
 from llm_distill.distillation.teacher.identity import scored_by
 from llm_distill.distillation.teacher.mixture import mixed_by, shares_of
+from llm_distill.distillation.teacher.on_engine import TeacherOnEngine
 from llm_distill.distillation.teacher.online import TeacherInMemory
 from llm_distill.distillation.teacher.own_teacher import OwnTeacher
 from llm_distill.distillation.teacher.stored import StoredScores
@@ -38,6 +40,7 @@ def readers(stage: Any, context: Context) -> Readers:
 
     Raises:
         ConfigError: a loss needs the same tokenizer on both sides, and they differ.
+        ModelError: a teacher that is asked by its engine gives no likelihoods.
     """
     student = row_encoder(context.model(stage.model), stage.max_length, **_turns(stage))
     if not stage.from_teacher():
@@ -68,6 +71,11 @@ def _signal(
     if not stage.online:
         n_tokens = len(teacher.table.lengths)
         return StoredScores(stage.rows, stage.teacher, scored_by(source), n_tokens, stage)
+    if stage.online == "engine":
+        ask = partial(context.score, stage.teacher)
+        asked = TeacherOnEngine(stage.teacher, teacher, stage, ask, context.warn)
+        asked.probe()
+        return asked
     kind = OwnTeacher if stage.online == "adapter_off" else TeacherInMemory
     return kind(source, teacher, stage, student)
 

@@ -131,7 +131,7 @@ class TeacherScorer:
                 index = int(np.searchsorted(np.cumsum(counts), bad[0], side="right"))
                 raise ModelError(
                     f"model '{self._name}' computes {columns[column][bad[0]]} for row "
-                    f"'{names[index]}'; try another dtype for it"
+                    f"'{names[index]}'; {what_to_do(columns[column][bad])}"
                 )
         return split(columns, counts)
 
@@ -196,6 +196,16 @@ def batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
         found.append(order[:size])
         order = order[size:]
     return found
+
+
+def what_to_do(bad: NDArray[np.floating]) -> str:
+    """About log-probabilities that are not finite."""
+    if np.isneginf(bad).all():
+        return (
+            "it holds a token, or the end of a word, impossible, as a model does that masks a "
+            "part of its vocabulary; leave such texts out"
+        )
+    return "try another dtype for it"
 
 
 def split(columns: Scores, counts: NDArray[np.int64]) -> list[Scores]:

@@ -1,9 +1,10 @@
 """What a training is told by its teacher, by whatever way: one protocol, a file for each way.
 
 `stored.py`: scores that the rows have. `online.py`: a teacher in memory. `own_teacher.py`: the
-model itself as it was before its adapter. To add one: write it in a file of its own beside these,
-and let `train_distill` make it (`TrainDistill._signal`). The dataset, the collator, the objective
-and the trainer ask the signal; none of them tests which it is.
+model itself as it was before its adapter. `on_engine.py`: a teacher on a server, asked about each
+step's texts. To add one: write it in a file of its own beside these, and let `opening.readers` make
+it. The dataset, the collator, the objective and the trainer ask the signal; none of them tests
+which it is.
 """
 
 from __future__ import annotations

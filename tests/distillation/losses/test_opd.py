@@ -25,6 +25,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "no ratios": {"clip_ratio": None},
     "summed": {"returns": "sum"},
+    "normalised": {"returns": "mean", "clip_ratio": None},
     "spread": {"credit": "spread"},
     "clipped": {"clip_advantage": 0.5, "clip_ratio": (0.9, 1.1)},
     "early tokens": {"weights": "iw", "clip_advantage": 3.0},
@@ -60,6 +61,10 @@ def by_loops(rows, teacher, student, settings: OpdSettings):
                 if settings.returns == "sum":
                     start = c - 1 if i == right[0] and c > 0 else c
                     advantages[i] = sum(rewards[start:])
+                if settings.returns == "mean":
+                    start = c - 1 if i == right[0] and c > 0 else c
+                    n_later = sum(len(later) for _, later, _ in found[start + 1 :])
+                    advantages[i] = rewards[start] + sum(rewards[start + 1 :]) / max(1, n_later)
         if settings.clip_advantage is not None:
             most = settings.clip_advantage
             advantages = [min(most, max(-most, a)) for a in advantages]
@@ -143,7 +148,7 @@ def test_batches_and_padding_change_nothing(settings, student, teacher, tmp_path
         assert (also[key] - value).abs().max() < 1e-3 * value.abs().max() + 3e-7, key
 
 
-@pytest.mark.parametrize("returns", ["chunk", "sum"])
+@pytest.mark.parametrize("returns", ["chunk", "sum", "mean"])
 def test_a_teacher_that_is_the_student_teaches_nothing(returns, student, tmp_path) -> None:
     rows = tiny.as_sampled(student)
     twin = replace(student, name="twin")
@@ -186,6 +191,7 @@ def test_beside_another_loss_chunks_are_as_they_are_cut() -> None:
     ("wrong", "message"),
     [
         ({"credit": "spread", "returns": "sum"}, "use credit: sampled"),
+        ({"credit": "spread", "returns": "mean"}, "with returns: mean a token answers for more"),
         ({"clip_ratio": (1.1, 1.2)}, r"\[low, high\] around 1"),
         ({"clip_ratio": (0.5, math.inf)}, "clip_ratio"),
         ({"reward_scale": 0}, "greater than 0"),
@@ -202,6 +208,23 @@ def test_rows_without_likelihoods_of_their_writer() -> None:
     assert "2 of 5 rows have no rollout_logps" in (check_writers(2, 5, OpdSettings()) or "")
     with pytest.raises(DataError, match=r"opd.reward_scale .* 2 of 5 rows"):
         check_writers(2, 5, OpdSettings(reward_scale=1.25))
+
+
+def test_a_stage_needs_to_know_who_wrote_its_rows() -> None:
+    """Which a file is told where no row can say it; or it says that it does not matter."""
+    where = {"stage": "train_distill", "model": "s", "teacher": "t", "rows": "r"}
+    written = {"completion_ids", "rollout_logps", "written_with"}
+
+    def needed(**settings: Any) -> set[str]:
+        return TrainDistill(**{**where, "losses": {"opd": 1.0}, **settings}).required_columns()["r"]
+
+    assert written < needed()
+    assert not written & needed(opd={"clip_ratio": None})
+    assert written < needed(opd={"clip_ratio": None, "reward_scale": 1.25})
+    assert not written & needed(online=True, rollouts={"max_tokens": 8})
+    assert not written & needed(losses={"alm": 1.0})
+    said = TrainDistill(**where, losses={"opd": 1.0}).remedy("rollout_logps") or ""
+    assert "generate gives it with keep_tokens; or opd: {clip_ratio: null}" in said
 
 
 def test_what_is_said_of_a_training() -> None:
