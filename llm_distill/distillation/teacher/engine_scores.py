@@ -81,7 +81,7 @@ def token_logps(
     Raises:
         ModelError: one is not a number. name, row: of the model and the text, for the message.
     """
-    logps = np.asarray(score.logprobs, np.float32)[places - places[0]]
+    logps: NDArray[np.float32] = np.asarray(score.logprobs, np.float32)[places - places[0]]
     if np.isneginf(logps).any():  # as of a template that the model was never shown
         return "the model gives one of its tokens no probability at all"
     bad = [logp for logp in logps.tolist() if not math.isfinite(logp)]
