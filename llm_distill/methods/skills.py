@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,10 @@ from llm_distill.rows.columns import Row, task_of
 MOST_CHARACTERS = 60
 MOST_OFF_LIST = 20
 """How many different labels outside the list are named in the manifest."""
+FEWEST_ALIKE = 20
+"""Labelled questions of a task before it is said that nearly all have the same skill."""
+ALIKE = 0.95
+"""Their share."""
 
 _APOSTROPHES = "'’"
 _NUMBERING = re.compile(r"\s*\d+[.)]\s")
@@ -124,6 +128,8 @@ class LabelCounts:
         unlabelled: answers without a label on the list, including unreadable ones.
         surplus: labels on the list beyond `most`.
         off_list: labels that are not on the list.
+        by_task: how often each skill of a list of several is named, by task.
+        labelled: how many answers have such a skill, by task.
     """
 
     most: int
@@ -131,16 +137,36 @@ class LabelCounts:
     unlabelled: int = 0
     surplus: int = 0
     off_list: Counter[str] = field(default_factory=Counter)
+    by_task: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    labelled: Counter[str] = field(default_factory=Counter)
 
-    def sort(self, labels: Sequence[str] | None, skills: Collection[str]) -> list[str]:
-        """The first `most` labels that are on the list `skills`."""
+    def sort(self, labels: Sequence[str] | None, skills: Collection[str], task: str) -> list[str]:
+        """The first `most` labels that are on the list `skills`, which is that of the task."""
         if labels is None:
             self.unreadable += 1
         on_list = [label for label in labels or () if label in skills]
         self.off_list.update(label for label in labels or () if label not in skills)
         self.unlabelled += not on_list
         self.surplus += max(0, len(on_list) - self.most)
-        return on_list[: self.most]
+        kept = on_list[: self.most]
+        if len(skills) > 1 and kept:
+            self.by_task[task].update(dict.fromkeys(kept, 1))
+            self.labelled[task] += 1
+        return kept
+
+    def notes(self, model: str) -> Iterator[str]:
+        """What to know before a student is trained by these labels.
+
+        A small model may name what stands first in the list, whatever the question says.
+        """
+        for task, counts in self.by_task.items():
+            ((skill, count),) = counts.most_common(1)
+            n = self.labelled[task]
+            if n >= FEWEST_ALIKE and count >= ALIKE * n:
+                yield (
+                    f"'{model}' names '{skill}' in {count} of {n} questions of '{task}': look "
+                    "whether it reads them; if not, questions for this skill are random ones"
+                )
 
     def figures(self) -> dict[str, Any]:
         """The counts, for the manifest, with the most frequent labels off the list."""

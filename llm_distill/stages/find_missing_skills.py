@@ -102,7 +102,8 @@ class FindMissingSkills(SkillStage):
                 if judge == "correct" and self.if_judged_correct == "drop":
                     context.drop("judged correct")
                     continue
-                missing = counts.sort(read_labels(completion.text), lists[task_of(row)])
+                task = task_of(row)
+                missing = counts.sort(read_labels(completion.text), lists[task], task)
             n_labels += len(missing)
             yield {
                 **row,
@@ -111,6 +112,8 @@ class FindMissingSkills(SkillStage):
                 "missing_skills": missing,
                 "error": completion.error or row.get("error"),
             }
+        for note in counts.notes(self.model):
+            context.warn(note)
         context.metrics.update(
             **budget.figures(),
             judged_correct=n_correct,

@@ -59,11 +59,14 @@ class LabelSkills(SkillStage):
         questions: Counter[str] = Counter()
         for job, completion in self.ask(context, self.model, jobs, total, budget):
             row, skills = job.about, []
+            task = task_of(row)
             if completion.error is None:
-                skills = counts.sort(read_labels(completion.text), lists[task_of(row)])
-            questions.update(skill_id(task_of(row), skill) for skill in skills)
+                skills = counts.sort(read_labels(completion.text), lists[task], task)
+            questions.update(skill_id(task, skill) for skill in skills)
             yield {**row, "skills": skills, "error": completion.error or row.get("error")}
         every = (skill_id(task, skill) for task, skills in lists.items() for skill in skills)
+        for note in counts.notes(self.model):
+            context.warn(note)
         context.metrics.update(
             **budget.figures(),
             labels=questions.total(),

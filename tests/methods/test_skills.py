@@ -113,10 +113,10 @@ def test_labels_are_read(text: str, labels: list[str] | None) -> None:
 def test_labels_are_sorted_by_the_list_and_counted() -> None:
     counts = LabelCounts(most=2)
     skills = ["a", "b", "c"]
-    assert counts.sort(["x", "c", "a", "b"], skills) == ["c", "a"]
-    assert counts.sort(["x", "y"], skills) == []
-    assert counts.sort([], skills) == []
-    assert counts.sort(None, skills) == []
+    assert counts.sort(["x", "c", "a", "b"], skills, "t") == ["c", "a"]
+    assert counts.sort(["x", "y"], skills, "t") == []
+    assert counts.sort([], skills, "t") == []
+    assert counts.sort(None, skills, "t") == []
     assert counts.figures() == {
         "unreadable": 1,
         "unlabelled": 3,
@@ -125,9 +125,26 @@ def test_labels_are_sorted_by_the_list_and_counted() -> None:
         "off_list": {"x": 2, "y": 1},
     }
     many = LabelCounts(most=1)
-    many.sort([f"s{i:02}" for i in range(30)], skills)
+    many.sort([f"s{i:02}" for i in range(30)], skills, "t")
     assert list(many.figures()["off_list"]) == [f"s{i:02}" for i in range(MOST_OFF_LIST)]
     assert many.figures()["off_list_labels"] == 30
+
+
+def test_one_skill_for_nearly_all_questions_is_said() -> None:
+    counts = LabelCounts(most=2)
+    for _ in range(19):
+        counts.sort(["a"], ["a", "b"], "sums")
+    assert not list(counts.notes("m"))  # too few to tell
+    counts.sort(["b"], ["a", "b"], "sums")
+    (note,) = counts.notes("m")
+    assert "'m' names 'a' in 19 of 20 questions of 'sums'" in note
+    counts.sort(["b", "a"], ["a", "b"], "sums")
+    assert list(counts.notes("m"))
+    counts.sort(["b"], ["a", "b"], "sums")
+    assert not list(counts.notes("m"))  # 20 of 22
+    for _ in range(30):
+        counts.sort(["only"], ["only"], "dates")
+    assert not list(counts.notes("m"))  # there is nothing else to name
 
 
 def test_the_form_holds_exactly_the_labels_of_the_list() -> None:

@@ -178,3 +178,12 @@ def test_what_is_needed_and_offered(stage: Callable[..., LabelSkills]) -> None:
     assert set(offered.values()) == {frozenset({"question", "about", "skills", "max_skills"})}
     assert not made.is_seeded()
     assert stage(sampling={"temperature": 0.5}).is_seeded()
+
+
+def test_a_model_that_names_one_skill_everywhere_is_warned_of(
+    run_stage: Run, stage: Callable[..., LabelSkills]
+) -> None:
+    rows = [{**ROWS[0], "id": f"q{n}"} for n in range(20)]
+    given = {**GIVEN, "rows": rows}
+    run = run_stage(stage(), given, {"m": lambda request: "<skill>adding</skill>"})
+    assert any("names 'adding' in 20 of 20 questions of 'sums'" in said for said in run.warnings)
