@@ -43,7 +43,7 @@ from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.talks import Turn, speaking
 from llm_distill.rows.columns import Row, features
 from llm_distill.rows.messages import message_type
-from llm_distill.stage import Columns, Context, Rows, RowsOutput
+from llm_distill.stage import Columns, Context, Rows, RowsOutput, Values
 
 ADDED = ("messages", "speakers", "acts", "finish_reasons", "n_turns", "stop_reason", "error")
 
@@ -116,6 +116,9 @@ class SimulateDialogue(AskingStage):
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         columns = inputs[self.rows]
         return None if columns is None else columns.union(self._added())
+
+    def output_values(self, inputs: Mapping[str, Values]) -> Values:
+        return {"speakers": frozenset(self.speakers)}
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         offered = self.offered(inputs[self.rows], *OFFERED)
