@@ -182,6 +182,10 @@ class Context(Protocol):
         """As `generate`, for the likelihoods of given completions."""
         ...
 
+    def ask_in_turn(self, models: Iterable[str]) -> None:
+        """Say that these are asked turn after turn: small ones stay in memory beside each other."""
+        ...
+
     def close_engines(self) -> None:
         """Free the memory of the models that were asked, before the stage loads one itself."""
         ...
