@@ -29,9 +29,9 @@ class TrainKto(PreferenceSettings, Stage):
     """Kahneman-Tversky optimisation (TRL's KTOTrainer, arXiv 2402.01306).
 
     It needs no pairs: `generate` with `verify` gives its rows. With `pairs` the rows of `train_dpo`
-    are split, each into an answer that is wanted and one that is not, as TRL splits them. Prompt and
-    completion are text, or both turns of a conversation. The reference is the untrained model: with
-    an adapter, the model without it. Rows without a label are counted and left out.
+    are split, each into an answer that is wanted and one that is not, as TRL splits them. Prompt
+    and completion are text, or both turns of a conversation. The reference is the untrained model:
+    with an adapter, the model without it. Rows without a label are counted and left out.
     """
 
     trl_config = "KTOConfig"
