@@ -140,8 +140,8 @@ def check_graph(
                 name, complete[name], inputs, variables, rounds, problems
             )
             held = {target: values.get(target, {}) for target in inputs}
-            for inner, message in stage.misfits(held):
-                problems.add(("stages", name, *parts(inner)), message)
+            for place, message in stage.misfits(held):
+                problems.add(("stages", name, *parts(place)), message)
             values[name] = stage.output_values(held)
     check_until(rounds, stages, columns, model_names, problems)
     if not cycles:
