@@ -41,6 +41,9 @@ Model = Annotated[str, Reference("model")]
 Columns = frozenset[str] | None
 """Column names; None if they are not known until the data is read."""
 
+Values = Mapping[str, frozenset[str]]
+"""By column all that it can hold, or in a list; columns whose values are not known are left out."""
+
 
 def execution_setting(default: Any, description: str, **constraints: Any) -> Any:
     """A setting that cannot change the result (a batch size on the device, a worker count).
@@ -179,6 +182,10 @@ class Context(Protocol):
         """As `generate`, for the likelihoods of given completions."""
         ...
 
+    def ask_in_turn(self, models: Iterable[str]) -> None:
+        """Say that these are asked turn after turn: small ones stay in memory beside each other."""
+        ...
+
     def close_engines(self) -> None:
         """Free the memory of the models that were asked, before the stage loads one itself."""
         ...
@@ -291,6 +298,24 @@ class Stage(BaseModel):
         """
         columns = inputs[self._passed_on()]
         return None if columns is None else columns.union(self.added_columns)
+
+    def output_values(self, inputs: Mapping[str, Values]) -> Values:
+        """What columns of the output can hold, where settings say it; of inputs as `misfits`.
+
+        Unless overridden: as in `rows`, where those are passed on.
+        """
+        if self.output != "rows" or type(self).output_columns is not Stage.output_columns:
+            return {}
+        there = inputs.get(self._passed_on(), {})
+        return {name: there[name] for name in there if name not in self.added_columns}
+
+    def misfits(self, inputs: Mapping[str, Values]) -> Iterable[tuple[str, str]]:
+        """Settings that name a value which an input cannot hold: (place, message).
+
+        inputs: by the reference's value. Said before anything runs, since what makes an input may
+        be dear.
+        """
+        return ()
 
     def output_features(self, context: Context) -> Features:
         """The names and types of these columns, for `RowsOutput`."""

@@ -68,6 +68,7 @@ class FakeSettings(NamedTuple):
     """What stages read of an engine's settings."""
 
     holds_structure: bool
+    loads_weights: bool = False
 
     def answering(self) -> FakeSettings:
         return self

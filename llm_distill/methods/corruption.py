@@ -7,6 +7,7 @@ size stays the same (Guiding Through Complexity, arXiv 2410.20533).
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from fractions import Fraction
 from random import Random
@@ -27,6 +28,40 @@ def replaced(ids: Sequence[str], rate: float, seed: int) -> list[str]:
     """
     order = sorted(ids, key=lambda each: (derive_seed(seed, "corrupt", each), each))
     return order[: round(rate * len(order))]
+
+
+def swapped(rows: Mapping[str, tuple[str, str]], seed: int) -> dict[str, str]:
+    """Of each row the one of its form whose solution it gets: each solution goes to one row.
+
+    Rows with one answer stand together, in an order drawn by the seed, and each gets what stands as
+    far behind it as the most frequent answer is frequent. So none gets a solution with its own
+    answer, unless more than half of the form have one; rows for which that fails are left out.
+    It depends on the ids and answers, not on the order of the rows.
+
+    Args:
+        rows: By id its form and its answer.
+
+    >>> sorted(swapped({"a": ("", "1"), "b": ("", "1"), "c": ("", "2"), "d": ("", "3")}, 0))
+    ['a', 'b', 'c', 'd']
+    """
+    forms: dict[str, list[str]] = {}
+    for row, (form, _) in rows.items():
+        forms.setdefault(form, []).append(row)
+    found: dict[str, str] = {}
+    for ids in forms.values():
+        answers = {row: rows[row][1] for row in ids}
+
+        def place(row: str, answers: Mapping[str, str] = answers) -> tuple[int, str, int, str]:
+            answer = answers[row]
+            return derive_seed(seed, "answer", answer), answer, derive_seed(seed, "row", row), row
+
+        order = sorted(ids, key=place)
+        shift = max(Counter(answers.values()).values())
+        for index, row in enumerate(order):
+            other = order[(index + shift) % len(order)]
+            if answers[other] != answers[row]:
+                found[row] = other
+    return found
 
 
 def steps_each(n_steps: Mapping[str, int], share: float) -> dict[str, int]:

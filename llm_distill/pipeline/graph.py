@@ -18,7 +18,7 @@ from llm_distill.pipeline.rounds import End, Rounds
 from llm_distill.pipeline.schema import ModelConfig
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import COLUMNS, SEED
-from llm_distill.stage import Columns, Stage, models_of, references, rows_of
+from llm_distill.stage import Columns, Stage, Values, models_of, references, rows_of
 
 WANTED = {
     "structure": "structured output",
@@ -114,6 +114,7 @@ def check_graph(
     bad_starts = _check_starts(names, problems)
     cycles = _cycles(stages)
     columns: dict[str, Columns] = {}
+    values: dict[str, Values] = {}
     complete = dict(stages)
     for name, stage in stages.items():
         cycle = cycles.get(name, [])
@@ -139,6 +140,10 @@ def check_graph(
             columns[name] = _check_columns(
                 name, complete[name], inputs, variables, rounds, problems
             )
+            held = {target: values.get(target, {}) for target in inputs}
+            for place, message in stage.misfits(held):
+                problems.add(("stages", name, *parts(place)), message)
+            values[name] = stage.output_values(held)
     check_until(rounds, stages, columns, model_names, problems)
     if not cycles:
         _check_engines(stages, models, problems)

@@ -14,6 +14,8 @@ from llm_distill.engines.asking import Came, complete, score
 from llm_distill.engines.base import Completion, Engine, Request, Score, ScoreRequest
 from llm_distill.engines.budget import Budget
 from llm_distill.engines.store.store import CompletionStore, StoredAnswers
+from llm_distill.runtime.hardware import this_machine
+from llm_distill.runtime.side_by_side import fit_side_by_side
 from llm_distill.runtime.writer import read_rows
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class StageContext:
     rows_read: int = 0
     _loaded: dict[str, Dataset] = field(default_factory=dict)
     _open: dict[str, Engine] = field(default_factory=dict)
+    _in_turn: frozenset[str] = frozenset()
     _store: CompletionStore | None = None
 
     @property
@@ -165,6 +168,12 @@ class StageContext:
 
             yield from score(requests, lambda: self._engine(model), self._stored(model), note)
 
+    def ask_in_turn(self, models: Iterable[str]) -> None:
+        wanted = frozenset(models)
+        given = [self.inputs.models[name] for name in wanted]
+        if fit_side_by_side([(each.source, each.engine) for each in given], this_machine()):
+            self._in_turn = wanted
+
     def close_engines(self) -> None:
         for engine in self._open.values():
             engine.close()
@@ -195,7 +204,8 @@ class StageContext:
 
     def _engine(self, model: str) -> Engine:
         if model not in self._open:
-            self.close_engines()  # one model in memory at a time
+            if not self._in_turn.issuperset((model, *self._open)):
+                self.close_engines()  # one model in memory at a time
             self._open[model] = self.open_engine(self.inputs.models[model])
         return self._open[model]
 

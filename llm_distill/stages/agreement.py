@@ -117,8 +117,8 @@ class Agreement(Stage):
     )
     on_failure: Literal["drop", "stop"] = later_setting(
         "drop",
-        "with `by`: drop: a category that does not pass is marked, and counted as dropped; stop: "
-        "the run ends",
+        "with `by`: drop: a category that does not pass gets `passes: false`, and its row is "
+        "written like the others; stop: the run ends",
     )
     chosen_on: Rows | None = later_setting(
         None, "with `by`: the rows on which a prompt was chosen; these items are left out"
@@ -267,7 +267,7 @@ class Agreement(Stage):
                 f"cannot be relied on (lower_bounds: kappa_hh {bounds[0]:g}, "
                 f"kappa_hm {bounds[1]:g}):\n{listed}"
             )
-        context.drop("category does not pass", len(failed))
+        context.metrics.update(n_categories=len(found), n_failed=len(failed))
         for name, kappas in found.items():
             people, model = kappas.people, kappas.model
             yield {

@@ -21,10 +21,10 @@ from pydantic import Field, model_validator
 from llm_distill.errors import DataError
 from llm_distill.evaluation.results import Figure, FigureTable, shown
 from llm_distill.methods.calculations import calculations, wrong_steps
-from llm_distill.methods.corruption import corrupted, replaced, steps_each
+from llm_distill.methods.corruption import corrupted, replaced, steps_each, swapped
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
-from llm_distill.stage import Context, Rows, RowsOutput, Stage
+from llm_distill.stage import Context, Rows, RowsOutput, Stage, later_setting
 
 
 class Corrupt(Stage):
@@ -37,7 +37,9 @@ class Corrupt(Stage):
     is as much: `step_rate` of the steps, that is of the equations of numbers in the text, and
     the answer. With `errors: sampled` the wrong solution is one of those that a model wrote, of
     several the one with the smallest or the largest share of wrong steps. `random` and `one_more`
-    change the numbers of right ones.
+    change the numbers of right ones. With `errors: swapped` it is the right solution of another
+    question with another answer: right style, and nothing about the question. At `rate: 1` each
+    solution is there once.
     """
 
     added_columns = ("is_correct", "step_errors", "n_steps")
@@ -50,10 +52,14 @@ class Corrupt(Stage):
     what: Literal["outcome", "step"] = Field(
         "outcome", description="what is wrong in them: the final answer alone, or steps too"
     )
-    errors: Literal["sampled", "random", "one_more"] = Field(
+    errors: Literal["sampled", "random", "one_more", "swapped"] = Field(
         "random",
         description="sampled: a wrong solution (`is_correct`) to the same `parent_id`; random: any "
-        "other number; one_more: always one too many",
+        "other number; one_more: always one too many; swapped: the solution of another question",
+    )
+    within: str | None = later_setting(
+        None,
+        "with swapped: a column such as skills; solutions are swapped between rows with the same",
     )
     step_rate: float = Field(
         1.0,
@@ -79,6 +85,10 @@ class Corrupt(Stage):
         is_set = self.model_fields_set
         if self.errors == "sampled" and "step_rate" in is_set:
             raise ValueError("step_rate: with errors: sampled the steps are as they were written")
+        if self.errors == "swapped" and is_set & {"what", "step_rate"}:
+            raise ValueError("what and step_rate: with errors: swapped the whole solution is wrong")
+        if self.within is not None and self.errors != "swapped":
+            raise ValueError("within goes with errors: swapped")
         if self.what == "outcome" and "step_rate" in is_set:
             raise ValueError("step_rate goes with what: step")
         if self.errors != "sampled" and (self.gold_column or self.length_ratio):
@@ -94,7 +104,7 @@ class Corrupt(Stage):
         if self.errors == "sampled":
             needed |= {"parent_id", "is_correct", *filter(None, [self.gold_column])}
         else:
-            needed.add("reference_answer")
+            needed |= {"reference_answer", *filter(None, [self.within])}
         return {self.rows: needed}
 
     def read_as_text(self) -> dict[str, set[str]]:
@@ -104,8 +114,8 @@ class Corrupt(Stage):
         return rows[self.rows]
 
     def run(self, context: Context) -> RowsOutput:
-        made = self._sampled(context) if self.errors == "sampled" else self._changed(context)
-        return RowsOutput(self._counted(made, context), self.output_features(context))
+        make = {"sampled": self._sampled, "swapped": self._swapped}.get(self.errors, self._changed)
+        return RowsOutput(self._counted(make(context), context), self.output_features(context))
 
     def _counted(self, rows: Iterator[Row], context: Context) -> Iterator[Row]:
         n = wrong = steps = wrong_of_steps = 0
@@ -155,6 +165,29 @@ class Corrupt(Stage):
         drawn_by = derive_seed(seed, "corrupt", row["id"], "errors")
         is_random = self.errors == "random"
         return corrupted(str(solution or ""), answer, n_steps, is_random, drawn_by)
+
+    # --- solutions of other questions ---
+
+    def _swapped(self, context: Context) -> Iterator[Row]:
+        rows = context.rows(self.rows)
+        places: dict[str, int] = {}
+        found: dict[str, tuple[str, str]] = {}
+        for index, row in enumerate(self.each_row(context)):
+            answer = str(row["reference_answer"] or "").strip()
+            form = row[self.within] if self.within is not None else ""
+            if answer and form is not None and str(row[self.solution_column] or "").strip():
+                places[row["id"]], found[row["id"]] = index, (str(form), answer)
+        of = swapped(found, derive_seed(context.seed, "corrupt", "swapped"))
+        context.drop("no other question's solution can be had for it", len(rows) - len(of))
+        wrong = {*replaced([*of], self.rate, context.seed)}
+        for row in context.each_row(self.rows):
+            if row["id"] in wrong:
+                other = rows[places[of[row["id"]]]]
+                answered = {"answer": other["reference_answer"]} if "answer" in row else {}
+                solution = {self.solution_column: other[self.solution_column]}
+                yield {**row, **solution, **answered, "is_correct": False}
+            elif row["id"] in of:
+                yield {**row, "is_correct": True}
 
     # --- solutions that a model wrote ---
 

@@ -43,7 +43,7 @@ from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.talks import Turn, speaking
 from llm_distill.rows.columns import Row, features
 from llm_distill.rows.messages import message_type
-from llm_distill.stage import Columns, Context, Rows, RowsOutput
+from llm_distill.stage import Columns, Context, Rows, RowsOutput, Values, models_of
 
 ADDED = ("messages", "speakers", "acts", "finish_reasons", "n_turns", "stop_reason", "error")
 
@@ -117,6 +117,9 @@ class SimulateDialogue(AskingStage):
         columns = inputs[self.rows]
         return None if columns is None else columns.union(self._added())
 
+    def output_values(self, inputs: Mapping[str, Values]) -> Values:
+        return {"speakers": frozenset(self.speakers)}
+
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         offered = self.offered(inputs[self.rows], *OFFERED)
         return dict.fromkeys(self._templates(), offered)
@@ -161,6 +164,7 @@ class SimulateDialogue(AskingStage):
         return RowsOutput(self._rows(context), found)
 
     def _rows(self, context: Context) -> Iterator[Row]:
+        context.ask_in_turn(models_of(self))
         talks = [self._begun(row) for row in context.each_row(self.rows)]
         # A dialogue fails once at most, so the share that may fail is of dialogues.
         budget = self.budget(len(talks))

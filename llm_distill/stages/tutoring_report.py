@@ -10,7 +10,7 @@ with columns before and after also: {"before_is_correct": False, "after_is_corre
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -20,7 +20,7 @@ from llm_distill.evaluation.results import shown
 from llm_distill.evaluation.tutoring_figures import Held, tutoring_tables
 from llm_distill.methods.tutoring import Reading, outcome, says_answer
 from llm_distill.rows.columns import Row, features
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage, Values
 
 NEEDED = ("messages", "speakers", "acts", "finish_reasons", "n_turns", "stop_reason")
 ADDED = (
@@ -81,6 +81,21 @@ class TutoringReport(Stage):
     def remedy(self, column: str) -> str | None:
         return "simulate_dialogue gives it" if column in NEEDED else None
 
+    def misfits(self, inputs: Mapping[str, Values]) -> Iterator[tuple[str, str]]:
+        for setting in ("tutor", "student"):
+            for stage in self.dialogues.values():
+                there = inputs[stage].get("speakers")
+                if there is not None and (message := self._nobody(setting, stage, there)):
+                    yield setting, message
+                    break  # it is one name for all of them
+
+    def _nobody(self, setting: str, stage: str, there: Collection[str]) -> str | None:
+        """What is wrong if nobody of this name speaks in a stage's dialogues."""
+        name = getattr(self, setting)
+        if name in there:
+            return None
+        return f"nobody in '{stage}' is called '{name}' ({setting}); {nearest(name, there)}"
+
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         return frozenset(ADDED)
 
@@ -133,11 +148,8 @@ class TutoringReport(Stage):
                 "there is nothing to measure"
             )
         for setting in ("tutor", "student"):
-            if (speaker := getattr(self, setting)) not in there:
-                raise DataError(
-                    f"dialogues.{name}: nobody in '{stage}' is called '{speaker}' ({setting}); "
-                    f"{nearest(speaker, there)}"
-                )
+            if message := self._nobody(setting, stage, there):
+                raise DataError(f"dialogues.{name}: {message}")
 
     def _compare_items(self, context: Context, held: Mapping[str, Sequence[Held]]) -> None:
         """Warn where tutors are not compared on all that they did."""

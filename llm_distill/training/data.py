@@ -146,6 +146,20 @@ def kto_example(encoder: PairEncoder, row: Row, label_column: str) -> dict[str, 
     return {"prompt_ids": prompt, "completion_ids": answer, "label": float(label)}
 
 
+def kto_examples(encoder: PairEncoder, row: Row) -> list[dict[str, Any]]:
+    """A pair as two examples of `kto_example`: the chosen answer is wanted, the other is not.
+
+    Raises:
+        UnusableRowError: as `dpo_example`.
+    """
+    pair = dpo_example(encoder, row)
+    sides = (("chosen_ids", 1.0), ("rejected_ids", 0.0))
+    return [
+        {"prompt_ids": pair["prompt_ids"], "completion_ids": pair[side], "label": label}
+        for side, label in sides
+    ]
+
+
 def _answered(encoder: PairEncoder, row: Row, side: str) -> tuple[list[int], list[int]]:
     if not row[side] or len(row[side]) > 1:
         raise UnusableRowError(f"{side} is not one turn")

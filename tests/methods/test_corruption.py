@@ -15,6 +15,7 @@ from llm_distill.methods.corruption import (
     random_error,
     replaced,
     steps_each,
+    swapped,
     with_wrong_answer,
     with_wrong_steps,
 )
@@ -178,3 +179,25 @@ def test_a_result_is_carried_on_once() -> None:
         "2 + 2 = 5. 5 + 1 = 6. 4 * 6 = 24. <ans>24</ans>",
         "24",
     )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_swapped_solutions_are_a_permutation_without_a_fixed_answer(seed: int) -> None:
+    rng = Random(seed)
+    rows = {f"q{i}": (rng.choice("ab"), str(rng.randint(1, 6))) for i in range(60)}
+    found = swapped(rows, seed)
+    assert sorted(found) == sorted(found.values()) == sorted(rows)
+    for row, other in found.items():
+        assert rows[row][0] == rows[other][0]
+        assert rows[row][1] != rows[other][1]
+    assert swapped(dict(reversed(rows.items())), seed) == found
+    assert swapped(rows, seed + 1) != found
+
+
+def test_an_answer_of_more_than_half_cannot_be_swapped_for_all() -> None:
+    rows = {**{f"same{i}": ("", "1") for i in range(3)}, "other": ("", "2")}
+    found = swapped(rows, 0)
+    assert "other" in found.values()
+    assert all(rows[row][1] != rows[other][1] for row, other in found.items())
+    assert len(found) == 2  # "other" gets one of three, and one of these gets its solution
+    assert swapped({"alone": ("", "1")}, 0) == {}

@@ -84,7 +84,8 @@ def test_at_the_papers_size_a_rare_category_is_not_known_and_it_says_so(run_stag
     assert of["setup"]["low_hh"] < 0.8 < of["setup"]["kappa_hh"]
     (warning,) = run.warnings
     assert warning.startswith("category 'setup': 12 of 289 items are positive, so its kappas")
-    assert run.dropped == {"category does not pass": 1}
+    assert run.dropped == {}  # its row is written
+    assert (run.metrics["n_categories"], run.metrics["n_failed"]) == (2, 1)
     (table,) = run.metrics["figures"]
     assert {row["labels"]["category"] for row in table["rows"]} == {"setup", "gratitude"}
     with pytest.raises(DataError) as failed:

@@ -167,3 +167,52 @@ def test_columns() -> None:
     assert stage(errors="sampled", gold_column="gold").required_columns() == {
         "rows": {"id", "parent_id", "rationale", "is_correct", "gold"}
     }
+
+
+def test_swapped_solutions_are_right_ones_of_other_questions(run_stage: Run) -> None:
+    rows = [{**row, "skills": [["sum"], ["product"]][i % 2]} for i, row in enumerate(ROWS)]
+    rows[3] |= {"rationale": rows[5]["rationale"], "reference_answer": rows[5]["reference_answer"]}
+    owner = {row["rationale"]: row for row in rows}
+    all_of_them = run_stage(stage(1, errors="swapped"), {"rows": rows})
+    assert [row["id"] for row in all_of_them.rows] == [row["id"] for row in rows]
+    # Each solution once: its words and steps are those of right ones.
+    assert sorted(row["rationale"] for row in all_of_them.rows) == sorted(
+        row["rationale"] for row in rows
+    )
+    for given, row in zip(rows, all_of_them.rows, strict=True):
+        assert (
+            row["answer"] == owner[row["rationale"]]["reference_answer"] != row["reference_answer"]
+        )
+        assert {**row, "rationale": given["rationale"], "answer": given["answer"]} == {
+            **given, "is_correct": False, "step_errors": 0, "n_steps": 2,
+        }  # fmt: skip
+    assert any(owner[r["rationale"]]["skills"] != r["skills"] for r in all_of_them.rows)
+    within = run_stage(stage(1, errors="swapped", within="skills"), {"rows": rows})
+    assert all(owner[row["rationale"]]["skills"] == row["skills"] for row in within.rows)
+    half = run_stage(stage(0.5, errors="swapped"), {"rows": rows[::-1]})
+    wrong = {row["id"]: row for row in half.rows if not row["is_correct"]}
+    assert len(wrong) == 20
+    assert wrong.items() <= {row["id"]: row for row in all_of_them.rows}.items()
+    assert run_stage(stage(1, errors="swapped"), {"rows": rows}, seed=1).rows != all_of_them.rows
+
+
+def test_swapped_leaves_out_what_has_nobody_to_swap_with(run_stage: Run) -> None:
+    rows = [{**row, "skills": "sum"} for row in solved(6)]
+    rows[0] |= {"skills": "alone"}
+    rows[1] |= {"skills": None}
+    rows[2] |= {"rationale": ""}
+    run = run_stage(stage(1, errors="swapped", within="skills"), {"rows": rows})
+    assert [row["id"] for row in run.rows] == ["q3", "q4", "q5"]
+    assert run.dropped == {"no other question's solution can be had for it": 3}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"errors": "swapped", "what": "step"}, "the whole solution is wrong"),
+        ({"within": "skills"}, "within goes with errors: swapped"),
+    ],
+)
+def test_settings_that_swapping_has_no_use_for(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        stage(**settings)

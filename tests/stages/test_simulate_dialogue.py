@@ -71,6 +71,18 @@ def held(run_stage: Run, talk: SimulateDialogue, tutor: Any, pupil: Any, rows: A
     return run_stage(talk, {"rows": rows}, {"t": tutor, "s": pupil})
 
 
+def test_engines_stay_open_from_turn_to_turn(run_stage: Run, prompt: str) -> None:
+    opened: list[str] = []
+
+    def engine(name: str, answer: Any) -> Callable[[], FakeEngine]:
+        return lambda: opened.append(name) or FakeEngine(answer)  # type: ignore[func-returns-value]
+
+    engines = {"t": engine("t", thinks_again), "s": engine("s", never_stops)}
+    run = run_stage(stage(prompt), {"rows": ROWS}, engines=engines)
+    assert run.metrics["mean_turns"] == 8
+    assert opened == ["t", "s"]
+
+
 def test_a_dialogue_as_a_row(run_stage: Run, prompt: str) -> None:
     run = held(run_stage, stage(prompt), knows_the_remedy, learns, ROWS[:1])
     (row,) = run.rows

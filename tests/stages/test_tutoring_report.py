@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from llm_distill.errors import DataError
+from llm_distill.errors import ConfigError, DataError
+from llm_distill.pipeline.load import load_pipeline
 from llm_distill.stages.simulate_dialogue import SimulateDialogue
 from llm_distill.stages.tutoring_report import TutoringReport
 from tests.scripted_talks import ALL, PROMPT, ROWS
@@ -173,6 +174,64 @@ def test_nobody_of_that_name(run_stage: Run, hold: Hold) -> None:
         run_stage(report("t", student="studnt"), rows)
     with pytest.raises(ValidationError, match="tutor and student are both 'tutor'"):
         report("t", student="tutor")
+
+
+TALKS = """\
+name: talks
+models:
+  pupil: {model_name_or_path: data/models/tiny-pupil}
+stages:
+  cases: {stage: load_dataset, path: data/tutoring, split: test}
+  talks: &talks
+    stage: simulate_dialogue
+    rows: cases
+    speakers:
+      tutor: {says: pupils/think_again.jinja}
+      pupil: {model: pupil, template: pupils/pupil.jinja}
+    opening: [{speaker: pupil, column: wrong_solution}]
+  other: {<<: *talks, max_turns: 4}
+  some: {stage: select, rows: talks, n: 9, order: random}
+  report: {stage: tutoring_report, dialogues: {a: other, b: some}, student: pupil}
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            "student: pupl",
+            "stages.report.student: nobody in 'other' is called 'pupl' (student); did you mean "
+            "'pupil'? allowed: pupil, tutor",
+        ),
+        # Nothing is set: the default is what nobody is called. Rows that are passed on say it too.
+        (
+            "answer_kind: math",
+            "stages.report.student: nobody in 'other' is called 'student' (student); allowed: "
+            "pupil, tutor",
+        ),
+        (
+            "dialogues: {b: some}, student: pupil, tutor: teacher",
+            "stages.report.tutor: nobody in 'some' is called 'teacher' (tutor); allowed: pupil, "
+            "tutor",
+        ),
+    ],
+)
+def test_a_misnamed_speaker_is_found_before_anyone_is_paid(
+    tmp_path: Path, asked: str, message: str
+) -> None:
+    text = TALKS.replace("student: pupil}", asked + "}")
+    if asked.startswith("dialogues"):
+        text = text.replace("dialogues: {a: other, b: some}, ", "")
+    file = tmp_path / "talks.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_pipeline(str(file))
+    assert str(caught.value).splitlines() == [
+        f"1 problem in {file}:",
+        f"  {file}:15: {message}",
+    ]
+    file.write_text(TALKS)
+    load_pipeline(str(file))
 
 
 def test_a_number_in_passing(run_stage: Run, hold: Hold) -> None:

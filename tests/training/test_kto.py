@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from llm_distill.models.sources import load_model
 from llm_distill.stages.train_kto import TrainKto
@@ -68,3 +69,28 @@ def test_the_order_of_training_is_the_seeds(run_stage, judged, text_model, weigh
         found.append(weights(run.model.directory))
     same = [all(torch.equal(found[0][n], other[n]) for n in other) for other in found[1:]]
     assert same == [True, False]
+
+
+def test_pairs_are_split_into_wanted_and_unwanted(run_stage, judged, text_model, weights, tmp_path):
+    n = len(judged) // 2
+    pairs = [
+        {"id": c["id"], "prompt": c["prompt"], "chosen": c["completion"], "rejected": r}
+        for c, r in zip(judged[:n], (row["completion"] for row in judged[n:]), strict=True)
+    ]
+    split = [row for pair in zip(judged[:n], judged[n:], strict=True) for row in pair]
+    asked = {"max_steps": 2, **LORA}
+    given = {"models": {"m": text_model}}
+    found = run_stage(stage(pairs=True, **asked), {"r": pairs}, work_dir=tmp_path / "a", **given)
+    other = run_stage(stage(**asked), {"r": split}, work_dir=tmp_path / "b", **given)
+    assert found.metrics["n_rows"] == other.metrics["n_rows"] == 2 * n
+    ours, theirs = weights(found.model.directory), weights(other.model.directory)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    pairs[0]["rejected"] = pairs[0]["chosen"]
+    again = run_stage(stage(pairs=True, **asked), {"r": pairs}, work_dir=tmp_path / "c", **given)
+    assert again.dropped == {"chosen and rejected are the same": 1}
+
+
+def test_pairs_have_no_label():
+    assert stage(pairs=True).required_columns() == {"r": {"id", "prompt", "chosen", "rejected"}}
+    with pytest.raises(ValidationError, match="label_column: with pairs no label is read"):
+        stage(pairs=True, label_column="good")
