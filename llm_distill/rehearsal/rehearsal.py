@@ -63,7 +63,9 @@ def write_rehearsal(
     unread = {name.partition("@")[0] for name in pipeline.unread} - checked.keys()  # in any round
     _remove(values["stages"], {*(name for names in left_out.values() for name in names), *unread})
     if not values["stages"]:
-        raise ConfigError(f"{pipeline.source}: every stage needs the Hub; nothing to rehearse")
+        raise ConfigError(
+            f"{pipeline.source}: nothing to rehearse; every stage needs {' or '.join(left_out)}"
+        )
     given = values.get("models") or {}
     needed = needed_columns(pipeline)
     one = any(map(_compares_tokens, checked.values()))

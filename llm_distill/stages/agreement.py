@@ -115,9 +115,9 @@ class Agreement(Stage):
     lower_bounds: LowerBounds = later_setting(
         LowerBounds(), "with `by`: what the lower ends of the kappas have to be above"
     )
-    on_failure: Literal["drop", "stop"] = later_setting(
-        "drop",
-        "with `by`: drop: a category that does not pass gets `passes: false`, and its row is "
+    on_failure: Literal["mark", "stop"] = later_setting(
+        "mark",
+        "with `by`: mark: a category that does not pass gets `passes: false`, and its row is "
         "written like the others; stop: the run ends",
     )
     chosen_on: Rows | None = later_setting(

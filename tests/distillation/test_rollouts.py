@@ -23,8 +23,8 @@ from llm_distill.models.sources import ModelSource, load_model
 from llm_distill.paths import bundled_root
 from llm_distill.stages.train_distill import TrainDistill
 from llm_distill.training.greedy import write_greedily
-from llm_distill.training.loop import WholeHistory
 from tests.distillation import plain, tiny
+from tests.distillation.cuts import cut_after
 from tests.tiny_tokenizer import tiny_tokenizer
 
 ONE_STEP = {"max_steps": 1, "learning_rate": 1e-3, "lr_scheduler_type": "constant"}
@@ -224,13 +224,9 @@ def test_accumulation_does_not_change_the_result(more, train, rows, weights, tex
         torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=3e-4)
 
 
-class Cut(BaseException):
-    """Stands for Ctrl-C."""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("peft", [None, LORA])
-def test_resumed_is_the_same_as_never_cut(peft, train, rows, weights, monkeypatch, tmp_path):
+def test_resumed_is_the_same_as_never_cut(peft, train, rows, weights, tmp_path):
     made = stage(
         rollouts={"share": 0.75, **SHORT},
         losses={"reverse_kl": 1.0, "sft": 1.0},
@@ -243,17 +239,8 @@ def test_resumed_is_the_same_as_never_cut(peft, train, rows, weights, monkeypatc
         peft=peft,
     )
     whole = train(made, rows, work_dir=tmp_path / "whole")
-    original = WholeHistory.on_step_end
-
-    def on_step_end(self, args, state, control, **kwargs):
-        original(self, args, state, control, **kwargs)
-        if state.global_step == 5:
-            raise Cut
-
-    with monkeypatch.context() as patched:
-        patched.setattr(WholeHistory, "on_step_end", on_step_end)
-        with pytest.raises(Cut):
-            train(made, rows, work_dir=tmp_path / "cut")
+    with cut_after(5):
+        train(made, rows, work_dir=tmp_path / "cut")
     resumed = train(made, rows, work_dir=tmp_path / "cut")
     assert resumed.metrics["resumed_from_step"] == 3
     assert resumed.metrics["history"] == whole.metrics["history"]

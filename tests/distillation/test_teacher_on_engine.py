@@ -25,7 +25,7 @@ from llm_distill.errors import BudgetError, LLMDistillError, ModelError
 from llm_distill.models.sources import ModelSource, load_tokenizer
 from llm_distill.paths import bundled_root
 from llm_distill.stages.train_distill import TrainDistill
-from llm_distill.training.loop import WholeHistory
+from tests.distillation.cuts import cut_after
 from tests.engines.loopback import Call, Loopback, cut_in_the_middle, refuse, say
 from tests.engines.scoring_server import ScoringServer
 
@@ -154,24 +154,11 @@ def test_rows_that_are_held_out_are_asked_about_as_they_are(train, rows, server)
     assert before == pytest.approx(also, abs=1e-5)
 
 
-class Cut(BaseException):
-    """Stands for Ctrl-C."""
-
-
-def test_resumed_is_the_same_as_never_cut(train, rows, monkeypatch, tmp_path):
+def test_resumed_is_the_same_as_never_cut(train, rows, tmp_path):
     made = stage(losses={"alm": 1.0}, max_steps=3, save_steps=1)
     whole = train(made, rows, work_dir=tmp_path / "whole")
-    original = WholeHistory.on_step_end
-
-    def on_step_end(self, args, state, control, **kwargs):
-        original(self, args, state, control, **kwargs)
-        if state.global_step == 2:
-            raise Cut
-
-    with monkeypatch.context() as patched:
-        patched.setattr(WholeHistory, "on_step_end", on_step_end)
-        with pytest.raises(Cut):
-            train(made, rows, work_dir=tmp_path / "cut")
+    with cut_after(2):
+        train(made, rows, work_dir=tmp_path / "cut")
     resumed = train(made, rows, work_dir=tmp_path / "cut")
     assert resumed.metrics["resumed_from_step"] == 1
     assert resumed.metrics["history"] == whole.metrics["history"]

@@ -20,8 +20,8 @@ from llm_distill.models.sources import ModelSource, load_model
 from llm_distill.stages.score_likelihood import ScoreLikelihood
 from llm_distill.stages.train_distill import TrainDistill
 from llm_distill.stages.train_sft import TrainSft
-from llm_distill.training.loop import WholeHistory
 from tests.distillation import plain, tiny
+from tests.distillation.cuts import cut_after
 from tests.distillation.losses.test_divergence import BETA, dense
 from tests.tiny_tokenizer import tiny_tokenizer
 
@@ -518,17 +518,13 @@ def test_an_infinite_temperature_has_a_fingerprint():
     assert TrainDistill(**made.model_dump(mode="json")) == made
 
 
-class Cut(BaseException):
-    """Stands for Ctrl-C: no handler for ordinary errors may swallow it."""
-
-
 @pytest.mark.parametrize(
     "more",
     [{}, {"peft": {"r": 4, "lora_dropout": 0.3}, "combine": "grad_mag"}, {"online": True}],
     ids=["full", "adapter", "online"],
 )
 def test_resumed_is_the_same_as_never_cut(
-    more, run_stage, scored, rows, teacher, student, weights, monkeypatch, tmp_path
+    more, run_stage, scored, rows, teacher, student, weights, tmp_path
 ):
     made = stage(
         num_train_epochs=3,
@@ -541,17 +537,8 @@ def test_resumed_is_the_same_as_never_cut(
     )
     inputs, models = {"r": scored(rows, teacher)}, {"s": student, "t": teacher}
     whole = run_stage(made, inputs, models=models, work_dir=tmp_path / "whole")
-    original = WholeHistory.on_step_end
-
-    def on_step_end(self, args, state, control, **kwargs):
-        original(self, args, state, control, **kwargs)
-        if state.global_step == 5:
-            raise Cut
-
-    with monkeypatch.context() as patch:
-        patch.setattr(WholeHistory, "on_step_end", on_step_end)
-        with pytest.raises(Cut):
-            run_stage(made, inputs, models=models, work_dir=tmp_path / "cut")
+    with cut_after(5):
+        run_stage(made, inputs, models=models, work_dir=tmp_path / "cut")
     resumed = run_stage(made, inputs, models=models, work_dir=tmp_path / "cut")
     assert resumed.metrics["resumed_from_step"] == 3
     expected, found = weights(whole), weights(resumed)

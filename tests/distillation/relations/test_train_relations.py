@@ -17,7 +17,7 @@ from llm_distill.models.backbones import load_whole
 from llm_distill.models.sources import ModelSource, load_model
 from llm_distill.stages.train_relations import TrainRelations
 from llm_distill.training.classifier import collate
-from llm_distill.training.loop import WholeHistory
+from tests.distillation.cuts import cut_after
 from tests.distillation.relations.small_models import saved, texts
 
 Run = Callable[..., Any]
@@ -264,23 +264,11 @@ def test_a_training_that_was_cut_off_goes_on(
     run_stage: Run,
     models: Callable[..., ModelSource],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Cut(BaseException): ...
-
     given = models("llama"), models("llama", seed=2)
     whole = weights_of(trained(run_stage, *given, at=tmp_path / "whole", save_steps=2))
-    original = WholeHistory.on_step_end
-
-    def cut(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
-        original(self, args, state, control, **more)
-        if state.global_step == 5:
-            raise Cut
-
-    monkeypatch.setattr(WholeHistory, "on_step_end", cut)
-    with pytest.raises(Cut):
+    with cut_after(5):
         trained(run_stage, *given, at=tmp_path / "cut", save_steps=2)
-    monkeypatch.setattr(WholeHistory, "on_step_end", original)
     run = trained(run_stage, *given, at=tmp_path / "cut", save_steps=2)
     assert run.metrics["resumed_from_step"] == 4
     for name, weight in weights_of(run).items():
