@@ -203,6 +203,7 @@ def test_mental_models_take_a_pupil_for_what_it_has_shown() -> None:
         shown("division", "9", "9"),
         shown("subtraction", "8", "7"),
         shown("addition", "6", "6"),  # a slip in two, and no gap
+        shown("subtraction", "9", "6"),  # a slip with help
         shown("division", "7", "8"),
         shown("division", "8", "6"),
     ]
