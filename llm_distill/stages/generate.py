@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from llm_distill.distillation.sampled import (
     TOKENS,
@@ -35,40 +35,27 @@ from llm_distill.distillation.sampled import (
 from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings, StructuredOutput
 from llm_distill.engines.dialogues import Talk, all_turns, talk_of
-from llm_distill.engines.requests import Job, make_chat_job, make_job
+from llm_distill.engines.requests import Job
 from llm_distill.engines.template_chats import TemplateChat
+from llm_distill.engines.template_requests import (
+    ExampleSettings,
+    TemplateRequests,
+    candidate,
+    example_pools,
+)
 from llm_distill.errors import ConfigError, DataError
 from llm_distill.evaluation.step_figures import with_step_figures
 from llm_distill.methods.dialogue import Anew
 from llm_distill.methods.error_budget import ErrorBudget
-from llm_distill.methods.examples import draw_examples, usable
 from llm_distill.methods.parsed_rows import ParseSettings
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.methods.verified_rows import VerifySettings
-from llm_distill.prompts import Template, load_template
-from llm_distill.rows.columns import SEED, Row, by_task, features, note_seed, of_seed, renamed
+from llm_distill.prompts import load_template
+from llm_distill.rows.columns import SEED, Row, features, note_seed, of_seed, renamed
 from llm_distill.rows.messages import KEYS, message_type
 from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
 ADDED = ("id", "parent_id", "prompt", "reasoning", "finish_reason", "candidate_index", "error")
-EXAMPLE_TEXTS = ("question", "reference_answer", "rationale")
-
-
-class ExampleSettings(BaseModel):
-    """Rows that are shown to the model, as the template's `examples`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rows: Rows = Field(description="the stage whose rows are examples")
-    answer_template: str | None = later_setting(
-        None,
-        "shows each as two turns of a chat: what the stage's template asks about the row, and what "
-        "this template answers; instead of the template's `examples`",
-    )
-    n: int = Field(ge=1, description="how many are drawn for each request, all of the row's task")
-    may_be_itself: bool = Field(
-        False, description="a row can be its own example, if the prompt asks for something else"
-    )
 
 
 class Generate(AskingStage):
@@ -402,7 +389,7 @@ class Generate(AskingStage):
         assert self.messages_column is not None
         for row in context.each_row(self.rows):
             for index in range(self._times(row)):
-                about = renamed(self._about(row, "", index), names)
+                about = renamed(candidate(row, "", index), names)
                 messages, tools = row[self.messages_column], row.get("tools")
                 yield talk_of(about, messages, tools, self.regenerate)
 
@@ -425,74 +412,17 @@ class Generate(AskingStage):
 
     def _jobs(self, context: Context) -> Iterator[Job[Row]]:
         templates = {name: load_template(t) for name, t in self._templates().items()}
-        pools = self._example_pools(context)
+        shown = context.rows(self.examples.rows) if self.examples is not None else ()
+        form = context.model(self.model).prompt_format
+        requests = TemplateRequests(
+            self.model, form, context.seed, self.sampling, self.structured_output, self._chat,
+            self.examples, example_pools(shown),
+        )  # fmt: skip
         for row in context.each_row(self.rows):
             for strategy, template in templates.items():
                 for index in range(self._times(row)):
-                    job = self._job(context, row, strategy, template, index, pools)
+                    job = requests.job(row, self.values(row), strategy, template, index)
                     yield with_tokens(job) if self.keep_tokens else job
-
-    def _job(
-        self,
-        context: Context,
-        row: Row,
-        strategy: str,
-        template: Template,
-        index: int,
-        pools: Mapping[str, Sequence[Row]],
-    ) -> Job[Row]:
-        about = self._about(row, strategy, index)
-        # With the model's name: two models that are asked the same should write independently.
-        seed = derive_seed(context.seed, self.model, row["id"], strategy, index)
-        values = self.values(row)
-        if self.examples is not None:
-            n, itself = self.examples.n, self.examples.may_be_itself
-            drawn_by = derive_seed(seed, "examples")
-            try:
-                values["examples"] = draw_examples(row, pools, n, drawn_by, may_be_itself=itself)
-            except DataError as error:
-                return Job(about["id"], {**about, "prompt": None}, None, str(error))
-        form, structure = context.model(self.model).prompt_format, self.structured_output
-        if self._chat.has_turns:
-            return self._chat_job(about, template, values, form, seed)
-        job, about["prompt"] = make_job(
-            about["id"], about, template, values, form, self.sampling, seed, structure
-        )
-        return job
-
-    def _about(self, row: Row, strategy: str, index: int) -> Row:
-        name = f"-{strategy}" if strategy else ""
-        about = {
-            **row,
-            "id": f"{row['id']}{name}-{index}",
-            "parent_id": row["id"],
-            "candidate_index": index,
-        }
-        return {**about, "strategy": strategy} if strategy else about
-
-    def _chat_job(
-        self, about: Row, template: Template, values: dict[str, Any], form: str, seed: int
-    ) -> Job[Row]:
-        """A system message, examples as turns, and then what the template asks."""
-        if form == "text":
-            raise ConfigError(
-                "system_template, system_column and examples.answer_template: model "
-                f"'{self.model}' has prompt_format: text, which has no turns; leave it out for one "
-                "with a chat template"
-            )
-        about["prompt"] = None
-        try:
-            messages, about["prompt"] = self._chat.messages(template, about, values)
-        except DataError as error:
-            return Job(about["id"], about, None, str(error))
-        structure = self.structured_output
-        return make_chat_job(about["id"], about, messages, self.sampling, seed, structure)
-
-    def _example_pools(self, context: Context) -> dict[str, list[Row]]:
-        if self.examples is None:
-            return {}
-        rows = context.rows(self.examples.rows)
-        return by_task(row for row in rows if usable(row, EXAMPLE_TEXTS))
 
 
 def _whole(rows: Iterator[Row], context: Context) -> Iterator[Row]:
