@@ -234,6 +234,7 @@ class WritingRow:
     """How the answers to some prompts are written; `llm_distill.methods.collapse.Habits` says more.
 
     answers: whose they are: the model's before or after its training, or the rows'.
+    entropy: mean over answers of the mean over tokens, in nats; the rows' have none.
     """
 
     answers: str
@@ -241,6 +242,8 @@ class WritingRow:
     length: Number
     repeated: Number
     same: Number
+    readable: Number | None = None
+    entropy: Number | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

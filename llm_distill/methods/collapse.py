@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
+from llm_distill.methods.final_answer import final_answer
+
 Answer = tuple[tuple[int, ...], bool]
 """Its token ids, and whether it ended by itself."""
 
@@ -32,16 +34,19 @@ class Habits:
         length: median number of tokens.
         repeated: mean share of an answer's 4-grams that it has written before.
         same: share of the most common answer.
+        readable: share of answers with a final answer that is marked as one (`<ans>`, `\\boxed`,
+            "The answer is …"); None where their texts are not known.
     """
 
     ended: float
     length: float
     repeated: float
     same: float
+    readable: float | None = None
 
 
-def habits(answers: Sequence[Answer]) -> Habits:
-    """Of answers to different prompts.
+def habits(answers: Sequence[Answer], texts: Sequence[str] | None = None) -> Habits:
+    """Of answers to different prompts. texts: the same as text.
 
     Raises:
         ValueError: there are none.
@@ -54,7 +59,13 @@ def habits(answers: Sequence[Answer]) -> Habits:
         length=float(median(len(ids) for ids, _ in answers)),
         repeated=fmean(repeated(ids) for ids, _ in answers),
         same=max(counts.values()) / len(answers),
+        readable=None if texts is None else fmean(map(_is_readable, texts)),
     )
+
+
+def _is_readable(text: str) -> bool:
+    found = final_answer(text)
+    return found is not None and found.form in ("tag", "boxed", "hashes", "sentence")
 
 
 def repeated(ids: Sequence[int]) -> float:
@@ -93,4 +104,9 @@ def collapse(before: Habits, after: Habits, rows: Habits, n: int) -> str | None:
         return f"it repeats itself: {after.repeated:.0%} of what it writes is there twice"
     if after.ended < min(before.ended, rows.ended) - SHARE:
         return f"it does not end: {after.ended:.0%} of its answers do, and {before.ended:.0%} did"
+    if None in (before.readable, after.readable, rows.readable):
+        return None
+    old, new, wanted = before.readable or 0, after.readable or 0, rows.readable or 0
+    if new < min(old, wanted) - SHARE:
+        return f"{new:.0%} of its answers say what the final answer is, and {old:.0%} did"
     return None

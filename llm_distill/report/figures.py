@@ -171,11 +171,16 @@ def writing(run: RunView) -> Table | None:
             row.answers,
             f"{row.length:g}",
             *map(percent, (row.ended, row.repeated, row.same)),
+            "" if row.readable is None else percent(row.readable),
+            "" if row.entropy is None else f"{row.entropy:.2f}",
         )
         for stage in run.stages
         for row in stage.results.writing
     )
-    titles = ("stage", "answers", "median tokens", "end by themselves", "repeated", "all the same")
+    titles = (
+        "stage", "answers", "median tokens", "end by themselves", "repeated", "all the same",
+        "say the answer", "nats a token",
+    )  # fmt: skip
     return Table(titles, cells, 2) if cells else None
 
 

@@ -257,7 +257,7 @@ class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
             given = model, dataset, student, arguments, peft_config, self, signal
             return distill_trainer(*given, held_out, rollouts, watch)
 
-        output = train_and_save(self, source, dataset, trainer, context, seed)
+        output = train_and_save(self, source, dataset, trainer, context, seed, held_out)
         if watch is not None:
             watch.tell(context)
         for message in warnings_of(self, context.metrics["history"]):

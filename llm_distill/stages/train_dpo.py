@@ -122,7 +122,7 @@ class TrainDpo(SampledSettings, PreferenceSettings, Stage):
             return preference_trainer("dpo", self, source, model, dataset, *given, held_out)
 
         seed = derive_seed(context.seed, "train_dpo")
-        return train_and_save(self, source, dataset, trainer, context, seed)
+        return train_and_save(self, source, dataset, trainer, context, seed, held_out)
 
     def labelled(self, source: ModelSource) -> Callable[[Row], list[Labelled]]:
         """See `training.data.Labelled`; of each row the chosen and the rejected answer."""

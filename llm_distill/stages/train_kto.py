@@ -98,7 +98,7 @@ class TrainKto(PreferenceSettings, Stage):
             given = encoder.tokenizer, {**arguments, **self.trl_settings()}, peft_config
             return preference_trainer("kto", self, source, model, dataset, *given, held_out)
 
-        return train_and_save(self, source, dataset, trainer, context, seed)
+        return train_and_save(self, source, dataset, trainer, context, seed, held_out)
 
     def labelled(self, source: ModelSource) -> Callable[[Row], list[Labelled]]:
         """See `training.data.Labelled`."""

@@ -141,7 +141,7 @@ class TrainSft(SampledSettings, AnsweredRow, Stage):
             given = dataset, encoder.tokenizer, arguments, peft_config
             return sft_trainer(model, *given, padding_free=dense, held_out=held_out)
 
-        return train_and_save(self, source, dataset, trainer, context, seed)
+        return train_and_save(self, source, dataset, trainer, context, seed, held_out)
 
     def labelled(self, source: ModelSource) -> Callable[[Row], list[Labelled]]:
         """See `training.data.Labelled`."""

@@ -1,4 +1,4 @@
-"""A few of the rows' prompts, answered before and after a training: what did it change?
+"""A few prompts, answered before and after a training: what did it change?
 
 before: "To find how many pens Tom has, …"  (41 tokens, ended)
 after:  "13.0."                             (4 tokens, ended, and the same to every prompt)
@@ -12,13 +12,14 @@ from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.doing import doing
 from llm_distill.errors import ModelError
 from llm_distill.evaluation.result_rows import AnsweredPrompt, WritingRow
 from llm_distill.evaluation.results import Results
-from llm_distill.methods.collapse import LEAST_ANSWERS, Answer, collapse, habits
+from llm_distill.methods.collapse import LEAST_ANSWERS, Answer, Habits, collapse, habits
 from llm_distill.models.sources import context_length, end_tokens, load_tokenizer
 from llm_distill.training.data import NO_LOSS
 from llm_distill.training.greedy import write_greedily
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 Prompted = tuple[list[int], list[int]]
 """Token ids of a prompt, and of the answer to it that is trained."""
 
-BEFORE = "before.json"
+BEFORE = "written_before.json"
 """Beside the checkpoints of a training: what was written before it."""
 PROMPTS = 16
 FEWEST_TOKENS, MOST_TOKENS = 64, 192
@@ -47,29 +48,35 @@ ADVICE = (
 
 
 NOTHING_MOVED = (
-    "after the training the model gives the same answers as before, word for word, to {n} of the "
-    "rows' prompts, and not the rows' answers: it has hardly moved. Raise learning_rate (an "
+    "after the training the model gives the same answers as before, word for word, to {n} prompts "
+    "of {whose} rows, and not the rows' answers: it has hardly moved. Raise learning_rate (an "
     "adapter wants about ten times the rate of a full training) or num_train_epochs"
 )
 
 
 class BeforeAfter:
-    """Asks a model the same prompts before and after its training.
+    """Asks a model the same prompts before and after its training: of held-out rows, if there are
+    enough for a conclusion.
 
     Answers are greedy and nothing is drawn at random, so the weights are those that the training
     gives without it. Rows without a prompt (text alone) have nothing to be asked.
     """
 
-    def __init__(self, source: ModelSource, dataset: Dataset, batch_size: int) -> None:
+    def __init__(
+        self, source: ModelSource, dataset: Dataset, held_out: Dataset | None, batch_size: int
+    ) -> None:
         self.batch_size = batch_size  # the training's: what fits there fits here
         self.tokenizer = load_tokenizer(source)
         self.ends = end_tokens(source, self.tokenizer)
-        self.prompted = some_prompts(dataset)
+        held = [] if held_out is None else some_prompts(held_out)
+        self.is_held_out = len(held) >= LEAST_ANSWERS
+        self.prompted = held if self.is_held_out else some_prompts(dataset)
         longest = max((len(answer) for _, answer in self.prompted), default=0)
         wanted = min(MOST_TOKENS, max(FEWEST_TOKENS, longest + longest // 2 + 8))
         prompt = max((len(prompt) for prompt, _ in self.prompted), default=0)
         self.most = min(wanted, context_length(source) - prompt)  # there is room for an answer
         self.before: list[Answer] = []
+        self.entropy_before: float | None = None
 
     def ask_before(self, model: Any) -> None:
         """Keep what the model writes before it is trained, on the device that it is trained on."""
@@ -77,17 +84,19 @@ class BeforeAfter:
 
         if torch.cuda.is_available() and not is_quantized(model):  # those are there already
             model.to("cuda")  # where the trainer moves it next
-        self.before = self._ask(model)
+        self.before, self.entropy_before = self._ask(model)
 
     def remember(self, folder: Path) -> None:
         """Keep what was written before the training for a run that goes on with it."""
-        (folder / BEFORE).write_text(json.dumps(self.before), encoding="utf-8")
+        kept = {"answers": self.before, "entropy": self.entropy_before}
+        (folder / BEFORE).write_text(json.dumps(kept), encoding="utf-8")
 
     def recall(self, folder: Path) -> bool:
         """Whether an earlier run has kept it."""
         with suppress(FileNotFoundError):
             found = json.loads((folder / BEFORE).read_text(encoding="utf-8"))
-            self.before = [(tuple(ids), ended) for ids, ended in found]
+            self.before = [(tuple(ids), ended) for ids, ended in found["answers"]]
+            self.entropy_before = found["entropy"]
             return True
         return False
 
@@ -99,13 +108,20 @@ class BeforeAfter:
         """
         if not self.prompted:
             return
-        after = self._ask(model)
-        before, now = habits(self.before), habits(after)
-        rows = habits([self._until_end(ids) for _, ids in self.prompted])
-        named = (("before", before), ("after", now), ("the rows'", rows))
+        after, entropy = self._ask(model)
+        wanted = [self._until_end(ids) for _, ids in self.prompted]
+        before, now, rows = map(self._habits, (self.before, after, wanted))
+        named = (
+            ("before", before, self.entropy_before),
+            ("after", now, entropy),
+            ("the rows'", rows, None),
+        )
         triples = zip(self.prompted, self.before, after, strict=True)
         found = Results(
-            writing=tuple(WritingRow(answers=name, **asdict(of)) for name, of in named),
+            writing=tuple(
+                WritingRow(answers=name, **asdict(of), entropy=uncertain)
+                for name, of, uncertain in named
+            ),
             answered=tuple(
                 AnsweredPrompt(
                     prompt=self._text(prompt), before=self._text(old), after=self._text(new)
@@ -117,7 +133,8 @@ class BeforeAfter:
         wrong = collapse(before, now, rows, len(after))
         if wrong is None:
             if self._moved_nothing(after):
-                context.warn(NOTHING_MOVED.format(n=len(after)))
+                whose = "the held-out" if self.is_held_out else "the"
+                context.warn(NOTHING_MOVED.format(n=len(after), whose=whose))
             return
         example = (
             f" For example {_short(self._text(self.before[0][0]))} has become "
@@ -133,18 +150,26 @@ class BeforeAfter:
         wanted = [self._until_end(ids) for _, ids in self.prompted]
         return after == self.before != wanted and len(after) >= LEAST_ANSWERS
 
-    def _ask(self, model: Any) -> list[Answer]:
+    def _habits(self, answers: Sequence[Answer]) -> Habits:
+        return habits(answers, [self.tokenizer.decode(list(ids)) for ids, _ in answers])
+
+    def _ask(self, model: Any) -> tuple[list[Answer], float | None]:
+        """Its answers, and the mean over these of the mean entropy of a token."""
         prompts = [prompt for prompt, _ in self.prompted]
         starts = range(0, len(prompts), self.batch_size)
         batches = (prompts[start : start + self.batch_size] for start in starts)
         pad = self.tokenizer.pad_token_id
         answers: list[Answer] = []
-        with doing("ask some prompts of the rows", len(prompts), "prompts") as bar:
+        entropies: list[float] = []
+        with doing("ask some prompts", len(prompts), "prompts") as bar:
             for batch in batches:
                 written = write_greedily(model, batch, self.ends, pad, self.most)
-                answers += [self._until_end(ids) for ids in written]
+                some = [self._until_end(ids) for ids in written.ids]
+                for (ids, ended), each in zip(some, written.entropies, strict=True):
+                    entropies.append(fmean(each[: len(ids) + ended]))
+                answers += some
                 bar.advance(len(batch))
-        return answers
+        return answers, fmean(entropies) if entropies else None
 
     def _until_end(self, ids: Iterable[int]) -> Answer:
         """An answer as far as a model may write here, without the token that ends it."""

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Greedy(NamedTuple):
+    """What was written after each prompt, with what ends it and padding after that.
+
+    entropies: by prompt and token, of the distribution that it was taken from, in nats.
+    """
+
+    ids: list[list[int]]
+    entropies: list[list[float]]
 
 
 def write_greedily(
     model: Any, prompts: Sequence[Sequence[int]], ends: Collection[int], pad: int, most: int
-) -> list[list[int]]:
-    """At most `most` token ids after each prompt's, with what ends them and padding after it.
+) -> Greedy:
+    """At most `most` token ids after each prompt's.
 
     The model's own generation config has no say: it may draw, or forbid to repeat.
     """
     import torch
-    from transformers import GenerationConfig
+    from transformers import GenerationConfig, LogitsProcessorList
 
     width = max(map(len, prompts))
     ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
@@ -31,6 +41,13 @@ def write_greedily(
         eos_token_id=sorted(ends),
         pad_token_id=pad,
     )
+    entropies: list[torch.Tensor] = []
+
+    def watched(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        logps = scores.float().log_softmax(-1)
+        entropies.append(torch.special.entr(logps.exp()).sum(-1))
+        return scores
+
     was_training = model.training
     model.eval()
     with torch.no_grad(), as_loaded(model):
@@ -38,10 +55,10 @@ def write_greedily(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
             generation_config=greedy,
+            logits_processor=LogitsProcessorList([watched]),
         )
     model.train(was_training)
-    written: list[list[int]] = out[:, width:].tolist()
-    return written
+    return Greedy(out[:, width:].tolist(), torch.stack(entropies, 1).tolist())
 
 
 @contextmanager

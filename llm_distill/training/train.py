@@ -43,8 +43,11 @@ def train_and_save(
     make_trainer: MakeTrainer,
     context: Context,
     seed: int,
+    held_out: Dataset | None = None,
 ) -> ModelOutput:
     """Train `source`; the model or adapter lies in `work_dir/model` then.
+
+    held_out: rows of which it is not trained, if there are some; the trainer has them already.
 
     Raises:
         ModelError: see `trainer_arguments`, `check_dataset`, `run_trainer`, `BeforeAfter.compare`
@@ -54,7 +57,8 @@ def train_and_save(
     from llm_distill.training.loop import out_of_memory_explained
 
     size = settings.per_device_train_batch_size
-    asked = None if settings.on_collapse == "ignore" else BeforeAfter(source, dataset, size)
+    rows = dataset, held_out
+    asked = None if settings.on_collapse == "ignore" else BeforeAfter(source, *rows, size)
     with out_of_memory_explained(settings), sent(settings.report_to, context.tracked):
         start, trainer = train(settings, source, dataset, make_trainer, context, seed, asked)
         if asked is not None:

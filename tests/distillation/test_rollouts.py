@@ -146,7 +146,7 @@ def test_what_is_written_depends_on_the_seed_and_not_on_the_batch(twin, rows):
     greedy = [text.ids for text in write(8, seeds, temperature=0)]
     pad = encoder.tokenizer.pad_token_id
     for ids, expected in zip(
-        greedy, write_greedily(model, prompts, encoder.pairs.ends, pad, 12), strict=True
+        greedy, write_greedily(model, prompts, encoder.pairs.ends, pad, 12).ids, strict=True
     ):
         assert list(ids) == expected[: len(ids)]
 

@@ -47,6 +47,22 @@ def test_what_a_collapse_looks_like(after: Habits, said: str) -> None:
     assert collapse(FLUENT, after, after, N) is None, "it was trained to write so"
 
 
+def test_answers_that_cannot_be_read_any_more_are_a_collapse() -> None:
+    """Only where both the model before and the rows said what the answer is."""
+    own = written(N, 40)
+    said = ["To add, count on. <ans>7</ans>", r"So \\boxed{7}", "#### 7", "The answer is 7."] * 4
+    reads, rambles = habits(own, said), habits(own, ["Seven comes to mind, or 7."] * N)
+    assert (reads.readable, rambles.readable, FLUENT.readable) == (1, 0, None)
+    assert "0% of its answers say what the final answer is, and 100% did" in (
+        collapse(reads, rambles, reads, N) or ""
+    )
+    half = habits(own, said[:10] + ["7 is what I say"] * 6)
+    assert half.readable == 10 / 16
+    assert collapse(reads, half, reads, N) is None
+    for before, rows in ((rambles, reads), (reads, rambles), (FLUENT, reads), (reads, FLUENT)):
+        assert collapse(before, rambles, rows, N) is None
+
+
 def test_fluent_answers_are_no_collapse() -> None:
     shorter = habits(written(N, 15, start=500))
     assert collapse(FLUENT, shorter, FLUENT, N) is None

@@ -40,6 +40,43 @@ def test_the_samples_are_what_the_model_writes(run_stage, rows, text_model):
         assert sample["before"].strip() != wanted[sample["prompt"]]
 
 
+def test_prompts_are_those_of_held_out_rows(run_stage, rows, text_model):
+    """Where there are enough of them for a conclusion."""
+    held = [{**row, "prompt": f"{row['prompt']} Say."} for row in rows]
+    for n, says in ((8, True), (7, False)):
+        again = [{**held[i % len(held)], "id": str(i)} for i in range(n)]
+        for i, row in enumerate(again):
+            row["prompt"] += " Please." * (i // len(held))
+        stage = sft(max_steps=1, eval_rows="e")
+        run = run_stage(stage, {"r": rows, "e": again}, models={"m": text_model})
+        asked = {sample["prompt"] for sample in run.metrics["answered_prompts"]}
+        assert asked <= {row["prompt"] for row in (again if says else rows)}
+
+
+def test_how_uncertain_a_token_was(text_model, rows):
+    """The entropy of the whole distribution, up to the token that ends the answer."""
+    import torch
+
+    from llm_distill.models.sources import end_tokens, load_tokenizer
+    from llm_distill.training.before_after import BeforeAfter
+    from llm_distill.training.weights import load_start
+
+    tokenizer = load_tokenizer(text_model)
+    ids = [tokenizer(row["prompt"], add_special_tokens=False)["input_ids"] for row in rows]
+    labelled = [{"input_ids": [*prompt, 5], "labels": [-100] * len(prompt) + [5]} for prompt in ids]
+    asked = BeforeAfter(text_model, Dataset.from_list(labelled), None, 3)
+    model = load_start(text_model).model.eval()
+    asked.ask_before(model)
+    each = []
+    for (prompt, _), (answer, ended) in zip(asked.prompted, asked.before, strict=True):
+        end = sorted(end_tokens(text_model, tokenizer))[:1] if ended else []
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt, *answer, *end]])).logits[0]
+        logps = logits[len(prompt) - 1 : -1].log_softmax(-1)
+        each.append(-(logps.exp() * logps).sum(-1).mean().item())
+    assert asked.entropy_before == pytest.approx(sum(each) / len(each), abs=1e-4)
+
+
 @pytest.mark.parametrize("peft", [None, {"r": 4}])
 @pytest.mark.parametrize("kind", ["sft", "distill", "dpo", "kto"])
 def test_every_training_is_asked(kind, peft, run_stage, rows, text_model):
@@ -148,7 +185,7 @@ def test_prompts_are_different_and_have_an_answer():
 def test_a_training_that_moved_nothing_is_told(run_stage, rows, text_model):
     run = run_stage(sft(learning_rate=1e-9), {"r": rows}, models={"m": text_model})
     [said] = run.warnings
-    assert "the same answers as before, word for word, to 8 of the rows' prompts" in said
+    assert "the same answers as before, word for word, to 8 prompts of the rows" in said
     assert "Raise learning_rate" in said
     run = run_stage(sft(), {"r": rows}, models={"m": text_model})
     assert run.warnings == []
