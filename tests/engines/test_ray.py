@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from llm_distill.engines.base import Request, SamplingSettings
+from llm_distill.engines.base import Request, SamplingSettings, ScoreRequest
 from llm_distill.engines.budget import Budget
 from llm_distill.engines.ray.settings import RaySettings
+from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
-LOG = "LLM_DISTILL_TEST_LOG"
+STUDENT = Path(__file__).parents[2] / "data" / "models" / "tiny-student"
 
 
 def reply(request: Request) -> str:
@@ -74,6 +75,41 @@ def test_a_lost_node_loses_nothing(cluster, tmp_path):
     twice = sum(n - 1 for n in asked.values())
     assert set(asked) == set(found)
     assert 0 < twice <= 2 * in_flight  # of the two copies on that node
+
+
+def test_a_real_model_answers_and_scores_as_in_process(cluster):
+    """On two nodes, one of which is lost on the way."""
+    source = ModelSource("student", str(STUDENT), prompt_format="text")
+    inner = TransformersSettings(kind="transformers", batch_size=4)
+    said = SamplingSettings(temperature=1.0, max_tokens=12)
+    asked = [Request(str(i), f"Question: {i} + 3?\nAnswer:", said, seed=i) for i in range(40)]
+    scored = [ScoreRequest(a.id, str(a.prompt), " 3 + 3 = 6.", ranks=5, top_k=2) for a in asked]
+    alone = inner.open(source, Budget(None))
+    expected = {
+        a.id: (a.text, a.finish_reason, a.n_completion_tokens) for a in alone.generate(asked)
+    }
+    scores = {s.id: s for s in alone.score(scored)}
+    alone.close()
+    shared = RaySettings(
+        kind="ray", engine=inner.model_dump(), address=cluster.address, replicas=4,
+        max_concurrency=4,
+    ).open(source, Budget(None))  # fmt: skip
+    try:
+        found = {}
+        for number, a in enumerate(shared.generate(asked)):
+            found[a.id] = (a.text, a.finish_reason, a.n_completion_tokens)
+            if number == 3:
+                cluster.remove_node(cluster.nodes[0], allow_graceful=False)
+        assert found == expected
+        again = {s.id: s for s in shared.score(scored)}
+    finally:
+        shared.close()
+    assert again.keys() == scores.keys()
+    for name, score in again.items():
+        assert score.error is None
+        assert (score.token_ids, score.ranks) == (scores[name].token_ids, scores[name].ranks)
+        assert score.logprobs == pytest.approx(scores[name].logprobs, abs=1e-4)
+        assert score.top_ids == scores[name].top_ids
 
 
 def test_an_engines_error_is_the_users(cluster):

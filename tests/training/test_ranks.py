@@ -7,11 +7,13 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import gettempdir
 
 import psutil
 import pytest
+import torch
 from datasets import Dataset
 
 from llm_distill.errors import ModelError
@@ -171,6 +173,32 @@ def test_half_precision_is_the_trainings_own_under_a_launcher(strategy, rows, te
     assert half != single
     assert half == pytest.approx(single, abs=2e-2)
     assert half[0] == pytest.approx(math.log(2), abs=1e-5)  # 0.6914 if it were rounded
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor does not multiply in bfloat16")
+def test_a_base_in_half_precision_is_divided(rows, text_model, weights, tmp_path):
+    """As the paper file of ARTE aligns its teacher: the adapter is single, and learns."""
+    base = replace(text_model, dtype="bfloat16")
+    settings = {**SETTINGS, "stage": "train_dpo", "peft": LORA, "bf16": True}
+    settings |= {"gradient_checkpointing": True, "learning_rate": 1e-2}
+    one = train(TrainDpo(**settings), tmp_path / "one", some_rows(rows), base)
+    launch = {"processes": 2, "strategy": "fsdp2"}
+    two = train(TrainDpo(**settings, launch=launch), tmp_path / "two", some_rows(rows), base)
+    losses = [
+        [point["loss"] for point in done.manifest["metrics"]["history"]] for done in (one, two)
+    ]
+    assert losses[1] == pytest.approx(losses[0], abs=3e-2)
+    assert losses[1][-1] < losses[1][0] - 0.05
+    expected, found = weights(one.directory), weights(two.directory)
+    assert expected.keys() == found.keys()
+    assert {value.dtype for value in found.values()} == {torch.float32}
+    learned = [name for name in found if "lora_B" in name]
+    assert learned
+    for name in learned:
+        apart = (expected[name] - found[name]).norm() / expected[name].norm()
+        assert apart < 0.2, name
 
 
 @pytest.mark.slow
