@@ -49,6 +49,18 @@ class Combination:
         found: list[float] = pooled(p, [self.weights[name] for name in counted], self.pool).tolist()
         return found
 
+    def each_of(self, said: Mapping[str, Sequence[float]], names: Sequence[str]) -> list[float]:
+        """Every teacher's probabilities at its temperature, one after another.
+
+        Zeros for a teacher that gave none, or has no weight.
+        """
+        found: list[float] = []
+        for name, weight in self.weights.items():
+            counts = name in said and weight > 0
+            own = self._tempered(name, said[name]).tolist() if counts else [0.0] * len(names)
+            found += own
+        return found
+
     def of_held(self, held: Held) -> Any:
         """[rows, labels]."""
         import numpy as np

@@ -37,6 +37,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "rationale": ("string", "the written way to an answer"),
     "choices": ("list[string]", "the answers that a model chose between"),
     "probabilities": ("list[float64]", "how likely the model takes each of `choices` to be"),
+    "teacher_probabilities": (
+        "list[float64]",
+        "each teacher's `probabilities`, one teacher after another; zeros where one gave none",
+    ),
     "label": ("string", "the class that a text is given; null where none was"),
     "labels": ("list[string]", "the classes that a text is given, where it may have several"),
     "confidence": ("float64", "how likely a model takes `label` to be, or all of `labels`"),

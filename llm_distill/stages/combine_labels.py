@@ -31,7 +31,7 @@ from llm_distill.methods.teacher_labels import (
 from llm_distill.rows.columns import Row, features
 from llm_distill.rows.label_lists import listed_labels
 from llm_distill.rows.user_lists import list_digests
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage, later_setting
 
 ADDED = ("label", "confidence", "choices", "probabilities", "agrees")
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -82,6 +82,12 @@ class CombineLabels(Stage):
         min_length=1,
         description="a YAML file with the labels; null: those of the teachers, which must be the "
         "same. What lies on others, such as an abstention, is left out",
+    )
+
+    keep_each: bool = later_setting(
+        False,
+        "each teacher's own probabilities are kept too (`teacher_probabilities`), for the "
+        "fusion_rows of train_classifier",
     )
 
     @model_validator(mode="after")
@@ -147,14 +153,17 @@ class CombineLabels(Stage):
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         columns = inputs[self.rows[0]]
-        return None if columns is None else columns.union(ADDED)
+        return None if columns is None else columns.union(self._added())
+
+    def _added(self) -> list[str]:
+        return [*ADDED, *(["teacher_probabilities"] if self.keep_each else [])]
 
     def most_rows(self, rows: Mapping[str, int | None]) -> int | None:
         return rows[self.rows[0]]
 
     def run(self, context: Context) -> RowsOutput:
         like = context.rows(self.rows[0]).features
-        return RowsOutput(self._rows(context), features(ADDED, like=like))
+        return RowsOutput(self._rows(context), features(self._added(), like=like))
 
     def _rows(self, context: Context) -> Iterator[Row]:
         of = {each: _read(context, name) for each, name in self._teachers.items()}
@@ -187,6 +196,7 @@ class CombineLabels(Stage):
                 "choices": names,
                 "probabilities": together,
                 "agrees": agrees,
+                **({"teacher_probabilities": how.each_of(said, names)} if self.keep_each else {}),
             }
         if not counts:
             raise DataError(f"no row of '{self.rows[0]}' has a teacher's label to combine")

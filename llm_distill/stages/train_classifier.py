@@ -35,6 +35,7 @@ from llm_distill.training.settings import HeldOutSettings
 
 if TYPE_CHECKING:
     from llm_distill.training.class_rows import ClassRows
+    from llm_distill.training.fusion import FusionPlan
 
 LossName = Literal["cross_entropy", "pld", "logit_mse"]
 """As `methods.class_losses.LossName`, whose file loads torch."""
@@ -83,6 +84,18 @@ class TrainClassifier(HeldOutSettings, Stage):
     weight_column: str | None = Field(
         None, description="how much a row counts in the loss, such as confidence"
     )
+    shuffle_weights: bool = later_setting(
+        False, "a control: each row has the weight of another, drawn by the seed"
+    )
+    fusion_rows: Rows | None = later_setting(
+        None,
+        "texts with right labels, by which a small network learns how much each teacher and the "
+        "label in gold_column count in each row (TGeo-KD); null: all rows alike",
+    )
+    fusion_label_column: str = later_setting(
+        "reference_answer", "the right labels of fusion_rows", min_length=1
+    )
+    fusion_learning_rate: float = later_setting(0.01, "of that network (Adam)", gt=0)
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: each class counts alike, however many rows it has"
     )
@@ -108,10 +121,48 @@ class TrainClassifier(HeldOutSettings, Stage):
             raise ValueError("loss: pld ranks the right label first; name its column (gold_column)")
         if self.gold_weight > 0 and self.gold_column is None:
             raise ValueError("gold_weight: name the column with the right label (gold_column)")
-        if self.gold_column is not None and self.gold_weight == 0 and self.loss != "pld":
-            raise ValueError("gold_column changes nothing without gold_weight, or loss: pld")
+        unused = self.gold_weight == 0 and self.loss != "pld" and self.fusion_rows is None
+        if self.gold_column is not None and unused:
+            raise ValueError(
+                "gold_column changes nothing without gold_weight, fusion_rows or loss: pld"
+            )
         if self.targets == "hard" and (self.gold_column or self.loss != "cross_entropy"):
             raise ValueError("loss and gold_column go with a teacher's targets: soft")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_fused(self) -> Self:
+        fields = TrainClassifier.model_fields
+        names = ("fusion_label_column", "fusion_learning_rate")
+        given = [name for name in names if getattr(self, name) != fields[name].default]
+        if self.fusion_rows is None:
+            if given:
+                raise ValueError(f"{' and '.join(given)} needs fusion_rows")
+            return self
+        if self.targets == "hard" or self.several:
+            raise ValueError("fusion_rows: sources are fused as targets: soft, one label a text")
+        if self.loss != "cross_entropy" or self.gold_weight > 0 or self.class_weights != "none":
+            raise ValueError(
+                "fusion_rows: what counts how much is learned; leave out loss, gold_weight and "
+                "class_weights"
+            )
+        if self.fusion_rows == self.rows:
+            raise ValueError(
+                "fusion_rows are the rows that are trained on; hold others out (split)"
+            )
+        if self.eval_rows is not None:
+            raise ValueError(
+                "eval_rows: with fusion_rows the loss has other ratios at each step, and is not "
+                "comparable; leave eval_rows out"
+            )
+        if self.launch.stated() not in (None, 1) or self.launch.is_sharded():
+            raise ValueError("fusion_rows: ratios are learned in one process; launch.processes: 1")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_to_shuffle(self) -> Self:
+        if self.shuffle_weights and self.weight_column is None:
+            raise ValueError("shuffle_weights: name the column with the weights (weight_column)")
         return self
 
     @model_validator(mode="after")
@@ -138,6 +189,9 @@ class TrainClassifier(HeldOutSettings, Stage):
                 raise ValueError(f"labels: {error}") from error
         return self
 
+    def depends_on_processes(self) -> bool:
+        return self.fusion_rows is not None
+
     def source_digests(self) -> dict[str, str]:
         return {} if self.labels is None else list_digests(self.labels)
 
@@ -145,7 +199,10 @@ class TrainClassifier(HeldOutSettings, Stage):
         target = {self.label_column} if self.targets == "hard" else {"choices", "probabilities"}
         own = filter(None, [self.weight_column, self.gold_column])
         columns = {"id", self.text_column, *target, *own}
-        return dict.fromkeys(self.all_rows(), columns)
+        needed = dict.fromkeys(self.all_rows(), columns)
+        if self.fusion_rows is not None:
+            needed[self.fusion_rows] = {"id", self.text_column, self.fusion_label_column}
+        return needed
 
     def read_as_text(self) -> dict[str, set[str]]:
         labels = {self.label_column} if self.targets == "hard" and not self.several else set()
@@ -164,7 +221,7 @@ class TrainClassifier(HeldOutSettings, Stage):
         from llm_distill.models.classifiers import classifier_tokenizer, most_tokens
         from llm_distill.training.class_rows import ClassRows
         from llm_distill.training.classifier import train_and_save_classifier
-        from llm_distill.training.data import token_dataset
+        from llm_distill.training.data import shuffled_column, token_dataset
         from llm_distill.training.launch import encoded_once
 
         read = ClassRows(
@@ -173,6 +230,7 @@ class TrainClassifier(HeldOutSettings, Stage):
             label_column=self.label_column,
             gold_column=self.gold_column,
             needs_gold=self.loss == "pld",
+            each_teacher=self.fusion_rows is not None,
         )
         for name in self.all_rows():
             read.check(context.rows(name).features, name)
@@ -181,13 +239,15 @@ class TrainClassifier(HeldOutSettings, Stage):
         classes, balance = self._classes(context, read)
         most = most_tokens(source, tokenizer, self.max_length)
         encode = partial(self._example, read, tokenizer, most, classes, balance)
+        seed = derive_seed(context.seed, "train_classifier")
 
         def encoded(name: str) -> Any:
-            return token_dataset(context.each_row(name), encode, context.drop, name)
+            found = token_dataset(context.each_row(name), encode, context.drop, name)
+            return shuffled_column(found, "weight", seed) if self.shuffle_weights else found
 
         dataset = encoded_once(lambda: encoded(self.rows), context.work_dir)
+        fusion = self._fusion(context, dataset, tokenizer, most, classes)
         held_out = self.held_out(encoded, context.work_dir)
-        seed = derive_seed(context.seed, "train_classifier")
         return train_and_save_classifier(
             self,
             source,
@@ -198,7 +258,40 @@ class TrainClassifier(HeldOutSettings, Stage):
             tokenizer,
             context,
             seed,
+            fusion,
         )
+
+    def _fusion(
+        self, context: Context, dataset: Any, tokenizer: Any, most: int, classes: list[str]
+    ) -> FusionPlan | None:
+        """Raises DataError: there is nothing to weigh, or nothing to weigh it by."""
+        from llm_distill.training.class_rows import ClassRows
+        from llm_distill.training.data import token_dataset
+        from llm_distill.training.fusion import FusionPlan
+
+        if self.fusion_rows is None:
+            return None
+        n_teachers = {len(row) // len(classes) for row in dataset["target"]}
+        if len(n_teachers) > 1:
+            numbers = ", ".join(map(str, sorted(n_teachers)))
+            raise DataError(
+                f"rows of '{self.rows}' have the probabilities of {numbers} teachers; all rows "
+                "need the same ones (combine_labels with keep_each: true)"
+            )
+        if n_teachers == {1} and self.gold_column is None:
+            raise DataError(
+                f"the rows of '{self.rows}' have one teacher and no label beside it, so there is "
+                "nothing to weigh; combine_labels with keep_each: true has several, gold_column "
+                "names a label"
+            )
+        right = ClassRows(soft=False, several=False, label_column=self.fusion_label_column)
+
+        def held(row: Row) -> dict[str, Any]:
+            return self._encoded(tokenizer, most, row, right.target(row, classes))
+
+        name = self.fusion_rows
+        rows = token_dataset(context.each_row(name), held, context.drop, name)
+        return FusionPlan(n_teachers.pop(), rows, self.fusion_learning_rate)
 
     def _classes(self, context: Context, read: ClassRows) -> tuple[list[str], dict[str, float]]:
         """The classes, and how much each counts."""
@@ -241,17 +334,21 @@ class TrainClassifier(HeldOutSettings, Stage):
         balance: dict[str, float],
         row: Row,
     ) -> dict[str, Any]:
+        from llm_distill.training.data import checked_weight
+
+        target = read.target(row, classes)
+        weight = 1.0 if self.weight_column is None else checked_weight(row[self.weight_column])
+        if self.class_weights == "balanced":
+            weight *= balance[likeliest(target, classes)[0]]
+        found = self._encoded(tokenizer, most, row, target)
+        return {**found, "weight": weight, **read.gold(row, classes)}
+
+    def _encoded(self, tokenizer: Any, most: int, row: Row, target: list[float]) -> dict[str, Any]:
         import numpy as np
 
         from llm_distill.models.text_batches import text_ids
-        from llm_distill.training.data import checked_weight
 
         ids = text_ids(tokenizer, most, row[self.text_column])
         if not ids:
             raise UnusableRowError("no text")
-        target = read.target(row, classes)
-        weight = 1.0 if self.weight_column is None else checked_weight(row[self.weight_column])
-        if not self.several:
-            weight *= balance[likeliest(target, classes)[0]]
-        floats = np.asarray(target, dtype=np.float32)
-        return {"input_ids": ids, "target": floats, "weight": weight, **read.gold(row, classes)}
+        return {"input_ids": ids, "target": np.asarray(target, dtype=np.float32), "weight": 1.0}

@@ -32,6 +32,7 @@ class ClassRows:
         several: a text may have several labels, or none.
         gold_column: the right label beside soft targets; None: nothing is read.
         needs_gold: a row without it cannot be used.
+        each_teacher: the target has each teacher's shares, one teacher after another.
     """
 
     soft: bool
@@ -39,6 +40,7 @@ class ClassRows:
     label_column: str
     gold_column: str | None = None
     needs_gold: bool = False
+    each_teacher: bool = False
 
     def check(self, features: Any, name: str) -> None:
         """Refuse a column of another kind than several labels have.
@@ -71,11 +73,27 @@ class ClassRows:
         Raises:
             UnusableRowError: the row has none, or of something else.
         """
+        if self.each_teacher:
+            return self._of_each(row, classes)
         if self.soft:
             of_teacher = several_soft_target if self.several else soft_target
             return of_teacher(row["choices"], row["probabilities"], classes)
         of_labels = several_hard_target if self.several else hard_target
         return of_labels(row[self.label_column], classes)
+
+    def _of_each(self, row: Row, classes: Sequence[str]) -> list[float]:
+        each, choices = row.get("teacher_probabilities"), row["choices"]
+        if each is None or not choices:
+            return soft_target(choices, row["probabilities"], classes)
+        if len(each) % len(choices):
+            raise UnusableRowError("teacher_probabilities is not so many for each of the choices")
+        found: list[float] = []
+        for start in range(0, len(each), len(choices)):
+            own = each[start : start + len(choices)]
+            found += soft_target(choices, own, classes) if any(own) else [0.0] * len(classes)
+        if not any(found):
+            raise UnusableRowError("no probability of a class")
+        return found
 
     def gold(self, row: Row, classes: Sequence[str]) -> dict[str, float]:
         """`gold`: the right label's place, or `NO_GOLD`; nothing where none is read.

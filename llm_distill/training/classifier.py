@@ -12,6 +12,7 @@ import torch
 from transformers import Trainer, TrainingArguments, set_seed
 
 from llm_distill.doing import doing
+from llm_distill.evaluation.results import shown
 from llm_distill.methods.class_losses import ClassLoss
 from llm_distill.models.classifiers import load_classifier
 from llm_distill.models.text_batches import right_padded
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from llm_distill.models.sources import ModelSource
     from llm_distill.stage import Context
+    from llm_distill.training.fusion import FusionPlan
     from llm_distill.training.settings import TrainingSettings
 
 TARGET, GOLD, WEIGHT = "target", "gold", "weight"
@@ -60,11 +62,18 @@ class ClassifierTrainer(Guarded, Trainer):  # type: ignore[misc]
         """A batch's share of the loss of its step."""
         targets, weights = inputs.pop(TARGET), inputs.pop(WEIGHT)
         gold = inputs.pop(GOLD, None)
-        losses = self.objective(model(**inputs).logits, targets, gold)
+        logits = model(**inputs).logits
+        losses = self.objective(logits, self.wanted(logits, targets, gold), gold)
         losses = losses * weights.to(losses.dtype)
         share = losses.sum() / self._whole * bool(self.rows_here)
         # DDP takes the mean of the processes' gradients, and this is a share of a sum.
         return torch.as_tensor(share * self.accelerator.num_processes)
+
+    def wanted(
+        self, logits: torch.Tensor, targets: torch.Tensor, gold: torch.Tensor | None
+    ) -> torch.Tensor:
+        """What the rows are trained towards: [rows, classes]."""
+        return targets
 
 
 def collate(rows: Sequence[Mapping[str, Any]], pad_token_id: int) -> dict[str, torch.Tensor]:
@@ -90,8 +99,11 @@ def train_and_save_classifier(
     tokenizer: Any,
     context: Context,
     seed: int,
+    fusion: FusionPlan | None = None,
 ) -> ModelOutput:
     """Train `source` with a head for these classes; the whole model lies in `work_dir/model` then.
+
+    fusion: how the ratios of several sources are learned; None: there is one target a row.
 
     Raises:
         ModelError: see `load_classifier`, `run_trainer` and `out_of_memory_explained`.
@@ -109,7 +121,13 @@ def train_and_save_classifier(
             from peft import get_peft_model
 
             model = get_peft_model(model, adapter)
-        trainer = ClassifierTrainer(
+        kind: type[ClassifierTrainer] = ClassifierTrainer
+        if fusion is not None:
+            from llm_distill.evaluation.teacher_figures import ratio_table
+            from llm_distill.training.fusion import FusionTrainer
+
+            kind = FusionTrainer
+        trainer: Any = kind(
             model=model,
             args=TrainingArguments(**arguments, remove_unused_columns=False),
             train_dataset=dataset,
@@ -118,9 +136,13 @@ def train_and_save_classifier(
             processing_class=tokenizer,
         )
         trainer.objective = objective
+        if fusion is not None:
+            trainer.plan_fusion(fusion, len(classes), seed)
         n_tokens = sum(len(chunk.flatten()) for chunk in dataset.data.column("input_ids").chunks)
         context.metrics.update(n_rows=len(dataset), n_tokens=n_tokens, classes=list(classes))
         run_trainer(trainer, context)
+        if fusion is not None:
+            context.metrics.update(shown(ratio_table(trainer.ratios_of_rows(), trainer.sources)))
         whole = trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded() else None
         if is_main():
             trained = trainer.accelerator.unwrap_model(trainer.model)

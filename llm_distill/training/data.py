@@ -226,5 +226,14 @@ def token_dataset(
     return Dataset.from_dict(columns)
 
 
+def shuffled_column(dataset: Dataset, column: str, seed: int) -> Dataset:
+    """The dataset with one column's values in another order, by the seed."""
+    import numpy as np
+
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    values = np.asarray(dataset[column])[order]
+    return dataset.remove_columns(column).add_column(column, values)
+
+
 def _listed(reasons: Counter[str]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in reasons.items())
