@@ -81,13 +81,13 @@ def bootstrap_shares(counts: Sequence[Sequence[float]]) -> list[Estimate]:
     table = np.asarray(counts, dtype=float)
     if table.ndim != 2 or not len(table) or (table < 0).any() or (table.sum(axis=1) == 0).any():
         raise ValueError("shares need items, and every item a positive count")
-    sums = _drawn_sums(table)
+    sums = drawn_sums(table)
     low, high = np.quantile(sums / sums.sum(axis=1, keepdims=True), (0.025, 0.975), axis=0)
     shares = table.sum(axis=0) / table.sum()
     return [Estimate(*map(float, ends)) for ends in zip(shares, low, high, strict=True)]
 
 
-def _drawn_sums(table: Any) -> Any:
+def drawn_sums(table: Any) -> Any:
     """[DRAWS, n_columns]: the sums over items, drawn with replacement, of [n_items, n_columns]."""
     import numpy as np
 
@@ -114,7 +114,7 @@ def ratio_of_sums(pairs: Sequence[tuple[float, float]]) -> Estimate:
     table = np.asarray(pairs, dtype=float)
     if table.ndim != 2 or (table[:, 1] <= 0).any():
         raise ValueError("a ratio of sums needs items, each with a positive second value")
-    sums = _drawn_sums(table)
+    sums = drawn_sums(table)
     low, high = np.quantile(sums[:, 0] / sums[:, 1], (0.025, 0.975))
     total = table.sum(axis=0)
     return Estimate(float(total[0] / total[1]), float(low), float(high))

@@ -15,13 +15,14 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.errors import DataError, nearest
+from llm_distill.errors import DataError, nearest, quoted
 from llm_distill.evaluation.fidelity_figures import fidelity_table
 from llm_distill.evaluation.results import shown
 from llm_distill.methods.answers import AnswerKind, answers_equal
 from llm_distill.methods.fidelity import Measure, Said, fidelity
+from llm_distill.methods.regression_loyalty import as_number, regression_loyalty
 from llm_distill.rows.columns import Row, features
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
+from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage, later_setting
 
 NEEDED = ("parent_id", "model", "shots", "answer", "is_correct")
 COLUMNS = (
@@ -43,6 +44,11 @@ class Fidelity(Stage):
     has taken over) and where it is right, and, with probabilities, probability loyalty (1 − √JSD,
     base 2), with 95 % intervals over items. The report draws the gain against the agreement.
     Items on which a model failed are left out for all.
+
+    With `numbers` answers are grades or scores: the correlation of the student's with the teacher's
+    (regression loyalty), the share of the teacher's variance that it explains (1 − squared error /
+    variance), its mean error and bias stand beside these, or alone where the exam has no right
+    answers. Items that a side gave no number are left out of them, and counted.
     """
 
     stage: Literal["fidelity"]
@@ -54,6 +60,9 @@ class Fidelity(Stage):
     )
     students: list[str] = Field([], description="the students; empty: all other models of the exam")
     answer_kind: AnswerKind = Field("exact", description="when two answers are the same")
+    numbers: bool = later_setting(
+        False, "answers are numbers, such as grades: also how near the student's are"
+    )
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -85,18 +94,34 @@ class Fidelity(Stage):
             for name, own in answers.items():
                 items = self._same_items(taught, own, name)
                 pairs = [self._pair(taught[item], own[item]) for item in items]
-                found[name, shots] = self._measured(name, pairs)
+                found[name, shots] = self._measured(context, name, pairs)
                 yield from (self._row(name, *pair) for pair in pairs)
         context.metrics.update(shown(fidelity_table(self.teacher, found)))
 
-    def _measured(self, name: str, pairs: Sequence[Pair]) -> dict[str, Measure]:
+    def _measured(self, context: Context, name: str, pairs: Sequence[Pair]) -> dict[str, Measure]:
+        near = self._numbers(context, name, pairs) if self.numbers else {}
+        if any(row["is_correct"] is None for pair in pairs for row in pair[:2]):
+            return near  # without numbers these are refused
         said = [
             (_said(taught, taught["answer"]), _said(own, answer)) for taught, own, answer in pairs
         ]
         try:
-            return fidelity([t for t, _ in said], [s for _, s in said])
+            return fidelity([t for t, _ in said], [s for _, s in said]) | near
         except ValueError as error:
             raise DataError(f"'{self.rows}', {self.teacher} and {name}: {error}") from error
+
+    def _numbers(self, context: Context, name: str, pairs: Sequence[Pair]) -> dict[str, Measure]:
+        read = [(as_number(t["answer"]), as_number(s["answer"])) for t, s, _ in pairs]
+        both = [(t, s) for t, s in read if t is not None and s is not None]
+        if not both:
+            example = next((str(t["answer"]) for t, _, _ in pairs), "")
+            raise DataError(
+                f"'{self.rows}', {self.teacher} and {name}: no item has numbers of both (an answer "
+                f"is {quoted(example)}); leave numbers out for labels and texts"
+            )
+        context.drop(f"no number of both {self.teacher} and {name}", len(read) - len(both))
+        found = regression_loyalty([t for t, _ in both], [s for _, s in both])
+        return {of: Measure(estimate, len(both)) for of, estimate in found.items()}
 
     def _pair(self, taught: Row, own: Row) -> Pair:
         answer: str | None = own["answer"]
@@ -134,10 +159,10 @@ class Fidelity(Stage):
             if row.get("error") is not None:
                 failed.add(item)
                 continue
-            if row["is_correct"] is None:
+            if row["is_correct"] is None and not self.numbers:
                 raise DataError(
                     f"row {row['id']} of '{self.rows}' is neither right nor wrong (is_correct is "
-                    "null): the exam's items need a reference_answer"
+                    "null): the exam's items need a reference_answer, or numbers: true"
                 )
             own = exam.setdefault(row["shots"], {}).setdefault(name, {})
             if item in own:

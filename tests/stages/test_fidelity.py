@@ -167,3 +167,37 @@ def test_settings_and_columns() -> None:
     needed = {"id", "parent_id", "model", "shots", "answer", "is_correct"}
     assert stage().required_columns() == {"exam": needed}
     assert stage().output_columns({"exam": None}) is not None
+
+
+GRADES = ["1", "2", "4", "5", "3"]
+
+
+def graded(is_correct: Any = None, **answers: list[str | None]) -> list[dict[str, Any]]:
+    return [{**row, "is_correct": is_correct} for row in exam(**answers)]
+
+
+def test_grades_are_compared_as_numbers(run_stage: Run) -> None:
+    own = ["2", "3", "5", "6", "lots"]
+    rows = graded(teacher=GRADES, own=own)
+    run = run_stage(stage(numbers=True), {"exam": rows})
+    (table,) = Results.from_metrics(run.metrics).own
+    found = {f.labels["of"]: (f.value, f.n) for f in table.figures}
+    assert found == {
+        "regression loyalty": (pytest.approx(1), 4),
+        "explained": (pytest.approx(1 - 4 / 10), 4),
+        "error": (pytest.approx(1), 4),
+        "bias": (pytest.approx(1), 4),
+    }
+    assert table.drawn == ()
+    assert run.dropped == {"no number of both teacher and own": 1}
+    with pytest.raises(DataError, match=r"neither right nor wrong.* or numbers: true"):
+        run_stage(stage(), {"exam": rows})
+
+
+def test_grades_with_right_ones_have_both(run_stage: Run) -> None:
+    run = run_stage(stage(numbers=True), {"exam": graded(True, teacher=GRADES, own=GRADES)})
+    found = figures(run)
+    assert found["own", "gain"] == 0
+    assert found["own", "regression loyalty"] == pytest.approx(1)
+    with pytest.raises(DataError, match=r"no item has numbers of both .*leave numbers out"):
+        run_stage(stage(numbers=True), {"exam": exam(teacher=TEACHER, own=OWN)})
