@@ -107,14 +107,17 @@ def least_sure(probabilities: Sequence[float]) -> float:
 def merged(
     probabilities: Sequence[float], names: Sequence[str], mark: str
 ) -> tuple[list[str], list[float]]:
-    """Classes whose names are the same up to the mark as one, with the sum of their probabilities.
+    """Classes that are the same up to the last mark as one, with the sum of their probabilities.
 
     >>> merged([0.3, 0.4, 0.3], ["arts/1", "sports", "arts/2"], "/")
     (['arts', 'sports'], [0.6, 0.4])
+    >>> merged([0.25, 0.75], ["sci/tech/1", "sci/bio/1"], "/")[0]
+    ['sci/tech', 'sci/bio']
     """
     sums: dict[str, float] = {}
     for name, p in zip(names, probabilities, strict=True):
-        whole = name.partition(mark)[0]
+        before, found, _ = name.rpartition(mark)
+        whole = before if found else name
         sums[whole] = sums.get(whole, 0.0) + p
     return list(sums), list(sums.values())
 

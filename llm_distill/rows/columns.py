@@ -136,6 +136,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "teacher_logps": ("list[float32]", "of each token in the loss, its log-probability"),
     "teacher_log_pbs": ("list[float32]", "after each, log-probability of a word boundary"),
     "teacher_top_ids": ("list[int32]", "the likeliest tokens at each, k a token, flat"),
+    "predictive_strength": (
+        "float64",
+        "the share of pairs of models in which the one with the better benchmark finds it likelier",
+    ),
     "teacher_top_logps": ("list[float32]", "the log-probabilities of `teacher_top_ids`"),
     "scored_by": ("string", "the model whose log-probabilities these are, with a digest"),
     "completion_ids": ("list[int32]", "the tokens of `completion` as sampled, its end included"),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,8 @@ import yaml
 from llm_distill.errors import DataError
 from llm_distill.rows.user_lists import list_text
 
-NOT_OF_A_NAME = re.compile(r"""^[\s"'`*_.,:;()\[\]-]+|[\s"'`*_.,:;()\[\]-]+$""")
+_AROUND = r"""[\s"'`*_.,:;()\[\]«»„“”‘’‚‹›。、「」『』《》-]+"""
+NOT_OF_A_NAME = re.compile(f"^{_AROUND}|{_AROUND}$")
 """What models put around a label."""
 KEYS = {"name", "definition", "examples"}
 
@@ -96,16 +98,24 @@ def _label(raw: Any, place: str) -> LabelEntry:
         raise DataError(f"{place}: the name {name!r} has one of < > ; or a line break")
     if not isinstance(examples, list) or not all(isinstance(each, str) for each in examples):
         raise DataError(f"{place}: examples is a list of texts; found {examples!r}")
-    return LabelEntry(name, str(entry.get("definition") or "").strip(), tuple(examples))
+    definition = entry.get("definition", name)
+    if not isinstance(definition, str) or not definition.strip():
+        raise DataError(
+            f"{place}: the definition of '{name}' is {definition!r}; write what the label means, "
+            "or leave `definition` out"
+        )
+    return LabelEntry(name, entry.get("definition", "").strip(), tuple(examples))
 
 
 def plain(name: str) -> str:
-    """As it is compared: case, white space, and quotes and stops around it do not matter.
+    """As it is compared: case, white space, and quotes and stops around it do not matter, nor how a
+    letter with an accent is encoded.
 
     >>> plain('**"Arts and  Culture".**') == plain("arts and culture")
     True
     """
-    return " ".join(NOT_OF_A_NAME.sub("", name).casefold().split())
+    shown = unicodedata.normalize("NFKC", name)
+    return " ".join(NOT_OF_A_NAME.sub("", shown).casefold().split())
 
 
 def listed_labels(path: str) -> list[LabelEntry]:

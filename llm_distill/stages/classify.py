@@ -54,7 +54,8 @@ class Classify(Stage):
     )
     merge_at: str | None = later_setting(
         None,
-        "classes whose names are the same up to this mark count as one, as those of split_labels",
+        "classes whose names are the same up to the last such mark count as one, as those of "
+        "split_labels",
         min_length=1,
     )
     batch_size: int = execution_setting(32, "texts in a forward pass", ge=1)
@@ -104,6 +105,11 @@ class Classify(Stage):
                 f"{str(not self.several).lower()}"
             )
         names = reader.classes
+        if self.merge_at is not None and not any(self.merge_at in name for name in names):
+            raise DataError(
+                f"merge_at: no class of model '{self.model}' has {self.merge_at!r} in its name; "
+                f"they are {', '.join(names[:8])}"
+            )
         counts: Counter[str] = Counter()
         unread = 0
         total = len(context.rows(self.rows))

@@ -14,6 +14,7 @@ from llm_distill.methods.labels import (
     cut_to,
     likeliest,
     likelihood_shares,
+    merged,
     named_in,
     shares,
 )
@@ -44,6 +45,10 @@ def test_a_list_of_names_or_of_definitions() -> None:
         ("- a\n- {name: b, examples: x}", "label 2: examples is a list of texts; found 'x'"),
         ("- Arts\n- b\n- arts.", "'Arts' and 'arts.' are one name to whoever reads an answer"),
         ("- a\n- a", "'a' and 'a' are one name"),
+        ("- a\n- {name: b, definition: }", "label 2: the definition of 'b' is None; write what"),
+        ("- a\n- {name: b, definition: '  '}", "label 2: the definition of 'b' is '  '; write"),
+        ("- a\n- {name: b, definition: [c]}", "label 2: the definition of 'b' is ['c']; write"),
+        ("- mu\u0301sica\n- m\u00fasica", "are one name to whoever reads an answer"),
     ],
 )
 def test_what_is_no_list_of_labels(text: str, says: str) -> None:
@@ -117,6 +122,17 @@ def test_words_are_cut_and_white_space_kept() -> None:
     assert cut_to("", 2) == ""
 
 
+def test_parts_of_a_class_whose_own_name_has_the_mark() -> None:
+    """Such as Sci/Tech and Sci/Life, which are two classes and no parts of one."""
+    names = ["Sci/Tech/1", "Sci/Tech/2", "Sci/Life/1", "Sci/Life/2", "World"]
+    found = merged([0.1, 0.2, 0.3, 0.15, 0.25], names, "/")
+    assert found[0] == ["Sci/Tech", "Sci/Life", "World"]
+    assert found[1] == pytest.approx([0.3, 0.45, 0.25])
+
+
 def test_plain_names() -> None:
     assert plain("`Sports`") == plain("sports.") == "sports"
     assert plain("c++") == "c++"
+    assert plain("«Спорт».") == plain("“спорт”") == "спорт"
+    assert plain("体育。") == "体育"
+    assert plain("Mu\u0301sica") == plain("m\u00fasica")

@@ -72,6 +72,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "plan_data": {"rows": "d", "policy": {"kind": "list"}, "n": 3},
     "push_to_hub": {"rows": "d", "repo_id": "a/b"},
     "score_disagreement": {"rows": "d", "samples": "e"},
+    "score_predictive": {"rows": ["d", "e", "f"], "benchmarks": {"d": 1, "e": 2, "f": 3}},
     "score_gradient_similarity": {"rows": "d", "reference": "e", "model": "m", "warm_up": "e"},
     "revise_examples": {
         "rows": "d",

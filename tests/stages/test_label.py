@@ -197,6 +197,18 @@ def test_a_failed_request_is_an_error_of_its_row(
     assert [(row["label"], row["error"]) for row in run.rows] == [(None, "no"), ("arts", None)]
 
 
+def test_a_teacher_that_answers_in_the_language_of_the_text(
+    run_stage: Run, stage: Callable[..., Label]
+) -> None:
+    """Its answers are no labels of the list, and the run says which they are."""
+    given = rows("arts", "Спорт", "“Sports”.", "スポーツ")
+    run = run_stage(stage(), {"rows": given}, {"teacher": teacher})
+    assert [row["label"] for row in run.rows] == ["arts", None, "sports", None]
+    assert "2 answers name what is not in the list: 'Спорт' 1, 'スポーツ' 1" in run.warnings
+    with pytest.raises(DataError, match="2 answers name none \\('Спорт' 2\\), 0 abstain; check"):
+        run_stage(stage(), {"rows": rows("Спорт", "Спорт")}, {"teacher": teacher})
+
+
 def test_a_teacher_that_names_no_label_stops_the_run(
     run_stage: Run, stage: Callable[..., Label]
 ) -> None:
