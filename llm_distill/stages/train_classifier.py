@@ -163,6 +163,8 @@ class TrainClassifier(HeldOutSettings, Stage):
     def _weights_to_shuffle(self) -> Self:
         if self.shuffle_weights and self.weight_column is None:
             raise ValueError("shuffle_weights: name the column with the weights (weight_column)")
+        if self.shuffle_weights and self.class_weights != "none":
+            raise ValueError("shuffle_weights would shuffle class_weights too; leave one out")
         return self
 
     @model_validator(mode="after")

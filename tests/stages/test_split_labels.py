@@ -78,5 +78,7 @@ def test_a_student_of_parts(
     assert sum(found[0]["probabilities"]) == pytest.approx(1, abs=1e-5)
     right = sum(row["label"] == of["label"] for row, of in zip(found, rows, strict=True))
     assert right >= 40  # 20 by chance
+    with pytest.raises(DataError, match="merge_at: no class of model 'm' has '#' in its name"):
+        asked(run_stage, student.model.directory, rows, merge_at="#")
     with pytest.raises(DataError, match="the class 'arts' has 1 texts .*; lower parts"):
         split(run_stage, teacher, rows[:3])

@@ -11,7 +11,7 @@ from llm_distill.errors import DataError
 from llm_distill.models.sources import load_tokenizer
 from llm_distill.prompts import as_messages
 from llm_distill.rows.unusable import UnusableRowError
-from llm_distill.training.data import dpo_example, sft_example, token_dataset
+from llm_distill.training.data import dpo_example, sft_example, shuffled_column, token_dataset
 from llm_distill.training.encoder import PairEncoder, pair_encoder
 
 
@@ -181,3 +181,16 @@ def test_ends_come_from_the_config_where_there_is_no_generation_config(text_mode
     (tmp_path / "m" / "generation_config.json").unlink()
     source = replace(text_model, path=str(tmp_path / "m"))
     assert pair_encoder(source, 8).ends == {load_tokenizer(source).eos_token_id}
+
+
+def test_one_column_is_shuffled_and_the_others_stay():
+    from datasets import Dataset
+
+    weights = [float(n) for n in range(30)]
+    rows = Dataset.from_dict({"input_ids": [[n] for n in range(30)], "weight": weights})
+    found = shuffled_column(rows, "weight", 1)
+    assert sorted(found["weight"]) == weights
+    assert list(found["weight"]) != weights
+    assert list(found["input_ids"]) == list(rows["input_ids"])
+    assert list(shuffled_column(rows, "weight", 1)["weight"]) == list(found["weight"])
+    assert list(shuffled_column(rows, "weight", 2)["weight"]) != list(found["weight"])

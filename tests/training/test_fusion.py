@@ -189,3 +189,18 @@ def test_one_teacher_and_a_label_that_some_rows_lack(run_stage: Run, encoder: Mo
 def test_what_does_not_go_together(own: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         stage(**{**FUSED, **own})
+
+
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [
+        ({"shuffle_weights": True}, "name the column with the weights"),
+        (
+            {"shuffle_weights": True, "weight_column": "w", "class_weights": "balanced"},
+            "leave one out",
+        ),
+    ],
+)
+def test_weights_that_cannot_be_shuffled(own: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        stage(**own)
