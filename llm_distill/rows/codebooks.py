@@ -91,4 +91,5 @@ def _entry(label: Any, definition: Any, place: str) -> dict[str, Any]:
         raise DataError(
             f"{place}: the definition of {quoted(label)} is text, not {quoted(definition)}"
         )
-    return {"name": label, "definition": definition}
+    # In a mapping a label that needs no definition still has a place for one.
+    return {"name": label} | ({"definition": definition} if (definition or "").strip() else {})

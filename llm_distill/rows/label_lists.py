@@ -114,7 +114,7 @@ def plain(name: str) -> str:
     >>> plain('**"Arts and  Culture".**') == plain("arts and culture")
     True
     """
-    shown = unicodedata.normalize("NFKC", name)
+    shown = unicodedata.normalize("NFC", name)
     return " ".join(NOT_OF_A_NAME.sub("", shown).casefold().split())
 
 

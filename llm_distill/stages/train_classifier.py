@@ -95,7 +95,7 @@ class TrainClassifier(HeldOutSettings, Stage):
     fusion_label_column: str = later_setting(
         "reference_answer", "the right labels of fusion_rows", min_length=1
     )
-    fusion_learning_rate: float = later_setting(0.01, "of that network (Adam)", gt=0)
+    fusion_learning_rate: float = later_setting(0.003, "of that network (Adam)", gt=0)
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: each class counts alike, however many rows it has"
     )

@@ -32,6 +32,8 @@ HELD_ROWS = 64
 NUDGE = 0.01
 """How far the weights move along v where the change of the logits is measured (as in DARTS, arXiv
 1806.09055): by differences, since attention kernels have no derivative forwards."""
+DECAY = 0.01
+"""L2, of the network: of ratios that have run to 0 and 1 a softmax has hardly a gradient."""
 FILE = "fusion.pt"
 
 
@@ -67,7 +69,7 @@ class FusionTrainer(ClassifierTrainer):
         torch.manual_seed(seed)
         self.network = FusionNetwork(plan.n_teachers, n_classes).to(device)
         self._learns = torch.optim.Adam(
-            self.network.parameters(), lr=plan.learning_rate, weight_decay=1e-3
+            self.network.parameters(), lr=plan.learning_rate, weight_decay=DECAY
         )
         self._sources = as_sources(*_columns(self.train_dataset, device), n_classes)
         self._means = class_means(self._sources[:, :-1], class_of(self._sources))
@@ -98,7 +100,8 @@ class FusionTrainer(ClassifierTrainer):
         model.eval()  # dropout would blur the difference
         self._learns.zero_grad()
         ratios, gradient = self.outer_gradient(model, batch)
-        ratios.backward(gradient)
+        # In proportion to the student's rate and a row's share it would be near Adam's epsilon.
+        ratios.backward(gradient * len(ratios) / self.args.learning_rate)
         self._learns.step()
         model.train(was_training)
 

@@ -149,7 +149,7 @@ def test_one_label_and_several_are_not_mixed(run_stage: Run, encoder: ModelSourc
     [
         ({"loss": "pld"}, "name its column .gold_column"),
         ({"gold_weight": 0.5}, "name the column with the right label"),
-        ({"gold_column": "x"}, "changes nothing without gold_weight, or loss: pld"),
+        ({"gold_column": "x"}, "changes nothing without gold_weight, fusion_rows or loss: pld"),
         ({"gold_column": "x", "gold_weight": 0.5}, "go with a teacher's targets: soft"),
         ({"loss": "logit_mse"}, "go with a teacher's targets: soft"),
         ({"several": True, "class_weights": "balanced"}, "are for one label a text"),

@@ -27,7 +27,7 @@ from tests.training.test_classifier import (
 
 __all__ = ["encoder"]
 NAMES = sorted(WORDS)
-FUSED = {"targets": "soft", "fusion_rows": "held", "fusion_learning_rate": 0.05}
+FUSED = {"targets": "soft", "fusion_rows": "held", "fusion_learning_rate": 0.004}
 WRONG = ({"science": "sports"}, {"arts": "science"}, {"sports": "arts"})
 """Of three teachers, each of which takes a class of its own for another, always."""
 
