@@ -85,7 +85,7 @@ class Student:
         tokenizer, ends = self.encoder.tokenizer, self.encoder.ends
         prompts = [self.encoded(item["question"], "-")[0] for item in items]
         pad = tokenizer.pad_token_id
-        all_written = write_greedily(self.model, prompts, ends, pad, self.max_tokens)
+        all_written = write_greedily(self.model, prompts, ends, pad, self.max_tokens).ids
         found = []
         for written, item in zip(all_written, items, strict=True):
             end = next((place for place, token in enumerate(written) if token in ends), None)

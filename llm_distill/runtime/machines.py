@@ -23,7 +23,7 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 
 from llm_distill.cluster import connect
 from llm_distill.errors import LLMDistillError, ModelError, first_line
-from llm_distill.runtime.ranks import Ranks, RanksFailedError, launch_here
+from llm_distill.runtime.ranks import MACHINE, Ranks, RanksFailedError, launch_here
 from llm_distill.stage import Launch
 
 SECONDS_TO_COME = 600
@@ -107,7 +107,7 @@ def _on_a_machine(given: dict[str, Any]) -> None:
         "--same_network",
     )
     try:
-        launch_here(given["variables"], launch, place)
+        launch_here({**given["variables"], MACHINE: node}, launch, place)
     except RanksFailedError as error:
         if all(code > 0 for code in error.exit_codes.values()):
             time.sleep(SECONDS_TO_SPEAK)

@@ -15,7 +15,7 @@ from pathlib import Path
 from llm_distill.doing import shown_by
 from llm_distill.runtime.logs import log_file
 from llm_distill.runtime.perform import Done, perform
-from llm_distill.runtime.ranks import to_worker
+from llm_distill.runtime.ranks import MACHINE, to_worker
 from llm_distill.runtime.reports import Report, SendLog, sendable
 from llm_distill.stage import Progress
 
@@ -26,7 +26,7 @@ PATIENCE = timedelta(hours=2)
 def main() -> None:
     rank = int(os.environ["RANK"])
     worker = to_worker()
-    worker.send(rank)
+    worker.send((rank, os.environ.get(MACHINE)))
     stage, inputs, level = worker.recv()
     threading.Thread(target=_die_with_worker, args=(worker,), daemon=True).start()
     report = Report(worker)

@@ -34,7 +34,9 @@ from llm_distill.runtime.reports import Report, sendable
 from llm_distill.stage import Launch, Stage
 
 ADDRESS, KEY = "LLM_DISTILL_WORKER", "LLM_DISTILL_WORKER_KEY"
-"""Environment variables that tell a rank where its worker listens."""
+MACHINE = "LLM_DISTILL_MACHINE"
+"""Environment variables that tell a rank where its worker listens, and which of several machines it
+is on."""
 Address = str | tuple[str, int]
 """Of a socket in the file system, or a host and port."""
 MODULE = "llm_distill.runtime.rank"
@@ -90,11 +92,13 @@ class Ranks:
 
     address: of a socket, or (host, 0) for any port that is free.
     done: what each left, or raised, in the order of coming.
+    machines: of each rank its machine's address, where there are several.
     """
 
     def __init__(self, address: Address, stage: Stage, inputs: StageInputs, report: Report) -> None:
         self._key = secrets.token_bytes(16)
         self.done: dict[int, Any] = {}
+        self.machines: dict[int, str | None] = {}
         self._job = stage, inputs, logging.getLogger().level
         self._report = report
         self._listener = Listener(address)
@@ -116,7 +120,7 @@ class Ranks:
         with suppress(EOFError, OSError, AuthenticationError):
             deliver_challenge(messages, self._key)
             answer_challenge(messages, self._key)
-            rank: int = messages.recv()
+            rank, self.machines[rank] = messages.recv()
             messages.send(self._job)
             while True:
                 kind, *values = messages.recv()
@@ -151,9 +155,9 @@ class Ranks:
             if code < 0 and -code != signal.SIGTERM
         ]
         raised = [found for found in self.done.values() if isinstance(found, BaseException)]
-        for found in raised:
+        for rank, found in self.done.items():
             if isinstance(found, LLMDistillError):
-                return found
+                return _on_its_machine(found, self.machines.get(rank))
         if killed:
             return ModelError(_killed(*killed[0], launch))
         if raised:
@@ -174,6 +178,13 @@ class RanksFailedError(Exception):
 
     def __str__(self) -> str:
         return self.said
+
+
+def _on_its_machine(error: LLMDistillError, machine: str | None) -> LLMDistillError:
+    """The error with the machine that it was raised on: files can be missing on one alone."""
+    if machine is not None:
+        error.args = (f"on machine {machine}: {error.args[0]}", *error.args[1:])
+    return error
 
 
 def _killed(rank: int, number: int, launch: Launch) -> str:
