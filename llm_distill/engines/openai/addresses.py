@@ -27,9 +27,9 @@ class Addresses:
         self._routing = Routing[str]()
 
     @contextmanager
-    def one_for(self, request: Request | ScoreRequest) -> Iterator[str]:
-        """An address, while a request is in flight there."""
-        url = self._choose(request)
+    def one_for(self, request: Request | ScoreRequest, at: str | None = None) -> Iterator[str]:
+        """An address, while a request is in flight there. at: the only one that is right."""
+        url = at or self._choose(request)
         self._flying[url] += 1
         try:
             yield url
@@ -45,6 +45,15 @@ class Addresses:
         is_news = url not in self._rests_until
         self._rests_until[url] = time.monotonic() + SECONDS_OF_REST
         return is_news
+
+    def is_away(self, url: str) -> bool:
+        """Whether it could not be reached when it was last tried."""
+        return url in self._rests_until
+
+    def leave_out(self, url: str) -> None:
+        """Send nothing there any more."""
+        self.urls = tuple(each for each in self.urls if each != url)
+        self._rests_until.pop(url, None)
 
     @property
     def is_hopeless(self) -> bool:

@@ -73,19 +73,25 @@ class OpenAIEngine:
         yield from self._answers(map(Writing, self._spoken(chain([first], source))), deque())
 
     def _check_ids(self, first: Request) -> None:
-        """Ask for one token in the form of `first`, so that no row is paid for in vain."""
+        """Ask for one token in the form of `first`, so that no row is paid for in vain.
+
+        At each address: servers of one model may be started differently.
+        """
         sampling = first.sampling.model_copy(update={"max_tokens": 1})
         is_text = isinstance(first.prompt, str)
         prompt: Any = "1 + 1 =" if is_text else [{"role": "user", "content": "What is 1 + 1?"}]
-        probe = Writing(Request("probe", prompt, sampling, tokens=True))
-        (found,) = self._answers(iter([probe]), deque())
-        why = found.error or ""
-        if "token_ids" in why or "log-prob" in why or "logprob" in why:
-            raise ModelError(
-                f"model '{self._name}': its server does not give the ids of the tokens that it "
-                f"writes (return_token_ids), as vLLM's does: {why}; write with kind: transformers, "
-                "vllm or vllm_server, or leave keep_tokens out"
-            )
+        request = Request("probe", prompt, sampling, tokens=True)
+        for at in self._server.to_ask():
+            (found,) = self._answers(iter([Writing(request, at)]), deque())
+            why = found.error or ""
+            if self._server.left_out(at):
+                continue
+            if "token_ids" in why or "log-prob" in why or "logprob" in why:
+                raise ModelError(
+                    f"{self._named(at)}: its server does not give the ids of the tokens that it "
+                    f"writes (return_token_ids), as vLLM's does: {why}; write with kind: "
+                    "transformers, vllm or vllm_server, or leave keep_tokens out"
+                )
         self._gives_ids = True
 
     def _answers(
@@ -129,7 +135,7 @@ class OpenAIEngine:
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]:
         """Scores as they come, from vLLM's server; the tokenizer is loaded here.
 
-        Before the first the server is asked for a text whose tokens are known: see `scoring.Probe`.
+        Before the first each server is asked for a text whose tokens are known: `scoring.Probe`.
 
         Raises:
             ModelError: the server gives no likelihoods, or those of another model; or as `generate`
@@ -154,18 +160,25 @@ class OpenAIEngine:
         yield from self._answers(exchanges(), known)
 
     def _probed(self, first: ScoreRequest) -> Codec:
-        """What reads texts as the server does; it was asked whether it does."""
+        """What reads texts as the server does; it was asked at each address whether it does."""
         from llm_distill.engines.openai.tokens import codec_and_ids
 
         source = self._source.readable
         codec, ids = codec_and_ids(source, PROBE)
         probe = Probe(source.path, ids)
-        (read,) = self._answers(iter([Reading()]), deque())
-        (forced,) = self._answers(iter([probe.forced(first.ranks, first.top_k)]), deque())
-        why_not = probe.why_not(read, forced)
-        if why_not is not None:
-            raise ModelError(f"model '{self._name}': {why_not}")
+        for at in self._server.to_ask():
+            (read,) = self._answers(iter([Reading(at=at)]), deque())
+            request = probe.forced(first.ranks, first.top_k, at)
+            (forced,) = self._answers(iter([request]), deque())
+            if self._server.left_out(at):
+                continue
+            why_not = probe.why_not(read, forced)
+            if why_not is not None:
+                raise ModelError(f"{self._named(at)}: {why_not}")
         return codec
+
+    def _named(self, at: str | None) -> str:
+        return f"model '{self._name}'" + (f" at {at}" if at is not None else "")
 
     def close(self) -> None:
         """Close all connections, even of requests that nobody waits for any more."""

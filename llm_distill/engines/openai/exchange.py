@@ -23,6 +23,7 @@ class Exchange(Protocol[Given_co]):
 
     Attributes:
         asked: what it was made of.
+        at: the one address at which it is asked; None: at any.
         endpoint: where it goes, below the address.
         most_prompt_tokens: an upper bound.
         max_tokens: the most that is written for it.
@@ -31,6 +32,8 @@ class Exchange(Protocol[Given_co]):
 
     @property
     def asked(self) -> Request | ScoreRequest: ...
+    @property
+    def at(self) -> str | None: ...
     @property
     def endpoint(self) -> str: ...
     @property
@@ -65,8 +68,8 @@ class Exchange(Protocol[Given_co]):
 class Writing:
     """A text that is to be written."""
 
-    def __init__(self, request: Request) -> None:
-        self.asked = request
+    def __init__(self, request: Request, at: str | None = None) -> None:
+        self.asked, self.at = request, at
         self.endpoint = endpoint(request)
         self.most_prompt_tokens = most_prompt_tokens(request)
         self.max_tokens = request.sampling.max_tokens

@@ -31,15 +31,18 @@ PROBE = "The probe 1 + 1 = 2, naïve “quotes”, 你好,\n\tABC def? End."
 class _Asking:
     """What is common to both kinds of request.
 
-    asked: for its id and for where it goes. own: fields of the body.
+    asked: for its id and for where it goes. own: fields of the body. at: see `Exchange`.
     """
 
     endpoint = "completions"
     max_tokens = 1
     has_structure = False
 
-    def __init__(self, asked: ScoreRequest, most_prompt_tokens: int, own: dict[str, Any]) -> None:
+    def __init__(
+        self, asked: ScoreRequest, most_prompt_tokens: int, own: dict[str, Any], at: str | None
+    ) -> None:
         self.asked, self.most_prompt_tokens, self._own = asked, most_prompt_tokens, own
+        self.at = at
 
     def body(self, model: str, settings: OpenAISettings) -> dict[str, Any]:
         sent = {"model": model, "max_tokens": 1, "temperature": 0, **self._own}
@@ -56,7 +59,7 @@ class _Asking:
 class Scoring(_Asking):
     """The likelihoods of a completion's tokens, whose ids are sent."""
 
-    def __init__(self, row: ScoredTokens) -> None:
+    def __init__(self, row: ScoredTokens, at: str | None = None) -> None:
         n_top, tokens = n_likeliest(row), row.tokens
         own: dict[str, Any] = {
             "prompt": tokens[:-1],
@@ -66,7 +69,7 @@ class Scoring(_Asking):
         }
         if row.start < len(tokens) - 1:
             own["prompt_logprobs"] = n_top
-        super().__init__(row.request, len(tokens) - 1, own)
+        super().__init__(row.request, len(tokens) - 1, own, at)
         self._row = row
 
     def read(self, content: bytes) -> tuple[Score, Usage | None]:
@@ -98,9 +101,9 @@ class Reading(_Asking):
     The score's ids are those after the first, which has no log-probability.
     """
 
-    def __init__(self, text: str = PROBE) -> None:
+    def __init__(self, text: str = PROBE, at: str | None = None) -> None:
         own = {"prompt": text, "add_special_tokens": False, "prompt_logprobs": 0}
-        super().__init__(ScoreRequest("probe", text, ""), len(text.encode()), own)
+        super().__init__(ScoreRequest("probe", text, ""), len(text.encode()), own, at)
 
     def read(self, content: bytes) -> tuple[Score, Usage | None]:
         answer = read_object(content)
@@ -124,10 +127,10 @@ class Probe:
     place: str
     ids: Sequence[int]
 
-    def forced(self, ranks: int, top_k: int) -> Scoring:
+    def forced(self, ranks: int, top_k: int, at: str | None = None) -> Scoring:
         """The same text as its rows will be asked."""
         request = ScoreRequest("probe", self.ids[:1], self.ids[1:], ranks, top_k)
-        return Scoring(ScoredTokens(request, [*self.ids], 1))
+        return Scoring(ScoredTokens(request, [*self.ids], 1), at)
 
     def why_not(self, read: Score, forced: Score) -> str | None:
         """Why its likelihoods cannot be used, and what to do; None: they can."""

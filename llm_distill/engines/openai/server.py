@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from llm_distill.engines.budget import Budget
     from llm_distill.engines.openai.settings import OpenAISettings
 
+log = logging.getLogger("llm_distill")
 waiting = logging.getLogger("llm_distill.waiting")
 """What is said here is shown beside the bar until there is an answer."""
 
@@ -100,6 +101,24 @@ class Server:
         self._hold_until = 0.0
         self._limited_since: float | None = None
         self._warned_at = -SECONDS_BETWEEN_WARNINGS
+
+    def to_ask(self) -> tuple[str | None, ...]:
+        """Each address that has to be asked by itself what it can; None for the only one."""
+        urls = self._addresses.urls
+        return urls if len(urls) > 1 else (None,)
+
+    def left_out(self, at: str | None) -> bool:
+        """Whether an address could not be reached, and so will be sent nothing any more.
+
+        Nobody could ask it whether it does what the others do.
+        """
+        is_last = len(self._addresses.urls) == 1
+        if at is None or is_last or not self._addresses.is_away(at):
+            return False
+        self._addresses.leave_out(at)
+        said = "model '%s': %s cannot be reached, and is sent nothing in this stage: what it can "
+        log.warning(said + "was not asked", self._name, at)
+        return True
 
     def reserve(self, exchange: Exchange[Any]) -> float:
         """Set the worst case of a request aside, and return it.
@@ -192,7 +211,7 @@ class Server:
         await sleep(wait)
 
     async def _attempt(self, exchange: Exchange[Answer], body: bytes, worst: float) -> Answer:
-        with self._addresses.one_for(exchange.asked) as address:
+        with self._addresses.one_for(exchange.asked, exchange.at) as address:
             return await self._attempt_at(address, exchange, body, worst)
 
     async def _attempt_at(
@@ -215,6 +234,8 @@ class Server:
             is_news = self._addresses.unreachable(address)
             if self._addresses.is_hopeless:
                 raise UselessError(reason, None, exchange) from error
+            if exchange.at is not None:  # nobody waits for one of several to be there
+                return exchange.failed(reason)
             if is_news and len(self._addresses.urls) > 1:
                 waiting.warning("model '%s': %s; the others go on", self._name, reason)
             raise AttemptError(reason) from error  # it may be restarting

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import socket
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
+from aiohttp import web
 from pydantic import ValidationError
 
 from llm_distill.engines.openai import addresses
 from llm_distill.engines.openai.addresses import Addresses
 from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.errors import ModelError
-from tests.engines.loopback import Loopback
+from tests.engines.loopback import Loopback, answer_to, nobody
 from tests.engines.openai.test_openai import (
     closed,  # noqa: F401 (a fixture)
     open_on,
@@ -28,14 +28,6 @@ def second() -> Iterator[Loopback]:
     loopback = Loopback()
     yield loopback
     loopback.close()
-
-
-@contextmanager
-def nobody() -> Iterator[str]:
-    """An address that refuses connections."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
 
 
 def test_requests_are_shared(server, second):
@@ -93,6 +85,17 @@ def test_one_that_rested_is_tried_again(monkeypatch):
         with of.one_for(request(str(n))) as first, of.one_for(request(f"other {n}")) as other:
             seen |= {first, other}
     assert seen == {"http://a/v1", "http://b/v1"}
+
+
+def test_each_is_asked_whether_it_gives_ids(server, second):
+    async def answer(call):
+        logprobs = {"token_logprobs": [-0.5, -1.0]}
+        return web.json_response(answer_to(call, token_ids=[7, 2], logprobs=logprobs))
+
+    server.answer = answer
+    with pytest.raises(ModelError, match=re.escape(f"at {second.url}: its server does not give")):
+        list(open_on([server.url, second.url]).generate([request(text=True, tokens=True)]))
+    assert len(server.calls) == len(second.calls) == 1
 
 
 @pytest.mark.parametrize("urls", [[], ["http://a/v1", "http://a/v1"], ["http://a/v1", "nowhere"]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.errors import BudgetError, ModelError
 from llm_distill.models.sources import ModelSource, load_model, load_tokenizer
 from tests.engines.conftest import CONTEXT, save_tokenizer
-from tests.engines.loopback import Loopback, cut_in_the_middle, refuse, say
+from tests.engines.loopback import Loopback, cut_in_the_middle, nobody, refuse, say
 from tests.engines.scoring_server import ScoringServer
 
 TEXTS = ("seven apples are left.", " 1 + 1", "x", "the text goes on and on")
@@ -29,14 +29,19 @@ def answering(tiny: ModelSource) -> ScoringServer:
 
 
 def scores(
-    server: Loopback,
+    server: Loopback | list[str],
     tiny: ModelSource,
     requests: list[ScoreRequest],
     budget: float | None = None,
     **settings: Any,
 ) -> dict[str, Score]:
     engine = OpenAIEngine(
-        OpenAISettings(kind="openai", base_url=server.url, timeout=20, **settings),
+        OpenAISettings(
+            kind="openai",
+            base_url=server if isinstance(server, list) else server.url,
+            timeout=20,
+            **settings,
+        ),
         ModelSource("teacher", "served-model", prompt_format="text", tokenizer=tiny),
         Budget(budget),
     )
@@ -167,6 +172,80 @@ def test_a_server_without_log_probabilities_is_told(
     message = why_not(server, tiny)
     assert "no log-probabilities of given texts" in message
     assert "kind: transformers or vllm" in message
+
+
+@pytest.fixture
+def second() -> Iterator[Loopback]:
+    loopback = Loopback()
+    yield loopback
+    loopback.close()
+
+
+def both(server: Loopback, second: Loopback) -> list[str]:
+    return [server.url, second.url]
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ({"processed": True}, "--logprobs-mode raw_logprobs"),
+        ({"tokenizer": "other"}, "another tokenizer"),
+        (None, "no log-probabilities of given texts"),
+    ],
+)
+def test_each_of_several_servers_is_asked_what_it_gives(
+    server: Loopback,
+    second: Loopback,
+    tiny: ModelSource,
+    answering: ScoringServer,
+    tmp_path: Any,
+    made: Any,
+    said: str,
+) -> None:
+    server.answer = answering
+    if made == {"tokenizer": "other"}:
+        made = {"tokenizer": other_tokenizer(tmp_path)}
+    if made is not None:
+        second.answer = ScoringServer(tiny, **made)
+    for urls in (both(server, second), both(second, server)):
+        with pytest.raises(ModelError) as error:
+            scores(urls, tiny, [ScoreRequest("a", "The model", " continues")])
+        assert f"at {second.url}: " in str(error.value)
+        assert said in str(error.value)
+        assert server.url not in str(error.value)
+    # Nothing was paid for but the probes.
+    assert len(server.calls) <= 2
+    assert len(second.calls) <= 4
+
+
+def test_two_that_fit_share_the_work(
+    server: Loopback, second: Loopback, tiny: ModelSource, answering: ScoringServer
+) -> None:
+    server.answer = second.answer = answering
+    asked = [ScoreRequest(str(n), [n, 1], [2, 3]) for n in range(20)]
+    found = scores(both(server, second), tiny, asked)
+    assert all(score.error is None for score in found.values())
+    assert len(server.calls) + len(second.calls) == 20 + 2 * 2
+    assert min(len(server.calls), len(second.calls)) > 2
+
+
+def test_one_that_is_away_and_was_not_asked_is_sent_nothing(
+    server: Loopback,
+    tiny: ModelSource,
+    answering: ScoringServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It may be there later, with another tokenizer."""
+    server.answer = answering
+    with nobody() as away:
+        found = scores([away, server.url], tiny, [ScoreRequest("a", [1, 2], [3])])
+    assert found["a"].error is None
+    assert f"{away} cannot be reached, and is sent nothing in this stage" in caplog.text
+
+
+def test_none_that_is_there_ends_the_run(tiny: ModelSource) -> None:
+    with nobody() as away, nobody() as gone, pytest.raises(ModelError, match="cannot be reached"):
+        scores([away, gone], tiny, [ScoreRequest("a", [1, 2], [3])])
 
 
 def test_without_a_tokenizer_it_is_said_how_to_name_it(server: Loopback) -> None:
