@@ -17,6 +17,7 @@ from llm_distill.distillation.rollouts.rows import RolloutRows
 from llm_distill.distillation.rollouts.settings import RolloutSettings
 from llm_distill.distillation.rollouts.step import Rollouts
 from llm_distill.distillation.settings import DistillSettings
+from llm_distill.distillation.teacher.on_engine import TeacherOnEngine
 from llm_distill.distillation.teacher.online import TeacherInMemory
 from llm_distill.distillation.teacher.signal import TeacherSignal
 from llm_distill.distillation.trainer import DistillTrainer, distill_trainer
@@ -77,7 +78,8 @@ def trainer(
             return {**row, "completion": text}
 
         preparation = RolloutRows(*read, with_text=with_text, rollouts=rollouts)
-        written = Rollouts(rollouts, rows, preparation, 1, 0.0, nothing)
+        asked = says if isinstance(says, TeacherOnEngine) else None
+        written = Rollouts(rollouts, rows, preparation, 1, 0.0, nothing, asked)
     watched = None
     if watch is not None:
         by_alm = DistillSettings(losses={"alm": 1.0}, alm=settings.alm)
