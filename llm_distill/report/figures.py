@@ -19,8 +19,14 @@ CURVES = {
     "tokens of the student's texts": {"rollouts/tokens": "mean"},
     "share of the student's texts": {
         "rollouts/truncated": "cut by max_tokens",
+        "rollouts/empty": "empty",
         "rollouts/repeated": "repeated",
         "rollouts/left_out": "not compared",
+    },
+    "distance of the student from what wrote the rows, nats a token": {"opd_apart": "mean"},
+    "share of the sampled tokens": {
+        "opd_effective": "effective, by their weights",
+        "opd_clipped": "whose weight is clipped",
     },
     "reward margin": {"rewards/margins": "training", "eval_rewards/margins": "validation"},
 }
