@@ -21,7 +21,8 @@ Example = dict[str, Any]
 chunk_of: the chunk of each token, −1 for none. chunk_logps: the teacher's side of each chunk.
 chunk_ends: the index of each chunk's last token, −1 where log p(boundary) is not counted.
 For losses on sampled tokens: rollout_logps [T], by whoever sampled them, NaN where nobody knows;
-chunk_is_token [C], the chunk is one token, the same for teacher and student.
+chunk_is_token [C], the chunk is one token, the same for teacher and student; first_tokens [1], how
+many of the completion's tokens they are of, missing where of all.
 """
 
 
@@ -36,6 +37,7 @@ def collate(examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.T
     chunk_of: [N], the chunk that the target belongs to, −1 for none.
     chunk_logps: float32 [C]. chunk_open: bool [C], log p(boundary) counts, at chunk_ends [C], of N.
     Where the rows have them, rollout_logps: float32 [N], of the targets; chunk_is_token: bool [C];
+        sampled: those of `labelled` that losses on sampled tokens are of;
         top_ids and top_logps [L, k]: the teacher's likeliest tokens.
     """
     longest = max(len(example["input_ids"]) for example in examples)
@@ -50,6 +52,8 @@ def collate(examples: Sequence[Example], pad_token_id: int) -> dict[str, torch.T
         read["positions"] += row * longest
         read["labelled"] += n_read
         read["own"] += n_read
+        if "sampled" in read:
+            read["sampled"] += n_read
         read["chunk_ends"] += n_read
         read["chunk_of"][read["chunk_of"] >= 0] += n_chunks
         n_read += len(read["positions"])
@@ -121,16 +125,20 @@ def _read(example: Example) -> dict[str, NDArray[Any]]:
         "chunk_logps": np.asarray(example.get("chunk_logps", ()), dtype=np.float32),
         "chunk_open": ends >= 0,
         "chunk_ends": np.searchsorted(positions, np.maximum(ends, 0)) if len(ends) else ends,
-        **_sampled(example, np.where(is_target, follows, 0)),
+        **_sampled(example, np.where(is_target, follows, 0), labelled),
         **_top(example, int(is_labelled.sum())),
     }
 
 
-def _sampled(example: Example, targets: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def _sampled(
+    example: Example, targets: NDArray[Any], labelled: NDArray[Any]
+) -> dict[str, NDArray[Any]]:
     """targets: which of the row's tokens they are; 0 for none, which nobody samples."""
     if "rollout_logps" not in example:
         return {}
+    first = example.get("first_tokens")
     return {
+        "sampled": labelled[: None if first is None else int(first[0])].copy(),
         "rollout_logps": np.asarray(example["rollout_logps"], dtype=np.float32)[targets],
         "chunk_is_token": np.asarray(example["chunk_is_token"], dtype=np.bool_),
     }

@@ -103,6 +103,8 @@ class RowPreparation:
             raise UnusableRowError("teacher and student have different tokens for it")
         if self.settings.losses.needing(Needs.SAMPLED):
             example["rollout_logps"] = rollout_logps(row, self.student, student)
+            if self.settings.opd.first_tokens is not None:
+                example["first_tokens"] = np.asarray([self.settings.opd.first_tokens], np.int32)
         if self.settings.losses.needing(Needs.CHUNKS | Needs.SPANS):
             example |= self._chunks(row, self.signal, teacher, student)
         if "rollout_logps" in example:  # of a row that is not left out

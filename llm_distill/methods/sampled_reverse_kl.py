@@ -66,6 +66,15 @@ def rows_of_chunks(row_of: torch.Tensor, chunk_of: torch.Tensor, n_chunks: int) 
     return found[:n_chunks]
 
 
+def begins_in(is_in: torch.Tensor, chunk_of: torch.Tensor, n_chunks: int) -> torch.Tensor:
+    """Bool [C]: the chunk's first token is among those of `is_in`, bool [N]; chunk_of: [N]."""
+    place = torch.where(chunk_of < 0, n_chunks, chunk_of)
+    index = torch.arange(len(chunk_of), device=chunk_of.device)
+    first = index.new_full((n_chunks + 1,), len(index)).scatter_reduce(0, place, index, "amin")
+    padded = torch.cat([is_in, is_in.new_zeros(1)])
+    return padded[first[:n_chunks]]
+
+
 def token_advantages(
     values: torch.Tensor,
     chunk_of: torch.Tensor,

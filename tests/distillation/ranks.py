@@ -55,6 +55,7 @@ def asked_of_engine(
     teacher: ModelSource, encoder: RowEncoder, settings: DistillSettings
 ) -> TeacherOnEngine:
     """The teacher as with `online: engine`; only the first process has an engine."""
+
     def ask(requests: Iterable[ScoreRequest], *, total: int) -> Iterator[Any]:
         assert os.environ.get("RANK", "0") == "0", "another process than the first asks"
         made = TransformersSettings(kind="transformers").open(teacher, Budget(None))

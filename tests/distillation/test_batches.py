@@ -44,20 +44,20 @@ def test_positions_and_what_is_read_there():
         "chunk_open": [True, False, True],
         "chunk_ends": [2, 0, 5],
     }
-    assert counts(collate(EXAMPLES, 0)).tolist() == [5, 3, 5, 0]
+    assert counts(collate(EXAMPLES, 0)).tolist() == [5, 3, 5, 0, 0]
 
 
 def test_what_the_student_wrote_is_labelled_and_not_the_row_s_own():
     batch = collate([{**EXAMPLES[0], "is_rollout": True}, EXAMPLES[1]], 0)
     assert batch["labelled"].tolist() == [0, 1, 2, 3, 4]
     assert batch["own"].tolist() == [3, 4]
-    assert counts(batch).tolist() == [5, 3, 2, 0]
+    assert counts(batch).tolist() == [5, 3, 2, 0, 0]
 
 
 def test_rows_without_chunks():
     batch = collate([{name: EXAMPLES[0][name] for name in ("input_ids", "labels")}], 0)
     assert batch["positions"].tolist() == [1, 2, 3]
-    assert counts(batch).tolist() == [3, 0, 3, 0]
+    assert counts(batch).tolist() == [3, 0, 3, 0, 0]
 
 
 def test_spans_are_listed_by_the_tokens_of_both_sides():
@@ -85,7 +85,7 @@ def test_spans_are_listed_by_the_tokens_of_both_sides():
         "teacher_span_sizes": [2, 1, 2],
         "teacher_targets": [21, 22, 23, 24, 32, 33, 34],
     }
-    assert counts(collate([first, second], 0) | spans([first, second])).tolist() == [5, 3, 5, 3]
+    assert counts(collate([first, second], 0) | spans([first, second])).tolist() == [5, 3, 5, 3, 0]
 
 
 def objective(**losses: float) -> Objective:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 
 from llm_distill.methods.chunk_loss import chunk_sums
 from llm_distill.methods.sampled_reverse_kl import (
     IW_GAMMA,
+    begins_in,
     chunk_rewards,
     effective_share,
     first_tokens_answer,
@@ -208,6 +211,24 @@ def test_a_token_outside_of_chunks_says_nothing_of_their_rows() -> None:
     found = rows_of_chunks(row_of, chunk_of, 3)
     assert found.tolist() == [4, 4, 6]
     assert returns(torch.tensor([1.0, 2.0, 5.0]), found).tolist() == [3.0, 2.0, 5.0]
+
+
+def test_a_chunk_begins_among_the_tokens_of_which_its_first_is_one() -> None:
+    draw = random.Random(4)
+    for _ in range(50):
+        sizes = [draw.randrange(1, 4) for _ in range(draw.randrange(5))]
+        chunk_of: list[int] = []
+        for chunk, size in enumerate(sizes):
+            chunk_of += [*[-1] * draw.randrange(2), *[chunk] * size]
+        chunk_of += [-1] * draw.randrange(3)
+        is_in = [draw.random() < 0.5 for _ in chunk_of]
+        expected = [is_in[chunk_of.index(chunk)] for chunk in range(len(sizes))]
+        found = begins_in(
+            torch.tensor(is_in, dtype=torch.bool),
+            torch.tensor(chunk_of, dtype=torch.long),
+            len(sizes),
+        )
+        assert found.tolist() == expected
 
 
 def test_ratios_are_one_where_nobody_knows_and_never_infinite() -> None:

@@ -65,6 +65,7 @@ class MeanOf(Enum):
     CHUNKS = "chunk_logps"
     OWN_TOKENS = "own"
     SPANS = "span_sizes"
+    SAMPLED = "sampled"
 
 
 @dataclass(frozen=True)

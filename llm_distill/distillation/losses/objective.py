@@ -66,5 +66,5 @@ class Objective:
 
 
 def counts(batch: Batch) -> torch.Tensor:
-    """int64 [4]: how many a batch has of each `MeanOf`, in its order."""
+    """int64 [5]: how many a batch has of each `MeanOf`, in its order."""
     return torch.tensor([len(batch.get(each.value, ())) for each in MeanOf])

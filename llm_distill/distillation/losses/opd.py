@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llm_distill.distillation.losses.loss import MeanOf, Needs, TokenLoss, TokenReading, Watch
 from llm_distill.errors import DataError
+from llm_distill.stage import later_setting
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +75,13 @@ class OpdSettings(BaseModel):
         "text (ExOPD, arXiv 2602.12125; 1.25 there); below 1 it stays closer to that policy",
     )
 
+    first_tokens: int | None = later_setting(
+        None,
+        "only a text's first tokens are learnt, as many as this; what they answer for (returns) is "
+        "all that follows them, as without it; null: all",
+        ge=1,
+    )
+
     @model_validator(mode="after")
     def _can_be(self) -> OpdSettings:
         if self.credit == "spread" and self.returns != "chunk":
@@ -109,10 +117,23 @@ def check_writers(n_unknown: int, n_rows: int, settings: OpdSettings) -> str | N
 def _summed(student: TokenReading, batch: Batch, settings: OpdSettings) -> torch.Tensor:
     import torch
 
+    from llm_distill.methods import sampled_reverse_kl as kl
+
     with torch.no_grad():
         factors, rewards = _factors(student.logps.detach(), batch, settings)
+        is_learnt = _is_learnt(batch)
+        factors = torch.where(is_learnt, factors, 0.0)
+        rewards = rewards[kl.begins_in(is_learnt, batch["chunk_of"], len(rewards))]
     policy = -(factors * student.logps.to(factors.dtype)).sum()
     return -rewards.sum() + (policy - policy.detach())
+
+
+def _is_learnt(batch: Batch) -> torch.Tensor:
+    """Bool [N]: the token is one of those that the loss is of."""
+    import torch
+
+    found = torch.zeros_like(batch["chunk_of"], dtype=torch.bool)
+    return found.index_fill(0, batch["sampled"], True)
 
 
 def _factors(
@@ -157,7 +178,7 @@ def _watched(student: TokenReading, batch: Batch, settings: OpdSettings) -> dict
     from llm_distill.methods.sampled_reverse_kl import importance_ratios
 
     logps, writer = student.logps.detach().float(), batch["rollout_logps"]
-    is_known = ~writer.isnan() & (batch["chunk_of"] >= 0)
+    is_known = ~writer.isnan() & (batch["chunk_of"] >= 0) & _is_learnt(batch)
     ratios = importance_ratios(logps, writer)[is_known].double()
     low, high = settings.clip_ratio or (0.0, math.inf)
     return {
@@ -210,7 +231,7 @@ def _warnings(history: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 OPD = TokenLoss(
     "opd",
     Needs.CHUNKS | Needs.SAMPLED,
-    MeanOf.TOKENS,
+    MeanOf.SAMPLED,
     _summed,
     Watch(_watched, _figures, _warnings),
 )

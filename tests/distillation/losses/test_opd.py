@@ -16,6 +16,7 @@ from llm_distill.distillation.settings import DistillSettings
 from llm_distill.errors import DataError
 from llm_distill.methods.sampled_reverse_kl import IW_GAMMA
 from llm_distill.models.sources import load_model
+from llm_distill.runtime.fingerprint import result_settings
 from llm_distill.stages.train_distill import TrainDistill
 from tests.distillation import plain, tiny
 from tests.distillation.trainers import ARGUMENTS, trainer, weights
@@ -30,6 +31,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "clipped": {"clip_advantage": 0.5, "clip_ratio": (0.9, 1.1)},
     "early tokens": {"weights": "iw", "clip_advantage": 3.0},
     "beyond the teacher": {"reward_scale": 1.25},
+    "first tokens": {"first_tokens": 7},
+    "first tokens, summed": {"first_tokens": 5, "returns": "sum", "weights": "iw"},
 }
 
 
@@ -48,9 +51,10 @@ def by_loops(rows, teacher, student, settings: OpdSettings):
         r = torch.tensor(row["rollout_logps"], dtype=torch.float64)
         found = plain.chunks(theirs, ours)
         rewards = []
+        n_learnt = min(len(q), settings.first_tokens or len(q))
         for left, right, _ in found:
             c_t, c_s, c_r = p[left].sum(), q[right].sum(), r[right].sum()
-            kl += (c_s - c_t).item()
+            kl += (c_s - c_t).item() if right[0] < n_learnt else 0.0
             rewards.append((settings.reward_scale * (c_t - c_r) - (c_s - c_r)).item())
         advantages = [0.0] * len(q)
         for c, (_, right, _) in enumerate(found):
@@ -74,13 +78,13 @@ def by_loops(rows, teacher, student, settings: OpdSettings):
             advantages = [
                 a * (1 + IW_GAMMA * (1 - s)) for a, s in zip(advantages, shares, strict=True)
             ]
-        for i, advantage in enumerate(advantages):
+        for i, advantage in enumerate(advantages[:n_learnt]):
             ratio = 1.0
             if settings.clip_ratio is not None:
                 low, high = settings.clip_ratio
                 ratio = min(high, max(low, math.exp(q[i] - r[i])))
             loss = loss - advantage * ratio * ours.logps[i]
-        n_tokens += len(q)
+        n_tokens += n_learnt
     (loss / n_tokens).backward()
     gradients = {name: value.grad for name, value in model.named_parameters()}
     return kl / n_tokens, gradients
@@ -124,6 +128,33 @@ def test_figures_are_those_of_the_ratios(student, teacher, tmp_path) -> None:
     for name, value in expected.items():
         assert point[f"{name}_at_start"] == pytest.approx(value.item(), rel=1e-4)
         assert point[name] != pytest.approx(value.item(), rel=1e-2)  # both steps, one moved
+
+
+def test_more_first_tokens_than_there_are_is_all_of_them(student, teacher, tmp_path) -> None:
+    rows, found = tiny.as_sampled(student), []
+    for settings in ({}, {"first_tokens": 999}):
+        folder = tmp_path / f"run {len(found)}"
+        built = trainer(student, teacher, opd(**settings), folder, rows=rows)
+        built.train()
+        found.append((built.state.log_history[0]["opd"], weights(built)))
+    (one, before), (other, after) = found
+    assert one == other
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_unset_it_changes_no_fingerprint() -> None:
+    where = {"stage": "train_distill", "model": "s", "teacher": "t", "rows": "r"}
+    kinds = [
+        str(
+            result_settings(
+                TrainDistill(**where, losses={"opd": 1.0}, opd={"weights": "iw", **more})
+            )
+        )
+        for more in ({}, {"first_tokens": None}, {"first_tokens": 3})
+    ]
+    assert "first_tokens" not in kinds[0]
+    assert kinds[0] == kinds[1]
+    assert "first_tokens" in kinds[2]
 
 
 @pytest.mark.parametrize("settings", VARIANTS.values(), ids=[*VARIANTS])
@@ -195,6 +226,7 @@ def test_beside_another_loss_chunks_are_as_they_are_cut() -> None:
         ({"clip_ratio": (1.1, 1.2)}, r"\[low, high\] around 1"),
         ({"clip_ratio": (0.5, math.inf)}, "clip_ratio"),
         ({"reward_scale": 0}, "greater than 0"),
+        ({"first_tokens": 0}, "greater than or equal to 1"),
     ],
 )
 def test_settings_that_cannot_be(wrong: dict[str, Any], message: str) -> None:
