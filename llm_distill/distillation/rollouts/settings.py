@@ -80,8 +80,8 @@ def check_rollouts(rollouts: RolloutSettings, stage: Any) -> None:
         )
     if stage.teachers is not None:
         raise ValueError(
-            "rollouts are read by a teacher in memory, and teachers are those of scored rows; name "
-            "one teacher, with online: true"
+            "rollouts are read by one teacher in each step, and teachers are those of scored rows; "
+            "name one teacher, with online: true, or online: engine for one on a server"
         )
     if not stage.online:
         raise ValueError(
