@@ -8,6 +8,7 @@ from typing import Any
 
 from llm_distill.stage import Stage
 from llm_distill.stages.agreement import Agreement
+from llm_distill.stages.gate import Gate
 from llm_distill.stages.generate import Generate
 from llm_distill.stages.judge import Judge
 from llm_distill.stages.mix import Mix
@@ -35,8 +36,10 @@ OF_A_MIXTURE: Mapping[str, Any] = dict.fromkeys(("weights", "weights_from", "cou
 """The same of `mix`: some parts are not there."""
 OF_A_JUDGE: Mapping[str, Any] = {"min_agreement": None}
 """The same of `judge`; elsewhere such a setting is a count."""
-OF_CATEGORIES: Mapping[str, Any] = {"on_failure": "drop"}
+OF_CATEGORIES: Mapping[str, Any] = {"on_failure": "mark"}
 """The same of `agreement`."""
+OF_TWO_MODELS: Mapping[str, Any] = {"require": "not_worse", "tolerance": 0.999}
+"""The same of `gate`."""
 
 
 def cut(stage: Stage, n: int, asks_again: bool, said: list[str]) -> Stage:
@@ -68,6 +71,8 @@ def _gates_of(stage: Stage) -> Mapping[str, Any]:
         return OF_A_MIXTURE
     if isinstance(stage, Judge):
         return OF_A_JUDGE
+    if isinstance(stage, Gate):
+        return OF_TWO_MODELS
     return OF_CATEGORIES if isinstance(stage, Agreement) else {}
 
 

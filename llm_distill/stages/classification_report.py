@@ -25,7 +25,15 @@ from llm_distill.evaluation.result_rows import Difference, ExamRow
 from llm_distill.evaluation.results import Results, group_name
 from llm_distill.methods.statistics import mcnemar, paired_bootstrap, wilson_interval
 from llm_distill.rows.columns import Row, features
-from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage, later_setting
+from llm_distill.stage import (
+    Columns,
+    Context,
+    Rows,
+    RowsOutput,
+    Stage,
+    Values,
+    later_setting,
+)
 
 COLUMNS = (
     "id", "parent_id", "model", "shots", "answer", "reference_answer", "is_correct", "choices",
@@ -110,6 +118,9 @@ class ClassificationReport(Stage):
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         return frozenset(COLUMNS)
+
+    def output_values(self, inputs: Mapping[str, Values]) -> Values:
+        return {"model": frozenset(self.rows)}
 
     def run(self, context: Context) -> RowsOutput:
         return RowsOutput(self._rows(context), features(COLUMNS))

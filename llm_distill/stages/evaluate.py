@@ -42,7 +42,7 @@ from llm_distill.methods.text_measures import TextMeasure, measured_text, missin
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, check_references, features, task_of
 from llm_distill.rows.messages import json_text, read_messages, read_tools
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Values, later_setting
 
 
 class Evaluate(AskingStage):
@@ -150,6 +150,9 @@ class Evaluate(AskingStage):
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         columns = inputs[self.rows]
         return None if columns is None else columns.union(self._added())
+
+    def output_values(self, inputs: Mapping[str, Values]) -> Values:
+        return {"model": frozenset(self.models)}
 
     def required_columns(self) -> dict[str, set[str]]:
         asked = self.messages_column or "question"

@@ -51,6 +51,7 @@ from llm_distill.stage import (
     Progress,
     RowsOutput,
     Stage,
+    Values,
     execution_setting,
     later_setting,
 )
@@ -124,6 +125,9 @@ class EvaluateLmEval(Stage):
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         return frozenset(COLUMNS)
+
+    def output_values(self, inputs: Mapping[str, Values]) -> Values:
+        return {"model": frozenset(self.models)}
 
     def source_digests(self) -> dict[str, str]:
         return digests(self._folder())

@@ -156,6 +156,13 @@ def test_counts_and_gates_adapt_to_few_rows(write: Any, cli: Any) -> None:
                 "label": "is_correct",
                 "minimum": {"kappa": 0.99},
             },
+            "ship": {
+                "stage": "gate",
+                "exams": ["exam"],
+                "model": "other",
+                "than": "teacher",
+                "require": "better",
+            },
         },
         other=TRAINED | {"engine": {"kind": "scripted", "function": f"{__name__}:reply"}},
     )
@@ -166,6 +173,8 @@ def test_counts_and_gates_adapt_to_few_rows(write: Any, cli: Any) -> None:
     assert "the first 3 rows of this part" in said.out
     assert "part select  12 rows in, 3 out" in said.out  # of 20
     assert 'minimum: {} in place of {"kappa": 0.99}' in said.out
+    assert 'require: "not_worse" in place of "better": the sample is small' in said.out
+    assert "tolerance: 0.999 in place of 0.0" in said.out
     one = cli("preview", file, "-n", "1")
     assert one.code == 0, one
     assert "passed over: 'rows' has 1 item; an interval needs at least 2" in one.out

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from llm_distill.errors import DataError, GateError
+from llm_distill.errors import ConfigError, DataError, GateError
 from llm_distill.evaluation.exam_results import ExamResults
+from llm_distill.evaluation.lm_eval_results import sample_row
 from llm_distill.evaluation.results import Results
+from llm_distill.pipeline.load import load_pipeline
+from llm_distill.stages.classification_report import ClassificationReport
 from llm_distill.stages.gate import Gate
 
 Run = Callable[..., Any]
@@ -137,14 +140,161 @@ def test_the_best_round_may_have_come_to_be_the_last(run_stage: Run) -> None:
 
     run = same("not_worse")
     assert run.rows == []
-    assert run.warnings == ["'old' is compared with itself, so nothing is: it is not worse"]
-    with pytest.raises(GateError, match="'old' does not pass: .* not better than itself"):
+    assert run.warnings == ["'exam': 'old' is compared with itself, so nothing is: it is not worse"]
+    with pytest.raises(GateError, match="'old' does not pass 'exam': .* not better than itself"):
         same("better")
+
+
+def labelled(share: float, n: int = 100, **more: Any) -> list[dict[str, Any]]:
+    """Rows of `label` or `classify`: the first are right."""
+    return [
+        {
+            "id": f"t{i}",
+            "reference_answer": "ab"[i % 2],
+            "label": "ab"[i % 2] if i < share * n else None,
+            **more,
+        }
+        for i in range(n)
+    ]
+
+
+def of_labels(**settings: Any) -> Gate:
+    return Gate(stage="gate", labels="student", than_labels="teacher", **settings)
+
+
+@pytest.fixture
+def report(run_stage: Run) -> list[dict[str, Any]]:
+    made = ClassificationReport(stage="classification_report", rows=["teacher", "student"])
+    sure = {"choices": ["b", "a"], "probabilities": [0.5, 0.5]}  # a teacher may have none
+    return run_stage(made, {"teacher": labelled(0.7), "student": labelled(0.8, **sure)}).rows
+
+
+def test_labels_are_compared_by_the_stages_that_gave_them(
+    run_stage: Run, report: list[dict[str, Any]]
+) -> None:
+    (row,) = run_stage(of_labels(exams=["labels"]), {"labels": report}).rows
+    assert [row["id"], row["model"], row["than"]] == ["labels, 0-shot", "student", "teacher"]
+    assert row["accuracy"] == pytest.approx(0.8)
+    assert row["difference"] == pytest.approx(0.1)
+    assert (row["verdict"], row["n_items"]) == ("better", 100)
+    other_way = Gate(stage="gate", exams=["labels"], labels="teacher", than_labels="student")
+    with pytest.raises(GateError, match="'teacher' does not pass: it is worse than 'student'"):
+        run_stage(other_way, {"labels": report})
+    report[3] |= {"reference_answer": "c"}
+    with pytest.raises(DataError, match="'labels', 0-shot: what was asked is not the same in 1"):
+        run_stage(of_labels(exams=["labels"]), {"labels": report})
+    with pytest.raises(DataError, match="'student' did not answer 100 items|did not take"):
+        run_stage(of_labels(exams=["labels"]), {"labels": report[:100]})
+
+
+def test_answers_and_labels_in_one_gate(run_stage: Run, report: list[dict[str, Any]]) -> None:
+    both = of_labels(exams=["exam", "labels"], model="new", than="old")
+    given = {"exam": exam(0.8, 0.7), "labels": report}
+    assert [row["model"] for row in run_stage(both, given).rows] == ["new", "student"]
+    with pytest.raises(GateError) as raised:
+        run_stage(both, given | {"exam": exam(0.5, 0.7)})
+    first, _, labels = str(raised.value).split("\n")
+    assert first.startswith("'new' does not pass: it is worse than 'old' in 1 of 2 exams")
+    assert labels.startswith("  labels, 0-shot ('student' and 'teacher'): 80.0% against 70.0%")
+    with pytest.raises(DataError, match="of 'labels' are of stages that gave labels, .* than_lab"):
+        run_stage(gate("labels"), {"labels": report})
+    with pytest.raises(DataError, match="of 'exam' are answers of models; name two: model and"):
+        run_stage(of_labels(exams=["exam"]), {"exam": exam(0.8, 0.7)})
+
+
+def harness(right: dict[str, float], task: str = "sums", name: str = "none") -> list[Any]:
+    return [
+        sample_row(
+            model,
+            task,
+            5,
+            {
+                "doc_id": i,
+                "filter": name,
+                "arguments": [[f"as {model} is asked: {i}"]],
+                "target": "4",
+                "metrics": ["exact_match"],
+                "exact_match": float(i < share * 50),
+                "resps": [["4"]],
+                "filtered_resps": ["4"],
+            },
+            None,
+        )
+        for model, share in right.items()
+        for i in range(50)
+    ]
+
+
+def test_each_task_and_filter_of_the_harness_is_an_exam(run_stage: Run) -> None:
+    rows = [
+        *harness({"old": 0.5, "new": 0.9}),
+        *harness({"old": 0.5, "new": 0.5}, name="flexible"),
+        *harness({"old": 0.5, "new": 0.52}, task="words"),
+    ]
+    run = run_stage(gate("harness"), {"harness": rows})
+    assert [(row["id"], row["verdict"], row["n_items"]) for row in run.rows] == [
+        ("harness/sums, 5-shot", "better", 50),
+        ("harness/sums (flexible), 5-shot", "undecided", 50),
+        ("harness/words, 5-shot", "undecided", 50),
+    ]
+    rows[70]["is_correct"] = None
+    with pytest.raises(
+        DataError, match="sums-20-new of 'harness' is neither .* exact_match or acc"
+    ):
+        run_stage(gate("harness"), {"harness": rows})
+    with pytest.raises(DataError, match="'harness/words', 5-shot: 'new' did not answer 10 items"):
+        run_stage(gate("harness"), {"harness": harness({"old": 1, "new": 1}, "words")[:90]})
+    unknown = [row | {"shots": None} for row in harness({"old": 0.5, "new": 0.9})]
+    (row,) = run_stage(gate("harness"), {"harness": unknown}).rows
+    assert (row["id"], row["shots"]) == ("harness/sums", None)
+
+
+LABELS = """\
+name: p
+models: {one: {model_name_or_path: o, engine: {kind: scripted, function: "os.path:join"}}}
+stages:
+  texts: {stage: load_dataset, path: texts.jsonl, split: train}
+  teacher: {stage: label, rows: texts, model: one, labels: labels.yaml}
+  other: {stage: label, rows: texts, model: one, labels: labels.yaml, max_words: 5}
+  labels: {stage: classification_report, rows: [teacher, other]}
+  ship: {stage: gate, exams: [labels], GATE}
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ("labels: texts, than_labels: teacher", "ship.labels: 'texts' took none of the exams; all"),
+        ("labels: othr, than_labels: teacher", "ship.labels: no stage 'othr'; did you mean"),
+        ("labels: other, than_labels: one", "ship.than_labels: 'one' is a model; rows are needed"),
+    ],
+)
+def test_who_took_no_exam_is_said_before_the_run(
+    settings: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "texts.jsonl").write_text('{"id": "a", "text": "b", "reference_answer": "x"}\n')
+    (tmp_path / "labels.yaml").write_text("[x, y]")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.yaml").write_text(LABELS.replace("GATE", settings))
+    with pytest.raises(ConfigError, match=says):
+        load_pipeline("p.yaml")
+    (tmp_path / "p.yaml").write_text(
+        LABELS.replace("GATE", "labels: other, than_labels: teacher, require: better")
+    )
+    assert load_pipeline("p.yaml")
 
 
 def test_settings_that_do_not_fit() -> None:
     with pytest.raises(ValidationError, match="than: a model is not compared with itself"):
         Gate(stage="gate", exams=["exam"], model="m", than="m")
+    for settings, says in (
+        ({}, "name what is compared: model and than, or in a classification_report labels"),
+        ({"model": "m"}, "model: compared with what. set than too"),
+        ({"model": "m", "than": "n", "than_labels": "x"}, "than_labels: .* set labels too"),
+        ({"labels": "x", "than_labels": "x"}, "than_labels: labels are not compared with them"),
+    ):
+        with pytest.raises(ValidationError, match=says):
+            Gate(stage="gate", exams=["exam"], **settings)
     with pytest.raises(ValidationError, match="exams: each can be named once"):
         gate("exam", "exam")
     for tolerance in (-0.1, 1, float("nan")):
