@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 
 from llm_distill.errors import DataError
 from llm_distill.runtime.finished import open_run
+from tests.engines.loopback import Loopback
 
 MakeBench = Callable[[str], Any]
 
@@ -70,6 +74,28 @@ def test_a_rerun_and_a_plan_come_to_the_same_end(bench: MakeBench) -> None:
     )
     toy.run(f"{UNTIL}.no_gain=3")
     assert toy.display.ran == [*_round(5), "best"]
+
+
+def test_a_kill_in_a_round_resumes_there_and_comes_to_the_same_end(
+    bench: MakeBench, tmp_path: Path
+) -> None:
+    extra = "        extra: {stage: toy_rows, n: 1}\n        answers:"
+    toy = bench(TOY.replace("        answers:", extra).replace("rows: numbers}", "rows: extra}"))
+    toy.run(until="exam@2")
+    trace = tmp_path / "trace"
+    inside = "stages.rounds.repeat.stages.extra"
+    process = toy.start("--set", f"{inside}.pause=30", "--set", f"{inside}.trace={trace}")
+    end = time.monotonic() + 120
+    while not trace.exists() or not trace.read_text():
+        assert time.monotonic() < end, "the third round did not begin"
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    record = toy.run()
+    left = [name for number in (3, 4) for name in (f"extra@{number}", *_round(number))]
+    assert toy.display.ran == [*left, "best"]
+    loop = record.loops["rounds"]
+    assert (loop.last, loop.best, loop.figures) == (4, 3, (0.125, 0.75, 0.775, 0.725))
 
 
 def test_what_comes_after_waits_for_the_end(bench: MakeBench) -> None:
@@ -207,3 +233,32 @@ def test_a_budget_of_tokens_ends_it_before_it_is_passed(asked: Callable[[str], A
     again = json.loads((toy.artifact("texts@1") / "manifest.json").read_text())
     assert again["completions"] == {"reused": 2} or again["completions"] == {"made": 2}
     assert again["tokens_by_model"]["teacher"] == each
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_budget_of_money_ends_it_before_it_is_passed(
+    bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    server = Loopback()  # each answer: 5 tokens read, 3 written
+    try:
+        engine = f"kind: openai, base_url: {server.url}, price: {{input: 100000, output: 200000}}"
+        text = ASKED.replace("UNTIL", "{cost: 7.5}").replace(
+            "or_path: t\n", "or_path: served-model\n"
+        )
+        toy = bench(text.replace('kind: scripted, function: "says:hello"', engine))
+        record = toy.run()
+        # Two answers a round: 2 · (5 · 0.1 + 3 · 0.2) = 2.20.
+        assert record.loops["rounds"].last == 3
+        assert (
+            "ended after round 3 of 6: its rounds have cost 6.60, and another like this one would "
+            "pass 7.50" in toy.display.said[0]
+        )
+        assert len(server.calls) == 6
+        assert toy.run().loops == record.loops
+        assert toy.display.ran == []
+        assert toy.run("stages.rounds.repeat.until.cost=9").loops["rounds"].last == 4
+        assert toy.display.ran == ["drawn@4", "texts@4", "all"]
+    finally:
+        server.close()
