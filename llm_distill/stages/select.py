@@ -18,6 +18,8 @@ from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import score_of
 from llm_distill.stage import Context, Rows, RowsOutput, Stage, later_setting
 
+MOST_NAMED = 5
+
 
 class Select(Stage):
     """Keeps n rows in total, or n for each value of a column, in their order.
@@ -82,6 +84,9 @@ class Select(Stage):
         for index in whole:
             # A list, such as skills, groups by all its items.
             groups["" if values is None else str(values[index])].append(index)
+        if values is not None and groups:
+            there = dict.fromkeys(str(value) for value in values if value is not None)
+            self._warn_of_emptied([value for value in there if value not in groups], context)
         ranks = self._ranks(rows, context.seed)
         kept: list[int] = []
         for value, indices in groups.items() if groups else [("", [])]:
@@ -124,6 +129,16 @@ class Select(Stage):
         sign = -1.0 if self.order == "highest" else 1.0
         scores = [sign * (score or 0.0) for score in self._scores(rows)]  # null is never chosen
         return list(zip(scores, drawn, strict=True))
+
+    def _warn_of_emptied(self, values: list[str], context: Context) -> None:
+        if not values:
+            return
+        named = ", ".join(f"'{value}'" for value in values[:MOST_NAMED])
+        more = f" and {len(values) - MOST_NAMED} others" if len(values) > MOST_NAMED else ""
+        message = f"no row is left with {self.per} {named}{more}, of which there were some"
+        if self.strict:
+            raise DataError(f"{message}; drop fewer, or make more rows upstream")
+        context.warn(message)
 
     def _check_share(self, found: int, wanted: int) -> None:
         if 0 < found < self.min_share * wanted:

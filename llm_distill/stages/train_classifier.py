@@ -301,8 +301,7 @@ class TrainClassifier(HeldOutSettings, Stage):
         others: Counter[str] = Counter()
         without = 0
         for row in context.each_row(self.rows):
-            if self.targets == "soft":
-                others.update(row["choices"] or ())
+            others.update(row.get("choices") or ())
             given = read.counted(row)
             counts.update(given or ())
             without += given == []
@@ -311,7 +310,8 @@ class TrainClassifier(HeldOutSettings, Stage):
         if self.labels is not None:
             classes = [each.name for each in listed_labels(self.labels)]
         else:
-            classes = sorted({*counts, *others})
+            classes = sorted({*counts, *(others if self.targets == "soft" else ())})
+            self._warn_of_lost(context, counts, others)
         if len(classes) < 2:
             raise DataError(
                 f"the rows of '{self.rows}' have {len(classes)} label"
@@ -326,6 +326,18 @@ class TrainClassifier(HeldOutSettings, Stage):
             return classes, dict.fromkeys(classes, 1.0)
         rows = [name for name in classes for _ in range(counts[name])]
         return classes, dict.fromkeys(classes, 1.0) | balanced_weights(rows)
+
+    def _warn_of_lost(self, context: Context, counts: Counter[str], others: Counter[str]) -> None:
+        """Say which labels could have been given and are no class, since no row is left of them."""
+        lost = sorted(others.keys() - counts.keys())
+        # Parts of classes (split_labels) and another's names are no labels of these rows.
+        if self.targets == "soft" or not lost or counts.keys().isdisjoint(others):
+            return
+        context.warn(
+            f"no row of '{self.rows}' has the label {', '.join(lost)}, which is among its choices: "
+            "it is no class of this classifier. Name the list (labels) to keep it as one; nothing "
+            "is amiss where that is how the teacher abstains"
+        )
 
     def _example(
         self,

@@ -80,6 +80,21 @@ def test_per_group(run_stage: Run) -> None:
     assert kept(run_stage(stage(n=1, per="skills"), {"rows": rows()})) == [0, 1]
 
 
+def test_a_group_that_a_filter_has_emptied_is_said(run_stage: Run) -> None:
+    many = [
+        {"id": f"r{i}", "label": label, "confidence": sure}
+        for i, (label, sure) in enumerate(
+            [("a", 0.9), ("b", 0.3), ("c", None), ("a", 0.8), ("b", 0.4), (None, 0.1)]
+        )
+    ]
+    sure = {"by": "confidence", "at_least": 0.5, "per": "label"}
+    run = run_stage(stage(n=2, **sure), {"rows": many})
+    assert kept(run) == [0, 3]
+    assert run.warnings == ["no row is left with label 'b', 'c', of which there were some"]
+    with pytest.raises(DataError, match="no row is left with label 'b', 'c', .*; drop fewer"):
+        run_stage(stage(n=2, strict=True, **sure), {"rows": many})
+
+
 def test_random_depends_on_the_seed_and_the_ids_only(run_stage: Run) -> None:
     many = [{"id": f"r{i}"} for i in range(200)]
     settings = stage(n=100, order="random")

@@ -239,6 +239,28 @@ def test_rows_that_cannot_be_trained_on_are_counted(
         trained(run_stage, encoder, [row for row in texts(9) if row["label"] == "arts"])
 
 
+def test_a_class_that_a_filter_has_emptied_is_said(
+    run_stage: Run, encoder: ModelSource, tmp_path: Path
+) -> None:
+    """As `select` with at_least leaves them: the labels that there were are among the choices."""
+    choices = {"choices": ["arts", "science", "sports", "weather"]}
+    rows = [row | choices for row in texts(30) if row["label"] != "sports"]
+    run = trained(run_stage, encoder, rows, max_steps=1)
+    assert run.metrics["classes"] == ["arts", "science"]
+    (said,) = run.warnings
+    assert said.startswith(
+        "no row of 'r' has the label sports, weather, which is among its choices: it is no class"
+    )
+    others = [row | {"choices": ["arts/1", "arts/2"]} for row in texts(30)]
+    assert trained(run_stage, encoder, others, max_steps=1, at=tmp_path / "o").warnings == []
+    shares = [row | {"probabilities": [0.5, 0.4, 0.1, 0.0]} for row in rows]
+    soft = trained(run_stage, encoder, shares, max_steps=1, targets="soft", at=tmp_path / "s")
+    assert soft.metrics["classes"] == choices["choices"]
+    assert soft.warnings == [
+        "no row has the label science, sports, weather: it is hardly ever predicted"
+    ]
+
+
 def test_a_training_that_was_cut_off_goes_on(
     run_stage: Run, encoder: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
