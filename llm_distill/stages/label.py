@@ -42,7 +42,7 @@ from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, features
 from llm_distill.rows.label_lists import LabelEntry, listed_labels, plain
 from llm_distill.rows.user_lists import list_digests
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Values
 
 TEMPLATES = {False: "label/one.jinja", True: "label/several.jinja"}
 """By whether a text may have several labels."""
@@ -182,6 +182,13 @@ class Label(AskingStage):
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         columns = inputs[self.rows]
         return None if columns is None else columns.union(self._added())
+
+    def output_values(self, inputs: Mapping[str, Values]) -> Values:
+        added = self._added()
+        there = inputs.get(self.rows, {})
+        kept = {name: there[name] for name in there if name not in added}
+        label = {} if self.several else {"label": frozenset(each.name for each in self.listed)}
+        return {**kept, **label}
 
     def is_seeded(self) -> bool:
         return self.confidence != "likelihood" and self.sampling.temperature > 0

@@ -7,18 +7,19 @@ out: {"id": "b", "score": 0.9}
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from llm_distill.errors import DataError
+from llm_distill.errors import DataError, nearest
 from llm_distill.hints import hint
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import score_of
-from llm_distill.stage import Context, Rows, RowsOutput, Stage, later_setting
+from llm_distill.stage import Context, Rows, RowsOutput, Stage, Values, later_setting
 
 MOST_NAMED = 5
+Count = Annotated[int, Field(ge=1)]
 
 
 class Select(Stage):
@@ -34,14 +35,18 @@ class Select(Stage):
     version: ClassVar[int] = 2
     stage: Literal["select"]
     rows: Rows = Field(description="the stage whose rows are read")
-    n: int = Field(ge=1, description="how many rows to keep")
+    n: Count | dict[str, Count] = Field(
+        description="how many rows to keep; with `per` also for each value, and no others"
+    )
     per: str | None = Field(None, description="a column; n rows for each of its values")
     order: Literal["first", "random", "highest", "lowest"] = Field(
         "first", description="which rows to keep"
     )
     by: str = Field("score", description="with `highest` and `lowest`: the column to rank by")
-    at_least: float | None = later_setting(
-        None, "rows whose `by` is lower, or null, are dropped first, whatever the order"
+    at_least: float | dict[str, float] | None = later_setting(
+        None,
+        "rows whose `by` is lower, or null, are dropped first, whatever the order; with `per` also "
+        "for each value",
     )
     strict: bool = Field(False, description="fewer than n rows is an error, not a warning")
     min_share: float = later_setting(
@@ -55,14 +60,38 @@ class Select(Stage):
         (), description="columns that must not be null in a kept row"
     )
 
+    @model_validator(mode="after")
+    def _values_of_a_column(self) -> Self:
+        for setting in ("n", "at_least"):
+            given = getattr(self, setting)
+            if isinstance(given, dict) and self.per is None:
+                raise ValueError(f"{setting}: values of which column? set per, such as per: label")
+            if given == {}:
+                raise ValueError(f"{setting}: name at least one value of '{self.per}'")
+        return self
+
+    def misfits(self, inputs: Mapping[str, Values]) -> Iterator[tuple[str, str]]:
+        there = inputs.get(self.rows, {}).get(self.per or "")
+        for setting in ("n", "at_least") if there is not None else ():
+            given = getattr(self, setting)
+            for value in given if isinstance(given, dict) else ():
+                if value not in (there or ()):
+                    message = f"no row of '{self.rows}' can have {self.per} '{value}'; "
+                    yield f"{setting}.{value}", message + nearest(value, there or ())
+
     def most_rows(self, rows: Mapping[str, int | None]) -> int | None:
         there = rows[self.rows]
-        if self.per is not None:
+        if self.per is not None and isinstance(self.n, int):
             return there
-        return self.n if there is None else min(self.n, there)
+        return self._whole if there is None else min(self._whole, there)
 
     def fewest_rows(self) -> list[tuple[str, str, int]]:
-        return [("n", self.rows, self.n)] if self.strict else []
+        return [("n", self.rows, self._whole)] if self.strict else []
+
+    @property
+    def _whole(self) -> int:
+        """How many rows are wanted, of one value where all have the same n."""
+        return self.n if isinstance(self.n, int) else sum(self.n.values())
 
     def required_columns(self) -> dict[str, set[str]]:
         ranked = {self.by} if self._reads_scores else set()
@@ -86,16 +115,28 @@ class Select(Stage):
             groups["" if values is None else str(values[index])].append(index)
         if values is not None and groups:
             there = dict.fromkeys(str(value) for value in values if value is not None)
-            self._warn_of_emptied([value for value in there if value not in groups], context)
+            named = there if isinstance(self.n, int) else ()  # else it is one of too few
+            self._warn_of_emptied([value for value in named if value not in groups], context)
+            self._warn_of_unknown(there, context)
         ranks = self._ranks(rows, context.seed)
+        wanted = self._wanted(groups)
         kept: list[int] = []
-        for value, indices in groups.items() if groups else [("", [])]:
-            if len(indices) < self.n:
-                self._too_few(value, len(indices), context)
-            kept.extend(sorted(indices, key=ranks.__getitem__)[: self.n])
-        self._check_share(len(kept), self.n * max(1, len(groups)))
-        context.drop("not selected", len(whole) - len(kept))
+        for value, n in wanted.items():
+            indices = groups.get(value, [])
+            if len(indices) < n:
+                self._too_few(value, len(indices), n, context)
+            kept.extend(sorted(indices, key=ranks.__getitem__)[:n])
+        self._check_share(len(kept), sum(wanted.values()))
+        unnamed = sum(len(of) for value, of in groups.items() if value not in wanted)
+        context.drop(f"{self.per} without an n", unnamed)
+        context.drop("not selected", len(whole) - len(kept) - unnamed)
         return RowsOutput(rows.select(sorted(kept)), rows.features)
+
+    def _wanted(self, groups: Mapping[str, Any]) -> dict[str, int]:
+        """Of each group, how many rows."""
+        if isinstance(self.n, int):
+            return dict.fromkeys(groups or [""], self.n)
+        return self.n
 
     def _without_nulls(self, rows: Any, context: Context) -> list[int]:
         """Places of the rows with every column that they need; ranked ones need a score."""
@@ -109,8 +150,14 @@ class Select(Stage):
         if self.at_least is None:
             return left
         scores = self._scores(rows)
-        high = [index for index in left if (scores[index] or 0.0) >= self.at_least]
-        context.drop(f"{self.by} below {self.at_least:g}", len(left) - len(high))
+        if not isinstance(self.at_least, dict):
+            high = [index for index in left if (scores[index] or 0.0) >= self.at_least]
+            context.drop(f"{self.by} below {self.at_least:g}", len(left) - len(high))
+            return high
+        values = map(str, rows[self.per])
+        least = [self.at_least.get(value, float("-inf")) for value in values]
+        high = [index for index in left if (scores[index] or 0.0) >= least[index]]
+        context.drop(f"{self.by} below that of its {self.per}", len(left) - len(high))
         return high
 
     def _scores(self, rows: Any) -> list[float | None]:
@@ -140,6 +187,12 @@ class Select(Stage):
             raise DataError(f"{message}; drop fewer, or make more rows upstream")
         context.warn(message)
 
+    def _warn_of_unknown(self, there: Iterable[str], context: Context) -> None:
+        """Thresholds of values that are not there: a slip leaves what was meant without one."""
+        given = self.at_least if isinstance(self.at_least, dict) else {}
+        for value in sorted(given.keys() - {*there}):
+            context.warn(f"at_least: no row has {self.per} '{value}'; {nearest(value, there)}")
+
     def _check_share(self, found: int, wanted: int) -> None:
         if 0 < found < self.min_share * wanted:
             raise DataError(
@@ -148,9 +201,9 @@ class Select(Stage):
                 f"they have dropped: {hint('status')}"
             )
 
-    def _too_few(self, value: str, count: int, context: Context) -> None:
+    def _too_few(self, value: str, count: int, n: int, context: Context) -> None:
         where = f" with {self.per} '{value}'" if self.per else ""
-        message = f"{count} rows{where}, but {self.n} are wanted"
+        message = f"{count} rows{where}, but {n} are wanted"
         if self.strict:
             raise DataError(f"{message}; lower n, or make more rows upstream")
         context.warn(message)

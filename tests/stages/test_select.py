@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from llm_distill.errors import DataError
+from llm_distill.errors import ConfigError, DataError
+from llm_distill.pipeline.load import load_pipeline
 from llm_distill.stages.select import Select
 
 Run = Callable[..., Any]
@@ -93,6 +96,94 @@ def test_a_group_that_a_filter_has_emptied_is_said(run_stage: Run) -> None:
     assert run.warnings == ["no row is left with label 'b', 'c', of which there were some"]
     with pytest.raises(DataError, match="no row is left with label 'b', 'c', .*; drop fewer"):
         run_stage(stage(n=2, strict=True, **sure), {"rows": many})
+
+
+LABELLED = [
+    {"id": f"r{i}", "label": label, "confidence": sure}
+    for i, (label, sure) in enumerate(
+        [("a", 0.9), ("b", 0.3), ("a", 0.8), ("b", 0.4), ("a", 0.7), ("c", 0.6), (None, 0.9)]
+    )
+]
+
+
+def test_each_value_has_its_own_quota(run_stage: Run) -> None:
+    best = {"order": "highest", "by": "confidence", "per": "label"}
+    run = run_stage(stage(n={"b": 1, "a": 2}, **best), {"rows": LABELLED})
+    assert kept(run) == [0, 2, 3]
+    assert run.dropped == {"label without an n": 2, "not selected": 2}
+    assert run.warnings == []
+    run = run_stage(stage(n={"a": 1, "b": 3, "d": 2}, **best, min_share=0), {"rows": LABELLED})
+    assert kept(run) == [0, 1, 3]
+    assert run.warnings == [
+        "2 rows with label 'b', but 3 are wanted",
+        "0 rows with label 'd', but 2 are wanted",
+    ]
+    with pytest.raises(DataError, match="0 rows with label 'd', but 2 are wanted"):
+        run_stage(stage(n={"d": 2}, strict=True, **best), {"rows": LABELLED})
+    with pytest.raises(DataError, match="only 2 of the 101 rows that are wanted"):
+        run_stage(stage(n={"a": 100, "c": 1}, per="label", min_share=0.1), {"rows": LABELLED[:4]})
+    assert stage(n={"a": 2, "b": 3}, **best).most_rows({"rows": 100}) == 5
+    assert stage(n={"a": 2, "b": 3}, **best).most_rows({"rows": None}) == 5
+    assert stage(n={"a": 2, "b": 3}, strict=True, **best).fewest_rows() == [("n", "rows", 5)]
+    assert stage(n=2, **best).most_rows({"rows": 100}) == 100
+
+
+def test_each_value_has_its_own_threshold(run_stage: Run) -> None:
+    sure = {"by": "confidence", "per": "label", "at_least": {"a": 0.8, "b": 0.35}}
+    run = run_stage(stage(n=5, **sure), {"rows": LABELLED})
+    assert kept(run) == [0, 2, 3, 5, 6]  # c and those without a label have no threshold
+    assert run.dropped == {"confidence below that of its label": 2}
+    sure["at_least"] = {"a": 0.8, "aa": 0.5}
+    run = run_stage(stage(n=5, **sure), {"rows": LABELLED})
+    assert "at_least: no row has label 'aa'; did you mean 'a'? allowed: a, b, c" in run.warnings
+    both = stage(n={"a": 1, "b": 1}, **sure | {"at_least": {"b": 0.5}})
+    run = run_stage(both, {"rows": LABELLED})
+    assert kept(run) == [0]
+    assert run.warnings == ["0 rows with label 'b', but 1 are wanted"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"n": {"a": 1}}, "n: values of which column. set per, such as per: label"),
+        ({"n": 1, "at_least": {"a": 0.5}}, "at_least: values of which column. set per"),
+        ({"n": {}, "per": "label"}, "n: name at least one value of 'label'"),
+        ({"n": {"a": 0}, "per": "label"}, "greater than or equal to 1"),
+    ],
+)
+def test_settings_by_value_that_do_not_fit(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        stage(**settings)
+
+
+def test_a_label_that_cannot_occur_is_said_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "texts.jsonl").write_text('{"id": "a", "text": "b"}\n')
+    (tmp_path / "labels.yaml").write_text("[arts, sports]")
+    monkeypatch.chdir(tmp_path)
+    text = (
+        "name: p\n"
+        'models: {m: {model_name_or_path: m, engine: {kind: scripted, function: "os.path:join"}}}\n'
+        "stages:\n"
+        "  texts: {stage: load_dataset, path: texts.jsonl, split: train}\n"
+        "  labelled: {stage: label, rows: texts, model: m, labels: labels.yaml}\n"
+        "  some: {stage: select, rows: labelled, n: {arts: 3, sports: 4}, per: label}\n"
+    )
+    (tmp_path / "p.yaml").write_text(text)
+    assert load_pipeline("p.yaml")
+    for wrong, says in (
+        (
+            "n: {arts: 3, sport: 4}",
+            r"some.n.sport: no row of 'labelled' can have label 'sport'; did",
+        ),
+        ("n: {arts: 3, sports: many}", r"some.n.sports: .*integer, got 'many'"),
+        ("n: 0", r"some.n: .*1.*got 0"),
+        ("n: some", r"some.n: .*got 'some'"),
+    ):
+        (tmp_path / "p.yaml").write_text(text.replace("n: {arts: 3, sports: 4}", wrong))
+        with pytest.raises(ConfigError, match=says):
+            load_pipeline("p.yaml")
 
 
 def test_random_depends_on_the_seed_and_the_ids_only(run_stage: Run) -> None:
