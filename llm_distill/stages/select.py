@@ -154,8 +154,7 @@ class Select(Stage):
             high = [index for index in left if (scores[index] or 0.0) >= self.at_least]
             context.drop(f"{self.by} below {self.at_least:g}", len(left) - len(high))
             return high
-        values = map(str, rows[self.per])
-        least = [self.at_least.get(value, float("-inf")) for value in values]
+        least = [self.at_least.get(str(value), float("-inf")) for value in rows[self.per]]
         high = [index for index in left if (scores[index] or 0.0) >= least[index]]
         context.drop(f"{self.by} below that of its {self.per}", len(left) - len(high))
         return high
