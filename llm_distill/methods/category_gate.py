@@ -8,7 +8,7 @@ since a rare category has a high kappa by luck.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from statistics import fmean
@@ -57,6 +57,34 @@ class CategoryKappas:
         """Whether an interval is too wide to say much."""
         known = [each for each in (self.people, self.model) if each is not None]
         return any(each.high - each.low > WIDE for each in known)
+
+
+def one_against_rest(
+    labels: Sequence[Sequence[Collection[str]]],
+) -> dict[str, list[list[bool]]]:
+    """Each label as a category of its own: whether an annotator gives it to an item, or not.
+
+    Args:
+        labels: Of each annotator, in the same order of the items, the labels that it gives: one,
+            several or none.
+
+    Returns:
+        By label, in the order of the alphabet, [annotators][items]. The same but for case and
+        white space is one label, called as it is first written.
+    """
+    keys = [[{_key(label) for label in given} for given in each] for each in labels]
+    names: dict[str, str] = {}
+    for each in labels:
+        for given in each:
+            for label in given:
+                names.setdefault(_key(label), label.strip())
+    return {
+        names[key]: [[key in given for given in each] for each in keys] for key in sorted(names)
+    }
+
+
+def _key(label: str) -> str:
+    return label.strip().casefold()
 
 
 def category_kappas(model: Sequence[bool], people: Sequence[Sequence[bool]]) -> CategoryKappas:

@@ -8,6 +8,9 @@ With `by: category`, whether each category of yes-or-no labels can be relied on:
 in:  {"id": "c1-setup", "category": "setup", "model": "yes", "h1": "yes", "h2": "no"}
 out: {"id": "setup", "passes": false, "kappa_hh": 0.95, "kappa_hm": 0.85, "low_hh": 0.75,
       "low_hm": 0.68, "n": 289, "n_positive": 11}
+With `by_label: true` the same of each label:
+in:  {"id": "t1", "model": "guess", "h1": "guess", "h2": "method"}, or lists of labels
+out: {"id": "guess", "passes": true, "kappa_hh": 0.9, …}
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from llm_distill.evaluation.labelled_items import Item, LabelledRows, loyalties
 from llm_distill.evaluation.result_rows import FigureName
 from llm_distill.evaluation.results import Results, shown
 from llm_distill.methods.agreement import Label, Level, labelled, tabulate
-from llm_distill.methods.category_gate import CategoryKappas, category_kappas
+from llm_distill.methods.category_gate import CategoryKappas, category_kappas, one_against_rest
 from llm_distill.rows.columns import Row
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage, later_setting
 
@@ -67,7 +70,8 @@ class Agreement(Stage):
     With `by`, each category of yes-or-no labels is a figure of its own: `kappa_hh` of people with
     each other and `kappa_hm` of the first annotator with them. It passes where the lower ends of
     both 95 % intervals are above `lower_bounds`. Items on which a prompt was chosen (`chosen_on`)
-    are left out: on those the model agrees better than it will.
+    are left out: on those the model agrees better than it will. With `by_label` each label is such
+    a category: an annotator gives it to a row, or does not.
     """
 
     former_settings: ClassVar[Mapping[str, Any]] = {
@@ -111,17 +115,22 @@ class Agreement(Stage):
         "it passes",
         min_length=1,
     )
+    by_label: bool = later_setting(
+        False,
+        "each label is a category of its own, as with `by`; the columns have one label a row, or "
+        "a list of them",
+    )
     positive: str = later_setting("yes", "with `by`: the label that says yes, whatever its case")
     lower_bounds: LowerBounds = later_setting(
-        LowerBounds(), "with `by`: what the lower ends of the kappas have to be above"
+        LowerBounds(), "with `by`, `by_label`: what the lower ends of the kappas have to be above"
     )
     on_failure: Literal["mark", "stop"] = later_setting(
         "mark",
-        "with `by`: mark: a category that does not pass gets `passes: false`, and its row is "
-        "written like the others; stop: the run ends",
+        "with `by`, `by_label`: mark: a category that does not pass gets `passes: false`, and its "
+        "row is written like the others; stop: the run ends",
     )
     chosen_on: Rows | None = later_setting(
-        None, "with `by`: the rows on which a prompt was chosen; these items are left out"
+        None, "with `by`, `by_label`: the rows on which a prompt was chosen; they are left out"
     )
 
     @model_validator(mode="after")
@@ -147,19 +156,30 @@ class Agreement(Stage):
         return self
 
     def _check_categories(self) -> None:
-        if self.by is None:
+        if not self._is_by_category:
             own = ("positive", "lower_bounds", "on_failure", "chosen_on")
             alone = [name for name in own if name in self.model_fields_set]
             if alone:
-                raise ValueError(f"{', '.join(alone)}: goes with `by`, the column of the category")
+                raise ValueError(
+                    f"{', '.join(alone)}: goes with `by`, the column of the category, or by_label"
+                )
             return
+        setting = "by" if self.by is not None else "by_label"
+        if self.by is not None and self.by_label:
+            raise ValueError("by and by_label: categories are in a column, or are the labels")
+        if self.by_label and "positive" in self.model_fields_set:
+            raise ValueError("positive goes with `by`; with by_label every label is a category")
         if not self.people:
-            raise ValueError("by: name two or more of the annotators as `people`")
+            raise ValueError(f"{setting}: name two or more of the annotators as `people`")
         if self.minimum or self.probabilities or self.level != "nominal":
             raise ValueError(
-                "by: categories of yes and no have `lower_bounds`; remove minimum, probabilities "
-                "and level"
+                f"{setting}: categories of yes and no have `lower_bounds`; remove minimum, "
+                "probabilities and level"
             )
+
+    @property
+    def _is_by_category(self) -> bool:
+        return self.by is not None or self.by_label
 
     def required_columns(self) -> dict[str, set[str]]:
         own = {"id", *self.annotators}
@@ -171,14 +191,16 @@ class Agreement(Stage):
         return needed
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        return frozenset({"id", *self.annotators, "agrees"} if self.by is None else OF_CATEGORY)
+        return frozenset(
+            OF_CATEGORY if self._is_by_category else {"id", *self.annotators, "agrees"}
+        )
 
     def run(self, context: Context) -> RowsOutput:
         from datasets import Features, Value
 
-        if self.by is not None:
+        if self._is_by_category:
             types = Features({name: Value(kind) for name, kind in OF_CATEGORY.items()})
-            return RowsOutput(self._categories(context, self.by), types)
+            return RowsOutput(self._categories(context), types)
         theirs = context.rows(self.rows).features
         labels = {name: theirs[self.label or name] for name in self.annotators}
         features = Features({"id": Value("string"), **labels, "agrees": Value("bool")})
@@ -243,16 +265,8 @@ class Agreement(Stage):
 
     # --- by category ---
 
-    def _categories(self, context: Context, by: str) -> Iterator[Row]:
-        found = {
-            category: self._kappas(category, items, context)
-            for category, items in self._by_category(context, by).items()
-        }
-        if not any(kappas.n_positive for kappas in found.values()):
-            raise DataError(
-                f"no item of any category has the label '{self.positive}' by one of "
-                f"{', '.join(self.people)}; set `positive` to what says yes"
-            )
+    def _categories(self, context: Context) -> Iterator[Row]:
+        found = self._of_labels(context) if self.by is None else self._of_column(context, self.by)
         wanted = self.lower_bounds
         bounds = wanted.kappa_hh, wanted.kappa_hm
         context.metrics.update(shown(category_table(found, *bounds)))
@@ -281,15 +295,71 @@ class Agreement(Stage):
                 "n_positive": kappas.n_positive,
             }
 
-    def _by_category(self, context: Context, by: str) -> dict[str, list[Item]]:
-        """The items of each category, without those that a prompt was chosen on."""
+    def _items(self, context: Context) -> dict[str, Item]:
+        """By id, without those that a prompt was chosen on.
+
+        Raises:
+            DataError: none is left.
+        """
         read = self._read
-        chosen: set[str] = set()
-        if self.chosen_on is not None:
-            chosen = {read.item_of(row) for row in context.each_row(self.chosen_on)}
-        categories: dict[str, list[Item]] = {}
+        items = read.items(context.each_row(self.rows))
+        if self.chosen_on is None:
+            return items
+        chosen = {read.item_of(row) for row in context.each_row(self.chosen_on)}
+        left_out = {
+            read.item_of(row)
+            for row in read.chosen(context.each_row(self.rows))
+            if not chosen.isdisjoint((read.item_of(row), str(row.get("parent_id"))))
+        }
+        context.drop("a prompt was chosen on it", len(left_out & items.keys()))
+        left = {key: item for key, item in items.items() if key not in left_out}
+        if not left:
+            raise DataError(
+                f"no item of '{self.rows}' is left: a prompt was chosen on all of them (chosen_on)"
+            )
+        return left
+
+    def _of_labels(self, context: Context) -> dict[str, CategoryKappas]:
+        """Of each label, over the items that the model and all people have labelled."""
+        names = self.annotators[0], *self.people
+        items = self._items(context)
+        said = [
+            [self._labels_of(item.labels.get(name), key) for name in names]
+            for key, item in items.items()
+        ]
+        whole = [given for given in said if None not in given]
+        context.drop("without a label of each annotator", len(said) - len(whole))
+        by_annotator = [
+            [each for each in of if each is not None] for of in zip(*whole, strict=True)
+        ]
+        found = one_against_rest(by_annotator)
+        if not found:
+            raise DataError(f"no item of '{self.rows}' has labels of each of {', '.join(names)}")
+        return {label: category_kappas(model, people) for label, (model, *people) in found.items()}
+
+    def _labels_of(self, value: Any, key: str) -> list[str] | None:
+        """The labels of a cell: one, or a list; None if it is missing."""
+        if isinstance(value, list):
+            return [str(label) for label in value if label is not None]
+        label = self._read.label_of(value, key)
+        return None if label is None else [str(label)]
+
+    def _of_column(self, context: Context, by: str) -> dict[str, CategoryKappas]:
+        found = {
+            category: self._kappas(category, items, context)
+            for category, items in self._by_category(context, by).items()
+        }
+        if not any(kappas.n_positive for kappas in found.values()):
+            raise DataError(
+                f"no item of any category has the label '{self.positive}' by one of "
+                f"{', '.join(self.people)}; set `positive` to what says yes"
+            )
+        return found
+
+    def _by_category(self, context: Context, by: str) -> dict[str, list[Item]]:
+        """The items of each category."""
+        read = self._read
         of_item: dict[str, str] = {}
-        left_out: set[str] = set()
         for row in read.chosen(context.each_row(self.rows)):
             key = read.item_of(row)
             if row[by] is None or not str(row[by]).strip():
@@ -300,16 +370,9 @@ class Agreement(Stage):
                     f"item {key} of '{self.rows}' is of '{of_item[key]}' and of '{category}'; an "
                     "item is one text with one category, so its id has to name both"
                 )
-            if not chosen.isdisjoint((key, str(row.get("parent_id")))):
-                left_out.add(key)
-        for key, item in read.items(context.each_row(self.rows)).items():
-            if key not in left_out:
-                categories.setdefault(of_item[key], []).append(item)
-        context.drop("a prompt was chosen on it", len(left_out))
-        if not categories:
-            raise DataError(
-                f"no item of '{self.rows}' is left: a prompt was chosen on all of them (chosen_on)"
-            )
+        categories: dict[str, list[Item]] = {}
+        for key, item in self._items(context).items():
+            categories.setdefault(of_item[key], []).append(item)
         return categories
 
     def _kappas(self, category: str, items: list[Item], context: Context) -> CategoryKappas:

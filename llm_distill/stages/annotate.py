@@ -2,7 +2,8 @@
 
 in:  {"id": "t1", "messages": [{"role": "user", "content": "7 x 8 is 54?"}]}
 out: {"id": "t1", "messages": […], "mistake": "guess", "remedy": "ask", "error": null}
-With several annotators also {"annotations": {"one": {"mistake": "guess", "remedy": "ask"}, …}}.
+With several annotators also {"annotations": {"one": {"mistake": "guess", "remedy": "ask"}, …}},
+and with annotator_columns {"one_mistake": "guess", "one_remedy": "ask", …}.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from llm_distill.rows.codebooks import OWN, CodebookField, read_codebook
 from llm_distill.rows.columns import Row, features
 from llm_distill.rows.conversation_text import as_text
 from llm_distill.rows.user_lists import list_digests, list_text
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, later_setting
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -75,7 +76,8 @@ class Annotate(AskingStage):
     its field is none: the field is null, `error` says so, and it is counted by field. An annotator
     of whose replies none can be read is stopped early. Of several annotators the columns are the
     majority (a tie is null, and counted), and figures show how far they agree; one with
-    `random: true` has no vote beside others.
+    `random: true` has no vote beside others. To let a run depend on how far they agree, give each
+    its columns (`annotator_columns`) and put `agreement` after this stage.
     """
 
     reads_conversations: ClassVar[bool] = True
@@ -84,6 +86,11 @@ class Annotate(AskingStage):
     model: Model | None = Field(None, description="the annotator; or name several in `annotators`")
     annotators: dict[str, Annotator] = Field(
         {}, description="annotators by name: {one: {model: …}, control: {random: true}}"
+    )
+    annotator_columns: bool = later_setting(
+        False,
+        "a column of each annotator and field too, such as one_mistake, for `agreement` and other "
+        "stages that read columns",
     )
     codebook: str | dict[str, Any] = Field(
         description="field to labels with definitions: {mistake: {guess: …, misread: …}}; where "
@@ -123,7 +130,21 @@ class Annotate(AskingStage):
         names = {each.name for each in read}
         if self.text_column in names or names & {*self.variables}:
             raise ValueError("codebook: a field is called like text_column, or like a variable")
+        self._check_own_columns(names)
         return self
+
+    def _check_own_columns(self, names: set[str]) -> None:
+        if not self.annotator_columns:
+            return
+        if not self.annotators:
+            raise ValueError("annotator_columns goes with `annotators`; of one the fields are its")
+        own = [column for column, *_ in self._own_columns()]
+        taken = {*names, *self.variables, self.text_column, "annotations", "error", "id"}
+        twice = [column for column in own if column in taken or own.count(column) > 1]
+        if twice:
+            raise ValueError(
+                f"annotator_columns: '{twice[0]}' would be two columns; rename the annotator"
+            )
 
     @cached_property
     def fields(self) -> tuple[CodebookField, ...]:
@@ -186,6 +207,8 @@ class Annotate(AskingStage):
         new = {name: f"choose another name, such as own_{name}" for name in names}
         if self.annotators:
             new["annotations"] = "let one `annotate` have all annotators, and all fields"
+        for column, annotator, _ in self._own_columns():
+            new[column] = f"choose another name for the annotator '{annotator}'"
         return {self.rows: new}
 
     def read_as_text(self) -> dict[str, set[str]]:
@@ -201,7 +224,14 @@ class Annotate(AskingStage):
 
     def _added(self) -> list[str]:
         kept = ["annotations"] if self.annotators else []
-        return [*(each.name for each in self.fields), *kept, "error"]
+        own = [column for column, *_ in self._own_columns()]
+        return [*(each.name for each in self.fields), *kept, *own, "error"]
+
+    def _own_columns(self) -> list[tuple[str, str, CodebookField]]:
+        """With `annotator_columns`: each column, its annotator and its field."""
+        if not self.annotator_columns:
+            return []
+        return [(f"{a}_{each.name}", a, each) for a in self.annotators for each in self.fields]
 
     def is_seeded(self) -> bool:
         draws = any(each.random for each in self.annotators.values())
@@ -221,6 +251,7 @@ class Annotate(AskingStage):
         found: dict[str, Any] = {**theirs, **types}
         if self.annotators:
             found["annotations"] = {name: dict(types) for name in self.annotators}
+        found |= {column: types[each.name] for column, _, each in self._own_columns()}
         return features(["error"], like=Features(found))
 
     def _rows(self, context: Context) -> Iterator[Row]:
@@ -303,6 +334,8 @@ class Annotate(AskingStage):
                 name: {each.name: said_of(reply, each.name) for each in self.fields}
                 for name, reply in replies.items()
             }
+        for column, annotator, each in self._own_columns():
+            found[column] = said_of(replies[annotator], each.name)
         return {**found, "error": self._error(replies)}
 
     def _error(self, replies: Mapping[str, Reply[Form]]) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from llm_distill.methods.agreement import cohen_kappa, tabulate
-from llm_distill.methods.category_gate import CategoryKappas, category_kappas
+from llm_distill.methods.category_gate import CategoryKappas, category_kappas, one_against_rest
 
 
 def planted(
@@ -121,3 +121,13 @@ def test_where_nobody_says_yes_there_is_no_kappa() -> None:
 def test_what_cannot_be(model: list[bool], people: list[list[bool]]) -> None:
     with pytest.raises(ValueError, match="each with two people's labels"):
         category_kappas(model, people)
+
+
+def test_each_label_against_the_rest() -> None:
+    labels = [[["guess"], ["method"], []], [["Guess "], ["other", "guess"], ["method"]]]
+    assert one_against_rest(labels) == {
+        "guess": [[True, False, False], [True, True, False]],
+        "method": [[False, True, False], [False, False, True]],
+        "other": [[False, False, False], [False, True, False]],
+    }
+    assert one_against_rest([[[]], [[]]]) == {}

@@ -24,10 +24,8 @@ REPORTED = {
 
 
 def gate(**settings: Any) -> Agreement:
-    return Agreement(
-        stage="agreement", rows="rows", by="category", annotators=["model", "h1", "h2"],
-        people=["h1", "h2"], **settings,
-    )  # fmt: skip
+    given = {"by": "category", "annotators": ["model", "h1", "h2"], "people": ["h1", "h2"]}
+    return Agreement(stage="agreement", rows="rows", **{**given, **settings})
 
 
 def spelled(yes: bool) -> str:
@@ -168,6 +166,10 @@ def test_what_is_missing_is_left_out_and_what_cannot_be_is_said(run_stage: Run) 
         ({"by": None, "chosen_on": "x"}, "chosen_on: goes with `by`"),
         ({"people": []}, "name two or more of the annotators as `people`"),
         ({"minimum": {"kappa": 0.5}}, "have `lower_bounds`; remove minimum"),
+        ({"by_label": True}, "by and by_label: categories are in a column, or are the labels"),
+        ({"by": None, "by_label": True, "positive": "y"}, "positive goes with `by`"),
+        ({"by": None, "by_label": True, "people": []}, "by_label: name two or more of the annot"),
+        ({"by": None, "by_label": True, "level": "ordinal"}, "by_label: categories of yes and no"),
         ({"lower_bounds": {"kappa": 0.5}}, "kappa"),
     ],
 )
@@ -179,7 +181,7 @@ def test_settings_that_cannot_be(settings: dict[str, Any], said: str) -> None:
 
 def test_without_by_it_is_the_same_work_as_before(run_stage: Run) -> None:
     before = Agreement(stage="agreement", rows="rows", annotators=["a", "b"])
-    assert not {"by", "positive", "lower_bounds", "on_failure", "chosen_on"} & {
+    assert not {"by", "by_label", "positive", "lower_bounds", "on_failure", "chosen_on"} & {
         *result_settings(before)
     }
     assert before.output_columns({"rows": frozenset()}) == {"id", "a", "b", "agrees"}
@@ -192,3 +194,60 @@ def test_rows_that_are_not_chosen_need_no_category(run_stage: Run) -> None:
     other = {**rows[0], "id": "other", "category": None, "shots": 1}
     run = run_stage(gate(where={"shots": 0}), {"rows": [*rows, other]})
     assert [row["n"] for row in run.rows] == [40]
+
+
+def test_each_label_is_a_category(run_stage: Run) -> None:
+    """The same figures as of rows of yes and no, one for each text and label."""
+    draw = random.Random(5)
+    names, kinds = ("model", "h1", "h2"), ["guess", "method", "result"]
+    rows = []
+    for place in range(240):
+        truth = kinds[place % 3]
+        said = {n: truth if draw.random() < 0.9 else draw.choice(kinds) for n in names}
+        # The model takes every second wrong result for a wrong method.
+        if truth == "result" and place % 2:
+            said["model"] = "method"
+        rows.append({"id": f"t{place}", **said})
+    wide = [
+        {"id": f"{row['id']}-{kind}", "category": kind,
+         **{name: spelled(row[name] == kind) for name in names}}
+        for kind in kinds
+        for row in rows
+    ]  # fmt: skip
+    bounds = {"kappa_hh": 0.6, "kappa_hm": 0.6}
+    by_label = run_stage(gate(by=None, by_label=True, lower_bounds=bounds), {"rows": rows})
+    assert by_label.rows == run_stage(gate(lower_bounds=bounds), {"rows": wide}).rows
+    assert {name: row["passes"] for name, row in found(by_label).items()} == {
+        "guess": True, "method": False, "result": False,
+    }  # fmt: skip
+    spoken = [{**row, "h1": f" {row['h1'].title()}"} for row in rows]  # people write as they like
+    again = run_stage(gate(by=None, by_label=True, lower_bounds=bounds), {"rows": spoken})
+    assert [{**row, "id": row["id"].lower()} for row in again.rows] == by_label.rows
+    lists = [{"id": row["id"], **{name: [row[name]] for name in names}} for row in rows]
+    of_lists = run_stage(gate(by=None, by_label=True, lower_bounds=bounds), {"rows": lists})
+    assert of_lists.rows == by_label.rows
+    stops = gate(by=None, by_label=True, lower_bounds=bounds, on_failure="stop")
+    with pytest.raises(DataError, match="2 of the 3 categories of 'rows' cannot be relied on"):
+        run_stage(stops, {"rows": rows})
+
+
+def test_labels_in_lists_that_are_empty_or_missing(run_stage: Run) -> None:
+    """An empty list is an answer, and a null one is none; a label that no person gives fails."""
+    rows: list[Row] = [
+        {"id": f"t{n}", "model": [*(["cold"] if n % 2 else []), *(["odd"] if n < 3 else [])],
+         "h1": ["cold"] if n % 2 else [], "h2": ["cold"] if n % 2 else []}
+        for n in range(60)
+    ]  # fmt: skip
+    rows[0]["h1"] = None
+    run = run_stage(
+        gate(by=None, by_label=True, chosen_on="seen"), {"rows": rows, "seen": rows[9:]}
+    )
+    of = found(run)
+    assert run.dropped == {"a prompt was chosen on it": 51, "without a label of each annotator": 1}
+    assert {name: (row["n"], row["n_positive"]) for name, row in of.items()} == {
+        "cold": (8, 4), "odd": (8, 0),
+    }  # fmt: skip
+    assert (of["odd"]["kappa_hh"], of["odd"]["passes"]) == (None, False)
+    none = [{**row, "model": []} for row in rows]
+    with pytest.raises(DataError, match="no item of 'rows' has labels of each of model, h1, h2"):
+        run_stage(gate(by=None, by_label=True), {"rows": [{**r, "h1": [], "h2": []} for r in none]})

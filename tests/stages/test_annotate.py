@@ -17,6 +17,7 @@ from llm_distill.engines.base import Request
 from llm_distill.errors import ConfigError, DataError
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.rows.columns import Row
+from llm_distill.runtime.fingerprint import result_settings
 from llm_distill.stage import models_of
 from llm_distill.stages.agreement import Agreement
 from llm_distill.stages.annotate import Annotate
@@ -123,6 +124,41 @@ def test_agreement_finds_the_planted_error_rates(run_stage: Run) -> None:
     constant = "'exact' says ask of 'remedy' in all 600 rows: look whether it reads them"
     assert constant in run.warnings
     assert not any("of 'mistake' in all" in warning for warning in run.warnings)
+
+
+def test_columns_of_each_annotator_are_a_gate_for_agreement(run_stage: Run) -> None:
+    annotators = {"good": {"model": "a"}, "poor": {"model": "b"}, "control": {"random": True}}
+    made = stage(annotators=annotators, annotator_columns=True)
+    answers = {"a": errs(0.05, "a"), "b": errs(0.4, "b")}
+    run = run_stage(made, {"rows": talks(90)}, answers)
+    assert set(made.output_columns({"rows": frozenset({"id", "messages"})}) or ()) == {*run.rows[0]}
+    for row in run.rows:
+        for name in annotators:
+            for field in BOOK:
+                assert row[f"{name}_{field}"] == row["annotations"][name][field]
+    people = [{**row, "person": MISTAKES[i % 3]} for i, row in enumerate(run.rows)]
+    given = {"stage": "agreement", "rows": "rows", "minimum": {"kappa": 0.7}}
+    good = Agreement(**given, annotators=["person", "good_mistake"])
+    assert run_stage(good, {"rows": people}).rows[0]["good_mistake"] in MISTAKES
+    poor = Agreement(**given, annotators=["person", "good_mistake", "poor_mistake"])
+    with pytest.raises(DataError, match="kappa of person, poor_mistake is 0.3.., below 0.7"):
+        run_stage(poor, {"rows": people})
+
+
+def test_columns_of_annotators_that_cannot_be() -> None:
+    with pytest.raises(ValidationError, match="annotator_columns goes with `annotators`"):
+        stage(annotator_columns=True)
+    book = {"mistake": BOOK["mistake"], "own_mistake": BOOK["mistake"]}
+    clash = {"own": {"model": "a"}, "b": {"model": "b"}}
+    with pytest.raises(ValidationError, match="'own_mistake' would be two columns"):
+        stage(annotators=clash, annotator_columns=True, codebook=book)
+    twice = {"a": {"model": "a"}, "a_b": {"model": "b"}}
+    book = {"b_c": BOOK["mistake"], "c": BOOK["remedy"]}
+    with pytest.raises(ValidationError, match="'a_b_c' would be two columns; rename"):
+        stage(annotators=twice, annotator_columns=True, codebook=book)
+    made = stage(annotators=clash, annotator_columns=True)
+    assert "b_mistake" in made.columns_that_are_new()["rows"]
+    assert "annotator_columns" not in result_settings(stage(annotators=clash))
 
 
 def test_ties_are_null_and_counted(run_stage: Run) -> None:
@@ -298,16 +334,22 @@ def test_what_is_asked_is_bounded() -> None:
 
 def test_the_examples_of_the_page_are_valid(tmp_path: Path) -> None:
     pages = Path(__file__).parents[2] / "docs"
-    whole, gate = re.findall(r"```yaml\n(.*?)```", (pages / "annotating.md").read_text(), re.DOTALL)
+    page = (pages / "annotating.md").read_text()
+    whole, stopping, *gates = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "talks.jsonl").write_text(json.dumps(talks(1)[0]))
     file = tmp_path / "decisions.yaml"
     file.write_text(whole.replace("talks.jsonl", str(tmp_path / "talks.jsonl")))
     stages = load_pipeline(str(file)).stages
     assert stages["decisions"].fields[2].several  # type: ignore[attr-defined]
+    (tmp_path / "gate.yaml").write_text(
+        stopping.replace("talks.jsonl", str(tmp_path / "talks.jsonl"))
+    )
+    assert list(load_pipeline(str(tmp_path / "gate.yaml")).stages)[-1] == "agree"
     file.write_text(file.read_text().replace("{model: other}", "{model: othr}"))
     with pytest.raises(ConfigError, match=r"(?s)annotators.second.model.*did you mean 'other'"):
         load_pipeline(str(file))
-    assert Agreement(**yaml.safe_load(gate)["reliable"]).by == "category"
+    by, by_label = (Agreement(**yaml.safe_load(gate)["reliable"]) for gate in gates)
+    assert (by.by, by_label.by_label) == ("category", True)
     found = re.findall(r"```yaml\n(feedback:.*?)```", (pages / "judging.md").read_text(), re.DOTALL)
     (tmp_path / "mine.jinja").write_text("{{ criterion.name }} {{ answer }}")
     both = yaml.safe_load(found[0].replace("mine.jinja", str(tmp_path / "mine.jinja")))
