@@ -7,7 +7,8 @@
 | validation, test | a pupil's wrong work, its mistake and the remedy that helps |
 | turns | the same, an expert's dialogue so far (`turns`), and its next turn (`completion`) |
 | declared_{sft,align,test} | the expert's next turn after one to three wrong answers, as JSON |
-| work_{train,test} | a pupil's work, right or wrong, its true grade and those of two raters |
+| pairs_{train,test} | a right and a wrong work on a question, in either order, one of them wordy |
+| work_{train,test} | a pupil's work, its true grade, two raters' grades, two people's labels |
 
 SIZES counts the dialogues of `turns`. No question is in two files, nor in another world. What is
 planted stands in `tutoring.py`.
@@ -48,10 +49,17 @@ SIZES = {
     "declared_test": 150,
     "work_train": 300,
     "work_test": 300,
+    "pairs_train": 400,
+    "pairs_test": 200,
 }
+WORDY = "I read the question twice, and then I worked it out with care."
 WORKS = ("none", "none", *MISTAKES)
 INTENTION_FOR = dict(zip(MISTAKES, INTENTIONS, strict=True))
 NOISE = 0.1
+PERSON_ERRS = {"none": 0.02, "operation": 0.02, "numbers": 0.02, "result": 0.02, "guess": 0.25}
+"""How often a person names another mistake than the pupil's. An answer without a calculation is a
+guess to one and a wrong result to another; elsewhere people slip, and name any other."""
+PEOPLE = ("first_person", "second_person")
 KIND_OF = {"none": "right", "result": "wrong by calculation"}
 SEED = 31
 
@@ -124,6 +132,18 @@ def rated(grade: int, rng: Random, lenient: bool) -> int:
     return min(grade + lenient, 4)
 
 
+def named(mistake: str, rng: Random) -> str:
+    """The mistake that a person names, which is another one as often as PERSON_ERRS says."""
+    others = ["result"] if mistake == "guess" else [e for e in PERSON_ERRS if e != mistake]
+    return rng.choice(others) if rng.random() < PERSON_ERRS[mistake] else mistake
+
+
+def annotated(identity: str, mistake: str) -> dict[str, str]:
+    """Two people's labels of a work, each drawn by itself, and the first one's as JSON."""
+    labels = {who: named(mistake, Random(f"{identity} {who}")) for who in PEOPLE}
+    return {**labels, "annotation": json.dumps({"mistake": labels[PEOPLE[0]]})}
+
+
 def work_row(found: Case, rng: Random) -> dict[str, Any]:
     grade = GRADES[found.mistake]
     lenient = rated(grade, rng, lenient=True)
@@ -138,6 +158,22 @@ def work_row(found: Case, rng: Random) -> dict[str, Any]:
     }
 
 
+def pair_row(found: Case, number: int) -> dict[str, Any]:
+    """The right work is first and second, wordy and not, equally often after each mistake."""
+    better, wordy = ("aa", "ab", "ba", "bb")[number // len(MISTAKES) % 4]
+    works = {better: right_work(found.problem), "ab".replace(better, ""): found.work}
+    works[wordy] = f"{WORDY} {works[wordy]}"
+    return {
+        **case_row(found),
+        "answer_a": works["a"],
+        "answer_b": works["b"],
+        "better": better,
+        "better_is_first": float(better == "a"),
+        "better_is_longer": float(better == wordy),
+        "completion": f"<winner>{better.upper()}</winner>",
+    }
+
+
 def rows_of(split: str, rng: Random, seen: set[str]) -> Iterator[dict[str, Any]]:
     mistakes = WORKS if split.startswith("work") else MISTAKES
     for number in range(SIZES[split]):
@@ -147,7 +183,9 @@ def rows_of(split: str, rng: Random, seen: set[str]) -> Iterator[dict[str, Any]]
         if split.startswith("declared"):
             yield {**row, **declared_row(found, rng)}
         elif split.startswith("work"):
-            yield {**row, **work_row(found, rng)}
+            yield {**row, **work_row(found, rng), **annotated(row["id"], found.mistake)}
+        elif split.startswith("pairs"):
+            yield {**row, **pair_row(found, number)}
         elif split == "turns":
             yield from talk_rows(row["id"], found, rng)
         else:

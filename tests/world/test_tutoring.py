@@ -43,6 +43,7 @@ from tutoring import (
 from tutoring_data import SEED, SIZES, make_splits
 from tutoring_documents import pupil_document, tutor_document
 
+from llm_distill.methods.category_gate import category_kappas, one_against_rest
 from llm_distill.prompts import load_template
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,6 +191,40 @@ def test_declared_turns_follow_the_rule() -> None:
         assert declared["evaluation"] == row["misconception"]
         assert sum(turn["speaker"] == "pupil" for turn in row["turns"]) == row["n_tries"]
         assert answer_in(row["turns"][0]["text"]) != row["reference_answer"]
+
+
+def test_people_disagree_about_guesses_alone() -> None:
+    """The planted kappas of two people are high but for a guess, and what it is taken for."""
+    splits = make_splits(SEED, frozenset())
+    rows = splits["work_train"] + splits["work_test"]
+    people = [[[row[who]] for row in rows] for who in ("first_person", "second_person")]
+    found = {
+        label: category_kappas(first, [first, second])
+        for label, (first, second) in one_against_rest(people).items()
+    }
+    kappas = {label: of.people.value for label, of in found.items() if of.people is not None}
+    assert sorted(kappas, key=lambda label: kappas[label])[:2] == ["guess", "result"]
+    assert kappas["guess"] < 0.8
+    assert min(kappas[label] for label in ("none", "numbers", "operation")) > 0.9
+    taken = {row["first_person"] for row in rows if row["misconception"] == "guess"}
+    assert taken == {"guess", "result"}
+    assert all(json.loads(r["annotation"]) == {"mistake": r["first_person"]} for r in rows)
+
+
+def test_neither_place_nor_length_says_which_work_of_a_pair_is_right() -> None:
+    splits = make_splits(SEED, frozenset())
+    for split in ("pairs_train", "pairs_test"):
+        rows = splits[split]
+        for row in rows:
+            right, wrong = (row["answer_a"], row["answer_b"])[:: 1 if row["better"] == "a" else -1]
+            assert answer_in(right) == row["reference_answer"] != answer_in(wrong)
+            assert row["better_is_first"] == (row["better"] == "a")
+            assert row["better_is_longer"] == (len(right) > len(wrong))
+            assert row["completion"] == f"<winner>{row['better'].upper()}</winner>"
+        for mistake in MISTAKES:
+            of = [row for row in rows if row["misconception"] == mistake]
+            for sign in ("better_is_first", "better_is_longer"):
+                assert abs(sum(row[sign] for row in of) - len(of) / 2) <= 1
 
 
 def test_mental_models_take_a_pupil_for_what_it_has_shown() -> None:
