@@ -6,6 +6,7 @@ from typing import Any
 
 from llm_distill.paths import bundled_root
 from llm_distill.pipeline.load import load_pipeline
+from llm_distill.prompts import load_template
 
 
 def stages_of(name: str) -> dict[str, Any]:
@@ -28,3 +29,20 @@ def test_every_annotator_meets_the_same_gate_and_report() -> None:
     }
     # It is taught on other works than those of the gate.
     assert stages["labelled"].split != stages["work"].split
+
+
+def test_pupils_take_the_same_exam_whoever_taught_them() -> None:
+    """It is a turn of the form that the pupil was trained on, before the dialogue and after it."""
+    for name, template in ("mathdial", "pupils/again.jinja"), ("mathdial_paper", None):
+        talks = [s for s in stages_of(name).values() if s.stage == "simulate_dialogue"]
+        assert len(talks) >= 4
+        assert len({(talk.before, talk.after) for talk in talks}) == 1
+        assert talks[0].before == talks[0].after is not None
+        assert template in (talks[0].before.template, None)
+    values = {"misconception": "guess", "question": "Q?", "wrong_solution": "8"}
+    turns = [{"speaker": "pupil", "text": "8"}, {"speaker": "tutor", "text": "Think again."}]
+    again, pupil = (load_template(f"pupils/{name}.jinja") for name in ("again", "pupil"))
+    assert again.render({**values, "turns": []}) == pupil.render({**values, "turns": turns})
+    more = [*turns, {"speaker": "pupil", "text": "7"}]
+    whole = pupil.render({**values, "turns": [*more, turns[1]]})
+    assert again.render({**values, "turns": more}) == whole
