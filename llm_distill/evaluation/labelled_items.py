@@ -89,7 +89,8 @@ class LabelledRows:
         if value is None or value != value or (isinstance(value, str) and not value.strip()):
             return None
         if not isinstance(value, str | int | float):
-            raise DataError(f"item {key}: a label is text or a number, not {value!r}")
+            lists = "; by_label: true reads lists" if isinstance(value, list) else ""
+            raise DataError(f"item {key}: a label is text or a number, not {value!r}{lists}")
         if self.level == "nominal":
             return value
         try:

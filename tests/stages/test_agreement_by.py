@@ -248,6 +248,10 @@ def test_labels_in_lists_that_are_empty_or_missing(run_stage: Run) -> None:
         "cold": (8, 4), "odd": (8, 0),
     }  # fmt: skip
     assert (of["odd"]["kappa_hh"], of["odd"]["passes"]) == (None, False)
+    with pytest.raises(DataError, match=r"not \['cold'\]; by_label: true reads lists"):
+        run_stage(
+            Agreement(stage="agreement", rows="rows", annotators=["h2", "h1"]), {"rows": rows}
+        )
     none = [{**row, "model": []} for row in rows]
     with pytest.raises(DataError, match="no item of 'rows' has labels of each of model, h1, h2"):
         run_stage(gate(by=None, by_label=True), {"rows": [{**r, "h1": [], "h2": []} for r in none]})
