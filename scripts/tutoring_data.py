@@ -7,7 +7,7 @@
 | validation, test | a pupil's wrong work, its mistake and the remedy that helps |
 | turns | the same, an expert's dialogue so far (`turns`), and its next turn (`completion`) |
 | declared_{sft,align,test} | the expert's next turn after one to three wrong answers, as JSON |
-| pairs_{train,test} | a right and a wrong work on a question, in either order, one of them wordy |
+| pairs | a right and a wrong work on a question, in either order, one of them wordy |
 | work_{train,test} | a pupil's work, its true grade, two raters' grades, two people's labels |
 
 SIZES counts the dialogues of `turns`. No question is in two files, nor in another world. What is
@@ -37,6 +37,7 @@ from tutoring import (
     talk,
 )
 from tutoring_documents import declared_case, declared_turn
+from tutoring_judges import JUDGES, pair_row, verdicts
 from word_tasks import questions_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,10 +50,8 @@ SIZES = {
     "declared_test": 150,
     "work_train": 300,
     "work_test": 300,
-    "pairs_train": 400,
-    "pairs_test": 200,
+    "pairs": 200,
 }
-WORDY = "I read the question twice, and then I worked it out with care."
 WORKS = ("none", "none", *MISTAKES)
 INTENTION_FOR = dict(zip(MISTAKES, INTENTIONS, strict=True))
 NOISE = 0.1
@@ -158,22 +157,6 @@ def work_row(found: Case, rng: Random) -> dict[str, Any]:
     }
 
 
-def pair_row(found: Case, number: int) -> dict[str, Any]:
-    """The right work is first and second, wordy and not, equally often after each mistake."""
-    better, wordy = ("aa", "ab", "ba", "bb")[number // len(MISTAKES) % 4]
-    works = {better: right_work(found.problem), "ab".replace(better, ""): found.work}
-    works[wordy] = f"{WORDY} {works[wordy]}"
-    return {
-        **case_row(found),
-        "answer_a": works["a"],
-        "answer_b": works["b"],
-        "better": better,
-        "better_is_first": float(better == "a"),
-        "better_is_longer": float(better == wordy),
-        "completion": f"<winner>{better.upper()}</winner>",
-    }
-
-
 def rows_of(split: str, rng: Random, seen: set[str]) -> Iterator[dict[str, Any]]:
     mistakes = WORKS if split.startswith("work") else MISTAKES
     for number in range(SIZES[split]):
@@ -184,7 +167,7 @@ def rows_of(split: str, rng: Random, seen: set[str]) -> Iterator[dict[str, Any]]
             yield {**row, **declared_row(found, rng)}
         elif split.startswith("work"):
             yield {**row, **work_row(found, rng), **annotated(row["id"], found.mistake)}
-        elif split.startswith("pairs"):
+        elif split == "pairs":
             yield {**row, **pair_row(found, number)}
         elif split == "turns":
             yield from talk_rows(row["id"], found, rng)
@@ -209,6 +192,9 @@ def main() -> None:
     for split, rows in make_splits(args.seed, avoid).items():
         (args.out / f"{split}.jsonl").write_text(as_jsonl(rows), encoding="utf-8")
         print(f"{split}: {len(rows)} rows")
+        for judge in JUDGES if split == "pairs" else ():
+            said = as_jsonl(list(verdicts(rows, judge)))
+            (args.out / f"verdicts_{judge}.jsonl").write_text(said, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from llm_distill.paths import bundled_root
@@ -46,3 +49,19 @@ def test_pupils_take_the_same_exam_whoever_taught_them() -> None:
     more = [*turns, {"speaker": "pupil", "text": "7"}]
     whole = pupil.render({**values, "turns": [*more, turns[1]]})
     assert again.render({**values, "turns": more}) == whole
+
+
+def test_the_biases_of_planted_judges_are_found(cli: Callable[..., Any], tmp_path: Path) -> None:
+    """The table of docs/judging.md, by the command that stands there."""
+    done = cli("run", "pipelines/judge_pairs.yaml", "--workspace", str(tmp_path))
+    assert done.code == 0, done.err
+    biases = re.findall(r"position bias: [^+-]*− second chosen +([-+][\d.]+)", done.out)
+    lengths = re.findall(r"correlation of winning and being longer +(-?[\d.]+)", done.out)
+    page = (bundled_root() / "docs/judging.md").read_text(encoding="utf-8")
+    table = page.split("### What a judge leans to")[1].split("## What is refused")[0]
+    for bias, length in zip(biases, lengths, strict=True):
+        assert f"{bias} (".replace("-", "−") in table
+        assert f"{float(length):.2f} (" in table
+    fair, first, longer = (float(bias) for bias in biases)
+    assert max(abs(fair), abs(longer)) < 7 < 20 < first
+    assert float(lengths[2]) > 0.3 > 0.15 > max(float(length) for length in lengths[:2])

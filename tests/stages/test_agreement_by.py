@@ -248,7 +248,7 @@ def test_labels_in_lists_that_are_empty_or_missing(run_stage: Run) -> None:
         "cold": (8, 4), "odd": (8, 0),
     }  # fmt: skip
     assert (of["odd"]["kappa_hh"], of["odd"]["passes"]) == (None, False)
-    with pytest.raises(DataError, match=r"not \['cold'\]; by_label: true reads lists"):
+    with pytest.raises(DataError, match=r"not \[\]; by_label: true reads lists"):
         run_stage(
             Agreement(stage="agreement", rows="rows", annotators=["h2", "h1"]), {"rows": rows}
         )

@@ -42,6 +42,7 @@ from tutoring import (
 )
 from tutoring_data import SEED, SIZES, make_splits
 from tutoring_documents import pupil_document, tutor_document
+from tutoring_judges import JUDGES, WORDY, verdicts
 
 from llm_distill.methods.category_gate import category_kappas, one_against_rest
 from llm_distill.prompts import load_template
@@ -212,19 +213,36 @@ def test_people_disagree_about_guesses_alone() -> None:
 
 
 def test_neither_place_nor_length_says_which_work_of_a_pair_is_right() -> None:
-    splits = make_splits(SEED, frozenset())
-    for split in ("pairs_train", "pairs_test"):
-        rows = splits[split]
-        for row in rows:
-            right, wrong = (row["answer_a"], row["answer_b"])[:: 1 if row["better"] == "a" else -1]
-            assert answer_in(right) == row["reference_answer"] != answer_in(wrong)
-            assert row["better_is_first"] == (row["better"] == "a")
-            assert row["better_is_longer"] == (len(right) > len(wrong))
-            assert row["completion"] == f"<winner>{row['better'].upper()}</winner>"
-        for mistake in MISTAKES:
-            of = [row for row in rows if row["misconception"] == mistake]
-            for sign in ("better_is_first", "better_is_longer"):
-                assert abs(sum(row[sign] for row in of) - len(of) / 2) <= 1
+    rows = make_splits(SEED, bundled_questions() | bundled_questions("word_tasks"))["pairs"]
+    for mistake in MISTAKES:
+        of = [row for row in rows if row["misconception"] == mistake]
+        first = [row["better"] == "a" for row in of]
+        wordy = [WORDY in row[f"answer_{row['better']}"] for row in of]
+        for sign in (first, wordy, [a == b for a, b in zip(first, wordy, strict=True)]):
+            assert abs(sum(sign) - len(of) / 2) <= 1
+    for judge in JUDGES:
+        file = ROOT / f"data/tutoring/verdicts_{judge}.jsonl"
+        assert file.read_text(encoding="utf-8") == as_jsonl(list(verdicts(rows, judge)))
+
+
+def test_planted_judges_lean_to_what_they_should() -> None:
+    rows = [
+        {"id": f"{n}", "better": "ab"[n % 2], "answer_a": "long", "answer_b": "no"}
+        for n in range(2000)
+    ]
+    for judge in JUDGES:
+        said = ["AB".index(each["completion"][8]) for each in verdicts(rows, judge)]
+        shown = [(row, order) for row in rows for order in ("ab", "ba")]
+        first = sum(place == 0 for place in said) / len(said)
+        right = [
+            order[place] == row["better"] for place, (row, order) in zip(said, shown, strict=True)
+        ]
+        long_right = [
+            hit for hit, (row, _) in zip(right, shown, strict=True) if row["better"] == "a"
+        ]
+        assert first == pytest.approx(0.65 if judge == "first" else 0.5, abs=0.03)
+        share = {"fair": 0.9, "first": 0.78, "longer": 0.93}[judge]
+        assert sum(long_right) / len(long_right) == pytest.approx(share, abs=0.03)
 
 
 def test_mental_models_take_a_pupil_for_what_it_has_shown() -> None:
