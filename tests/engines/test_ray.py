@@ -77,6 +77,7 @@ def test_a_lost_node_loses_nothing(cluster, tmp_path):
     assert 0 < twice <= 2 * in_flight  # of the two copies on that node
 
 
+@pytest.mark.exhaustive
 def test_a_real_model_answers_and_scores_as_in_process(cluster):
     """On two nodes, one of which is lost on the way."""
     source = ModelSource("student", str(STUDENT), prompt_format="text")
