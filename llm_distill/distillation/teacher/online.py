@@ -25,7 +25,8 @@ from llm_distill.distillation.teacher.scoring import read, what_to_do
 from llm_distill.errors import ModelError
 from llm_distill.models.limits import check_ids
 from llm_distill.models.sources import ModelSource, load_model
-from llm_distill.training.launch import whole_on_each_process
+from llm_distill.training.dividing import divide_layers
+from llm_distill.training.launch import is_sharded, whole_on_each_process
 
 if TYPE_CHECKING:
     from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
@@ -124,7 +125,7 @@ class OnlineBatches:
 
 @dataclass(frozen=True)
 class TeacherInMemory:
-    """A `TeacherSignal`: a teacher that is loaded beside the student.
+    """A `TeacherSignal`: a teacher that is loaded beside the student, and divided where that is.
 
     source, encoder: the teacher's. student: the student's, where a loss compares two vocabularies.
     """
@@ -147,10 +148,14 @@ class TeacherInMemory:
 
     def open(self, student: Any, device: torch.device) -> OnlineBatches:
         """Raises:
-        ModelError: see `load_model` and `head_of`.
+        ModelError: see `load_model`, `divide_layers` and `head_of`.
         """
+        is_divided = is_sharded()
         with whole_on_each_process():
-            model = load_model(self.source, device=str(device)).requires_grad_(False)
+            at = "cpu" if is_divided else str(device)
+            model: Any = load_model(self.source, device=at).requires_grad_(False)
+        if is_divided:
+            model = divide_layers(model, self.source.name, device)
         return self._batches(model, head_of(model), student)
 
     def _batches(self, model: Any, head: Head, student: Any) -> OnlineBatches:
