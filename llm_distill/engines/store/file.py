@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import sqlite3
+import time
 import zlib
 from collections.abc import Sequence
 from contextlib import closing
@@ -79,7 +80,7 @@ def connect(path: Path) -> sqlite3.Connection:
                 f"{path} was written by a newer llm-distill (its schema is {version}, this one "
                 f"reads {SCHEMA_VERSION}); upgrade, or choose another place with --workspace DIR"
             )
-        db.execute("PRAGMA journal_mode = WAL")
+        _use_wal(db)
         # Survives the death of the process at once, that of the machine up to the last checkpoint.
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA cell_size_check = ON")
@@ -91,6 +92,23 @@ def connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Here SQLite does not always wait for another process that opens a new file at the same time.
+
+    Raises:
+        sqlite3.OperationalError: it is locked for longer than others are waited for.
+    """
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
 
 
 def _upgrade(db: sqlite3.Connection) -> None:

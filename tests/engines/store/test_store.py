@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from llm_distill.engines.base import Completion, Request, SamplingSettings, StructuredOutput
+from llm_distill.engines.store import file
 from llm_distill.engines.store.file import store_error
 from llm_distill.engines.store.repair import mend, problems
 from llm_distill.engines.store.store import CompletionStore, StoredAnswers
@@ -228,6 +229,26 @@ def test_a_changed_text_is_not_believed(opened, path):
 
 def _fill_from(path: Path, start: int) -> None:
     fill(StoredAnswers(CompletionStore(path, print), 1, "a/model"), 200, start)
+
+
+def test_a_new_file_that_another_process_is_opening(path, monkeypatch):
+    """SQLite may say at once that it is locked."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = sqlite3.connect(path)
+    busy = iter([True, True, False])
+
+    class Other:
+        def execute(self, sql):
+            if "journal_mode" in sql and next(busy):
+                raise sqlite3.OperationalError("database is locked")
+            return found.execute(sql)
+
+    file._use_wal(Other())
+    assert found.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    monkeypatch.setattr(file, "BUSY_SECONDS", 0.0)
+    busy = iter([True] * 9)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        file._use_wal(Other())
 
 
 def test_processes_share_it(opened, path):
