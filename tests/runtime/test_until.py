@@ -76,6 +76,7 @@ def test_a_rerun_and_a_plan_come_to_the_same_end(bench: MakeBench) -> None:
     assert toy.display.ran == [*_round(5), "best"]
 
 
+@pytest.mark.exhaustive  # a kill in a plain `repeat` is tested too
 def test_a_kill_in_a_round_resumes_there_and_comes_to_the_same_end(
     bench: MakeBench, tmp_path: Path
 ) -> None:
