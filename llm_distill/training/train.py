@@ -47,7 +47,7 @@ def train_and_save(
 ) -> ModelOutput:
     """Train `source`; the model or adapter lies in `work_dir/model` then.
 
-    held_out: rows of which it is not trained, if there are some; the trainer has them already.
+    held_out: rows that it is not trained on, to take prompts from; the trainer has them already.
 
     Raises:
         ModelError: see `trainer_arguments`, `check_dataset`, `run_trainer`, `BeforeAfter.compare`

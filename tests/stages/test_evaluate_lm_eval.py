@@ -26,6 +26,7 @@ Run = Callable[..., Any]
 STUDENT = ModelSource(
     "student", str(bundled_root() / "data/models/tiny-student"), prompt_format="text"
 )
+TEACHER = bundled_root() / "data/models/tiny-teacher"
 N = 24
 ASKED = {"task_description": "Solve the word problem.", "examples": []}
 TASK = """
@@ -437,3 +438,25 @@ def test_a_change_to_a_file_of_a_task_changes_what_identifies_it(folder: Path) -
 def test_settings_that_cannot_be(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         stage(**settings)
+
+
+@pytest.mark.slow
+def test_its_rows_are_an_exam_that_a_gate_reads(run_stage: Run, folder: Path) -> None:
+    """Each task by itself, over the same items."""
+    from llm_distill.stages.gate import Gate
+
+    teacher = replace(STUDENT, name="teacher", path=str(TEACHER), prompt_format="text")
+    tasks = ["sums_written", "sums_chosen"]
+    exam = run_stage(
+        stage(folder, models=["student", "teacher"], tasks=tasks, num_fewshot=0),
+        models={"student": STUDENT, "teacher": teacher},
+    )
+    gate = Gate(stage="gate", exams=["harness"], model="teacher", than="student")
+    rows = {row["exam"]: row for row in run_stage(gate, {"harness": exam.rows}).rows}
+    assert rows.keys() == {"harness/sums_written (first)", "harness/sums_chosen"}
+    for name, row in rows.items():
+        task = name.removeprefix("harness/").removesuffix(" (first)")
+        assert row["n_items"] == N
+        for model, found in (("teacher", "accuracy"), ("student", "than_accuracy")):
+            marks = [r["is_correct"] for r in exam.rows if (r["model"], r["task"]) == (model, task)]
+            assert row[found] == pytest.approx(sum(marks) / N)
