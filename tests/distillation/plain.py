@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -44,12 +45,30 @@ def side(
     source: ModelSource, row: dict[str, Any], model: Any = None, sampled: list[int] | None = None
 ) -> Side:
     """sampled: the answer's tokens, its end included, in place of the text's own."""
-    encoder = pair_encoder(source, 999)
+    encoder, written, boundary_tokens = _read(source)
     head, tail = encoder.encode(row["prompt"], row["completion"])
     tail = sampled or tail
-    model = model or load_model(source)
+    model = model or _loaded(source)
     logits = model(torch.tensor([head + tail])).logits[0].double()
     logps = logits.log_softmax(-1)
+    first = len(head)
+    own, ends = [], []
+    for i, token in enumerate(tail):
+        own.append(logps[first + i - 1, token])
+        ends.append(logps[first + i, boundary_tokens].exp().sum().log())
+    return Side([written[token] for token in tail], torch.stack(own), torch.stack(ends))
+
+
+@lru_cache(maxsize=4)
+def _loaded(source: ModelSource) -> Any:
+    """To be read: with no gradient that anybody looks at."""
+    return load_model(source)
+
+
+@lru_cache(maxsize=4)
+def _read(source: ModelSource) -> tuple[Any, list[bytes], torch.Tensor]:
+    """What encodes answers, the bytes of each token, and which of them begin a word or an end."""
+    encoder = pair_encoder(source, 999)
     vocabulary = encoder.tokenizer.convert_ids_to_tokens(range(len(encoder.tokenizer)))
     added = encoder.tokenizer.added_tokens_decoder.values()
     special = {*encoder.tokenizer.all_special_tokens, *(str(t) for t in added if t.special)}
@@ -59,12 +78,7 @@ def side(
         token in special or i in encoder.ends or text[:1] in (b" ", b"\t", b"\n")
         for i, (token, text) in enumerate(zip(vocabulary, written, strict=True))
     ]
-    first = len(head)
-    own, ends = [], []
-    for i, token in enumerate(tail):
-        own.append(logps[first + i - 1, token])
-        ends.append(logps[first + i, torch.tensor(boundary_tokens)].exp().sum().log())
-    return Side([written[token] for token in tail], torch.stack(own), torch.stack(ends))
+    return encoder, written, torch.tensor(boundary_tokens)
 
 
 def chunks(teacher: Side, student: Side) -> list[tuple[list[int], list[int], bool]]:

@@ -22,7 +22,7 @@ TEACHERS = {"many": "t", "few": "u"}
 
 def stage(**settings):
     given = {"stage": "train_distill", "model": "s", "teachers": TEACHERS, "rows": "r"}
-    return TrainDistill(**given | settings)
+    return TrainDistill(**{**given, "on_collapse": "ignore", **settings})
 
 
 @pytest.fixture(scope="session")

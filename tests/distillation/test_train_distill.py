@@ -29,9 +29,8 @@ ONE_STEP = {"max_steps": 1, "learning_rate": 1e-3, "lr_scheduler_type": "constan
 
 
 def stage(**settings):
-    return TrainDistill(
-        **{"stage": "train_distill", "model": "s", "teacher": "t", "rows": "r", **settings}
-    )
+    given = {"stage": "train_distill", "model": "s", "teacher": "t", "rows": "r"}
+    return TrainDistill(**{**given, "on_collapse": "ignore", **settings})
 
 
 @pytest.fixture

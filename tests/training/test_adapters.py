@@ -27,6 +27,7 @@ def stage(**peft: Any) -> TrainSft:
         "rows": "r",
         "max_steps": 3,
         "learning_rate": 1e-2,
+        "on_collapse": "ignore",
         "peft": {"r": 4, "lora_alpha": 8, **peft},
     }
     return TrainSft.model_validate(given)

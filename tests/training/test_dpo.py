@@ -18,9 +18,8 @@ LORA = {"peft": {"r": 8}, "learning_rate": 5e-3}
 
 
 def stage(**settings):
-    return TrainDpo(
-        stage="train_dpo", model="m", rows="r", lr_scheduler_type="constant", **settings
-    )
+    given = {"lr_scheduler_type": "constant", "on_collapse": "ignore", **settings}
+    return TrainDpo(stage="train_dpo", model="m", rows="r", **given)
 
 
 @pytest.fixture

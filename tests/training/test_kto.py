@@ -14,7 +14,8 @@ LORA = {"peft": {"r": 8}, "learning_rate": 5e-3, "lr_scheduler_type": "constant"
 
 
 def stage(**settings):
-    return TrainKto(stage="train_kto", model="m", rows="r", **settings)
+    given = {"on_collapse": "ignore", **settings}
+    return TrainKto(stage="train_kto", model="m", rows="r", **given)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ Gradients = dict[str, torch.Tensor]
 
 
 def stage(**settings):
-    settings.setdefault("weight_column", "weight")
+    settings = {"weight_column": "weight", "on_collapse": "ignore", **settings}
     return TrainSft(stage="train_sft", model="m", rows="r", **settings)
 
 
