@@ -95,6 +95,7 @@ def ours(job: Job, rows: list[dict[str, str]]) -> int:
     from llm_distill.distillation.rollouts.rows import RolloutRows
     from llm_distill.distillation.rollouts.settings import RolloutSettings
     from llm_distill.distillation.rollouts.step import Rollouts
+    from llm_distill.distillation.rollouts.writing import Writer
     from llm_distill.distillation.settings import DistillSettings
     from llm_distill.distillation.teacher.identity import scored_by
     from llm_distill.distillation.teacher.online import TeacherInMemory
@@ -126,7 +127,8 @@ def ours(job: Job, rows: list[dict[str, str]]) -> int:
             rollouts=told,
             with_text=lambda row, text: {**row, "completion": text},
         )
-        written = Rollouts(told, rows, preparation, job.seed, 1.0, print)
+        writer = Writer(encoders[0], told)
+        written = Rollouts(told, rows, preparation, writer, job.seed, 1.0, print)
     dataset = prepared(rows, preparation, lambda reason: None, "rows", 1.0)
     start = load_start(training_source(student, full=True))
     trainer: Any = distill_trainer(

@@ -38,6 +38,9 @@ Rows = Annotated[str, Reference("rows")]
 Model = Annotated[str, Reference("model")]
 """A name under `models:`, or the name of a stage that trains a model."""
 
+Asked = Literal["text", "structure", "likelihoods", "likeliest", "adapters"]
+"""What a stage wants of a model's engine; see `Stage.asks`."""
+
 Columns = frozenset[str] | None
 """Column names; None if they are not known until the data is read."""
 
@@ -168,11 +171,19 @@ class Context(Protocol):
         ...
 
     def generate(
-        self, model: str, requests: Iterable[Request], *, total: int | None = None
+        self,
+        model: str,
+        requests: Iterable[Request],
+        *,
+        total: int | None = None,
+        adapter: Path | None = None,
     ) -> Iterator[tuple[Request, Completion]]:
         """Completions in the order of the requests, with a bar; tokens and cost are counted.
 
         What was written for the same request before, in any run of the workspace, is reused.
+
+        adapter: laid over the model on an engine that `asks` was told of; what is written with it
+            is not kept.
         """
         ...
 
@@ -262,12 +273,13 @@ class Stage(BaseModel):
         """
         return False
 
-    def asks(self, place: str) -> Literal["text", "structure", "likelihoods", "likeliest"] | None:
+    def asks(self, place: str) -> Asked | None:
         """What it wants of the engine of the model at this place; None where it asks no engine.
 
         The engine's settings are a part of the fingerprint then, and an engine that cannot do it is
         refused before anything runs. structure: text in the form of a request's `structure`.
         likeliest: with the likelihoods of given texts the likeliest tokens at each place.
+        adapters: text, with one adapter after another laid over the model.
         """
         return None if self.loads(place) else "text"
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llm_distill.distillation.dataset import RowPreparation, prepared
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.losses.opd import check_writers
 from llm_distill.distillation.rollouts.rows import RolloutRows
-from llm_distill.distillation.rollouts.step import Rollouts
+from llm_distill.distillation.rollouts.served import ServedWriter
+from llm_distill.distillation.rollouts.step import Rollouts, Writes
+from llm_distill.distillation.rollouts.writing import Writer
 from llm_distill.distillation.teacher.on_engine import TeacherOnEngine
 from llm_distill.distillation.teacher.opening import Readers, readers
 from llm_distill.distillation.teacher.stored import StoredScores
@@ -71,10 +74,24 @@ class Reading:
         if not isinstance(preparation, RolloutRows):
             return None
         rows, warn = self.context.rows(stage.rows), self.context.warn
-        given = rows, preparation, seed, stage.max_dropped, warn
         signal = self.readers.signal
         asked = signal if isinstance(signal, TeacherOnEngine) else None
+        given = rows, preparation, self._writer(), seed, stage.max_dropped, warn
         return Rollouts(stage.rollouts, *given, asked)
+
+    def _writer(self) -> Writes:
+        stage, student, context = self.stage, self.readers.student, self.context
+        if stage.rollouts.writer == "training":
+            return Writer(student, stage.rollouts)
+        context.ask_in_turn([name for name in (stage.model, stage.teacher) if name])
+        return ServedWriter(
+            stage.model,
+            student.pairs.ends,
+            stage.rollouts,
+            partial(context.generate, stage.model),
+            context.work_dir / "adapters",
+            context.warn,
+        )
 
     def _say_if_scored(self, name: str) -> None:
         stage = self.stage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Protocol, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -75,7 +75,7 @@ class Request:
     """One completion that is wanted.
 
     Attributes:
-        prompt: text to be continued, or chat messages for the model's chat template.
+        prompt: text or token ids to be continued, or chat messages for the model's chat template.
         seed: this request's own; the same request gives the same text in any batch.
         logprobs: whether to return each completion token's log-probability.
         structure: the form that the text must have; engines that cannot enforce it raise a
@@ -85,7 +85,7 @@ class Request:
     """
 
     id: str
-    prompt: str | Sequence[Message]
+    prompt: str | Sequence[Message] | Sequence[int]
     sampling: SamplingSettings
     seed: int = 0
     logprobs: bool = False
@@ -96,6 +96,18 @@ class Request:
     @property
     def wants_logprobs(self) -> bool:
         return self.logprobs or self.tokens
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        """The prompt of a chat."""
+        return cast("Sequence[Message]", self.prompt)
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether messages are answered, rather than a text or tokens continued."""
+        if isinstance(self.prompt, str):
+            return False
+        return not self.prompt or not isinstance(self.prompt[0], int)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,8 @@ class EngineSettings(BaseModel):
     """Whether its engine's `score` tells how likely given completions are."""
     gives_likeliest: ClassVar[bool] = False
     """Whether it also tells the likeliest tokens at each place (`ScoreRequest.top_k`)."""
+    loads_adapters: ClassVar[bool] = False
+    """Whether there are settings with which it `takes_adapters_alone`."""
 
     kind: str
 
@@ -110,6 +112,8 @@ class EngineSettings(BaseModel):
             return cls.holds_structure or cls.is_stand_in
         if asked == "likeliest":
             return cls.gives_likeliest
+        if asked == "adapters":
+            return cls.loads_adapters
         return asked != "likelihoods" or cls.gives_likelihoods
 
     def open(self, source: ModelSource, budget: Budget) -> Engine:

@@ -24,6 +24,7 @@ WANTED = {
     "structure": "structured output",
     "likelihoods": "likelihoods of given texts",
     "likeliest": "likeliest tokens of given texts",
+    "adapters": "adapters that are loaded while it serves (adapters: hot_load)",
 }
 """What an engine lacks, by what a stage `asks` of it."""
 
@@ -163,15 +164,15 @@ def _check_engines(
                 model = next(iter(models_of(stages[model])), "")  # none where it is incomplete
             if asked is None or model not in models:
                 continue
-            if models[model].engine.answering().takes_adapters_alone:
+            engine = models[model].engine.answering()
+            if engine.takes_adapters_alone:
                 _check_adapters(("stages", name, *parts(place)), trained, model, stages, problems)
-            if models[model].engine.answering().can(asked):
+            if engine.can(asked) and (asked != "adapters" or engine.takes_adapters_alone):
                 continue
-            kind_of_engine = models[model].engine.answering().kind
             wanted = WANTED[asked]
             problems.add(
                 ("stages", name, *parts(place)),
-                f"'{target}' has the engine kind {kind_of_engine}, which has no {wanted}"
+                f"'{target}' has the engine kind {engine.kind}, which has no {wanted}"
                 f"; set models.{model}.engine.kind to {' or '.join(kinds_that_can(asked))}",
             )
 

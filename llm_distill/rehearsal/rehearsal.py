@@ -181,6 +181,8 @@ def _replace_models(
         elif stage.asks(place) == "likelihoods" and within.get(key) in entries:
             entries[target + WEIGHTS] = {**entries[target], "engine": {"kind": "transformers"}}
             within[key] = target + WEIGHTS
+        elif stage.asks(place) == "adapters":  # a stand-in has no server: it writes where it learns
+            own["rollouts"] = {**own["rollouts"], "writer": "training", "reload_every": 1}
         elif stage.asks(place) == "likelihoods":
             entries[base_model(target, pipeline.stages)].pop("engine", None)
 

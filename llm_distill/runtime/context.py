@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,11 @@ class ModelInput:
     identity: tuple[Any, str] | None = None
     trained_on: tuple[str, ...] = ()
     artifact: Path | None = None
+
+    def with_adapter(self, adapter: Path) -> ModelInput:
+        """The same with one more adapter."""
+        source = replace(self.source, adapters=(*self.source.adapters, str(adapter)))
+        return replace(self, source=source, identity=None)
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ class StageContext:
     rows_read: int = 0
     _loaded: dict[str, Dataset] = field(default_factory=dict)
     _open: dict[str, Engine] = field(default_factory=dict)
+    _laid_over: dict[str, Path] = field(default_factory=dict)
     _in_turn: frozenset[str] = frozenset()
     _store: CompletionStore | None = None
 
@@ -138,7 +144,12 @@ class StageContext:
         return model.artifact if model is not None else self.inputs.rows[reference]
 
     def generate(
-        self, model: str, requests: Iterable[Request], *, total: int | None = None
+        self,
+        model: str,
+        requests: Iterable[Request],
+        *,
+        total: int | None = None,
+        adapter: Path | None = None,
     ) -> Iterator[tuple[Request, Completion]]:
         with self.progress(f"generate ({model})", total) as bar:
 
@@ -152,7 +163,8 @@ class StageContext:
                 self.cost += completion.cost * made
                 bar.advance(1, completion.n_completion_tokens * made, self.cost, int(made))
 
-            yield from complete(requests, lambda: self._engine(model), self._stored(model), note)
+            stored = self._stored(model) if adapter is None else None
+            yield from complete(requests, lambda: self._engine(model, adapter), stored, note)
 
     def score(
         self, model: str, requests: Iterable[ScoreRequest], *, total: int | None = None
@@ -178,6 +190,7 @@ class StageContext:
         for engine in self._open.values():
             engine.close()
         self._open.clear()
+        self._laid_over.clear()
 
     def holds_structure(self, model: str) -> bool:
         return self.inputs.models[model].engine.answering().holds_structure
@@ -202,11 +215,18 @@ class StageContext:
         if self._store is not None:
             self._store.close()
 
-    def _engine(self, model: str) -> Engine:
+    def _engine(self, model: str, adapter: Path | None = None) -> Engine:
+        if model in self._open and self._laid_over.get(model) != adapter:
+            self._open.pop(model).close()
         if model not in self._open:
             if not self._in_turn.issuperset((model, *self._open)):
                 self.close_engines()  # one model in memory at a time
-            self._open[model] = self.open_engine(self.inputs.models[model])
+            given = self.inputs.models[model]
+            self._laid_over.pop(model, None)
+            if adapter is not None:
+                given = given.with_adapter(adapter)
+                self._laid_over[model] = adapter
+            self._open[model] = self.open_engine(given)
         return self._open[model]
 
     def _stored(self, model: str) -> StoredAnswers | None:

@@ -83,7 +83,11 @@ class Counting:
                 return read.n_prompt_tokens, read.error
             return len(read.tokens), None
         prompt = request.prompt
-        texts = [prompt] if isinstance(prompt, str) else [str(m.get("content")) for m in prompt]
+        texts = (
+            [prompt]
+            if isinstance(prompt, str)
+            else [str(m.get("content")) for m in request.messages]
+        )
         is_empty = not any(text.strip() for text in texts)
         texts += [str(tool) for tool in request.tools]
         return sum(map(len, texts)) / CHARACTERS, "the prompt is empty" if is_empty else None

@@ -180,7 +180,10 @@ class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
     def reads_tokenizer(self, place: str) -> bool:
         return place.partition(".")[0] in ("teacher", "teachers")
 
-    def asks(self, place: str) -> Literal["likelihoods"] | None:
+    def asks(self, place: str) -> Literal["likelihoods", "adapters"] | None:
+        if place == "model":
+            writes = self.rollouts is not None and self.rollouts.writer == "engine"
+            return "adapters" if writes else None
         return "likelihoods" if self.online == "engine" and place == "teacher" else None
 
     def read_as_text(self) -> dict[str, set[str]]:

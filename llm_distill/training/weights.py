@@ -186,11 +186,18 @@ def save_adapter(
     for config in peft_model.peft_config.values():
         config.base_model_name_or_path = base
         config.revision = source.revision
+    write_adapter(peft_model, directory, weights)
+    own_tokenizer(source).save_pretrained(str(directory))
+
+
+def write_adapter(
+    peft_model: Any, directory: Path, weights: Mapping[str, Any] | None = None
+) -> None:
+    """A PEFT adapter directory as it is, for a while; weights: by name, in place of its own."""
     # False: the vocabulary is as it was, and PEFT would ask the Hub to find that out.
     peft_model.save_pretrained(
         str(directory), save_embedding_layers=False, state_dict=weights and dict(weights)
     )
-    own_tokenizer(source).save_pretrained(str(directory))
     _only_safe(directory)
 
 

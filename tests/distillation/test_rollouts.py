@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from llm_distill.distillation.alignment.encoding import row_encoder
 from llm_distill.distillation.reading import Reading
-from llm_distill.distillation.rollouts import step
 from llm_distill.distillation.rollouts.figures import check_length
 from llm_distill.distillation.rollouts.rows import Written
 from llm_distill.distillation.rollouts.settings import RolloutSettings
@@ -35,6 +34,7 @@ LORA = {"r": 4, "lora_dropout": 0.3}
 def stage(**settings):
     given = {"stage": "train_distill", "model": "s", "teacher": "t", "rows": "r", "online": True}
     given |= {"losses": {"reverse_kl": 1.0}, "rollouts": SHORT, "logging_steps": 1}
+    given |= {"on_collapse": "ignore"}
     return TrainDistill(**{**given, **settings})
 
 
@@ -74,8 +74,8 @@ def texts(monkeypatch):
     found = []
     write = Writer.write
 
-    def noted(self, model, prompts, seeds):
-        written = write(self, model, prompts, seeds)
+    def noted(self, model, prompts, seeds, step):
+        written = write(self, model, prompts, seeds, step)
         found.append(list(zip(prompts, written, strict=True)))
         return written
 
@@ -367,7 +367,7 @@ def test_a_text_counts_as_far_as_it_is_text(of_text, world):
 def test_what_cannot_be_compared_counts_for_nothing(train, rows, student, teacher, monkeypatch):
     """The step has nothing to learn from, and is made all the same."""
     monkeypatch.setattr(
-        Writer, "write", lambda self, model, prompts, seeds: [Written((1,) * 3, "length")] * 8
+        Writer, "write", lambda self, model, prompts, seeds, step: [Written((1,) * 3, "length")] * 8
     )
     models = {"s": student, "t": teacher}
     run = train(stage(losses={"alm": 1.0}, **ONE_STEP), rows, models)
@@ -406,12 +406,12 @@ def test_texts_that_grow_until_they_are_cut_stop_the_training(train, rows, monke
     """Where half of them were from the first, and where that is not asked for, they do not."""
     n_steps = []
 
-    def write(self, model, prompts, seeds):
+    def write(self, model, prompts, seeds, step):
         n_steps.append(len(prompts))
         cut = len(n_steps) > 2
         return [Written((70, 71, 72), "length" if cut else "stop", "FGH") for _ in prompts]
 
-    monkeypatch.setattr(step.Writer, "write", write)
+    monkeypatch.setattr(Writer, "write", write)
     made = {"max_steps": 5, "learning_rate": 1e-9}
     with pytest.raises(ModelError, match="100% of what the student writes is cut .* 0% was"):
         train(stage(**made), rows)

@@ -16,6 +16,7 @@ from llm_distill.distillation.hacking.watch import Measure, Watch
 from llm_distill.distillation.rollouts.rows import RolloutRows
 from llm_distill.distillation.rollouts.settings import RolloutSettings
 from llm_distill.distillation.rollouts.step import Rollouts
+from llm_distill.distillation.rollouts.writing import Writer
 from llm_distill.distillation.settings import DistillSettings
 from llm_distill.distillation.teacher.on_engine import TeacherOnEngine
 from llm_distill.distillation.teacher.online import TeacherInMemory
@@ -79,7 +80,8 @@ def trainer(
 
         preparation = RolloutRows(*read, with_text=with_text, rollouts=rollouts)
         asked = says if isinstance(says, TeacherOnEngine) else None
-        written = Rollouts(rollouts, rows, preparation, 1, 0.0, nothing, asked)
+        writer = Writer(encoder, rollouts)
+        written = Rollouts(rollouts, rows, preparation, writer, 1, 0.0, nothing, asked)
     watched = None
     if watch is not None:
         by_alm = DistillSettings(losses={"alm": 1.0}, alm=settings.alm)

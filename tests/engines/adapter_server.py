@@ -32,13 +32,15 @@ class AdapterServer(Loopback):
 
     fault: `updating` it was started without VLLM_ALLOW_RUNTIME_LORA_UPDATING, `lora` without
     --enable-lora, `blind` it sees no folder, `other` it has another model's weights, `hidden` it
-    lists no adapter. most: its --max-lora-rank. said: what it was asked about adapters, in order.
+    lists no adapter. most: its --max-lora-rank. said: what it was asked about adapters, in
+    order. paths: of each that it has loaded.
     """
 
     def __init__(self) -> None:
         self.fault = ""
         self.most = 64
         self.said: list[str] = []
+        self.paths: dict[str, Path] = {}
         super().__init__()
         self.models = ["base"]
         self.answer = self._answer
@@ -72,6 +74,7 @@ class AdapterServer(Loopback):
         if self.fault == "other":
             return _error(500, "While loading /x, expected target modules in [] but received [q]")
         self.said.append(f"load {name}")
+        self.paths[name] = path
         if self.fault != "hidden":
             self.models.append(name)
         return web.Response(text="Success")

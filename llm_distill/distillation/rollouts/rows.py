@@ -39,11 +39,13 @@ class Written:
         ids: With the token that ended it, if one did.
         finish: An end token, a stop string, or max_tokens.
         text: Up to the stop string, where one ended it.
+        logps: Of each id, as who wrote it had it; None: the student itself, a moment ago.
     """
 
     ids: tuple[int, ...]
     finish: Finish
     text: str = ""
+    logps: tuple[float, ...] | None = None
 
 
 class Origin(NamedTuple):
@@ -127,7 +129,11 @@ class RolloutRows(RowPreparation):
         else:
             end = origin(example).teacher_end
             teacher = self._of_another_tokenizer(row, student, teacher_given, end)
-        return {**self.example(row, student, teacher), "is_rollout": True}
+        found = {**self.example(row, student, teacher), "is_rollout": True}
+        if written.logps is not None and student.is_sampled and "rollout_logps" in found:
+            n = len(student.ids) - student.n_given  # a text may be compared in part
+            found["rollout_logps"][student.n_given :] = np.minimum(written.logps[:n], 0.0)
+        return found
 
     def without_text(self, row: Row, example: Example) -> Example:
         """The prompt alone, with no token in the loss."""

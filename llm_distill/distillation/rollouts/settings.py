@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import floor
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from llm_distill.distillation.losses.loss import Needs
-from llm_distill.stage import execution_setting
+from llm_distill.stage import execution_setting, later_setting
 
 
 class RolloutSettings(BaseModel):
@@ -46,6 +53,18 @@ class RolloutSettings(BaseModel):
         le=1,
     )
     batch_size: int = execution_setting(64, "texts that are written at once on a device", ge=1)
+    writer: Literal["training", "engine"] = later_setting(
+        "training",
+        "training: the process that trains writes, with the weights as they are. engine: the "
+        "student's engine, a vLLM server (engine.adapters: hot_load), into which the adapter is "
+        "loaded as it is then",
+    )
+    reload_every: int = later_setting(
+        1,
+        "with writer: engine, steps that are written with one adapter before the next is loaded; "
+        "opd weighs tokens of an older student by clip_ratio",
+        ge=1,
+    )
 
     @field_validator("share")
     @classmethod
@@ -56,6 +75,14 @@ class RolloutSettings(BaseModel):
                 "rollouts out"
             )
         return value
+
+    @model_validator(mode="after")
+    def _is_loaded_somewhere(self) -> Self:
+        if self.reload_every > 1 and self.writer == "training":
+            raise ValueError(
+                "reload_every is of an engine that writes; set writer: engine, or leave it out"
+            )
+        return self
 
     def is_planned(self, place: int) -> bool:
         """Whether the student answers the row at this place of the training.
@@ -104,10 +131,39 @@ def check_rollouts(rollouts: RolloutSettings, stage: Any) -> None:
             f"rollouts.max_tokens: {rollouts.max_tokens} leaves no token of max_length: "
             f"{stage.max_length} for the prompt; lower it, or raise max_length"
         )
-    if stage.launch.is_sharded():
+    if rollouts.writer == "engine":
+        _check_writer(rollouts, stage)
+    elif stage.launch.is_sharded():
         raise ValueError(
             "rollouts are written by each process at its own pace, and launch.strategy divides the "
-            "weights that they need; use ddp"
+            "weights that they need; use ddp, or rollouts.writer: engine"
+        )
+
+
+def _check_writer(rollouts: RolloutSettings, stage: Any) -> None:
+    """Of texts that the student's engine writes."""
+    if stage.peft is None:
+        raise ValueError(
+            "rollouts.writer: engine loads the student's adapter into its server, and without peft "
+            "there is none; set peft: {r: 16}, or leave writer out"
+        )
+    odd = stage.peft.why_not_served()
+    if odd is not None:
+        raise ValueError(
+            f"rollouts.writer: engine: vLLM does not lay {odd} over the weights that it serves; "
+            "leave it out, or writer"
+        )
+    if stage.launch.strategy not in ("ddp", "fsdp2"):
+        raise ValueError(
+            "rollouts.writer: engine gathers the adapter of ddp and fsdp2; with another "
+            "launch.strategy take rounds of generate and score_likelihood"
+        )
+    saves = "eval_steps" if stage.load_best_model_at_end else "save_steps"
+    if getattr(stage, saves) % rollouts.reload_every:
+        raise ValueError(
+            f"rollouts.reload_every: {rollouts.reload_every} does not divide {saves}: "
+            f"{getattr(stage, saves)}: a resumed training would load another adapter than one that "
+            "was not interrupted; change either"
         )
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from llm_distill.distillation.batches import Example
 from llm_distill.distillation.rollouts import figures
-from llm_distill.distillation.rollouts.rows import RolloutRows, fresh, given, origin
+from llm_distill.distillation.rollouts.rows import RolloutRows, Written, fresh, given, origin
 from llm_distill.distillation.rollouts.settings import RolloutSettings
-from llm_distill.distillation.rollouts.writing import Writer
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.unusable import UnusableRowError
 
@@ -25,18 +24,32 @@ Passes = list[list[Example]]
 """The examples of each forward pass of a step."""
 
 
+class Writes(Protocol):
+    """What writes the student's texts."""
+
+    def write(
+        self, model: Any, prompts: Sequence[list[int]], seeds: Sequence[int], step: int
+    ) -> Sequence[Written | None]:
+        """A text after each prompt, in their order; None for one that could not be written.
+
+        Each process calls it in each step. model: in training. step: counted from 0.
+        """
+        ...
+
+
 @dataclass
 class Rollouts:
     """Puts texts of the student into the examples of a step.
 
-    rows: what `preparation` made examples of. seed: of the stage. max_left_out: the share of texts
-        that cannot be compared with the teacher's, above which `warn` says why. teacher: one that
-        is asked about all texts of a step.
+    rows: what `preparation` made examples of. writer: of the student. seed: of the stage.
+        max_left_out: the share of texts that cannot be compared with the teacher's, above which
+        `warn` says why. teacher: one that is asked about all texts of a step.
     """
 
     settings: RolloutSettings
     rows: Dataset
     preparation: RolloutRows
+    writer: Writes
     seed: int
     max_left_out: float
     warn: Callable[[str], None]
@@ -45,7 +58,6 @@ class Rollouts:
     _has_warned: bool = False
 
     def __post_init__(self) -> None:
-        self._writer = Writer(self.preparation.student, self.settings)
         self._preparation = fresh(self.preparation)
 
     def of_step(self, model: Any, passes: Passes, places: Sequence[range], step: int) -> Passes:
@@ -64,25 +76,26 @@ class Rollouts:
             for index, place in enumerate(where)
             if self.settings.is_planned(place)
         ]
-        if not chosen:
-            return found
         examples = [examples[index] for examples, index in chosen]
         rows = [self.rows[origin(example).row] for example in examples]
         prompts = [given(example)[0] for example in examples]
         seeds = [derive_seed(self.seed, "rollout", row["id"], step) for row in rows]
-        texts = self._writer.write(model, prompts, seeds)
+        texts = self.writer.write(model, prompts, seeds, step)
         reasons = self._preparation.report.dropped
         n_left_out = 0
         for (place, index), row, example, text in zip(chosen, rows, examples, texts, strict=True):
             counted = reasons.total()
             try:
+                if text is None:
+                    raise UnusableRowError("not written by the student's engine")
                 place[index] = self._preparation.of_text(row, example, text)
             except UnusableRowError as error:
                 if reasons.total() == counted:
                     reasons[str(error)] += 1
                 place[index] = self._preparation.without_text(row, example)
             n_left_out += reasons.total() > counted  # a text may have two reasons
-        self.sums += figures.sums(texts, n_left_out)
+        written = [text for text in texts if text is not None]
+        self.sums += figures.sums(written, n_left_out)
         return found
 
     def with_scores(self, passes: Passes, step: int) -> Passes:

@@ -37,7 +37,7 @@ class Writer:
         self._decode: Decode | None = None
 
     def write(
-        self, model: Any, prompts: Sequence[list[int]], seeds: Sequence[int]
+        self, model: Any, prompts: Sequence[list[int]], seeds: Sequence[int], step: int = 0
     ) -> list[Written]:
         """A text after each prompt, in their order. How they are batched only changes rounding.
 

@@ -15,13 +15,14 @@ import numpy as np
 
 from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens
 from llm_distill.distillation.alignment.encoding import in_loss
+from llm_distill.distillation.asked_once import asked_once
 from llm_distill.distillation.teacher.engine_scores import score_request, token_logps
 from llm_distill.distillation.teacher.online import ALIGNMENT, with_chunks
 from llm_distill.distillation.teacher.signal import BatchesOfRows
 from llm_distill.engines.base import Score, ScoreRequest
 from llm_distill.errors import ModelError
 from llm_distill.training.data import NO_LOSS
-from llm_distill.training.launch import is_main, world_size
+from llm_distill.training.launch import is_main
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +106,8 @@ class TeacherOnEngine:
             ModelError: the engine fails, gives no likelihoods of any text, or computes NaN.
         """
         texts = [(np.asarray(e["teacher_ids"]), np.asarray(e["teacher_in_loss"])) for e in examples]
-        said = self._of_all(texts, names, step)
+        named = list(zip(texts, names, strict=True))
+        said = asked_once(named, lambda asked: self._asked(asked, step))
         found = [
             self._compared(_silent(example), np.zeros(0))
             if isinstance(logps, str)
@@ -120,30 +122,14 @@ class TeacherOnEngine:
         scores = TokenScores(at_tokens(len(ids), index, logps), None)
         return with_chunks(example, scores, self.settings.chunking())
 
-    def _of_all(
-        self, texts: Sequence[Text], names: Sequence[str], step: int
-    ) -> list[NDArray[np.float32] | str]:
-        """As `_asked`; one process asks for all."""
-        if world_size() == 1:
-            return self._asked(texts, names, step)
-        from accelerate import PartialState
-        from accelerate.utils import broadcast_object_list, gather_object
-
-        own = PartialState().process_index
-        each = gather_object([(own, [*texts], [*names])])
-        answers: dict[int, Any] = {}
-        if is_main():
-            all_texts = [text for _, some, _ in each for text in some]
-            all_names = [name for _, _, some in each for name in some]
-            said = iter(self._asked(all_texts, all_names, step))
-            answers = {rank: [next(said) for _ in some] for rank, some, _ in each}
-        found: list[NDArray[np.float32] | str] = broadcast_object_list([answers])[0][own]
-        return found
-
     def _asked(
-        self, texts: Sequence[Text], names: Sequence[str], step: int
+        self, named: Sequence[tuple[Text, str]], step: int
     ) -> list[NDArray[np.float32] | str]:
-        """By text, the log-probability of each token in the loss; or why there are none."""
+        """By text, the log-probability of each token in the loss; or why there are none.
+
+        named: each text, and the name of its row.
+        """
+        texts, names = [text for text, _ in named], [name for _, name in named]
         found: list[NDArray[np.float32] | str] = [np.zeros(0, np.float32) for _ in texts]
         asked = [place for place, (_, index) in enumerate(texts) if len(index)]
         requests = [

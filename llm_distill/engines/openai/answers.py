@@ -128,7 +128,7 @@ def _read_choice(request: Request, answer: dict[str, Any]) -> Completion:
     if choice is None:
         choice = _typed(answer, "choices", list)
     reason = str(choice.get("finish_reason") if isinstance(choice, dict) else "").casefold()
-    if isinstance(request.prompt, str):
+    if not request.is_chat:
         holder, field = choice, "text"
     else:
         holder, field = _typed(choice, "message", dict), "content"
@@ -142,7 +142,7 @@ def _read_choice(request: Request, answer: dict[str, Any]) -> Completion:
     text = _text_of(holder, field)
     calls = read_calls(holder)
     # A text may go on with nothing; a turn without a word and without a call is no answer.
-    if not calls and (text is None or not (text.strip() or isinstance(request.prompt, str))):
+    if not calls and (text is None or (request.is_chat and not text.strip())):
         shown = choice.get("finish_reason") if isinstance(choice, dict) else None
         raise BadAnswerError(f"the answer has no text: {field} is empty (finish_reason {shown})")
     ended: FinishReason = "length" if reason in CUT else "stop"
@@ -179,7 +179,7 @@ def _raise_passing(holder: dict[str, Any]) -> NoReturn:
 
 def _read_logprobs(request: Request, choice: Any) -> tuple[float, ...]:
     given = _typed(choice, "logprobs", dict)
-    if isinstance(request.prompt, str):
+    if not request.is_chat:
         values = _typed(given, "token_logprobs", list)
     else:
         values = [_typed(token, "logprob", float) for token in _typed(given, "content", list)]

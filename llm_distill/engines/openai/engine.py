@@ -78,8 +78,8 @@ class OpenAIEngine:
         At each address: servers of one model may be started differently.
         """
         sampling = first.sampling.model_copy(update={"max_tokens": 1})
-        is_text = isinstance(first.prompt, str)
-        prompt: Any = "1 + 1 =" if is_text else [{"role": "user", "content": "What is 1 + 1?"}]
+        chat = [{"role": "user", "content": "What is 1 + 1?"}]
+        prompt: Any = chat if first.is_chat else "1 + 1 ="
         request = Request("probe", prompt, sampling, tokens=True)
         for at in self._server.to_ask():
             (found,) = self._answers(iter([Writing(request, at)]), deque())
@@ -127,8 +127,7 @@ class OpenAIEngine:
 
     def _spoken(self, requests: Iterable[Request]) -> Iterator[Request]:
         for request in requests:
-            is_chat = not isinstance(request.prompt, str)
-            if self._folds_system and is_chat:
+            if self._folds_system and request.is_chat:
                 request = replace(request, prompt=folded(request.prompt))  # type: ignore[arg-type]
             yield request
 

@@ -12,8 +12,8 @@ from llm_distill.rows.messages import Message
 
 
 def endpoint(request: Request) -> str:
-    """Where a request goes: text is continued, messages are answered."""
-    return "completions" if isinstance(request.prompt, str) else "chat/completions"
+    """Where a request goes: text and tokens are continued, messages are answered."""
+    return "chat/completions" if request.is_chat else "completions"
 
 
 def request_body(
@@ -36,10 +36,10 @@ def request_body(
         "top_p": sampling.top_p,
         "seed": fold_seed(request.seed),
     }
-    if isinstance(request.prompt, str):
-        body["prompt"] = request.prompt
+    if request.is_chat:
+        body["messages"] = sent_messages(request.messages)
     else:
-        body["messages"] = sent_messages(request.prompt)
+        body["prompt"] = request.prompt
     if request.tools:
         body["tools"] = list(request.tools)
     if sampling.top_k > 0:
@@ -49,7 +49,7 @@ def request_body(
     if sampling.stop:
         body["stop"] = list(sampling.stop)
     if request.wants_logprobs:
-        body["logprobs"] = 1 if isinstance(request.prompt, str) else True
+        body["logprobs"] = True if request.is_chat else 1
     if request.tokens:
         body["return_token_ids"] = True
     if request.structure is not None:
@@ -117,10 +117,12 @@ def most_prompt_tokens(request: Request) -> int:
     n_extra = 64 + (len(structure.model_dump_json().encode()) if structure is not None else 0)
     if isinstance(request.prompt, str):
         return _n_bytes(request.prompt) + n_extra
+    if not request.is_chat:
+        return len(request.prompt)
     n_extra += _n_bytes(json.dumps(request.tools)) if request.tools else 0
     return n_extra + sum(
         16 + sum(_n_bytes(v if isinstance(v, str) else json.dumps(v)) for v in message.values())
-        for message in map(_sent, request.prompt)
+        for message in map(_sent, request.messages)
     )
 
 

@@ -44,6 +44,7 @@ class OpenAISettings(EngineSettings):
     holds_structure: ClassVar[bool] = True
     gives_likelihoods: ClassVar[bool] = True  # where it is vLLM's server: it is asked first
     gives_likeliest: ClassVar[bool] = True
+    loads_adapters: ClassVar[bool] = True
 
     kind: Literal["openai"]
     base_url: str | tuple[str, ...] = execution_setting(

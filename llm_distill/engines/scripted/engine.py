@@ -111,7 +111,7 @@ def prompt_text(request: Request) -> str:
     """The prompt as one text, with one chat message a line."""
     if isinstance(request.prompt, str):
         return request.prompt
-    return "\n".join(message["content"] for message in request.prompt)
+    return "\n".join(message["content"] for message in request.messages)
 
 
 def _cut(text: str, sampling: SamplingSettings) -> tuple[str, FinishReason, int]:

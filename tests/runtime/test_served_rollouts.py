@@ -1,0 +1,192 @@
+"""A student that is trained here and writes on its server, with the adapter of each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_distill.errors import ConfigError, LLMDistillError
+from llm_distill.manifest import Manifest, read_manifest
+from llm_distill.models.sources import ModelSource
+from llm_distill.paths import bundled_root
+from llm_distill.pipeline.load import load_pipeline
+from tests.engines.writing_server import WritingServer
+
+PIPELINE = """\
+name: served
+variables: {task_description: Solve the word problem., examples: []}
+models:
+  teacher: {model_name_or_path: data/models/tiny-teacher, prompt_format: text}
+  student:
+    model_name_or_path: data/models/tiny-student
+    prompt_format: text
+    engine:
+      {kind: openai, base_url: "URL", model: base, adapters: hot_load, adapters_folder: FOLDER}
+stages:
+  problems: {stage: load_dataset, path: data/word_problems, split: train, limit: 6}
+  taught:
+    stage: train_distill
+    model: student
+    teacher: teacher
+    rows: problems
+    prompt_template: arte/exam.jinja
+    online: true
+    losses: {alm: 1.0}
+    alm: {temperature: 100, debias: false}
+    rollouts: {writer: engine, max_tokens: 12, temperature: 0, max_truncated: 1}
+    peft: {r: 4}
+    max_steps: 3
+    learning_rate: 2.0e-3
+    per_device_train_batch_size: 3
+    max_length: 256
+    logging_steps: 1
+    save_steps: 2
+"""
+TAUGHT = "stages.taught."
+OPD = (
+    f"{TAUGHT}losses={{opd: 1.0}}",
+    f"{TAUGHT}rollouts.temperature=1",
+    f"{TAUGHT}max_steps=4",
+    f"{TAUGHT}learning_rate=1e-2",
+)
+
+
+@pytest.fixture(scope="module")
+def answering() -> Iterator[WritingServer]:
+    place = str(bundled_root() / "data/models/tiny-student")
+    made = WritingServer(ModelSource("base", place, prompt_format="text"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, answering: WritingServer) -> WritingServer:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    answering.models[1:] = []
+    answering.said.clear()
+    answering.calls.clear()
+    answering.broken, answering.fault, answering.most = None, "", 64
+    return answering
+
+
+@pytest.fixture
+def toy(server: WritingServer, bench: Callable[[str], Any], tmp_path: Path) -> Any:
+    return bench(text(server.url, tmp_path / "adapters"))
+
+
+def text(url: str, folder: Path) -> str:
+    return PIPELINE.replace("URL", url).replace("FOLDER", str(folder))
+
+
+def history(toy: Any, *changes: str) -> list[dict[str, float]]:
+    found: list[dict[str, float]] = taught(toy, *changes).metrics["history"]
+    return found
+
+
+def taught(toy: Any, *changes: str) -> Manifest:
+    found = read_manifest(toy.workspace.path(toy.run(*changes).stages["taught"].artifact))
+    assert found is not None
+    return found
+
+
+@pytest.mark.slow
+def test_it_learns_what_it_learns_from_texts_that_are_written_where_it_is_trained(
+    toy: Any, server: WritingServer
+) -> None:
+    """Greedy texts, which both write alike, in each step with the weights of that step."""
+    served = history(toy)
+    loads = [said for said in server.said if said.startswith("load")]
+    assert len(set(loads)) == 3
+    here = history(toy, f"{TAUGHT}rollouts.writer=training")
+    assert len(served) == len(here) == 3
+    for one, other in zip(served, here, strict=True):
+        for name in ("loss", "alm", "rollouts/tokens", "rollouts/truncated", "grad_norm"):
+            assert one[name] == pytest.approx(other[name], rel=1e-3, abs=1e-5), name
+    asked = [call for call in server.calls if call.body["max_tokens"] == 12]
+    assert len(asked) == 9  # three rows in each of three steps
+    assert all(isinstance(call.body["prompt"], list) for call in asked)
+
+
+@pytest.mark.slow
+def test_tokens_of_an_older_student_are_weighed(toy: Any, server: WritingServer) -> None:
+    """With the adapter of each step opd has nothing to weigh; with one of two steps it has."""
+    fresh = history(toy, *OPD)
+    old = history(toy, *OPD, f"{TAUGHT}rollouts.reload_every=2")
+    assert [point["opd_apart"] < 1e-4 for point in fresh] == [True] * 4
+    assert [point["opd_apart"] < 1e-4 for point in old] == [True, False, True, False]
+    assert all(point["opd_apart"] > 1e-3 for point in old[1::2])
+    assert len([said for said in server.said if said.startswith("load")]) == 4 + 2
+
+
+@pytest.mark.slow
+def test_a_prompt_that_the_server_refuses_counts_for_nothing(
+    toy: Any, server: WritingServer
+) -> None:
+    server.broken = toy_prompt(server, toy)
+    manifest = taught(toy)
+    assert sum(point["rollouts/left_out"] for point in manifest.metrics["history"]) > 0
+    assert any("1 of 3 texts are not written" in said for said in manifest.warnings)
+
+
+def toy_prompt(server: WritingServer, toy: Any) -> list[int]:
+    """Of the first row that is asked."""
+    toy.run(f"{TAUGHT}max_steps=1")
+    (first, *_) = [c.body["prompt"] for c in server.calls if c.body["max_tokens"] == 12]
+    server.calls.clear()
+    return list(first)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("lora", "loads no adapters while it serves"),
+        ("other", "expected target modules"),
+        ("blind", "does not see .*adapters_folder"),
+    ],
+)
+def test_a_server_that_takes_no_adapter_stops_the_run(
+    fault: str, message: str, toy: Any, server: WritingServer
+) -> None:
+    server.fault = fault
+    with pytest.raises(LLMDistillError, match=message):
+        toy.run()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("    peft: {r: 4}\n", "", "without peft there is none"),
+        ("peft: {r: 4}", "peft: {r: 4, use_dora: true}", "does not lay peft.use_dora over"),
+        ("adapters: hot_load, adapters_folder: FOLDER", "", "on a server|adapters: hot_load"),
+        ("max_tokens: 12", "reload_every: 4, max_tokens: 12", "does not divide save_steps: 2"),
+        ("writer: engine", "reload_every: 2", "reload_every is of an engine that writes"),
+        ("    max_steps", "    launch: {strategy: zero3}\n    max_steps", "with another launch"),
+        ("writer: engine, ", "writer: other, ", "'training' or 'engine'"),
+    ],
+)
+def test_what_does_not_go_together_is_said_before_a_run(
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    assert old in PIPELINE
+    file = tmp_path / "p.yaml"
+    changed = PIPELINE.replace(old, new)
+    file.write_text(changed.replace("URL", "http://localhost:1/v1").replace("FOLDER", "/tmp"))
+    with pytest.raises(ConfigError, match=message):
+        load_pipeline(file)
+
+
+def test_an_engine_that_loads_no_adapters_is_told_what_to_be(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    changed = PIPELINE.replace(
+        """
+      {kind: openai, base_url: "URL", model: base, adapters: hot_load, adapters_folder: FOLDER}""",
+        " {kind: transformers}",
+    )
+    file.write_text(changed)
+    with pytest.raises(ConfigError, match="no adapters that are loaded .*engine.kind to openai"):
+        load_pipeline(file)
