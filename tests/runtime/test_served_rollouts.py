@@ -13,6 +13,7 @@ from llm_distill.manifest import Manifest, read_manifest
 from llm_distill.models.sources import ModelSource
 from llm_distill.paths import bundled_root
 from llm_distill.pipeline.load import load_pipeline
+from llm_distill.runtime.artifact import Workspace
 from tests.engines.writing_server import WritingServer
 
 PIPELINE = """\
@@ -40,7 +41,7 @@ stages:
     peft: {r: 4}
     max_steps: 3
     learning_rate: 2.0e-3
-    per_device_train_batch_size: 3
+    per_device_train_batch_size: 2
     max_length: 256
     logging_steps: 1
     save_steps: 2
@@ -107,8 +108,28 @@ def test_it_learns_what_it_learns_from_texts_that_are_written_where_it_is_traine
         for name in ("loss", "alm", "rollouts/tokens", "rollouts/truncated", "grad_norm"):
             assert one[name] == pytest.approx(other[name], rel=1e-3, abs=1e-5), name
     asked = [call for call in server.calls if call.body["max_tokens"] == 12]
-    assert len(asked) == 9  # three rows in each of three steps
+    assert len(asked) == 6  # two rows in each of three steps
     assert all(isinstance(call.body["prompt"], list) for call in asked)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_processes_learn_what_one_does(
+    strategy: str, toy: Any, server: WritingServer, tmp_path: Path
+) -> None:
+    """The first asks for both, with an adapter whose halves fsdp2 gathers."""
+    one = history(toy)
+    n_asked = len(server.calls)
+    toy.workspace = Workspace(tmp_path / "two")  # how many processes there are changes no result
+    two = history(toy, f"{TAUGHT}launch={{processes: 2, strategy: {strategy}}}")
+    for own, shared in zip(one, two, strict=True):
+        for name in ("loss", "alm", "rollouts/tokens"):
+            assert shared[name] == pytest.approx(own[name], rel=1e-3, abs=1e-5), name
+    assert len(server.calls) == 2 * n_asked
+    prompts = [
+        sorted(str(c.body["prompt"]) for c in server.calls[i:][:n_asked]) for i in (0, n_asked)
+    ]
+    assert prompts[0] == prompts[1]
 
 
 @pytest.mark.slow
@@ -129,7 +150,7 @@ def test_a_prompt_that_the_server_refuses_counts_for_nothing(
     server.broken = toy_prompt(server, toy)
     manifest = taught(toy)
     assert sum(point["rollouts/left_out"] for point in manifest.metrics["history"]) > 0
-    assert any("1 of 3 texts are not written" in said for said in manifest.warnings)
+    assert any("1 of 2 texts are not written" in said for said in manifest.warnings)
 
 
 def toy_prompt(server: WritingServer, toy: Any) -> list[int]:
