@@ -28,11 +28,11 @@ run: setup
 
 # Without what only shows again, in another way, what faster tests show.
 test: setup
-	$(BIN)/python -m pytest -m "not exhaustive" -n auto --maxprocesses 8
+	$(BIN)/python -m pytest -m "not exhaustive" -n auto --maxprocesses 8 --dist worksteal
 
 # Every test that needs no more than this machine.
 test-all: setup
-	$(BIN)/python -m pytest -n auto --maxprocesses 8
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 # Damaged input for everything that is read: only the project's own errors may come out. Minutes.
 fuzz: setup
