@@ -86,6 +86,7 @@ class Reading:
         context.ask_in_turn([name for name in (stage.model, stage.teacher) if name])
         return ServedWriter(
             stage.model,
+            student.tokenizer,
             student.pairs.ends,
             stage.rollouts,
             partial(context.generate, stage.model),

@@ -8,6 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from llm_distill.engines.kinds import kinds_that_can
+from llm_distill.engines.settings import EngineSettings
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.pipeline.check_until import check_until
 from llm_distill.pipeline.names import Names
@@ -167,7 +168,14 @@ def _check_engines(
             engine = models[model].engine.answering()
             if engine.takes_adapters_alone:
                 _check_adapters(("stages", name, *parts(place)), trained, model, stages, problems)
-            if engine.can(asked) and (asked != "adapters" or engine.takes_adapters_alone):
+            if asked == "adapters" and engine.can(asked):
+                own = {t for p, t, _ in references(stage) if p != place and stage.asks(p)}
+                others = {
+                    t for t in own - {target} if t in stages and base_model(t, stages) == model
+                }
+                _check_writing(("stages", name), target, model, others, engine, problems)
+                continue
+            if engine.can(asked):
                 continue
             wanted = WANTED[asked]
             problems.add(
@@ -175,6 +183,32 @@ def _check_engines(
                 f"'{target}' has the engine kind {engine.kind}, which has no {wanted}"
                 f"; set models.{model}.engine.kind to {' or '.join(kinds_that_can(asked))}",
             )
+
+
+def _check_writing(
+    place: Place,
+    target: str,
+    model: str,
+    others: set[str],
+    engine: EngineSettings,
+    problems: Problems,
+) -> None:
+    """Note why `model`'s server cannot write for `target` while it is trained.
+
+    others: what the stage asks of the same server besides.
+    """
+    if not engine.takes_adapters_alone:
+        problems.add(
+            (*place, "model"),
+            f"'{target}' is to write while it is trained (rollouts.writer: engine), for which its "
+            f"server has to load adapters; set models.{model}.engine.adapters: hot_load",
+        )
+    for other in sorted(others):
+        problems.add(
+            (*place, "teacher"),
+            f"'{other}' is an adapter on the server on which '{target}' writes, which is taken out "
+            "as others are loaded; merge it (merge_adapter) and serve that, or ask another server",
+        )
 
 
 def _check_adapters(

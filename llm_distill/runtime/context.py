@@ -99,8 +99,7 @@ class StageContext:
     failed: int = 0
     rows_read: int = 0
     _loaded: dict[str, Dataset] = field(default_factory=dict)
-    _open: dict[str, Engine] = field(default_factory=dict)
-    _laid_over: dict[str, Path] = field(default_factory=dict)
+    _open: dict[tuple[str, Path | None], Engine] = field(default_factory=dict)
     _in_turn: frozenset[str] = frozenset()
     _store: CompletionStore | None = None
 
@@ -190,7 +189,6 @@ class StageContext:
         for engine in self._open.values():
             engine.close()
         self._open.clear()
-        self._laid_over.clear()
 
     def holds_structure(self, model: str) -> bool:
         return self.inputs.models[model].engine.answering().holds_structure
@@ -216,18 +214,15 @@ class StageContext:
             self._store.close()
 
     def _engine(self, model: str, adapter: Path | None = None) -> Engine:
-        if model in self._open and self._laid_over.get(model) != adapter:
-            self._open.pop(model).close()
-        if model not in self._open:
-            if not self._in_turn.issuperset((model, *self._open)):
+        key = model, adapter
+        if key not in self._open:
+            if not self._in_turn.issuperset((model, *(name for name, _ in self._open))):
                 self.close_engines()  # one model in memory at a time
+            for before in [each for each in self._open if adapter and each[0] == model and each[1]]:
+                self._open.pop(before).close()
             given = self.inputs.models[model]
-            self._laid_over.pop(model, None)
-            if adapter is not None:
-                given = given.with_adapter(adapter)
-                self._laid_over[model] = adapter
-            self._open[model] = self.open_engine(given)
-        return self._open[model]
+            self._open[key] = self.open_engine(given.with_adapter(adapter) if adapter else given)
+        return self._open[key]
 
     def _stored(self, model: str) -> StoredAnswers | None:
         identity = self.inputs.models[model].identity

@@ -128,9 +128,15 @@ def unserved(look: Look) -> Iterator[Problem | Warned]:
 
     with ThreadPoolExecutor(max_workers=16) as pool:
         said = list(pool.map(ask, models))
+    writing = {  # what they write is not stored
+        base_model(model, look.pipeline.stages)
+        for _, stage in look.stages()
+        for place, model, kind in references(stage)
+        if kind == "model" and stage.asks(place) == "adapters"
+    }
     for base, found in zip(models, said, strict=True):
         for each in found:
             problem = Problem(("models", base, *each.place), each.message, ModelError)
             # What is stored is not asked again, so that the server may not be needed.
-            is_certain = each.is_certain and not look.has_answers(base)
+            is_certain = each.is_certain and (base in writing or not look.has_answers(base))
             yield problem if is_certain else Warned(problem)

@@ -171,6 +171,8 @@ class TrainDistill(SampledSettings, RowText, DistillSettings, Stage):
         return not self.reads_tokenizer(place) or self.online in (True, "adapter_off")
 
     def if_served(self, place: str) -> str | None:
+        if place == "model" and self.asks(place) == "adapters":
+            return "what is trained here and written there needs engine.adapters: hot_load"
         if place != "teacher" or self.online is not True:
             return None
         if self.rollouts is not None:

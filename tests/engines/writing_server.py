@@ -53,7 +53,10 @@ class WritingServer(AdapterServer):
                 token = int(of_each.argmax())
             said.append(token)
             logps.append(float(of_each[token]))
-            if token == self._tokenizer.eos_token_id:
+            text = self._tokenizer.decode(said, skip_special_tokens=True)
+            if token == self._tokenizer.eos_token_id or any(
+                stop in text for stop in body.get("stop", ())
+            ):
                 finish = "stop"
                 break
         choice = {

@@ -14,6 +14,8 @@ from llm_distill.models.sources import ModelSource
 from llm_distill.paths import bundled_root
 from llm_distill.pipeline.load import load_pipeline
 from llm_distill.runtime.artifact import Workspace
+from tests.engines.loopback import Loopback
+from tests.engines.scoring_server import ScoringServer
 from tests.engines.writing_server import WritingServer
 
 PIPELINE = """\
@@ -108,6 +110,8 @@ def test_it_learns_what_it_learns_from_texts_that_are_written_where_it_is_traine
         for name in ("loss", "alm", "rollouts/tokens", "rollouts/truncated", "grad_norm"):
             assert one[name] == pytest.approx(other[name], rel=1e-3, abs=1e-5), name
     asked = [call for call in server.calls if call.body["max_tokens"] == 12]
+    drawn = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+    assert all(call.body[name] == value for call in asked for name, value in drawn.items())
     assert len(asked) == 6  # two rows in each of three steps
     assert all(isinstance(call.body["prompt"], list) for call in asked)
 
@@ -149,7 +153,8 @@ def test_a_prompt_that_the_server_refuses_counts_for_nothing(
 ) -> None:
     server.broken = toy_prompt(server, toy)
     manifest = taught(toy)
-    assert sum(point["rollouts/left_out"] for point in manifest.metrics["history"]) > 0
+    left_out = [point["rollouts/left_out"] for point in manifest.metrics["history"]]
+    assert sorted(left_out) == [0, 0, 0.5]
     assert any("1 of 2 texts are not written" in said for said in manifest.warnings)
 
 
@@ -159,6 +164,36 @@ def toy_prompt(server: WritingServer, toy: Any) -> list[int]:
     (first, *_) = [c.body["prompt"] for c in server.calls if c.body["max_tokens"] == 12]
     server.calls.clear()
     return list(first)
+
+
+@pytest.mark.slow
+def test_a_stop_string_ends_a_text_as_where_it_is_trained(toy: Any) -> None:
+    stop = f'{TAUGHT}rollouts.stop=[" t"]'
+    served, here = history(toy, stop), history(toy, stop, f"{TAUGHT}rollouts.writer=training")
+    assert [p["rollouts/tokens"] for p in served] == [p["rollouts/tokens"] for p in here]
+    assert [p["alm"] for p in served] == pytest.approx([p["alm"] for p in here], rel=1e-3)
+    assert served[0]["rollouts/truncated"] < 1
+
+
+@pytest.mark.slow
+def test_two_servers_are_asked_in_each_step(toy: Any, server: WritingServer) -> None:
+    """The teacher's engine stays open while the student's goes from adapter to adapter."""
+    source = ModelSource(
+        "t", str(bundled_root() / "data/models/tiny-teacher"), prompt_format="text"
+    )
+    scoring = Loopback()
+    try:
+        scoring.answer = ScoringServer(source)
+        engine = {"kind": "openai", "base_url": scoring.url, "model": "served-model"}
+        there = history(toy, f"models.teacher.engine={engine}", f"{TAUGHT}online=engine")
+        n_asked = len(scoring.calls)
+    finally:
+        scoring.close()
+    here = history(toy)
+    for one, other in zip(there, here, strict=True):
+        for name in ("alm", "rollouts/tokens"):
+            assert one[name] == pytest.approx(other[name], rel=1e-3, abs=1e-5)
+    assert n_asked == 6 + 3  # two texts of each of three steps; the probes
 
 
 @pytest.mark.slow
@@ -183,7 +218,7 @@ def test_a_server_that_takes_no_adapter_stops_the_run(
     [
         ("    peft: {r: 4}\n", "", "without peft there is none"),
         ("peft: {r: 4}", "peft: {r: 4, use_dora: true}", "does not lay peft.use_dora over"),
-        ("adapters: hot_load, adapters_folder: FOLDER", "", "on a server|adapters: hot_load"),
+        (", adapters: hot_load, adapters_folder: FOLDER", "", "needs engine.adapters: hot_load"),
         ("max_tokens: 12", "reload_every: 4, max_tokens: 12", "does not divide save_steps: 2"),
         ("writer: engine", "reload_every: 2", "reload_every is of an engine that writes"),
         ("    max_steps", "    launch: {strategy: zero3}\n    max_steps", "with another launch"),
@@ -198,6 +233,19 @@ def test_what_does_not_go_together_is_said_before_a_run(
     changed = PIPELINE.replace(old, new)
     file.write_text(changed.replace("URL", "http://localhost:1/v1").replace("FOLDER", "/tmp"))
     with pytest.raises(ConfigError, match=message):
+        load_pipeline(file)
+
+
+def test_a_teacher_whose_adapter_would_be_taken_out_is_refused(tmp_path: Path) -> None:
+    tuned = """
+  tuned: {stage: train_sft, model: student, rows: problems, peft: {r: 4},
+    completion_column: reference_answer, prompt_template: arte/exam.jinja}
+  taught:"""
+    changed = PIPELINE.replace("\n  taught:", tuned).replace("online: true", "online: engine")
+    file = tmp_path / "p.yaml"
+    changed = changed.replace("URL", "http://localhost:1/v1").replace("FOLDER", "/tmp")
+    file.write_text(changed.replace("teacher: teacher", "teacher: tuned"))
+    with pytest.raises(ConfigError, match="'tuned' is an adapter on the server on which 'student'"):
         load_pipeline(file)
 
 

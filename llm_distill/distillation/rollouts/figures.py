@@ -26,10 +26,13 @@ def nothing_written() -> torch.Tensor:
     return torch.zeros(1 + len(NAMES), dtype=torch.float64)
 
 
-def sums(texts: Sequence[Written], n_left_out: int) -> torch.Tensor:
-    """float64 [1 + NAMES], of texts that were written."""
+def sums(texts: Sequence[Written | None], n_left_out: int) -> torch.Tensor:
+    """float64 [1 + NAMES]. None: a text that its engine did not write, which is left out."""
     total = nothing_written()
     for written in texts:
+        if written is None:
+            total[0] += 1
+            continue
         said = written.ids[:-1] if written.finish == "end" else written.ids
         cut, empty = written.finish == "length", not said
         total += torch.tensor([1, len(said), cut, empty, repeated(said), 0], dtype=torch.float64)

@@ -29,17 +29,20 @@ class Ask(Protocol):
 class ServedWriter:
     """Writes after prompts, on the student's engine.
 
-    name: the student's. ends: the tokens that end its texts. folder: for the adapters, of which it
-        keeps the one that is loaded. warn: is told of the first text that is not written.
+    name, tokenizer: the student's. ends: the tokens that end its texts. folder: for the adapters,
+        of which it keeps the one that is loaded. warn: is told of the first text that is not
+        written.
     """
 
     name: str
+    tokenizer: Any
     ends: Collection[int]
     settings: RolloutSettings
     ask: Ask
     folder: Path
     warn: Callable[[str], None]
     _loaded: Path | None = None
+    _n_written: int = 0
     _has_warned: bool = False
 
     def write(
@@ -90,13 +93,14 @@ class ServedWriter:
                 f"{of}: {passing[0].error}; once its server answers, run the file again: the "
                 "training goes on from its last checkpoint (save_steps)"
             )
-        if len(failed) == len(found):
+        self._n_written += len(found) - len(failed)
+        if not self._n_written:
             raise ModelError(f"{of}: no text was written: {failed[0].error}")
         if failed and not self._has_warned:
             self._has_warned = True
             self.warn(
                 f"{of}: {len(failed)} of {len(found)} texts are not written, and count for "
-                f"nothing, as others may later: {failed[0].error}"
+                f"nothing (so will others of which this warning is not given): {failed[0].error}"
             )
         return [self._written(completion) for completion in found]
 
@@ -108,9 +112,13 @@ class ServedWriter:
         end = next((n for n, token in enumerate(ids, 1) if token in self.ends), None)
         if end is not None:
             return Written(ids[:end], "end", logps=logps[:end])
-        if completion.finish_reason == "length":
-            return Written(ids, "length", logps=logps)
-        return Written(ids, "stop", completion.text, logps)
+        text = self.tokenizer.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        stops = [text.find(stop) for stop in self.settings.stop if stop in text]
+        if stops:
+            return Written(ids, "stop", text[: min(stops)], logps)
+        return Written(ids, "length", logps=logps)  # or the server stops at what is no end here
 
 
 def _gathered(model: Any) -> Mapping[str, Any]:

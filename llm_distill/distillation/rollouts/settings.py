@@ -52,7 +52,11 @@ class RolloutSettings(BaseModel):
         gt=0,
         le=1,
     )
-    batch_size: int = execution_setting(64, "texts that are written at once on a device", ge=1)
+    batch_size: int = execution_setting(
+        64,
+        "texts that are written at once on a device; with writer: engine its max_concurrency says",
+        ge=1,
+    )
     writer: Literal["training", "engine"] = later_setting(
         "training",
         "training: the process that trains writes, with the weights as they are. engine: the "
@@ -212,5 +216,5 @@ def _check_sampled(rollouts: RolloutSettings, stage: Any) -> None:
     if stage.opd.reward_scale != 1:
         raise ValueError(
             "opd.reward_scale compares with the policy that wrote the text, which with rollouts is "
-            "the student itself; leave it out"
+            "the student itself, of this step or a few before; leave it out"
         )

@@ -94,8 +94,7 @@ class Rollouts:
                     reasons[str(error)] += 1
                 place[index] = self._preparation.without_text(row, example)
             n_left_out += reasons.total() > counted  # a text may have two reasons
-        written = [text for text in texts if text is not None]
-        self.sums += figures.sums(written, n_left_out)
+        self.sums += figures.sums(texts, n_left_out)
         return found
 
     def with_scores(self, passes: Passes, step: int) -> Passes:

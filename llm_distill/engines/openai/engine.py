@@ -90,7 +90,8 @@ class OpenAIEngine:
                 raise ModelError(
                     f"{self._named(at)}: its server does not give the ids of the tokens that it "
                     f"writes (return_token_ids), as vLLM's does: {why}; write with kind: "
-                    "transformers, vllm or vllm_server, or leave keep_tokens out"
+                    "transformers, vllm or vllm_server, or leave keep_tokens "
+                    "(rollouts.writer: engine) out"
                 )
         self._gives_ids = True
 

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -24,6 +25,7 @@ from urllib.request import Request, build_opener
 
 from llm_distill.engines.openai.answers import read_refusal
 from llm_distill.engines.openai.listing import headers_of
+from llm_distill.engines.openai.waiting import wait_before
 from llm_distill.errors import ModelError, first_line, nearest
 from llm_distill.models.adapters import written_as_one
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 HOW = (
     "start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 vllm serve … --enable-lora "
-    "--max-lora-rank 64 --max-loras 2 --max-cpu-loras 4"
+    "--max-lora-rank 64 --max-loras 2 --max-cpu-loras 4 --generation-config vllm"
 )
 NOWHERE = "/no-such-folder/llm-distill-probe"
 PROBE = "llm-distill-probe"
@@ -73,7 +75,7 @@ def served_with(settings: OpenAISettings, source: ModelSource, key: str | None) 
         ModelError: the server loads none, or not this one.
     """
     base = settings.served_name(source.path)
-    servers = [_Lorry(address, settings, key) for address in settings.addresses()]
+    servers = [_Lorry(address, settings, key, True) for address in settings.addresses()]
     try:
         if not source.adapters:
             for server in servers:
@@ -92,11 +94,15 @@ def served_with(settings: OpenAISettings, source: ModelSource, key: str | None) 
 
 @dataclass(frozen=True)
 class _Lorry:
-    """What loads adapters into the server at an address, and unloads them."""
+    """What loads adapters into the server at an address, and unloads them.
+
+    is_patient: whether it tries again what the network has lost.
+    """
 
     address: str
     settings: OpenAISettings
     key: str | None
+    is_patient: bool = False
 
     def check(self) -> None:
         """Raises:
@@ -167,17 +173,24 @@ class _Lorry:
         return status, read_refusal(status, answer).words
 
     def _ask(self, request: Request) -> tuple[int, bytes]:
-        try:
-            with build_opener().open(request, timeout=self.settings.timeout) as answer:
-                return answer.status, self._redacted(answer.read())
-        except HTTPError as error:
-            with error:
-                return error.code, self._redacted(error.read())
-        except (OSError, HTTPException) as error:
-            why = getattr(error, "reason", None) or first_line(error)
-            raise ModelError(
-                f"{self.address} cannot be reached ({why}); start it, or correct engine.base_url"
-            ) from error
+        attempts = self.settings.max_attempts if self.is_patient else 1
+        for failed in range(1, attempts + 1):
+            try:
+                with build_opener().open(request, timeout=self.settings.timeout) as answer:
+                    return answer.status, self._redacted(answer.read())
+            except HTTPError as error:
+                with error:
+                    return error.code, self._redacted(error.read())
+            except (OSError, HTTPException) as error:
+                if failed < attempts:
+                    time.sleep(wait_before(failed, None))
+                    continue
+                why = getattr(error, "reason", None) or first_line(error)
+                raise ModelError(
+                    f"{self.address} cannot be reached ({why}); start it, or correct "
+                    "engine.base_url"
+                ) from error
+        raise AssertionError("there is one attempt at least")
 
     def _headers(self) -> dict[str, str]:
         return {"Content-Type": "application/json", **headers_of(self.settings, self.key)}

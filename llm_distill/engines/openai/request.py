@@ -10,6 +10,15 @@ from typing import Any
 from llm_distill.engines.base import Request, StructuredOutput
 from llm_distill.rows.messages import Message
 
+AS_IT_IS = {
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+"""Of vLLM's settings, those that leave a distribution alone: tokens that are kept were drawn
+from what their log-probabilities are of."""
+
 
 def endpoint(request: Request) -> str:
     """Where a request goes: text and tokens are continued, messages are answered."""
@@ -50,8 +59,8 @@ def request_body(
         body["stop"] = list(sampling.stop)
     if request.wants_logprobs:
         body["logprobs"] = True if request.is_chat else 1
-    if request.tokens:
-        body["return_token_ids"] = True
+    if request.tokens:  # which vLLM alone gives; it would draw as the model's files say
+        body |= {"return_token_ids": True, "top_k": sampling.top_k, **AS_IT_IS}
     if request.structure is not None:
         body.update(_structure(request.structure))
     kept = {name: value for name, value in {**body, **extra}.items() if name not in leave_out}
