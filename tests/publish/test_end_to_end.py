@@ -279,6 +279,7 @@ def test_a_push_says_of_which_run_and_refuses_settings_that_were_edited(
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_push_merges_what_a_run_has_trained(tmp_path, server, command):
     base = shutil.copytree(STUDENT, tmp_path / "base")
     (tmp_path / "made.yaml").write_text(MADE.replace(str(STUDENT), str(base)))

@@ -117,7 +117,7 @@ def test_it_learns_what_it_learns_from_texts_that_are_written_where_it_is_traine
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", [pytest.param("ddp", marks=pytest.mark.exhaustive), "fsdp2"])
 def test_two_processes_learn_what_one_does(
     strategy: str, toy: Any, server: WritingServer, tmp_path: Path
 ) -> None:

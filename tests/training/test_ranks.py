@@ -125,9 +125,10 @@ KINDS = {
     "full dpo": (TrainDpo, {"peft": None}),
     "kto": (TrainKto, {"peft": LORA}),
 }
-CASES = [("sft", "ddp"), ("weighted", "ddp"), ("dpo", "ddp"), ("full dpo", "fsdp2")]
+CASES = [("sft", "ddp"), ("weighted", "ddp"), ("full dpo", "fsdp2")]
 STRATEGIES = ["ddp", pytest.param("fsdp2", marks=pytest.mark.exhaustive)]
-SAME = [("sampled", "ddp"), ("kto", "ddp"), ("sft", "fsdp2"), ("dpo", "fsdp2"), ("sft", "config")]
+SAME = [("sampled", "ddp"), ("kto", "ddp"), ("dpo", "ddp"), ("dpo", "fsdp2"), ("sft", "fsdp2")]
+SAME += [("sft", "config")]
 CASES += [pytest.param(*case, marks=pytest.mark.exhaustive) for case in SAME]
 
 
