@@ -158,22 +158,15 @@ def _check_engines(
     """Note engines that cannot do what a stage asks of them."""
     for name, stage in stages.items():
         for place, target, kind in references(stage):
-            asked, model = stage.asks(place) if kind == "model" else None, target
-            trained: list[str] = []
-            while model in stages and stages[model].output == "model":
-                trained.append(model)
-                model = next(iter(models_of(stages[model])), "")  # none where it is incomplete
+            asked = stage.asks(place) if kind == "model" else None
+            trained, model = _back_to_base(target, stages)
             if asked is None or model not in models:
                 continue
             engine = models[model].engine.answering()
             if engine.takes_adapters_alone:
                 _check_adapters(("stages", name, *parts(place)), trained, model, stages, problems)
             if asked == "adapters" and engine.can(asked):
-                own = {t for p, t, _ in references(stage) if p != place and stage.asks(p)}
-                others = {
-                    t for t in own - {target} if t in stages and base_model(t, stages) == model
-                }
-                _check_writing(("stages", name), target, model, others, engine, problems)
+                _check_writing(name, place, model, stages, engine, problems)
                 continue
             if engine.can(asked):
                 continue
@@ -185,30 +178,46 @@ def _check_engines(
             )
 
 
+def _back_to_base(name: str, stages: Mapping[str, Stage]) -> tuple[list[str], str]:
+    """The trained models below a name, itself among them, and the entry that they go back to.
+
+    Unlike `base_model` of a file that may be incomplete, where the entry may be missing.
+    """
+    trained: list[str] = []
+    while name in stages and stages[name].output == "model":
+        trained.append(name)
+        name = next(iter(models_of(stages[name])), "")
+    return trained, name
+
+
 def _check_writing(
-    place: Place,
-    target: str,
+    name: str,
+    at: str,
     model: str,
-    others: set[str],
+    stages: Mapping[str, Stage],
     engine: EngineSettings,
     problems: Problems,
 ) -> None:
-    """Note why `model`'s server cannot write for `target` while it is trained.
-
-    others: what the stage asks of the same server besides.
-    """
-    if not engine.takes_adapters_alone:
-        problems.add(
-            (*place, "model"),
-            f"'{target}' is to write while it is trained (rollouts.writer: engine), for which its "
-            f"server has to load adapters; set models.{model}.engine.adapters: hot_load",
-        )
-    for other in sorted(others):
-        problems.add(
-            (*place, "teacher"),
-            f"'{other}' is an adapter on the server on which '{target}' writes, which is taken out "
-            "as others are loaded; merge it (merge_adapter) and serve that, or ask another server",
-        )
+    """Note why the server of `model` cannot write for what is trained at a place of a stage."""
+    stage = stages[name]
+    for place, target, kind in references(stage):
+        where = ("stages", name, *parts(place))
+        is_asked = kind == "model" and stage.asks(place) is not None
+        if place == at and not engine.takes_adapters_alone:
+            problems.add(
+                where,
+                f"'{target}' is to write while it is trained (rollouts.writer: engine), for which "
+                f"its server has to load adapters; set models.{model}.engine.adapters: hot_load",
+            )
+        elif place != at and is_asked and target in stages:
+            if _back_to_base(target, stages)[1] != model:
+                continue
+            problems.add(
+                where,
+                f"'{target}' is an adapter on the server that writes what is trained, which takes "
+                "it out as others are loaded; merge it (merge_adapter) and serve that, or ask "
+                "another server",
+            )
 
 
 def _check_adapters(

@@ -28,7 +28,7 @@ def write_greedily(
     from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
     class Watching(LogitsProcessor):  # type: ignore[misc]
-        """Of a bare function transformers looks the signature up anew for each token: 5 ms."""
+        """A class, since transformers looks a bare function's signature up anew for each token."""
 
         def __call__(self, _: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             logps = scores.float().log_softmax(-1)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from llm_distill.distillation.alignment.encoding import row_encoder
 from llm_distill.distillation.reading import Reading
 from llm_distill.distillation.rollouts.figures import check_length
-from llm_distill.distillation.rollouts.rows import Written
+from llm_distill.distillation.rollouts.rows import Written, read_written
 from llm_distill.distillation.rollouts.settings import RolloutSettings
 from llm_distill.distillation.rollouts.writing import Writer
 from llm_distill.distillation.teacher.online import TeacherInMemory
@@ -95,6 +95,25 @@ def world():
     asked = [(row["id"], row["question"]) for row in map(json.loads, lines)]
     rows = [{"id": i, "prompt": f"Question: {text}\nAnswer:"} for i, text in asked]
     return models, rows
+
+
+def test_tokens_say_how_a_text_ended(student):
+    tokenizer = row_encoder(student, None).tokenizer
+    ids = tokenizer("It is 4. It is 5.", add_special_tokens=False)["input_ids"]
+    end, logps = 1, [-float(n) for n in range(len(ids))]
+
+    def read(ids, stops=(), ends=frozenset({end})):
+        return read_written(ids, tokenizer, ends, stops, logps[: len(ids)])
+
+    cut = read(ids)
+    assert (cut.ids, cut.finish, cut.logps) == (tuple(ids), "length", tuple(logps))
+    ended = read([*ids[:3], end, *ids[3:5]])  # whoever wrote it went on after the end
+    assert (ended.ids, ended.finish, len(ended.logps)) == ((*ids[:3], end), "end", 4)
+    stopped = read(ids, stops=("5", " It"))
+    assert (stopped.ids, stopped.finish) == (tuple(ids), "stop")
+    assert stopped.text == "It is 4."
+    assert read(ids, stops=("7",)).finish == "length"
+    assert read_written(ids, tokenizer, {end}, ()).logps is None
 
 
 @pytest.mark.parametrize("losses", ["reverse_kl", "forward_kl", "jsd", "alm"])

@@ -25,7 +25,7 @@ class WritingServer(AdapterServer):
         self.broken: list[int] | None = None
         self._model = lru_cache(maxsize=2)(self._loaded)
         super().__init__()
-        self.answer = self._written
+        self.answer = self.written
 
     def _loaded(self, name: str) -> Any:
         model = load_model(self._source)
@@ -33,7 +33,7 @@ class WritingServer(AdapterServer):
             model = PeftModel.from_pretrained(model, str(self.paths[name]))
         return model.eval()
 
-    async def _written(self, call: Call) -> web.StreamResponse:
+    async def written(self, call: Call) -> web.StreamResponse:
         body = call.body
         prompt = body["prompt"]
         ids = self._tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else list(prompt)

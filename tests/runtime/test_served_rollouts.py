@@ -13,8 +13,9 @@ from llm_distill.manifest import Manifest, read_manifest
 from llm_distill.models.sources import ModelSource
 from llm_distill.paths import bundled_root
 from llm_distill.pipeline.load import load_pipeline
+from llm_distill.rehearsal.rehearsal import write_rehearsal
 from llm_distill.runtime.artifact import Workspace
-from tests.engines.loopback import Loopback
+from tests.engines.loopback import Call, Loopback, refuse
 from tests.engines.scoring_server import ScoringServer
 from tests.engines.writing_server import WritingServer
 
@@ -148,6 +149,33 @@ def test_tokens_of_an_older_student_are_weighed(toy: Any, server: WritingServer)
 
 
 @pytest.mark.slow
+def test_a_training_whose_server_went_away_ends_as_one_that_was_not_cut(
+    toy: Any, server: WritingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut in the fourth step, which an adapter of the third writes; it goes on from the third."""
+    settings = (*OPD, f"{TAUGHT}rollouts.reload_every=2", "models.student.engine.max_attempts=1")
+    whole = history(toy, *settings)
+    toy.workspace = Workspace(tmp_path / "cut")
+    answered: list[Call] = []
+
+    async def until_the_fourth(call: Call) -> Any:
+        answered.append(call)
+        texts = [each for each in answered if each.body["max_tokens"] == 12]
+        return await (refuse(500) if len(texts) > 6 else server.written)(call)
+
+    monkeypatch.setattr(server, "answer", until_the_fourth)
+    with pytest.raises(LLMDistillError, match="step 4: .*goes on from its last checkpoint"):
+        toy.run(*settings)
+    monkeypatch.setattr(server, "answer", server.written)
+    n_asked = len(server.calls)
+    resumed = history(toy, *settings)
+    again = [call for call in server.calls[n_asked:] if call.body["max_tokens"] == 12]
+    assert len(again) == 4  # the third and the fourth step's
+    for one, other in zip(resumed, whole, strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.slow
 def test_a_prompt_that_the_server_refuses_counts_for_nothing(
     toy: Any, server: WritingServer
 ) -> None:
@@ -236,7 +264,10 @@ def test_what_does_not_go_together_is_said_before_a_run(
         load_pipeline(file)
 
 
-def test_a_teacher_whose_adapter_would_be_taken_out_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("student", ["student", "tuned"])
+def test_a_teacher_whose_adapter_would_be_taken_out_is_refused(
+    student: str, tmp_path: Path
+) -> None:
     tuned = """
   tuned: {stage: train_sft, model: student, rows: problems, peft: {r: 4},
     completion_column: reference_answer, prompt_template: arte/exam.jinja}
@@ -244,9 +275,21 @@ def test_a_teacher_whose_adapter_would_be_taken_out_is_refused(tmp_path: Path) -
     changed = PIPELINE.replace("\n  taught:", tuned).replace("online: true", "online: engine")
     file = tmp_path / "p.yaml"
     changed = changed.replace("URL", "http://localhost:1/v1").replace("FOLDER", "/tmp")
-    file.write_text(changed.replace("teacher: teacher", "teacher: tuned"))
-    with pytest.raises(ConfigError, match="'tuned' is an adapter on the server on which 'student'"):
+    changed = changed.replace("teacher: teacher", "teacher: tuned")
+    file.write_text(
+        changed.replace("train_distill\n    model: student", f"train_distill\n    model: {student}")
+    )
+    with pytest.raises(ConfigError, match="taught.teacher: 'tuned' is an adapter on the server"):
         load_pipeline(file)
+
+
+def test_in_a_rehearsal_the_training_writes(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    changed = PIPELINE.replace("temperature: 0,", "temperature: 0, reload_every: 2,")
+    file.write_text(changed.replace("URL", "http://localhost:1/v1").replace("FOLDER", "/tmp"))
+    written, _ = write_rehearsal(load_pipeline(file), tmp_path, {})
+    rollouts = load_pipeline(written).stages["taught"].rollouts
+    assert (rollouts.writer, rollouts.reload_every, rollouts.max_tokens) == ("training", 1, 12)
 
 
 def test_an_engine_that_loads_no_adapters_is_told_what_to_be(tmp_path: Path) -> None:

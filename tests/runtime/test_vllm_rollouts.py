@@ -12,17 +12,9 @@ from typing import Any
 import pytest
 
 from llm_distill.manifest import read_manifest
-from tests.engines.vllm.shared import NEEDS_VLLM, SMOLLM2, need_smollm2, serving
+from tests.engines.vllm.shared import NEEDS_VLLM, SMOLLM2, serving_adapters
 
 pytestmark = NEEDS_VLLM
-
-OPTIONS = [
-    *("--model", SMOLLM2.path, "--served-model-name", "smollm2", "--host", "127.0.0.1"),
-    *("--dtype", "float32", "--generation-config", "vllm", "--max-model-len", "512"),
-    *("--max-num-seqs", "8", "--enforce-eager", "--no-enable-chunked-prefill"),
-    *("--enable-lora", "--max-lora-rank", "16", "--max-loras", "2", "--max-cpu-loras", "4"),
-]
-
 
 TAUGHT = """\
 name: served
@@ -62,9 +54,7 @@ stages:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    need_smollm2()
-    allowed = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
-    with serving(OPTIONS, tmp_path_factory.mktemp("serve") / "log", allowed) as address:
+    with serving_adapters(tmp_path_factory.mktemp("serve") / "log") as address:
         yield address
 
 

@@ -7,9 +7,9 @@ these tokens too, another one the text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -46,6 +46,29 @@ class Written:
     finish: Finish
     text: str = ""
     logps: tuple[float, ...] | None = None
+
+
+def read_written(
+    ids: Sequence[int],
+    tokenizer: Any,
+    ends: Collection[int],
+    stops: Sequence[str],
+    logps: Sequence[float] | None = None,
+) -> Written:
+    """What tokens say of the text that they are: it goes to the first that ends one, or to a stop.
+
+    Where neither is in it, it was cut, or whoever wrote it stops at what ends no text here.
+    """
+    end = next((n for n, token in enumerate(ids, 1) if token in ends), None)
+    own = tuple(ids[:end]), None if logps is None else tuple(logps[:end])
+    if end is not None:
+        return Written(own[0], "end", logps=own[1])
+    if stops:
+        text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        places = [text.find(stop) for stop in stops if stop in text]
+        if places:
+            return Written(own[0], "stop", text[: min(places)], own[1])
+    return Written(own[0], "length", logps=own[1])
 
 
 class Origin(NamedTuple):

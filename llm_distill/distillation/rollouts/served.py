@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llm_distill.distillation.asked_once import asked_once
-from llm_distill.distillation.rollouts.rows import Written
+from llm_distill.distillation.rollouts.rows import Written, read_written
 from llm_distill.distillation.rollouts.settings import RolloutSettings
 from llm_distill.engines.base import Completion, Request, SamplingSettings
 from llm_distill.errors import ModelError
@@ -54,7 +54,7 @@ class ServedWriter:
         counted from 0.
 
         Raises:
-            ModelError: the server takes no adapter, cannot be reached, or writes no text at all.
+            ModelError: the server takes no adapter, cannot be reached, or has written no text yet.
         """
         adapter = self._saved(model, step - step % self.settings.reload_every)
         asked = list(zip(prompts, seeds, strict=True))
@@ -100,7 +100,7 @@ class ServedWriter:
             self._has_warned = True
             self.warn(
                 f"{of}: {len(failed)} of {len(found)} texts are not written, and count for "
-                f"nothing (so will others of which this warning is not given): {failed[0].error}"
+                f"nothing, as all others like them: {failed[0].error}"
             )
         return [self._written(completion) for completion in found]
 
@@ -108,17 +108,7 @@ class ServedWriter:
         if completion.error is not None:
             return None
         ids, logps = completion.token_ids or (), completion.logprobs or ()
-        # The server may go on after a token that ends a text here, such as a chat's end of turn.
-        end = next((n for n, token in enumerate(ids, 1) if token in self.ends), None)
-        if end is not None:
-            return Written(ids[:end], "end", logps=logps[:end])
-        text = self.tokenizer.decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        stops = [text.find(stop) for stop in self.settings.stop if stop in text]
-        if stops:
-            return Written(ids, "stop", text[: min(stops)], logps)
-        return Written(ids, "length", logps=logps)  # or the server stops at what is no end here
+        return read_written(ids, self.tokenizer, self.ends, self.settings.stop, logps)
 
 
 def _gathered(model: Any) -> Mapping[str, Any]:

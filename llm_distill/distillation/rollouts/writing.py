@@ -9,7 +9,7 @@ import torch
 
 from llm_distill.distillation.alignment.encoding import RowEncoder
 from llm_distill.distillation.lm_head.model_head import unwrapped
-from llm_distill.distillation.rollouts.rows import Written
+from llm_distill.distillation.rollouts.rows import Written, read_written
 from llm_distill.distillation.rollouts.settings import RolloutSettings
 from llm_distill.engines.base import Request, SamplingSettings
 from llm_distill.engines.transformers import record
@@ -90,16 +90,10 @@ class Writer:
         )
         with out_of_memory_as(advice):
             self._decode(model, prompts, most, pad, draw)
-        return [self._written(written, row) for row in range(n)]
-
-    def _written(self, written: record.Written, row: int) -> Written:
-        ids = tuple(written.tokens[row, : int(written.lengths[row])].tolist())
-        if not written.stopped[row]:
-            return Written(ids, "length")
-        if ids[-1] in self._ends:
-            return Written(ids, "end")
-        text = self._tokenizer.decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        places = [text.find(stop) for stop in self._settings.stop if stop in text]
-        return Written(ids, "stop", text[: min(places)])
+        return [
+            read_written(
+                written.tokens[row, : int(written.lengths[row])].tolist(),
+                *(self._tokenizer, self._ends, self._settings.stop),
+            )
+            for row in range(n)
+        ]

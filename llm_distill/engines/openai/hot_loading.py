@@ -173,8 +173,8 @@ class _Lorry:
         return status, read_refusal(status, answer).words
 
     def _ask(self, request: Request) -> tuple[int, bytes]:
-        attempts = self.settings.max_attempts if self.is_patient else 1
-        for failed in range(1, attempts + 1):
+        failed = 0
+        while True:
             try:
                 with build_opener().open(request, timeout=self.settings.timeout) as answer:
                     return answer.status, self._redacted(answer.read())
@@ -182,15 +182,14 @@ class _Lorry:
                 with error:
                     return error.code, self._redacted(error.read())
             except (OSError, HTTPException) as error:
-                if failed < attempts:
-                    time.sleep(wait_before(failed, None))
-                    continue
-                why = getattr(error, "reason", None) or first_line(error)
-                raise ModelError(
-                    f"{self.address} cannot be reached ({why}); start it, or correct "
-                    "engine.base_url"
-                ) from error
-        raise AssertionError("there is one attempt at least")
+                failed += 1
+                if not self.is_patient or failed >= self.settings.max_attempts:
+                    why = getattr(error, "reason", None) or first_line(error)
+                    raise ModelError(
+                        f"{self.address} cannot be reached ({why}); start it, or correct "
+                        "engine.base_url"
+                    ) from error
+            time.sleep(wait_before(failed, None))
 
     def _headers(self) -> dict[str, str]:
         return {"Content-Type": "application/json", **headers_of(self.settings, self.key)}

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.request import build_opener
 
 import pytest
 from pydantic import ValidationError
 
 from llm_distill.engines.base import Request, SamplingSettings
 from llm_distill.engines.budget import Budget
+from llm_distill.engines.openai import hot_loading, waiting
 from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource
@@ -190,3 +193,27 @@ def test_the_base_has_weights_here_and_a_name_there(settings: Any) -> None:
     with pytest.raises(ValidationError, match="adapters_folder goes with adapters"):
         settings(adapters=None)
     assert [place for place, _ in made.check("data/word_problems")] == [("model_name_or_path",)]
+
+
+def test_what_the_network_loses_is_sent_again(
+    server: AdapterServer, settings: Any, adapters: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As often as max_attempts says; a training loads an adapter in each of its steps."""
+    monkeypatch.setattr(waiting, "FIRST_BACKOFF", 0.001)
+    lost = iter([True, True, False, True])  # of listing and of loading
+
+    def opener() -> Any:
+        return SimpleNamespace(open=lose) if next(lost, False) else build_opener()
+
+    def lose(*_: Any, **__: Any) -> Any:
+        raise ConnectionResetError("reset by peer")
+
+    monkeypatch.setattr(hot_loading, "build_opener", opener)
+    assert ask(settings(max_attempts=3), adapters[0]) in server.models[1:]
+    lost = iter([True, True, True])
+    with pytest.raises(ModelError, match="cannot be reached .*reset by peer"):
+        ask(settings(max_attempts=2), adapters[1])
+    assert list(lost) == [True]
+    lost = iter([True])
+    (found,) = hot_loading.why_not_ready(settings(max_attempts=3), None)  # at once, before a run
+    assert "reset by peer" in found[1]

@@ -51,6 +51,20 @@ def questions(n: int) -> list[str]:
 
 
 @contextmanager
+def serving_adapters(said: Path) -> Iterator[str]:
+    """The address of a server of SmolLM2, called smollm2, that loads adapters while it serves."""
+    need_smollm2()
+    options = [
+        *("--model", SMOLLM2.path, "--served-model-name", "smollm2", "--host", "127.0.0.1"),
+        *("--dtype", "float32", "--generation-config", "vllm", "--max-model-len", "512"),
+        *("--max-num-seqs", "8", "--enforce-eager", "--no-enable-chunked-prefill"),
+        *("--enable-lora", "--max-lora-rank", "16", "--max-loras", "2", "--max-cpu-loras", "4"),
+    ]
+    with serving(options, said, {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}) as address:
+        yield address
+
+
+@contextmanager
 def serving(
     options: Sequence[str], said: Path, environment: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[str]:

@@ -19,17 +19,11 @@ from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.engines.transformers.engine import TransformersEngine
 from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.errors import ModelError
-from tests.engines.vllm.shared import NEEDS_VLLM, SMOLLM2, need_smollm2, questions, serving
+from tests.engines.vllm.shared import NEEDS_VLLM, SMOLLM2, need_smollm2, questions, serving_adapters
 
 pytestmark = NEEDS_VLLM
 
-SERVED = "smollm2-135m"
-OPTIONS = [
-    *("--model", SMOLLM2.path, "--served-model-name", SERVED, "--host", "127.0.0.1"),
-    *("--dtype", "float32", "--generation-config", "vllm", "--max-model-len", "512"),
-    *("--max-num-seqs", "8", "--enforce-eager", "--no-enable-chunked-prefill"),
-    *("--enable-lora", "--max-lora-rank", "16", "--max-loras", "2", "--max-cpu-loras", "4"),
-]
+SERVED = "smollm2"
 LONG = "Once more, and with care. " * 40  # some blocks of a prompt, which a cache would keep
 
 
@@ -57,9 +51,7 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    need_smollm2()
-    allowed = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
-    with serving(OPTIONS, tmp_path_factory.mktemp("serve") / "log", allowed) as address:
+    with serving_adapters(tmp_path_factory.mktemp("serve") / "log") as address:
         yield address
 
 
