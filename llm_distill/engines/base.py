@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from llm_distill.rows.messages import Message
 from llm_distill.stage import later_setting
+
+if TYPE_CHECKING:
+    from llm_distill.models.sources import ModelSource
 
 FinishReason = Literal["stop", "length", "error"]
 
@@ -200,3 +203,14 @@ class Engine(Protocol):
     def score(self, requests: Iterable[ScoreRequest]) -> Iterator[Score]: ...
 
     def close(self) -> None: ...
+
+
+class AdapterEngine(Engine, Protocol):
+    """Of settings whose `takes_adapters_alone`: it goes on serving as adapters come and go."""
+
+    def change_adapters(self, source: ModelSource) -> None:
+        """Answer with the adapters of `source` from now on, over the weights that are there.
+
+        Raises:
+            ModelError: they cannot be loaded.
+        """

@@ -78,6 +78,10 @@ class EngineSettings(BaseModel):
         """Whether, of a model that a stage has trained, it takes an adapter and nothing else."""
         return False
 
+    def lies_apart(self, other: EngineSettings) -> bool:
+        """Whether the settings keep it and another, of another model, from sharing memory."""
+        return not (self.answering().loads_weights and other.answering().loads_weights)
+
     def answering(self) -> EngineSettings:
         """The settings of what answers: those within, where these only say where it runs."""
         return self

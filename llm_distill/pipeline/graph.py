@@ -8,7 +8,6 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from llm_distill.engines.kinds import kinds_that_can
-from llm_distill.engines.settings import EngineSettings
 from llm_distill.errors import ConfigError, nearest
 from llm_distill.pipeline.check_until import check_until
 from llm_distill.pipeline.names import Names
@@ -166,7 +165,7 @@ def _check_engines(
             if engine.takes_adapters_alone:
                 _check_adapters(("stages", name, *parts(place)), trained, model, stages, problems)
             if asked == "adapters" and engine.can(asked):
-                _check_writing(name, place, model, stages, engine, problems)
+                _check_writing(name, place, model, stages, models, problems)
                 continue
             if engine.can(asked):
                 continue
@@ -195,11 +194,11 @@ def _check_writing(
     at: str,
     model: str,
     stages: Mapping[str, Stage],
-    engine: EngineSettings,
+    models: Mapping[str, ModelConfig],
     problems: Problems,
 ) -> None:
     """Note why the server of `model` cannot write for what is trained at a place of a stage."""
-    stage = stages[name]
+    stage, engine = stages[name], models[model].engine.answering()
     for place, target, kind in references(stage):
         where = ("stages", name, *parts(place))
         is_asked = kind == "model" and stage.asks(place) is not None
@@ -209,15 +208,23 @@ def _check_writing(
                 f"'{target}' is to write while it is trained (rollouts.writer: engine), for which "
                 f"its server has to load adapters; set models.{model}.engine.adapters: hot_load",
             )
-        elif place != at and is_asked and target in stages:
-            if _back_to_base(target, stages)[1] != model:
-                continue
-            problems.add(
-                where,
-                f"'{target}' is an adapter on the server that writes what is trained, which takes "
-                "it out as others are loaded; merge it (merge_adapter) and serve that, or ask "
-                "another server",
-            )
+        elif place != at and is_asked:
+            base = _back_to_base(target, stages)[1]
+            if target in stages and base == model:
+                problems.add(
+                    where,
+                    f"'{target}' is an adapter on the server that writes what is trained, which "
+                    "takes it out as others are loaded; merge it (merge_adapter) and serve that, "
+                    "or ask another server",
+                )
+            elif base in models and not models[base].engine.lies_apart(engine):
+                problems.add(
+                    where,
+                    f"'{target}' and '{model}', which writes what is trained, both take memory of "
+                    "this machine, and one would be stopped for the other in each step; give both "
+                    "engine.kind: vllm_server with gpus of its own, or ask one at an address "
+                    "(kind: openai)",
+                )
 
 
 def _check_adapters(

@@ -8,10 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from llm_distill.engines.asking import Came, complete, score
-from llm_distill.engines.base import Completion, Engine, Request, Score, ScoreRequest
+from llm_distill.engines.base import (
+    AdapterEngine,
+    Completion,
+    Engine,
+    Request,
+    Score,
+    ScoreRequest,
+)
 from llm_distill.engines.budget import Budget
 from llm_distill.engines.store.store import CompletionStore, StoredAnswers
 from llm_distill.runtime.hardware import this_machine
@@ -99,7 +106,8 @@ class StageContext:
     failed: int = 0
     rows_read: int = 0
     _loaded: dict[str, Dataset] = field(default_factory=dict)
-    _open: dict[tuple[str, Path | None], Engine] = field(default_factory=dict)
+    _open: dict[tuple[str, bool], Engine] = field(default_factory=dict)
+    _laid_over: dict[str, Path] = field(default_factory=dict)
     _in_turn: frozenset[str] = frozenset()
     _store: CompletionStore | None = None
 
@@ -189,6 +197,7 @@ class StageContext:
         for engine in self._open.values():
             engine.close()
         self._open.clear()
+        self._laid_over.clear()
 
     def holds_structure(self, model: str) -> bool:
         return self.inputs.models[model].engine.answering().holds_structure
@@ -214,14 +223,18 @@ class StageContext:
             self._store.close()
 
     def _engine(self, model: str, adapter: Path | None = None) -> Engine:
-        key = model, adapter
+        given = self.inputs.models[model]
+        if adapter is not None:
+            given = given.with_adapter(adapter)
+        key = model, adapter is not None  # a student may also be asked as it is without
         if key not in self._open:
             if not self._in_turn.issuperset((model, *(name for name, _ in self._open))):
                 self.close_engines()  # one model in memory at a time
-            for before in [each for each in self._open if adapter and each[0] == model and each[1]]:
-                self._open.pop(before).close()
-            given = self.inputs.models[model]
-            self._open[key] = self.open_engine(given.with_adapter(adapter) if adapter else given)
+            self._open[key] = self.open_engine(given)
+        elif adapter is not None and self._laid_over[model] != adapter:
+            cast("AdapterEngine", self._open[key]).change_adapters(given.source)
+        if adapter is not None:
+            self._laid_over[model] = adapter
         return self._open[key]
 
     def _stored(self, model: str) -> StoredAnswers | None:

@@ -8,6 +8,7 @@ kept beside each other: what they take is far below what the rule keeps free.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import combinations
 
 from llm_distill.engines.settings import EngineSettings
 from llm_distill.engines.transformers.settings import TransformersSettings
@@ -26,12 +27,14 @@ def fit_side_by_side(
 ) -> bool:
     """Whether they can stay in memory together.
 
-    True where one at most has its weights here, whatever its engine. False where there are more and
-    one has an engine of its own memory (vLLM), or a size or device that is not known.
+    True where they lie apart: one at most has its weights here, or servers have GPUs of their own.
+    False where there are more and one has an engine of its own memory (vLLM), or a size or device
+    that is not known.
     """
-    here = [(source, engine) for source, engine in models if engine.answering().loads_weights]
-    if len(here) < 2:
+    here = list(models)
+    if all(one.lies_apart(other) for (_, one), (_, other) in combinations(here, 2)):
         return True
+    here = [(source, engine) for source, engine in here if engine.answering().loads_weights]
     taken = {"cpu": 0, "gpu": 0}
     for source, engine in here:
         n_bytes = _bytes_of(source)

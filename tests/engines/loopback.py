@@ -40,6 +40,9 @@ class Loopback:
     answer: answers all other calls.
     """
 
+    port = 0
+    """Any that is free."""
+
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.faults: deque[Answer] = deque()
@@ -73,7 +76,7 @@ class Loopback:
         self.add_routes(app.router)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", self.port).start()
         return runner, f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
 
     async def _list(self, request: web.Request) -> web.Response:

@@ -15,7 +15,7 @@ from tests.engines.loopback import Call
 
 
 class WritingServer(AdapterServer):
-    """Continues tokens with the model `base`, or with an adapter laid over it.
+    """Continues tokens with its base model, or with an adapter laid over it.
 
     broken: prompts that begin with these tokens are refused, as one that is too long.
     """
@@ -25,11 +25,12 @@ class WritingServer(AdapterServer):
         self.broken: list[int] | None = None
         self._model = lru_cache(maxsize=2)(self._loaded)
         super().__init__()
+        self.base = self.models[0]
         self.answer = self.written
 
     def _loaded(self, name: str) -> Any:
         model = load_model(self._source)
-        if name != "base":
+        if name != self.base:
             model = PeftModel.from_pretrained(model, str(self.paths[name]))
         return model.eval()
 

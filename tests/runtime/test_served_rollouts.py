@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from llm_distill.errors import ConfigError, LLMDistillError
 from llm_distill.manifest import Manifest, read_manifest
@@ -225,6 +228,27 @@ def test_two_servers_are_asked_in_each_step(toy: Any, server: WritingServer) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_server_that_the_training_starts_for_itself(
+    processes: int, toy: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One for all steps and processes, on GPUs of its own."""
+    caplog.set_level("INFO", "llm_distill.server")
+    command = [sys.executable, "-m", "tests.engines.served_writer"]
+    engine = {"kind": "vllm_server", "adapters": "hot_load", "gpus": [1], "command": command}
+    launch = f"{TAUGHT}launch={{processes: {processes}, strategy: ddp}}"
+    own = history(toy, f"models.student.engine={engine}", launch)
+    said = [r.getMessage() for r in caplog.records if "server: given" in r.getMessage()]
+    (given,) = [json.loads(line.partition("given ")[2]) for line in said]
+    assert (given["max-lora-rank"], given["max-loras"], given["gpus"]) == ("8", "2", "1")
+    assert "lora-modules" not in given
+    here = history(toy, f"{TAUGHT}rollouts.writer=training")
+    for one, other in zip(own, here, strict=True):
+        for name in ("loss", "alm", "rollouts/tokens", "grad_norm"):
+            assert one[name] == pytest.approx(other[name], rel=1e-3, abs=1e-5), name
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
@@ -283,6 +307,37 @@ def test_a_teacher_whose_adapter_would_be_taken_out_is_refused(
         load_pipeline(file)
 
 
+OWN = "{kind: vllm_server, adapters: hot_load, command: [x], gpus: [1]}"
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "message"),
+    [
+        (OWN.replace("adapters: hot_load, ", ""), None, "needs engine.adapters|adapters: hot_load"),
+        (OWN, "{kind: vllm_server, command: [x]}", "one would be stopped for the other in each"),
+        (OWN, "{kind: vllm_server, command: [x], gpus: [1]}", "one would be stopped for the other"),
+        (OWN, "{kind: vllm}", "both take memory of this machine"),
+        (OWN, "{kind: vllm_server, command: [x], gpus: [0]}", None),
+        (OWN, '{kind: openai, base_url: "http://localhost:1/v1"}', None),
+    ],
+)
+def test_two_servers_of_this_machine_need_gpus_of_their_own(
+    student: str, teacher: str | None, message: str | None, tmp_path: Path
+) -> None:
+    written = yaml.safe_load(PIPELINE)
+    written["models"]["student"]["engine"] = yaml.safe_load(student)
+    if teacher is not None:
+        written["models"]["teacher"]["engine"] = yaml.safe_load(teacher)
+        written["stages"]["taught"]["online"] = "engine"
+    file = tmp_path / "p.yaml"
+    file.write_text(yaml.safe_dump(written))
+    if message is None:
+        assert load_pipeline(file).stages["taught"].rollouts.writer == "engine"
+        return
+    with pytest.raises(ConfigError, match=message):
+        load_pipeline(file)
+
+
 def test_in_a_rehearsal_the_training_writes(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     changed = PIPELINE.replace("temperature: 0,", "temperature: 0, reload_every: 2,")
@@ -300,5 +355,5 @@ def test_an_engine_that_loads_no_adapters_is_told_what_to_be(tmp_path: Path) -> 
         " {kind: transformers}",
     )
     file.write_text(changed)
-    with pytest.raises(ConfigError, match="no adapters that are loaded .*engine.kind to openai"):
+    with pytest.raises(ConfigError, match="no adapters that .*kind to vllm_server or openai"):
         load_pipeline(file)

@@ -15,6 +15,7 @@ from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.engines.settings import EngineSettings
 from llm_distill.engines.transformers.settings import TransformersSettings
 from llm_distill.engines.vllm.settings import VLLMSettings
+from llm_distill.engines.vllm_server.settings import VLLMServerSettings
 from llm_distill.models.size import size_of
 from llm_distill.models.sources import ModelSource
 from llm_distill.paths import bundled_root
@@ -27,6 +28,9 @@ from tests.conftest import FakeEngine, _NoBar
 GIB = 2**30
 LAPTOP = Hardware(0, None, 8 * GIB)
 HERE, ON_CPU = TransformersSettings(), TransformersSettings(device="cpu")
+OWN_SERVERS = [
+    VLLMServerSettings(kind="vllm_server", gpus=(number,), command=("x",)) for number in (0, 1)
+]
 SERVED = OpenAISettings(kind="openai", base_url="http://localhost:1/v1")
 
 
@@ -43,6 +47,9 @@ TUTOR, PUPIL, UNKNOWN = tiny("tiny-tutor"), tiny("tiny-pupil"), ModelSource("x",
         ([(TUTOR, HERE), (PUPIL, HERE)], LAPTOP, True),
         ([(TUTOR, HERE), (PUPIL, VLLMSettings(kind="vllm"))], LAPTOP, False),
         ([(TUTOR, HERE), (UNKNOWN, HERE)], LAPTOP, False),
+        ([(UNKNOWN, OWN_SERVERS[0]), (TUTOR, OWN_SERVERS[1])], LAPTOP, True),
+        ([(UNKNOWN, OWN_SERVERS[0]), (TUTOR, OWN_SERVERS[0])], LAPTOP, False),
+        ([(UNKNOWN, OWN_SERVERS[0]), (TUTOR, HERE)], LAPTOP, False),
         # Only one is here: no rule is broken, however large it is.
         ([(UNKNOWN, VLLMSettings(kind="vllm")), (TUTOR, SERVED)], LAPTOP, True),
         ([(TUTOR, HERE), (PUPIL, HERE)], Hardware(None, None, 8 * GIB), False),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from llm_distill.manifest import read_manifest
-from tests.engines.vllm.shared import NEEDS_VLLM, SMOLLM2, serving_adapters
+from tests.engines.vllm.shared import NEEDS_VLLM, SMOLLM2, need_smollm2, serving_adapters
 
 pytestmark = NEEDS_VLLM
 
@@ -66,17 +66,36 @@ def test_a_student_writes_there_with_the_adapter_of_each_step(
         monkeypatch.delenv(name, raising=False)
     text = TAUGHT.replace("URL", url).replace("MODEL", SMOLLM2.path)
     toy = bench(text.replace("FOLDER", str(tmp_path / "adapters")))
-
-    def history(*changes: str) -> list[dict[str, float]]:
-        record = toy.run(*changes)
-        found = read_manifest(toy.workspace.path(record.stages["taught"].artifact))
-        assert found is not None
-        points: list[dict[str, float]] = found.metrics["history"]
-        return points
-
-    fresh = history()
-    old = history("stages.taught.rollouts.reload_every=100")
+    fresh = history(toy)
+    old = history(toy, "stages.taught.rollouts.reload_every=100")
     assert all(point["opd_apart"] < 0.01 for point in fresh)
     assert all(point["rollouts/left_out"] == 0 for point in fresh)
     assert old[0]["opd_apart"] < 0.01
     assert old[2]["opd_apart"] > 3 * fresh[2]["opd_apart"]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_server_that_the_training_starts_for_itself(
+    processes: int, bench: Callable[[str], Any]
+) -> None:
+    need_smollm2()
+    arguments = {"enforce_eager": True, "max_num_seqs": 8}
+    engine = {"kind": "vllm_server", "adapters": "hot_load", "max_model_len": 512}
+    toy = bench(TAUGHT.replace("MODEL", SMOLLM2.path))
+    points = history(
+        toy,
+        f"models.student.engine={engine | {'arguments': arguments}}",
+        "models.student.dtype=float32",
+        f"stages.taught.launch={{processes: {processes}, strategy: ddp}}",
+    )
+    assert len(points) == 3
+    assert all(point["opd_apart"] < 0.01 for point in points)
+    assert all(point["rollouts/left_out"] == 0 for point in points)
+
+
+def history(toy: Any, *changes: str) -> list[dict[str, float]]:
+    record = toy.run(*changes)
+    found = read_manifest(toy.workspace.path(record.stages["taught"].artifact))
+    assert found is not None
+    points: list[dict[str, float]] = found.metrics["history"]
+    return points

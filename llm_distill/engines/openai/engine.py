@@ -43,18 +43,27 @@ class OpenAIEngine:
                 f"model '{source.name}': --max-cost needs engine.price: {{input, output}}, "
                 "per million tokens; price: {input: 0, output: 0} where it costs nothing"
             )
-        self._name, self._source = source.name, source
+        self._name, self._source, self._settings = source.name, source, settings
         self._most = settings.max_concurrency
         self._folds_system = source.system_role == "fold"
-        served = settings.served_name(source.path)
-        if settings.adapters is not None:
-            served = served_with(settings, source, read_key(settings.api_key_env))
-        self._server = Server(settings, source.name, served, budget)
+        self._server = Server(settings, source.name, self._served(source), budget)
         self._flights: set[_Flight[Any]] = set()
         self._scorer: Codec | None = None
         self._gives_ids = False
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_report)
+
+    def _served(self, source: ModelSource) -> str:
+        """What the server calls a model; its adapters are loaded before, where it takes any."""
+        settings = self._settings
+        if settings.adapters is None:
+            return settings.served_name(source.path)
+        return served_with(settings, source, read_key(settings.api_key_env))
+
+    def change_adapters(self, source: ModelSource) -> None:
+        """See `engines.base.AdapterEngine`."""
+        self._source = source
+        self._server.model = self._served(source)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Completions as they come.

@@ -83,13 +83,16 @@ class UselessError(Exception):
 
 
 class Server:
-    """The address, the key, the rates and the session. Everything runs in one event loop."""
+    """The address, the key, the rates and the session. Everything runs in one event loop.
+
+    model: what requests call the model; it may change between them.
+    """
 
     def __init__(self, settings: OpenAISettings, name: str, model: str, budget: Budget) -> None:
         """name: the model's in the pipeline. model: its name on the server."""
         self._settings = settings
         self._name = name
-        self._model = model
+        self.model = model
         self._budget = budget
         self._key = read_key(settings.api_key_env)
         requests, tokens = settings.requests_per_minute, settings.tokens_per_minute
@@ -143,7 +146,7 @@ class Server:
             UselessError: no request will be answered.
             BudgetError: the budget does not hold another attempt.
         """
-        body = json.dumps(exchange.body(self._model, self._settings)).encode()
+        body = json.dumps(exchange.body(self.model, self._settings)).encode()
         held, lost, n_malformed, n_limits, attempt = reserved, 0.0, 0, 0, 0
         actual = reserved  # if we are cancelled, the server may go on
         try:
@@ -300,11 +303,11 @@ class Server:
         refusal, said = error.refusal, f"{url} answers {error}"
         if refusal is None:
             said = f"{error}"
-            todo = f"it should serve '{self._model}': start it, or correct engine.base_url"
+            todo = f"it should serve '{self.model}': start it, or correct engine.base_url"
         elif is_about_model(refusal):
             todo = await self._what_is_served(error.exchange)
         elif refusal.status in (401, 403):
-            todo = f"asked for '{self._model}': "
+            todo = f"asked for '{self.model}': "
             if self._key is None:
                 todo += f"set the environment variable {variable} to a key for it"
             else:
@@ -320,7 +323,7 @@ class Server:
         elif refusal.code == "insufficient_quota" or refusal.status == 402:
             todo = "the account has no credit left: add some, and run again"
         else:
-            todo = f"no other request for '{self._model}' would be answered either"
+            todo = f"no other request for '{self.model}' would be answered either"
         return ModelError(f"model '{self._name}': {said}; {todo}")
 
     async def _what_is_served(self, exchange: Exchange[Any]) -> str:
@@ -333,11 +336,11 @@ class Server:
                 answer = json.loads(await response.read())
             models = [str(entry["id"]) for entry in answer["data"]]
         except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError):
-            return f"asked for '{self._model}'; the server gives no list of its models; {wrong}"
-        if self._model in models:
-            return f"it serves '{self._model}', but has no /{exchange.endpoint}; {wrong}"
-        hint = nearest(self._model, models).replace("allowed:", "it serves:")
-        return f"it does not serve '{self._model}' (engine.model); {hint}"
+            return f"asked for '{self.model}'; the server gives no list of its models; {wrong}"
+        if self.model in models:
+            return f"it serves '{self.model}', but has no /{exchange.endpoint}; {wrong}"
+        hint = nearest(self.model, models).replace("allowed:", "it serves:")
+        return f"it does not serve '{self.model}' (engine.model); {hint}"
 
     async def close(self) -> None:
         if self._session is not None:

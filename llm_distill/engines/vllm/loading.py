@@ -50,6 +50,11 @@ def load(
         ModelError: there is not enough memory, vLLM does not know the model or a setting, or the
             adapter does not fit.
     """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        raise ModelError(  # vLLM would wait for the others to set up its process groups too
+            f"model '{source.name}' has engine.kind: vllm, which cannot be opened in one of the "
+            "processes that share a training; set it to vllm_server, which has its own"
+        )
     os.environ.update(ENVIRONMENT)
     if source.adapters and current_platform.is_cpu():
         with TemporaryDirectory(prefix="llm-distill-") as folder:

@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,6 +39,11 @@ ENDED = ("while it was asked", "answers that came are kept, and the next run ask
 MODEL, ADAPTER = "model", "adapter"
 """What the server calls the model, and the same with its adapter."""
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+MAY_LOAD = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+"""Whoever may load adapters may have a path read; this server is on loopback and has a key."""
+BESIDE_A_TRAINING = 0.3
+"""Of a GPU's memory, where the server has none of its own; vLLM alone takes nine tenths."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 ON_A_CPU = {
     "no-enable-chunked-prefill": True,  # in vLLM 0.32 a seed and half a prompt end the server
     "kv-cache-memory-bytes": 2 * 2**30,  # its own choice is most of the memory
@@ -60,21 +65,33 @@ class VLLMServerEngine:
             advice = "raise engine.startup_timeout, or see the stage's log"
             with doing(f"start a server of {source.name}"):
                 self._server.wait(settings.startup_timeout, advice)
-            self._engine = OpenAIEngine(
-                OpenAISettings(
-                    kind="openai",
-                    base_url=f"http://{HOST}:{self._server.port}/v1",
-                    api_key_env=KEY,
-                    max_concurrency=settings.max_concurrency,
-                    max_attempts=ATTEMPTS,
-                    price=Price(input=0, output=0),
-                ),
-                replace(source, path=_served_name(source), tokenizer=source),
-                budget,
+            there = OpenAISettings(
+                kind="openai",
+                base_url=f"http://{HOST}:{self._server.port}/v1",
+                api_key_env=KEY,
+                max_concurrency=settings.max_concurrency,
+                max_attempts=ATTEMPTS,
+                price=Price(input=0, output=0),
             )
+            if _loads_adapters(source, settings):
+                folder = Path(self._folder.name) / "adapters"
+                of_adapters = {"model": MODEL, "adapters": "hot_load", "adapters_folder": folder}
+                there = there.model_copy(update=of_adapters)
+                named = MODEL
+            else:
+                named = _served_name(source)
+            self._engine = OpenAIEngine(there, _on_the_server(source, named), budget)
         except BaseException:
             self._server.stop()
             self._folder.cleanup()
+            raise
+
+    def change_adapters(self, source: ModelSource) -> None:
+        """See `engines.base.AdapterEngine`."""
+        try:
+            self._engine.change_adapters(_on_the_server(source, MODEL))
+        except ModelError:
+            self._server.check("as an adapter was loaded")
             raise
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
@@ -111,7 +128,48 @@ def _started(source: ModelSource, settings: VLLMServerSettings, folder: Path) ->
     os.environ[KEY] = key
     program = settings.command or PROGRAM
     command = [*program, *arguments(source, settings, port, folder)]
-    return ServerProcess(source.name, command, port, key=key, called=f"engine.command {program[0]}")
+    environment: dict[str, str] = {}
+    if _loads_adapters(source, settings):
+        environment |= MAY_LOAD
+    if settings.gpus is not None:
+        environment[VISIBLE] = visible(settings.gpus)
+    return ServerProcess(
+        source.name,
+        command,
+        port,
+        key=key,
+        called=f"engine.command {program[0]}",
+        environment=environment,
+    )
+
+
+def _loads_adapters(source: ModelSource, settings: VLLMServerSettings) -> bool:
+    """Whether the server is started without an adapter, and given one after the other."""
+    return settings.adapters is not None and bool(source.adapters)
+
+
+def _on_the_server(source: ModelSource, named: str) -> ModelSource:
+    return replace(source, path=named, tokenizer=source)
+
+
+def visible(gpus: Sequence[int]) -> str:
+    """Those of this process's GPUs, as the server's environment names them.
+
+    gpus: counted from 0.
+
+    Raises:
+        ModelError: this process is allowed fewer.
+    """
+    named = os.environ.get(VISIBLE)
+    if named is None:
+        return ",".join(map(str, gpus))
+    here = [name for name in named.split(",") if name]
+    if max(gpus) >= len(here):
+        raise ModelError(
+            f"engine.gpus names {max(gpus)}, and {len(here)} GPUs are visible, counted from 0 "
+            f"({VISIBLE}={named})"
+        )
+    return ",".join(here[number] for number in gpus)
 
 
 def arguments(
@@ -161,8 +219,13 @@ def arguments(
         given["dtype"] = saved_dtype(source)
         given |= {} if _has_gpu() else ON_A_CPU
     if source.adapters:
-        given |= {"enable-lora": True, "lora-modules": f"{adapter_name}={source.adapters[0]}"}
-        given["max-lora-rank"] = _room_for(Path(source.adapters[0]))
+        given |= {"enable-lora": True, "max-lora-rank": _room_for(Path(source.adapters[0]))}
+        if _loads_adapters(source, settings):
+            given |= {"max-loras": 2, "max-cpu-loras": 4}  # the one before is taken out later
+            if settings.gpus is None and settings.command is None and _has_gpu():
+                given["gpu-memory-utilization"] = BESIDE_A_TRAINING
+        else:
+            given["lora-modules"] = f"{adapter_name}={source.adapters[0]}"
     if source.chat_template is not None:
         file = folder / "chat_template.jinja"
         file.write_text(source.chat_template, encoding="utf-8")

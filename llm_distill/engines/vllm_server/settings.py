@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from llm_distill.engines.settings import EngineSettings, Place
 from llm_distill.errors import ModelError
@@ -34,6 +34,7 @@ class VLLMServerSettings(EngineSettings):
     holds_structure: ClassVar[bool] = True
     gives_likelihoods: ClassVar[bool] = True
     gives_likeliest: ClassVar[bool] = True
+    loads_adapters: ClassVar[bool] = True
 
     kind: Literal["vllm_server"]
     tensor_parallel_size: int = execution_setting(1, "GPUs that share each layer", ge=1)
@@ -57,6 +58,17 @@ class VLLMServerSettings(EngineSettings):
     startup_timeout: float = execution_setting(
         1800, "seconds until it has to answer; a large model takes minutes to load", gt=0
     )
+    adapters: Literal["hot_load"] | None = execution_setting(
+        None,
+        "hot_load: the server goes on while one adapter after the other is loaded into it, as "
+        "where it writes for a student in training (rollouts.writer: engine)",
+    )
+    gpus: tuple[int, ...] | None = execution_setting(
+        None,
+        "those that it runs on, counted from 0, so that a training beside it has the others; all "
+        "unless set",
+        min_length=1,
+    )
     command: tuple[str, ...] | None = execution_setting(
         None,
         "what is started in its place, with the same arguments; it has to answer /health and "
@@ -76,6 +88,31 @@ class VLLMServerSettings(EngineSettings):
             if not re.match(SAFE_NAME, name):
                 raise ValueError(f"'{name}' is not a name such as gpu_memory_utilization")
         return value
+
+    @model_validator(mode="after")
+    def _has_its_gpus(self) -> Self:
+        if self.gpus is None:
+            return self
+        if min(self.gpus) < 0 or len(set(self.gpus)) != len(self.gpus):
+            raise ValueError("gpus: expected different numbers from 0 on, such as [6, 7]")
+        if len(self.gpus) != self.gpus_used():
+            raise ValueError(
+                f"gpus names {len(self.gpus)}, and tensor_parallel_size · pipeline_parallel_size · "
+                f"data_parallel_size are {self.gpus_used()}"
+            )
+        return self
+
+    @property
+    def takes_adapters_alone(self) -> bool:
+        return self.adapters is not None
+
+    def lies_apart(self, other: EngineSettings) -> bool:
+        """Also two servers on GPUs of their own."""
+        if super().lies_apart(other):
+            return True
+        if not isinstance(other, VLLMServerSettings) or self.gpus is None or other.gpus is None:
+            return False
+        return set(self.gpus).isdisjoint(other.gpus)
 
     def gpus_used(self) -> int:
         """By the server, where there are any."""

@@ -450,6 +450,21 @@ def test_what_cannot_be_loaded_is_one_message(
         opened(tiny, settings)
 
 
+def test_in_one_of_several_processes_it_is_refused(
+    opened: Open, tiny: ModelSource, tmp_path: Path
+) -> None:
+    """It would wait for the others, and in the end tear down what they share."""
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1
+    )
+    try:
+        with pytest.raises(ModelError, match="processes that share a training; set it to vllm_ser"):
+            opened(tiny, SETTINGS.model_copy(update={"max_model_len": 96}))
+        assert torch.distributed.is_initialized()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def test_nothing_remains_after_close(opened: Open, tiny: ModelSource) -> None:
     engine = opened(tiny, SETTINGS.model_copy(update={"max_model_len": 96, "max_num_seqs": 4}))
     engine.close()

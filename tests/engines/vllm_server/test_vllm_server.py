@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from llm_distill.engines.base import Request, SamplingSettings
 from llm_distill.engines.budget import Budget
+from llm_distill.engines.vllm_server.engine import visible
 from llm_distill.engines.vllm_server.settings import VLLMServerSettings
 from llm_distill.errors import ModelError
 from llm_distill.models.sources import ModelSource
@@ -86,6 +87,38 @@ def test_adapters_on_each_other_are_given_to_it_as_one(asked, tmp_path):
     assert not Path(one).exists()
     with pytest.raises(ModelError, match="model 'small': no adapter at a: "):
         settings().open(replace(SOURCE, adapters=("a", "b")), Budget(None))
+
+
+@pytest.mark.parametrize(
+    ("there", "named"),
+    [(None, "1,3"), ("4,5,6,7", "5,7"), ("GPU-a,GPU-b,GPU-c,GPU-d", "GPU-b,GPU-d")],
+)
+def test_its_gpus_are_those_of_this_process(there, named, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if there is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", there)
+    assert visible((1, 3)) == named
+
+
+def test_a_gpu_that_this_process_does_not_have_is_refused(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    with pytest.raises(ModelError, match="engine.gpus names 2, and 2 GPUs are visible"):
+        visible((2,))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"gpus": (0, 0)}, "different numbers from 0 on"),
+        ({"gpus": (-1,)}, "different numbers from 0 on"),
+        ({"gpus": ()}, "at least 1"),
+        ({"gpus": (0, 1)}, "gpus names 2, and .* are 1"),
+        ({"gpus": (0,), "tensor_parallel_size": 2}, "gpus names 1, and .* are 2"),
+    ],
+)
+def test_gpus_that_cannot_be_are_refused(given, message):
+    with pytest.raises(ValidationError, match=message):
+        settings(**given)
 
 
 def test_one_that_does_not_start_says_why(asked, monkeypatch):
