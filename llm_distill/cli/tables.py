@@ -60,7 +60,9 @@ def _accuracies(name: str, rows: Sequence[ExamRow], notes: Sequence[str]) -> Tab
     passes = list(rows[0].pass_at or ())
     sampled = [*(f"pass@{k}" for k in passes), f"majority@{samples}"] if samples > 1 else []
     forms = ["form"] if any(row.forms is not None for row in rows) else []
-    right = ("accuracy", "95 % interval", *sampled, "items", "unreadable", "truncated", *forms)
+    failed = ["errors"] if any(row.errors for row in rows) else []
+    asked = ("items", "unreadable", "truncated", *failed)
+    right = ("accuracy", "95 % interval", *sampled, *asked, *forms)
     table = make_table("model", "shots", right=right, title=title)
     table.caption, table.caption_justify = escape("\n".join(notes)) or None, "left"
     for row in rows:
@@ -72,6 +74,7 @@ def _accuracies(name: str, rows: Sequence[ExamRow], notes: Sequence[str]) -> Tab
             row.as_figure.interval,
             *("" if share is None else f"{share:.1%}" for share in more),
             *map(_count, (row.n, row.parse_failures, row.truncated)),
+            *([_count(row.errors)] if failed else []),
             *([row.written_forms] if forms else []),
         )
     return table

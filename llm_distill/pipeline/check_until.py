@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from llm_distill.engines.openai.settings import OpenAISettings
+from llm_distill.engines.settings import EngineSettings
 from llm_distill.errors import nearest
 from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems
@@ -16,11 +18,12 @@ def check_until(
     stages: Mapping[str, Stage],
     columns: Mapping[str, Columns],
     models: Collection[str],
+    engines: Collection[EngineSettings],
     problems: Problems,
 ) -> None:
-    """Note what `until` names that is not there or measures something else.
+    """Note what `until` names that is not there, measures something else, or never ends a round.
 
-    columns: by stage, as far as they are known. models: the names under `models:`.
+    columns: by stage, as far as they are known. models: the names under `models:`. engines: theirs.
     """
     blocks = {each.block.name: each.block for each in rounds.of.values()}
     for block in blocks.values():
@@ -31,6 +34,11 @@ def check_until(
             if model not in models:
                 hint = nearest(model, models)
                 problems.add((*place, "tokens", model), f"no model '{model}'; {hint}")
+        if block.until.cost is not None and not any(map(_costs, engines)):
+            problems.add(
+                (*place, "cost"),
+                "no model has a price, so no round costs anything; set engine.price of a server",
+            )
         if block.until.watch:  # not of an `until` with mistakes
             _check_watched(block, block.until.watch, stages, columns, place, problems)
 
@@ -61,12 +69,20 @@ def _check_watched(
             f"'{watch}' measures {', '.join(asked)}, none of which its own round has trained; "
             "rounds are compared by what each has trained",
         )
+    target = block.until.target
+    if target is not None and target > 1 and block.until.column == "is_correct":
+        problems.add((*place, "target"), f"{target:g} is never reached: a share, 0.9 for 90 %")
     there = columns.get(name)
     if there is not None and block.until.column not in there:
         hint = nearest(block.until.column, there)
         problems.add(
             (*place, "column"), f"'{watch}' gives no column '{block.until.column}'; {hint}"
         )
+
+
+def _costs(engine: EngineSettings) -> bool:
+    price = engine.price if isinstance(engine, OpenAISettings) else None
+    return price is not None and bool(price.input or price.output)
 
 
 def watched_model(block: Block, stage: Stage, number: int) -> str | None:

@@ -145,7 +145,8 @@ def check_graph(
             for place, message in stage.misfits(held):
                 problems.add(("stages", name, *parts(place)), message)
             values[name] = stage.output_values(held)
-    check_until(rounds, stages, columns, model_names, problems)
+    engines = [model.engine.answering() for model in models.values()]
+    check_until(rounds, stages, columns, model_names, engines, problems)
     if not cycles:
         _check_engines(stages, models, problems)
     return complete

@@ -170,7 +170,10 @@ def _read_with_base(
         if base_path is None:
             raise ConfigError(f"{where}: no file {_places(path, str(base))}")
         if base_path.resolve() in seen or base_path.resolve() == path.resolve():
-            raise ConfigError(f"{where}: {base} leads back to this file")
+            raise ConfigError(
+                f"{where}: {base} leads back to this file; give this file another name, or name "
+                "another one"
+            )
         base_values = _read_with_base(base_path, lines, problems, (*seen, path.resolve()))
         merged = merge(merged, base_values)
     lines.update(own_lines)

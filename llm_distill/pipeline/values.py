@@ -44,7 +44,9 @@ def merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_another(old: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
     """Whether it replaces the old mapping instead of being merged into it."""
-    if ("repeat" in old and "stage" in value) or ("stage" in old and "repeat" in value):
+    if (_repeat(old) is not None and "stage" in value) or (
+        "stage" in old and _repeat(value) is not None
+    ):
         return True  # a block in place of a stage, or a stage in place of a block
     if "stage" not in old and value.get("kind") in get_args(AnswerKind):
         return False  # of `verify:`, whose other settings are the same for every kind

@@ -19,6 +19,7 @@ from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.relations.settings import RelationSettings
 from llm_distill.errors import ConfigError, LLMDistillError
 from llm_distill.pipeline.graph import base_model, dependants
+from llm_distill.pipeline.repeat import is_block
 from llm_distill.pipeline.schema import PipelineConfig
 from llm_distill.rehearsal import datasets, models
 from llm_distill.rehearsal.columns import needed_columns
@@ -66,6 +67,7 @@ def write_rehearsal(
         raise ConfigError(
             f"{pipeline.source}: nothing to rehearse; every stage needs {' or '.join(left_out)}"
         )
+    _forget_costs(values["stages"])
     given = values.get("models") or {}
     needed = needed_columns(pipeline)
     one = any(map(_compares_tokens, checked.values()))
@@ -95,7 +97,7 @@ def write_rehearsal(
 def each_stage(stages: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The name and settings of each, those within a `repeat` too."""
     for name, own in stages.items():
-        if "repeat" in own:
+        if is_block(own):
             yield from each_stage(own["repeat"]["stages"])
         else:
             yield name, own
@@ -144,11 +146,22 @@ def _asked(stage: Stage, what: str) -> list[str]:
 
 def _remove(stages: dict[str, Any], names: set[str]) -> None:
     for name in list(stages):
-        inner = stages[name].get("repeat", {}).get("stages")
+        inner = stages[name]["repeat"]["stages"] if is_block(stages[name]) else None
         if inner is not None:
             _remove(inner, names)
         if name in names or inner == {}:
             del stages[name]
+
+
+def _forget_costs(stages: Mapping[str, Any]) -> None:
+    """A stand-in costs nothing, so no budget of a `repeat` would ever be spent."""
+    for own in stages.values():
+        if is_block(own):
+            until = own["repeat"].get("until") or {}
+            until.pop("cost", None)
+            if not until:
+                own["repeat"].pop("until", None)
+            _forget_costs(own["repeat"]["stages"])
 
 
 def _dataset(

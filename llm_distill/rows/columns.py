@@ -259,9 +259,15 @@ def check_references(rows: Dataset | Iterable[Row], name: str) -> None:
     Raises:
         DataError: a row of the stage `name` has a null or blank reference_answer.
     """
-    for row in rows:
-        if not str(row["reference_answer"] or "").strip():
-            raise DataError(f"item {row['id']} of '{name}' has no reference_answer")
+    without = [row["id"] for row in rows if not str(row["reference_answer"] or "").strip()]
+    if without:
+        which = f"item {without[0]}" if len(without) == 1 else f"{len(without)} items"
+        first = "" if len(without) == 1 else f" (the first: {without[0]})"
+        verb = "has" if len(without) == 1 else "have"
+        raise DataError(
+            f"{which} of '{name}' {verb} no reference_answer{first}; add it where they come from, "
+            "or take them out there"
+        )
 
 
 def score_of(identity: str, value: Any, column: str, name: str) -> float | None:

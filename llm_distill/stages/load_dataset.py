@@ -189,7 +189,10 @@ class LoadDataset(Stage):
                     before = ids.add(row["id"])
                     if before is not None:
                         first = _place(parts, before)
-                        raise DataError(f"{first} and {place} have the same id '{row['id']}'")
+                        raise DataError(
+                            f"{first} and {place} have the same id '{row['id']}'; ids have to "
+                            "differ: correct them, or name another column (columns: {id: …})"
+                        )
                     yield {name: row.get(name) for name in names}
                     bar.advance()
 
@@ -207,7 +210,10 @@ class LoadDataset(Stage):
             row["task"] = self.task or part.name
         own = row.get("id") if "id" in row else f"{self._split_name()}-{number}"
         if own is None or own == "":
-            raise DataError(f"{place}: its id is empty")
+            raise DataError(
+                f"{place}: its id is empty; fill it in, or rename the column in the file: without "
+                "one rows are numbered"
+            )
         row["id"] = f"{part.name}-{own}" if isinstance(self.name, tuple) else str(own)
         shapes.check_row(row, self._required(row), place)
         return row

@@ -8,7 +8,7 @@ out: {"id": "a-5d41402a", "question": "…", "domain": "sums", "source": "old", 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -38,6 +38,7 @@ COPIES_AT_ONCE = 1000
 MOST_DRAWN = 10**9
 """More is taken for a typing mistake."""
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Weights = Annotated[dict[str, Weight], Field(min_length=1)]
 Count = Annotated[int, Field(ge=0, le=MOST_DRAWN)]
 
 
@@ -61,7 +62,8 @@ class Mix(Stage):
     others have; where stages of a `repeat` are among them, also the number of its round as `round`,
     which a row keeps from mixture to mixture. Parts are the sources, or the values of the column
     `by`. With `weights` or `weights_from` each part has its share of `n` rows (largest remainder),
-    with `counts` its own number, with `n` alone its share of all rows. A part with too few rows
+    with `weights: equal` as many as any other, with `counts` its own number, with `n` alone its
+    share of all rows. A part with too few rows
     starts again: the copies are called `id-copy-2` and so on.
 
     Which rows are drawn depends on their ids and the seed, not on their order. The same row twice
@@ -76,8 +78,9 @@ class Mix(Stage):
     n: int | None = Field(
         None, ge=1, le=MOST_DRAWN, description="how many rows to draw; null: all of them, once"
     )
-    weights: dict[str, Weight] | None = Field(
-        None, min_length=1, description="part: its weight among the n rows; 0 leaves it out"
+    weights: Weights | Literal["equal"] | None = Field(
+        None,
+        description="part: its weight among the n rows; 0 leaves it out. equal: as many of each",
     )
     weights_from: Rows | None = Field(
         None,
@@ -111,6 +114,8 @@ class Mix(Stage):
             )
         for name in ("weights", "counts"):
             wanted = getattr(self, name)
+            if wanted == "equal":
+                continue
             if wanted is not None and not any(wanted.values()):
                 raise ValueError(f"{name}: all are 0, so there is nothing to draw")
             if wanted is not None and self.by == SOURCE:
@@ -122,8 +127,11 @@ class Mix(Stage):
         for part in wanted:
             if part not in parts:
                 raise ValueError(f"{name}: no part '{part}' ({self.by}); {nearest(part, parts)}")
-        for part in sorted(parts.difference(wanted)):
-            raise ValueError(f"{name}: the part '{part}' ({self.by}) has none; 0 leaves it out")
+        if missing := sorted(parts.difference(wanted)):
+            named = ", ".join(f"'{part}'" for part in missing)
+            raise ValueError(
+                f"{name} ({self.by}) do not name {named}; write '{missing[0]}: 0' to leave it out"
+            )
 
     @property
     def _given(self) -> str | None:
@@ -248,13 +256,9 @@ class Mix(Stage):
             return None
         wanted: Mapping[str, float] = there
         if self._given is not None:
-            own = self._from_rows(context) if self.weights_from else self.weights or self.counts
-            wanted = own or {}
-            known = set(there) | ({_source(r) for r in self.rows} if self.by == SOURCE else set())
-            try:
-                self._check_parts(wanted, known, self._given)
-            except ValueError as error:
-                raise DataError(str(error)) from error
+            wanted = self._wanted(context, there)
+            if self.weights != "equal":
+                self._check_known(wanted, set(there))
         try:
             counts = self.counts or part_counts(wanted, self.n or 0)
         except ValueError as error:
@@ -263,12 +267,28 @@ class Mix(Stage):
             self._check_enough(context, part, there[part], count)
         return dict(counts)
 
-    def _from_rows(self, context: Context) -> dict[str, float]:
-        assert self.weights_from is not None
+    def _check_known(self, wanted: Mapping[str, float], there: set[str]) -> None:
+        assert self._given is not None
+        known = there | ({_source(r) for r in self.rows} if self.by == SOURCE else set())
+        try:
+            self._check_parts(wanted, known, self._given)
+        except ValueError as error:
+            raise DataError(str(error)) from error
+
+    def _wanted(self, context: Context, there: Collection[str]) -> Mapping[str, float]:
+        """What was given for each part."""
+        if self.weights_from is not None:
+            return self._from_rows(context, self.weights_from)
+        if self.weights == "equal":
+            return dict.fromkeys(there, 1)
+        return self.weights or self.counts or {}
+
+    def _from_rows(self, context: Context, weights_from: str) -> dict[str, float]:
         found: dict[str, float] = {}
-        for row in context.each_row(self.weights_from):
-            part = str(row.get(self.by) or row["id"])
-            where = f"row {row['id']} of '{self.weights_from}'"
+        for row in context.each_row(weights_from):
+            own = row.get(self.by)
+            part = str(row["id"] if own is None else own)
+            where = f"row {row['id']} of '{weights_from}'"
             if part in found:
                 raise DataError(f"{where}: the part '{part}' has a weight already; give it one row")
             if isinstance(row["weight"], bool) or not isinstance(row["weight"], (int, float)):

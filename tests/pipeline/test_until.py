@@ -123,6 +123,8 @@ WATCH = "until: {watch: exam, no_gain: 2}"
         (WATCH, "until: {watch: trained, no_gain: 1}", "repeat.until.watch: 'trained' gives a model; name an exam of it"),
         (WATCH, "until: {watch: answers, no_gain: 1}", "repeat.until.column: 'answers' gives no column 'is_correct'; "),
         (WATCH, "until: {watch: exam, tokens: {techer: 5}}", "repeat.until.tokens.techer: no model 'techer'; did you mean 'teacher'?"),
+        (WATCH, "until: {watch: exam, cost: 1}", "repeat.until.cost: no model has a price, so no round costs anything; set engine.price"),
+        (WATCH, "until: {watch: exam, target: 90}", "repeat.until.target: 90 is never reached: a share, 0.9 for 90 %"),
         ("rows: numbers, model: trained,", "rows: numbers, model: trained@previous,", "repeat.until.watch: 'exam' measures teacher, none of which its own round has trained"),
         ("rows: answers@1}", "rows: answers@2}", "stages.best.rows: 'rounds' may end before round 2 (until); allowed: answers@1, answers@best, answers@last"),
         ("second: trained@best", "second: trained@2", "stages.again.repeat.start.second: 'rounds' may end before round 2 (until)"),

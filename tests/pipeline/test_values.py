@@ -64,6 +64,18 @@ def test_set_is_where_the_mistake_is(
     assert f"--set {assignment}: {expected}" in failure(good, assignments=[assignment])
 
 
+@pytest.mark.parametrize("over", ["{repeat: true, n: 2}", "{stage: mix, repeat: true, n: 2}"])
+def test_a_setting_called_repeat_makes_no_block(load: Load, tmp_path: Path, over: str) -> None:
+    base = "name: x\nstages:\n  a: {stage: load_dataset, path: data/word_problems}\n"
+    (tmp_path / "base.yaml").write_text(
+        base + "  b: {stage: mix, rows: [a], n: 4, weights: equal, repeat: false}\n"
+    )
+    found = load(f"extends: base.yaml\nname: x\nstages:\n  b: {over}\n").stages["b"]
+    assert (found.n, found.repeat, found.weights) == (2, True, "equal")  # type: ignore[attr-defined]
+    shared = "extends: base.yaml\nname: x\n"
+    assert load(shared, assignments=["stages.b.repeat=true"]).stages["b"].repeat is True  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("stages", ["", "stages:\n", "stages: [a]\n"])
 def test_set_where_there_are_no_stages(failure: Failure, stages: str) -> None:
     message = failure(f"name: toy\n{stages}", assignments=["stages.a.n=1"])

@@ -190,6 +190,34 @@ stages:
     assert list(load_pipeline(str(written)).stages) == stages
 
 
+def test_a_setting_called_repeat_and_a_budget(tmp_path: Path) -> None:
+    (tmp_path / "mixed.yaml").write_text("""
+name: mixed
+variables: {task_description: Solve it., examples: []}
+models:
+  teacher:
+    model_name_or_path: big
+    engine: {kind: openai, base_url: "http://localhost:1/v1", price: {input: 1, output: 1}}
+stages:
+  questions: {stage: load_dataset, path: data/word_problems, split: test}
+  rounds:
+    repeat:
+      times: 2
+      until: {cost: 4}
+      start: {kept: questions}
+      stages:
+        kept: {stage: generate, rows: kept@previous, model: teacher, template: arte/exam.jinja}
+  mixed: {stage: mix, rows: [questions, kept@last], n: 9, weights: equal, repeat: false}
+""")
+    given = load_pipeline(str(tmp_path / "mixed.yaml"))
+    written, _ = write_rehearsal(given, tmp_path, {})
+    again = load_pipeline(str(written))
+    assert list(again.stages) == ["questions", "kept@1", "kept@2", "mixed"]
+    assert again.stages["mixed"].repeat is False
+    assert given.loops
+    assert not again.loops
+
+
 def test_values_that_stages_of_tutors_can_read() -> None:
     text = question(random.Random(1), False, False)
     right = right_answer(text)

@@ -188,9 +188,11 @@ def test_by_a_column(run_stage: Run) -> None:
     assert Counter(row["domain"] for row in counts.rows) == {"y": 2}
     natural = run_stage(stage("a", "b", by="domain", n=6), given)
     assert Counter(row["domain"] for row in natural.rows) == {"x": 2, "y": 4}
+    equal = run_stage(stage("a", "b", by="domain", n=7, weights="equal"), given)
+    assert Counter(row["domain"] for row in equal.rows) in ({"x": 4, "y": 3}, {"x": 3, "y": 4})
     with pytest.raises(DataError, match=r"weights: no part 'z' \(domain\); allowed: x, y"):
         run_stage(stage("a", by="domain", n=9, weights={"x": 2, "z": 1}), given)
-    with pytest.raises(DataError, match=r"counts: the part 'y' \(domain\) has none; 0 leaves it"):
+    with pytest.raises(DataError, match=r"counts \(domain\) do not name 'y'; write 'y: 0'"):
         run_stage(stage("a", by="domain", counts={"x": 2}), given)
     with pytest.raises(DataError, match="'skills' holds several values"):
         run_stage(stage("a", by="skills", n=1), {"a": rows("a", 1, skills=["x"])})
@@ -212,11 +214,33 @@ def test_weights_of_a_stage(run_stage: Run) -> None:
         ([{"id": "x", "weight": -1.0}, *named[1:]], "weights_from: x: -1.0; a weight is a number"),
         ([{"id": "x", "weight": float("nan")}, *named[1:]], "weights_from: x: nan"),
         ([{"id": "x", "weight": 0}, {"id": "y", "weight": 0}], "every weight is 0"),
-        (named[1:], "the part 'x' .task. has none"),
+        (named[1:], "weights_from .task. do not name 'x'"),
         ([{"id": "z", "task": "x", "weight": 1}, *named], "the part 'x' has a weight already"),
     ):
         with pytest.raises(DataError, match=message):
             run_stage(stage("a", **settings), {**given, "w": bad})
+
+
+def test_parts_that_are_numbers(run_stage: Run) -> None:
+    """0 and false are names of parts as any other."""
+    given = {"a": [*rows("a", 9, task=0), *rows("c", 9, task=1)]}
+    weights = [{"id": "one", "task": 0, "weight": 3.0}, {"id": "two", "task": 1, "weight": 1.0}]
+    run = run_stage(stage("a", by="task", n=8, weights_from="w"), {**given, "w": weights})
+    assert Counter(row["task"] for row in run.rows) == {0: 6, 1: 2}
+
+
+def test_equal_weights_of_sources_one_of_which_is_empty(run_stage: Run) -> None:
+    settings = {"n": 4, "weights": "equal"}
+    run = run_stage(
+        stage("a", "b", "c", **settings), {"a": rows("a", 9), "b": [], "c": rows("c", 3)}
+    )
+    assert Counter(row["source"] for row in run.rows) == {"a": 2, "c": 2}
+
+
+def test_all_parts_that_are_not_named_are_said(run_stage: Run) -> None:
+    given = {"a": [*rows("a", 2, task="x"), *rows("c", 2, task="y"), *rows("e", 2, task="z")]}
+    with pytest.raises(DataError, match=r"counts .task. do not name 'y', 'z'; write 'y: 0'"):
+        run_stage(stage("a", by="task", counts={"x": 2}), given)
 
 
 def test_a_round_that_found_nothing(run_stage: Run) -> None:
@@ -242,7 +266,7 @@ def test_a_round_that_found_nothing(run_stage: Run) -> None:
         ({"n": 3, "weights": {"a": 1, "b": -1}}, "greater than or equal to 0"),
         ({"n": 3, "weights": {"a": 1, "b": float("nan")}}, "finite|greater"),
         ({"n": 3, "weights": {"a": 1, "c": 1}}, r"weights: no part 'c' .source.; allowed: a, b"),
-        ({"n": 3, "weights": {"a": 1}}, r"weights: the part 'b' .source. has none; 0 leaves it"),
+        ({"n": 3, "weights": {"a": 1}}, r"weights .source. do not name 'b'; write 'b: 0' to leave"),
     ],
 )
 def test_settings_that_do_not_fit(settings: dict[str, Any], message: str) -> None:
