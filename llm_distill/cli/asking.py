@@ -27,7 +27,7 @@ from llm_distill.rows.columns import Row
 from llm_distill.rows.messages import Message
 from llm_distill.runtime.disk import disk_explained
 from llm_distill.runtime.finished import FinishedRun, open_run
-from llm_distill.runtime.prompt_form import PromptForm, default_model, form_of
+from llm_distill.runtime.prompt_form import PromptForm, chosen_model, form_of
 
 YOU = "> "
 FORGET, QUIT, HELP = "/new", "/quit", "/help"
@@ -76,7 +76,7 @@ def ask_command(run: str, stage: str | None, root: Path, asked: Asked) -> None:
     quiet_libraries()
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
     finished = open_run(run, root, says=lambda message: notes.print(escape(message)))
-    name, why = (finished.model_name(stage), "") if stage else default_model(finished)
+    name, why = chosen_model(finished, stage)
     notes.print(f"[dim]{escape(finished.record.described)}[/dim]")
     answerers = _answerers(finished, name, asked)
     for answerer, because in zip(answerers, [why, *asked.beside], strict=False):

@@ -32,7 +32,7 @@ from llm_distill.publish.likeness import MOST_ROUNDING, likeness
 from llm_distill.rows.unusable import UnusableRowError
 from llm_distill.runtime.disk import disk_explained, write_durably
 from llm_distill.runtime.finished import FinishedRun, open_run
-from llm_distill.runtime.prompt_form import default_model
+from llm_distill.runtime.prompt_form import chosen_model
 from llm_distill.runtime.writer import read_rows
 from llm_distill.stage import models_of
 
@@ -67,7 +67,7 @@ def export_command(run: str, stage: str | None, root: Path, asked: Export) -> No
     quiet_libraries()
     out = console()
     finished = open_run(run, root, says=say)
-    name, why = (finished.model_name(stage), "") if stage else default_model(finished)
+    name, why = chosen_model(finished, stage)
     engine = finished.model_config(name).engine.answering()
     if not engine.has_weights_here() or engine.is_stand_in:
         raise ConfigError(

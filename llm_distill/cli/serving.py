@@ -26,7 +26,7 @@ from llm_distill.engines.vllm_server.settings import VLLMServerSettings
 from llm_distill.errors import ConfigError
 from llm_distill.models.sources import ModelSource, own_tokenizer
 from llm_distill.runtime.finished import FinishedRun, open_run
-from llm_distill.runtime.prompt_form import PLAIN, PromptForm, default_model, form_of
+from llm_distill.runtime.prompt_form import PLAIN, PromptForm, chosen_model, form_of
 
 if TYPE_CHECKING:
     from llm_distill.engines.base import Request
@@ -79,7 +79,7 @@ def serve_command(run: str, stage: str | None, root: Path, serving: Serving) -> 
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
     server = _chosen(serving.server)
     finished = open_run(run, root, says=lambda message: notes.print(escape(message)))
-    name, why = (finished.model_name(stage), "") if stage else default_model(finished)
+    name, why = chosen_model(finished, stage)
     settings = finished.model_config(name).engine.answering()
     if not settings.has_weights_here() or settings.is_stand_in:
         raise ConfigError(

@@ -114,10 +114,12 @@ def gap_to_people(table: Table, people: Sequence[int], level: Level = "nominal")
     """Mean α of the first annotator with each of `people`, less their mean α with each other.
 
     0: it agrees with them as they do among themselves; below: less. None where an α is undefined.
+    Both are over the items that the first annotator labelled: else it could choose the easy ones.
 
     people: places of two or more annotators in the table's combinations, without 0.
     """
-    with_it, among = alphas_with_people(table, people, level)
+    labelled_by_it = {given: n for given, n in table.items() if given[0] is not None}
+    with_it, among = alphas_with_people(labelled_by_it, people, level)
     return None if with_it is None or among is None else with_it - among
 
 

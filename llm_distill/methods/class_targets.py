@@ -15,7 +15,7 @@ def hard_target(label: object, classes: Sequence[str]) -> list[float]:
     Raises:
         UnusableRowError: there is no label, or it is no class.
     """
-    if label is None:
+    if label is None or not str(label).strip():
         raise UnusableRowError("no label")
     if label not in classes:
         raise UnusableRowError("a label that is no class")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import exp
 from statistics import fmean
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from llm_distill.rows.label_lists import LabelEntry, plain
 
 TAG = re.compile(r"<label>(.*?)</label>", re.DOTALL | re.IGNORECASE)
+OPEN = "<label>"
 SEPARATOR = re.compile(r"[;\n]")
 """Between several labels: names may have commas."""
 
@@ -29,14 +31,51 @@ def named_in(answer: str, names: Sequence[str]) -> str | None:
     return next((name for name in names if plain(name) == said), None)
 
 
-def all_named_in(answer: str, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The labels between `;` that an answer gives, in the list's order; and what is not in it."""
-    found = TAG.findall(answer)
-    said = [plain(each) for each in SEPARATOR.split(found[-1] if found else answer)]
+@dataclass(frozen=True)
+class Several:
+    """What an answer says of several labels.
+
+    given: in the list's order. others: what is not in the list.
+    is_readable: it gives some, or says that there are none (`<label></label>`); a refusal, say,
+        does neither.
+    """
+
+    given: list[str]
+    others: list[str]
+    is_readable: bool
+
+
+def all_named_in(answer: str, names: Sequence[str], *, is_cut: bool = False) -> Several:
+    """The labels that an answer gives between `;` in its last tags, or else in all of it.
+
+    Tags that follow each other are one list; a part with commas is read as several where each of
+    them is a name. is_cut: the answer was cut, so what is in no closed tag may be half a list.
+    """
+    said, is_tagged = _said(answer, is_cut)
     known = {plain(name): name for name in names}
-    given = {known[each] for each in said if each in known}
-    others = [each for each in said if each and each not in known]
-    return [name for name in names if name in given], others
+    given, others = set(), []
+    for part in filter(None, map(str.strip, said)):
+        parts = [part] if plain(part) in known else part.split(",")
+        found = [known[plain(each)] for each in parts if plain(each) in known]
+        if len(found) == len(parts):
+            given.update(found)
+        elif plain(part):
+            others.append(plain(part))
+    is_readable = bool(given) or (is_tagged and not others)
+    return Several([name for name in names if name in given], others, is_readable)
+
+
+def _said(answer: str, is_cut: bool) -> tuple[list[str], bool]:
+    """The parts between separators, and whether they stood in tags."""
+    found = list(TAG.finditer(answer))
+    if not found:
+        before, tag, _ = answer.lower().rpartition(OPEN)
+        own = answer[len(before) + len(tag) :] if tag else answer
+        return ([], False) if is_cut else (SEPARATOR.split(own), bool(tag))
+    last = [found.pop()]
+    while found and not re.search(r"\w", answer[found[-1].end() : last[0].start()]):
+        last.insert(0, found.pop())
+    return [part for each in last for part in SEPARATOR.split(each.group(1))], True
 
 
 def shares(votes: Sequence[str], names: Sequence[str]) -> list[float]:

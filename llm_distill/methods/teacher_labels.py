@@ -5,8 +5,10 @@ A row is `{"id", "label", "choices", "probabilities"}`, of which the last two ma
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from llm_distill.errors import DataError, quoted
@@ -26,6 +28,7 @@ class TeacherLabels:
         rows: By id its label, choices and probabilities.
         names: All labels that it knows, in the order in which they come.
         uncertain: The id of a row with a label and no probabilities; None where there is none.
+        malformed: Rows whose probabilities are none, by why.
     """
 
     stage: str
@@ -33,6 +36,7 @@ class TeacherLabels:
     names: dict[str, None] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     uncertain: str | None = None
+    malformed: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def read(cls, stage: str, rows: Iterable[Row]) -> TeacherLabels:
@@ -41,6 +45,8 @@ class TeacherLabels:
             label, choices = row["label"], row.get("choices") or ()
             probabilities = row.get("probabilities")
             found.rows[row["id"]] = label, choices, probabilities
+            if probabilities is not None and (why := _why_none(choices, probabilities)):
+                found.malformed[why] += 1
             found.names.update(dict.fromkeys(choices))
             if label is not None:
                 found.names.setdefault(label)
@@ -62,6 +68,15 @@ class TeacherLabels:
             return hard_target(label, names)
         except UnusableRowError:
             return None
+
+
+def _why_none(choices: Sequence[str], probabilities: Sequence[float | None]) -> str | None:
+    """Why numbers are no probabilities of the choices."""
+    if len(choices) != len(probabilities):
+        return "as many choices as probabilities are needed"
+    if not all(each is None or (isfinite(each) and each >= 0) for each in probabilities):
+        return "a probability that is none"
+    return None
 
 
 def check_same_rows(first: TeacherLabels, other: TeacherLabels) -> None:

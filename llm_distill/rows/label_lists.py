@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +116,30 @@ def plain(name: str) -> str:
     """
     shown = unicodedata.normalize("NFC", name)
     return " ".join(NOT_OF_A_NAME.sub("", shown).casefold().split())
+
+
+def spelled_alike(labels: Iterable[str]) -> list[tuple[str, ...]]:
+    """Labels that are one to whoever reads them, and two as they are written.
+
+    >>> spelled_alike(["Courts ", "courts", "rail"])
+    [('Courts ', 'courts')]
+    """
+    groups: dict[str, set[str]] = {}
+    for label in labels:
+        groups.setdefault(plain(label), set()).add(label)
+    return [tuple(sorted(each)) for each in groups.values() if len(each) > 1]
+
+
+def said_alike(labels: Iterable[str]) -> str | None:
+    """The same in words; None where there are none."""
+    found = spelled_alike(labels)
+    if not found:
+        return None
+    shown = "; ".join(" and ".join(map(repr, each)) for each in found[:5])
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return (
+        f"labels that differ in case, space or stops alone count as different ones: {shown}{more}"
+    )
 
 
 def listed_labels(path: str) -> list[LabelEntry]:

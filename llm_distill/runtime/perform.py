@@ -50,6 +50,7 @@ def perform(stage: Stage, inputs: StageInputs, progress: MakeProgress) -> Done:
                 (directory / name).write_text(text, encoding="utf-8")
         else:
             directory, rows, features, texts = output.directory, None, None, {}
+            _warn_if_hardly_any_row_is_left(context)
     finally:
         context.close()
     manifest = {
@@ -67,3 +68,14 @@ def perform(stage: Stage, inputs: StageInputs, progress: MakeProgress) -> Done:
         **environment(),
     }
     return Done(directory, rows, features, manifest, budget.spent)
+
+
+def _warn_if_hardly_any_row_is_left(context: StageContext) -> None:
+    """Of a training: it ends well with one row of a thousand, and nobody meant that."""
+    left_out = context.dropped.total()
+    if 2 * left_out > context.rows_read:
+        reasons = ", ".join(f"{why}: {n:,}" for why, n in context.dropped.most_common(3))
+        context.warn(
+            f"{left_out:,} of {context.rows_read:,} rows were left out ({reasons}), so the model "
+            "has learned from the few others"
+        )

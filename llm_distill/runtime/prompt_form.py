@@ -25,6 +25,7 @@ from llm_distill.runtime.writer import read_rows
 from llm_distill.stages.evaluate import Evaluate
 from llm_distill.stages.evaluate_lm_eval import EvaluateLmEval
 from llm_distill.stages.generate import Generate
+from llm_distill.stages.train_classifier import TrainClassifier
 
 if TYPE_CHECKING:
     from llm_distill.pipeline.schema import PipelineConfig
@@ -201,13 +202,33 @@ def form_of(run: FinishedRun, model: str, shots: int | None) -> PromptForm | Non
     return None
 
 
+def chosen_model(run: FinishedRun, name: str | None) -> tuple[str, str]:
+    """The model that is to write, and why it is meant where it was not named: `default_model`.
+
+    Raises:
+        ConfigError: it gives rows, or is a classifier; or the run has trained no model.
+        WorkspaceError: there is none of that name.
+    """
+    found, why = (run.model_name(name), "") if name else default_model(run)
+    if isinstance(run.pipeline.stages.get(found), TrainClassifier):
+        raise ConfigError(
+            f"'{found}' is a classifier, which writes nothing: new texts are labelled by the stage "
+            f"classify (model: {found}), or by transformers' pipeline('text-classification', …) "
+            f"with the folder that `llm-distill path {run.record.name} {found}` prints"
+        )
+    return found, why
+
+
 def default_model(run: FinishedRun) -> tuple[str, str]:
     """The student: the last trained model that the last exam of one names, and why it is meant.
 
     Raises:
         ConfigError: the run has trained no model.
     """
-    trained = run.trained()
+    stages = run.pipeline.stages
+    all_trained = run.trained()
+    writing = [t for t in all_trained if not isinstance(stages.get(t), TrainClassifier)]
+    trained = writing or all_trained
     examined = examined_model(run.pipeline, trained)
     if examined is not None:
         model, exam = examined

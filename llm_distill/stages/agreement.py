@@ -15,7 +15,7 @@ out: {"id": "guess", "passes": true, "kappa_hh": 0.9, …}
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -38,6 +38,7 @@ from llm_distill.evaluation.results import Results, shown
 from llm_distill.methods.agreement import Label, Level, labelled, tabulate
 from llm_distill.methods.category_gate import CategoryKappas, category_kappas, one_against_rest
 from llm_distill.rows.columns import Row
+from llm_distill.rows.label_lists import said_alike
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage, later_setting
 
 OF_CATEGORY = {
@@ -251,6 +252,7 @@ class Agreement(Stage):
             gap, by_label = people_figures(labels, self.people, self.level)
             figures.append(gap)
         missing = {name: given.count(None) for name, given in labels.items()}
+        self._check_labels(context, labels, missing)
         own = () if by_label is None else (by_label,)
         measured = Results(agreement=tuple(figures), own=own).to_metrics()
         context.metrics.update(measured, n_items=len(items), missing=missing)
@@ -262,6 +264,29 @@ class Agreement(Stage):
         if too_low:  # lists all figures, since nothing of the stage is kept
             listed = "\n".join(f"  {line(figure)}" for figure in figures)
             raise DataError(f"{'; '.join(too_low)}; the figures are\n{listed}")
+
+    def _check_labels(
+        self,
+        context: Context,
+        labels: Mapping[str, Sequence[Label | None]],
+        missing: Mapping[str, int],
+    ) -> None:
+        """Say what makes figures of agreement that they are not what they seem.
+
+        Raises:
+            DataError: labels are spelled in several ways, and a gate would read them as different.
+        """
+        alike = said_alike({x for given in labels.values() for x in given if isinstance(x, str)})
+        if alike is not None and self.minimum:
+            raise DataError(f"{alike}; write them alike: with `minimum` this is a gate")
+        if alike is not None:
+            context.warn(alike)
+        for name, n in missing.items():
+            if n:
+                context.warn(
+                    f"'{name}' has no label in {n:,} of {len(labels[name]):,} items, which its "
+                    "figures leave out (of label_loyalty they are misses)"
+                )
 
     # --- by category ---
 

@@ -25,6 +25,7 @@ from llm_distill.evaluation.result_rows import Difference, ExamRow
 from llm_distill.evaluation.results import Results, group_name
 from llm_distill.methods.statistics import mcnemar, paired_bootstrap, wilson_interval
 from llm_distill.rows.columns import Row, features
+from llm_distill.rows.label_lists import said_alike
 from llm_distill.stage import (
     Columns,
     Context,
@@ -135,6 +136,7 @@ class ClassificationReport(Stage):
             raise DataError(f"no row of '{self.rows[0]}' has a {self.reference_column}")
         if self.several and not any(references.values()):
             raise DataError(f"no row of '{self.rows[0]}' has a label in {self.reference_column}")
+        self._warn_of_spelling(context, references, of)
         context.metrics.update(_results(references, of, self._by(groups)).to_metrics())
         for name, labels in of.items():
             for item, right in references.items():
@@ -151,6 +153,16 @@ class ClassificationReport(Stage):
                     "choices": choices,
                     "probabilities": probabilities,
                 }
+
+    def _warn_of_spelling(
+        self, context: Context, references: Mapping[str, Label], of: Mapping[str, _Labels]
+    ) -> None:
+        all_labels: set[str] = set()
+        for given in (references, *(labels.given for labels in of.values())):
+            for label in given.values():
+                all_labels.update([label] if isinstance(label, str) else label or ())
+        if (alike := said_alike(all_labels)) is not None:
+            context.warn(alike)
 
     def _by(self, groups: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
         """By column, the group of each item, in the order of the items."""
@@ -173,10 +185,15 @@ class ClassificationReport(Stage):
             if is_first:
                 references[item] = right
                 groups[item] = {column: group_name(row[column]) for column in self.by}
-            elif references.get(item) != right:
+            elif item not in references:
+                raise DataError(
+                    f"'{self.rows[0]}' has no row {item} with a {self.reference_column}, which "
+                    f"'{name}' has; labels are compared on the same items"
+                )
+            elif references[item] != right:
                 raise DataError(
                     f"row {item} of '{name}' has the right label {_text(right)!r}, and "
-                    f"{_text(references.get(item))!r} in '{self.rows[0]}'; labels are compared on "
+                    f"{_text(references[item])!r} in '{self.rows[0]}'; labels are compared on "
                     "the same items"
                 )
             found.given[item] = self._label(row, self.label_column, name)
@@ -194,7 +211,9 @@ class ClassificationReport(Stage):
 
     def _label(self, row: Row, column: str, name: str) -> Label | None:
         value: str | list[str] | None = row[column]
-        if not self.several or value is None:
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return None
+        if not self.several:
             return value  # type: ignore[return-value]  # text, as the runner has checked
         if isinstance(value, str):
             raise DataError(

@@ -31,6 +31,9 @@ from llm_distill.stage import (
     later_setting,
 )
 
+MANY = 20
+"""Texts that are hardly all of one class by chance."""
+
 
 class Classify(Stage):
     """Gives each text the class that a classifier takes to be likeliest, with all probabilities.
@@ -125,6 +128,11 @@ class Classify(Stage):
                     yield {**row, **self._told(names, next(said) if has else None, counts)}
                     unread += not has
                 bar.advance(len(batch))
+        if len(counts) == 1 and total - unread >= MANY:
+            context.warn(
+                f"all {total - unread:,} texts got the label '{next(iter(counts))}': has the model "
+                "learned anything, and are these texts like those that it learned from?"
+            )
         if total and unread == total:
             raise DataError(f"no row of '{self.rows}' has a text to classify")
         context.metrics.update(labels=dict(counts.most_common()), unread=unread)

@@ -257,6 +257,12 @@ class CombineLabels(Stage):
         missing = {each: n_rows - given[each] for each in of}
         context.metrics["missing"] = missing
         for each, n in missing.items():
+            malformed = of[each].malformed
+            why = ", ".join(f"{reason}: {count:,}" for reason, count in malformed.items())
+            if malformed.total() == n_rows:
+                raise DataError(f"no row of '{of[each].stage}' can be read ({why})")
+            if malformed:
+                context.warn(f"rows of '{of[each].stage}' that cannot be read: {why}")
             if n:
                 context.warn(
                     f"{counted(n, 'text')} without a label by '{of[each].stage}': combined from "

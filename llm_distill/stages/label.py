@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,7 +21,7 @@ from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings, StructuredOutput
 from llm_distill.engines.label_scores import as_answer, label_logps
 from llm_distill.engines.requests import Job, make_job
-from llm_distill.errors import DataError
+from llm_distill.errors import DataError, counted
 from llm_distill.evaluation.label_figures import label_shares, mean_probabilities
 from llm_distill.evaluation.results import shown
 from llm_distill.methods.error_budget import ErrorBudget
@@ -71,9 +71,11 @@ class Label(AskingStage):
     How sure it is of a label comes from its likelihood (`confidence: likelihood`, one label a
     text), or from how many of `n` answers say it (`samples`); a model's own word for it is not
     asked for. Names of the list are compared whole, whatever their case. An answer that is not in
-    the list is none: the row has a null label and is counted.
+    the list is none: the row has a null label and is counted. With `several` so has one of which no
+    answer can be read, where `<label></label>` says that none fits.
     """
 
+    version: ClassVar[int] = 2
     stage: Literal["label"]
     rows: Rows = Field(description="the stage whose rows have the texts")
     model: Model = Field(description="the teacher")
@@ -266,14 +268,21 @@ class Label(AskingStage):
         return found
 
     def _read_several(self, said: list[Completion], told: _Told) -> Row:
-        """A label is given where more than half of the answers name it."""
+        """A label is given where more than half of the answers that can be read name it."""
         names = self._names
         counts: Counter[str] = Counter()
+        n_read = 0
         for completion in said:
-            given, others = all_named_in(completion.text, names)
-            counts.update(given)
-            told.off_list.update(other[:60] for other in others)
-        probabilities = [counts[name] / len(said) for name in names]
+            is_cut = completion.finish_reason == "length"
+            found = all_named_in(completion.text, names, is_cut=is_cut)
+            counts.update(found.given)
+            n_read += found.is_readable
+            told.off_list.update(other[:60] for other in found.others)
+            if not (found.is_readable or found.others):
+                told.off_list["nothing"] += 1
+        if not n_read:
+            return {}
+        probabilities = [counts[name] / n_read for name in names]
         given = above(0.5, probabilities, names)
         sure = least_sure(probabilities)
         is_known = self.confidence == "samples"
@@ -335,10 +344,10 @@ class Label(AskingStage):
     def _count(self, given: Row, told: _Told) -> None:
         if given.get("error") is not None:
             return
-        if self.several:
-            told.labels.update(given.get("labels") or ())
-        elif "choices" not in given:
+        if "choices" not in given:
             told.unreadable += 1
+        elif self.several:
+            told.labels.update(given["labels"])
         elif given["label"] is None:
             told.abstained += 1
         else:
@@ -358,6 +367,11 @@ class Label(AskingStage):
             context.warn(
                 f"{told.off_list.total()} answers name what is not in the list: "
                 f"{_most(told.off_list)}"
+            )
+        if told.unreadable and self.several:
+            context.warn(
+                f"{counted(told.unreadable, 'row')} without an answer that can be read: no labels "
+                "(null), which is not the same as none of them"
             )
         tables = [label_shares(told.labels, names, n_rows)] if n_rows else []
         if told.means is not None:

@@ -19,7 +19,7 @@ from llm_distill.methods.class_targets import balanced_weights
 from llm_distill.methods.labels import likeliest
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import Row
-from llm_distill.rows.label_lists import listed_labels
+from llm_distill.rows.label_lists import listed_labels, said_alike
 from llm_distill.rows.unusable import UnusableRowError
 from llm_distill.rows.user_lists import list_digests
 from llm_distill.stage import (
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from llm_distill.training.class_rows import ClassRows
     from llm_distill.training.fusion import FusionPlan
 
+LOOKED_AT = 1000
+"""Texts in which unknown tokens are counted."""
+MOST_UNKNOWN = 0.1
 LossName = Literal["cross_entropy", "pld", "logit_mse"]
 """As `methods.class_losses.LossName`, whose file loads torch."""
 
@@ -248,6 +251,7 @@ class TrainClassifier(HeldOutSettings, Stage):
             return shuffled_column(found, "weight", seed) if self.shuffle_weights else found
 
         dataset = encoded_once(lambda: encoded(self.rows), context.work_dir)
+        _warn_of_unknown(context, dataset, tokenizer.unk_token_id, source.name)
         fusion = self._fusion(context, dataset, tokenizer, most, classes)
         held_out = self.held_out(encoded, context.work_dir)
         return train_and_save_classifier(
@@ -318,6 +322,16 @@ class TrainClassifier(HeldOutSettings, Stage):
                 f"{'' if len(classes) == 1 else 's'}: {', '.join(classes) or 'none'}; a classifier "
                 "tells two or more apart"
             )
+        if (alike := said_alike({*classes, *counts})) is not None:
+            context.warn(alike)
+        unknown = counts.keys() - {*classes}
+        if unknown:
+            named = ", ".join(f"{name!r} {counts[name]}" for name in sorted(unknown)[:5])
+            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            context.warn(
+                f"'{self.label_column if self.targets == 'hard' else 'choices'}' of '{self.rows}' "
+                f"has what is not in {self.labels}: {named}{more}"
+            )
         empty = [name for name in classes if not counts[name]]
         if empty:
             context.warn(f"no row has the label {', '.join(empty)}: it is hardly ever predicted")
@@ -366,3 +380,14 @@ class TrainClassifier(HeldOutSettings, Stage):
         if not ids:
             raise UnusableRowError("no text")
         return {"input_ids": ids, "target": np.asarray(target, dtype=np.float32), "weight": 1.0}
+
+
+def _warn_of_unknown(context: Context, dataset: Any, unknown: int | None, name: str) -> None:
+    """Say if the model's tokenizer cannot read a good part of the texts."""
+    first = dataset[:LOOKED_AT]["input_ids"]
+    share = sum(list(ids).count(unknown) for ids in first) / sum(map(len, first))
+    if share > MOST_UNKNOWN:
+        context.warn(
+            f"{share:.0%} of the tokens are unknown to the tokenizer of '{name}', and look alike "
+            "to it; take a model that was trained on texts like these"
+        )

@@ -59,7 +59,9 @@ class ClassRows:
         """The labels that a row counts for; None: it says nothing of them."""
         if not self.soft:
             label = row[self.label_column]
-            return label if self.several or label is None else [label]
+            if self.several:
+                return label  # type: ignore[no-any-return]
+            return None if label is None or not str(label).strip() else [label]
         choices, probabilities = row["choices"], row["probabilities"]
         if not choices or not probabilities or len(choices) != len(probabilities):
             return None

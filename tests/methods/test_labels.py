@@ -9,6 +9,7 @@ import pytest
 
 from llm_distill.errors import DataError
 from llm_distill.methods.labels import (
+    Several,
     all_named_in,
     calibrated,
     cut_to,
@@ -82,9 +83,43 @@ def test_a_label_is_named_whole(answer: str, label: str | None) -> None:
 
 def test_several_labels_in_one_answer() -> None:
     answer = "<label>c; arts, culture; sports;; C</label>"
-    assert all_named_in(answer, NAMES) == (["arts, culture", "C"], ["sports"])
-    assert all_named_in("<label></label>", NAMES) == ([], [])
-    assert all_named_in("politics\npolitics and law", NAMES) == (NAMES[:2], [])
+    assert all_named_in(answer, NAMES) == Several(["arts, culture", "C"], ["sports"], True)
+    assert all_named_in("<label></label>", NAMES) == Several([], [], True)
+    assert all_named_in("politics\npolitics and law", NAMES) == Several(NAMES[:2], [], True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "given"),
+    [
+        ("<label>C, politics</label>", ["politics", "C"]),
+        ("<label>arts, culture</label>", ["arts, culture"]),  # a name with a comma
+        ("<label>C, sports</label>", None),
+        ("<label>C</label><label>politics</label>", ["politics", "C"]),
+        ("<label>C</label>, <label>politics</label>.", ["politics", "C"]),
+        ("I thought of <label>C</label>, but it is <label>politics</label>", ["politics"]),
+        ("<label>C; politics", ["politics", "C"]),  # a stop string ended it
+        ("<LABEL>c</LABEL>", ["C"]),
+        ("<label> </label>", []),
+        ("<label>none</label>", None),
+        ("I'm sorry, I can't help with that.", None),
+        ("", None),
+        ("politics", ["politics"]),
+    ],
+)
+def test_none_of_the_labels_is_not_the_same_as_no_answer(
+    answer: str, given: list[str] | None
+) -> None:
+    found = all_named_in(answer, NAMES)
+    assert found.is_readable is (given is not None)
+    assert found.given == (given or [])
+
+
+def test_a_list_that_was_cut_is_none() -> None:
+    """Its last name may be half a name, or another that begins like it."""
+    assert not all_named_in("<label>C; politics", NAMES, is_cut=True).is_readable
+    assert not all_named_in("C; politics", NAMES, is_cut=True).is_readable
+    whole = all_named_in("<label>C; politics</label> because", NAMES, is_cut=True)
+    assert whole == Several(["politics", "C"], [], True)
 
 
 def test_calibration_takes_away_what_is_the_same_in_all_texts() -> None:

@@ -189,6 +189,28 @@ def test_a_teacher_is_compared_with_people_and_people_with_each_other(run_stage:
         run_stage(with_people(2, minimum={"gap_to_people": -0.01}), {"rows": rows})
 
 
+def test_people_are_compared_on_what_the_teacher_labelled(run_stage: Run) -> None:
+    """Else it could leave out all that people do not agree about."""
+    people = "aabbccabcaab", "aabbccabcabb"
+    given = [*people[0][:8], None, None, None, None]
+    run = run_stage(with_people(2), {"rows": sample(given, *people)})
+    short = run_stage(with_people(2), {"rows": sample(*(each[:8] for each in (given, *people)))})
+    assert values(run)["gap_to_people"] == values(short)["gap_to_people"]
+    figure = next(f for f in run.metrics["agreement"] if f["figure"] == "gap_to_people")
+    assert figure["n"] == 8
+    assert "'teacher' has no label in 4 of 12 items" in run.warnings[0]
+
+
+def test_labels_in_two_spellings(run_stage: Run) -> None:
+    people = "aabbccab", "aabbccab"
+    rows = sample(people[0].upper(), *people)
+    run = run_stage(with_people(2), {"rows": rows})
+    assert "differ in case, space or stops alone" in run.warnings[0]
+    assert "'A' and 'a'" in run.warnings[0]
+    with pytest.raises(DataError, match="write them alike: with `minimum` this is a gate"):
+        run_stage(with_people(2, minimum={"gap_to_people": -2}), {"rows": rows})
+
+
 def test_one_of_the_people_in_the_teachers_place_agrees_as_they_do(run_stage: Run) -> None:
     people = "aabbccabcaab", "aabbccabcabb"
     run = run_stage(with_people(2), {"rows": sample(people[0], *people)})

@@ -109,11 +109,19 @@ def test_rows_without_a_right_label_are_counted(run_stage: Run) -> None:
     [
         (rows(TEACHER[:5], RIGHT[:5]), "'student' has no row t5, which 'teacher' has .1 such"),
         (rows(TEACHER, [*RIGHT[:5], "a"]), "row t5 of 'student' has the right label 'a', and 'c'"),
+        (rows([*TEACHER, "a"], [*RIGHT, "a"]), "'teacher' has no row t6 .*which 'student' has"),
     ],
 )
 def test_other_items_are_refused(run_stage: Run, other: list[Any], says: str) -> None:
     with pytest.raises(DataError, match=says):
         run_stage(stage("teacher", "student"), {"teacher": rows(TEACHER), "student": other})
+
+
+def test_spellings_are_said_and_an_empty_label_is_none(run_stage: Run) -> None:
+    run = run_stage(stage("x"), {"x": rows(["A", *TEACHER[1:]], [*RIGHT[:5], " "])})
+    assert run.dropped == {"no reference_answer": 1}
+    assert len(run.warnings) == 1
+    assert "'A' and 'a'" in run.warnings[0]
 
 
 def test_each_stage_once() -> None:

@@ -141,6 +141,15 @@ def test_a_text_that_one_teacher_lacks_is_combined_from_the_others(run_stage: Ru
     ]
 
 
+def test_numbers_that_are_no_probabilities_are_not_called_a_missing_label(run_stage: Run) -> None:
+    two = said([0.1, 0.8, 0.1], [0.1, -0.8, 0.1])
+    run = run_stage(stage(), {"one": said([0.6, 0.3, 0.1], [0.6, 0.3, 0.1]), "two": two})
+    assert run.warnings[0] == "rows of 'two' that cannot be read: a probability that is none: 1"
+    bad = [{**row, "probabilities": [0.5]} for row in two]
+    with pytest.raises(DataError, match="no row of 'two' can be read .as many choices as"):
+        run_stage(stage(), {"one": said([0.6, 0.3, 0.1], [0.6, 0.3, 0.1]), "two": bad})
+
+
 def test_validation_rows_that_cannot_be_used_are_counted(run_stage: Run) -> None:
     rows = {
         "one": ONE,

@@ -97,6 +97,19 @@ def test_several_labels(run_stage: Run, stage: Callable[..., Label]) -> None:
     assert (second["labels"], second["confidence"]) == ([], 1)
 
 
+def test_an_answer_that_cannot_be_read_is_no_vote_against_all_labels(
+    run_stage: Run, stage: Callable[..., Label]
+) -> None:
+    sorry = "I'm sorry, I can't help with that."
+    asked = rows(f"<label>arts</label>|{sorry}", f"{sorry}|<label>dance</label>")
+    run = run_stage(stage(several=True, n=2, **SAMPLED), {"rows": asked}, {"teacher": teacher})
+    first, second = run.rows
+    assert (first["labels"], first["confidence"]) == (["arts"], 1)
+    assert (second["labels"], second["choices"], second["error"]) == (None, None, None)
+    assert run.metrics["unreadable"] == 1
+    assert any("1 row without an answer that can be read" in said for said in run.warnings)
+
+
 class Likelihoods:
     """p of each label is written in the text; a failed request where there is none."""
 

@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from pydantic import ValidationError
 
 from llm_distill.errors import DataError, ModelError
@@ -18,7 +20,7 @@ from llm_distill.models.classifiers import load_classifier
 from llm_distill.models.sources import ModelSource, load_model
 from llm_distill.rows.unusable import UnusableRowError
 from llm_distill.stages.classify import Classify
-from llm_distill.stages.train_classifier import TrainClassifier
+from llm_distill.stages.train_classifier import TrainClassifier, _warn_of_unknown
 from llm_distill.training.classifier import ClassifierTrainer, collate
 from llm_distill.training.loop import WholeHistory
 from tests.tiny_tokenizer import tiny_tokenizer
@@ -234,9 +236,45 @@ def test_rows_that_cannot_be_trained_on_are_counted(
     run = trained(run_stage, encoder, rows, labels=str(file), max_steps=1)
     assert run.dropped == {"a label that is no class": 4, "no label": 1, "no text": 1}
     assert run.metrics["classes"] == ["sports", "arts", "weather"]
-    assert run.warnings == ["no row has the label weather: it is hardly ever predicted"]
+    assert run.warnings == [
+        f"'label' of 'r' has what is not in {file}: 'science' 4",
+        "no row has the label weather: it is hardly ever predicted",
+    ]
     with pytest.raises(DataError, match="have 1 label: arts; a classifier tells two or more apart"):
         trained(run_stage, encoder, [row for row in texts(9) if row["label"] == "arts"])
+
+
+def test_what_makes_a_training_worth_little_is_said(
+    run_stage: Run, encoder: ModelSource, tmp_path: Path
+) -> None:
+    spelled = [
+        {**row, "label": row["label"].upper()} if i % 2 else row for i, row in enumerate(texts(12))
+    ]
+    (said,) = trained(run_stage, encoder, spelled, max_steps=1, at=tmp_path / "a").warnings
+    assert "'ARTS' and 'arts'" in said
+
+
+def test_words_that_the_tokenizer_does_not_know_are_said() -> None:
+    """Of a tokenizer by bytes there are none."""
+    said: list[str] = []
+    context: Any = SimpleNamespace(warn=said.append)
+    dataset = Dataset.from_dict({"input_ids": [[7, 1, 8, 1], [9, 9, 9, 9, 9, 9]]})
+    _warn_of_unknown(context, dataset, 9, "m")
+    (warning,) = said
+    assert warning.startswith("60% of the tokens are unknown to the tokenizer of 'm'")
+    _warn_of_unknown(context, dataset, 8, "m")
+    _warn_of_unknown(context, dataset, None, "m")
+    assert len(said) == 1
+
+
+def test_texts_that_all_get_one_label_are_said(run_stage: Run, encoder: ModelSource) -> None:
+    folder = trained(run_stage, encoder, texts(60), max_steps=1).model.directory
+    asked = Classify(stage="classify", rows="r", model="m")
+    source = ModelSource("m", str(folder), prompt_format="text")
+    rows = [{"id": str(n), "text": "the goal"} for n in range(20)]
+    (said,) = run_stage(asked, {"r": rows}, models={"m": source}).warnings
+    assert said.startswith("all 20 texts got the label '")
+    assert not run_stage(asked, {"r": rows[1:]}, models={"m": source}).warnings
 
 
 def test_a_class_that_a_filter_has_emptied_is_said(
