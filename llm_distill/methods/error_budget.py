@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 from llm_distill.errors import DataError
+
+DIGITS = re.compile(r"\d+")
+"""In errors they count tokens or rows, and the cause is the same."""
+MOST_SHOWN = 100
 
 
 class ErrorBudget:
@@ -19,6 +26,7 @@ class ErrorBudget:
         self._max_error_rate = max_error_rate
         self.total = total
         self._first = ""
+        self._by_cause: Counter[str] = Counter()
         self.failed = 0
         self._truncated = 0
 
@@ -37,8 +45,16 @@ class ErrorBudget:
             return
         self.failed += 1
         self._first = self._first or f"{identity}: {error}"
+        self._by_cause[DIGITS.sub("…", error)[:MOST_SHOWN]] += 1
         if self.failed > self._max_error_rate * self.total:
             raise DataError(
                 f"{self.failed} of {self.total} failed, more than max_error_rate: "
-                f"{self._max_error_rate} allows; first error: {self._first}"
+                f"{self._max_error_rate} allows; first error: {self._first}{self._others()}"
             )
+
+    def _others(self) -> str:
+        """How often each cause was met, where there are several."""
+        if len(self._by_cause) < 2:
+            return ""
+        most = self._by_cause.most_common(3)
+        return "; most often: " + ", ".join(f"{cause!r} {count:,}" for cause, count in most)

@@ -202,6 +202,8 @@ class Select(Stage):
 
     def _too_few(self, value: str, count: int, n: int, context: Context) -> None:
         where = f" with {self.per} '{value}'" if self.per else ""
+        if self.per and value == str(None):
+            where = f" without a {self.per} (drop_where_null: [{self.per}] leaves them out)"
         message = f"{count} rows{where}, but {n} are wanted"
         if self.strict:
             raise DataError(f"{message}; lower n, or make more rows upstream")

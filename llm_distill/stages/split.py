@@ -6,6 +6,7 @@ out: those of one part, as they were
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Literal, Self
 
@@ -84,5 +85,19 @@ class Split(Stage):
             raise DataError(
                 f"part '{self.part}' gets none of {len(rows)} rows; raise its share, or group less"
             )
+        if strata is not None:
+            self._warn_of_missing(strata, kept, context)
         context.drop("in another part", len(rows) - len(kept))
         return RowsOutput(rows.select(kept), rows.features)
+
+    def _warn_of_missing(self, strata: list[str], kept: list[int], context: Context) -> None:
+        """A value with fewer rows than there are parts cannot be in all of them."""
+        counts = Counter(strata)
+        missing = sorted(counts.keys() - {strata[index] for index in kept})
+        if missing:
+            named = ", ".join(f"'{value}' ({counts[value]})" for value in missing[:8])
+            more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+            context.warn(
+                f"part '{self.part}' has no row with {self.stratify_by} {named}{more}: too few "
+                "rows to be in each part"
+            )

@@ -17,6 +17,19 @@ def test_exactly_the_allowed_share_is_borne() -> None:
         budget.count("b", "another")
 
 
+def test_causes_are_counted_whatever_numbers_they_hold() -> None:
+    budget = ErrorBudget(0.5, 8)
+    for n in range(3):
+        budget.count(f"a{n}", f"the prompt has {n} tokens")
+    budget.count("b", "text is null")
+    with pytest.raises(DataError) as raised:
+        budget.count("c", "text is null")
+    assert str(raised.value).endswith(
+        "first error: a0: the prompt has 0 tokens; most often: 'the prompt has … tokens' 3, "
+        "'text is null' 2"
+    )
+
+
 def test_none_is_borne_at_rate_0_and_all_at_rate_1() -> None:
     with pytest.raises(DataError):
         ErrorBudget(0.0, 100).count("a", "no text")

@@ -47,6 +47,16 @@ def test_groups_stay_together_and_strata_are_even(run_stage: Run) -> None:
     assert sum(row["skill"] == "a" for row in test.rows) == 10
 
 
+def test_a_value_that_is_in_no_row_of_the_part_is_said(run_stage: Run) -> None:
+    rare = [*rows(), {"id": "x", "skill": "c", "source_id": "x"}]
+    said = [
+        run_stage(stage(part=part, stratify_by="skill"), {"rows": rare}).warnings for part in PARTS
+    ]
+    assert sorted(map(len, said)) == [0, 1, 1]
+    (warning,) = next(filter(None, said))
+    assert "has no row with skill 'c' (1): too few rows to be in each part" in warning
+
+
 def test_what_cannot_be_met_is_said(run_stage: Run) -> None:
     with pytest.raises(DataError, match="60 rows are wanted and there are 50; lower them"):
         run_stage(stage(parts={"train": 60, "test": None}), {"rows": rows()})
