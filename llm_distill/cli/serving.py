@@ -20,7 +20,7 @@ from rich.markup import escape
 from llm_distill.cli.display import quiet_libraries
 from llm_distill.cli.run import stop_as_after_ctrl_c
 from llm_distill.cli.serve import HOST, Server
-from llm_distill.engines.vllm_server.engine import KEY, PROGRAM, arguments
+from llm_distill.engines.vllm_server.engine import KEY, PROGRAM, VISIBLE, arguments, visible
 from llm_distill.engines.vllm_server.process import ServerProcess, free_port
 from llm_distill.engines.vllm_server.settings import VLLMServerSettings
 from llm_distill.errors import ConfigError
@@ -87,6 +87,7 @@ def serve_command(run: str, stage: str | None, root: Path, serving: Serving) -> 
         )
     if not isinstance(settings, VLLMServerSettings):
         settings = VLLMServerSettings(kind="vllm_server")
+    settings = settings.model_copy(update={"adapters": None})  # one model is served, with its own
     port = serving.port or free_port()
     _check_is_free(serving.host, port)
     source = finished.model(name)
@@ -104,6 +105,7 @@ def serve_command(run: str, stage: str | None, root: Path, serving: Serving) -> 
         if server is Server.VLLM:
             base = f"{name}-base" if source.adapters else name
             given = arguments(source, settings, port, place, host=serving.host, names=(base, name))
+            environment = {VISIBLE: visible(settings.gpus)} if settings.gpus else {}
         else:
             served = _folder(source, place / "models" / name)
             if source.is_local:  # a folder's path is the model's name, so it is given from there

@@ -189,9 +189,15 @@ class Look:
         if visible == 0 and needed.kind == "GPU":
             what = "device: cuda, but there is no CUDA device; use auto or cpu"
             yield Problem(("models", base, "engine"), what, ModelError)
+            return
+        there = f"{counted(visible or 0, 'GPU')} {'is' if visible == 1 else 'are'} visible"
+        inner = engine.answering()
+        is_server = isinstance(inner, VLLMServerSettings)
+        gpus = inner.gpus if isinstance(inner, VLLMServerSettings) else None
+        if visible and gpus is not None and max(gpus) >= visible:
+            what = f"gpus names {max(gpus)}, but {there}, counted from 0"
+            yield Problem(("models", base, "engine", "gpus"), what, ModelError)
         elif visible and needed.kind == "GPU" and needed.devices > visible:
-            there = f"{counted(visible, 'GPU')} {'is' if visible == 1 else 'are'} visible"
-            is_server = isinstance(engine.answering(), VLLMServerSettings)
             copies = "data_parallel_size" if is_server else "replicas"
             yield Problem(
                 needed.place,

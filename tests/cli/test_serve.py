@@ -7,12 +7,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from llm_distill.cli import serving
 from llm_distill.cli.serve import Server
+from llm_distill.engines.vllm_server.settings import VLLMServerSettings
 
 pytestmark = pytest.mark.slow
 listed: list[str] = []
@@ -63,6 +65,21 @@ def test_vllm_gets_the_adapter_and_is_stopped(at_run, served, monkeypatch, tmp_p
     assert not psutil.pid_exists(process)
     assert f"http://127.0.0.1:{given['port']}/v1" in said.out
     assert "tuned (the last trained model that exam 'exam' names)" in said.err
+
+
+def test_settings_of_a_server_that_loads_adapters(at_run, served, monkeypatch, tmp_path):
+    """Here it has one, as it starts, and nobody may load others."""
+    monkeypatch.setitem(serving.NEEDED, Server.VLLM, ())
+    monkeypatch.setitem(serving.PROGRAMS, Server.VLLM, (sys.executable, FAKE))
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    engine = VLLMServerSettings(kind="vllm_server", adapters="hot_load", gpus=(1,))
+    config = SimpleNamespace(engine=engine)
+    monkeypatch.setattr(serving.FinishedRun, "model_config", lambda self, name: config)
+    said = at_run("serve", "made", "tuned", "--port", 0)
+    assert said.code == 130, said.err
+    _, given = json.loads((tmp_path / "arguments").read_text())
+    assert given["lora-modules"].startswith("tuned=")
+    assert "max-loras" not in given
 
 
 def test_adapters_on_each_other_are_merged_for_it(at_run, served, monkeypatch, tmp_path):

@@ -219,6 +219,15 @@ def test_more_gpus_than_an_engine_finds(engine, needs, write, cli, machine, monk
         assert cli("plan", file).code == 0
 
 
+def test_a_gpu_that_a_server_does_not_find(write, cli, machine):
+    file = write({"answers": ASK}, m={"engine": {"kind": "vllm_server", "gpus": [3]}})
+    machine(gpus=4, gpu_bytes=80 * GIB)
+    assert cli("plan", file).code == 0
+    machine(gpus=3, gpu_bytes=80 * GIB)
+    said = refused(cli, file)
+    assert "models.m.engine.gpus: gpus names 3, but 3 GPUs are visible, counted from 0" in said
+
+
 def test_a_device_that_is_not_there(write, cli, machine):
     file = write({"answers": ASK}, m={"engine": {"kind": "transformers", "device": "cuda"}})
     machine(gpus=0)

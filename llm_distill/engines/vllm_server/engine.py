@@ -222,6 +222,7 @@ def arguments(
         given |= {"enable-lora": True, "max-lora-rank": _room_for(Path(source.adapters[0]))}
         if _loads_adapters(source, settings):
             given |= {"max-loras": 2, "max-cpu-loras": 4}  # the one before is taken out later
+            given["api-server-count"] = 1  # an adapter is known to the one that loads it
             if settings.gpus is None and settings.command is None and _has_gpu():
                 given["gpu-memory-utilization"] = BESIDE_A_TRAINING
         else:
