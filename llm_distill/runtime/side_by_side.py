@@ -31,10 +31,9 @@ def fit_side_by_side(
     False where there are more and one has an engine of its own memory (vLLM), or a size or device
     that is not known.
     """
-    here = list(models)
+    here = [(source, engine) for source, engine in models if engine.answering().loads_weights]
     if all(one.lies_apart(other) for (_, one), (_, other) in combinations(here, 2)):
         return True
-    here = [(source, engine) for source, engine in here if engine.answering().loads_weights]
     taken = {"cpu": 0, "gpu": 0}
     for source, engine in here:
         n_bytes = _bytes_of(source)
