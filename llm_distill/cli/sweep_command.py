@@ -15,7 +15,7 @@ from rich.markup import escape
 from llm_distill.cli.display import TerminalDisplay, console, make_table, quiet_libraries, say
 from llm_distill.cli.run import show_before, stop_as_after_ctrl_c, write_or_find_report
 from llm_distill.cli.sweep_tables import as_json, tables
-from llm_distill.errors import ConfigError, LLMDistillError, counted, nearest
+from llm_distill.errors import ConfigError, LLMDistillError, counted, few, nearest
 from llm_distill.hints import Given
 from llm_distill.report.sweep_page import write_page
 from llm_distill.runtime.artifact import Workspace
@@ -281,7 +281,7 @@ def _show_plan(
     table = make_table("seed", "setting", "runs", right=("run", "shared", "reused"))
     for each, done, by in listed:
         numbers = ("", "", "") if done else tuple(str(len(stages)) for stages in by.values())
-        names = "finished before" if done else _first(by["run"])
+        names = "finished before" if done else few(by["run"], 6)
         setting = described(each.setting.values)
         table.add_row(str(each.seed), escape(setting), escape(names), *numbers)
     out.print(table)
@@ -298,8 +298,3 @@ def _total(
     return {
         action: sum(len(by[action]) for _, _, by in listed) for action in ("run", "shared", "reuse")
     }
-
-
-def _first(names: Sequence[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -96,8 +96,8 @@ def people_figures(
     table = agreement.tabulate(*(labels[name] for name in names))
     places = range(1, len(names))
     found = agreement.estimate(partial(agreement.gap_to_people, people=places, level=level), table)
-    labelled_by_it = {given: n for given, n in table.items() if given[0] is not None}
-    figure = _figure("gap_to_people", tuple(names), found, agreement.labelled(labelled_by_it))
+    n = agreement.labelled(agreement.labelled_by_first(table))
+    figure = _figure("gap_to_people", tuple(names), found, n)
     return figure, _by_label(names[0], table, places) if level == "nominal" else None
 
 

@@ -118,8 +118,7 @@ def gap_to_people(table: Table, people: Sequence[int], level: Level = "nominal")
 
     people: places of two or more annotators in the table's combinations, without 0.
     """
-    labelled_by_it = {given: n for given, n in table.items() if given[0] is not None}
-    with_it, among = alphas_with_people(labelled_by_it, people, level)
+    with_it, among = alphas_with_people(labelled_by_first(table), people, level)
     return None if with_it is None or among is None else with_it - among
 
 
@@ -134,6 +133,11 @@ def alphas_with_people(
         return fmean(known) if len(known) == len(found) else None
 
     return mean((0, person) for person in people), mean(combinations(people, 2))
+
+
+def labelled_by_first(table: Table) -> Table:
+    """Of the items that the first annotator labelled."""
+    return Counter({labels: n for labels, n in table.items() if labels[0] is not None})
 
 
 def _of(table: Table, pair: tuple[int, int]) -> Table:
@@ -158,7 +162,7 @@ def label_loyalty(table: Table) -> float | None:
     Xu et al. 2021, "Beyond Preserved Accuracy", EMNLP. Over the items that the teacher labelled;
     one that the student left out is a miss. None if there are no such items.
     """
-    taught = {labels: n for labels, n in table.items() if labels[0] is not None}
+    taught = labelled_by_first(table)
     n = sum(taught.values())
     return sum(count for (a, b), count in taught.items() if a == b) / n if n else None
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Any
 
 from llm_distill.errors import DataError, quoted
@@ -45,8 +44,11 @@ class TeacherLabels:
             label, choices = row["label"], row.get("choices") or ()
             probabilities = row.get("probabilities")
             found.rows[row["id"]] = label, choices, probabilities
-            if probabilities is not None and (why := _why_none(choices, probabilities)):
-                found.malformed[why] += 1
+            if probabilities is not None:
+                try:
+                    soft_target(choices, probabilities, choices)
+                except UnusableRowError as error:
+                    found.malformed[str(error)] += 1
             found.names.update(dict.fromkeys(choices))
             if label is not None:
                 found.names.setdefault(label)
@@ -68,15 +70,6 @@ class TeacherLabels:
             return hard_target(label, names)
         except UnusableRowError:
             return None
-
-
-def _why_none(choices: Sequence[str], probabilities: Sequence[float | None]) -> str | None:
-    """Why numbers are no probabilities of the choices."""
-    if len(choices) != len(probabilities):
-        return "as many choices as probabilities are needed"
-    if not all(each is None or (isfinite(each) and each >= 0) for each in probabilities):
-        return "a probability that is none"
-    return None
 
 
 def check_same_rows(first: TeacherLabels, other: TeacherLabels) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from llm_distill.errors import DataError
+from llm_distill.errors import DataError, few
 from llm_distill.rows.user_lists import list_text
 
 _AROUND = r"""[\s"'`*_.,:;()\[\]«»„“”‘’‚‹›。、「」『』《》-]+"""
@@ -135,11 +135,8 @@ def said_alike(labels: Iterable[str]) -> str | None:
     found = spelled_alike(labels)
     if not found:
         return None
-    shown = "; ".join(" and ".join(map(repr, each)) for each in found[:5])
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    return (
-        f"labels that differ in case, space or stops alone count as different ones: {shown}{more}"
-    )
+    shown = few([" and ".join(map(repr, each)) for each in found])
+    return f"labels that differ in case, space or stops alone count as different ones: {shown}"
 
 
 def listed_labels(path: str) -> list[LabelEntry]:

@@ -192,12 +192,12 @@ class Look:
             return
         there = f"{counted(visible or 0, 'GPU')} {'is' if visible == 1 else 'are'} visible"
         inner = engine.answering()
-        is_server = isinstance(inner, VLLMServerSettings)
         gpus = inner.gpus if isinstance(inner, VLLMServerSettings) else None
         if visible and gpus is not None and max(gpus) >= visible:
             what = f"gpus names {max(gpus)}, but {there}, counted from 0"
             yield Problem(("models", base, "engine", "gpus"), what, ModelError)
         elif visible and needed.kind == "GPU" and needed.devices > visible:
+            is_server = isinstance(inner, VLLMServerSettings)
             copies = "data_parallel_size" if is_server else "replicas"
             yield Problem(
                 needed.place,

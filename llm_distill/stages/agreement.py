@@ -75,6 +75,7 @@ class Agreement(Stage):
     a category: an annotator gives it to a row, or does not.
     """
 
+    version: ClassVar[int] = 2
     former_settings: ClassVar[Mapping[str, Any]] = {
         "annotator_column": "model",
         "item_column": "parent_id",

@@ -259,7 +259,7 @@ class CombineLabels(Stage):
         for each, n in missing.items():
             malformed = of[each].malformed
             why = ", ".join(f"{reason}: {count:,}" for reason, count in malformed.items())
-            if malformed.total() == n_rows:
+            if malformed and malformed.total() == len(of[each].rows):
                 raise DataError(f"no row of '{of[each].stage}' can be read ({why})")
             if malformed:
                 context.warn(f"rows of '{of[each].stage}' that cannot be read: {why}")

@@ -63,8 +63,8 @@ class Mix(Stage):
     which a row keeps from mixture to mixture. Parts are the sources, or the values of the column
     `by`. With `weights` or `weights_from` each part has its share of `n` rows (largest remainder),
     with `weights: equal` as many as any other, with `counts` its own number, with `n` alone its
-    share of all rows. A part with too few rows
-    starts again: the copies are called `id-copy-2` and so on.
+    share of all rows. A part with too few rows starts again: the copies are called `id-copy-2` and
+    so on.
 
     Which rows are drawn depends on their ids and the seed, not on their order. The same row twice
     (id and content) is one row, of the source whose name comes first; only where sources have
@@ -114,11 +114,11 @@ class Mix(Stage):
             )
         for name in ("weights", "counts"):
             wanted = getattr(self, name)
-            if wanted == "equal":
+            if wanted is None or wanted == "equal":
                 continue
-            if wanted is not None and not any(wanted.values()):
+            if not any(wanted.values()):
                 raise ValueError(f"{name}: all are 0, so there is nothing to draw")
-            if wanted is not None and self.by == SOURCE:
+            if self.by == SOURCE:
                 self._check_parts(wanted, {_source(each) for each in self.rows}, name)
         return self
 

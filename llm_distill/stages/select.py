@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.errors import DataError, nearest
+from llm_distill.errors import DataError, few, nearest
 from llm_distill.hints import hint
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.rows.columns import score_of
@@ -179,9 +179,8 @@ class Select(Stage):
     def _warn_of_emptied(self, values: list[str], context: Context) -> None:
         if not values:
             return
-        named = ", ".join(f"'{value}'" for value in values[:MOST_NAMED])
-        more = f" and {len(values) - MOST_NAMED} others" if len(values) > MOST_NAMED else ""
-        message = f"no row is left with {self.per} {named}{more}, of which there were some"
+        named = few([f"'{value}'" for value in values], MOST_NAMED)
+        message = f"no row is left with {self.per} {named}, of which there were some"
         if self.strict:
             raise DataError(f"{message}; drop fewer, or make more rows upstream")
         context.warn(message)

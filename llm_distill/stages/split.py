@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.errors import DataError, nearest
+from llm_distill.errors import DataError, few, nearest
 from llm_distill.methods.splits import part_sizes, split_rows
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage
 
@@ -95,9 +95,8 @@ class Split(Stage):
         counts = Counter(strata)
         missing = sorted(counts.keys() - {strata[index] for index in kept})
         if missing:
-            named = ", ".join(f"'{value}' ({counts[value]})" for value in missing[:8])
-            more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+            named = few([f"'{value}' ({counts[value]})" for value in missing])
             context.warn(
-                f"part '{self.part}' has no row with {self.stratify_by} {named}{more}: too few "
-                "rows to be in each part"
+                f"part '{self.part}' has no row with {self.stratify_by} {named}: too few rows to "
+                "be in each part"
             )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.errors import DataError
+from llm_distill.errors import DataError, few
 from llm_distill.methods.class_targets import balanced_weights
 from llm_distill.methods.labels import likeliest
 from llm_distill.methods.seeds import derive_seed
@@ -326,11 +326,10 @@ class TrainClassifier(HeldOutSettings, Stage):
             context.warn(alike)
         unknown = counts.keys() - {*classes}
         if unknown:
-            named = ", ".join(f"{name!r} {counts[name]}" for name in sorted(unknown)[:5])
-            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            named = few([f"{name!r} {counts[name]}" for name in sorted(unknown)])
             context.warn(
                 f"'{self.label_column if self.targets == 'hard' else 'choices'}' of '{self.rows}' "
-                f"has what is not in {self.labels}: {named}{more}"
+                f"has what is not in {self.labels}: {named}"
             )
         empty = [name for name in classes if not counts[name]]
         if empty:

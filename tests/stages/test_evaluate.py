@@ -156,7 +156,7 @@ def test_a_text_model_is_given_text_and_is_stopped_at_the_next_question(
 
 def test_bad_rows(run_stage: Run, stage: Callable[..., Evaluate]) -> None:
     without = [*ITEMS, {**ITEMS[0], "id": "t9", "reference_answer": ""}]
-    with pytest.raises(DataError, match="item t9 of 'rows' has no reference_answer"):
+    with pytest.raises(DataError, match="item t9 of 'rows' has no reference_answer; add it"):
         run_stage(stage(), {"rows": without}, {"weak": weak})
     null = [{**ITEMS[0], "id": "t9", "question": None}, *ITEMS]
     with pytest.raises(DataError, match="1 of 9 failed"):

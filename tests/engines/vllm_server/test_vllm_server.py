@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from llm_distill.engines.base import Request, SamplingSettings
 from llm_distill.engines.budget import Budget
+from llm_distill.engines.vllm_server import engine as module
 from llm_distill.engines.vllm_server.engine import visible
 from llm_distill.engines.vllm_server.settings import VLLMServerSettings
 from llm_distill.errors import ModelError
@@ -98,6 +99,24 @@ def test_its_gpus_are_those_of_this_process(there, named, monkeypatch):
     if there is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", there)
     assert visible((1, 3)) == named
+
+
+def test_beside_a_training_it_leaves_memory_unless_it_has_a_gpu_of_its_own(tmp_path, monkeypatch):
+    """As arguments: here is no GPU to run it on."""
+    source = replace(SOURCE, adapters=(write_adapter(tmp_path / "one", 1.0),))
+    monkeypatch.setattr(module, "_has_gpu", lambda: True)
+    monkeypatch.setattr(module, "saved_dtype", lambda source: "float32")
+
+    def memory(source, **others):
+        own = VLLMServerSettings(kind="vllm_server", **others)
+        given = module.arguments(source, own, 1, tmp_path)
+        return [each for each in given if each.startswith("--gpu-memory-utilization")]
+
+    hot = {"adapters": "hot_load"}
+    assert memory(source, **hot) == ["--gpu-memory-utilization=0.3"]
+    assert memory(source, **hot, gpus=(1,)) == memory(source) == memory(SOURCE, **hot) == []
+    more = {"arguments": {"gpu_memory_utilization": 0.5}}
+    assert memory(source, **hot, **more) == ["--gpu-memory-utilization=0.5"]
 
 
 def test_a_gpu_that_this_process_does_not_have_is_refused(monkeypatch):
