@@ -14,6 +14,7 @@ from llm_distill.distillation.rows import PromptedRow
 from llm_distill.engines.base import Request, SamplingSettings
 from llm_distill.engines.requests import render_prompt
 from llm_distill.errors import ConfigError, DataError
+from llm_distill.hints import hint
 from llm_distill.methods.dialogue import begun
 from llm_distill.methods.examples import draw_examples, worked_examples
 from llm_distill.methods.seeds import derive_seed
@@ -214,7 +215,7 @@ def chosen_model(run: FinishedRun, name: str | None) -> tuple[str, str]:
         raise ConfigError(
             f"'{found}' is a classifier, which writes nothing: new texts are labelled by the stage "
             f"classify (model: {found}), or by transformers' pipeline('text-classification', …) "
-            f"with the folder that `llm-distill path {run.record.name} {found}` prints"
+            f"with the folder that `{hint('path', run.record.name, found)}` prints"
         )
     return found, why
 

@@ -32,11 +32,16 @@ from llm_distill.evaluation.agreement_figures import (
     name_of,
     people_figures,
 )
+from llm_distill.evaluation.labelled_categories import (
+    LabelledCategories,
+    categories,
+    chosen_items,
+)
 from llm_distill.evaluation.labelled_items import Item, LabelledRows, loyalties
 from llm_distill.evaluation.result_rows import FigureName
 from llm_distill.evaluation.results import Results, shown
 from llm_distill.methods.agreement import Label, Level, labelled, tabulate
-from llm_distill.methods.category_gate import CategoryKappas, category_kappas, one_against_rest
+from llm_distill.methods.category_gate import CategoryKappas
 from llm_distill.rows.columns import Row
 from llm_distill.rows.label_lists import said_alike
 from llm_distill.stage import Columns, Context, Rows, RowsOutput, Stage, later_setting
@@ -292,7 +297,7 @@ class Agreement(Stage):
     # --- by category ---
 
     def _categories(self, context: Context) -> Iterator[Row]:
-        found = self._of_labels(context) if self.by is None else self._of_column(context, self.by)
+        found = self._kappas(context)
         wanted = self.lower_bounds
         bounds = wanted.kappa_hh, wanted.kappa_hm
         context.metrics.update(shown(category_table(found, *bounds)))
@@ -321,6 +326,19 @@ class Agreement(Stage):
                 "n_positive": kappas.n_positive,
             }
 
+    def _kappas(self, context: Context) -> dict[str, CategoryKappas]:
+        read = self._read
+        labels = LabelledCategories(
+            read=read, model=self.annotators[0], people=self.people, positive=self.positive
+        )
+        if self.by is None:
+            found, n_left_out = labels.of_labels(self._items(context))
+        else:
+            category_of = categories(read, context.each_row(self.rows), self.by)
+            found, n_left_out = labels.of_column(self._items(context), category_of)
+        context.drop("without a label of each annotator", n_left_out)
+        return found
+
     def _items(self, context: Context) -> dict[str, Item]:
         """By id, without those that a prompt was chosen on.
 
@@ -331,12 +349,7 @@ class Agreement(Stage):
         items = read.items(context.each_row(self.rows))
         if self.chosen_on is None:
             return items
-        chosen = {read.item_of(row) for row in context.each_row(self.chosen_on)}
-        left_out = {
-            read.item_of(row)
-            for row in read.chosen(context.each_row(self.rows))
-            if not chosen.isdisjoint((read.item_of(row), str(row.get("parent_id"))))
-        }
+        left_out = chosen_items(read, context.each_row(self.rows), context.each_row(self.chosen_on))
         context.drop("a prompt was chosen on it", len(left_out & items.keys()))
         left = {key: item for key, item in items.items() if key not in left_out}
         if not left:
@@ -344,80 +357,3 @@ class Agreement(Stage):
                 f"no item of '{self.rows}' is left: a prompt was chosen on all of them (chosen_on)"
             )
         return left
-
-    def _of_labels(self, context: Context) -> dict[str, CategoryKappas]:
-        """Of each label, over the items that the model and all people have labelled."""
-        names = self.annotators[0], *self.people
-        items = self._items(context)
-        said = [
-            [self._labels_of(item.labels.get(name), key) for name in names]
-            for key, item in items.items()
-        ]
-        whole = [given for given in said if None not in given]
-        context.drop("without a label of each annotator", len(said) - len(whole))
-        by_annotator = [
-            [each for each in of if each is not None] for of in zip(*whole, strict=True)
-        ]
-        found = one_against_rest(by_annotator)
-        if not found:
-            raise DataError(f"no item of '{self.rows}' has labels of each of {', '.join(names)}")
-        return {label: category_kappas(model, people) for label, (model, *people) in found.items()}
-
-    def _labels_of(self, value: Any, key: str) -> list[str] | None:
-        """The labels of a cell: one, or a list; None if it is missing."""
-        if isinstance(value, list):
-            return [str(label) for label in value if label is not None]
-        label = self._read.label_of(value, key)
-        return None if label is None else [str(label)]
-
-    def _of_column(self, context: Context, by: str) -> dict[str, CategoryKappas]:
-        found = {
-            category: self._kappas(category, items, context)
-            for category, items in self._by_category(context, by).items()
-        }
-        if not any(kappas.n_positive for kappas in found.values()):
-            raise DataError(
-                f"no item of any category has the label '{self.positive}' by one of "
-                f"{', '.join(self.people)}; set `positive` to what says yes"
-            )
-        return found
-
-    def _by_category(self, context: Context, by: str) -> dict[str, list[Item]]:
-        """The items of each category."""
-        read = self._read
-        of_item: dict[str, str] = {}
-        for row in read.chosen(context.each_row(self.rows)):
-            key = read.item_of(row)
-            if row[by] is None or not str(row[by]).strip():
-                raise DataError(f"row {row['id']} of '{self.rows}' has no '{by}'")
-            category = str(row[by])
-            if of_item.setdefault(key, category) != category:
-                raise DataError(
-                    f"item {key} of '{self.rows}' is of '{of_item[key]}' and of '{category}'; an "
-                    "item is one text with one category, so its id has to name both"
-                )
-        categories: dict[str, list[Item]] = {}
-        for key, item in self._items(context).items():
-            categories.setdefault(of_item[key], []).append(item)
-        return categories
-
-    def _kappas(self, category: str, items: list[Item], context: Context) -> CategoryKappas:
-        """Of the items that the model and all people have labelled."""
-        read, names = self._read, (self.annotators[0], *self.people)
-        labels = [
-            [read.label_of(item.labels.get(name), category) for name in names] for item in items
-        ]
-        whole = [given for given in labels if None not in given]
-        context.drop("without a label of each annotator", len(labels) - len(whole))
-        yes = self.positive.strip().casefold()
-        different = {str(label).strip().casefold() for given in whole for label in given}
-        if len(different - {yes}) > 1:
-            raise DataError(
-                f"category '{category}' has the labels {', '.join(sorted(different))}: with `by` "
-                f"there are two, and '{self.positive}' is yes"
-            )
-        if not whole:
-            raise DataError(f"no item of category '{category}' has a label of each annotator")
-        said = [[str(label).strip().casefold() == yes for label in given] for given in whole]
-        model, *people = zip(*said, strict=True)
-        return category_kappas(model, people)
