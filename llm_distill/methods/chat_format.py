@@ -10,7 +10,7 @@ from typing import Any
 
 from llm_distill.models.sources import ASKS_FOR_DATE, ModelSource
 from llm_distill.rows.messages import REASONING, Message
-from llm_distill.rows.unusable import AlteredRowError, UnusableRowError
+from llm_distill.rows.unusable import OF_THE_TEMPLATE, AlteredRowError, UnusableRowError
 
 KEYS = ("role", "content", "reasoning_content", "tool_calls", "tool_call_id", "name")
 """What a template is given of a message."""
@@ -62,7 +62,7 @@ class ChatFormat:
         # What a template may compute on messages: a missing key, text + a list.
         except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
             said = " ".join(str(error).split())[:120]
-            raise UnusableRowError(f"refused by the chat template: {said}") from error
+            raise UnusableRowError(f"{OF_THE_TEMPLATE}: {said}") from error
 
     def _written(
         self, given: list[Message], tools: Sequence[dict[str, Any]], opens_answer: bool

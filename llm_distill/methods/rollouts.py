@@ -126,12 +126,13 @@ class Limits:
     """What is too much; None: anything goes.
 
     truncated: a share of cut texts that must not be reached by doubling. repetition: a mean share.
-    growth: how many times as long as in the first round.
+    growth: how many times as long as in the first round. empty: a share of texts that hold nothing.
     """
 
     truncated: float | None
     repetition: float | None
     growth: float | None
+    empty: float | None = None
 
 
 def repeated(text: str) -> float:
@@ -235,6 +236,8 @@ def trouble(now: Watched, first: Watched | None, limits: Limits) -> Trouble | No
             "repetition",
             f"{now.repetition:.1%} of what is written was written before in the same text",
         )
+    if limits.empty is not None and now.empty > limits.empty:
+        return Trouble("empty", f"{now.empty:.1%} of the texts hold nothing")
     if first is None or first.n_rows < LEAST_ROLLOUTS:
         return None
     cut, before = now.truncated, first.truncated

@@ -20,7 +20,7 @@ from llm_distill.methods.chat_format import (
 )
 from llm_distill.rows.messages import Message
 from llm_distill.rows.thoughts import opened_thought
-from llm_distill.rows.unusable import AlteredRowError, UnusableRowError
+from llm_distill.rows.unusable import EMPTY, AlteredRowError, UnusableRowError
 
 Thoughts = Literal["train", "last", "drop"]
 Answers = Literal["all", "last"]
@@ -114,7 +114,7 @@ def check_conversation(messages: Sequence[Message], tools: Sequence[dict[str, An
             raise UnusableRowError("empty prompt")
         if turn["role"] == "assistant" and not calls and not turn["content"].strip():
             thinks = turn.get("reasoning_content")
-            raise UnusableRowError("thoughts without an answer" if thinks else "empty completion")
+            raise UnusableRowError("thoughts without an answer" if thinks else EMPTY)
         for call in calls:
             if not isinstance(call["function"]["arguments"], dict):
                 raise UnusableRowError("arguments of a call that are not a JSON object")

@@ -38,7 +38,7 @@ DEVICE_ARGUMENTS = ("optim", "fp16", "tf32", "fsdp", "fsdp_config", "deepspeed",
 WEIGHTS = "_weights"
 """What follows the name of a model whose likelihoods are asked for: a script has none."""
 FILE = "rehearsal.yaml"
-GUARDS = {"max_truncated", "max_repetition", "max_growth", "min_shared"}
+GUARDS = {"max_truncated", "max_repetition", "max_growth", "max_empty", "min_shared"}
 """Of what a student writes; a stand-in writes anything."""
 MOST_AT_ONCE = 32
 """Rows in one pass: long ones by the hundred take more memory than a laptop has. Packed ones stay

@@ -14,6 +14,7 @@ from llm_distill.errors import ConfigError, DataError, LLMDistillError, ModelErr
 from llm_distill.pipeline.outside import place_of
 from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import parts
+from llm_distill.rows.unusable import OF_THE_TEMPLATE
 from llm_distill.runtime.estimate import asking_with_rows
 from llm_distill.runtime.impossible import Problem
 from llm_distill.runtime.plan import Decision
@@ -25,7 +26,6 @@ ROWS, MOST_REQUESTS = 20, 400
 """Of each input and of each stage that are looked at."""
 OF_A_PROMPT = ("template", "the prompt is empty")
 """Words of an error that no answer can be the cause of."""
-CHAT = "refused by the chat template"
 
 
 def unaskable(
@@ -95,7 +95,7 @@ def _problem(name: str, stage: Stage, error: Exception | None, resolver: Resolve
 
 def _place(stage: Stage, said: str, resolver: Resolver) -> Place:
     """The template or the model that is spoken of."""
-    if CHAT in said:
+    if OF_THE_TEMPLATE in said:
         models = [place for place, _, kind in references(stage) if kind == "model"]
         return parts(models[0]) if len(models) == 1 else ()
     named = stage.template_variables(dict.fromkeys(rows_of(stage)))

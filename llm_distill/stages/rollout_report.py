@@ -21,7 +21,7 @@ from llm_distill.evaluation.results import FigureTable, Results
 from llm_distill.evaluation.rollout_figures import listed, rollout_tables
 from llm_distill.methods.rollouts import Limits, Rollout, Watched, repeated, trouble, watched
 from llm_distill.rows.columns import Row, round_after
-from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage
+from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Stage, later_setting
 
 if TYPE_CHECKING:
     from llm_distill.distillation.rollout_scores import RolloutScores
@@ -44,6 +44,8 @@ WHAT_TO_DO = {
     "trained on the teacher's own texts first (train_sft)",
     "truncated": f"Leave cut texts open or out (truncated); {GENTLER}; or raise max_tokens where "
     "good texts are longer",
+    "empty": f"Look at the prompt, and at what ends a text (stop); {GENTLER}. A student that says "
+    "nothing from the start is trained on the teacher's own texts first (train_sft)",
     "growth": f"Where texts are not meant to grow, {GENTLER}",
 }
 """By the limit that is passed."""
@@ -117,6 +119,9 @@ class RolloutReport(RowText, Stage):
     )
     max_growth: float | None = Field(
         2.0, gt=1, description="stop where texts are this many times as long as in the first round"
+    )
+    max_empty: float | None = later_setting(
+        0.5, "stop where a larger share of texts holds nothing", ge=0, le=1
     )
     min_shared: float | None = Field(
         0.7,
@@ -309,7 +314,7 @@ class RolloutReport(RowText, Stage):
         """Raises:
         DataError: the round must not be trained on.
         """
-        limits = Limits(self.max_truncated, self.max_repetition, self.max_growth)
+        limits = Limits(self.max_truncated, self.max_repetition, self.max_growth, self.max_empty)
         found = trouble(judged.now, judged.first, limits)
         if found is not None:  # lists all figures, since nothing of the stage is kept
             limit = f"max_{found.limit}"

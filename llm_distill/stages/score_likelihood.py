@@ -339,7 +339,10 @@ class ScoreLikelihood(RowText, Stage):
         folder: Path,
         tally: Tally,
     ) -> Iterator[tuple[Row, EncodedRow, Scores]]:
+        import numpy as np
+
         from llm_distill.distillation.alignment.encoding import in_loss
+        from llm_distill.distillation.teacher.engine_scores import IMPOSSIBLE
         from llm_distill.distillation.teacher.scoring import TeacherScorer
         from llm_distill.distillation.teacher.windows import Scorer, scored_rows
 
@@ -353,13 +356,28 @@ class ScoreLikelihood(RowText, Stage):
         def n_scores(encoded: EncodedRow) -> int:
             return len(in_loss(encoded))
 
+        n_scored, first = 0, ""
         with context.progress(f"score ({share.model})", share.n_rows) as bar:
             pairs = self._encoded(context, share, encoder, tally, bar.advance)
-            yield from scored_rows(pairs, scorer, n_scores, folder, bar.advance)
+            for row, encoded, scores in scored_rows(pairs, scorer, n_scores, folder, bar.advance):
+                if any(
+                    np.isneginf(scores[name]).any() for name in ("teacher_logps", "teacher_log_pbs")
+                ):
+                    self._refuse(context, share, tally, row, IMPOSSIBLE)
+                    first = first or str(row["id"])
+                    continue
+                n_scored += 1
+                yield row, encoded, scores
         for one in opened:
             tally.n_fresh += one.n_tokens
             tally.seconds += one.seconds
             one.close()
+        if first and not n_scored:
+            raise DataError(
+                f"no row of {self._of(share)} can be scored: {IMPOSSIBLE} (the first: {first})"
+            )
+        if first:
+            context.warn(f"row '{first}' is left out, and others may be: {IMPOSSIBLE}")
 
     def _longest(self, source: ModelSource) -> int | None:
         context = context_length(source)
@@ -383,7 +401,7 @@ class ScoreLikelihood(RowText, Stage):
         Raises:
             DataError: there are none; with counts of the reasons.
         """
-        from llm_distill.rows.unusable import UnusableRowError
+        from llm_distill.rows.unusable import OF_THE_TEMPLATE, UnusableRowError, remedies
 
         turns, tools = self.turns(), self.tools()
         refused: Counter[str] = Counter()
@@ -410,7 +428,16 @@ class ScoreLikelihood(RowText, Stage):
             )
         if is_empty:
             why = ", ".join(f"{count} {reason}" for reason, count in refused.items())
-            raise DataError(f"no row of {self._of(share)} can be scored: {why or 'it is empty'}")
+            raise DataError(
+                f"no row of {self._of(share)} can be scored: {why or 'it is empty'}"
+                f"{remedies(refused)}"
+            )
+        n_odd = sum(n for why, n in refused.items() if why.startswith(OF_THE_TEMPLATE))
+        if n_odd:
+            context.warn(
+                f"{n_odd} texts of '{self.rows}' are left out, {OF_THE_TEMPLATE} of "
+                f"'{share.model}'{remedies([OF_THE_TEMPLATE])}"
+            )
 
     def _refuse(self, context: Context, share: Share, tally: Tally, row: Row, reason: str) -> None:
         """Count a row as dropped; of a mixture once all teachers have been asked."""

@@ -18,7 +18,7 @@ from llm_distill.errors import DataError
 from llm_distill.hints import THIS_STAGE, hint
 from llm_distill.rows.columns import Row
 from llm_distill.rows.messages import is_conversation
-from llm_distill.rows.unusable import AlteredRowError, UnusableRowError
+from llm_distill.rows.unusable import AlteredRowError, UnusableRowError, remedies
 from llm_distill.training.encoder import EncodedTurn, PairEncoder, as_read, tools_of
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def token_dataset(
         )
     if not columns:
         why = _listed(refused) or "it is empty"
-        raise DataError(f"no row of '{name}' can be trained on: {why}")
+        raise DataError(f"no row of '{name}' can be trained on: {why}{remedies(refused)}")
     return Dataset.from_dict(columns)
 
 

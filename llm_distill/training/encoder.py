@@ -35,7 +35,7 @@ from llm_distill.models.sources import (
 from llm_distill.prompts import as_messages, continuation
 from llm_distill.rows.columns import Row
 from llm_distill.rows.messages import Message, read_messages, read_tools
-from llm_distill.rows.unusable import AlteredRowError, UnusableRowError
+from llm_distill.rows.unusable import EMPTY, AlteredRowError, UnusableRowError
 
 EncodedTurn = tuple[list[int], list[int], Turn]
 """The tokens that the model is given, those that it writes, its end included, and the turn."""
@@ -76,7 +76,7 @@ class PairEncoder:
         if not checked_text(prompt, "prompt") or not prompt:
             raise UnusableRowError("empty prompt")
         if not checked_text(completion, "completion") or not completion:
-            raise UnusableRowError("empty completion")
+            raise UnusableRowError(EMPTY)
         answer: Message = {"role": "assistant", "content": completion}
         if reasoning and reasoning.strip():
             answer["reasoning_content"] = reasoning
@@ -184,7 +184,7 @@ class PairEncoder:
         if self.tokenizer.decode(after).strip():  # more than white space between two, or after
             raise UnusableRowError("end token inside the completion")
         if first <= 1 and not self.tokenizer.decode(tail[:first]).strip():
-            raise UnusableRowError("empty completion")
+            raise UnusableRowError(EMPTY)
         return tail[: first + 1]
 
     def _check(self, body: str, tail: Sequence[int]) -> None:

@@ -16,7 +16,9 @@ class ScoringServer:
     """An `Answer` for `Loopback`.
 
     tokenizer: of the server, where it is not the model's. most: its --max-logprobs. processed: its
-    --logprobs-mode is processed_logprobs. cut: it keeps this many tokens of a prompt.
+    --logprobs-mode is processed_logprobs. cut: it keeps this many tokens of a prompt. silent: and
+    does not tell how many. logits: in place of log-probabilities. last: what it says of a token
+    that it writes.
     """
 
     def __init__(
@@ -27,10 +29,14 @@ class ScoringServer:
         most: int = 20,
         processed: bool = False,
         cut: int | None = None,
+        silent: bool = False,
+        logits: bool = False,
+        last: float | None = None,
     ) -> None:
         self._model: Any = load_model(source)
         self._tokenizer = tokenizer or load_tokenizer(source)
         self._most, self._processed, self._cut = most, processed, cut
+        self._silent, self._logits, self._last = silent, logits, last
 
     async def __call__(self, call: Call) -> web.StreamResponse:
         body = call.body
@@ -49,7 +55,8 @@ class ScoringServer:
 
     def _answer(self, body: dict[str, Any], ids: Sequence[int]) -> dict[str, Any]:
         with torch.inference_mode():
-            logprobs = self._model(torch.tensor([ids])).logits[0].log_softmax(-1)
+            logits = self._model(torch.tensor([ids])).logits[0]
+            logprobs = logits + 100 if self._logits else logits.log_softmax(-1)
         choice: dict[str, Any] = {"index": 0, "text": "", "finish_reason": "length"}
         k = body.get("prompt_logprobs")
         if k is not None:
@@ -59,13 +66,16 @@ class ScoringServer:
             (own,) = body["allowed_token_ids"]
             entries = _entries(logprobs[-1], own, body["logprobs"])
             named = {f"token_id:{token}": each["logprob"] for token, each in entries.items()}
+            if self._processed or self._last is not None:
+                named[f"token_id:{own}"] = self._last or 0.0
             choice["logprobs"] = {
                 "tokens": [f"token_id:{own}"],
-                "token_logprobs": [0.0 if self._processed else named[f"token_id:{own}"]],
+                "token_logprobs": [named[f"token_id:{own}"]],
                 "top_logprobs": [named],
             }
         usage = {"prompt_tokens": len(ids), "completion_tokens": 1, "total_tokens": len(ids) + 1}
-        return {"object": "text_completion", "choices": [choice], "usage": usage}
+        told = {} if self._silent else {"usage": usage}
+        return {"object": "text_completion", "choices": [choice], **told}
 
 
 def _entries(logprobs: torch.Tensor, own: int, k: int) -> dict[str, dict[str, float]]:

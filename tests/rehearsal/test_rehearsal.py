@@ -156,8 +156,8 @@ stages:
 """)
     written, _ = write_rehearsal(load_pipeline(str(tmp_path / "watched.yaml")), tmp_path, {})
     watched: Any = load_pipeline(str(written)).stages["watched"]
-    limits = (watched.max_growth, watched.max_truncated, watched.max_repetition)
-    assert limits == (None, None, None)
+    limits = (watched.max_growth, watched.max_truncated, watched.max_repetition, watched.max_empty)
+    assert limits == (None, None, None, None)
 
 
 def test_a_stand_in_need_not_agree_with_people(tmp_path: Path) -> None:

@@ -106,6 +106,14 @@ def test_a_bad_round_stops_with_figures_and_what_to_do(report: Run) -> None:
     report({"written": loops}, max_repetition=0.9)
 
 
+def test_a_student_that_has_gone_silent_stops_it_in_the_first_round_too(report: Run) -> None:
+    silent = written("It is 4.", 10) + written(" ", 15)
+    with pytest.raises(DataError, match=r"60\.0% of the texts hold nothing \(max_empty: 0\.5\)"):
+        report({"written": silent})
+    report({"written": silent}, max_empty=None)
+    report({"written": written("It is 4.", 15) + written(" ", 15)})
+
+
 def test_what_is_cut_from_the_start_is_a_warning(report: Run) -> None:
     run = report({"written": written("It is 4.", 30, finish="length")})
     (warning,) = run.warnings

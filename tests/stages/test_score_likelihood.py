@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,56 @@ def test_an_engine_that_computes_no_number_is_refused(
     del given["r0"]
     run = by_engine(ROWS, settings)
     assert len(run.rows) == len(ROWS) - 1
-    assert "row 'r1': the model gives one of its tokens no probability" in run.warnings[0]
+    assert "row 'r1': the model gives a token, or the end of a word, no" in run.warnings[0]
+
+
+def test_a_text_that_the_model_holds_impossible_is_left_out_of_a_forward_pass_too(
+    score: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a model does that masks a part of its vocabulary."""
+    given = TeacherScorer.score
+
+    def masked(self: TeacherScorer, rows: Any, names: Any, note: Any) -> Any:
+        found = given(self, rows, names, note)
+        for scores, name in zip(found, names, strict=True):
+            if name in impossible:
+                scores["teacher_logps"][0] = -np.inf
+        return found
+
+    monkeypatch.setattr(TeacherScorer, "score", masked)
+    impossible = {"r1", "r4"}
+    run = score(ROWS)
+    assert [row["id"] for row in run.rows] == ["r0", "r2", "r3", "r5"]
+    reason = "the model gives a token, or the end of a word, no probability at all"
+    assert run.dropped == {reason: 2}
+    assert run.warnings == [f"row 'r1' is left out, and others may be: {reason}"]
+    impossible = {row["id"] for row in ROWS}
+    with pytest.raises(DataError, match=rf"no row of 'rows' can be scored: {reason} \(.*r0"):
+        score(ROWS, work_dir=tmp_path)
+
+
+def test_what_a_template_refuses_is_said_with_what_to_do(run_stage: Run) -> None:
+    template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    )
+    settings: Any = {"rows": "rows", "model": "teacher", "device": "cpu"}
+    stage = ScoreLikelihood(stage="score_likelihood", messages_column="talk", **settings)
+    model = replace(TEACHER, chat_template=template)
+
+    def score(rows: list[dict[str, Any]]) -> Any:
+        return run_stage(stage, {"rows": rows}, models={"teacher": model})
+
+    good = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}]
+    odd = [{"role": "system", "content": "Be brief."}, *good]
+    rows = [{"id": "a", "talk": good}, {"id": "b", "talk": odd}]
+    run = score(rows)
+    assert [row["id"] for row in run.rows] == ["a"]
+    (warning,) = run.warnings
+    assert warning.startswith("1 texts of 'rows' are left out, refused by the chat template of")
+    assert "system_role: fold" in warning
+    with pytest.raises(DataError, match=r"1 refused by the chat template.*; a template without a"):
+        score(rows[1:])
 
 
 def test_one_form_of_text_at_a_time() -> None:
@@ -216,7 +266,7 @@ def test_what_cannot_be_done_is_said(score: Run) -> None:
     with pytest.raises(ModelError, match="max_length is 100000, but model 'teacher' has a context"):
         score(ROWS, max_length=100_000)
     empty = [{"id": "a", "prompt": "What?", "completion": ""}]
-    with pytest.raises(DataError, match="no row of 'rows' can be scored: 1 empty completion"):
+    with pytest.raises(DataError, match="can be scored: 1 empty completion; if a model wrote"):
         score(empty)
 
 

@@ -26,7 +26,7 @@ from llm_distill.methods.turns import Turn, around
 from llm_distill.models.sources import ModelSource
 from llm_distill.rows.columns import Row
 from llm_distill.rows.messages import Message
-from llm_distill.rows.unusable import UnusableRowError
+from llm_distill.rows.unusable import EMPTY, UnusableRowError
 from llm_distill.training.encoder import PairEncoder, as_read, checked_text, pair_encoder
 
 NO_LIMIT = 10**9
@@ -225,7 +225,7 @@ class RowEncoder:
         inner = data[opened:closed]
         text = inner.strip()
         if not text:
-            raise UnusableRowError("empty completion")
+            raise UnusableRowError(EMPTY)
         first = opened + len(inner) - len(inner.lstrip())
         lengths = self.table.lengths[np.asarray(tokens, dtype=np.int64)]
         ends = np.cumsum(lengths)
@@ -284,7 +284,7 @@ def turns_of(row: Row, column: str, prompt: Callable[[Row], str | None]) -> Sequ
     if not checked_text(asked, "prompt"):
         raise UnusableRowError("empty prompt")
     if not checked_text(answer, "completion"):
-        raise UnusableRowError("empty completion")
+        raise UnusableRowError(EMPTY)
     return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from llm_distill.rows.columns import Row
 
+IMPOSSIBLE = "the model gives a token, or the end of a word, no probability at all"
+"""Why a text has no scores, where the model masks a part of its vocabulary, or its template."""
 Ask = Callable[[Iterable[ScoreRequest]], Iterator[tuple[ScoreRequest, Score]]]
 
 
@@ -83,7 +85,7 @@ def token_logps(
     """
     logps: NDArray[np.float32] = np.asarray(score.logprobs, np.float32)[places - places[0]]
     if np.isneginf(logps).any():  # as of a template that the model was never shown
-        return "the model gives one of its tokens no probability at all"
+        return IMPOSSIBLE
     bad = [logp for logp in logps.tolist() if not math.isfinite(logp)]
     if bad:
         raise ModelError(

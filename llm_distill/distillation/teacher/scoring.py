@@ -39,6 +39,9 @@ teacher_top_logps float32 [n · k].
 """
 
 
+OTHER_DTYPE = "try another dtype for it"
+
+
 class TeacherScorer:
     """A model on one device; `close` frees its memory.
 
@@ -91,7 +94,7 @@ class TeacherScorer:
 
         Raises:
             ModelError: a batch does not fit into memory, a token is not of the model, or a score is
-                not finite.
+                not a number. One of minus infinity is: the model holds a token impossible.
         """
         found: dict[int, Scores] = {}
         for batch in batches([len(row.ids) for row in rows], self._batch_tokens):
@@ -126,12 +129,12 @@ class TeacherScorer:
             ) from error
         counts = np.array([len(in_loss(row)) for row in rows])
         for column in ("teacher_logps", "teacher_log_pbs"):
-            bad = np.flatnonzero(~np.isfinite(columns[column]))
+            bad = np.flatnonzero(np.isnan(columns[column]) | np.isposinf(columns[column]))
             if len(bad):
                 index = int(np.searchsorted(np.cumsum(counts), bad[0], side="right"))
                 raise ModelError(
                     f"model '{self._name}' computes {columns[column][bad[0]]} for row "
-                    f"'{names[index]}'; {what_to_do(columns[column][bad])}"
+                    f"'{names[index]}'; {OTHER_DTYPE}"
                 )
         return split(columns, counts)
 
@@ -203,9 +206,10 @@ def what_to_do(bad: NDArray[np.floating]) -> str:
     if np.isneginf(bad).all():
         return (
             "it holds a token, or the end of a word, impossible, as a model does that masks a "
-            "part of its vocabulary; leave such texts out"
+            "part of its vocabulary; score the rows with score_likelihood, which leaves such texts "
+            "out"
         )
-    return "try another dtype for it"
+    return OTHER_DTYPE
 
 
 def split(columns: Scores, counts: NDArray[np.int64]) -> list[Scores]:

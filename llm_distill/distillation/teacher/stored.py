@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from llm_distill.distillation.settings import DistillSettings
     from llm_distill.rows.columns import Row
 
+IMPOSSIBLE = -100.0
+"""What is read for minus infinity: of no weight, and finite in a divergence of the student."""
+
 
 @dataclass(frozen=True)
 class StoredScores:
@@ -91,7 +94,7 @@ class StoredScores:
         place = self._place(row)
         instead = "score the rows with top_k, or set online: true"
         ids = self._values(row, "teacher_top_ids", instead)
-        logps = self._logps(row, "teacher_top_logps", instead)
+        logps = self._logps(row, "teacher_top_logps", instead, may_be_impossible=True)
         n_tokens = len(in_loss(teacher))
         if not len(ids) or len(ids) != len(logps) or len(ids) % n_tokens:
             raise DataError(
@@ -116,8 +119,12 @@ class StoredScores:
             )
         return at_tokens(len(teacher.ids), index, values)
 
-    def _logps(self, row: Row, column: str, instead: str) -> NDArray[np.float64]:
+    def _logps(
+        self, row: Row, column: str, instead: str, *, may_be_impossible: bool = False
+    ) -> NDArray[np.float64]:
         values = self._values(row, column, instead)
+        if may_be_impossible:  # as where top_k is more than a model that masks tokens leaves
+            values = np.maximum(values, IMPOSSIBLE)
         bad = values[~np.isfinite(values) | (values > MOST_ABOVE_ZERO)]
         if len(bad):
             raise DataError(

@@ -46,6 +46,18 @@ class BadAnswerError(Exception):
     """An answer that is not a completion."""
 
 
+class UnfitServerError(Exception):
+    """An answer with status 200 that says that no other of this server is of use.
+
+    Attributes:
+        todo: what to do about it.
+    """
+
+    def __init__(self, reason: str, todo: str) -> None:
+        super().__init__(reason)
+        self.todo = todo
+
+
 class PassingError(Exception):
     """An answer with status 200 that says that something failed: another attempt may not.
 
@@ -141,8 +153,10 @@ def _read_choice(request: Request, answer: dict[str, Any]) -> Completion:
         raise BadAnswerError("the server's content filter stopped the answer (content_filter)")
     text = _text_of(holder, field)
     calls = read_calls(holder)
-    # A text may go on with nothing; a turn without a word and without a call is no answer.
-    if not calls and (text is None or (request.is_chat and not text.strip())):
+    # A text may go on with nothing; a turn without a word and without a call is no answer, but
+    # where its tokens are asked for, which are then that of the end alone.
+    is_silent = text is None or (request.is_chat and not text.strip())
+    if is_silent and not calls and not request.tokens:
         shown = choice.get("finish_reason") if isinstance(choice, dict) else None
         raise BadAnswerError(f"the answer has no text: {field} is empty (finish_reason {shown})")
     ended: FinishReason = "length" if reason in CUT else "stop"

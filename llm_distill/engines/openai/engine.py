@@ -181,7 +181,7 @@ class OpenAIEngine:
             (forced,) = self._answers(iter([request]), deque())
             if self._server.left_out(at):
                 continue
-            why_not = probe.why_not(read, forced)
+            why_not = probe.why_not(read, forced, request.n_likeliest)
             if why_not is not None:
                 raise ModelError(f"{self._named(at)}: {why_not}")
         return codec

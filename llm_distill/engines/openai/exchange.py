@@ -57,6 +57,7 @@ class Exchange(Protocol[Given_co]):
         Raises:
             BadAnswerError: it is not JSON.
             PassingError: it says that something failed.
+            UnfitServerError: no answer of this server will be of use.
         """
         ...
 

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from llm_distill.engines.base import Score, ScoreRequest
 from llm_distill.engines.codec import ScoredTokens
-from llm_distill.engines.openai.answers import BadAnswerError, read_object, read_usage
+from llm_distill.engines.openai.answers import (
+    BadAnswerError,
+    UnfitServerError,
+    read_object,
+    read_usage,
+)
 from llm_distill.engines.openai.exchange import Usage
 from llm_distill.engines.scored import Place, n_likeliest, score_of
 
@@ -23,6 +28,15 @@ if TYPE_CHECKING:
 
 IMPOSSIBLE = -9999.0
 """What vLLM writes for minus infinity, which JSON has not."""
+MOST_ABOVE_ZERO = 1e-3
+"""Of a log-probability, by rounding."""
+MOST_APART = 1.0
+"""In nats, what one token may have as the last that is read and as the first that is written."""
+RAW = "start it with --logprobs-mode raw_logprobs"
+WHOLE = (
+    "start it with a --max-model-len that holds them, and without a setting that truncates "
+    "(truncate_prompt_tokens)"
+)
 ID = "token_id:"
 PROBE = "The probe 1 + 1 = 2, naïve “quotes”, 你好,\n\tABC def? End."
 """What tells one tokenizer from another: digits, white space, marks, letters of several scripts."""
@@ -57,7 +71,10 @@ class _Asking:
 
 
 class Scoring(_Asking):
-    """The likelihoods of a completion's tokens, whose ids are sent."""
+    """The likelihoods of a completion's tokens, whose ids are sent.
+
+    n_likeliest: how many of the likeliest tokens are asked for at each place.
+    """
 
     def __init__(self, row: ScoredTokens, at: str | None = None) -> None:
         n_top, tokens = n_likeliest(row), row.tokens
@@ -70,16 +87,20 @@ class Scoring(_Asking):
         if row.start < len(tokens) - 1:
             own["prompt_logprobs"] = n_top
         super().__init__(row.request, len(tokens) - 1, own, at)
-        self._row = row
+        self._row, self.n_likeliest = row, n_top
 
     def read(self, content: bytes) -> tuple[Score, Usage | None]:
         answer = read_object(content)
         row, usage = self._row, read_usage(answer)
         try:
             places = [*self._places_of_prompt(answer), _written(answer)]
-            return _checked(row, places), usage
+            score = _checked(row, places)
         except BadAnswerError as error:
             return self.failed(str(error)), usage
+        n_sent = len(row.tokens) - 1
+        if usage is not None and usage[0] < n_sent:  # all that tells it where one token is scored
+            raise _cuts(n_sent, usage[0])
+        return score, usage
 
     def _places_of_prompt(self, answer: dict[str, Any]) -> list[Place]:
         """Those of the completion, but for the last."""
@@ -87,10 +108,11 @@ class Scoring(_Asking):
         if row.start == len(row.tokens) - 1:
             return []
         given = _prompt_logprobs(answer)
-        if len(given) != len(row.tokens) - 1:
+        if len(given) < len(row.tokens) - 1:
+            raise _cuts(len(row.tokens) - 1, len(given))
+        if len(given) > len(row.tokens) - 1:
             raise BadAnswerError(
-                f"of {len(row.tokens) - 1} tokens of a prompt the server read {len(given)}: it "
-                "cuts texts"
+                f"the answer is about {len(given)} tokens: {len(row.tokens) - 1} were sent"
             )
         return [_place(each) for each in given[row.start :]]
 
@@ -132,13 +154,22 @@ class Probe:
         request = ScoreRequest("probe", self.ids[:1], self.ids[1:], ranks, top_k)
         return Scoring(ScoredTokens(request, [*self.ids], 1), at)
 
-    def why_not(self, read: Score, forced: Score) -> str | None:
-        """Why its likelihoods cannot be used, and what to do; None: they can."""
+    def why_not(self, read: Score, forced: Score, n_likeliest: int) -> str | None:
+        """Why its likelihoods cannot be used, and what to do; None: they can.
+
+        n_likeliest: how many of the likeliest tokens were asked for at each place.
+        """
+        passing = next((each.error for each in (read, forced) if each.is_passing), None)
+        if passing is not None:
+            return f"its server did not answer what it was asked first: {passing}; run it again"
         if read.error is not None:
             return (
                 f"its server gives no log-probabilities of given texts (prompt_logprobs), as "
                 f"vLLM's does: {read.error}; score with kind: transformers or vllm"
             )
+        n_read, n_sent = len(read.token_ids) + 1, len(self.ids)
+        if n_read < n_sent and read.token_ids == tuple(self.ids[1 - n_read :]):
+            return f"{_cuts(n_sent, n_read)}; {WHOLE}"
         if read.token_ids != tuple(self.ids[1:]):
             return (
                 f"its server has another tokenizer than {self.place}: it reads a text as "
@@ -147,17 +178,22 @@ class Probe:
                 "engine.model what the server calls it"
             )
         if forced.error is not None:
-            return (
-                f"its server does not score token ids as they are needed: {forced.error}; for the "
-                "likeliest tokens start it with --max-logprobs, at least as many as are asked for"
-            )
+            todo = "score with kind: transformers or vllm"
+            if n_likeliest:
+                todo = f"start it with --max-logprobs {n_likeliest}, or more, or {todo}"
+            return f"its server does not score token ids as they are needed: {forced.error}; {todo}"
         last, same = forced.logprobs[-1], read.logprobs[-1]
-        if last == 0.0 and abs(same) > 0.01:
+        if (last == 0.0 and abs(same) > 0.01) or abs(last - same) > MOST_APART:
             return (
-                "its server gives log-probabilities after its sampling settings; start it with "
-                "--logprobs-mode raw_logprobs"
+                f"its server gives a token {last:.3g} where it writes it and {same:.3g} where it "
+                f"reads it, so one of them is no log-probability of the model's own; {RAW}"
             )
         return None
+
+
+def _cuts(n_sent: int, n_read: int) -> UnfitServerError:
+    said = f"of {n_sent} tokens of a text its server read {n_read}: it cuts texts"
+    return UnfitServerError(said, WHOLE)
 
 
 def _some(ids: Sequence[int]) -> str:
@@ -210,6 +246,8 @@ def _id(token: str) -> int:
 def _logprob(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(value)
+    if value > MOST_ABOVE_ZERO:
+        raise UnfitServerError(f"it gives {value:g} as a log-probability, which is above 0", RAW)
     return -math.inf if value <= IMPOSSIBLE else float(value)
 
 

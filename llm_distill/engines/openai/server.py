@@ -19,6 +19,7 @@ from llm_distill.engines.openai.answers import (
     BadAnswerError,
     PassingError,
     Refusal,
+    UnfitServerError,
     is_about_model,
     is_about_structure,
     judge,
@@ -74,12 +75,18 @@ class AttemptError(Exception):
 
 
 class UselessError(Exception):
-    """No request will be answered here: `refusal` by the server, or it cannot be reached."""
+    """No request will be answered here: `refusal` by the server, or it cannot be reached.
 
-    def __init__(self, reason: str, refusal: Refusal | None, exchange: Exchange[Any]) -> None:
+    todo: what to do, where it is known already.
+    """
+
+    def __init__(
+        self, reason: str, refusal: Refusal | None, exchange: Exchange[Any], todo: str = ""
+    ) -> None:
         super().__init__(reason)
         self.refusal = refusal
         self.exchange = exchange
+        self.todo = todo
 
 
 class Server:
@@ -259,6 +266,8 @@ class Server:
             answer, usage = exchange.read(content)
         except BadAnswerError as error:
             raise AttemptError(str(error), is_lost=True, is_malformed=True) from error
+        except UnfitServerError as error:
+            raise UselessError(str(error), None, exchange, error.todo) from error
         except PassingError as error:
             if error.refusal is not None:
                 return self._judged(exchange, error.refusal, str(error), None)
@@ -301,7 +310,9 @@ class Server:
         """The one message for the user, whose server this is."""
         url, variable = " or ".join(self._addresses.urls), self._settings.api_key_env
         refusal, said = error.refusal, f"{url} answers {error}"
-        if refusal is None:
+        if error.todo:
+            said, todo = f"{url}: {error}", error.todo
+        elif refusal is None:
             said = f"{error}"
             todo = f"it should serve '{self.model}': start it, or correct engine.base_url"
         elif is_about_model(refusal):

@@ -615,6 +615,25 @@ def test_the_tokens_that_a_server_wrote(server: Loopback, text: bool) -> None:
     assert [call.body["max_tokens"] for call in server.calls] == [1, 10, 10]
 
 
+@pytest.mark.parametrize("content", ["", None])
+def test_a_student_that_ends_at_once_has_written_its_end_token(
+    server: Loopback, content: str | None
+) -> None:
+    """Which is what it learns from; without tokens an empty turn is no answer."""
+
+    async def answer(call: Call) -> web.StreamResponse:
+        logprobs = {"content": [{"token": "", "logprob": -0.5}]}
+        found = answer_to(call, token_ids=[2], logprobs=logprobs)
+        found["choices"][0]["message"]["content"] = content
+        return web.json_response(found)
+
+    server.answer = answer
+    (done,) = open_on(server.url).generate([request(tokens=True)])
+    assert (done.error, done.text, done.token_ids) == (None, "", (2,))
+    (other,) = open_on(server.url).generate([request()])
+    assert "the answer has no text" in str(other.error)
+
+
 @pytest.mark.parametrize("logprobs", [None, {"token_logprobs": [-0.5]}])
 def test_a_server_that_gives_no_ids_is_asked_for_one_token_only(
     server: Loopback, logprobs: Any

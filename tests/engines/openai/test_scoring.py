@@ -146,7 +146,9 @@ def other_tokenizer(tmp_path: Any) -> Any:
     [
         ({"processed": True}, {}, "--logprobs-mode raw_logprobs"),
         ({"most": 5}, {"top_k": 9}, "--max-logprobs"),
-        ({"cut": 12}, {}, "another tokenizer|cuts texts"),
+        ({"cut": 12}, {}, "tokens of a text its server read 12: it cuts texts; .*--max-model-len"),
+        ({"logits": True}, {}, "above 0.*--logprobs-mode raw_logprobs"),
+        ({"last": -30.0}, {}, "where it writes it.*--logprobs-mode raw_logprobs"),
     ],
 )
 def test_a_server_that_does_not_fit_says_what_to_change(
@@ -156,6 +158,49 @@ def test_a_server_that_does_not_fit_says_what_to_change(
     message = why_not(server, tiny, **request_)
     assert re.search(said, message), message
     assert len(server.calls) <= 2  # nothing was paid for but the probe
+
+
+@pytest.mark.parametrize("silent", [False, True])
+@pytest.mark.parametrize("n_scored", [1, 5])
+def test_one_that_cuts_only_what_is_longer_than_the_probe_ends_the_run(
+    server: Loopback, tiny: ModelSource, silent: bool, n_scored: int
+) -> None:
+    """Else the longest texts alone would be left out. Of one token nothing but usage tells it."""
+    server.answer = ScoringServer(tiny, cut=80, silent=silent)
+    ids = [n % 300 for n in range(90)]
+    short, long = (
+        ScoreRequest("a", [1, 2], [3]),
+        ScoreRequest("b", ids[:-n_scored], ids[-n_scored:]),
+    )
+    if silent and n_scored == 1:
+        assert scores(server, tiny, [short, long])["b"].error is None
+        return
+    with pytest.raises(ModelError, match="of 89 tokens of a text its server read 80: it cuts"):
+        scores(server, tiny, [short, long])
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_busy_server_is_not_called_incapable(
+    server: Loopback, tiny: ModelSource, answering: ScoringServer, status: int
+) -> None:
+    server.answer = answering
+    server.faults.extend([refuse(status, "overloaded")] * 2)
+    with pytest.raises(ModelError) as error:
+        scores(server, tiny, [ScoreRequest("a", "b", "c")], max_attempts=2)
+    message = str(error.value)
+    assert "overloaded" in message
+    assert "run it again" in message
+    assert "kind: transformers" not in message
+
+
+def test_what_it_refuses_of_ids_is_not_laid_to_the_likeliest_that_nobody_asked_for(
+    server: Loopback, tiny: ModelSource, answering: ScoringServer
+) -> None:
+    server.answer = answering
+    server.faults.extend([answering, refuse(400, "prompt must be text")])
+    message = why_not(server, tiny)
+    assert "prompt must be text" in message
+    assert "--max-logprobs" not in message
 
 
 def test_another_tokenizer_is_told(server: Loopback, tiny: ModelSource, tmp_path: Any) -> None:
