@@ -24,13 +24,13 @@ SIZES = {"seeds": 24, "train": 400, "validation": 120, "test": 200}
 SEED = 20
 
 
-def make_splits(seed: int = SEED) -> dict[str, list[dict[str, Any]]]:
+def make_splits(seed: int = SEED, n_test: int = SIZES["test"]) -> dict[str, list[dict[str, Any]]]:
     """All splits; within each the skills alternate, so that they are equally frequent."""
     rng = Random(seed)
     skills = list(SKILLS)
     seen: set[str] = set()
     splits: dict[str, list[dict[str, Any]]] = {}
-    for split, size in SIZES.items():
+    for split, size in {**SIZES, "test": n_test}.items():
         rows: list[dict[str, Any]] = []
         while len(rows) < size:
             skill = skills[len(rows) % len(skills)]
@@ -59,8 +59,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write the bundled word problems.")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--out", type=Path, default=Path("data/word_problems"))
+    parser.add_argument("--n-test", type=int, default=SIZES["test"], help="questions of an exam")
     args = parser.parse_args()
-    splits = make_splits(args.seed)
+    splits = make_splits(args.seed, args.n_test)
     questions = [row["question"] for rows in splits.values() for row in rows]
     assert len(set(questions)) == len(questions), "the splits share a question"
     args.out.mkdir(parents=True, exist_ok=True)
