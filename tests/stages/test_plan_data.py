@@ -291,14 +291,32 @@ def test_a_tree_fills_up_what_was_lost(run_stage: Run) -> None:
     name = {"t": lambda r: "<skill>one</skill><skill>two</skill>"}
     first = run_stage(stage(policy, by="task"), {"exam": answers(GAPS)}, name).rows
     assert planned(first) == {"one": 5, "two": 5}
-    made = [{"id": str(i), "task": "s", "skill": "one"} for i in range(3)]
+    made = [{"id": str(i), "task": "s", "skill": "s", "subskill": "one"} for i in range(3)]
     run = run_stage(
         stage(policy, by="task", before="plan", made="made"),
         {"exam": answers(GAPS), "plan": first, "made": made},
         name,
     )
     assert planned(run.rows) == {"one": 5, "two": 8}  # up to 8 each
-    assert run.metrics["rows_lost"] == {"s/two": 5}
+    assert run.metrics["rows_lost"] == {"s/s/two": 5}
+
+
+def test_two_skills_may_have_a_part_of_one_name(run_stage: Run) -> None:
+    policy = {**TREE, "max_subskills": 1, "steps": 1, "max_step": 50}
+    name = {"t": lambda r: "<skill>word</skill>"}
+    first = run_stage(stage(policy), {"exam": answers(GAPS)}, name)
+    assert [(r["skill"], r["n"], r["planned"]) for r in first.rows] == [
+        (skill, 5, 5) for skill in sorted(SKILLS)
+    ]
+    table = {f["labels"]["skill"] for f in first.metrics["figures"][0]["rows"]}
+    assert table == {f"{skill}/word" for skill in SKILLS}
+    given = {"exam": answers(GAPS), "plan": first.rows}
+    assert {r["n"] for r in run_stage(stage(policy, before="plan"), given, name).rows} == {3}
+    made = [{"id": "1", "task": "s", "skill": "sub", "subskill": "word"}]
+    settings = stage(policy, before="plan", made="made")
+    run = run_stage(settings, {**given, "made": made}, name)
+    assert {r["skill"]: r["n"] for r in run.rows} == {"add": 8, "day": 8, "mul": 8, "sub": 7}
+    assert run.metrics["rows_lost"] == {f"s/{skill}/word": 5 for skill in ("add", "day", "mul")}
 
 
 def test_a_teacher_without_names_stops_a_tree(run_stage: Run) -> None:
@@ -361,6 +379,9 @@ def test_what_is_needed_is_said_before_anything_runs() -> None:
     assert needed["exam"] == {"id", "is_correct", "level"}
     assert {"skill", "subskill", "planned", "round"} <= needed["plan"]
     assert needed["all"] == {"id", "skill"}
+    tree = stage(TREE, made="all")
+    assert tree.required_columns()["all"] == {"id", "skill", "subskill"}
+    assert "synthesise and generate" in (tree.remedy("subskill") or "")
     assert stage("random").required_columns() == {"exam": {"id", "skills"}}
     assert stage(OPEN).most_asked({"exam": 5}) == {"t": (4, 1024)}
     assert (stage(TREE).most_asked({"exam": 5}), stage().most_asked({"exam": 5})) == (None, {})
