@@ -26,7 +26,7 @@ from llm_distill.engines.plan_policies import (
     SkillTree,
 )
 from llm_distill.engines.planning_stage import ASK_OTHERWISE, PlanningStage
-from llm_distill.errors import DataError
+from llm_distill.errors import DataError, few
 from llm_distill.evaluation.plan_figures import plan_table
 from llm_distill.evaluation.results import shown
 from llm_distill.methods.data_plan import (
@@ -284,6 +284,7 @@ class PlanData(PlanningStage):
         rows: Counter[tuple[Skill, str]] = Counter()
         actions: dict[Skill, list[str]] = {key: [] for key in tallies}
         totals: Counter[str] = Counter()
+        grew: dict[Skill, bool] = {}
         for step in range(policy.steps):
             doing = {key: next_action(tree, policy.limits) for key, tree in trees.items()}
             exploring = {key: trees[key] for key, does in doing.items() if does == "explore"}
@@ -296,11 +297,17 @@ class PlanData(PlanningStage):
                 trees[key], got = grown(trees[key], action, new.get(key, ()), policy.limits)
                 actions[key].append(action)
                 rows.update({(key, name): n for name, n in got.items()})
-        if not rows:
+            grew |= {key: bool(names) or grew.get(key, False) for key, names in new.items()}
+        unread = f"{totals['unreadable']} of {totals['requests']} answers have none"
+        if grew and totals["unreadable"] == totals["requests"] and not rows.total():
             raise DataError(
-                f"'{policy.model}' names no subskill of any skill in <skill>…</skill> "
-                f"({totals['unreadable']} of {totals['requests']} answers have none); "
-                f"{ASK_OTHERWISE}"
+                f"'{policy.model}' names no subskill of any skill in <skill>…</skill> ({unread}), "
+                f"and no other rows are planned; {ASK_OTHERWISE}"
+            )
+        if same := [skill_name(key) for key, more in grew.items() if not more]:
+            context.warn(
+                f"'{policy.model}' names no new subskill of {few(same)} in <skill>…</skill> "
+                f"({unread}), so no rows are planned for any; {ASK_OTHERWISE}"
             )
         context.metrics.update(dict(totals), subskills=len(rows))
         return [
