@@ -4,8 +4,8 @@
 
 Counted over the stages that a student's training goes back to, as if the student were alone: a
 request counts whether another student's stages had sent it before or not, and once if temperature 0
-repeats it in a later round. Its tokens are the mean of those that were sent. A judge of the exam is
-not counted.
+repeats it in a later round. Its tokens are the mean of those that were sent; nan where the store
+had all answers of a stage, so that none was. A judge of the exam is not counted.
 """
 
 from __future__ import annotations

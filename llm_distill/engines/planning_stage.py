@@ -141,7 +141,11 @@ class PlanningStage(AskingStage):
             labels = read_labels(completion.text) if completion.error is None else None
             names = [name for name in labels or () if what_is_wrong(name) is None]
             found[job.about] = [name for name in names if name not in trees[job.about].made]
-            totals["unreadable"] += labels is None
+            if completion.error is not None:
+                context.drop("the teacher failed")
+            elif not names:
+                context.drop("no subskill in <skill>…</skill>")
+            totals["unreadable"] += not names
             totals["fewer_new_than_wanted"] += len(found[job.about]) < policy.new
         totals.update(budget.figures())
         return found

@@ -22,6 +22,11 @@ from llm_distill.rows.columns import Row, item_of, task_of
 
 Skill = tuple[str, str]
 """Task and name: the same name in two tasks is two skills."""
+Leaf = tuple[str, str, str]
+"""What rows are wanted for: task, skill, and a part of it; "" for the skill as a whole.
+
+Parts of two skills may have one name, and are two.
+"""
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -134,13 +139,13 @@ def shown_errors(ids: Iterable[str], n_requests: int, n_shown: int, seed: int) -
     return shown
 
 
-def made_by_skill(rows: Iterable[Row]) -> dict[Skill, int]:
-    """How many rows there are for what each was written for: its `subskill`, or else `skill`."""
-    counts: dict[Skill, int] = defaultdict(int)
+def made_by_leaf(rows: Iterable[Row]) -> dict[Leaf, int]:
+    """How many rows there are for what each was written for: its `skill`, or a part of it."""
+    counts: dict[Leaf, int] = defaultdict(int)
     for row in rows:
-        name = row.get("subskill") or row["skill"]
-        if name:
-            counts[task_of(row), canonical(str(name))] += 1
+        skill, part = (canonical(str(row.get(name) or "")) for name in ("skill", "subskill"))
+        if skill:
+            counts[task_of(row), skill, part] += 1
     return dict(counts)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm_distill.methods.data_plan import Skill
+from llm_distill.methods.data_plan import Leaf
 from llm_distill.methods.parsing import read_groups
 from llm_distill.methods.skills import read_labels, skill_id
 from llm_distill.rows.columns import Row, round_after, task_of
@@ -36,14 +36,14 @@ class Wanted:
     at: str = ""
 
 
-def leaf_of(row: Mapping[str, Any]) -> Skill:
-    """What a row of a plan wants new rows for: its subskill, or else its skill."""
-    return task_of(row), str(row["subskill"] or row["skill"])
+def leaf_of(row: Mapping[str, Any]) -> Leaf:
+    """What a row of a plan wants new rows for: its skill, or a part of it."""
+    return task_of(row), str(row["skill"]), row["subskill"] or ""
 
 
-def planned_so_far(before: Sequence[Mapping[str, Any]]) -> Counter[Skill]:
+def planned_so_far(before: Sequence[Mapping[str, Any]]) -> Counter[Leaf]:
     """By what a plan wants rows for, how many were planned up to it."""
-    found: Counter[Skill] = Counter()
+    found: Counter[Leaf] = Counter()
     for row in before:
         found[leaf_of(row)] = max(found[leaf_of(row)], row["planned"])
     return found

@@ -48,8 +48,8 @@ class Draw:
         return f"{self.need.id}/{self.source_id}"
 
 
-def skill_name(skill: Skill) -> str:
-    """`task/skill`, for messages; the skill alone if the task is unnamed."""
+def skill_name(skill: Sequence[str]) -> str:
+    """`task/skill` or `task/skill/part`, for messages, without what is unnamed."""
     return "/".join(filter(None, skill))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 from llm_distill.engines.openai.settings import OpenAISettings
@@ -10,7 +11,10 @@ from llm_distill.errors import nearest
 from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.rounds import Block, Rounds
-from llm_distill.stage import Columns, Stage, models_of
+from llm_distill.stage import Asked, Columns, Stage, models_of, references
+
+WRITTEN: frozenset[Asked] = frozenset({"text", "structure", "adapters"})
+"""What has a model write; of the others it has no tokens to count."""
 
 
 def check_until(
@@ -18,29 +22,56 @@ def check_until(
     stages: Mapping[str, Stage],
     columns: Mapping[str, Columns],
     models: Collection[str],
-    engines: Collection[EngineSettings],
+    engines: Mapping[str, EngineSettings],
+    incomplete: Collection[str],
     problems: Problems,
 ) -> None:
     """Note what `until` names that is not there, measures something else, or never ends a round.
 
-    columns: by stage, as far as they are known. models: the names under `models:`. engines: theirs.
+    columns: by stage, as far as they are known. models: the names under `models:`. engines: of
+    those that are valid. incomplete: stages with a mistake of their own.
     """
     blocks = {each.block.name: each.block for each in rounds.of.values()}
     for block in blocks.values():
         if block.until is None:
             continue
         place: Place = ("stages", block.name, "repeat", "until")
+        asked = _asked(block, stages, incomplete)
+        writers = {name for name, what in (asked or {}).items() if what & WRITTEN} & {*models}
         for model in block.until.tokens:
             if model not in models:
                 hint = nearest(model, models)
                 problems.add((*place, "tokens", model), f"no model '{model}'; {hint}")
-        if block.until.cost is not None and not any(map(_costs, engines)):
+            elif asked is not None and model not in writers:
+                problems.add(
+                    (*place, "tokens", model),
+                    f"no stage of this repeat has '{model}' write, so its tokens never end it; "
+                    f"{nearest(model, writers)}",
+                )
+        known = [engine for model, engine in engines.items() if asked is None or model in asked]
+        if block.until.cost is not None and not any(map(_costs, known)):
             problems.add(
                 (*place, "cost"),
-                "no model has a price, so no round costs anything; set engine.price of a server",
+                "no model that this repeat asks has a price, so no round costs anything; set "
+                "engine.price of a server that it asks",
             )
         if block.until.watch:  # not of an `until` with mistakes
             _check_watched(block, block.until.watch, stages, columns, place, problems)
+
+
+def _asked(
+    block: Block, stages: Mapping[str, Stage], incomplete: Collection[str]
+) -> dict[str, set[Asked]] | None:
+    """By model, what the stages of its rounds want of it; None: one of them has a mistake."""
+    found: dict[str, set[Asked]] = defaultdict(set)
+    for name in (f"{stage}@{number}" for number in block.numbers for stage in block.stages):
+        if name not in stages or name in incomplete:
+            return None
+        for place, target, kind in references(stages[name]):
+            wanted = stages[name].asks(place) if kind == "model" else None
+            if wanted is not None:
+                found[target].add(wanted)
+    return found
 
 
 def _check_watched(

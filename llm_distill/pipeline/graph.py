@@ -137,8 +137,8 @@ def check_graph(
             for place, message in stage.misfits(held):
                 problems.add(("stages", name, *parts(place)), message)
             values[name] = stage.output_values(held)
-    engines = [model.engine.answering() for model in models.values()]
-    check_until(rounds, stages, columns, model_names, engines, problems)
+    engines = {name: model.engine.answering() for name, model in models.items()}
+    check_until(rounds, stages, columns, model_names, engines, incomplete, problems)
     if not cycles:
         check_engines(stages, models, problems)
     return complete

@@ -119,6 +119,15 @@ class PipelineConfig:
         """To collect what is wrong with it after all, each with its place in the file."""
         return Problems(self.source, self.lines, rounds=dict(self.rounds))
 
+    def last_round(self, name: str) -> str:
+        """Of `x@last` the last round that there may be, which an `until` may pass over.
+
+        Any other name stays as it is.
+        """
+        stage, _, which = name.partition("@")
+        rounds = [each for each in self.stages if each.startswith(f"{stage}@")]
+        return rounds[-1] if which == "last" and rounds else name
+
     def why_no_stage(self, name: str) -> str:
         """What to say of a name that is not among the stages that run."""
         if name in self.unread:

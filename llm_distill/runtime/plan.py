@@ -53,12 +53,13 @@ class Selection:
             ConfigError: a name that is not a stage's, `--from` after `--until`, or a `--force`
                 outside of both, which would do nothing.
         """
-        named = [("--from", self.start), ("--until", self.until)]
+        until = None if self.until is None else pipeline.last_round(self.until)
+        named = [("--from", self.start), ("--until", until)]
         for option, name in [*named, *(("--force", name) for name in self.force)]:
             if name is not None and name not in pipeline.stages:
                 raise ConfigError(f"{option} {name}: {pipeline.why_no_stage(name)}")
         names = list(pipeline.stages)
-        end = names.index(self.until) + 1 if self.until else len(names)
+        end = names.index(until) + 1 if until else len(names)
         if self.start and names.index(self.start) >= end:
             raise ConfigError(f"--from {self.start} comes after --until {self.until}")
         begin = names.index(self.start) if self.start else 0

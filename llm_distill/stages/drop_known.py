@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import SamplingSettings
 from llm_distill.engines.requests import Job, make_job
-from llm_distill.errors import DataError
+from llm_distill.errors import DataError, counted
 from llm_distill.methods.answers import AnswerKind, AnswerPlace, check_answer_in, extract_answer
 from llm_distill.methods.answers import judge as is_right
 from llm_distill.methods.examples import question_key
@@ -37,8 +37,9 @@ class DropKnown(AskingStage):
     once, and each row is judged by its own reference. Rows without a reference or a question, and
     questions on which the student failed, cannot be judged: they are dropped and counted.
 
-    If the student knows all of them, no row is passed on, with a warning: nothing is left to
-    teach, and the stages after it (`if_no_rows: keep_model` of a training) can go on with that.
+    If the student knows all that can be judged, no row is passed on, with a warning: nothing is
+    left to teach, and the stages after it (`if_no_rows: keep_model` of a training) can go on with
+    that. Where no row can be judged, the run stops.
     """
 
     added_columns = ("student_accuracy",)
@@ -95,7 +96,7 @@ class DropKnown(AskingStage):
     def _unknown(self, context: Context) -> Iterator[Row]:
         first = self._questions(context)
         answers = self._answers(context, first)
-        n_known = n_rows = 0
+        n_known = n_judged = n_rows = 0
         enough = self.n_right or self.samples
         for row in context.each_row(self.rows):
             n_rows += 1
@@ -107,6 +108,7 @@ class DropKnown(AskingStage):
             if key not in answers:
                 context.drop("the student failed")
                 continue
+            n_judged += 1
             verdicts = [is_right(a, reference, self.answer_kind) is True for a in answers[key]]
             if sum(verdicts) >= enough:
                 n_known += 1
@@ -114,10 +116,18 @@ class DropKnown(AskingStage):
                 continue
             yield {**row, "student_accuracy": sum(verdicts) / self.samples}
         context.metrics.update(questions=len(first), known_rows=n_known)
-        if n_known and n_known == n_rows:
+        if n_rows and not n_judged:
+            raise DataError(
+                f"none of {counted(n_rows, 'row')} of '{self.rows}' can be judged: each has no "
+                f"question, no reference_answer that answer_kind: {self.answer_kind} can read, or "
+                "a question on which the student failed; look at the references, or set answer_kind"
+            )
+        if n_known and n_known == n_judged:
+            more = n_rows - n_judged
+            others = f" ({more:,} more cannot be judged)" if more else ""
             context.warn(
-                f"'{self.model}' answers all {n_rows} rows of '{self.rows}' rightly: no row is "
-                "passed on, there is nothing left to teach from them"
+                f"'{self.model}' answers all {n_judged:,} rows of '{self.rows}' rightly{others}: "
+                "no row is passed on, there is nothing left to teach from them"
             )
 
     def _questions(self, context: Context) -> dict[Question, Row]:

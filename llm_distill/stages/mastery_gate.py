@@ -10,13 +10,13 @@ out: {"id": "sums/division", "task": "sums", "skill": "division", "n": 15, "stud
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.errors import DataError, nearest
+from llm_distill.errors import DataError, counted, nearest
 from llm_distill.evaluation.results import Figure, FigureTable, shown
 from llm_distill.methods.mastery import Counts, Mastery, mastery, missed, teaching_order
 from llm_distill.methods.skills import canonical, skill_id
@@ -46,9 +46,11 @@ class MasteryGate(Stage):
     `select_by_skill` and `synthesise` teach what is open. A skill of which the teacher answers
     nothing rightly has no ratio: it is not taught, and nothing waits for it.
 
-    Without open skills nothing is left to teach, or all that is left waits; both are said.
+    Without open skills nothing is left to teach, or all that is left waits; both are said. Answers
+    without a verdict say nothing about either model: they are dropped and counted.
     """
 
+    version: ClassVar[int] = 2
     stage: Literal["mastery_gate"]
     rows: Rows = Field(description="an `evaluate` of the student, and of the teacher if named")
     student: Model = Field(description="the student, as the exam names it")
@@ -121,9 +123,17 @@ class MasteryGate(Stage):
         found: dict[str, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
         seen: set[tuple[str, str]] = set()
         names: set[str] = set()
+        there: Counter[str] = Counter()
         for row in context.each_row(self.rows):
             names.add(row["model"])
-            if row["model"] not in (self.student, self.teacher) or row.get("error"):
+            if row["model"] not in (self.student, self.teacher):
+                continue
+            there[row["model"]] += 1
+            if row.get("error"):
+                context.drop("an error upstream")
+                continue
+            if row["is_correct"] is None:
+                context.drop("is_correct is null")
                 continue
             key = row["model"], row["parent_id"]
             if key in seen:
@@ -133,9 +143,14 @@ class MasteryGate(Stage):
                 )
             seen.add(key)
             skills = [*dict.fromkeys(map(canonical, row["skills"] or ()))]
-            item = row["parent_id"], skills, bool(row["is_correct"])
+            item = row["parent_id"], skills, row["is_correct"]
             found[row["model"]][task_of(row)].append(item)
         for name in filter(None, (self.student, self.teacher)):
+            if there[name] and name not in found:
+                raise DataError(
+                    f"none of {counted(there[name], 'answer')} of '{name}' in '{self.rows}' has a "
+                    "verdict (is_correct), or each has an error; the items need a reference_answer"
+                )
             if name not in found:
                 raise DataError(f"'{self.rows}' has no answers of '{name}'; {nearest(name, names)}")
         return found

@@ -129,6 +129,12 @@ class Mix(Stage):
                 raise ValueError(f"{name}: no part '{part}' ({self.by}); {nearest(part, parts)}")
         if missing := sorted(parts.difference(wanted)):
             named = ", ".join(f"'{part}'" for part in missing)
+            if self.weights_from is not None:
+                raise ValueError(
+                    f"weights_from: '{self.weights_from}' has no row for {named} ({self.by}), of "
+                    "which there are rows to draw; give what it is made from something of every "
+                    f"{self.by}, such as validation texts, or leave out rows of {named} before"
+                )
             raise ValueError(
                 f"{name} ({self.by}) do not name {named}; write '{missing[0]}: 0' to leave it out"
             )
@@ -252,7 +258,14 @@ class Mix(Stage):
     def _counts(self, context: Context, rows: list[_There]) -> dict[str, int] | None:
         """How many rows of each part; None: all that there are."""
         there = Counter(row.part for row in rows if row.is_kept and row.part is not None)
-        if not self._draws or not (there or self._given):
+        if not self._draws:
+            return None
+        if rows and not there:
+            raise DataError(
+                f"no row of {', '.join(map(repr, self.rows))} has a {self.by} (by), so there is no "
+                "part to draw from; name a column that says which part a row is of"
+            )
+        if not there and (self._given is None or self.weights == "equal"):
             return None
         wanted: Mapping[str, float] = there
         if self._given is not None:

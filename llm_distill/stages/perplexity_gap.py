@@ -15,7 +15,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.errors import DataError, counted, nearest
+from llm_distill.errors import DataError, counted, few
 from llm_distill.evaluation.results import Figure, FigureTable, shown
 from llm_distill.methods.perplexity_gap import ScoredText, Unit, common_unit, gap_of
 from llm_distill.rows.columns import Row
@@ -114,11 +114,13 @@ class PerplexityGap(Stage):
             wanted |= {str(domain) for domain in trained if domain is not None}
         without = sorted(wanted.difference(found))
         if without or not found:
+            of = (
+                f"{counted(len(without), self.by)}: {few(without)}" if without else f"any {self.by}"
+            )
             raise DataError(
-                f"no validation text that both models have scored in {self.by} "
-                f"{', '.join(without[:5]) or 'of any name'} "
-                f"({counted(len(without), 'domain')}; {nearest('', found)} have some): hold texts "
-                "of each domain out, or leave its rows out of what is trained"
+                f"'{self.student_scores}' and '{self.teacher_scores}' share no scored text of {of} "
+                f"({self.by}s with texts: {few(sorted(found)) or 'none'}); hold texts of each "
+                f"{self.by} out, or leave its rows out of what is trained"
             )
         return found
 

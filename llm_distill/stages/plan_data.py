@@ -26,15 +26,16 @@ from llm_distill.engines.plan_policies import (
     SkillTree,
 )
 from llm_distill.engines.planning_stage import ASK_OTHERWISE, PlanningStage
-from llm_distill.errors import DataError
+from llm_distill.errors import DataError, few
 from llm_distill.evaluation.plan_figures import plan_table
 from llm_distill.evaluation.results import shown
 from llm_distill.methods.data_plan import (
+    Leaf,
     Skill,
     Tally,
     at_random,
     largest_remainder,
-    made_by_skill,
+    made_by_leaf,
     of_one_student,
     tallied,
 )
@@ -68,7 +69,7 @@ class PlanData(PlanningStage):
     lost on the way (the teacher's answers were wrong, or did not agree) is told.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     always_seeded = True
     stage: Literal["plan_data"]
     rows: Rows = Field(
@@ -82,7 +83,8 @@ class PlanData(PlanningStage):
     by: str = Field("skills", description="the column with an item's skills, or its one skill")
     before: Rows | None = Field(None, description="the plan of the round before")
     made: Rows | None = Field(
-        None, description="rows that earlier plans have led to, with their `skill`"
+        None,
+        description="rows that earlier plans have led to, with their `skill`; tree: `subskill` too",
     )
     n_mistakes: int = Field(
         3, ge=0, description="of `list`: wrong answers of a skill that its row quotes (`mistakes`)"
@@ -107,13 +109,18 @@ class PlanData(PlanningStage):
         if self.before is not None:
             needed.setdefault(self.before, set()).update(COLUMNS)
         if self.made is not None:
-            needed.setdefault(self.made, set()).update({"id", "skill"})
+            part = {"subskill"} if isinstance(self.policy, SkillTree) else set()
+            needed.setdefault(self.made, set()).update({"id", "skill", *part})
         return needed
 
     def remedy(self, column: str) -> str | None:
         if column == self.by:
             return "label_skills gives skills; or name another column (by)"
-        return {"is_correct": "evaluate and assess give it"}.get(column)
+        given = {
+            "is_correct": "evaluate and assess give it",
+            "subskill": "synthesise and generate pass a plan's on (n_column)",
+        }
+        return given.get(column)
 
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
         return frozenset(COLUMNS)
@@ -145,7 +152,7 @@ class PlanData(PlanningStage):
 
     def _planned(self, context: Context) -> list[Row]:
         before = list(context.each_row(self.before)) if self.before is not None else []
-        made = made_by_skill(context.each_row(self.made)) if self.made is not None else {}
+        made = made_by_leaf(context.each_row(self.made)) if self.made is not None else {}
         answers = self._answers(context)
         is_labelled = self.by in answers[0]
         tallies = tallied(answers, self.by) if is_labelled else {}
@@ -269,7 +276,7 @@ class PlanData(PlanningStage):
         answers: Sequence[Row],
         tallies: Mapping[Skill, Tally],
         before: Sequence[Row],
-        made: Mapping[Skill, int],
+        made: Mapping[Leaf, int],
     ) -> list[Wanted]:
         questions = {item_of(row): row["question"] for row in answers}
         trees = {key: self._tree_of(key, before, made) for key in tallies}
@@ -277,6 +284,7 @@ class PlanData(PlanningStage):
         rows: Counter[tuple[Skill, str]] = Counter()
         actions: dict[Skill, list[str]] = {key: [] for key in tallies}
         totals: Counter[str] = Counter()
+        grew: dict[Skill, bool] = {}
         for step in range(policy.steps):
             doing = {key: next_action(tree, policy.limits) for key, tree in trees.items()}
             exploring = {key: trees[key] for key, does in doing.items() if does == "explore"}
@@ -289,11 +297,17 @@ class PlanData(PlanningStage):
                 trees[key], got = grown(trees[key], action, new.get(key, ()), policy.limits)
                 actions[key].append(action)
                 rows.update({(key, name): n for name, n in got.items()})
-        if not rows:
+            grew |= {key: bool(names) or grew.get(key, False) for key, names in new.items()}
+        unread = f"{totals['unreadable']} of {totals['requests']} answers have none"
+        if grew and totals["unreadable"] == totals["requests"] and not rows.total():
             raise DataError(
-                f"'{policy.model}' names no subskill of any skill in <skill>…</skill> "
-                f"({totals['unreadable']} of {totals['requests']} answers have none); "
-                f"{ASK_OTHERWISE}"
+                f"'{policy.model}' names no subskill of any skill in <skill>…</skill> ({unread}), "
+                f"and no other rows are planned; {ASK_OTHERWISE}"
+            )
+        if same := [skill_name(key) for key, more in grew.items() if not more]:
+            context.warn(
+                f"'{policy.model}' names no new subskill of {few(same)} in <skill>…</skill> "
+                f"({unread}), so no rows are planned for any; {ASK_OTHERWISE}"
             )
         context.metrics.update(dict(totals), subskills=len(rows))
         return [
@@ -308,7 +322,7 @@ class PlanData(PlanningStage):
             for (key, name), n in rows.items()
         ]
 
-    def _tree_of(self, key: Skill, before: Sequence[Row], made: Mapping[Skill, int]) -> Tree:
+    def _tree_of(self, key: Skill, before: Sequence[Row], made: Mapping[Leaf, int]) -> Tree:
         """As the plan before left it, with the rows that were really made where that is known."""
         own = [row for row in before if (task_of(row), row["skill"]) == key]
         counts = {
@@ -319,7 +333,7 @@ class PlanData(PlanningStage):
         return Tree(counts, last)
 
     def _say_what_was_lost(
-        self, context: Context, before: Sequence[Row], made: Mapping[Skill, int]
+        self, context: Context, before: Sequence[Row], made: Mapping[Leaf, int]
     ) -> None:
         if self.made is None:
             return

@@ -3,7 +3,7 @@
 in:  a profile {"id": "sums/addition", "task": "sums", "skill": "addition", "question_ids": ["v7"]}
      and references {"id": "t1", "task": "sums", "question": "2 + 2?",
      "rationale": "2 + 2 = 4. <ans>4</ans>", "skills": ["addition"]}
-     with n_column, instead of a profile the plan of plan_data
+     with n_column, instead of a profile the plan of plan_data, and rows have its `subskill`
 out: {"id": "v7/addition/0/0", "parent_id": "v7", "task": "sums", "skill": "addition",
       "skills": ["addition"], "question": "3 + 5?", "reason": "…", "draft": "…",
       "reference_ids": ["t1"], "prompt": "…", "error": null}
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -57,9 +57,11 @@ class Synthesise(AskingStage):
     counted. A profile without rows gives no rows: there is nothing to teach.
 
     With `n_column`, each row of a plan gets as many questions as that column says, asked for
-    `n_questions` at a time; what is over is dropped. Its `subskill`, if it has one, is the skill.
+    `n_questions` at a time; what is over is dropped. If it has a `subskill`, questions that need
+    that are asked for, like references labelled with it; the new rows have its `skill` as well.
     """
 
+    version: ClassVar[int] = 2
     always_seeded = True
     stage: Literal["synthesise"]
     profile: Rows = Field(description="the stage whose rows are the missing skills")
@@ -97,8 +99,12 @@ class Synthesise(AskingStage):
         needed.setdefault(self.references, set()).update({"id", "skills", *TEXTS})
         return needed
 
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return COLUMNS if self.n_column is None else (*COLUMNS, "subskill")
+
     def output_columns(self, inputs: Mapping[str, Columns]) -> Columns:
-        return frozenset(COLUMNS)
+        return frozenset(self._columns)
 
     def template_variables(self, inputs: Mapping[str, Columns]) -> dict[str, Columns]:
         return {self.template: self.offered(frozenset(OWN))}
@@ -107,11 +113,12 @@ class Synthesise(AskingStage):
         return {self.profile, *filter(None, [self.questions])}
 
     def run(self, context: Context) -> RowsOutput:
-        return RowsOutput(self._rows(context), features(COLUMNS))
+        return RowsOutput(self._rows(context), features(self._columns))
 
     def _rows(self, context: Context) -> Iterator[Row]:
         profile = list(context.each_row(self.profile))
         wanted = self._wanted(profile)
+        named = {} if self.n_column is None else {row["id"]: _names(row) for row in profile}
         needs = list(wanted)
         judged = self.questions or self.profile
         texts = context.rows(self.questions)["question"] if self.questions else ()
@@ -132,10 +139,10 @@ class Synthesise(AskingStage):
         found: Counter[str] = Counter()
         left = dict(asked)
         for job, completion in self.ask(
-            context, self.model, self._jobs(context, asked, pools, references), total, budget
+            context, self.model, self._jobs(context, asked, pools, references, named), total, budget
         ):
             for row in self._read(context, job, completion, found):
-                need = Need(task_of(row), row["skill"], row["parent_id"])
+                need = Need(task_of(row), row["skills"][0], row["parent_id"])
                 if self.n_column is not None and row["error"] is None:
                     left[need] -= 1
                 if left[need] < 0:
@@ -160,7 +167,8 @@ class Synthesise(AskingStage):
             return dict.fromkeys(needs_of(profile), self.n * self.n_questions)
         wanted: dict[Need, int] = {}
         for row in profile:
-            n, skill = row[self.n_column], canonical(str(row.get("subskill") or row["skill"] or ""))
+            n, names = row[self.n_column], _names(row)
+            skill = names["subskill"] or names["skill"]
             if not isinstance(n, int) or n < 0 or not skill:
                 raise DataError(
                     f"row {row['id']} of '{self.profile}': {self.n_column} is {n!r} and its skill "
@@ -187,7 +195,9 @@ class Synthesise(AskingStage):
         needs: Mapping[Need, int],
         pools: Mapping[Skill, Sequence[str]],
         references: Mapping[str, Row],
+        named: Mapping[str, Row],
     ) -> Iterator[Job[Row]]:
+        """named: by the id of a plan's row, what the new rows are told to be about."""
         template = load_template(self.template)
         prompt_format = context.model(self.model).prompt_format
         requests = (
@@ -203,6 +213,7 @@ class Synthesise(AskingStage):
             about: Row = {
                 "parent_id": need.question_id,
                 **skill,
+                **named.get(need.question_id, {}),
                 "skills": [need.skill],
                 "reference_ids": [draw.source_id for draw in draws],
             }
@@ -244,3 +255,8 @@ class Synthesise(AskingStage):
                 f"{unasked} of {len(needs)} pairs of a question and a missing skill are not asked "
                 "about; label or solve more questions"
             )
+
+
+def _names(row: Row) -> Row:
+    """The skill that a plan's row is about, and the part of it; null where it names none."""
+    return {name: canonical(str(row.get(name) or "")) or None for name in ("skill", "subskill")}

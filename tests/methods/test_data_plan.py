@@ -14,7 +14,7 @@ from llm_distill.methods.data_plan import (
     Skill,
     at_random,
     largest_remainder,
-    made_by_skill,
+    made_by_leaf,
     of_one_student,
     shown_errors,
     tallied,
@@ -144,6 +144,8 @@ def test_errors_are_shown_in_turn() -> None:
 
 def test_what_was_made() -> None:
     rows = [{"task": "s", "skill": "Sub"}, {"task": "s", "skill": "sub"}, {"skill": None}]
-    assert made_by_skill(rows) == {("s", "sub"): 2}
+    assert made_by_leaf(rows) == {("s", "sub", ""): 2}
     part = {"task": "s", "skill": "sub", "subskill": "eggs"}
-    assert made_by_skill([part, {**part, "subskill": None}]) == {("s", "eggs"): 1, ("s", "sub"): 1}
+    assert made_by_leaf([part, {**part, "subskill": None}, {**part, "skill": "add"}]) == {
+        ("s", "sub", "eggs"): 1, ("s", "sub", ""): 1, ("s", "add", "eggs"): 1
+    }  # fmt: skip

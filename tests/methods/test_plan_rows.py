@@ -22,10 +22,19 @@ def test_rounds_and_counts_go_on() -> None:
     assert [(row["id"], row["n"], row["planned"]) for row in second] == [
         ("2/s/sub/0/0", 2, 9), ("2/s/sub/1/0", 4, 9)
     ]  # fmt: skip
-    assert (round_after(second), planned_so_far(second)) == (3, {("s", "sub"): 9})
+    assert (round_after(second), planned_so_far(second)) == (3, {("s", "sub", ""): 9})
     part = numbered([Wanted("", "sub", 1, None, subskill="eggs", at="eggs")], [])
     assert (part[0]["id"], part[0]["task"]) == ("1/sub/eggs", None)
-    assert planned_so_far(part) == {("", "eggs"): 1}
+    assert planned_so_far(part) == {("", "sub", "eggs"): 1}
+
+
+def test_parts_of_one_name_are_counted_apart() -> None:
+    parts = [
+        Wanted("s", skill, n, None, "word", at="word") for skill, n in (("add", 3), ("sub", 2))
+    ]
+    first = numbered(parts, [])
+    assert [(row["skill"], row["planned"]) for row in first] == [("add", 3), ("sub", 2)]
+    assert [row["planned"] for row in numbered(parts, first)] == [6, 4]
 
 
 def test_specifications_are_read() -> None:

@@ -123,7 +123,8 @@ WATCH = "until: {watch: exam, no_gain: 2}"
         (WATCH, "until: {watch: trained, no_gain: 1}", "repeat.until.watch: 'trained' gives a model; name an exam of it"),
         (WATCH, "until: {watch: answers, no_gain: 1}", "repeat.until.column: 'answers' gives no column 'is_correct'; "),
         (WATCH, "until: {watch: exam, tokens: {techer: 5}}", "repeat.until.tokens.techer: no model 'techer'; did you mean 'teacher'?"),
-        (WATCH, "until: {watch: exam, cost: 1}", "repeat.until.cost: no model has a price, so no round costs anything; set engine.price"),
+        (WATCH, "until: {watch: exam, cost: 1}", "repeat.until.cost: no model that this repeat asks has a price, so no round costs anything; set"),
+        (WATCH, "until: {watch: exam, tokens: {teacher: 5}}", "repeat.until.tokens.teacher: no stage of this repeat has 'teacher' write, so its tokens never end it; allowed: none"),
         (WATCH, "until: {watch: exam, target: 90}", "repeat.until.target: 90 is never reached: a share, 0.9 for 90 %"),
         ("rows: numbers, model: trained,", "rows: numbers, model: trained@previous,", "repeat.until.watch: 'exam' measures teacher, none of which its own round has trained"),
         ("rows: answers@1}", "rows: answers@2}", "stages.best.rows: 'rounds' may end before round 2 (until); allowed: answers@1, answers@best, answers@last"),
@@ -140,8 +141,48 @@ def test_a_mistake_is_said_once_with_its_place(
     assert message.startswith("1 problem"), message
 
 
+ASKS = "stage: generate, rows: numbers, template: stat/exam.jinja"
+SERVERS = """\
+models:
+  teacher: {model_name_or_path: org/teacher}
+  writer: &server
+    model_name_or_path: w
+    engine: {kind: openai, base_url: "http://localhost:1/v1", price: {input: 1, output: 1}}
+  judge: *server
+variables: {task_description: Solve., examples: []}
+stages:
+"""
+
+
+@pytest.mark.parametrize(
+    ("until", "model", "expected"),
+    [
+        ("tokens: {judge: 9}", "writer", "tokens.judge: no stage of this repeat has 'judge' write, so its tokens never end it; allowed: writer"),
+        ("cost: 9", "teacher", "until.cost: no model that this repeat asks has a price"),
+        ("tokens: {writer: 9}", "writer", ""),
+        ("cost: 9", "judge", ""),
+    ],
+)  # fmt: skip
+def test_a_budget_is_of_a_model_that_the_rounds_ask(
+    load: Load, failure: Failure, until: str, model: str, expected: str
+) -> None:
+    _, _, after = TOY.partition("stages:\n")
+    text = f"name: toy\n{SERVERS}{after}".replace("no_gain: 2", until).replace(
+        "        answers:", f"        asked: {{{ASKS}, model: {model}}}\n        answers:"
+    )
+    if not expected:
+        load(text)
+        return
+    message = failure(text)
+    assert expected in message
+    assert message.startswith("1 problem"), message
+
+
 def test_without_a_measure_there_is_no_best(failure: Failure, load: Load) -> None:
-    text = TOY.replace(WATCH, "until: {tokens: {teacher: 9}}")
+    text = TOY.replace(WATCH, "until: {tokens: {teacher: 9}}").replace(
+        "        answers:", f"        asked: {{{ASKS}, model: teacher}}\n        answers:"
+    )
+    text += "variables: {task_description: Solve., examples: []}\n"
     message = failure(text)
     assert "which round of 'rounds' is the best is not known; name the stage of a round" in message
     load(text.replace("@best", "@last").replace("also: [numbers, answers@last, ", "also: ["))

@@ -99,6 +99,8 @@ def test_force_from_and_until_name_a_round(bench: MakeBench) -> None:
     toy = bench(TOY)
     toy.run(until="answers@2")
     assert toy.display.ran == ALL[:8]
+    toy.run(until="answers@last")
+    assert toy.display.ran == []
     toy.run(start="trained@2")
     assert toy.display.ran == ["trained@2", "first"]
     toy.run(force=("drawn@2",))

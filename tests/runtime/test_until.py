@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from llm_distill.errors import DataError
+from llm_distill.errors import ConfigError, DataError
 from llm_distill.runtime.finished import open_run
 from tests.engines.loopback import Loopback
 
@@ -215,6 +215,18 @@ def asked(
         return bench(ASKED.replace("UNTIL", until))
 
     return make
+
+
+def test_a_run_may_stop_after_a_stage_of_the_last_round(bench: MakeBench) -> None:
+    toy = bench(TOY)
+    for until in ("exam@last", "trained@last"):
+        record = toy.run(until=until)
+        assert toy.display.ran == (FOUR[:-1] if until == "exam@last" else [])
+        assert record.loops["rounds"].last == 4
+        assert "best" not in record.stages
+    assert list(toy.plan(until="exam@last")) == FOUR[:-1]
+    with pytest.raises(ConfigError, match="--until best@last: no such stage"):
+        toy.run(until="best@last")
 
 
 def test_a_budget_of_tokens_ends_it_before_it_is_passed(asked: Callable[[str], Any]) -> None:

@@ -56,6 +56,11 @@ def test_if_it_knows_all_nothing_is_passed_on_with_a_warning(run_stage: Run) -> 
     assert (run.rows, run.dropped) == ([], {"known": 4})
     (warning,) = run.warnings
     assert warning.startswith("'student' answers all 4 rows of 'new' rightly: no row is passed on")
+    unusable = [*ROWS, {**ROWS[0], "id": "x", "reference_answer": None}]
+    run = run_stage(stage(), {"new": unusable}, {"student": knows(1, 2, 3, 4)})
+    assert (run.rows, run.dropped["known"], len(run.dropped)) == ([], 4, 2)
+    (warning,) = run.warnings
+    assert "all 4 rows of 'new' rightly (1 more cannot be judged): no row is passed" in warning
     none = run_stage(stage(), {"new": []}, {"student": knows()})
     assert (none.rows, none.warnings) == ([], [])
     assert stage().may_be_empty() == ("new",)
@@ -114,6 +119,11 @@ def test_what_cannot_be_judged_is_counted(run_stage: Run) -> None:
     blank = [{**row, "reference_answer": None} for row in ROWS]
     with pytest.raises(DataError, match="no row of 'new' has both a question and a reference_ans"):
         run_stage(stage(), {"new": blank}, {"student": knows()})
+    words = [{**row, "reference_answer": "many"} for row in ROWS]
+    with pytest.raises(
+        DataError, match=r"none of 4 rows of 'new' can be judged.*answer_kind: tool_c"
+    ):
+        run_stage(stage(answer_kind="tool_call"), {"new": words}, {"student": knows()})
 
 
 def test_settings_that_make_no_sense() -> None:

@@ -96,6 +96,20 @@ def test_requests_that_failed_are_no_answers(run_stage: Run) -> None:
     assert run_stage(stage(), {"exam": rows + failed[:1]}).rows == one
 
 
+def test_answers_without_a_verdict_are_no_errors(run_stage: Run) -> None:
+    rows = exam("student", {"addition": 6}, n=12)
+    for row in rows[6:]:
+        row["is_correct"] = None
+    run = run_stage(stage(prerequisites={}), {"exam": rows})
+    (found,) = run.rows
+    assert (found["n"], found["student_accuracy"], found["question_ids"]) == (6, 1, [])
+    assert run.dropped == {"is_correct is null": 6}
+    for change in ({"is_correct": None}, {"error": "gone"}):
+        nothing = [{**row, **change} for row in rows]
+        with pytest.raises(DataError, match="none of 12 answers of 'student' in 'exam' has a verd"):
+            run_stage(stage(prerequisites={}), {"exam": nothing})
+
+
 def test_what_is_wrong_is_told(run_stage: Run) -> None:
     with pytest.raises(ValidationError, match="circle"):
         stage(prerequisites={"a": ["b"], "b": ["a"]})

@@ -214,7 +214,7 @@ def test_weights_of_a_stage(run_stage: Run) -> None:
         ([{"id": "x", "weight": -1.0}, *named[1:]], "weights_from: x: -1.0; a weight is a number"),
         ([{"id": "x", "weight": float("nan")}, *named[1:]], "weights_from: x: nan"),
         ([{"id": "x", "weight": 0}, {"id": "y", "weight": 0}], "every weight is 0"),
-        (named[1:], "weights_from .task. do not name 'x'"),
+        (named[1:], "weights_from: 'w' has no row for 'x' .task., .*something of every task"),
         ([{"id": "z", "task": "x", "weight": 1}, *named], "the part 'x' has a weight already"),
     ):
         with pytest.raises(DataError, match=message):
@@ -247,7 +247,16 @@ def test_a_round_that_found_nothing(run_stage: Run) -> None:
     run = run_stage(stage("new", "all"), {"new": [], "all": rows("a", 2)})
     assert ids(run) == ["a0", "a1"]
     assert run_stage(stage("new"), {"new": []}).rows == []
-    assert run_stage(stage("new", n=3), {"new": []}).rows == []
+    for weights in (None, "equal"):
+        assert run_stage(stage("new", n=3, weights=weights), {"new": []}).rows == []
+
+
+@pytest.mark.parametrize(
+    "given", [{"n": 3}, {"n": 3, "weights": "equal"}, {"n": 3, "weights": {"x": 1}}]
+)
+def test_rows_of_no_part(run_stage: Run, given: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"no row of 'a' has a domain \(by\), so there is no part"):
+        run_stage(stage("a", by="domain", **given), {"a": rows("a", 1, domain=None)})
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from llm_distill.errors import DataError
 from llm_distill.evaluation.results import Results
 from llm_distill.stages.mix import Mix
 from llm_distill.stages.mixture_reweight import MixtureReweight
+from llm_distill.stages.perplexity_gap import PerplexityGap
 
 Run = Callable[..., Any]
 
@@ -56,6 +57,34 @@ def test_mix_draws_by_it(run_stage: Run) -> None:
     mix = Mix(stage="mix", rows=["rows"], by="topic", n=50, weights_from="shares")
     drawn = run_stage(mix, {"rows": rows, "shares": shares}).rows
     assert Counter(row["topic"] for row in drawn) == {"a": 6, "b": 44}  # softmax(1, 3)
+
+
+@pytest.mark.parametrize(
+    ("student", "drawn"),
+    [
+        ({"a": 0.2, "b": 0.9}, {"a": 27, "b": 73}),  # ρ is 1 and exp(0.7): softmax gives 26.6 %
+        ({"a": 0.2, "b": 0.2}, {"a": 50, "b": 50}),  # the student is the teacher: nothing lags
+    ],
+)
+def test_likelihoods_decide_what_is_drawn(
+    run_stage: Run, student: dict[str, float], drawn: dict[str, int]
+) -> None:
+    """A round of DDK without models: planted likelihoods, the gap, the shares, and the mixture."""
+
+    def scored(by: dict[str, float]) -> list[dict[str, Any]]:
+        return [
+            {"id": f"{of}{i}", "domain": of, "completion": "text", "teacher_logps": [-each] * 4}
+            for of, each in by.items()
+            for i in range(3)
+        ]
+
+    lags = PerplexityGap(stage="perplexity_gap", student_scores="s", teacher_scores="t")
+    gap = run_stage(lags, {"s": scored(student), "t": scored({"a": 0.2, "b": 0.2})}).rows
+    shares = run_stage(stage(), {"gap": gap}).rows
+    rows = [{"id": f"{of}{i}", "domain": of} for of in "ab" for i in range(80)]
+    mix = Mix(stage="mix", rows=["rows"], by="domain", n=100, weights_from="shares")
+    found = run_stage(mix, {"rows": rows, "shares": shares}).rows
+    assert Counter(row["domain"] for row in found) == drawn
 
 
 def test_what_is_no_ratio(run_stage: Run) -> None:

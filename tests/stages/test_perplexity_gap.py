@@ -93,10 +93,13 @@ def test_a_domain_without_texts(run_stage: Run) -> None:
     rows = given(0.9, 0.2)
     train = [{"id": str(i), "domain": of} for i, of in enumerate("abc")]
     assert len(run_stage(stage(rows="r"), {**rows, "r": train[:2]}).rows) == 2
-    with pytest.raises(DataError, match=r"in domain c \(1 domain; allowed: a, b have some\): hold"):
+    with pytest.raises(DataError, match=r"text of 1 domain: c \(domains with texts: a, b\); hold"):
         run_stage(stage(rows="r"), {**rows, "r": train})
-    with pytest.raises(DataError, match="in domain b"):
+    with pytest.raises(DataError, match="share no scored text of 1 domain: b"):
         run_stage(stage(), {**rows, "t": rows["t"][:3]})
+    unnamed = [{**row, "domain": None} for row in rows["s"]]
+    with pytest.raises(DataError, match=r"text of any domain \(domains with texts: none\)"):
+        run_stage(stage(), {**rows, "s": unnamed})
 
 
 def test_scores_that_are_none(run_stage: Run) -> None:

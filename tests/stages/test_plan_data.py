@@ -247,6 +247,9 @@ def test_a_request_that_fails_is_counted(run_stage: Run) -> None:
     run = run_stage(stage(OPEN, max_error_rate=0.5), {"exam": answers(GAPS)}, engines={"t": _Fails})
     assert run.dropped == {"the teacher failed": 1}
     assert sum(planned(run.rows).values()) == 20
+    run = run_stage(stage(TREE, max_error_rate=0.5), {"exam": answers(GAPS)}, engines={"t": _Fails})
+    assert run.dropped == {"the teacher failed": 1}
+    assert "no new subskill of s/add in" in run.warnings[0]
 
 
 def test_a_tree_grows_and_fills_without_a_look_at_scores(run_stage: Run) -> None:
@@ -291,19 +294,71 @@ def test_a_tree_fills_up_what_was_lost(run_stage: Run) -> None:
     name = {"t": lambda r: "<skill>one</skill><skill>two</skill>"}
     first = run_stage(stage(policy, by="task"), {"exam": answers(GAPS)}, name).rows
     assert planned(first) == {"one": 5, "two": 5}
-    made = [{"id": str(i), "task": "s", "skill": "one"} for i in range(3)]
+    made = [{"id": str(i), "task": "s", "skill": "s", "subskill": "one"} for i in range(3)]
     run = run_stage(
         stage(policy, by="task", before="plan", made="made"),
         {"exam": answers(GAPS), "plan": first, "made": made},
         name,
     )
     assert planned(run.rows) == {"one": 5, "two": 8}  # up to 8 each
-    assert run.metrics["rows_lost"] == {"s/two": 5}
+    assert run.metrics["rows_lost"] == {"s/s/two": 5}
+
+
+def test_two_skills_may_have_a_part_of_one_name(run_stage: Run) -> None:
+    policy = {**TREE, "max_subskills": 1, "steps": 1, "max_step": 50}
+    name = {"t": lambda r: "<skill>word</skill>"}
+    first = run_stage(stage(policy), {"exam": answers(GAPS)}, name)
+    assert [(r["skill"], r["n"], r["planned"]) for r in first.rows] == [
+        (skill, 5, 5) for skill in sorted(SKILLS)
+    ]
+    table = {f["labels"]["skill"] for f in first.metrics["figures"][0]["rows"]}
+    assert table == {f"{skill}/word" for skill in SKILLS}
+    given = {"exam": answers(GAPS), "plan": first.rows}
+    assert {r["n"] for r in run_stage(stage(policy, before="plan"), given, name).rows} == {3}
+    made = [{"id": "1", "task": "s", "skill": "sub", "subskill": "word"}]
+    settings = stage(policy, before="plan", made="made")
+    run = run_stage(settings, {**given, "made": made}, name)
+    assert {r["skill"]: r["n"] for r in run.rows} == {"add": 8, "day": 8, "mul": 8, "sub": 7}
+    assert run.metrics["rows_lost"] == {f"s/{skill}/word": 5 for skill in ("add", "day", "mul")}
 
 
 def test_a_teacher_without_names_stops_a_tree(run_stage: Run) -> None:
     with pytest.raises(DataError, match=r"'t' names no subskill of any skill.*\(4 of 4 answers"):
         run_stage(stage(TREE), {"exam": answers(GAPS)}, {"t": lambda r: "I know none."})
+
+
+def test_skills_for_which_a_tree_names_nothing_are_told(run_stage: Run) -> None:
+    """A round may be the second: what was planned before does not hide that nothing was read."""
+
+    def parts(*silent: str) -> Any:
+        def say(request: Request) -> str:
+            (skill,) = {s for s in SKILLS if f"need the skill {s}:" in str(request.prompt)}
+            return "I know none." if skill in silent else f"<skill>{skill} a</skill>"
+
+        return {"t": say}
+
+    run = run_stage(stage(TREE), {"exam": answers(GAPS)}, parts("sub", "day"))
+    assert planned(run.rows) == {"add_a": 5, "mul_a": 5}
+    assert run.dropped == {"no subskill in <skill>…</skill>": 2}
+    (warning,) = run.warnings
+    assert "'t' names no new subskill of s/day, s/sub in <skill>…</skill> (2 of 4" in warning
+
+    first = run_stage(stage(TREE), {"exam": answers(GAPS)}, parts()).rows
+    given = {"exam": answers(GAPS), "plan": first}
+    again = run_stage(stage(TREE, before="plan"), given, parts())
+    assert set(planned(again.rows).values()) == {0}  # the teacher repeats itself
+    assert "of s/add, s/day, s/mul, s/sub in <skill>…</skill> (0 of 4" in again.warnings[0]
+    with pytest.raises(DataError, match=r"no subskill of any skill.*\(4 of 4 answers have none\)"):
+        run_stage(stage(TREE, before="plan"), given, parts(*SKILLS))
+
+
+def test_a_tree_that_fills_goes_on_without_new_names(run_stage: Run) -> None:
+    full = {**TREE, "max_subskills": 1, "steps": 1}
+    name = {"t": lambda r: "<skill>one</skill>" if "skill sub:" in str(r.prompt) else "none"}
+    first = run_stage(stage(full), {"exam": answers(GAPS)}, name).rows
+    run = run_stage(stage(full, before="plan"), {"exam": answers(GAPS), "plan": first}, name)
+    assert [(row["skill"], row["n"]) for row in run.rows] == [("sub", 2)]
+    assert run.dropped == {"no subskill in <skill>…</skill>": 3}
 
 
 def test_a_budget_that_was_lost_is_told(run_stage: Run) -> None:
@@ -361,6 +416,9 @@ def test_what_is_needed_is_said_before_anything_runs() -> None:
     assert needed["exam"] == {"id", "is_correct", "level"}
     assert {"skill", "subskill", "planned", "round"} <= needed["plan"]
     assert needed["all"] == {"id", "skill"}
+    tree = stage(TREE, made="all")
+    assert tree.required_columns()["all"] == {"id", "skill", "subskill"}
+    assert "synthesise and generate" in (tree.remedy("subskill") or "")
     assert stage("random").required_columns() == {"exam": {"id", "skills"}}
     assert stage(OPEN).most_asked({"exam": 5}) == {"t": (4, 1024)}
     assert (stage(TREE).most_asked({"exam": 5}), stage().most_asked({"exam": 5})) == (None, {})

@@ -204,10 +204,11 @@ def test_a_plan_says_how_many_questions_each_row_gets(run_stage: Run) -> None:
     planned = stage(n_column="n", questions="difficult")
     given = data(profile=PLAN, difficult=[{"id": "v1", "question": "9 - 3?"}])
     run = run_stage(planned, given, {"m": lambda r: TWO})
-    assert [(row["skill"], row["parent_id"]) for row in run.rows] == [
-        *[("sub", "2/s/sub")] * 5,  # of three requests for two each, one is over
-        ("add", "2/s/x/add"),  # the part, not the skill that it is of
+    assert [(r["skill"], r["subskill"], r["skills"], r["parent_id"]) for r in run.rows] == [
+        *[("sub", None, ["sub"], "2/s/sub")] * 5,  # of three requests for two each, one is over
+        ("x", "add", ["add"], "2/s/x/add"),  # asked for the part, as its references are labelled
     ]
+    assert planned.output_columns({}) == set(run.rows[0])
     assert (run.metrics["requests"], run.dropped) == (4, {"more than planned": 2})
     assert len({row["id"] for row in run.rows}) == 6
     assert len({tuple(row["reference_ids"]) for row in run.rows[:5]}) == 3
