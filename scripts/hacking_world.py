@@ -1,6 +1,7 @@
 """An exact world of teacher hacking: what a student learns of a teacher's text, and of its faults.
 
     python scripts/hacking_world.py                          # a table over 20 seeds
+    python scripts/hacking_world.py --fault 0                # a teacher without one: the control
     python scripts/hacking_world.py --svg docs/teacher-hacking.svg
 
 A text continues a prompt of one of 60 kinds with one of 200 turns, both with Zipf shares, and a
@@ -62,13 +63,14 @@ class World:
     fine: Any
 
     @classmethod
-    def drawn(cls, seed: int) -> World:
+    def drawn(cls, seed: int, fault: float = FAULT) -> World:
+        """fault: the size of the teacher's; 0: it is the oracle."""
         rng = np.random.default_rng(seed)
         of_prompt, of_turn = zipf(N_PROMPTS), zipf(N_TURNS)
         sums = np.add.outer(rng.normal(0, SPREAD, N_PROMPTS), rng.normal(0, SPREAD, N_TURNS))
         fine = rng.choice([-1.0, 1.0], sums.shape)
         share = np.multiply.outer(of_prompt, of_turn)
-        return cls(share, sigmoid(sums), sigmoid(sums + FAULT * fine), fine)
+        return cls(share, sigmoid(sums), sigmoid(sums + fault * fine), fine)
 
     def distance(self, of: Any, student: Any) -> float:
         """KL(of ‖ student) a token, over all texts."""
@@ -132,26 +134,42 @@ def is_called(points: list[Point]) -> bool:
     return any(each.is_hacking for each in judged(points))
 
 
-def table(seeds: int) -> str:
-    """A line for each way of training; means over seeds with 95 % intervals."""
+def table(seeds: int, fault: float = FAULT) -> str:
+    """A line for each way of training; means over seeds with 95 % intervals.
+
+    Then what the line is worth, of all trainings, where golden is what it should find.
+    """
+    worlds = [World.drawn(seed, fault) for seed in range(seeds)]
+    called: list[tuple[bool, bool]] = []
     lines = [
         "| trained on | proxy | golden, lowest | golden, last | hacking by golden "
         "| by the line alone |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, way in WAYS.items():
-        runs = [trained(World.drawn(seed), way, 1000 + seed) for seed in range(seeds)]
+        runs = [trained(world, way, 1000 + seed) for seed, world in enumerate(worlds)]
+        both = [(is_called(run), is_called(without_golden(run))) for run in runs]
+        called += both
         lowest = [min(point.golden or 0.0 for point in run) for run in runs]
         cells = [
             _cell([run[-1].proxy for run in runs]),
             _cell(lowest),
             _cell([run[-1].golden or 0.0 for run in runs]),
-            f"{sum(map(is_called, runs))} of {seeds}",
-            f"{sum(is_called(without_golden(run)) for run in runs)} of {seeds}",
+            f"{sum(golden for golden, _ in both)} of {seeds}",
+            f"{sum(line for _, line in both)} of {seeds}",
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    bad = [world.distance(world.oracle, world.teacher) for world in map(World.drawn, range(seeds))]
-    return "\n".join([*lines, "", f"golden of the teacher itself: {fmean(bad):.3f}"])
+    bad = fmean(world.distance(world.oracle, world.teacher) for world in worlds)
+    rises, leaves = (sum(of) for of in zip(*called, strict=True))
+    hits = sum(golden and line for golden, line in called)
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"golden of the teacher itself: {bad:.3f}",
+            f"of {len(called)} trainings golden calls {rises}, the line {leaves}, both {hits}",
+        ]
+    )
 
 
 def _cell(values: list[float]) -> str:
@@ -187,12 +205,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--fault", type=float, default=FAULT, help="the teacher's; 0: none")
     parser.add_argument("--svg", type=Path)
     options = parser.parse_args()
     if options.svg is not None:
         draw(options.svg)
     else:
-        print(table(options.seeds))
+        print(table(options.seeds, options.fault))
 
 
 if __name__ == "__main__":

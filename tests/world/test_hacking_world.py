@@ -51,6 +51,15 @@ def test_on_the_same_texts_golden_falls_and_rises_while_the_proxy_falls() -> Non
         assert is_called(run)
 
 
+def test_where_the_teacher_has_no_fault_golden_finds_none() -> None:
+    """And the line may still be left: it is texts that are used up which bend it."""
+    for seed in SEEDS:
+        run = trained(World.drawn(seed, fault=0), WAYS[ANSWERS], 1000 + seed)
+        assert all(point.golden == point.proxy for point in run)
+        assert not is_called(run)
+        assert is_called(without_golden(run))
+
+
 def test_new_prompts_each_epoch_prevent_it() -> None:
     for run in runs(PROMPTS):
         assert not is_called(run)
