@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from llm_distill.evaluation.results import Figure, FigureTable, group_name
+from llm_distill.evaluation.results import CALIBRATION, MATRIX, Figure, FigureTable, group_name
 from llm_distill.evaluation.shares import share_table
 from llm_distill.methods.classification import (
     ClassFigures,
     by_class,
     calibration,
+    calibration_error,
     confusions,
-    expected_calibration_error,
     macro_f1,
     macro_f1_difference,
 )
 from llm_distill.methods.statistics import paired_bootstrap, wilson_interval
 
 MOST_CLASSES = 30
-"""More are no table to look at; F1 by class is left out of the terminal, confusions everywhere."""
+"""More are no table to look at; F1 by class is left out of the terminal."""
+
+MOST_CONFUSED = 60
+"""Labels in a picture of confusions: more cannot be read."""
+
+OTHERS = "(others)"
 
 
 def label_shares(counts: Mapping[str, int], names: Sequence[str], n: int) -> FigureTable:
@@ -66,7 +71,7 @@ def label_tables(
     for name, said in given.items():
         many = len({*right}) > MOST_CLASSES
         yield class_table(name, by_class(right, said), is_detail=many)
-        if len({*right}) <= MOST_CLASSES:
+        if len({*right}) <= MOST_CONFUSED:
             yield _confused(name, right, said)
     if any(sure.values()):
         yield from _calibrated({name: pairs for name, pairs in sure.items() if pairs})
@@ -122,25 +127,33 @@ def _macro(right: list[str], given: Mapping[str, list[str | None]]) -> Iterator[
 
 
 def _confused(name: str, right: list[str], said: list[str | None]) -> FigureTable:
-    """The rows are the right labels, the columns what was given."""
+    """The rows are the right labels; the columns are these, and then what else was given."""
+    labels = sorted({*right})
+    others = sorted({label for label in said if label is not None} - {*labels})
+    if len(labels) + len(others) > MOST_CONFUSED:
+        known = {*labels, None}
+        said = [label if label in known else OTHERS for label in said]
+        others = [OTHERS]
     counts = confusions(right, said)
-    given = sorted({label for label in said if label is not None})
-    columns = [*given, *([None] if None in said else [])]
+    columns = [*labels, *others, *([None] if None in said else [])]
     figures = [
         Figure({"right label": label, "given": group_name(other)}, counts[label, other])
-        for label in sorted({*right})
+        for label in labels
         for other in columns
     ]
-    return FigureTable(f"{name}, confusions", tuple(figures), is_detail=True, across="given")
+    return FigureTable(
+        f"{name}, confusions", tuple(figures), is_detail=True, across="given", drawn_as=MATRIX
+    )
 
 
 def _calibrated(sure: Mapping[str, list[tuple[float, bool]]]) -> Iterator[FigureTable]:
     errors, lines = [], []
     for name, pairs in sure.items():
-        bins = calibration([p for p, _ in pairs], [hit for _, hit in pairs])
-        error = expected_calibration_error(bins)
-        errors.append(Figure({"model": name}, error, n=len(pairs), kind="share"))
-        for each in bins:
+        confidences, hits = zip(*pairs, strict=True)
+        error = calibration_error(confidences, hits)
+        ends = error.low, error.high
+        errors.append(Figure({"model": name}, error.value, *ends, len(pairs), "share"))
+        for each in calibration(confidences, hits):
             at = {"model": name, "confidence": str(round(100 * (each.low + each.high) / 2))}
             found = wilson_interval(each.right, each.n)
             ends = found.low, found.high
@@ -156,5 +169,5 @@ def _calibrated(sure: Mapping[str, list[tuple[float, bool]]]) -> Iterator[Figure
         is_detail=True,
         across="of",
         over="confidence",
-        drawn=("right",),
+        drawn_as=CALIBRATION,
     )

@@ -30,7 +30,10 @@ from llm_distill.evaluation.result_rows import (
     written,
 )
 
-__all__ = ["Breakdown", "Figure", "FigureTable", "Results", "group_name", "name_of_all", "shown"]
+__all__ = [
+    "CALIBRATION", "MATRIX", "Breakdown", "Figure", "FigureTable", "Results", "group_name",
+    "name_of_all", "shown",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -40,6 +43,9 @@ WRITING, ANSWERED, NOTES = "writing", "answered_prompts", "notes"
 PLACES = "worst_places"
 BY, DIFFERENCES_BY = "by_", "differences_by_"
 
+MATRIX, CALIBRATION = "matrix", "calibration"
+MOST_CELLS = 1000
+"""Of a matrix whose cells are told one by one, such as in a tracker."""
 
 MORE = {"95 % interval": "interval", "items": "n"}
 """Columns of a table of figures beside the value, and what of a figure they have."""
@@ -57,6 +63,8 @@ class FigureTable:
         over: A label with numbers, such as a round, over which the report draws the figures.
         drawn: Which of them, by their value of `across`. Without `over` two of them, which the
             report draws against each other, the first along and the second up, a point a line.
+        drawn_as: How the report draws all of them: MATRIX, a line's counts shaded by their share of
+            the line; CALIBRATION, how often something is right against how sure it was.
     """
 
     title: str
@@ -65,6 +73,7 @@ class FigureTable:
     across: str = ""
     over: str = ""
     drawn: tuple[str, ...] = ()
+    drawn_as: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -159,6 +168,15 @@ class Results:
     notes: tuple[str, ...] = ()
 
     @property
+    def listed(self) -> tuple[FigureTable, ...]:
+        """Its own tables without matrices of so many cells that only a picture tells anything."""
+        return tuple(
+            table
+            for table in self.own
+            if table.drawn_as != MATRIX or len(table.figures) <= MOST_CELLS
+        )
+
+    @property
     def rows(self) -> tuple[ExamRow | HarnessRow | AgreementRow, ...]:
         """What an evaluation measured: of models, or else of annotators."""
         return self.of_models or self.agreement
@@ -184,6 +202,7 @@ class Results:
                 across=str(table.get("across", "")),
                 over=str(table.get("over", "")),
                 drawn=_texts(table.get("drawn")),
+                drawn_as=how if (how := table.get("drawn_as")) in (MATRIX, CALIBRATION) else "",
             )
             for table in _mappings(metrics.get(OWN))
         )
@@ -248,7 +267,7 @@ class Results:
                     "title": table.title,
                     "rows": [written(figure) for figure in table.figures],
                     **({"is_detail": True} if table.is_detail else {}),
-                    **{n: v for n in ("across", "over") if (v := getattr(table, n))},
+                    **{n: v for n in ("across", "over", "drawn_as") if (v := getattr(table, n))},
                     **({"drawn": list(table.drawn)} if table.drawn else {}),
                 }
                 for table in self.own

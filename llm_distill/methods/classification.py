@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llm_distill.methods.statistics import DRAWS, Estimate
+from llm_distill.methods.statistics import DRAWS, Estimate, drawn_sums
 
 N_BINS = 10
 """Of equal width, for calibration."""
@@ -159,8 +159,7 @@ def calibration(confidences: Sequence[float], right: Sequence[bool]) -> list[Bin
         raise ValueError("a confidence is within 0 to 1")
     binned: dict[int, list[tuple[float, bool]]] = {}
     for confidence, is_right in zip(confidences, right, strict=True):
-        index = min(int(confidence * N_BINS), N_BINS - 1)
-        binned.setdefault(index, []).append((confidence, is_right))
+        binned.setdefault(_bin(confidence), []).append((confidence, is_right))
     return [
         Bin(
             index / N_BINS,
@@ -173,6 +172,10 @@ def calibration(confidences: Sequence[float], right: Sequence[bool]) -> list[Bin
     ]
 
 
+def _bin(confidence: float) -> int:
+    return min(int(confidence * N_BINS), N_BINS - 1)
+
+
 def expected_calibration_error(bins: Sequence[Bin]) -> float:
     """Σ n_b / n · |share of right in b − mean confidence in b| (Guo et al. 2017, eq. 3).
 
@@ -183,3 +186,26 @@ def expected_calibration_error(bins: Sequence[Bin]) -> float:
     if not n:
         raise ValueError("a calibration error needs predictions")
     return sum(each.n / n * abs(each.right / each.n - each.confidence) for each in bins)
+
+
+def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> Estimate:
+    """`expected_calibration_error` with a 95 % bootstrap interval over items.
+
+    Its ends are not quantiles of the drawn errors: noise makes an error larger, in each draw once
+    more, so they would leave out the 0 of a model that is perfectly calibrated. Two errors differ
+    by no more than the sum over the bins of what their gaps (share of right − mean confidence,
+    times the bin's share of items) differ by. So the interval reaches as far to both sides as that
+    sum does in 95 % of the draws. It is rather too wide, but too narrow for a few dozen items.
+
+    Raises:
+        ValueError: as `calibration` and `expected_calibration_error`.
+    """
+    import numpy as np
+
+    value = expected_calibration_error(calibration(confidences, right))
+    gaps = np.zeros((len(confidences), N_BINS))
+    for row, (confidence, is_right) in enumerate(zip(confidences, right, strict=True)):
+        gaps[row, _bin(confidence)] = is_right - confidence
+    apart = np.abs(drawn_sums(gaps) - gaps.sum(axis=0)).sum(axis=1) / len(gaps)
+    reach = float(np.quantile(apart, 0.95))
+    return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))

@@ -61,7 +61,7 @@ def own_tables(manifests: Iterable[Manifest]) -> list[tuple[str, FigureTable]]:
     return [
         (name, table)
         for name, manifest in named.items()
-        for table in Results.from_metrics(manifest.metrics).own
+        for table in Results.from_metrics(manifest.metrics).listed
     ]
 
 

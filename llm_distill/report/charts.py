@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
-from llm_distill.evaluation.result_rows import Figure
+from llm_distill.evaluation.result_rows import Figure, percent
 
 CURVE_ROWS = 40
 MOST_BINS = 20
@@ -173,7 +173,73 @@ class Scatter:
         return Table(("", self.along, self.up), tuple(rows))
 
 
-Chart = Shares | Intervals | Histogram | Curve | Scatter
+@dataclass(frozen=True)
+class Matrix:
+    """How often each of some (the rows) was said to be which (the columns).
+
+    Attributes:
+        down: What the rows are.
+        along: What the columns are.
+        counts: Row to column to count. A row may have no counts, or none but 0.
+    """
+
+    first_colour: ClassVar[int] = 1
+    series: ClassVar[tuple[str, ...]] = ()
+    most_narrow: ClassVar[int] = 14  # columns beside other charts; more take the page's width
+
+    down: str
+    along: str
+    counts: Mapping[str, Mapping[str, float]]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for row in self.counts.values() for name in row))
+
+    @property
+    def is_wide(self) -> bool:
+        return len(self.columns) > self.most_narrow
+
+    def shares(self, row: str) -> dict[str, float]:
+        """Of the row's sum, by column; nothing for those with a count of 0."""
+        counts = {name: count for name, count in self.counts[row].items() if count > 0}
+        return {name: count / sum(counts.values()) for name, count in counts.items()}
+
+    def table(self) -> Table:
+        """A row for each row, with its counts."""
+        rows = (
+            (name, *(f"{row[column]:,.0f}" if column in row else "" for column in self.columns))
+            for name, row in self.counts.items()
+        )
+        return Table((f"{self.down} ↓ {self.along} →", *self.columns), tuple(rows))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How often something is right against how sure it was, in bins by that, by series.
+
+    Attributes:
+        points: Series to (mean confidence, share of right with its interval) of each bin.
+    """
+
+    first_colour: ClassVar[int] = 1
+
+    points: Mapping[str, tuple[tuple[float, Figure], ...]]
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        return tuple(self.points)
+
+    def table(self) -> Table:
+        """A row for each bin of each series."""
+        rows = (
+            (name, percent(sure), str(right), "" if right.n is None else f"{right.n:,}")
+            for name, points in self.points.items()
+            for sure, right in points
+        )
+        return Table(("", "mean confidence", "right (95 % interval)", "items"), tuple(rows))
+
+
+Chart = Shares | Intervals | Histogram | Curve | Scatter | Matrix | Calibration
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def figures(*runs: RunView) -> list[Measured]:
 def _named(found: Results) -> Iterator[tuple[str, Figure]]:
     for row in (*found.rows, *found.differences):
         yield ", ".join(row.as_figure.names), row.as_figure
-    for own in found.own:
+    for own in found.listed:
         for figure in own.figures:
             yield ", ".join([own.title, *figure.names]), figure
 

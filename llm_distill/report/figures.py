@@ -41,18 +41,18 @@ ALIGNED = (
 
 
 def own_tables(run: RunView, *, of_models: bool) -> list[tuple[str, Table]]:
-    """(`stage: title`, table) for each table of a stage's own figures.
+    """(`stage: title`, table) for each table of a stage's own figures that is not below a picture.
 
     of_models: those with the label `model`, which are results; or the others.
     """
     return [
         (f"{stage}: {own.title}", Table(own.columns, own.cells, len(own.names)))
-        for stage, own in _own(run)
-        if ("model" in own.names) == of_models
+        for stage, own in own_figures(run)
+        if ("model" in own.names) == of_models and not own.drawn_as
     ]
 
 
-def _own(run: RunView) -> list[tuple[str, FigureTable]]:
+def own_figures(run: RunView) -> list[tuple[str, FigureTable]]:
     """(stage, table), without those that a later stage has with more lines."""
     later = told_later([stage.results for stage in run.stages])
     return [
@@ -66,7 +66,7 @@ def _own(run: RunView) -> list[tuple[str, FigureTable]]:
 def courses(run: RunView) -> list[Drawing]:
     """Stages' own figures over the rounds, where there are several."""
     found = []
-    for stage, own in _own(run):
+    for stage, own in own_figures(run):
         for title in own.drawn:
             lines: dict[str, list[tuple[float, float]]] = {}
             for figure in own.figures:
@@ -85,7 +85,7 @@ def courses(run: RunView) -> list[Drawing]:
 def planes(run: RunView) -> list[Drawing]:
     """Two of a stage's own figures against each other, a point for each line of its table."""
     found = []
-    for stage, own in _own(run):
+    for stage, own in own_figures(run):
         if own.over or len(own.drawn) != 2:
             continue
         lines: dict[str, dict[str, Figure]] = {}

@@ -34,6 +34,7 @@ from llm_distill.report.figures import (
     writing,
 )
 from llm_distill.report.html import render_page
+from llm_distill.report.label_drawings import label_drawings
 from llm_distill.report.logs import stage_logs
 from llm_distill.report.picture import picture
 from llm_distill.report.samples import anchors, samples
@@ -62,6 +63,7 @@ def render(run: RunView, folder: Path | None = None) -> str:
         contamination_table=contamination_table,
         own_tables=own_tables(run, of_models=True),
         measured=own_tables(run, of_models=False),
+        labelled=label_drawings(run),
         lanes=Markup(picture([(s.name, s.inputs, s.state) for s in run.stages])),
         distributions=[
             *profiles(run),

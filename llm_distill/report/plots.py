@@ -7,56 +7,36 @@ literally: `$` does not start a formula.
 from __future__ import annotations
 
 import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from llm_distill.report.charts import Chart, Curve, Histogram, Intervals, Scatter, Shares
+from llm_distill.report import label_plots
+from llm_distill.report.charts import (
+    Calibration,
+    Chart,
+    Curve,
+    Histogram,
+    Intervals,
+    Matrix,
+    Scatter,
+    Shares,
+)
+from llm_distill.report.plot_style import (
+    IN_PAGE,
+    RULE,
+    TEXT,
+    WIDTH,
+    colour_of,
+    name_of,
+    own_style,
+)
 from llm_distill.report.svg import for_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INSTALL = "pip install 'llm-distill[report]'"
-WIDTH = 4.6  # inches of 72 points: about a phone's width, so that text does not shrink there
 BAR = 0.15  # inches: the height of a bar, and the space between two groups
-TEXT, RULE = "#010101", "#020202"
-N_COLOURS = 8
-COLOURS = tuple(f"#0303{i:02x}" for i in range(N_COLOURS))
-IN_PAGE = {
-    TEXT: "currentColor",
-    RULE: "var(--rule)",
-    **{colour: f"var(--series-{i})" for i, colour in enumerate(COLOURS)},
-}
-MOST_SHOWN = 26  # characters of a name
-
-STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": RULE,
-    "axes.labelcolor": TEXT,
-    "axes.axisbelow": True,
-    "axes.unicode_minus": True,
-    "text.color": TEXT,
-    "xtick.color": RULE,
-    "ytick.color": RULE,
-    "xtick.labelcolor": TEXT,
-    "ytick.labelcolor": TEXT,
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-    "font.size": 10,
-    "axes.labelsize": 10,
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "figure.constrained_layout.use": True,
-}
 
 
 def available() -> bool:
@@ -68,8 +48,9 @@ def draw(chart: Chart, name: str, label: str) -> str:
     """The chart as an `<svg>` element. name: unique in the page; label: for screen readers."""
     from matplotlib.figure import Figure
 
-    with _own_style(name):
-        figure = Figure(figsize=(WIDTH, _height(chart)))
+    with own_style(name):
+        size = label_plots.size(chart) if isinstance(chart, Matrix) else (WIDTH, _height(chart))
+        figure = Figure(figsize=size)
         axes = figure.add_subplot()
         if isinstance(chart, Shares):
             _shares(axes, chart)
@@ -79,6 +60,10 @@ def draw(chart: Chart, name: str, label: str) -> str:
             _histogram(axes, chart)
         elif isinstance(chart, Scatter):
             _scatter(axes, chart)
+        elif isinstance(chart, Matrix):
+            label_plots.matrix(axes, chart)
+        elif isinstance(chart, Calibration):
+            label_plots.calibration(axes, chart)
         else:
             _curve(axes, chart)
         file = io.BytesIO()
@@ -86,22 +71,13 @@ def draw(chart: Chart, name: str, label: str) -> str:
     return for_page(file.getvalue(), f"{name}-", label, IN_PAGE)
 
 
-@contextmanager
-def _own_style(name: str) -> Iterator[None]:
-    from matplotlib import style
-
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it reports on its font cache
-    styles: Any = ["default", {**STYLE, "svg.hashsalt": name}]
-    with style.context(styles), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the page's font has it
-        yield
-
-
 def _height(chart: Chart) -> float:
     if isinstance(chart, Intervals):
         return 0.55 + BAR * len(chart.values) * (len(chart.series) + 1)
     if isinstance(chart, Scatter):
         return 3.4
+    if isinstance(chart, Calibration):
+        return 4.2
     if not isinstance(chart, Shares):
         return 2.3
     if _is_crowded(chart):
@@ -125,7 +101,7 @@ def _shares(axes: Axes, chart: Shares) -> None:
         places = [group * line + line / 2 - 1 for group in range(len(chart.shares))]
         _bars(axes, chart, line)
         axes.set_ylim(len(places) * line - 1.25, -0.75)
-    axes.set_yticks(places, [_name(group) for group in chart.shares])
+    axes.set_yticks(places, [name_of(group) for group in chart.shares])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlim(-0.015 * chart.end if _is_crowded(chart) else 0, 1.16 * chart.end)
@@ -140,7 +116,7 @@ def _bars(axes: Axes, chart: Shares, line: int) -> None:
             share, y = shares.get(series), group * line + index
             if share is None:
                 continue
-            axes.barh(y, share.value, height=0.8, color=_colour(chart, index))
+            axes.barh(y, share.value, height=0.8, color=colour_of(chart, index))
             if share.low is not None and share.high is not None:
                 axes.plot([share.low, share.high], [y, y], color=TEXT, linewidth=1)
             end = share.value if share.high is None else max(share.high, share.value)
@@ -154,7 +130,7 @@ def _points(axes: Axes, chart: Shares, places: list[float]) -> None:
         found = zip(places, chart.shares.values(), strict=True)
         marks = [(shares[series].value, y + shift) for y, shares in found if series in shares]
         x, y = zip(*marks, strict=True)
-        axes.plot(x, y, "o", color=_colour(chart, index), markersize=4.5)
+        axes.plot(x, y, "o", color=colour_of(chart, index), markersize=4.5)
     for place in places[1:]:
         axes.axhline(place - 0.5, color=RULE, linewidth=0.6)
 
@@ -167,7 +143,7 @@ def _intervals(axes: Axes, chart: Intervals) -> None:
             found, y = values.get(series), group * line + index
             if found is None:
                 continue
-            colour = _colour(chart, index)
+            colour = colour_of(chart, index)
             if found.low is not None and found.high is not None:
                 axes.plot([found.low, found.high], [y, y], color=colour, linewidth=1.6)
             axes.plot([found.value], [y], "o", color=colour, markersize=4.5)
@@ -183,7 +159,7 @@ def _intervals(axes: Axes, chart: Intervals) -> None:
         axes.set_xlim(low, high)
     places = [group * line + (line - 2) / 2 for group in range(len(chart.values))]
     axes.set_ylim(len(places) * line - 1.25, -0.75)
-    axes.set_yticks(places, [_name(group) for group in chart.values])
+    axes.set_yticks(places, [name_of(group) for group in chart.values])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
@@ -197,7 +173,7 @@ def _histogram(axes: Axes, chart: Histogram) -> None:
     centres = [edge + width / 2 for edge in chart.edges[:-1]]
     bottom = [0] * len(centres)
     for index, counts in enumerate(chart.counts.values()):
-        colour = _colour(chart, index)
+        colour = colour_of(chart, index)
         axes.bar(centres, counts, width=0.86 * width, bottom=bottom, color=colour)
         bottom = [a + b for a, b in zip(bottom, counts, strict=True)]
     axes.set_xlim(chart.edges[0], chart.edges[-1])
@@ -212,7 +188,7 @@ def _curve(axes: Axes, chart: Curve) -> None:
 
     for index, points in enumerate(chart.points.values()):
         steps, values = zip(*points, strict=True)
-        colour = _colour(chart, index)
+        colour = colour_of(chart, index)
         mark = "o" if len(points) <= 60 else ""
         axes.plot(steps, values, color=colour, linewidth=1.8, marker=mark, markersize=3)
     axes.set_xlabel(chart.over)
@@ -226,14 +202,14 @@ def _scatter(axes: Axes, chart: Scatter) -> None:
     from matplotlib.ticker import FuncFormatter
 
     for index, (name, (x, y)) in enumerate(chart.points.items()):
-        colour = _colour(chart, index)
+        colour = colour_of(chart, index)
         if x.low is not None and x.high is not None:
             axes.plot([x.low, x.high], [y.value, y.value], color=colour, linewidth=1)
         if y.low is not None and y.high is not None:
             axes.plot([x.value, x.value], [y.low, y.high], color=colour, linewidth=1)
         axes.plot([x.value], [y.value], "o", color=colour, markersize=4.5)
         at, beside = (x.value, y.value), (4, 3)
-        axes.annotate(_name(name), at, xytext=beside, textcoords="offset points", fontsize=8)
+        axes.annotate(name_of(name), at, xytext=beside, textcoords="offset points", fontsize=8)
     for axis, of in ((axes.xaxis, 0), (axes.yaxis, 1)):
         kinds = {point[of].kind for point in chart.points.values()}
         if kinds <= {"share", "points"}:
@@ -246,13 +222,3 @@ def _scatter(axes: Axes, chart: Scatter) -> None:
     axes.set_xlabel(chart.along)
     axes.set_ylabel(chart.up)
     axes.grid()
-
-
-def _colour(chart: Chart, series: int) -> str:
-    return COLOURS[(chart.first_colour + series) % N_COLOURS]
-
-
-def _name(text: str) -> str:
-    """On one line, without characters that XML does not allow, and not too long."""
-    plain = "".join(c if c.isprintable() else " " for c in text)
-    return plain if len(plain) <= MOST_SHOWN else plain[: MOST_SHOWN - 1] + "…"

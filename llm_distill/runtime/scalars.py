@@ -48,8 +48,8 @@ def stage_scalars(manifest: Manifest, *, made: bool) -> dict[str, float]:
 def metric_scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Every number in a stage's metrics, named by its path.
 
-    Tables by a column give accuracies only, or there would be hundreds of names. Lists give what
-    `Results` reads from them, without a training's history.
+    Tables by a column give accuracies only, or there would be hundreds of names, and large matrices
+    nothing. Lists give what `Results` reads from them, without a training's history.
     """
     found = dict(_numbers(metrics, ""))
     for place, row in _rows(Results.from_metrics(metrics)):
@@ -76,7 +76,7 @@ def _rows(measured: Results) -> Iterator[tuple[list[str], Mapping[str, Any]]]:
     for by in measured.by:
         for row in by.rows:
             yield [f"{BY}{by.column}", *row.as_figure.names], {"accuracy": row.accuracy}
-    for table in measured.own:
+    for table in measured.listed:
         for figure in table.figures:
             place = [OWN, table.title, *figure.labels.values()]
             yield place, written(figure)

@@ -62,8 +62,9 @@ class ClassificationReport(Stage):
 
     Accuracy with Wilson's interval, macro-F1 over the classes that occur (bootstrap over items),
     paired differences from the first stage, F1 and confusions by class, and, where there is a
-    `confidence`, the expected calibration error in ten bins. A null label is wrong. The label that
-    is most frequent among the right ones is shown as a baseline.
+    `confidence`, the expected calibration error in ten bins (bootstrap over items). A null label is
+    wrong. The label that is most frequent among the right ones is shown as a baseline. The report
+    draws confusions, of up to 60 labels, and calibration.
 
     With `by`, accuracies and differences by the first stage's values of a column.
 
@@ -71,7 +72,7 @@ class ClassificationReport(Stage):
     and no other), micro- and macro-F1 and F1 by label; neither confusions nor calibration.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     stage: Literal["classification_report"]
     rows: list[Rows] = Field(

@@ -97,7 +97,7 @@ def _stage(name: str, manifest: Manifest, path: Path | None, found: RunMeasured)
         key = {name: getattr(harness, name) for name in LABELS}
         figures.append((harness.as_figure, exam.of(**key) if exam else {}))
     figures += [(row.as_figure, {}) for row in results.agreement]
-    for table in results.own:
+    for table in results.listed:
         figures += [
             (Figure({"table": table.title, **f.labels}, f.value, n=f.n, kind=f.kind), {})
             for f in table.figures

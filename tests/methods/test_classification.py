@@ -12,6 +12,7 @@ from llm_distill.methods.classification import (
     Bin,
     by_class,
     calibration,
+    calibration_error,
     confusions,
     expected_calibration_error,
     macro_f1,
@@ -115,3 +116,47 @@ def test_who_says_what_it_knows_is_calibrated() -> None:
     assert expected_calibration_error(calibration(confidences, right)) < 0.015
     boasts = [min(1.0, p + 0.2) for p in confidences]
     assert expected_calibration_error(calibration(boasts, right)) == pytest.approx(0.18, abs=0.02)
+
+
+def _asked(random: Random, n: int, boast: float) -> tuple[list[float], list[bool]]:
+    """Confidences that are `boast` too high, and what was right."""
+    likely = [random.uniform(0.3, 0.9) for _ in range(n)]
+    return [p + boast for p in likely], [random.random() < p for p in likely]
+
+
+def test_a_calibration_errors_interval_holds_the_true_one() -> None:
+    random = Random(3)
+    for boast in (0.0, 0.1):
+        found = [calibration_error(*_asked(random, 200, boast)) for _ in range(10)]
+        assert sum(each.low <= boast + 0.002 and boast <= each.high for each in found) >= 9
+        for each in found:
+            assert 0 <= each.low <= each.value <= each.high <= 1
+
+
+def test_a_calibration_errors_interval_by_brute_force() -> None:
+    random = Random(4)
+    confidences, right = _asked(random, 120, 0.1)
+
+    def gaps(items: list[int]) -> list[float]:
+        found = [0.0] * 10
+        for i in items:
+            found[min(int(confidences[i] * 10), 9)] += (right[i] - confidences[i]) / len(items)
+        return found
+
+    own = gaps([*range(120)])
+    apart = []
+    for _ in range(3000):
+        drawn = gaps(random.choices(range(120), k=120))
+        apart.append(sum(abs(a - b) for a, b in zip(own, drawn, strict=True)))
+    found = calibration_error(confidences, right)
+    assert found.value == pytest.approx(sum(map(abs, own)))
+    reach = float(np.quantile(apart, 0.95))
+    assert found.high - found.value == pytest.approx(reach, abs=0.01)
+    assert found.low == pytest.approx(max(0, found.value - reach), abs=0.01)
+    assert calibration_error(confidences, right) == found
+
+
+def test_a_calibration_error_of_one_item_or_none() -> None:
+    assert calibration_error([0.7], [True]).value == pytest.approx(0.3)
+    with pytest.raises(ValueError, match="needs predictions"):
+        calibration_error([], [])

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from llm_distill.evaluation.label_figures import label_tables
+from llm_distill.evaluation.results import shown
 from llm_distill.report.page import render
 from llm_distill.report.several import render_several
 from llm_distill.runtime.artifact import Workspace
@@ -101,6 +103,10 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Made:
         packages={"python": "3.11.7", "torch": "2.6"},
         models={"before": {"path": "tiny", "revision": None, "adapters": [], "identity": "a" * 64}},
     )
+    right = [HOSTILE, *(f"a label, the {i}th of them" for i in range(20))]
+    sure = {HOSTILE: [(0.95, True), (0.9, False), (0.4, True)]}
+    tables = label_tables(right, {HOSTILE: [*right[:9], *right[:11], None]}, sure)
+    made.stage("labels", "classification_report", None, ("rows",), shown(*tables))
     return made
 
 

@@ -45,5 +45,6 @@ def test_text_and_plots_can_be_told_from_what_is_behind_them(theme: str) -> None
     for behind in ("ground", "panel"):
         for name in TEXTS:
             assert _contrast(colours[name], colours[behind]) >= TEXT, (theme, name, behind)
-    for name in ("edge", *series):
+    assert _contrast(colours["text"], colours["heat"]) >= TEXT  # counts in a matrix
+    for name in ("edge", "heat", *series):
         assert _contrast(colours[name], colours["ground"]) >= MARK, (theme, name)

@@ -29,7 +29,7 @@ def test_it_says_what_a_run_gave(whole_page: str) -> None:
         "1,234 tokens",
         "cost 0.50",
         "7.0 s",
-        "5 stages ran",
+        "6 stages ran",
         "torch",
         "score 0.250",
         "teacher: reward margin",

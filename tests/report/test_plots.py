@@ -9,8 +9,18 @@ from xml.etree import ElementTree
 import pytest
 
 from llm_distill.evaluation.result_rows import Figure
-from llm_distill.report.charts import CURVE_ROWS, Curve, Histogram, Scatter, Shares, spaced
-from llm_distill.report.plots import IN_PAGE, draw
+from llm_distill.report.charts import (
+    CURVE_ROWS,
+    Calibration,
+    Curve,
+    Histogram,
+    Matrix,
+    Scatter,
+    Shares,
+    spaced,
+)
+from llm_distill.report.plot_style import IN_PAGE
+from llm_distill.report.plots import draw
 
 
 def share(value: float, *ends: float) -> Figure:
@@ -31,6 +41,8 @@ SCATTER = Scatter(
         "copy": (share(1.0), Figure({}, 0.0, kind="points")),
     },
 )
+MATRIX = Matrix("right", "given", {"a": {"a": 3, "b": 1}, "b": {"a": 0, "b": 2}})
+CALIBRATION = Calibration({"a": ((0.55, share(0.5, 0.4, 0.6)), (0.95, share(1.0)))})
 
 
 def test_a_scatter_as_a_table() -> None:
@@ -93,7 +105,7 @@ def test_a_long_curve_is_thinned_in_the_table_and_keeps_its_end() -> None:
     assert spaced(3, 5) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("chart", [SHARES, CROWDED, HISTOGRAM, CURVE, SCATTER])
+@pytest.mark.parametrize("chart", [SHARES, CROWDED, HISTOGRAM, CURVE, SCATTER, MATRIX, CALIBRATION])
 def test_a_picture_is_the_same_twice_and_takes_its_looks_from_the_page(chart: object) -> None:
     svg = draw(chart, "plot-1", "a < b")  # type: ignore[arg-type]
     assert svg == draw(chart, "plot-1", "a < b")  # type: ignore[arg-type]

@@ -85,6 +85,11 @@ def test_calibration_where_confidences_are_known(run_stage: Run) -> None:
     ((labels, error),) = own(run, "expected calibration error")
     assert labels == {"model": "teacher"}
     assert error == pytest.approx((0.1 + 0.2 + 0.6 + 0.3 + 0.5) / 5)
+    (table,) = [t for t in Results.from_metrics(run.metrics).own if "error" in t.title]
+    (figure,) = table.figures
+    assert figure.low is not None
+    assert figure.high is not None
+    assert figure.low <= figure.value < figure.high
     assert "calibration, by confidence in %" in {
         table.title for table in Results.from_metrics(run.metrics).own
     }
