@@ -6,7 +6,8 @@ In the bundled world, on word problems, as plain text for all. One tokenizer: re
 student's own texts, beside `DistillationTrainer`. Across tokenizers: alm, beside GOLD (`bayesian`,
 hybrid), on the student's own texts; and on the teacher's, whose likelihoods are stored (GOLD asks
 the teacher in each step). Each starts from the same student, and makes the same number of steps
-over the same prompts, drawn at temperature 1, with the same learning rate and Adam.
+over the same prompts, drawn at temperature 1, with Adam. Learning rates are chosen on
+`--split validation`, each trainer's own, and what is reported is of `--split test`.
 
 Every run is a process of its own, in the order ours, TRL, TRL, ours. Time and memory are from
 loading the models to the saved student: seconds, seconds of the processor, and the highest
@@ -31,6 +32,8 @@ from typing import Any
 from hardware import describe
 from memory import peak_above
 from table import show
+
+from llm_distill.methods.statistics import mean_interval
 
 TEMPLATE = "arte/exam.jinja"
 TASK = "Solve the word problem."
@@ -284,8 +287,8 @@ stages:
     return models, str(folder / "rows.json"), str(folder / "scored.json")
 
 
-def exam(folder: Path, students: dict[str, str]) -> dict[str, float]:
-    """The share of the validation questions that each answers rightly."""
+def exam(folder: Path, students: dict[str, str], split: str) -> dict[str, float]:
+    """The share of the split's questions that each answers rightly."""
     import yaml
 
     import llm_distill as ld
@@ -295,7 +298,7 @@ def exam(folder: Path, students: dict[str, str]) -> dict[str, float]:
         for name, path in students.items()
     }
     stages = {
-        "asked": {"stage": "load_dataset", "path": "data/word_problems", "split": "validation"},
+        "asked": {"stage": "load_dataset", "path": "data/word_problems", "split": split},
         "exam": {
             "stage": "evaluate",
             "rows": "asked",
@@ -321,7 +324,13 @@ def table(name: str, kinds: tuple[str, str], runs: dict[str, list[dict[str, floa
     keys = ["wall", "cpu", "peak", "calls", "exam"]
     lines = [(kind, *(f"{means[kind][key]:.1f}" for key in keys)) for kind in kinds]
     ratios = [f"{a[key] / b[key]:.2f}" if b[key] else "" for key in keys[:4]]
-    lines.append(("ratio", *ratios, f"{a['exam'] - b['exam']:+.1f}"))
+    pairs = zip(*(runs[kind] for kind in kinds), strict=True)
+    apart = [mine["exam"] - theirs["exam"] for mine, theirs in pairs]
+    said = f"{fmean(apart):+.1f}"
+    if len(apart) > 1:
+        ends = mean_interval(apart)
+        said += f" ({ends.low:+.1f} to {ends.high:+.1f})"
+    lines.append(("ratio", *ratios, said))
     print(f"\n{name}")
     show(("", *header), lines)
 
@@ -330,7 +339,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rows", type=int, default=16, help="in a step")
-    parser.add_argument("--rate", type=float, default=2.5e-4, help="of all, at its highest")
+    kinds = [kind for pair in PAIRS.values() for kind in pair[:2]]
+    parser.add_argument(
+        "--rate",
+        action="append",
+        default=[],
+        metavar="KIND=RATE",
+        help=f"at its highest, 2.5e-4 unless given; kinds: {', '.join(kinds)}",
+    )
+    parser.add_argument("--split", choices=["validation", "test"], default="test")
     parser.add_argument("--seeds", type=int, default=2, help="runs of each")
     parser.add_argument("--workspace", help="keeps the models that it begins with for a next time")
     parser.add_argument("--only", help=argparse.SUPPRESS)
@@ -338,6 +355,10 @@ def main() -> None:
     if options.only:
         print(json.dumps(measure(Job(**json.loads(options.only)))))
         return
+    rates: dict[str, float] = dict.fromkeys(kinds, 2.5e-4)
+    rates |= {kind: float(rate) for kind, rate in (each.split("=") for each in options.rate)}
+    if {*rates} - {*kinds}:
+        parser.error(f"--rate: kinds are {', '.join(kinds)}")
     print(describe("torch", "transformers", "trl"))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.workspace or temporary)
@@ -351,17 +372,17 @@ def main() -> None:
             for seed in range(options.seeds):
                 for kind in (mine, theirs) if seed % 2 == 0 else (theirs, mine):
                     of = (scored if kind.endswith("stored") else rows), f"{folder}/{kind} {seed}"
-                    told = options.steps, options.rows, options.rate, seed
-                    job = Job(kind, models["began"], teacher, *of, *told)
+                    told = options.steps, options.rows
+                    job = Job(kind, models["began"], teacher, *of, *told, rates[kind], seed)
                     runs[kind].append(in_a_process(job))
                     students[f"{'ours' if kind == mine else 'trl'}_{seed}"] = job.out
-            right = exam(folder, students)
+            right = exam(folder, students, options.split)
             for kind, found in runs.items():
                 side = "ours" if kind == mine else "trl"
                 for seed, run in enumerate(found):
                     run["exam"] = right[f"{side}_{seed}"]
             table(name, (mine, theirs), runs)
-        scores = exam(folder, models)
+        scores = exam(folder, models, options.split)
         said = ", ".join(f"{name} {score:.1f} %" for name, score in scores.items())
         print(f"\nbefore, and the teachers: {said}")
 
