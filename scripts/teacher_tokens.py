@@ -5,7 +5,8 @@
 Counted over the stages that a student's training goes back to, as if the student were alone: a
 request counts whether another student's stages had sent it before or not, and once if temperature 0
 repeats it in a later round. Its tokens are the mean of those that were sent; nan where the store
-had all answers of a stage, so that none was. A judge of the exam is not counted.
+had all answers of a stage, so that none was. A judge of the exam is not counted. "scored": tokens
+of given texts whose likelihoods it computed in memory.
 """
 
 from __future__ import annotations
@@ -58,6 +59,17 @@ def tokens_of(run: Any, stages: dict[str, Stage], names: list[str]) -> dict[str,
     return found
 
 
+def scored_in(run: Any, stages: dict[str, Stage], names: list[str], teacher: str) -> int:
+    """Tokens of texts that the teacher scored in memory, where no engine counts any."""
+
+    def reads(stage: Any) -> bool:
+        models = (of for _, of, kind in references(stage) if kind == "model")
+        is_in_memory = stage.stage == "score_likelihood" and not asks(stage, teacher)
+        return is_in_memory and teacher in models
+
+    return sum(run[name].manifest.metrics["n_tokens"] for name in names if reads(stages[name]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Count a teacher's tokens for each student.")
     parser.add_argument("file", help="the pipeline file")
@@ -71,7 +83,8 @@ def main() -> None:
     stages = dict(pipeline.stages)
     runs = [ld.load_run(n or pipeline.name, workspace=args.workspace) for n in args.run]
     for student in stages[args.exam].models:  # type: ignore[attr-defined]
-        asking = [name for name in upstream(student, stages) if asks(stages[name], args.teacher)]
+        names = [name for name in upstream(student, stages) if name in stages]
+        asking = [name for name in names if asks(stages[name], args.teacher)]
         each = [tokens_of(run, stages, asking) for run in runs]
         total = fmean(sum(tokens for _, tokens in found.values()) for found in each)
         parts = ", ".join(
@@ -79,7 +92,8 @@ def main() -> None:
             f"{fmean(f[base][1] / max(1, f[base][0]) for f in each):.0f}"
             for base in each[0]
         )
-        print(f"{student:20} {total:8.0f}  {parts}")
+        scored = fmean(scored_in(run, stages, names, args.teacher) for run in runs)
+        print(f"{student:20} {total:8.0f}  {parts}" + (f"; scored {scored:.0f}" if scored else ""))
 
 
 if __name__ == "__main__":
