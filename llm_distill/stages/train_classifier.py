@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -49,15 +49,17 @@ class TrainClassifier(HeldOutSettings, Stage):
     teacher's probabilities, or both (`gold_column`, `gold_weight`).
 
     The classes are those of a list (`labels`), or else those that occur, by name. With `several` a
-    text may have any number of them, none too, and each is learned by itself. With a `peft` the
-    head is trained whole, and the adapter is merged into the result, which is a whole model in any
-    case. Rows without a label, or without a weight above 0, are counted and left out; texts are cut
-    after `max_length` tokens.
+    text may have any number of them, none too, and each is learned by itself. A model that is a
+    classifier of the same classes keeps its head; any other begins with a new one. With a `peft`
+    the head is trained whole, and the adapter is merged into the result, which is a whole model in
+    any case. Rows without a label, or without a weight above 0, are counted and left out; texts are
+    cut after `max_length` tokens.
     """
 
     output = "model"
     always_seeded = True
     without_effect = frozenset({"activation_offloading", "loss_type", "pad_to_multiple_of"})
+    version: ClassVar[int] = 2
 
     stage: Literal["train_classifier"]
     model: Model = Field(description="an encoder or a decoder, or a classifier, to start from")
