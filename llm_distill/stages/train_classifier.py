@@ -303,21 +303,17 @@ class TrainClassifier(HeldOutSettings, Stage):
 
     def _classes(self, context: Context, read: ClassRows) -> tuple[list[str], dict[str, float]]:
         """The classes, and how much each counts."""
-        counts: Counter[str] = Counter()
-        others: Counter[str] = Counter()
-        without = 0
-        for row in context.each_row(self.rows):
-            others.update(row.get("choices") or ())
-            given = read.counted(row)
-            counts.update(given or ())
-            without += given == []
+        seen = read.seen(context.each_row(self.rows))
+        counts = seen.counts
         if self.several:
-            context.metrics["rows_without_label"] = without
+            context.metrics["rows_without_label"] = seen.without
         if self.labels is not None:
             classes = [each.name for each in listed_labels(self.labels)]
+        elif (abstains := seen.abstentions.told(self.rows)) is not None:
+            raise DataError(abstains)
         else:
-            classes = sorted({*counts, *(others if self.targets == "soft" else ())})
-            self._warn_of_lost(context, counts, others)
+            classes = sorted({*counts, *(seen.choices if self.targets == "soft" else ())})
+            self._warn_of_lost(context, counts, seen.choices)
         if len(classes) < 2:
             raise DataError(
                 f"the rows of '{self.rows}' have {len(classes)} label"
