@@ -74,11 +74,21 @@ def test_what_is_no_list_of_labels(text: str, says: str) -> None:
         ("<label></label>", None),
         ("", None),
         ("c", "C"),
+        ("<label>politics and law", "politics and law"),  # a stop string ended it
+        ("I thought of arts, but: <LABEL>politics", "politics"),
     ],
 )
 def test_a_label_is_named_whole(answer: str, label: str | None) -> None:
     """One that another begins with is not taken for it, in whatever order the list is."""
     assert {named_in(answer, order) for order in permutations(NAMES)} == {label}
+
+
+@pytest.mark.parametrize("answer", ["politics", "<label>politics", "<label>politics and law"])
+def test_a_label_that_was_cut_is_none(answer: str) -> None:
+    """It may be what a longer name begins with."""
+    assert named_in(answer, NAMES, is_cut=True) is None
+    whole = f"<label>politics</label> since {answer}"
+    assert named_in(whole, NAMES, is_cut=True) == "politics"
 
 
 def test_several_labels_in_one_answer() -> None:

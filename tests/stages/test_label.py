@@ -194,6 +194,34 @@ def test_constrained_where_the_engine_can(
     assert structure.choice[2] == "<label>arts and crafts</label>"
 
 
+class Cuts:
+    """Ends each answer after what the text says."""
+
+    def generate(self, requests: Any) -> Iterator[Completion]:
+        for request in requests:
+            yield Completion(request.id, teacher(request), "length")
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_an_answer_that_was_cut_names_no_label(
+    run_stage: Run, stage: Callable[..., Label], several: bool
+) -> None:
+    """`arts` may be what is left of `arts and crafts`."""
+    asked = rows("<label>arts</label>, for it is", "<label>arts", "arts", "<label>rail</label> is")
+    run = run_stage(stage(several=several), {"rows": asked}, engines={"teacher": Cuts})
+    given = [row["labels" if several else "label"] for row in run.rows]
+    assert given == [["arts"] if several else "arts", None, None, None]
+    assert run.metrics["unreadable"] == 3
+    assert any("in the list: " in said and "rail" in said for said in run.warnings)
+    (said,) = [said for said in run.warnings if "cut" in said]
+    assert said.startswith("2 answers were cut before a label was whole")
+    assert said.endswith("raise sampling.max_tokens (64)")
+    with pytest.raises(DataError, match="were cut before .*raise sampling.max_tokens .64., or ch"):
+        run_stage(stage(several=several), {"rows": asked[1:3]}, engines={"teacher": Cuts})
+
+
 def test_a_failed_request_is_an_error_of_its_row(
     run_stage: Run, stage: Callable[..., Label]
 ) -> None:
