@@ -68,10 +68,11 @@ class ClassificationReport(Stage):
     With `by`, accuracies and differences by the first stage's values of a column.
 
     With `several`, where a text has any number of labels: subset accuracy (all of a text's labels,
-    and no other), micro- and macro-F1 and F1 by label; neither confusions nor calibration.
+    and no other), micro- and macro-F1 and F1 by label; neither confusions nor calibration, and
+    `probabilities` are null, as they are no distribution.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     stage: Literal["classification_report"]
     rows: list[Rows] = Field(
@@ -199,7 +200,8 @@ class ClassificationReport(Stage):
             found.given[item] = self._label(row, self.label_column, name)
             if not self.several and row.get("confidence") is not None:
                 found.sure[item] = row["confidence"]
-            if row.get("choices") is not None and row.get("probabilities") is not None:
+            known = row.get("choices") is not None and row.get("probabilities") is not None
+            if known and not self.several:  # else they are of one yes or no each
                 found.likely[item] = row["choices"], row["probabilities"]
         missing = [item for item in references if item not in found.given]
         if missing:
