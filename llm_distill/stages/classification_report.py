@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.errors import DataError
+from llm_distill.errors import DataError, quoted
 from llm_distill.evaluation.label_figures import group_tables, label_tables
 from llm_distill.evaluation.label_set_figures import LabelSet, label_set_tables, written
 from llm_distill.evaluation.result_rows import Difference, ExamRow
@@ -199,7 +199,7 @@ class ClassificationReport(Stage):
                 )
             found.given[item] = self._label(row, self.label_column, name)
             if not self.several and row.get("confidence") is not None:
-                found.sure[item] = row["confidence"]
+                found.sure[item] = _share(row["confidence"], item, name)
             known = row.get("choices") is not None and row.get("probabilities") is not None
             if known and not self.several:  # else they are of one yes or no each
                 found.likely[item] = row["choices"], row["probabilities"]
@@ -223,6 +223,17 @@ class ClassificationReport(Stage):
                 "reads lists of labels; leave several out, or name a column of lists"
             )
         return LabelSet(value)
+
+
+def _share(confidence: Any, item: str, name: str) -> float:
+    """Raises DataError: it is none."""
+    if isinstance(confidence, int | float) and 0 <= confidence <= 1:
+        return confidence
+    raise DataError(
+        f"row {item} of '{name}': confidence is {quoted(confidence)}, and a share within 0 to 1 is "
+        "needed (97 % is 0.97) to compare it with how often labels are right; write null where it "
+        "is not known"
+    )
 
 
 def _text(label: Label | None) -> str | None:

@@ -96,6 +96,13 @@ def test_calibration_where_confidences_are_known(run_stage: Run) -> None:
     assert titles == ["macro-F1", "teacher, by label", "teacher, confusions"]
 
 
+@pytest.mark.parametrize("wrong", [97, -0.1, float("nan"), "high"])
+def test_a_confidence_that_is_no_share_is_said_with_its_row(run_stage: Run, wrong: Any) -> None:
+    given = {"teacher": rows(TEACHER, confidence=[None, wrong, *[None] * 4])}
+    with pytest.raises(DataError, match="row t1 of 'teacher': confidence is .*within 0 to 1"):
+        run_stage(stage("teacher"), given)
+
+
 def test_rows_without_a_right_label_are_counted(run_stage: Run) -> None:
     run = run_stage(stage("x"), {"x": rows(TEACHER, [*RIGHT[:5], None])})
     assert run.dropped == {"no reference_answer": 1}
