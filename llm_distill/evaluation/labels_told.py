@@ -22,7 +22,8 @@ class Told:
         several: A row may have several of them.
         labels: Rows with each.
         unreadable: Rows of which no answer can be read.
-        abstained: Rows of which the teacher says that no label fits.
+        abstained: Rows of which the teacher says that no label fits, where one is asked for.
+        none: The same where any number is.
         off_list: Answers with names that the teacher made up.
         cut: Answers that ended before a label was whole.
         means: Of each answer its mean probability before calibration, where there was one.
@@ -33,6 +34,7 @@ class Told:
     labels: Counter[str] = field(default_factory=Counter)
     unreadable: int = 0
     abstained: int = 0
+    none: int = 0
     off_list: Counter[str] = field(default_factory=Counter)
     cut: int = 0
     means: list[float] | None = None
@@ -45,14 +47,15 @@ class Told:
             self.unreadable += 1
         elif self.several:
             self.labels.update(given["labels"])
+            self.none += not given["labels"]
         elif given["label"] is None:
             self.abstained += 1
         else:
             self.labels[given["label"]] += 1
 
     def check(self, stage: str, most_tokens: int) -> None:
-        """Raises DataError: no row has a label. stage: whose rows these are."""
-        if self.labels:
+        """Raises DataError: no row has a label, nor a list without one. stage: of the rows."""
+        if self.labels or self.none:
             return
         raise DataError(
             f"no row of '{stage}' got a label of the list: {self.unreadable} answers name none "
@@ -63,7 +66,12 @@ class Told:
     def warnings(self, most_tokens: int) -> Iterator[str]:
         """What a user should know, one after another. most_tokens: that an answer may have."""
         never = [name for name in self.names if not self.labels[name]]
-        if never:
+        if not self.labels and self.none:
+            yield (
+                f"no label fits any text, says the teacher ({counted(self.none, 'text')}): if one "
+                "should, check the template and the definitions"
+            )
+        elif never:
             yield f"no text has the label {', '.join(never)}"
         if self.off_list:
             yield f"{self.off_list.total()} answers name what is not in the list: {self._most()}"

@@ -97,6 +97,18 @@ def test_several_labels(run_stage: Run, stage: Callable[..., Label]) -> None:
     assert (second["labels"], second["confidence"]) == ([], 1)
 
 
+def test_texts_that_all_have_none_of_the_labels_are_a_result(
+    run_stage: Run, stage: Callable[..., Label]
+) -> None:
+    asked = rows("<label></label>", "<label> </label>", "I can't say.")
+    run = run_stage(stage(several=True), {"rows": asked}, {"teacher": teacher})
+    assert [row["labels"] for row in run.rows] == [[], [], None]
+    assert run.warnings[0].startswith("no label fits any text, says the teacher (2 texts)")
+    assert not any("no text has the label" in said for said in run.warnings)
+    with pytest.raises(DataError, match="no row of 'rows' got a label of the list: 1 answers name"):
+        run_stage(stage(several=True), {"rows": asked[2:]}, {"teacher": teacher})
+
+
 def test_an_answer_that_cannot_be_read_is_no_vote_against_all_labels(
     run_stage: Run, stage: Callable[..., Label]
 ) -> None:
