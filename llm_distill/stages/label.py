@@ -87,8 +87,8 @@ class Label(AskingStage):
     n: int = Field(1, ge=1, description="samples: answers that are drawn for each text")
     constrain: bool = Field(
         False,
-        description="nothing but a label of the list can be answered, with kind: vllm or a server "
-        "that can; other engines are asked in words",
+        description="nothing but a label of the list can be answered, with vLLM or a server of it "
+        "(other servers may refuse the request); other engines are asked in words",
     )
     template: str | None = Field(
         None,
