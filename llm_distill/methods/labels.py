@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import exp
 from statistics import fmean
 from typing import Any
@@ -16,6 +17,11 @@ TAG = re.compile(r"<label>(.*?)</label>", re.DOTALL | re.IGNORECASE)
 OPEN = "<label>"
 SEPARATOR = re.compile(r"[;\n]")
 """Between several labels: names may have commas."""
+_WITHOUT_SPACES = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+    "\u3001-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # kana, Han
+)
+WORD = re.compile(rf"[{_WITHOUT_SPACES}]|[^\s{_WITHOUT_SPACES}]+")
 
 
 def named_in(answer: str, names: Sequence[str], *, is_cut: bool = False) -> str | None:
@@ -166,11 +172,15 @@ def merged(
 def cut_to(text: str, n_words: int) -> str:
     """The first words of a text with the white space between them.
 
+    Where words have no space between them (Chinese, Japanese, Thai), each character is one.
+
     >>> cut_to("one  two\\nthree four", 3)
     'one  two\\nthree'
+    >>> cut_to("新型コロナ virus 感染", 7)
+    '新型コロナ virus 感'
     """
-    match = re.match(rf"\s*(?:\S+\s+){{0,{n_words - 1}}}\S+", text)
-    return text if match is None else match.group()
+    ends = [match.end() for match in islice(WORD.finditer(text), n_words)]
+    return text[: ends[-1]] if ends else text
 
 
 def as_variables(labels: Sequence[LabelEntry]) -> list[Mapping[str, Any]]:

@@ -70,7 +70,10 @@ class Label(AskingStage):
     )
     text_column: str = Field("text", min_length=1, description="the column with the text")
     max_words: int | None = Field(
-        None, ge=1, description="longer texts are cut after so many words; null: none is"
+        None,
+        ge=1,
+        description="longer texts are cut after so many words, or characters where words have no "
+        "space between them; null: none is",
     )
     several: bool = Field(False, description="a text may have several labels, or none")
     abstain: str | None = Field(

@@ -167,6 +167,14 @@ def test_words_are_cut_and_white_space_kept() -> None:
     assert cut_to("", 2) == ""
 
 
+@pytest.mark.parametrize("letter", ["新", "か", "カ", "ก", "\U00020001"])
+def test_a_text_without_spaces_is_cut_by_characters(letter: str) -> None:
+    assert cut_to(letter * 2000, 5) == letter * 5
+    assert cut_to(f"two words\u3000{letter * 3}", 4) == f"two words\u3000{letter * 2}"
+    assert cut_to(f"{letter}NATO{letter}", 2) == f"{letter}NATO"
+    assert cut_to("말은 띄어 쓴다", 2) == "말은 띄어"  # Korean has spaces
+
+
 def test_parts_of_a_class_whose_own_name_has_the_mark() -> None:
     """Such as Sci/Tech and Sci/Life, which are two classes and no parts of one."""
     names = ["Sci/Tech/1", "Sci/Tech/2", "Sci/Life/1", "Sci/Life/2", "World"]
