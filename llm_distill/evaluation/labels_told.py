@@ -58,8 +58,9 @@ class Told:
         if self.labels or self.none:
             return
         raise DataError(
-            f"no row of '{stage}' got a label of the list: {self.unreadable} answers name none "
-            f"({self._most()}), {self.abstained} abstain; "
+            f"no row of '{stage}' got a label of the list: {counted(self.unreadable, 'answer')} "
+            f"{'names' if self.unreadable == 1 else 'name'} none ({self._most()}), "
+            f"{self.abstained} {'abstains' if self.abstained == 1 else 'abstain'}; "
             f"{self._cut(most_tokens) + ', or ' if self.cut else ''}check the template"
         )
 
@@ -72,9 +73,18 @@ class Told:
                 "should, check the template and the definitions"
             )
         elif never:
-            yield f"no text has the label {', '.join(never)}"
+            yield (
+                f"no text has the label {', '.join(never)}: add texts of it, sharpen its "
+                "definition, or leave it out of the list"
+            )
         if self.off_list:
-            yield f"{self.off_list.total()} answers name what is not in the list: {self._most()}"
+            n = self.off_list.total()
+            others = "" if self.several else ", or set abstain, or with vLLM constrain"
+            yield (
+                f"{counted(n, 'answer')} {'names' if n == 1 else 'name'} what is not in the list: "
+                f"{self._most()}; such a name is no label: add it to the list, or say in a "
+                f"definition where it belongs{others}"
+            )
         if self.cut:
             yield self._cut(most_tokens)
         if self.unreadable and self.several:

@@ -327,11 +327,16 @@ class TrainClassifier(HeldOutSettings, Stage):
             named = few([f"{name!r} {counts[name]}" for name in sorted(unknown)])
             context.warn(
                 f"'{self.label_column if self.targets == 'hard' else 'choices'}' of '{self.rows}' "
-                f"has what is not in {self.labels}: {named}"
+                f"has what is not in {self.labels}: {named}. That does not count: correct it, "
+                "or add it to the list, unless the teacher abstains so"
             )
         empty = [name for name in classes if not counts[name]]
         if empty:
-            context.warn(f"no row has the label {', '.join(empty)}: it is hardly ever predicted")
+            without = "name a list without it (labels)"
+            context.warn(
+                f"no row has the label {', '.join(empty)}: it is hardly ever predicted. Add rows "
+                f"of it, or {without if self.labels is None else f'take it out of {self.labels}'}"
+            )
         context.metrics["rows_by_class"] = {name: counts[name] for name in classes}
         if self.class_weights == "none":
             return classes, dict.fromkeys(classes, 1.0)
