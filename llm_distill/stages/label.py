@@ -36,6 +36,7 @@ from llm_distill.methods.labels import (
     named_in,
     shares,
 )
+from llm_distill.methods.scripts import main_script, scripts
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, features
@@ -45,6 +46,8 @@ from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Values
 
 TEMPLATES = {False: "label/one.jinja", True: "label/several.jinja"}
 """By whether a text may have several labels."""
+LOOKED_AT, FIRST = 100, 500
+"""Texts, and characters of each, whose script is looked at."""
 OWN = ("text", "labels", "abstain")
 """What a template is given beside the row's columns and the constants."""
 
@@ -194,6 +197,7 @@ class Label(AskingStage):
     def _rows(self, context: Context) -> Iterator[Row]:
         told = Told([each.name for each in self.listed], self.several)
         n_rows = len(context.rows(self.rows))
+        self._warn_of_script(context)
         if self.confidence == "likelihood":
             budget = self.budget(n_rows * len(self._names))
             found = self._by_likelihood(context, budget)
@@ -210,6 +214,19 @@ class Label(AskingStage):
         for warning in told.warnings(self.sampling.max_tokens):
             context.warn(warning)
         context.metrics.update(**told.figures(self._names, n_rows), **budget.figures())
+
+    def _warn_of_script(self, context: Context) -> None:
+        """Say if the list has nothing in the script of the texts."""
+        rows = islice(context.each_row(self.rows), LOOKED_AT)
+        script = main_script((row[self.text_column] or "")[:FIRST] for row in rows)
+        each = ((one.name, one.definition, *one.examples) for one in self.listed)
+        known = scripts([*self._names, *(text for texts in each for text in texts)])
+        if script is not None and known and script not in known:
+            context.warn(
+                f"the texts of '{self.rows}' are in {script} script, in which {self.labels} has "
+                "nothing. Look at some labels: a teacher may not see what the definitions mean "
+                "for such texts, or answer in their language; examples in it help"
+            )
 
     # --- what it answers ---
 

@@ -265,6 +265,28 @@ def test_a_teacher_that_answers_in_the_language_of_the_text(
         run_stage(stage(), {"rows": rows("Спорт", "Спорт")}, {"teacher": teacher})
 
 
+def test_texts_in_a_script_that_the_list_does_not_have_are_said(
+    run_stage: Run, tmp_path: Path
+) -> None:
+    def said(entry: str, *texts: str | None, **settings: Any) -> list[str]:
+        file = tmp_path / "list.yaml"
+        file.write_text(f"- sports\n- {entry}\n")
+        own = {"rows": "rows", "model": "teacher", "labels": str(file), "max_error_rate": 0.5}
+        made = Label(stage="label", **own, **settings)
+        run = run_stage(made, {"rows": rows(*texts)}, {"teacher": lambda _: "sports"})
+        return [each for each in run.warnings if "script" in each]
+
+    russian = "Матч окончен", "Клуб взял кубок", None
+    (warning,) = said("arts", *russian)
+    assert warning.startswith("the texts of 'rows' are in Cyrillic script, in which ")
+    assert said("arts", "クラブは優勝した", "カップ")[0].count("Han or kana") == 1
+    for entry in ("{name: arts, examples: [Опера]}", "{name: arts, definition: Опера}", "опера"):
+        assert not said(entry, *russian)
+    assert not said("体育", "クラブは", "カップ")
+    assert not said("arts", *russian, "the club", "won a long match with a cup", "1 : 0")
+    assert not said("arts", *russian, abstain="нет")
+
+
 def test_a_teacher_that_names_no_label_stops_the_run(
     run_stage: Run, stage: Callable[..., Label]
 ) -> None:
