@@ -60,14 +60,16 @@ def label_tables(
     given: Mapping[str, list[str | None]],
     sure: Mapping[str, list[tuple[float, bool]]],
 ) -> Iterator[FigureTable]:
-    """Macro-F1, F1 and confusions by class, calibration, for one label a text.
+    """The constant answer, macro-F1, F1 and confusions by class, calibration: one label a text.
 
     Args:
         right: The right label of each item.
         given: By stage what was said, None for nothing. The first is what others are compared with.
         sure: By stage (confidence, right or not) of the items where the former is known.
     """
-    yield from _macro(right, given)
+    most, often = min(Counter(right).items(), key=lambda each: (-each[1], each[0]))
+    yield constant_table(most, often, len(right))
+    yield from _macro(right, given, most)
     for name, said in given.items():
         many = len({*right}) > MOST_CLASSES
         yield class_table(name, by_class(right, said), is_detail=many)
@@ -75,6 +77,13 @@ def label_tables(
             yield _confused(name, right, said)
     if any(sure.values()):
         yield from _calibrated({name: pairs for name, pairs in sure.items() if pairs})
+
+
+def constant_table(name: str, n_right: int, n: int) -> FigureTable:
+    """The accuracy of one answer to all n items, which a model has to beat. name: the answer."""
+    found = wilson_interval(n_right, n)
+    figure = Figure({"model": f"always {name}"}, found.value, found.low, found.high, n, "share")
+    return FigureTable("accuracy of the most frequent answer", (figure,))
 
 
 def group_tables(
@@ -109,9 +118,10 @@ def group_tables(
         yield FigureTable(f"accuracy by {column}, paired", tuple(changes))
 
 
-def _macro(right: list[str], given: Mapping[str, list[str | None]]) -> Iterator[FigureTable]:
+def _macro(
+    right: list[str], given: Mapping[str, list[str | None]], most: str
+) -> Iterator[FigureTable]:
     first, n = next(iter(given)), len(right)
-    most, _ = min(Counter(right).items(), key=lambda each: (-each[1], each[0]))
     constant: list[str | None] = [most] * n
     figures, changes = [], []
     for name, said in {f"always {most}": constant, **given}.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from llm_distill.evaluation.label_figures import MOST_CLASSES, class_table
+from llm_distill.evaluation.label_figures import MOST_CLASSES, class_table, constant_table
 from llm_distill.evaluation.result_rows import Kind
 from llm_distill.evaluation.results import Figure, FigureTable
 from llm_distill.methods.label_sets import SetFigures, by_label, set_figures, set_figures_difference
@@ -26,7 +26,8 @@ def label_set_tables(
 
     None, for a text to which nothing was said, counts as no label here.
     """
-    often = min(Counter(right).items(), key=lambda each: (-each[1], sorted(each[0])))[0]
+    often, n_often = min(Counter(right).items(), key=lambda each: (-each[1], sorted(each[0])))
+    yield constant_table(written(often) or "none", n_often, len(right))
     said = {name: [labels or LabelSet() for labels in of] for name, of in given.items()}
     constant = {f"always {written(often) or 'none'}": [often] * len(right)}
     figures = {name: set_figures(right, of) for name, of in {**constant, **said}.items()}

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import exp
 from statistics import fmean
 from typing import Any
@@ -16,18 +17,24 @@ TAG = re.compile(r"<label>(.*?)</label>", re.DOTALL | re.IGNORECASE)
 OPEN = "<label>"
 SEPARATOR = re.compile(r"[;\n]")
 """Between several labels: names may have commas."""
+_WITHOUT_SPACES = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+    "\u3001-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # kana, Han
+)
+WORD = re.compile(rf"[{_WITHOUT_SPACES}]|[^\s{_WITHOUT_SPACES}]+")
 
 
-def named_in(answer: str, names: Sequence[str]) -> str | None:
+def named_in(answer: str, names: Sequence[str], *, is_cut: bool = False) -> str | None:
     """The label that an answer gives: what the last `<label>…</label>` says, or else all of it.
 
-    Names are compared whole, so one may begin like another.
+    Names are compared whole, so one may begin like another. is_cut: the answer was cut, so what is
+    in no closed tag may be the beginning of another name.
 
     Returns:
         The name as in the list; None for one that is not in it.
     """
-    found = TAG.findall(answer)
-    said = plain(found[-1] if found else answer)
+    texts, _ = _said(answer, is_cut)
+    said = plain(texts[-1]) if texts else ""
     return next((name for name in names if plain(name) == said), None)
 
 
@@ -51,7 +58,8 @@ def all_named_in(answer: str, names: Sequence[str], *, is_cut: bool = False) -> 
     Tags that follow each other are one list; a part with commas is read as several where each of
     them is a name. is_cut: the answer was cut, so what is in no closed tag may be half a list.
     """
-    said, is_tagged = _said(answer, is_cut)
+    texts, is_tagged = _said(answer, is_cut)
+    said = [part for text in texts for part in SEPARATOR.split(text)]
     known = {plain(name): name for name in names}
     given, others = set(), []
     for part in filter(None, map(str.strip, said)):
@@ -66,16 +74,16 @@ def all_named_in(answer: str, names: Sequence[str], *, is_cut: bool = False) -> 
 
 
 def _said(answer: str, is_cut: bool) -> tuple[list[str], bool]:
-    """The parts between separators, and whether they stood in tags."""
+    """What gives labels: the last tags, or else all of the answer; and whether it is tagged."""
     found = list(TAG.finditer(answer))
     if not found:
         before, tag, _ = answer.lower().rpartition(OPEN)
         own = answer[len(before) + len(tag) :] if tag else answer
-        return ([], False) if is_cut else (SEPARATOR.split(own), bool(tag))
+        return ([], False) if is_cut else ([own], bool(tag))
     last = [found.pop()]
     while found and not re.search(r"\w", answer[found[-1].end() : last[0].start()]):
         last.insert(0, found.pop())
-    return [part for each in last for part in SEPARATOR.split(each.group(1))], True
+    return [each.group(1) for each in last], True
 
 
 def shares(votes: Sequence[str], names: Sequence[str]) -> list[float]:
@@ -164,11 +172,15 @@ def merged(
 def cut_to(text: str, n_words: int) -> str:
     """The first words of a text with the white space between them.
 
+    Where words have no space between them (Chinese, Japanese, Thai), each character is one.
+
     >>> cut_to("one  two\\nthree four", 3)
     'one  two\\nthree'
+    >>> cut_to("新型コロナ virus 感染", 7)
+    '新型コロナ virus 感'
     """
-    match = re.match(rf"\s*(?:\S+\s+){{0,{n_words - 1}}}\S+", text)
-    return text if match is None else match.group()
+    ends = [match.end() for match in islice(WORD.finditer(text), n_words)]
+    return text[: ends[-1]] if ends else text
 
 
 def as_variables(labels: Sequence[LabelEntry]) -> list[Mapping[str, Any]]:

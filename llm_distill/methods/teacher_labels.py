@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_distill.errors import DataError, quoted
+from llm_distill.methods.abstentions import Abstentions
 from llm_distill.methods.class_targets import hard_target, soft_target
 from llm_distill.rows.columns import Row
 from llm_distill.rows.unusable import UnusableRowError
@@ -28,6 +29,7 @@ class TeacherLabels:
         names: All labels that it knows, in the order in which they come.
         uncertain: The id of a row with a label and no probabilities; None where there is none.
         malformed: Rows whose probabilities are none, by why.
+        abstentions: How it abstains.
     """
 
     stage: str
@@ -36,6 +38,7 @@ class TeacherLabels:
     texts: dict[str, str] = field(default_factory=dict)
     uncertain: str | None = None
     malformed: Counter[str] = field(default_factory=Counter)
+    abstentions: Abstentions = field(default_factory=Abstentions)
 
     @classmethod
     def read(cls, stage: str, rows: Iterable[Row]) -> TeacherLabels:
@@ -44,6 +47,7 @@ class TeacherLabels:
             label, choices = row["label"], row.get("choices") or ()
             probabilities = row.get("probabilities")
             found.rows[row["id"]] = label, choices, probabilities
+            found.abstentions.add(row["id"], label, choices, probabilities)
             if probabilities is not None:
                 try:
                     soft_target(choices, probabilities, choices)
@@ -91,7 +95,8 @@ def same_labels(teachers: Sequence[TeacherLabels]) -> list[str]:
     """The labels of all, in the first one's order.
 
     Raises:
-        DataError: two do not have the same, or there are fewer than two.
+        DataError: two do not have the same, one of them is how a teacher abstains, or there are
+            fewer than two.
     """
     first = teachers[0]
     for other in teachers[1:]:
@@ -105,6 +110,9 @@ def same_labels(teachers: Sequence[TeacherLabels]) -> list[str]:
                 f"'{first.stage}' and '{other.stage}' have different labels: {only}; rename them, "
                 "or name those to combine in a file (labels): what lies on others is left out"
             )
+    for teacher in teachers:
+        if (abstains := teacher.abstentions.told(teacher.stage)) is not None:
+            raise DataError(abstains)
     if len(first.names) < 2:
         raise DataError(
             f"the rows of '{first.stage}' have {len(first.names)} labels "

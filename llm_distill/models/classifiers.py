@@ -38,8 +38,9 @@ def load_classifier(
 
     Args:
         source: An encoder or decoder, or one that is a classifier already.
-        classes: The names of the classes. A model that has others, or none, gets a new head,
-            drawn by torch's seed. None: it must be a classifier.
+        classes: The names of the classes. A model that has the same ones, in whatever order, keeps
+            its head, whose rows are put in this order; any other gets a new one, drawn by torch's
+            seed. None: it must be a classifier.
         several: With classes: whether a text may have several of them, which its config says then.
         device: Where its weights are put.
 
@@ -92,8 +93,32 @@ def load_classifier(
         first = [*missing, *sorted(loading["missing_keys"])][0]
         raise ModelError(f"model '{source.name}' ({source.path}) has no weights for {first}")
     if classes is not None:
+        if names is not None and len(names) == len(classes) and names != list(classes):
+            _rename(model, names, classes)
         model.config.problem_type = SEVERAL if several else ONE
     return model.to(device)
+
+
+def _rename(model: Any, before: Sequence[str], classes: Sequence[str]) -> None:
+    """Put the rows of a head in the order of `classes`, or draw them anew if its names are others.
+
+    transformers draws a head anew only where its size is another, and would give the weights of
+    one class to another.
+    """
+    import torch
+
+    from llm_distill.models.class_embeddings import output_layer
+
+    layer = output_layer(model)
+    if sorted(before) == sorted(classes):
+        rows = [before.index(name) for name in classes]
+        with torch.no_grad():
+            for parameter in layer.parameters():  # the weight, and the bias where there is one
+                parameter.copy_(parameter[rows])
+        return
+    for parameter in layer.parameters():
+        parameter._is_hf_initialized = False  # what is marked as loaded is not drawn
+    model._init_weights(layer)
 
 
 def _is_of_a_head(name: str) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llm_distill.errors import DataError
+from llm_distill.errors import DataError, quoted
 from llm_distill.evaluation.label_figures import group_tables, label_tables
 from llm_distill.evaluation.label_set_figures import LabelSet, label_set_tables, written
 from llm_distill.evaluation.result_rows import Difference, ExamRow
@@ -63,13 +63,14 @@ class ClassificationReport(Stage):
     Accuracy with Wilson's interval, macro-F1 over the classes that occur (bootstrap over items),
     paired differences from the first stage, F1 and confusions by class, and, where there is a
     `confidence`, the expected calibration error in ten bins (bootstrap over items). A null label is
-    wrong. The label that is most frequent among the right ones is shown as a baseline. The report
-    draws confusions, of up to 60 labels, and calibration.
+    wrong. The label that is most frequent among the right ones is shown as a baseline, by accuracy
+    and macro-F1. The report draws confusions, of up to 60 labels, and calibration.
 
     With `by`, accuracies and differences by the first stage's values of a column.
 
     With `several`, where a text has any number of labels: subset accuracy (all of a text's labels,
-    and no other), micro- and macro-F1 and F1 by label; neither confusions nor calibration.
+    and no other), micro- and macro-F1 and F1 by label; neither confusions nor calibration, and
+    `probabilities` are null, as they are no distribution.
     """
 
     version: ClassVar[int] = 3
@@ -199,8 +200,9 @@ class ClassificationReport(Stage):
                 )
             found.given[item] = self._label(row, self.label_column, name)
             if not self.several and row.get("confidence") is not None:
-                found.sure[item] = row["confidence"]
-            if row.get("choices") is not None and row.get("probabilities") is not None:
+                found.sure[item] = _share(row["confidence"], item, name)
+            known = row.get("choices") is not None and row.get("probabilities") is not None
+            if known and not self.several:  # else they are of one yes or no each
                 found.likely[item] = row["choices"], row["probabilities"]
         missing = [item for item in references if item not in found.given]
         if missing:
@@ -222,6 +224,17 @@ class ClassificationReport(Stage):
                 "reads lists of labels; leave several out, or name a column of lists"
             )
         return LabelSet(value)
+
+
+def _share(confidence: Any, item: str, name: str) -> float:
+    """Raises DataError: it is none."""
+    if isinstance(confidence, int | float) and 0 <= confidence <= 1:
+        return confidence
+    raise DataError(
+        f"row {item} of '{name}': confidence is {quoted(confidence)}, and a share within 0 to 1 is "
+        "needed (97 % is 0.97) to compare it with how often labels are right; write null where it "
+        "is not known"
+    )
 
 
 def _text(label: Label | None) -> str | None:

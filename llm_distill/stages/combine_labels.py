@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -54,6 +54,7 @@ class CombineLabels(Stage):
     `agrees` says whether all teachers' likeliest labels are the same.
     """
 
+    version: ClassVar[int] = 2
     stage: Literal["combine_labels"]
     rows: list[Rows] = Field(
         min_length=1, description="the stages that labelled the same texts, one a teacher"

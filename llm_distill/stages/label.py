@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Any, ClassVar, Literal, Self
@@ -21,11 +20,11 @@ from llm_distill.engines.asking_stage import AskingStage
 from llm_distill.engines.base import Completion, SamplingSettings, StructuredOutput
 from llm_distill.engines.label_scores import as_answer, label_logps
 from llm_distill.engines.requests import Job, make_job
-from llm_distill.errors import DataError, counted
-from llm_distill.evaluation.label_figures import label_shares, mean_probabilities
-from llm_distill.evaluation.results import shown
+from llm_distill.errors import DataError
+from llm_distill.evaluation.labels_told import Told
 from llm_distill.methods.error_budget import ErrorBudget
 from llm_distill.methods.labels import (
+    TAG,
     above,
     all_named_in,
     as_variables,
@@ -37,6 +36,7 @@ from llm_distill.methods.labels import (
     named_in,
     shares,
 )
+from llm_distill.methods.scripts import main_script, scripts
 from llm_distill.methods.seeds import derive_seed
 from llm_distill.prompts import load_template
 from llm_distill.rows.columns import Row, features
@@ -46,23 +46,10 @@ from llm_distill.stage import Columns, Context, Model, Rows, RowsOutput, Values
 
 TEMPLATES = {False: "label/one.jinja", True: "label/several.jinja"}
 """By whether a text may have several labels."""
+LOOKED_AT, FIRST = 100, 500
+"""Texts, and characters of each, whose script is looked at."""
 OWN = ("text", "labels", "abstain")
 """What a template is given beside the row's columns and the constants."""
-
-
-@dataclass
-class _Told:
-    """What became of the rows.
-
-    off_list: names that the teacher made up. means: of each label the mean probability before
-    calibration, where there was one.
-    """
-
-    labels: Counter[str] = field(default_factory=Counter)
-    unreadable: int = 0
-    abstained: int = 0
-    off_list: Counter[str] = field(default_factory=Counter)
-    means: list[float] | None = None
 
 
 class Label(AskingStage):
@@ -71,11 +58,12 @@ class Label(AskingStage):
     How sure it is of a label comes from its likelihood (`confidence: likelihood`, one label a
     text), or from how many of `n` answers say it (`samples`); a model's own word for it is not
     asked for. Names of the list are compared whole, whatever their case. An answer that is not in
-    the list is none: the row has a null label and is counted. With `several` so has one of which no
-    answer can be read, where `<label></label>` says that none fits.
+    the list is none: the row has a null label and is counted, and so is one that `max_tokens` cut
+    before `</label>`. With `several` a row of which no answer can be read has null labels, where
+    `<label></label>` says that none fits.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     stage: Literal["label"]
     rows: Rows = Field(description="the stage whose rows have the texts")
     model: Model = Field(description="the teacher")
@@ -85,7 +73,10 @@ class Label(AskingStage):
     )
     text_column: str = Field("text", min_length=1, description="the column with the text")
     max_words: int | None = Field(
-        None, ge=1, description="longer texts are cut after so many words; null: none is"
+        None,
+        ge=1,
+        description="longer texts are cut after so many words, or characters where words have no "
+        "space between them; null: none is",
     )
     several: bool = Field(False, description="a text may have several labels, or none")
     abstain: str | None = Field(
@@ -102,8 +93,8 @@ class Label(AskingStage):
     n: int = Field(1, ge=1, description="samples: answers that are drawn for each text")
     constrain: bool = Field(
         False,
-        description="nothing but a label of the list can be answered, with kind: vllm or a server "
-        "that can; other engines are asked in words",
+        description="nothing but a label of the list can be answered, with vLLM or a server of it "
+        "(other servers may refuse the request); other engines are asked in words",
     )
     template: str | None = Field(
         None,
@@ -204,8 +195,9 @@ class Label(AskingStage):
         return RowsOutput(self._rows(context), features(self._added(), like=like))
 
     def _rows(self, context: Context) -> Iterator[Row]:
-        told = _Told()
+        told = Told([each.name for each in self.listed], self.several)
         n_rows = len(context.rows(self.rows))
+        self._warn_of_script(context)
         if self.confidence == "likelihood":
             budget = self.budget(n_rows * len(self._names))
             found = self._by_likelihood(context, budget)
@@ -215,15 +207,31 @@ class Label(AskingStage):
             budget = self.budget(n_rows * self.n)
             found = self._by_answers(context, budget, told)
         for row, given in found:
-            self._count(given, told)
+            told.count(given)
             yield {**row, **dict.fromkeys(self._added()), **given}
-        self._tell(context, told, n_rows)
-        context.metrics.update(**budget.figures())
+        if n_rows:
+            told.check(self.rows, self.sampling.max_tokens)
+        for warning in told.warnings(self.sampling.max_tokens):
+            context.warn(warning)
+        context.metrics.update(**told.figures(self._names, n_rows), **budget.figures())
+
+    def _warn_of_script(self, context: Context) -> None:
+        """Say if the list has nothing in the script of the texts."""
+        rows = islice(context.each_row(self.rows), LOOKED_AT)
+        script = main_script((row[self.text_column] or "")[:FIRST] for row in rows)
+        each = ((one.name, one.definition, *one.examples) for one in self.listed)
+        known = scripts([*self._names, *(text for texts in each for text in texts)])
+        if script is not None and known and script not in known:
+            context.warn(
+                f"the texts of '{self.rows}' are in {script} script, in which {self.labels} has "
+                "nothing. Look at some labels: a teacher may not see what the definitions mean "
+                "for such texts, or answer in their language; examples in it help"
+            )
 
     # --- what it answers ---
 
     def _by_answers(
-        self, context: Context, budget: ErrorBudget, told: _Told
+        self, context: Context, budget: ErrorBudget, told: Told
     ) -> Iterator[tuple[Row, Row]]:
         total = self.n * len(context.rows(self.rows))
         answers = self.ask(context, self.model, self._jobs(context), total, budget)
@@ -237,17 +245,20 @@ class Label(AskingStage):
         for _ in answers:  # lets the bar and the counts of the requests end
             pass
 
-    def _read(self, said: list[Completion], told: _Told) -> Row:
+    def _read(self, said: list[Completion], told: Told) -> Row:
         return self._read_several(said, told) if self.several else self._read_one(said, told)
 
-    def _read_one(self, said: list[Completion], told: _Told) -> Row:
+    def _read_one(self, said: list[Completion], told: Told) -> Row:
         votes = []
         for completion in said:
-            name = named_in(completion.text, self._names)
-            if name is None:
-                told.off_list[completion.text.strip()[:60] or "nothing"] += 1
-            else:
+            is_cut = _is_cut(completion)
+            name = named_in(completion.text, self._names, is_cut=is_cut)
+            if name is not None:
                 votes.append(name)
+            elif is_cut:
+                told.cut += 1
+            else:
+                told.off_list[completion.text.strip()[:60] or "nothing"] += 1
         if not votes:
             return {}
         if self.confidence == "none":
@@ -267,18 +278,20 @@ class Label(AskingStage):
         }
         return found
 
-    def _read_several(self, said: list[Completion], told: _Told) -> Row:
+    def _read_several(self, said: list[Completion], told: Told) -> Row:
         """A label is given where more than half of the answers that can be read name it."""
         names = self._names
         counts: Counter[str] = Counter()
         n_read = 0
         for completion in said:
-            is_cut = completion.finish_reason == "length"
+            is_cut = _is_cut(completion)
             found = all_named_in(completion.text, names, is_cut=is_cut)
             counts.update(found.given)
             n_read += found.is_readable
             told.off_list.update(other[:60] for other in found.others)
-            if not (found.is_readable or found.others):
+            if is_cut:
+                told.cut += 1
+            elif not (found.is_readable or found.others):
                 told.off_list["nothing"] += 1
         if not n_read:
             return {}
@@ -329,7 +342,7 @@ class Label(AskingStage):
             yield make_job(row["id"], row, template, self._values(row), form, self.sampling, 0)[0]
 
     def _calibrated(
-        self, found: Iterator[tuple[Row, Row]], context: Context, told: _Told
+        self, found: Iterator[tuple[Row, Row]], context: Context, told: Told
     ) -> Iterator[tuple[Row, Row]]:
         """The rows are read again rather than kept: only what was found of them is in memory."""
         all_given = [given for _, given in found]
@@ -339,50 +352,7 @@ class Label(AskingStage):
         for row, given in zip(context.each_row(self.rows), all_given, strict=True):
             yield row, self._one(None, next(anew)) if "probabilities" in given else given
 
-    # --- what is said of all of them ---
 
-    def _count(self, given: Row, told: _Told) -> None:
-        if given.get("error") is not None:
-            return
-        if "choices" not in given:
-            told.unreadable += 1
-        elif self.several:
-            told.labels.update(given["labels"])
-        elif given["label"] is None:
-            told.abstained += 1
-        else:
-            told.labels[given["label"]] += 1
-
-    def _tell(self, context: Context, told: _Told, n_rows: int) -> None:
-        names = [each.name for each in self.listed]
-        if n_rows and not told.labels:
-            raise DataError(
-                f"no row of '{self.rows}' got a label of the list: {told.unreadable} answers name "
-                f"none ({_most(told.off_list)}), {told.abstained} abstain; check the template"
-            )
-        never = [name for name in names if not told.labels[name]]
-        if never:
-            context.warn(f"no text has the label {', '.join(never)}")
-        if told.off_list:
-            context.warn(
-                f"{told.off_list.total()} answers name what is not in the list: "
-                f"{_most(told.off_list)}"
-            )
-        if told.unreadable and self.several:
-            context.warn(
-                f"{counted(told.unreadable, 'row')} without an answer that can be read: no labels "
-                "(null), which is not the same as none of them"
-            )
-        tables = [label_shares(told.labels, names, n_rows)] if n_rows else []
-        if told.means is not None:
-            tables.append(mean_probabilities(self._names, told.means))
-        context.metrics.update(
-            abstained=told.abstained,
-            unreadable=told.unreadable,
-            labels=dict(told.labels.most_common()),
-            **(shown(*tables) if n_rows else {}),
-        )
-
-
-def _most(off_list: Counter[str]) -> str:
-    return ", ".join(f"{name!r} {count}" for name, count in off_list.most_common(5)) or "none"
+def _is_cut(completion: Completion) -> bool:
+    """Whether it ended before a label was whole."""
+    return completion.finish_reason == "length" and not TAG.search(completion.text)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -49,15 +49,17 @@ class TrainClassifier(HeldOutSettings, Stage):
     teacher's probabilities, or both (`gold_column`, `gold_weight`).
 
     The classes are those of a list (`labels`), or else those that occur, by name. With `several` a
-    text may have any number of them, none too, and each is learned by itself. With a `peft` the
-    head is trained whole, and the adapter is merged into the result, which is a whole model in any
-    case. Rows without a label, or without a weight above 0, are counted and left out; texts are cut
-    after `max_length` tokens.
+    text may have any number of them, none too, and each is learned by itself. A model that is a
+    classifier of the same classes keeps its head; any other begins with a new one. With a `peft`
+    the head is trained whole, and the adapter is merged into the result, which is a whole model in
+    any case. Rows without a label, or without a weight above 0, are counted and left out; texts are
+    cut after `max_length` tokens.
     """
 
     output = "model"
     always_seeded = True
     without_effect = frozenset({"activation_offloading", "loss_type", "pad_to_multiple_of"})
+    version: ClassVar[int] = 2
 
     stage: Literal["train_classifier"]
     model: Model = Field(description="an encoder or a decoder, or a classifier, to start from")
@@ -301,21 +303,17 @@ class TrainClassifier(HeldOutSettings, Stage):
 
     def _classes(self, context: Context, read: ClassRows) -> tuple[list[str], dict[str, float]]:
         """The classes, and how much each counts."""
-        counts: Counter[str] = Counter()
-        others: Counter[str] = Counter()
-        without = 0
-        for row in context.each_row(self.rows):
-            others.update(row.get("choices") or ())
-            given = read.counted(row)
-            counts.update(given or ())
-            without += given == []
+        seen = read.seen(context.each_row(self.rows))
+        counts = seen.counts
         if self.several:
-            context.metrics["rows_without_label"] = without
+            context.metrics["rows_without_label"] = seen.without
         if self.labels is not None:
             classes = [each.name for each in listed_labels(self.labels)]
+        elif (abstains := seen.abstentions.told(self.rows)) is not None:
+            raise DataError(abstains)
         else:
-            classes = sorted({*counts, *(others if self.targets == "soft" else ())})
-            self._warn_of_lost(context, counts, others)
+            classes = sorted({*counts, *(seen.choices if self.targets == "soft" else ())})
+            self._warn_of_lost(context, counts, seen.choices)
         if len(classes) < 2:
             raise DataError(
                 f"the rows of '{self.rows}' have {len(classes)} label"
@@ -329,11 +327,16 @@ class TrainClassifier(HeldOutSettings, Stage):
             named = few([f"{name!r} {counts[name]}" for name in sorted(unknown)])
             context.warn(
                 f"'{self.label_column if self.targets == 'hard' else 'choices'}' of '{self.rows}' "
-                f"has what is not in {self.labels}: {named}"
+                f"has what is not in {self.labels}: {named}. That does not count: correct it, "
+                "or add it to the list, unless the teacher abstains so"
             )
         empty = [name for name in classes if not counts[name]]
         if empty:
-            context.warn(f"no row has the label {', '.join(empty)}: it is hardly ever predicted")
+            without = "name a list without it (labels)"
+            context.warn(
+                f"no row has the label {', '.join(empty)}: it is hardly ever predicted. Add rows "
+                f"of it, or {without if self.labels is None else f'take it out of {self.labels}'}"
+            )
         context.metrics["rows_by_class"] = {name: counts[name] for name in classes}
         if self.class_weights == "none":
             return classes, dict.fromkeys(classes, 1.0)

@@ -6,11 +6,13 @@ target: [0.2, 0.8] for the classes arts and sports; gold: 0
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from llm_distill.errors import DataError
+from llm_distill.methods.abstentions import Abstentions
 from llm_distill.methods.class_losses import NO_GOLD
 from llm_distill.methods.class_targets import (
     hard_target,
@@ -21,6 +23,23 @@ from llm_distill.methods.class_targets import (
 from llm_distill.methods.labels import above, likeliest
 from llm_distill.rows.columns import Row
 from llm_distill.rows.unusable import UnusableRowError
+
+
+@dataclass
+class Seen:
+    """What rows say of the classes.
+
+    Attributes:
+        counts: Of each label the rows that count for it.
+        choices: All that could have been chosen, with how many rows say so.
+        without: Rows with an empty list of labels.
+        abstentions: Of a teacher's rows with one label or none.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    choices: Counter[str] = field(default_factory=Counter)
+    without: int = 0
+    abstentions: Abstentions = field(default_factory=Abstentions)
 
 
 @dataclass(frozen=True)
@@ -54,6 +73,20 @@ class ClassRows:
                 f"the column '{self.label_column}' of '{name}' holds text, and several: true reads "
                 "lists of labels; leave several out, or name a column of lists (label_column)"
             )
+
+    def seen(self, rows: Iterable[Row]) -> Seen:
+        """What they say of the classes, all together."""
+        found = Seen()
+        for row in rows:
+            choices = row.get("choices")
+            found.choices.update(choices or ())
+            given = self.counted(row)
+            found.counts.update(given or ())
+            found.without += given == []
+            if self.soft and not self.several:
+                label, shares = row.get("label"), row["probabilities"]
+                found.abstentions.add(row["id"], label, choices, shares)
+        return found
 
     def counted(self, row: Row) -> list[str] | None:
         """The labels that a row counts for; None: it says nothing of them."""

@@ -74,11 +74,21 @@ def test_what_is_no_list_of_labels(text: str, says: str) -> None:
         ("<label></label>", None),
         ("", None),
         ("c", "C"),
+        ("<label>politics and law", "politics and law"),  # a stop string ended it
+        ("I thought of arts, but: <LABEL>politics", "politics"),
     ],
 )
 def test_a_label_is_named_whole(answer: str, label: str | None) -> None:
     """One that another begins with is not taken for it, in whatever order the list is."""
     assert {named_in(answer, order) for order in permutations(NAMES)} == {label}
+
+
+@pytest.mark.parametrize("answer", ["politics", "<label>politics", "<label>politics and law"])
+def test_a_label_that_was_cut_is_none(answer: str) -> None:
+    """It may be what a longer name begins with."""
+    assert named_in(answer, NAMES, is_cut=True) is None
+    whole = f"<label>politics</label> since {answer}"
+    assert named_in(whole, NAMES, is_cut=True) == "politics"
 
 
 def test_several_labels_in_one_answer() -> None:
@@ -155,6 +165,14 @@ def test_words_are_cut_and_white_space_kept() -> None:
     assert cut_to(text, 3) == "  one\n\ntwo\tthree"
     assert cut_to(text, 9) == "  one\n\ntwo\tthree"
     assert cut_to("", 2) == ""
+
+
+@pytest.mark.parametrize("letter", ["新", "か", "カ", "ก", "\U00020001"])
+def test_a_text_without_spaces_is_cut_by_characters(letter: str) -> None:
+    assert cut_to(letter * 2000, 5) == letter * 5
+    assert cut_to(f"two words\u3000{letter * 3}", 4) == f"two words\u3000{letter * 2}"
+    assert cut_to(f"{letter}NATO{letter}", 2) == f"{letter}NATO"
+    assert cut_to("말은 띄어 쓴다", 2) == "말은 띄어"  # Korean has spaces
 
 
 def test_parts_of_a_class_whose_own_name_has_the_mark() -> None:

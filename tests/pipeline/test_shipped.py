@@ -166,3 +166,17 @@ def test_ddk_and_its_controls_differ_in_shares_and_loss_only() -> None:
     last = ["shares_ce_1", "shares_ce_2", "shares_ce"]
     assert [stages[name].rows for name in last] == ["drawn@1", "drawn@2", "drawn@3"]
     assert [stages[name].model for name in last] == ["started", *last[:2]]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_hosted_model_is_not_asked_for_what_vllm_alone_can(file: str) -> None:
+    """A choice or an expression goes in vLLM's own field; a JSON schema, of annotate, does not."""
+    pipeline = load_pipeline(file)
+    hosted = {
+        name
+        for name, model in pipeline.models.items()
+        if "api.openai.com" in str(getattr(model.engine, "base_url", ""))
+    }
+    for name, stage in pipeline.stages.items():
+        if str(getattr(stage, "model", "")) in hosted and stage.stage != "annotate":
+            assert not getattr(stage, "constrain", False), name

@@ -62,6 +62,8 @@ def test_several_stages_over_the_same_items(run_stage: Run) -> None:
     ]
     (change,) = results.differences
     assert (change.model, change.baseline, change.difference) == ("student", "teacher", 0)
+    constant = own(run, "accuracy of the most frequent answer")
+    assert constant == [({"model": "always a"}, 3 / 6)]
     macro = {of["model"]: value for of, value in own(run, "macro-F1")}
     assert macro == {
         "always a": pytest.approx(2 * 3 / 9 / 3),
@@ -98,7 +100,14 @@ def test_calibration_where_confidences_are_known(run_stage: Run) -> None:
     assert (passed["choices"], passed["probabilities"]) == (["a", "b"], [0.4, 0.6])
     plain = run_stage(stage("teacher"), {"teacher": rows(TEACHER)})
     titles = [table.title for table in Results.from_metrics(plain.metrics).own]
-    assert titles == ["macro-F1", "teacher, by label", "teacher, confusions"]
+    assert titles[1:] == ["macro-F1", "teacher, by label", "teacher, confusions"]
+
+
+@pytest.mark.parametrize("wrong", [97, -0.1, float("nan"), "high"])
+def test_a_confidence_that_is_no_share_is_said_with_its_row(run_stage: Run, wrong: Any) -> None:
+    given = {"teacher": rows(TEACHER, confidence=[None, wrong, *[None] * 4])}
+    with pytest.raises(DataError, match="row t1 of 'teacher': confidence is .*within 0 to 1"):
+        run_stage(stage("teacher"), given)
 
 
 def test_rows_without_a_right_label_are_counted(run_stage: Run) -> None:
@@ -156,6 +165,8 @@ def test_several_labels_a_text(run_stage: Run) -> None:
     results = Results.from_metrics(run.metrics)
     assert [(r.accuracy, r.parse_failures) for r in results.exam] == [(0.5, 1), (0.75, 0)]
     assert results.differences[0].difference == 0.25
+    constant = own(run, "accuracy of the most frequent answer")
+    assert constant == [({"model": "always none"}, 1 / 4)]
     micro = {of["model"]: value for of, value in own(run, "micro-F1")}
     assert micro == {
         "always none": 0,

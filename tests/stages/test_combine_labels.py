@@ -181,6 +181,20 @@ def test_other_labels_are_refused_unless_a_list_names_them(run_stage: Run, tmp_p
     assert run.rows[0]["probabilities"] == pytest.approx([(1 / 3 + 1 / 3) / 2, (2 / 3 + 2 / 3) / 2])
 
 
+def test_what_both_teachers_abstain_with_is_no_label(run_stage: Run, tmp_path: Path) -> None:
+    names = ["arts", "rail", "other"]
+    rows = said([0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.1, 0.2, 0.7], names=names)
+    rows[2]["label"] = None
+    both = {"one": rows, "two": rows}
+    with pytest.raises(DataError, match=r"row t2 of 'one' has no label, and 'other' is .*labels\)"):
+        run_stage(stage(), both)
+    file = tmp_path / "labels.yaml"
+    file.write_text("[arts, rail]")
+    run = run_stage(stage(labels=str(file)), both)
+    assert [row["label"] for row in run.rows] == ["arts", "rail", "rail"]
+    assert run.rows[2]["choices"] == ["arts", "rail"]
+
+
 def test_labels_alone_can_be_averaged_and_nothing_else(run_stage: Run) -> None:
     rows = {"one": ONE, "two": said("rail", "arts", "sport")}
     run = run_stage(stage(), rows)

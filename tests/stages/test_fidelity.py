@@ -87,6 +87,28 @@ def test_a_classification_report_gives_probabilities_too(run_stage: Run) -> None
         run_stage(stage(), {"exam": broken})
 
 
+def test_label_sets_agree_where_they_are_the_same(run_stage: Run) -> None:
+    """Their probabilities are of one yes or no each, and not compared."""
+
+    def labelled(*sets: list[str] | None) -> list[dict[str, Any]]:
+        likely = {"choices": ["a", "b"], "probabilities": [0.9, 0.8]}
+        right = {"reference_labels": ["a"]}
+        return [{"id": f"t{i}", "labels": of, **right, **likely} for i, of in enumerate(sets)]
+
+    rows = {
+        "teacher": labelled(["a", "b"], ["a"], [], None),
+        "own": labelled(["b", "a"], ["a"], ["a"], ["a"]),
+    }
+    report = ClassificationReport(
+        stage="classification_report", rows=["teacher", "own"], several=True
+    )
+    found = figures(run_stage(stage(), {"exam": run_stage(report, rows).rows}))
+    assert found["own", "agreement"] == pytest.approx(2 / 3)
+    assert found["own", "where the teacher is wrong"] == 1 / 2
+    assert found["own", "gain"] == pytest.approx(2 / 4)
+    assert ("own", "probability loyalty") not in found
+
+
 def test_an_exam_of_models_that_write(run_stage: Run, tmp_path: Path) -> None:
     """Planted: the teacher adds one too many to even numbers; one student too, one never does."""
 

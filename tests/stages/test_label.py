@@ -56,8 +56,10 @@ def test_one_answer_a_text(run_stage: Run, stage: Callable[..., Label]) -> None:
     assert run.metrics["labels"] == {"sports": 1, "arts": 1}
     assert (run.metrics["abstained"], run.metrics["unreadable"]) == (1, 1)
     assert run.warnings == [
-        "no text has the label arts and crafts",
-        "1 answers name what is not in the list: 'weather' 1",
+        "no text has the label arts and crafts: add texts of it, sharpen its definition, or leave "
+        "it out of the list",
+        "1 answer names what is not in the list: 'weather' 1; such a name is no label: add it to "
+        "the list, or say in a definition where it belongs, or set abstain, or with vLLM constrain",
     ]
 
 
@@ -95,6 +97,18 @@ def test_several_labels(run_stage: Run, stage: Callable[..., Label]) -> None:
     assert (first["labels"], first["probabilities"]) == (["arts"], [1, 0.5, 0])
     assert first["confidence"] == 0.5
     assert (second["labels"], second["confidence"]) == ([], 1)
+
+
+def test_texts_that_all_have_none_of_the_labels_are_a_result(
+    run_stage: Run, stage: Callable[..., Label]
+) -> None:
+    asked = rows("<label></label>", "<label> </label>", "I can't say.")
+    run = run_stage(stage(several=True), {"rows": asked}, {"teacher": teacher})
+    assert [row["labels"] for row in run.rows] == [[], [], None]
+    assert run.warnings[0].startswith("no label fits any text, says the teacher (2 texts)")
+    assert not any("no text has the label" in said for said in run.warnings)
+    with pytest.raises(DataError, match="no row of 'rows' got a label of the list: 1 answer names"):
+        run_stage(stage(several=True), {"rows": asked[2:]}, {"teacher": teacher})
 
 
 def test_an_answer_that_cannot_be_read_is_no_vote_against_all_labels(
@@ -194,6 +208,34 @@ def test_constrained_where_the_engine_can(
     assert structure.choice[2] == "<label>arts and crafts</label>"
 
 
+class Cuts:
+    """Ends each answer after what the text says."""
+
+    def generate(self, requests: Any) -> Iterator[Completion]:
+        for request in requests:
+            yield Completion(request.id, teacher(request), "length")
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_an_answer_that_was_cut_names_no_label(
+    run_stage: Run, stage: Callable[..., Label], several: bool
+) -> None:
+    """`arts` may be what is left of `arts and crafts`."""
+    asked = rows("<label>arts</label>, for it is", "<label>arts", "arts", "<label>rail</label> is")
+    run = run_stage(stage(several=several), {"rows": asked}, engines={"teacher": Cuts})
+    given = [row["labels" if several else "label"] for row in run.rows]
+    assert given == [["arts"] if several else "arts", None, None, None]
+    assert run.metrics["unreadable"] == 3
+    assert any("in the list: " in said and "rail" in said for said in run.warnings)
+    (said,) = [said for said in run.warnings if "cut" in said]
+    assert said.startswith("2 answers were cut before a label was whole")
+    assert said.endswith("raise sampling.max_tokens (64)")
+    with pytest.raises(DataError, match="were cut before .*raise sampling.max_tokens .64., or ch"):
+        run_stage(stage(several=several), {"rows": asked[1:3]}, engines={"teacher": Cuts})
+
+
 def test_a_failed_request_is_an_error_of_its_row(
     run_stage: Run, stage: Callable[..., Label]
 ) -> None:
@@ -217,9 +259,32 @@ def test_a_teacher_that_answers_in_the_language_of_the_text(
     given = rows("arts", "Спорт", "“Sports”.", "スポーツ")
     run = run_stage(stage(), {"rows": given}, {"teacher": teacher})
     assert [row["label"] for row in run.rows] == ["arts", None, "sports", None]
-    assert "2 answers name what is not in the list: 'Спорт' 1, 'スポーツ' 1" in run.warnings
+    (said,) = [each for each in run.warnings if "not in the list" in each]
+    assert said.startswith("2 answers name what is not in the list: 'Спорт' 1, 'スポーツ' 1; ")
     with pytest.raises(DataError, match="2 answers name none \\('Спорт' 2\\), 0 abstain; check"):
         run_stage(stage(), {"rows": rows("Спорт", "Спорт")}, {"teacher": teacher})
+
+
+def test_texts_in_a_script_that_the_list_does_not_have_are_said(
+    run_stage: Run, tmp_path: Path
+) -> None:
+    def said(entry: str, *texts: str | None, **settings: Any) -> list[str]:
+        file = tmp_path / "list.yaml"
+        file.write_text(f"- sports\n- {entry}\n")
+        own = {"rows": "rows", "model": "teacher", "labels": str(file), "max_error_rate": 0.5}
+        made = Label(stage="label", **own, **settings)
+        run = run_stage(made, {"rows": rows(*texts)}, {"teacher": lambda _: "sports"})
+        return [each for each in run.warnings if "script" in each]
+
+    russian = "Матч окончен", "Клуб взял кубок", None
+    (warning,) = said("arts", *russian)
+    assert warning.startswith("the texts of 'rows' are in Cyrillic script, in which ")
+    assert said("arts", "クラブは優勝した", "カップ")[0].count("Han or kana") == 1
+    for entry in ("{name: arts, examples: [Опера]}", "{name: arts, definition: Опера}", "опера"):
+        assert not said(entry, *russian)
+    assert not said("体育", "クラブは", "カップ")
+    assert not said("arts", *russian, "the club", "won a long match with a cup", "1 : 0")
+    assert not said("arts", *russian, abstain="нет")
 
 
 def test_a_teacher_that_names_no_label_stops_the_run(

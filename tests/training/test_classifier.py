@@ -237,8 +237,10 @@ def test_rows_that_cannot_be_trained_on_are_counted(
     assert run.dropped == {"a label that is no class": 4, "no label": 1, "no text": 1}
     assert run.metrics["classes"] == ["sports", "arts", "weather"]
     assert run.warnings == [
-        f"'label' of 'r' has what is not in {file}: 'science' 4",
-        "no row has the label weather: it is hardly ever predicted",
+        f"'label' of 'r' has what is not in {file}: 'science' 4. That does not count: correct "
+        "it, or add it to the list, unless the teacher abstains so",
+        "no row has the label weather: it is hardly ever predicted. Add rows of it, or take it out "
+        f"of {file}",
     ]
     with pytest.raises(DataError, match="have 1 label: arts; a classifier tells two or more apart"):
         trained(run_stage, encoder, [row for row in texts(9) if row["label"] == "arts"])
@@ -295,7 +297,8 @@ def test_a_class_that_a_filter_has_emptied_is_said(
     soft = trained(run_stage, encoder, shares, max_steps=1, targets="soft", at=tmp_path / "s")
     assert soft.metrics["classes"] == choices["choices"]
     assert soft.warnings == [
-        "no row has the label science, sports, weather: it is hardly ever predicted"
+        "no row has the label science, sports, weather: it is hardly ever predicted. Add rows of "
+        "it, or name a list without it (labels)"
     ]
 
 

@@ -186,3 +186,21 @@ def test_two_processes_train_what_one_does(encoder: ModelSource, tmp_path: Path)
     assert losses == pytest.approx(others, abs=1e-5)
     for name, weight in whole.items():
         assert torch.allclose(weight, shared[name], atol=1e-4), name
+
+
+def test_an_abstention_is_a_class_only_if_a_list_says_so(
+    run_stage: Run, encoder: ModelSource, tmp_path: Path
+) -> None:
+    """As `label` with abstain gives them: the label is null, the choices are not."""
+    choices = {"choices": [*NAMES, "other"]}
+    rows = [{**row, **choices, "probabilities": [*row["probabilities"], 0]} for row in judged(12)]
+    rows[3] |= {"label": None, "probabilities": [0.1, 0, 0, 0.9]}
+    with pytest.raises(DataError, match=r"row 0-3 of 'r' has no label, and 'other' is .*labels"):
+        trained(run_stage, encoder, rows, targets="soft", max_steps=1)
+    for more in ("", ", other"):
+        file = tmp_path / f"labels{len(more)}.yaml"
+        file.write_text(f"[{', '.join(NAMES)}{more}]")
+        own = {"targets": "soft", "labels": str(file), "max_steps": 1, "at": tmp_path / file.stem}
+        metrics = trained(run_stage, encoder, rows, **own).metrics
+        assert metrics["classes"] == [*NAMES, *(["other"] if more else [])]
+        assert metrics["n_rows"] == 12
