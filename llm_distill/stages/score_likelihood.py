@@ -30,7 +30,7 @@ from llm_distill.distillation.teachers import (
     mixed_tokenizers,
     shares,
 )
-from llm_distill.errors import ConfigError, DataError, ModelError
+from llm_distill.errors import ConfigError, DataError, ModelError, counted, few
 from llm_distill.evaluation.results import Figure, FigureTable, shown
 from llm_distill.models.sources import Device, context_length
 from llm_distill.rows.columns import Row, features
@@ -356,7 +356,7 @@ class ScoreLikelihood(RowText, Stage):
         def n_scores(encoded: EncodedRow) -> int:
             return len(in_loss(encoded))
 
-        n_scored, first = 0, ""
+        n_scored, impossible = 0, list[str]()
         with context.progress(f"score ({share.model})", share.n_rows) as bar:
             pairs = self._encoded(context, share, encoder, tally, bar.advance)
             for row, encoded, scores in scored_rows(pairs, scorer, n_scores, folder, bar.advance):
@@ -364,7 +364,7 @@ class ScoreLikelihood(RowText, Stage):
                     np.isneginf(scores[name]).any() for name in ("teacher_logps", "teacher_log_pbs")
                 ):
                     self._refuse(context, share, tally, row, IMPOSSIBLE)
-                    first = first or str(row["id"])
+                    impossible.append(str(row["id"]))
                     continue
                 n_scored += 1
                 yield row, encoded, scores
@@ -372,12 +372,13 @@ class ScoreLikelihood(RowText, Stage):
             tally.n_fresh += one.n_tokens
             tally.seconds += one.seconds
             one.close()
-        if first and not n_scored:
-            raise DataError(
-                f"no row of {self._of(share)} can be scored: {IMPOSSIBLE} (the first: {first})"
+        if impossible and not n_scored:
+            raise DataError(f"no row of {self._of(share)} can be scored: {IMPOSSIBLE}")
+        if impossible:
+            context.warn(
+                f"{counted(len(impossible), 'text')} of '{self.rows}' left out, {few(impossible)}: "
+                f"{IMPOSSIBLE}"
             )
-        if first:
-            context.warn(f"row '{first}' is left out, and others may be: {IMPOSSIBLE}")
 
     def _longest(self, source: ModelSource) -> int | None:
         context = context_length(source)
@@ -435,7 +436,7 @@ class ScoreLikelihood(RowText, Stage):
         n_odd = sum(n for why, n in refused.items() if why.startswith(OF_THE_TEMPLATE))
         if n_odd:
             context.warn(
-                f"{n_odd} texts of '{self.rows}' are left out, {OF_THE_TEMPLATE} of "
+                f"{counted(n_odd, 'text')} of '{self.rows}' left out, {OF_THE_TEMPLATE} of "
                 f"'{share.model}'{remedies([OF_THE_TEMPLATE])}"
             )
 
