@@ -44,7 +44,7 @@ OF_A_PASS = frozenset({"aot", "aot_unpaired", "sft"})
 """Losses that sort the rows of a forward pass, or are a mean over its tokens."""
 
 
-class TrainDpo(SampledSettings, PreferenceSettings, Stage):
+class TrainDpo(PreferenceSettings, SampledSettings, Stage):
     """Direct preference optimisation (TRL's DPOTrainer, arXiv 2305.18290).
 
     Equation 7: the mean of -log sigmoid(beta * (log p(chosen) / q(chosen) -
