@@ -26,7 +26,7 @@ def check_engines(
     for name, stage in stages.items():
         for place, target, kind in references(stage):
             asked = stage.asks(place) if kind == "model" else None
-            trained, model = _back_to_base(target, stages)
+            trained, model = back_to_base(target, stages)
             if asked is None or model not in models:
                 continue
             engine = models[model].engine.answering()
@@ -45,13 +45,14 @@ def check_engines(
             )
 
 
-def _back_to_base(name: str, stages: Mapping[str, Stage]) -> tuple[list[str], str]:
+def back_to_base(name: str, stages: Mapping[str, Stage]) -> tuple[list[str], str]:
     """The trained models below a name, itself among them, and the entry that they go back to.
 
-    Unlike `base_model` of a file that may be incomplete, where the entry may be missing.
+    Unlike `base_model` of a file that may be incomplete, where the entry may be missing, or stages
+    go in a circle.
     """
     trained: list[str] = []
-    while name in stages and stages[name].output == "model":
+    while name in stages and stages[name].output == "model" and name not in trained:
         trained.append(name)
         name = next(iter(models_of(stages[name])), "")
     return trained, name
@@ -77,7 +78,7 @@ def _check_writing(
                 f"its server has to load adapters; set models.{model}.engine.adapters: hot_load",
             )
         elif place != at and is_asked:
-            base = _back_to_base(target, stages)[1]
+            base = back_to_base(target, stages)[1]
             if target in stages and base == model:
                 problems.add(
                     where,

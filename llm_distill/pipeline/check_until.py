@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from llm_distill.engines.openai.settings import OpenAISettings
 from llm_distill.engines.settings import EngineSettings
 from llm_distill.errors import nearest
+from llm_distill.pipeline.check_engines import back_to_base
 from llm_distill.pipeline.problems import Path as Place
 from llm_distill.pipeline.problems import Problems
 from llm_distill.pipeline.rounds import Block, Rounds
@@ -48,7 +49,9 @@ def check_until(
                     f"no stage of this repeat has '{model}' write, so its tokens never end it; "
                     f"{nearest(model, writers)}",
                 )
-        known = [engine for model, engine in engines.items() if asked is None or model in asked]
+        # A trained model is asked on the server of its base.
+        bases = None if asked is None else {back_to_base(name, stages)[1] for name in asked}
+        known = [engine for model, engine in engines.items() if bases is None or model in bases]
         if block.until.cost is not None and not any(map(_costs, known)):
             problems.add(
                 (*place, "cost"),

@@ -178,6 +178,29 @@ def test_a_budget_is_of_a_model_that_the_rounds_ask(
     assert message.startswith("1 problem"), message
 
 
+def test_a_trained_model_costs_what_the_server_of_its_base_does(load: Load) -> None:
+    """Its adapter is loaded there (adapters: hot_load)."""
+    _, _, after = TOY.partition("stages:\n")
+    servers = SERVERS.replace("output: 1}}", "output: 1}, adapters: hot_load, model: w}")
+    load(
+        f"name: toy\n{servers}{after}".replace("no_gain: 2", "cost: 9")
+        .replace("start: {trained: teacher}", "start: {trained: tuned}")
+        .replace(
+            "  rounds:",
+            f"  written: {{{ASKS}, model: writer}}\n"
+            "  tuned: {stage: train_sft, model: writer, rows: written, peft: {r: 4}}\n  rounds:",
+        )
+        .replace(
+            "{stage: toy_train, model: trained@previous, rows: answers}",
+            "{stage: train_sft, model: trained@previous, rows: asked, peft: {r: 4}}",
+        )
+        .replace(
+            "        answers:",
+            f"        asked: {{{ASKS}, model: trained@previous}}\n        answers:",
+        )
+    )
+
+
 def test_without_a_measure_there_is_no_best(failure: Failure, load: Load) -> None:
     text = TOY.replace(WATCH, "until: {tokens: {teacher: 9}}").replace(
         "        answers:", f"        asked: {{{ASKS}, model: teacher}}\n        answers:"
