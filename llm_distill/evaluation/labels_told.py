@@ -58,9 +58,9 @@ class Told:
         if self.labels or self.none:
             return
         raise DataError(
-            f"no row of '{stage}' got a label of the list: {counted(self.unreadable, 'answer')} "
-            f"{'names' if self.unreadable == 1 else 'name'} none ({self._most()}), "
-            f"{self.abstained} {'abstains' if self.abstained == 1 else 'abstain'}; "
+            f"no row of '{stage}' got a label of the list: {counted(self.unreadable, 'row')} "
+            f"without one in any answer (named instead: {self._most()}), "
+            f"{self.abstained} of which the teacher says that none fits; "
             f"{self._cut(most_tokens) + ', or ' if self.cut else ''}check the template"
         )
 

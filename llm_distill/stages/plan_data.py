@@ -305,9 +305,12 @@ class PlanData(PlanningStage):
                 f"and no other rows are planned; {ASK_OTHERWISE}"
             )
         if same := [skill_name(key) for key, more in grew.items() if not more]:
+            todo = "it names those that there are again, or failed"
+            if totals["unreadable"]:
+                todo = f"{unread}: {ASK_OTHERWISE}"
             context.warn(
-                f"'{policy.model}' names no new subskill of {few(same)} in <skill>…</skill> "
-                f"({unread}), so no rows are planned for any; {ASK_OTHERWISE}"
+                f"'{policy.model}' names no new subskill of {few(same)} in <skill>…</skill>, so no "
+                f"rows are planned for a new one; {todo}"
             )
         context.metrics.update(dict(totals), subskills=len(rows))
         return [

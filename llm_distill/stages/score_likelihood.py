@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 class Tally:
     """What one teacher has scored. n_fresh, seconds: in forward passes of this run.
 
+    n_impossible: tokens of texts that were scored and left out, one of whose has no probability.
+
     refused: of a mixture's, by the rows' ids, why; another teacher may score them.
     """
 
@@ -63,6 +65,7 @@ class Tally:
     n_rows: int = 0
     n_tokens: int = 0
     total: float = 0.0
+    n_impossible: int = 0
     n_fresh: int = 0
     seconds: float = 0.0
     refused: dict[str, str] = field(default_factory=dict)
@@ -211,10 +214,11 @@ class ScoreLikelihood(RowText, Stage):
             can_debias=self.scorer != "engine",
         )
         if self.scorer == "forward_pass":
+            read = sum(tally.n_tokens + tally.n_impossible for tally in every)
             fresh = sum(tally.n_fresh for tally in every)  # 0 if all scores were kept
             seconds = sum(tally.seconds for tally in every)
             context.metrics.update(
-                n_tokens_of_an_earlier_run=context.metrics["n_tokens"] - fresh,
+                n_tokens_of_an_earlier_run=read - fresh,
                 tokens_per_second=round(fresh / seconds, 1) if seconds else None,
             )
         if self.teachers is None:
@@ -365,6 +369,7 @@ class ScoreLikelihood(RowText, Stage):
                 ):
                     self._refuse(context, share, tally, row, IMPOSSIBLE)
                     impossible.append(str(row["id"]))
+                    tally.n_impossible += len(scores["teacher_logps"])
                     continue
                 n_scored += 1
                 yield row, encoded, scores

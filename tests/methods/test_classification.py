@@ -133,6 +133,17 @@ def test_a_calibration_errors_interval_holds_the_true_one() -> None:
             assert 0 <= each.low <= each.value <= each.high <= 1
 
 
+def test_a_model_that_is_sure_and_right_may_as_well_be_calibrated() -> None:
+    """Where no item varies, it is the confidences that say how much one could."""
+    assert calibration_error([0.995] * 100, [True] * 100).low == 0
+    random = Random(6)
+    found = []
+    for _ in range(100):
+        likely = [random.uniform(0.9, 1.0) for _ in range(200)]
+        found.append(calibration_error(likely, [random.random() < p for p in likely]))
+    assert sum(each.low == 0 for each in found) >= 95
+
+
 def test_a_calibration_errors_interval_by_brute_force() -> None:
     random = Random(4)
     confidences, right = _asked(random, 120, 0.1)

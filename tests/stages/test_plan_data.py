@@ -341,13 +341,15 @@ def test_skills_for_which_a_tree_names_nothing_are_told(run_stage: Run) -> None:
     assert planned(run.rows) == {"add_a": 5, "mul_a": 5}
     assert run.dropped == {"no subskill in <skill>…</skill>": 2}
     (warning,) = run.warnings
-    assert "'t' names no new subskill of s/day, s/sub in <skill>…</skill> (2 of 4" in warning
+    assert "'t' names no new subskill of s/day, s/sub in <skill>…</skill>, so no" in warning
+    assert "2 of 4 answers have none: correct policy.template" in warning
 
     first = run_stage(stage(TREE), {"exam": answers(GAPS)}, parts()).rows
     given = {"exam": answers(GAPS), "plan": first}
     again = run_stage(stage(TREE, before="plan"), given, parts())
     assert set(planned(again.rows).values()) == {0}  # the teacher repeats itself
-    assert "of s/add, s/day, s/mul, s/sub in <skill>…</skill> (0 of 4" in again.warnings[0]
+    assert "of s/add, s/day, s/mul, s/sub in <skill>…</skill>, so no" in again.warnings[0]
+    assert again.warnings[0].endswith("it names those that there are again, or failed")
     with pytest.raises(DataError, match=r"no subskill of any skill.*\(4 of 4 answers have none\)"):
         run_stage(stage(TREE, before="plan"), given, parts(*SKILLS))
 

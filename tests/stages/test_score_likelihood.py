@@ -220,6 +220,7 @@ def test_a_text_that_the_model_holds_impossible_is_left_out_of_a_forward_pass_to
     reason = "the model gives a token, or the end of a word, no probability at all"
     assert run.dropped == {reason: 2}
     assert run.warnings == [f"2 texts of 'rows' left out, r1, r4: {reason}"]
+    assert run.metrics["n_tokens_of_an_earlier_run"] == 0
     impossible = {row["id"] for row in ROWS}
     with pytest.raises(DataError, match=rf"no row of 'rows' can be scored: {reason}"):
         score(ROWS, work_dir=tmp_path)

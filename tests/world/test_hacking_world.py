@@ -51,8 +51,8 @@ def test_on_the_same_texts_golden_falls_and_rises_while_the_proxy_falls() -> Non
         assert is_called(run)
 
 
-def test_where_the_teacher_has_no_fault_golden_finds_none() -> None:
-    """And the line may still be left: it is texts that are used up which bend it."""
+def test_the_line_is_left_where_the_teacher_has_no_fault() -> None:
+    """It is texts that are used up which bend it. Golden is the proxy then, and calls nothing."""
     for seed in SEEDS:
         run = trained(World.drawn(seed, fault=0), WAYS[ANSWERS], 1000 + seed)
         assert all(point.golden == point.proxy for point in run)

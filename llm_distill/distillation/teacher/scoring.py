@@ -206,8 +206,8 @@ def what_to_do(bad: NDArray[np.floating]) -> str:
     if np.isneginf(bad).all():
         return (
             "it holds a token, or the end of a word, impossible, as a model does that masks a "
-            "part of its vocabulary; score the rows with score_likelihood, which leaves such texts "
-            "out"
+            "part of its vocabulary; score_likelihood, or an engine (online: engine), leaves such "
+            "texts out"
         )
     return OTHER_DTYPE
 
