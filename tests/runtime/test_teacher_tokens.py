@@ -7,10 +7,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from llm_distill.stages.score_likelihood import ScoreLikelihood
 from scripts import teacher_tokens
 from tests.engines.loopback import Loopback
 
@@ -103,3 +105,15 @@ def test_each_student_has_what_the_teacher_did_for_it(toy: Any, counted: Any) ->
     texts = json.loads((toy.artifact("texts@2") / "manifest.json").read_text())
     assert texts["completions"] == {"reused": 4}
     assert counted() == by_hand
+
+
+def test_texts_that_the_teacher_scored_in_memory_are_counted_apart() -> None:
+    """Those that a server scored have tokens of requests."""
+    common: Any = {"stage": "score_likelihood", "rows": "r"}
+    stages: Any = {
+        "own": ScoreLikelihood(**common, model="teacher"),
+        "other": ScoreLikelihood(**common, model="student"),
+        "served": ScoreLikelihood(**common, model="teacher", scorer="engine"),
+    }
+    run = {n: SimpleNamespace(manifest=SimpleNamespace(metrics={"n_tokens": 7})) for n in stages}
+    assert teacher_tokens.scored_in(run, stages, [*stages], "teacher") == 7
