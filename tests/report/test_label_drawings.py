@@ -66,6 +66,7 @@ def test_confusions_are_a_matrix_with_a_picture_and_its_table_once(
     assert 'aria-label="exam: teacher, confusions"' in page.partition("<svg")[2]
     titles = [title for of in (True, False) for title, _ in own_tables(made.view, of_models=of)]
     assert titles == [
+        "exam: accuracy of the most frequent answer",
         "exam: macro-F1",
         "exam: expected calibration error",
         "exam: teacher, by label",
