@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from llm_distill.engines.scored import MOST_ABOVE_ZERO
 from llm_distill.errors import DataError
 from llm_distill.rows.unusable import UnusableRowError
 
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 TOKENS = ("completion_ids", "rollout_logps", "written_by", "written_with")
 """The columns."""
-
-MOST_ABOVE_ZERO = 1e-4
-"""A log-probability may be as far above 0 as rounding puts it."""
 
 
 def with_tokens(job: Job[About]) -> Job[About]:

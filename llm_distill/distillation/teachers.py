@@ -84,6 +84,29 @@ class Share:
         return ", ".join(self.names)
 
 
+@dataclass
+class Tally:
+    """What one teacher has scored. n_fresh, seconds: in forward passes of this run.
+
+    n_impossible: tokens of texts that were scored and left out, one of whose has no probability.
+
+    refused: of a mixture's, by the rows' ids, why; another teacher may score them.
+    """
+
+    who: str = ""
+    n_rows: int = 0
+    n_tokens: int = 0
+    total: float = 0.0
+    n_impossible: int = 0
+    n_fresh: int = 0
+    seconds: float = 0.0
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def figure(self, title: str) -> Figure:
+        """The mean log-probability of a token; n is the number of rows."""
+        return Figure({"teacher": title}, self.total / max(1, self.n_tokens), n=self.n_rows)
+
+
 def shares(
     rows: Iterable[Row], teachers: Mapping[str, str], column: str, name: str
 ) -> tuple[list[Share], list[str]]:

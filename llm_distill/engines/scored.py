@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from llm_distill.engines.base import Score
 from llm_distill.engines.codec import ScoredTokens
 
+MOST_ABOVE_ZERO = 1e-4
+"""A log-probability may be as far above 0 as rounding puts it."""
 Place = Mapping[int, float]
 """Log-probabilities of tokens at one place: of the text's own, and of the likeliest."""
 

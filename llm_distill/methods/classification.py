@@ -206,7 +206,7 @@ def calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> Es
 
     value = expected_calibration_error(calibration(confidences, right))
     n, said = len(confidences), np.asarray(confidences, float)
-    bins = np.minimum((said * N_BINS).astype(int), N_BINS - 1)
+    bins = [_bin(confidence) for confidence in confidences]
     gaps = np.asarray(right, float) - said
     sums, squares, expected = (
         np.bincount(bins, of, N_BINS) for of in (gaps, gaps**2, said * (1 - said))

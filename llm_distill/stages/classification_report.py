@@ -62,7 +62,7 @@ class ClassificationReport(Stage):
 
     Accuracy with Wilson's interval, macro-F1 over the classes that occur (bootstrap over items),
     paired differences from the first stage, F1 and confusions by class, and, where there is a
-    `confidence`, the expected calibration error in ten bins (bootstrap over items). A null label is
+    `confidence`, the expected calibration error in ten bins with an interval. A null label is
     wrong. The label that is most frequent among the right ones is shown as a baseline, by accuracy
     and macro-F1. The report draws confusions, of up to 60 labels, and calibration.
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
@@ -24,14 +23,14 @@ from llm_distill.distillation.rows import RowText
 from llm_distill.distillation.sampled import sampled_ids
 from llm_distill.distillation.teachers import (
     Share,
+    Tally,
     Teachers,
     Weights,
     check_mixture,
-    mixed_tokenizers,
     shares,
 )
-from llm_distill.errors import ConfigError, DataError, ModelError, counted, few
-from llm_distill.evaluation.results import Figure, FigureTable, shown
+from llm_distill.errors import DataError, ModelError, counted, few
+from llm_distill.evaluation.results import FigureTable, shown
 from llm_distill.models.sources import Device, context_length
 from llm_distill.rows.columns import Row, features
 from llm_distill.stage import (
@@ -50,29 +49,6 @@ if TYPE_CHECKING:
     from llm_distill.distillation.teacher.mixture import Mixture
     from llm_distill.distillation.teacher.scoring import Scores, TeacherScorer
     from llm_distill.models.sources import ModelSource
-
-
-@dataclass
-class Tally:
-    """What one teacher has scored. n_fresh, seconds: in forward passes of this run.
-
-    n_impossible: tokens of texts that were scored and left out, one of whose has no probability.
-
-    refused: of a mixture's, by the rows' ids, why; another teacher may score them.
-    """
-
-    who: str = ""
-    n_rows: int = 0
-    n_tokens: int = 0
-    total: float = 0.0
-    n_impossible: int = 0
-    n_fresh: int = 0
-    seconds: float = 0.0
-    refused: dict[str, str] = field(default_factory=dict)
-
-    def figure(self, title: str) -> Figure:
-        """The mean log-probability of a token; n is the number of rows."""
-        return Figure({"teacher": title}, self.total / max(1, self.n_tokens), n=self.n_rows)
 
 
 class ScoreLikelihood(RowText, Stage):
@@ -266,21 +242,12 @@ class ScoreLikelihood(RowText, Stage):
         """Raises:
         ConfigError: its teachers have different tokenizers.
         """
-        from llm_distill.distillation.alignment.vocabularies import difference
-        from llm_distill.distillation.teacher.mixture import Mixture, shares_of
-        from llm_distill.models.sources import load_tokenizer
+        from llm_distill.distillation.teacher.mixture import mixture_of
 
         if self.teachers is None or self.teacher_weights is None:
             return None
-        first, *others = self.teachers.items()
-        tokenizer = load_tokenizer(context.model(first[1]).readable, is_alone=True)
-        for name, model in others:
-            other = load_tokenizer(context.model(model).readable, is_alone=True)
-            how = difference(tokenizer, other)
-            if how is not None:
-                raise ConfigError(mixed_tokenizers(first[0], name, how))
-        weights = shares_of(self.teacher_weights)
-        return Mixture([weights[name] for name in self.teachers])
+        sources = {name: context.model(model) for name, model in self.teachers.items()}
+        return mixture_of(sources, self.teacher_weights)
 
     def _mixed_by(self, tallies: Mapping[str, Tally]) -> str:
         from llm_distill.distillation.teacher.mixture import mixed_by, shares_of

@@ -15,8 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llm_distill.distillation.alignment.vocabularies import difference
+from llm_distill.distillation.teachers import mixed_tokenizers
+from llm_distill.errors import ConfigError
+
 if TYPE_CHECKING:
     from llm_distill.distillation.teacher.scoring import Scores
+    from llm_distill.models.sources import ModelSource
 
 
 def shares_of(weights: Mapping[str, float]) -> dict[str, float]:
@@ -28,6 +33,24 @@ def shares_of(weights: Mapping[str, float]) -> dict[str, float]:
 def mixed_by(scorers: Sequence[tuple[str, float]]) -> str:
     """What a mixture's scores are marked with: `0.7 × big-math 5c0a… + 0.3 × big-code 81f2…`."""
     return " + ".join(f"{share:.6g} × {who}" for who, share in scorers)
+
+
+def mixture_of(teachers: Mapping[str, ModelSource], weights: Mapping[str, float]) -> Mixture:
+    """Of the teachers by their names, in that order.
+
+    Raises:
+        ConfigError: they have different tokenizers.
+    """
+    from llm_distill.models.sources import load_tokenizer
+
+    (first, source), *others = teachers.items()
+    tokenizer = load_tokenizer(source.readable, is_alone=True)
+    for name, other in others:
+        how = difference(tokenizer, load_tokenizer(other.readable, is_alone=True))
+        if how is not None:
+            raise ConfigError(mixed_tokenizers(first, name, how))
+    found = shares_of(weights)
+    return Mixture([found[name] for name in teachers])
 
 
 @dataclass

@@ -21,7 +21,7 @@ from llm_distill.distillation.lm_head.model_head import backbone_of, head_of
 from llm_distill.distillation.losses.divergence import divergences_from_logits
 from llm_distill.distillation.losses.loss import Needs
 from llm_distill.distillation.losses.span_tiles import losses_of_spans
-from llm_distill.distillation.teacher.scoring import read, what_to_do
+from llm_distill.distillation.teacher.scoring import OTHER_DTYPE, read
 from llm_distill.errors import ModelError
 from llm_distill.models.limits import check_ids
 from llm_distill.models.sources import ModelSource, load_model
@@ -29,6 +29,8 @@ from llm_distill.training.dividing import divide_layers
 from llm_distill.training.launch import is_sharded, whole_on_each_process
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from llm_distill.distillation.alignment.encoding import EncodedRow, RowEncoder
     from llm_distill.distillation.losses.alm import AlmSettings
     from llm_distill.distillation.losses.loss import Batch, Divergences, SpanSums
@@ -71,7 +73,7 @@ class OnlineTeacher:
         if len(bad):
             raise ModelError(
                 f"the teacher in memory computes a log-probability of {bad[0].item():g}; "
-                f"{what_to_do(bad.float().cpu().numpy())}"
+                f"{_what_to_do(bad.float().cpu().numpy())}"
             )
         per_row = np.cumsum([len(index) for _, index in tokens])[:-1]
         of_rows = (np.split(values.float().cpu().numpy(), per_row) for values in found)
@@ -180,3 +182,14 @@ def with_chunks(example: Example, scores: TokenScores, alm: AlmSettings) -> Exam
     arrays: dict[str, Any] = {name: np.asarray(example[name]) for name in ALIGNMENT}
     chunks = teacher_chunks(AlignedRow(**arrays, n_bytes=0, n_bytes_kept=0), scores, alm)
     return {**example, **chunk_columns(chunks, len(example["input_ids"]))}
+
+
+def _what_to_do(bad: NDArray[np.floating]) -> str:
+    """About log-probabilities that are not finite."""
+    if np.isneginf(bad).all():
+        return (
+            "it holds a token, or the end of a word, impossible, as a model does that masks a "
+            "part of its vocabulary; score_likelihood, or an engine (online: engine), leaves such "
+            "texts out"
+        )
+    return OTHER_DTYPE

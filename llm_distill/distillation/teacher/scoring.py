@@ -201,17 +201,6 @@ def batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
     return found
 
 
-def what_to_do(bad: NDArray[np.floating]) -> str:
-    """About log-probabilities that are not finite."""
-    if np.isneginf(bad).all():
-        return (
-            "it holds a token, or the end of a word, impossible, as a model does that masks a "
-            "part of its vocabulary; score_likelihood, or an engine (online: engine), leaves such "
-            "texts out"
-        )
-    return OTHER_DTYPE
-
-
 def split(columns: Scores, counts: NDArray[np.int64]) -> list[Scores]:
     """Joined columns as those of each row, which has `counts` tokens in the loss."""
     total, places = int(counts.sum()), np.cumsum(counts)[:-1]

@@ -11,9 +11,9 @@ from llm_distill.distillation.alignment.chunks import TokenScores, at_tokens, te
 from llm_distill.distillation.alignment.encoding import in_loss
 from llm_distill.distillation.dataset import chunk_columns
 from llm_distill.distillation.losses.loss import Needs
-from llm_distill.distillation.sampled import MOST_ABOVE_ZERO
 from llm_distill.distillation.teacher.identity import scored_text
 from llm_distill.distillation.teacher.signal import BatchesOfRows
+from llm_distill.engines.scored import MOST_ABOVE_ZERO
 from llm_distill.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from llm_distill.distillation.settings import DistillSettings
     from llm_distill.rows.columns import Row
 
-IMPOSSIBLE = -100.0
+LEAST = -100.0
 """What is read for minus infinity: of no weight, and finite in a divergence of the student."""
 
 
@@ -124,7 +124,7 @@ class StoredScores:
     ) -> NDArray[np.float64]:
         values = self._values(row, column, instead)
         if may_be_impossible:  # as where top_k is more than a model that masks tokens leaves
-            values = np.maximum(values, IMPOSSIBLE)
+            values = np.maximum(values, LEAST)
         bad = values[~np.isfinite(values) | (values > MOST_ABOVE_ZERO)]
         if len(bad):
             raise DataError(

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from llm_distill.engines.base import Completion, Request, Score, ScoreRequest
 from llm_distill.engines.openai.exchange import Answer, Exchange, Writing
+from llm_distill.engines.openai.failures import UselessError
 from llm_distill.engines.openai.hot_loading import served_with
 from llm_distill.engines.openai.scoring import PROBE, Probe, Reading, Scoring
-from llm_distill.engines.openai.server import Server, UselessError, read_key
+from llm_distill.engines.openai.server import Server, read_key
 from llm_distill.errors import BudgetError, ConfigError, ModelError
 from llm_distill.methods.chat_format import folded
 

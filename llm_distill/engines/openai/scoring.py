@@ -21,15 +21,13 @@ from llm_distill.engines.openai.answers import (
     read_usage,
 )
 from llm_distill.engines.openai.exchange import Usage
-from llm_distill.engines.scored import Place, n_likeliest, score_of
+from llm_distill.engines.scored import MOST_ABOVE_ZERO, Place, n_likeliest, score_of
 
 if TYPE_CHECKING:
     from llm_distill.engines.openai.settings import OpenAISettings
 
 IMPOSSIBLE = -9999.0
 """What vLLM writes for minus infinity, which JSON has not."""
-MOST_ABOVE_ZERO = 1e-3
-"""Of a log-probability, by rounding."""
 MOST_APART = 1.0
 """In nats, what one token may have as the last that is read and as the first that is written."""
 RAW = "start it with --logprobs-mode raw_logprobs"
@@ -169,7 +167,8 @@ class Probe:
             )
         n_read, n_sent = len(read.token_ids) + 1, len(self.ids)
         if n_read < n_sent and read.token_ids == tuple(self.ids[1 - n_read :]):
-            return f"{_cuts(n_sent, n_read)}; {WHOLE}"
+            cut = _cuts(n_sent, n_read)
+            return f"{cut}; {cut.todo}"
         if read.token_ids != tuple(self.ids[1:]):
             return (
                 f"its server has another tokenizer than {self.place}: it reads a text as "
